@@ -1,0 +1,47 @@
+# Each target sets up .venv by itself; see README.md.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+RECIPE ?= summarize
+PROMPT ?= The ferry was late again.
+ARGS ?=
+
+.PHONY: help setup finetune generate evaluate test test-all lint assets check-assets clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(INSTALLED) ## Make .venv and install llmkit into it
+
+# torch comes first, alone, so that the constraint and not another package's wish picks its build.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	@touch $@
+
+finetune: $(INSTALLED) ## Fine-tune: RECIPE=summarize ARGS="train.epochs=1 --scale sample"
+	$(BIN)/llmkit finetune $(RECIPE) $(ARGS)
+
+generate: $(INSTALLED) ## Complete PROMPT="..." with the newest run: ARGS="--temperature 0.8"
+	@$(BIN)/llmkit generate --prompt "$$PROMPT" $(ARGS)
+generate: export PROMPT := $(PROMPT)
+
+evaluate: $(INSTALLED) ## Score MODEL=folder-or-run on RECIPE
+	$(BIN)/llmkit evaluate $(MODEL) --recipe $(RECIPE) $(ARGS)
+
+test: $(INSTALLED) ## Run the fast tests
+	$(BIN)/pytest $(ARGS)
+
+test-all: $(INSTALLED) ## Run all tests, the slow ones too
+	$(BIN)/pytest -m '' $(ARGS)
+
+lint: $(INSTALLED) ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+assets: $(INSTALLED) ## Rebuild the embedded rows and model, and say what differs
+	$(BIN)/python scripts/make_assets.py
+
+clean: ## Remove .venv, caches and builds; runs/ stays
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis

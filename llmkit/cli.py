@@ -1,0 +1,180 @@
+"""The command line. Heavy imports stay inside the commands, so that --help answers at once."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from llmkit import __version__
+from llmkit.errors import UserError
+
+
+class Command(click.Group):
+    """Mistakes of the user's end in one line and exit code 2, without a traceback."""
+
+    def main(self, *args, **kwargs):
+        kwargs["standalone_mode"] = False
+        try:
+            return super().main(*args, **kwargs)
+        except click.exceptions.Exit as stop:
+            sys.exit(stop.exit_code)
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else "llmkit"
+            _fail(f"{command}: {error.format_message()} See `{command} --help`.", 2)
+        except UserError as error:
+            _fail(str(error), 2)
+        except (KeyboardInterrupt, click.Abort):
+            _fail("stopped by Ctrl-C", 130)
+        except BrokenPipeError:
+            sys.exit(1)
+
+
+def _fail(message: str, code: int) -> None:
+    for line in message.splitlines():
+        click.echo(f"llmkit: {line}", err=True)
+    sys.exit(code)
+
+
+@click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="llmkit")
+def main() -> None:
+    """Fine-tune GPT-2 and prove what came of it."""
+
+
+@main.command()
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--scale", metavar="NAME", help="sample (minutes, no network) or full.")
+@click.option("--run-dir", metavar="DIR", help="Folder of the run; default: a new one under runs/.")
+@click.option("--num-processes", type=click.IntRange(1), default=1, show_default=True,
+              help="Processes on this machine, one a device.")  # fmt: skip
+def finetune(
+    recipe: str,
+    overrides: tuple[str, ...],
+    scale: str | None,
+    run_dir: str | None,
+    num_processes: int,
+) -> None:
+    """Fine-tune by RECIPE, a name or a YAML file; score before and after.
+
+    KEY=VALUE sets any key of the recipe: train.learning_rate=2e-5 data.train=rows.jsonl
+    """
+    from llmkit.recipe import load_recipe
+    from llmkit.run import choose_run_dir
+
+    settings = load_recipe(recipe, scale=scale, overrides=overrides)
+    run = choose_run_dir(run_dir, recipe)
+    if num_processes > 1:
+        from llmkit.launch import launch
+
+        scale_arguments = ["--scale", scale] if scale else []
+        arguments = ["finetune", recipe, *overrides, *scale_arguments, "--run-dir", str(run)]
+        sys.exit(launch(arguments, num_processes))
+    from llmkit.console import make_console, quiet_libraries
+
+    quiet_libraries()
+    from llmkit.finetune import finetune as run_finetune
+
+    console = make_console()
+    console.print(f"run     {run}")
+    run_finetune(settings, run, console)
+    _show_next(console, recipe, scale, run)
+
+
+def _show_next(console, recipe: str, scale: str | None, run: Path) -> None:
+    from llmkit.recipe import describe_scales
+
+    console.print(f"\nmodel: {run / 'model'}   try it: llmkit generate --model {run} --prompt TEXT")
+    scales = describe_scales(recipe)
+    if "full" in scales and (scale or scales[0]) == "sample":
+        console.print(
+            f"full scale (gpt2 and a standard data set from the hub): "
+            f"llmkit finetune {recipe} --scale full"
+        )
+
+
+@main.command()
+@click.argument("model", metavar="MODEL_OR_RUN")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--recipe", metavar="RECIPE", help="Name or YAML file; default: the run's own.")
+@click.option("--scale", metavar="NAME", help="sample or full.")
+@click.option(
+    "--output", metavar="DIR", help="Also write metrics.json and predictions.jsonl there."
+)
+def evaluate(
+    model: str,
+    overrides: tuple[str, ...],
+    recipe: str | None,
+    scale: str | None,
+    output: str | None,
+) -> None:
+    """Score a model or a run on the recipe's test rows, beside the baselines."""
+    from llmkit.recipe import load_recipe
+    from llmkit.run import resolve_model
+
+    name, run = resolve_model(model)
+    if recipe is None and run is None:
+        raise UserError(f"{model}: is no run, so name what to score it on: --recipe RECIPE")
+    settings = load_recipe(recipe or str(run / "recipe.yaml"), scale=scale, overrides=overrides)
+    from llmkit.console import make_console, quiet_libraries
+
+    quiet_libraries()
+    from llmkit.finetune import evaluate_model
+
+    evaluate_model(name, settings, make_console(), Path(output) if output else None)
+
+
+@main.command()
+@click.option("--prompt", metavar="TEXT", help="The prompt.")
+@click.option(
+    "--model",
+    metavar="MODEL_OR_RUN",
+    help="Default: the newest finished run under runs/, else the embedded model.",
+)
+@click.option(
+    "--input", "input_file", metavar="FILE", help="Rows with a prompt, or the task's columns, each."
+)
+@click.option(
+    "--output", "output_file", metavar="FILE", help="Predictions as jsonl; default: print them."
+)
+@click.option(
+    "--raw", is_flag=True, help="Pass --prompt as it is, without the run's prompt template."
+)
+@click.option("--max-new-tokens", type=int, help="Longest completion, in tokens.")
+@click.option("--min-new-tokens", type=int, help="Shortest completion, in tokens.")
+@click.option("--temperature", type=float, help="0: the likeliest token; above: sample.")
+@click.option("--top-k", type=int, help="Sample among so many likeliest tokens.")
+@click.option("--top-p", type=float, help="Sample among the tokens that hold this probability.")
+@click.option("--num-beams", type=int, help="Beam search with so many beams.")
+@click.option("--num-return-sequences", type=int, help="Completions for each prompt.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampling.")
+def generate(prompt: str | None, model: str | None, input_file: str | None, output_file: str | None,
+             raw: bool, seed: int, **decoding) -> None:  # fmt: skip
+    """Complete prompts with a model or a run."""
+    if (prompt is None) == (input_file is None):
+        raise UserError("give one of --prompt TEXT and --input FILE")
+    from llmkit.console import make_console, quiet_libraries
+
+    quiet_libraries()
+    from llmkit.complete import complete_file, complete_prompt, open_completer
+
+    completer = open_completer(model, decoding, seed, make_console(stderr=True))
+    if prompt is not None:
+        complete_prompt(completer, prompt, raw, output_file)
+    else:
+        complete_file(completer, Path(input_file), output_file)
+
+
+@main.command()
+@click.option("--fields", is_flag=True, help="List every key of a recipe with its meaning.")
+def recipes(fields: bool) -> None:
+    """List the recipes, or every key that one can hold."""
+    from llmkit import recipe
+
+    if fields:
+        for key, default, text in recipe.iter_fields():
+            click.echo(f"{key} = {default}\n    {text}")
+        return
+    for path in recipe.list_recipes():
+        scales = " | ".join(recipe.describe_scales(str(path)))
+        click.echo(f"{path.stem:<12}{recipe.first_comment(path)}  [{scales}]")

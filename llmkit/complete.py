@@ -1,0 +1,154 @@
+"""The `generate` command: prompts typed or in a file -> completions."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+from rich.console import Console
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, set_seed
+
+from llmkit import files
+from llmkit.encode import encode_prompt, encode_text
+from llmkit.errors import UserError
+from llmkit.generate import generate
+from llmkit.model import load_model
+from llmkit.recipe import Evaluation, Generation, Recipe
+from llmkit.run import newest_finished_run, recipe_of, resolve_model, write_jsonl
+from llmkit.tasks import Segment, Task, get_task
+from llmkit.tasks.base import prompt_segments
+
+
+@dataclass(frozen=True)
+class Completer:
+    """A model, how to decode with it, and, where it belongs to a run, what it was trained on."""
+
+    model: GPT2LMHeadModel
+    tokenizer: PreTrainedTokenizerBase
+    generation: Generation
+    recipe: Recipe | None
+    console: Console
+
+    @property
+    def task(self) -> Task | None:
+        task = get_task(self.recipe.task) if self.recipe else None
+        return None if task is None or task.is_language_modelling else task
+
+
+def open_completer(
+    name: str | None, decoding: dict[str, Any], seed: int, console: Console
+) -> Completer:
+    """The named model, else the newest finished run under runs/, else the embedded model.
+
+    decoding: the flags that were given; the rest comes from the run's recipe.
+    """
+    if name is None:
+        newest = newest_finished_run()
+        name = str(newest) if newest else "embedded"
+    model_name, run = resolve_model(name)
+    console.print(f"model: {name}", style="dim")
+    recipe = recipe_of(run) if run else None
+    base = recipe.generation if recipe else Generation()
+    given = {key: value for key, value in decoding.items() if value is not None}
+    try:
+        generation = Generation.model_validate(base.model_dump() | given)
+    except ValidationError as error:
+        raise UserError("\n".join(_explain_flag(mistake) for mistake in error.errors())) from None
+    model, tokenizer = load_model(model_name)
+    set_seed(seed)
+    return Completer(model, tokenizer, generation, recipe, console)
+
+
+def complete_prompt(completer: Completer, prompt: str, raw: bool, output: str | None) -> None:
+    """Print the completions of one prompt, or write them to a file."""
+    segments = [Segment(prompt)] if raw else as_trained(completer, prompt)
+    write(complete(completer, [("0", segments)]), output)
+
+
+def complete_file(completer: Completer, path: Path, output: str | None) -> None:
+    """Complete each row of a file: its `prompt` as it is, or the task's columns in its template."""
+    files.check(path)
+    prompts = []
+    for index, (where, raw) in enumerate(files.read(path)):
+        prompts.append((str(raw.get("id", index)), _row_segments(completer, raw, where)))
+    if not prompts:
+        raise UserError(f"{path}: no rows in it")
+    write(complete(completer, prompts), output)
+
+
+def _row_segments(completer: Completer, raw: dict[str, Any], where: str) -> list[Segment]:
+    task, recipe = completer.task, completer.recipe
+    if isinstance(raw.get("prompt"), str):
+        return [Segment(raw["prompt"])]
+    names = (
+        {column: recipe.data.columns.get(column, column) for column in task.inputs} if task else {}
+    )
+    row = {column: raw.get(name) for column, name in names.items()}
+    if row and all(isinstance(text, str) for text in row.values()):
+        return prompt_segments(row, task, recipe.template or task.template)
+    wanted = f" and no {', '.join(names.values())}" if names else ""
+    raise UserError(f"{where}: no text column 'prompt'{wanted}; there are: {', '.join(raw)}")
+
+
+def as_trained(completer: Completer, prompt: str) -> list[Segment]:
+    """The prompt in the template the run was trained with, unless it already ends in its cue.
+
+    Only for tasks with one input; for others a prompt is taken as it is.
+    """
+    task = completer.task
+    if task is None or len(task.inputs) != 1:
+        return [Segment(prompt)]
+    template = completer.recipe.template or task.template
+    cue = template.rpartition("}")[2]
+    if prompt.rstrip().endswith(cue.strip()):
+        return [Segment(prompt.rstrip())]
+    shown = json.dumps(template, ensure_ascii=False)
+    completer.console.print(f"prompt put into {shown}; --raw passes it as it is", style="dim")
+    return prompt_segments({task.long_input: prompt}, task, template)
+
+
+def complete(
+    completer: Completer, prompts: list[tuple[str, list[Segment]]]
+) -> list[dict[str, Any]]:
+    """(id, segments) -> rows of id, prompt and prediction (a list where several were asked for)."""
+    generation, tokenizer = completer.generation, completer.tokenizer
+    room = completer.model.config.n_positions - generation.max_new_tokens
+    prompt_ids = []
+    for _, segments in prompts:
+        ids = encode_text([segment.text for segment in segments], tokenizer)
+        # A source may be shortened as in training; a prompt of the user's own never is.
+        shortened = encode_prompt(segments, ids, room)
+        prompt_ids.append(shortened or [token for tokens in ids for token in tokens])
+    completions = generate(
+        completer.model, tokenizer, prompt_ids, generation, Evaluation().batch_size
+    )
+    return [
+        {
+            "id": name,
+            "prompt": "".join(segment.text for segment in segments),
+            "prediction": texts if len(texts) > 1 else texts[0],
+        }
+        for (name, segments), texts in zip(prompts, completions, strict=True)
+    ]
+
+
+def write(rows: list[dict[str, Any]], output: str | None) -> None:
+    """Into a jsonl file, or as plain text: a completion a paragraph."""
+    if output is not None:
+        path = Path(output).expanduser()
+        try:
+            write_jsonl(path, rows)
+        except OSError as error:
+            raise UserError(f"{path}: cannot write there ({error.strerror})") from None
+        return
+    for row in rows:
+        texts = row["prediction"] if isinstance(row["prediction"], list) else [row["prediction"]]
+        for text in texts:
+            click.echo(text.strip())
+
+
+def _explain_flag(mistake: dict[str, Any]) -> str:
+    flag = "".join(f"--{part}: ".replace("_", "-") for part in mistake["loc"])
+    return f"{flag}{mistake['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,267 @@
+"""The main job, in order: rows, encoded rows, training, scores, report."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from rich.console import Console
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from llmkit import report
+from llmkit.data import Rows, open_splits
+from llmkit.encode import encode_rows, fingerprint
+from llmkit.errors import UserError
+from llmkit.evaluation import EvaluationSet, baseline_scores, evaluate, prepare_evaluation
+from llmkit.log import RunLog
+from llmkit.model import (
+    add_lora,
+    commit_of,
+    find_model,
+    freeze_layers,
+    fuse_gelu,
+    load_model,
+    save_model,
+    scratch_model,
+    set_dropout,
+    weights_fingerprint,
+)
+from llmkit.recipe import Recipe
+from llmkit.run import model_dir, start_run, write_json, write_jsonl
+from llmkit.tasks import Scores, Task, get_task
+from llmkit.train import StepOrder, train
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that training needs, made and checked before anything is written."""
+
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    order: StepOrder
+    """The encoded training rows, step by step."""
+    validation: EvaluationSet
+    test: EvaluationSet
+    metric: tuple[str, bool]
+    """Score that chooses the best weights, and whether higher is better."""
+    facts: dict
+    """What the run's record says of data and model."""
+
+
+def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scores]:
+    """Run a recipe into the folder `run`; returns the final scores by model or baseline."""
+    started = time.perf_counter()
+    accelerator = start_accelerator(recipe)
+    console.quiet = not accelerator.is_main_process
+    prepared = prepare(recipe, accelerator, console)
+    if accelerator.is_main_process:
+        start_run(run, recipe, prepared.facts)
+    accelerator.wait_for_everyone()
+
+    untuned, _ = evaluate(prepared.model, prepared.tokenizer, prepared.test, recipe, accelerator)
+    training = train_in_run(prepared, recipe, run, accelerator, console)
+    model, _ = load_model(str(model_dir(run)))
+    model.to(accelerator.device)
+    tuned, predictions = evaluate(model, prepared.tokenizer, prepared.test, recipe, accelerator)
+
+    table = {"fine-tuned": tuned, "untuned": untuned, **baseline_scores(prepared.test)}
+    if accelerator.is_main_process:
+        write_predictions(run / "predictions.jsonl", prepared.test, predictions)
+        seconds = round(time.perf_counter() - started, 1)
+        results = {"scores": table, "seconds": seconds, **training}
+        results["signature"] = signature(prepared.test.task)
+        write_json(run / "metrics.json", results)
+        report.show_results(console, prepared.test, table, predictions)
+        console.print(f"{seconds:.0f} s in all, {training['train_seconds']:.0f} s of them training")
+    return table
+
+
+def evaluate_model(
+    name: str, recipe: Recipe, console: Console, output: Path | None
+) -> dict[str, Scores]:
+    """Score a model on the recipe's test rows, beside the recipe's own untuned model."""
+    accelerator = start_accelerator(recipe)
+    task = get_task(recipe.task, recipe.template)
+    splits = open_splits(recipe.data, task)
+    models = {"this model": name}
+    if Path(name) != Path(recipe.model):
+        models["untuned"] = recipe.model
+    table, predictions = {}, {}
+    for label, which in models.items():
+        opened = recipe.model_copy(update={"model": which})
+        model, tokenizer = open_model(opened, splits["train"])
+        check_max_length(recipe, model)
+        test = prepare_evaluation(
+            splits["test"], task, tokenizer, recipe, recipe.evaluation.test_rows
+        )
+        table[label], predictions[label] = evaluate(
+            model.to(accelerator.device), tokenizer, test, recipe, accelerator
+        )
+    table |= baseline_scores(test)
+    report.show_scores(console, test, table)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        write_predictions(output / "predictions.jsonl", test, predictions["this model"])
+        write_json(output / "metrics.json", {"scores": table, "signature": signature(task)})
+    return table
+
+
+def start_accelerator(recipe: Recipe) -> Accelerator:
+    """The devices of this run, and the seed."""
+    use_cpu = recipe.train.device == "cpu" or not torch.accelerator.is_available()
+    if recipe.train.mixed_precision == "fp16" and use_cpu:
+        raise UserError("train.mixed_precision: fp16 needs a GPU; use bf16 or no")
+    if use_cpu and "WORLD_SIZE" in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(max(1, cores // int(os.environ["WORLD_SIZE"])))
+    accelerator = Accelerator(cpu=use_cpu, mixed_precision=recipe.train.mixed_precision)
+    set_seed(recipe.seed)
+    return accelerator
+
+
+def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepared:
+    """Data and model of a recipe. Every mistake of the user's shows here."""
+    task = get_task(recipe.task, recipe.template)
+    metric = recipe.evaluation.metric or next(iter(task.metrics))
+    if metric not in task.metrics and metric != "loss":
+        names = ", ".join([*task.metrics, "loss"])
+        raise UserError(f"evaluation.metric: {task.name} has no score {metric!r}; it has {names}")
+    splits = open_splits(recipe.data, task)
+    model, tokenizer = open_model(recipe, splits["train"])
+    check_max_length(recipe, model)
+    encoded, fates = encode_rows(
+        splits["train"],
+        task,
+        tokenizer,
+        template=recipe.template,
+        max_length=recipe.max_length,
+        truncate_completion=recipe.truncate_completion,
+    )
+    limits = {"validation": recipe.evaluation.validation_rows, "test": recipe.evaluation.test_rows}
+    sets = {
+        split: prepare_evaluation(splits[split], task, tokenizer, recipe, limit)
+        for split, limit in limits.items()
+    }
+    facts = {
+        "seed": recipe.seed,
+        "device": str(accelerator.device),
+        "num_processes": accelerator.num_processes,
+        "model": model_facts(recipe, model),
+        "data": {
+            split: {
+                "source": splits[split].source,
+                "rows": num_rows,
+                "tokens_sha256": fingerprint(rows),
+            }
+            for split, num_rows, rows in [
+                ("train", sum(fates.values()), encoded),
+                *((name, len(s.rows), s.encoded) for name, s in sets.items()),
+            ]
+        },
+        "train_rows": dict(fates),
+    }
+    model = trainable_model(model, recipe).to(accelerator.device)
+    order = StepOrder(encoded, recipe, accelerator)
+    report.show_start(console, recipe, model, order, fates)
+    higher_is_better = task.metrics.get(metric, False)
+    return Prepared(model, tokenizer, order, **sets, metric=(metric, higher_is_better), facts=facts)
+
+
+def model_facts(recipe: Recipe, model: nn.Module) -> dict:
+    """What the run's record says of the model it starts from."""
+    facts = {"name": recipe.model, "sha256": weights_fingerprint(model)}
+    if recipe.model == "scratch":
+        return facts
+    return facts | {"commit": commit_of(find_model(recipe.model, recipe.model_revision))}
+
+
+def check_max_length(recipe: Recipe, model: nn.Module) -> None:
+    n_positions = model.config.n_positions
+    if recipe.max_length > n_positions:
+        raise UserError(
+            f"max_length: {recipe.max_length} is beyond the model's {n_positions} positions; "
+            f"set max_length={n_positions} or less"
+        )
+
+
+def open_model(recipe: Recipe, train_rows: Rows) -> tuple[nn.Module, PreTrainedTokenizerBase]:
+    if recipe.model != "scratch":
+        return load_model(recipe.model, recipe.model_revision)
+    task = train_rows.task
+    texts = (row[name] for row in train_rows for name in task.columns)
+    flat = (part for text in texts for part in ([text] if isinstance(text, str) else text))
+    return scratch_model(recipe.scratch, flat)
+
+
+def trainable_model(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """The model with the recipe's dropout, adapters and frozen layers."""
+    settings = recipe.train
+    if settings.freeze_layers > model.config.n_layer - (settings.method == "lora"):
+        raise UserError(
+            f"train.freeze_layers: {settings.freeze_layers} leaves nothing to train; "
+            f"the model has {model.config.n_layer} blocks"
+        )
+    fuse_gelu(model)
+    if settings.dropout is not None:
+        set_dropout(model, settings.dropout)
+    if settings.method == "lora":
+        return add_lora(model, settings.lora, settings.freeze_layers)
+    if settings.freeze_layers:
+        freeze_layers(model, settings.freeze_layers)
+    return model
+
+
+def train_in_run(
+    prepared: Prepared, recipe: Recipe, run: Path, accelerator: Accelerator, console: Console
+) -> dict:
+    """Train, keep the best weights in the run's model folder; returns facts of the training."""
+    started = time.perf_counter()
+
+    def validate() -> Scores:
+        return evaluate(
+            prepared.model, prepared.tokenizer, prepared.validation, recipe, accelerator
+        )[0]
+
+    def keep() -> None:
+        if accelerator.is_main_process:
+            save_model(prepared.model, prepared.tokenizer, model_dir(run))
+        accelerator.wait_for_everyone()
+
+    path = run / "metrics.jsonl" if accelerator.is_main_process else None
+    with RunLog(path, prepared.order.num_steps, recipe.train.log_every, console) as log:
+        best_step = train(
+            prepared.model,
+            prepared.order,
+            recipe,
+            accelerator,
+            log,
+            validate,
+            keep,
+            prepared.metric,
+        )
+    return {"best_step": best_step, "train_seconds": round(time.perf_counter() - started, 1)}
+
+
+def write_predictions(path: Path, test: EvaluationSet, predictions: list[str]) -> None:
+    """id, prompt, prediction and references of each row; nothing for plain language modelling."""
+    write_jsonl(
+        path,
+        [
+            {
+                "id": example.id,
+                "prompt": example.prompt_text,
+                "prediction": prediction,
+                "references": example.references,
+            }
+            for example, prediction in zip(test.examples, predictions, strict=bool(predictions))
+        ],
+    )
+
+
+def signature(task: Task) -> str | None:
+    """Settings of the task's metrics, once they have scored something."""
+    return task.signature() if task.signature else None

@@ -1,0 +1,91 @@
+"""What a run shows while it trains: metrics.jsonl, and a progress bar or plain lines."""
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from llmkit.tasks import Scores
+
+
+class RunLog:
+    """Lines of metrics.jsonl and the same for the eyes; on processes beside the first, nothing.
+
+    On a terminal a bar moves; elsewhere a plain line is printed for each logged step.
+    """
+
+    def __init__(self, path: Path | None, num_steps: int, every: int, console: Console) -> None:
+        self.path = path
+        self.num_steps = num_steps
+        self.every = every
+        self.console = console
+        self.started = time.perf_counter()
+        self.progress = Progress(
+            TextColumn("training"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=path is None or not console.is_terminal,
+            transient=True,
+        )
+        self.bar = self.progress.add_task("training", total=num_steps, status="")
+
+    def __enter__(self) -> "RunLog":
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+    def step(
+        self,
+        step: int,
+        *,
+        loss: float,
+        learning_rate: float,
+        grad_norm: float,
+        tokens_per_second: float,
+    ) -> None:
+        """A finished optimizer step; the first, the last and every n-th are written down."""
+        if self.path is None:
+            return
+        status = f"loss {loss:.3f}  {tokens_per_second:,.0f} tokens/s"
+        self.progress.update(self.bar, completed=step, status=status)
+        if step % self.every and step not in (1, self.num_steps):
+            return
+        self._write(
+            step=step,
+            loss=loss,
+            learning_rate=learning_rate,
+            grad_norm=grad_norm,
+            tokens_per_second=round(tokens_per_second, 1),
+        )
+        if not self.console.is_terminal:
+            left = (time.perf_counter() - self.started) / step * (self.num_steps - step)
+            self.console.print(
+                f"step {step}/{self.num_steps}  {status}  lr {learning_rate:.2e}  {left:.0f} s left"
+            )
+
+    def validation(self, step: int, scores: Scores, is_best: bool) -> None:
+        """Scores of the validation rows after a step."""
+        if self.path is None:
+            return
+        self._write(step=step, split="validation", is_best=is_best, **scores)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        mark = "  (best so far)" if is_best else ""
+        self.console.print(f"step {step}/{self.num_steps}  validation: {shown}{mark}")
+
+    def _write(self, **line: Any) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")

@@ -1,0 +1,176 @@
+"""GPT-2: everything that is special to this family stands here.
+
+Loading (package, folder, hub or random weights), the tokenizer, adapters, frozen layers, and
+saving as a plain Hugging Face folder.
+"""
+
+import copy
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer, PreTrainedTokenizerBase
+
+from llmkit.errors import UserError
+from llmkit.recipe import PACKAGE, Lora, Scratch
+
+EMBEDDED_MODEL = PACKAGE / "embedded" / "gpt2"
+END_OF_TEXT = "<|endoftext|>"
+
+
+def load_model(
+    name: str, revision: str | None = None
+) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerBase]:
+    """GPT-2 in fp32 with its tokenizer: `embedded`, a folder, or a hub id.
+
+    Raises UserError for a model that cannot be reached, is not GPT-2 or comes as pickle.
+    """
+    folder = find_model(name, revision)
+    _check_folder(folder, name)
+    model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    tokenizer = GPT2Tokenizer.from_pretrained(folder)
+    if len(tokenizer) > model.config.vocab_size:
+        raise UserError(
+            f"model: {name}: the tokenizer has {len(tokenizer)} entries, but the model only "
+            f"{model.config.vocab_size}; this folder holds parts of two models"
+        )
+    return model, tokenizer
+
+
+def find_model(name: str, revision: str | None = None) -> Path:
+    """The folder that a name stands for; a hub model is downloaded first."""
+    if name == "embedded":
+        return EMBEDDED_MODEL
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise UserError(f"model: {name}: no such folder; check the path")
+    from llmkit import hub
+
+    return hub.download_model(name, revision)
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit of a downloaded model's folder; None for other folders."""
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
+def _check_folder(folder: Path, name: str) -> None:
+    """Refuse, before anything is loaded, a folder that is not a GPT-2 in safetensors."""
+    config = folder / "config.json"
+    if not config.is_file():
+        raise UserError(f"model: {name}: no config.json in it, so it is not a model folder")
+    try:
+        family = json.loads(config.read_text("utf-8")).get("model_type")
+    except (ValueError, AttributeError):
+        raise UserError(f"{config}: not a JSON object; download the model again") from None
+    if family != "gpt2":
+        raise UserError(f"{config}: model_type is {family!r}; llmkit fine-tunes gpt2")
+    if not any(folder.glob("*.safetensors")):
+        pickles = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
+        if pickles:
+            raise UserError(
+                f"model: {name}: its weights are pickle ({pickles[0]}), which can run code when "
+                "opened; llmkit reads safetensors only: convert them where you trust the source"
+            )
+        raise UserError(
+            f"model: {name}: no model.safetensors in it (pickle weights are never fetched or "
+            "opened); name a model that has safetensors"
+        )
+    if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.json")):
+        raise UserError(f"model: {name}: no tokenizer in it; add tokenizer.json from its model")
+
+
+def scratch_model(
+    shape: Scratch, texts: Iterable[str]
+) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerBase]:
+    """A GPT-2 of random weights (torch's seed decides) and a byte-level BPE made from the texts."""
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(
+        texts, vocab_size=shape.vocab_size, special_tokens=[END_OF_TEXT], show_progress=False
+    )
+    trained = json.loads(bpe.to_str())["model"]
+    tokenizer = GPT2Tokenizer(
+        vocab=trained["vocab"],
+        merges=[tuple(merge) for merge in trained["merges"]],
+        model_max_length=shape.n_positions,
+    )
+    config = GPT2Config(
+        **shape.model_dump(exclude={"vocab_size"}),
+        vocab_size=len(tokenizer),
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return GPT2LMHeadModel(config), tokenizer
+
+
+def set_dropout(model: GPT2LMHeadModel, probability: float) -> None:
+    """Train with this dropout everywhere; the config, and so the saved model, stays as it was."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = probability
+
+
+def fuse_gelu(model: GPT2LMHeadModel) -> None:
+    """GPT-2's tanh GELU in one kernel instead of eight; the config, and the function, stay."""
+    if model.config.activation_function == "gelu_new":
+        for block in model.transformer.h:
+            block.mlp.act = nn.GELU(approximate="tanh")
+
+
+def add_lora(model: GPT2LMHeadModel, lora: Lora, freeze_layers: int) -> nn.Module:
+    """The model with adapters, from block `freeze_layers` on, as its only trainable weights."""
+    from peft import LoraConfig, get_peft_model
+
+    # GPT-2's layers are Conv1D, whose weight is (in, out): fan_in_fan_out tells peft so.
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        fan_in_fan_out=True,
+        layers_to_transform=list(range(freeze_layers, model.config.n_layer)),
+        layers_pattern="h",
+        **lora.model_dump(),
+    )
+    return get_peft_model(model, config)
+
+
+def freeze_layers(model: GPT2LMHeadModel, num_layers: int) -> None:
+    """Stop training of the embeddings and the lowest blocks; the tied head freezes with them."""
+    transformer = model.transformer
+    for module in (transformer.wte, transformer.wpe, *transformer.h[:num_layers]):
+        module.requires_grad_(False)
+
+
+def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """A plain folder that `GPT2LMHeadModel.from_pretrained` loads; adapters are merged in fp32.
+
+    Written beside its place and renamed, so that a half-written folder never bears the name.
+    """
+    if not isinstance(model, GPT2LMHeadModel):
+        model = copy.deepcopy(model).merge_and_unload()
+    staging = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    model.save_pretrained(staging)
+    tokenizer.save_pretrained(staging)
+    shutil.rmtree(folder, ignore_errors=True)
+    staging.rename(folder)
+
+
+def weights_fingerprint(model: GPT2LMHeadModel) -> str:
+    """sha256 of the weights, names and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """(all, trainable)."""
+    parameters = list(model.parameters())
+    return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)

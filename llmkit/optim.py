@@ -1,0 +1,51 @@
+"""The update rule and the course of the learning rate."""
+
+import math
+
+import torch
+from torch import nn
+
+from llmkit.recipe import Train
+
+
+def learning_rate_at(step: int, num_steps: int, train: Train) -> float:
+    """Learning rate of a step, counted from 0: a pure function, so nothing to restore on resume."""
+    peak, low = train.learning_rate, train.min_learning_rate
+    if step < train.warmup_steps:
+        return peak * (step + 1) / train.warmup_steps
+    if train.schedule == "constant":
+        return peak
+    start = train.warmup_steps
+    if train.schedule == "warmup_stable_decay":
+        start = max(start, num_steps - (train.decay_steps or max(1, num_steps // 5)))
+        if step < start:
+            return peak
+    progress = (step - start) / max(1, num_steps - start)
+    if train.schedule == "cosine":
+        return low + (peak - low) * 0.5 * (1 + math.cos(math.pi * progress))
+    return low + (peak - low) * (1 - progress)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def build_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
+    """The recipe's optimizer over the trainable weights; only matrices decay."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": train.weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    lr, (beta1, beta2) = train.learning_rate, train.betas
+    match train.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), fused=True)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, lr=lr, alpha=beta2)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=lr, momentum=beta1)
+        case "adafactor":
+            return torch.optim.Adafactor(groups, lr=lr)

@@ -1,0 +1,72 @@
+"""What a person sees before and after training."""
+
+from collections import Counter
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from torch import nn
+
+from llmkit.evaluation import EvaluationSet
+from llmkit.model import count_parameters
+from llmkit.recipe import Recipe
+from llmkit.tasks import Scores
+from llmkit.train import StepOrder
+
+NUM_EXAMPLES = 3
+
+
+def show_start(
+    console: Console, recipe: Recipe, model: nn.Module, order: StepOrder, fates: Counter[str]
+) -> None:
+    """Data, model and batch arithmetic, before the first step."""
+    num_all, num_trainable = count_parameters(model)
+    counts = ", ".join(f"{count:,} {fate}" for fate, count in fates.most_common())
+    num_tokens, num_supervised = sum(order.lengths), sum(order.supervised)
+    console.print(
+        f"model   {recipe.model}: {num_all:,} parameters, {num_trainable:,} trained "
+        f"({recipe.train.method})"
+    )
+    console.print(f"rows    {sum(fates.values()):,} read: {counts}")
+    console.print(
+        f"tokens  {num_tokens:,} in {len(order.lengths):,} encoded rows, "
+        f"{num_supervised:,} ({num_supervised / num_tokens:.0%}) supervised"
+    )
+    console.print(
+        f"steps   {order.num_steps} of {order.global_batch_size} rows = "
+        f"{order.micro_batch_size} a micro-batch x {order.gradient_accumulation_steps} accumulated "
+        f"x {order.num_processes} process{'es' if order.num_processes > 1 else ''}"
+    )
+
+
+def show_results(
+    console: Console, test: EvaluationSet, table: dict[str, Scores], predictions: list[str]
+) -> None:
+    """Scores beside the baselines, and a few predictions in full."""
+    show_scores(console, test, table)
+    for example, prediction in list(zip(test.examples, predictions, strict=False))[:NUM_EXAMPLES]:
+        console.print()
+        console.print(Text(example.prompt_text, style="dim"))
+        console.print(Text(f"prediction: {prediction}", style="bold"))
+        console.print(Text(f"reference:  {' | '.join(example.references)}"))
+
+
+def show_scores(console: Console, test: EvaluationSet, table: dict[str, Scores]) -> None:
+    """A row a model or baseline, a column a score; what was not measured stays empty."""
+    names = list(dict.fromkeys([*test.task.metrics, "loss"]))
+    shown = Table(title=f"{len(test.rows)} test rows", title_justify="left")
+    shown.add_column("")
+    for name in names:
+        shown.add_column(name, justify="right")
+    for label, scores in table.items():
+        shown.add_row(label, *(_format(scores.get(name)) for name in names))
+    console.print()
+    console.print(shown)
+    if test.task.signature:
+        console.print(Text(test.task.signature(), style="dim"))
+
+
+def _format(score: float | None) -> str:
+    if score is None:
+        return ""
+    return f"{score:.2f}" if abs(score) < 1000 else f"{score:.3g}"

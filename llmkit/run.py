@@ -1,0 +1,94 @@
+"""The run folder: what is in it, and how to find one. Nothing else knows these paths.
+
+recipe.yaml        the recipe as run, every value resolved
+run.json           versions, seed, device, fingerprints of data and model
+metrics.jsonl      a line per logged step and per validation
+model/             the best weights: a plain Hugging Face folder
+predictions.jsonl  id, prompt, prediction, references of each test row
+metrics.json       final scores beside the baselines; there once the run has finished
+"""
+
+import json
+import platform
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from llmkit.errors import UserError
+from llmkit.recipe import Recipe, load_recipe, save_recipe
+
+RUNS = Path("runs")
+LIBRARIES = (
+    "llmkit", "torch", "transformers", "tokenizers", "datasets", "accelerate", "peft",
+    "evaluate", "sacrebleu", "rouge-score",
+)  # fmt: skip
+
+
+def choose_run_dir(run_dir: str | None, recipe_name: str) -> Path:
+    """The folder for a new run. Raises UserError when it already holds something."""
+    if run_dir is None:
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        return RUNS / f"{Path(recipe_name).stem}-{stamp}"
+    path = Path(run_dir).expanduser()
+    if is_run(path):
+        raise UserError(f"{path}: already holds a run; give another --run-dir, or delete it")
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise UserError(f"{path}: not an empty folder; give another --run-dir")
+    return path
+
+
+def start_run(run: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
+    """Make the folder and write down what will be run."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        save_recipe(recipe, run / "recipe.yaml")
+        libraries = {name: version(name) for name in LIBRARIES}
+        facts = {"python": platform.python_version(), "libraries": libraries, **facts}
+        write_json(run / "run.json", facts)
+    except OSError as error:
+        raise UserError(
+            f"{run}: cannot write there ({error.strerror}); give another --run-dir"
+        ) from None
+
+
+def is_run(path: Path) -> bool:
+    return (path / "recipe.yaml").is_file()
+
+
+def model_dir(run: Path) -> Path:
+    return run / "model"
+
+
+def newest_finished_run() -> Path | None:
+    """The run under runs/ that finished last."""
+    finished = sorted(RUNS.glob("*/metrics.json"), key=lambda path: path.stat().st_mtime)
+    return finished[-1].parent if finished else None
+
+
+def recipe_of(run: Path) -> Recipe:
+    return load_recipe(str(run / "recipe.yaml"))
+
+
+def resolve_model(name: str) -> tuple[str, Path | None]:
+    """(what load_model takes, the run it belongs to) for a model's or a run's name."""
+    path = Path(name).expanduser()
+    if not is_run(path):
+        return name, None
+    if not model_dir(path).is_dir():
+        raise UserError(f"{path}: this run has no model yet; it was stopped before its first save")
+    return str(model_dir(path)), path
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Written beside its place and renamed, so that a reader never sees half a file."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    partial.replace(path)
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    partial.write_text("".join(lines), "utf-8")
+    partial.replace(path)

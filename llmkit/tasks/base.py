@@ -1,0 +1,121 @@
+"""What a task is: how a row becomes text to learn from, and how predictions are scored.
+
+A task knows neither tokens nor models. A row is a dict of the task's columns; an Example is the
+same row as text segments, each of which says by itself whether it is learnt, so that nobody
+ever has to search for the place where the prompt ended.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmkit.errors import UserError
+from llmkit.recipe import did_you_mean
+
+Row = Mapping[str, Any]  # the task's columns and "id"
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of an example's text."""
+
+    text: str
+    is_supervised: bool = False
+    """The model is trained to produce it."""
+    is_shortenable: bool = False
+    """Cut, from its end, when the example is too long: the source, never the instruction."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row as the model sees it: prompt segments, the completion, and what scoring needs."""
+
+    id: str
+    prompt: list[Segment]
+    completion: str
+    """Starts with the space that separates it from the prompt; the end-of-text follows it."""
+    references: list[str]
+    """Every accepted answer; the first is the one to learn."""
+
+    @property
+    def prompt_text(self) -> str:
+        return "".join(segment.text for segment in self.prompt)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: its columns, its prompt, its score, its baselines."""
+
+    name: str
+    inputs: tuple[str, ...]
+    """Columns that hold one text each."""
+    target: str
+    """Column to produce: a text, or a list of accepted texts."""
+    long_input: str
+    """The input that is shortened when a row is too long."""
+    template: str
+    """The prompt, with {column} marks; it ends without white space."""
+    metrics: dict[str, bool]
+    """Names of the scores, the deciding one first, and whether higher is better."""
+    score: Callable[[list[str], list[list[str]]], Scores] | None
+    """(predictions, references of each) -> scores; None: the task is scored by its loss."""
+    baselines: dict[str, Callable[[Row], str]] = field(default_factory=dict)
+    """Answers that need no model."""
+    signature: Callable[[], str] | None = None
+    """Settings that a reader needs to reproduce the scores, in one line."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.inputs, self.target)
+
+    @property
+    def is_language_modelling(self) -> bool:
+        """All of a row's text is learnt; there is no prompt and no reference."""
+        return self.score is None
+
+
+def to_example(row: Row, task: Task, template: str | None = None) -> Example:
+    """The row as prompt segments, completion and references."""
+    references = row[task.target]
+    if isinstance(references, str):
+        references = [references]
+    if task.is_language_modelling:
+        return Example(row["id"], [], references[0], [])
+    segments = prompt_segments(row, task, template or task.template)
+    return Example(row["id"], segments, f" {references[0].strip()}", references)
+
+
+def prompt_segments(row: Row, task: Task, template: str) -> list[Segment]:
+    """The template with the row's texts put in. Marks inside those texts mean nothing."""
+    segments = []
+    for position, part in enumerate(_split_template(template)):
+        if position % 2:  # the odd parts are the names between braces
+            text = row[part].strip()
+            segments.append(Segment(text, is_shortenable=part == task.long_input))
+        elif part:
+            segments.append(Segment(part))
+    return segments
+
+
+def check_template(template: str, task: Task) -> None:
+    """Raise UserError for a template that the task cannot fill."""
+    marks = _split_template(template)[1::2]
+    for mark in marks:
+        if mark not in task.inputs:
+            raise UserError(
+                f"template: {{{mark}}} is no input of {task.name}"
+                f"{did_you_mean(mark, list(task.inputs))}; it has {', '.join(task.inputs)}"
+            )
+    if task.long_input not in marks:
+        raise UserError(f"template: the mark {{{task.long_input}}} is missing")
+    if template != template.rstrip():
+        raise UserError(
+            "template: it ends in white space, which the tokenizer would split from the "
+            "completion's first word; end it with the cue itself"
+        )
+
+
+def _split_template(template: str) -> list[str]:
+    return re.split(r"\{(\w+)\}", template)

@@ -1,0 +1,47 @@
+"""Question answering over a given context, scored as SQuAD 1.1 is.
+
+    {"id": "7", "context": "Mara keeps a goat. Otto keeps bees.",
+     "question": "Who keeps a goat?", "answers": ["Mara"]}
+
+`answers` may be a list of accepted answers: the first is learnt, the best match counts.
+"""
+
+import re
+
+from llmkit.metrics import compute, describe
+from llmkit.tasks.base import Row, Scores, Task
+
+
+def score(predictions: list[str], references: list[list[str]]) -> Scores:
+    """SQuAD exact match and F1, with BLEU and ROUGE-L beside them; 0-100."""
+    return {
+        **compute("squad", predictions, references),
+        **compute("bleu", predictions, references),
+        "rougeL": compute("rouge", predictions, references)["rougeL"],
+    }
+
+
+def first_name(row: Row) -> str:
+    """The first capitalised words after the context's first word: the naive guess."""
+    names = re.findall(r"(?<!^)(?<![.!?] )\b[A-Z]\w+(?: [A-Z]\w+)*", row["context"])
+    return names[0] if names else row["context"].split()[0]
+
+
+def likeliest_sentence(row: Row) -> str:
+    """The sentence of the context that shares most words with the question."""
+    question = set(re.findall(r"\w+", row["question"].lower()))
+    sentences = re.split(r"(?<=[.!?])\s+", row["context"].strip())
+    return max(sentences, key=lambda s: len(question & set(re.findall(r"\w+", s.lower()))))
+
+
+TASK = Task(
+    name="qa",
+    inputs=("context", "question"),
+    target="answers",
+    long_input="context",
+    template="Context: {context}\nQuestion: {question}\nAnswer:",
+    metrics={"exact_match": True, "f1": True, "bleu": True, "rougeL": True},
+    score=score,
+    baselines={"first name": first_name, "likeliest sentence": likeliest_sentence},
+    signature=lambda: f"{describe('squad')}; {describe('bleu')}; {describe('rouge')}",
+)

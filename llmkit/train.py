@@ -1,0 +1,194 @@
+"""The training loop."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import lru_cache
+
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from torch import nn
+
+from llmkit.encode import collate, count_tokens, row_order, split_step
+from llmkit.errors import UserError
+from llmkit.log import RunLog
+from llmkit.loss import SupervisedLoss
+from llmkit.optim import build_optimizer, learning_rate_at, set_learning_rate
+from llmkit.recipe import Recipe
+from llmkit.tasks import Scores
+
+Batch = dict[str, torch.Tensor]
+
+
+def train(
+    model: nn.Module,
+    order: "StepOrder",
+    recipe: Recipe,
+    accelerator: Accelerator,
+    log: RunLog,
+    validate: Callable[[], Scores],
+    keep: Callable[[], None],
+    metric: tuple[str, bool],
+) -> int:
+    """Train the model in place; returns the step whose weights scored best.
+
+    validate scores the model as it stands; keep saves it, called whenever its `metric` (name,
+    higher is better) is the best so far. Raises FloatingPointError, before the weights change,
+    when the loss or the gradient is not finite.
+    """
+    settings = recipe.train
+    optimizer = build_optimizer(model, settings)
+    loss_module, optimizer = accelerator.prepare(SupervisedLoss(model), optimizer)
+    best = Best(*metric, patience=recipe.evaluation.early_stopping_patience)
+    evaluate_every = recipe.evaluation.every or order.steps_per_epoch
+    model.train()
+
+    for step in range(order.num_steps):
+        started = time.perf_counter()
+        learning_rate = learning_rate_at(step, order.num_steps, settings)
+        set_learning_rate(optimizer, learning_rate)
+
+        loss = forward_backward(loss_module, order.micro_batches(step), order, step, accelerator)
+        grad_norm = accelerator.clip_grad_norm_(
+            loss_module.parameters(), settings.max_grad_norm or math.inf
+        )
+        check_finite(loss, grad_norm, step, accelerator)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+        done = step + 1
+        seconds = time.perf_counter() - started
+        log.step(
+            done,
+            loss=loss,
+            learning_rate=learning_rate,
+            grad_norm=float(grad_norm),
+            tokens_per_second=order.num_tokens(step) / seconds,
+        )
+        if done % evaluate_every == 0 or done == order.num_steps:
+            scores = validate()
+            is_best = best.update(done, scores)
+            log.validation(done, scores, is_best)
+            if is_best:
+                keep()
+            if best.is_exhausted:
+                break
+    return best.step
+
+
+def forward_backward(
+    loss_module: nn.Module,
+    micro_batches: Iterator[Batch],
+    order: "StepOrder",
+    step: int,
+    accelerator: Accelerator,
+) -> float:
+    """Accumulate the step's gradient; returns its loss, nats per supervised token.
+
+    Each micro-batch gives a sum over its tokens, divided by the token count of the whole step
+    (all micro-batches, all processes), so the result does not depend on how rows were dealt out.
+    """
+    num_supervised = order.num_supervised(step)
+    loss_sum = torch.zeros((), device=accelerator.device)
+    for is_last, batch in mark_last(micro_batches):
+        # Gradients are exchanged once a step, with the last micro-batch.
+        with nullcontext() if is_last else accelerator.no_sync(loss_module):
+            micro_loss = loss_module(**{k: v.to(accelerator.device) for k, v in batch.items()})
+            # Distributed training averages gradients over processes; we want their sum.
+            accelerator.backward(micro_loss * accelerator.num_processes / num_supervised)
+        loss_sum += micro_loss.detach()
+    return accelerator.reduce(loss_sum, "sum").item() / num_supervised
+
+
+def check_finite(loss: float, grad_norm: torch.Tensor, step: int, accelerator: Accelerator) -> None:
+    """Raise before the weights change. An fp16 gradient may overflow: its scaler steps over."""
+    gradient_is_finite = bool(torch.isfinite(grad_norm)) or accelerator.scaler is not None
+    if math.isfinite(loss) and gradient_is_finite:
+        return
+    raise FloatingPointError(
+        f"step {step + 1}: the loss is {loss} and the gradient's norm {float(grad_norm)}; stopped "
+        "before the weights changed: lower train.learning_rate or set train.mixed_precision=no"
+    )
+
+
+class StepOrder:
+    """Which rows each step trains on, in which process: pure functions of the step."""
+
+    def __init__(self, encoded: Dataset, recipe: Recipe, accelerator: Accelerator) -> None:
+        self.encoded = encoded
+        self.seed = recipe.seed
+        self.global_batch_size = min(recipe.train.global_batch_size, len(encoded))
+        self.micro_batch_size = recipe.train.micro_batch_size
+        self.rank, self.num_processes = accelerator.process_index, accelerator.num_processes
+        self.lengths, self.supervised = (counts.tolist() for counts in count_tokens(encoded))
+        self.steps_per_epoch = -(-len(encoded) // self.global_batch_size)
+        epochs = recipe.train.epochs or 0
+        self.num_steps = recipe.train.max_steps or max(1, round(epochs * self.steps_per_epoch))
+        self._epoch_order = lru_cache(maxsize=1)(
+            lambda epoch: row_order(len(encoded), self.seed, epoch)
+        )
+
+    def rows(self, step: int) -> list[int]:
+        """Indices of the step's rows, over all processes. An epoch's last step may be short."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        start = position * self.global_batch_size
+        return self._epoch_order(epoch)[start : start + self.global_batch_size]
+
+    def micro_batches(self, step: int) -> Iterator[Batch]:
+        """This process's micro-batches of the step."""
+        dealt = split_step(self.rows(step), self.lengths, self.micro_batch_size, self.num_processes)
+        for indices in dealt[self.rank]:
+            yield collate([self.encoded[index] for index in indices])
+
+    def num_tokens(self, step: int) -> int:
+        """Real tokens of the step, padding not counted, over all processes."""
+        return sum(self.lengths[index] for index in self.rows(step))
+
+    def num_supervised(self, step: int) -> int:
+        """Tokens of the step that carry loss, over all processes."""
+        count = sum(self.supervised[index] for index in self.rows(step))
+        if not count:
+            raise UserError(f"step {step + 1}: none of its rows has a token to learn")
+        return count
+
+    @property
+    def gradient_accumulation_steps(self) -> int:
+        """Micro-batches a full step has in each process."""
+        return -(-self.global_batch_size // (self.micro_batch_size * self.num_processes))
+
+
+class Best:
+    """The best score so far and how long ago it was."""
+
+    def __init__(self, metric: str, higher_is_better: bool, patience: int | None) -> None:
+        self.metric = metric
+        self.sign = 1 if higher_is_better else -1
+        self.patience = patience
+        self.score = -math.inf
+        self.step = 0
+        self.misses = 0
+
+    def update(self, step: int, scores: Scores) -> bool:
+        """Whether these scores are the best so far. A tie goes to the earlier step."""
+        score = self.sign * scores[self.metric]
+        is_best = score > self.score
+        if is_best:
+            self.score, self.step = score, step
+        self.misses = 0 if is_best else self.misses + 1
+        return is_best
+
+    @property
+    def is_exhausted(self) -> bool:
+        return self.patience is not None and self.misses >= self.patience
+
+
+def mark_last(items: Iterator) -> Iterator[tuple[bool, object]]:
+    """Each item with whether it is the last."""
+    items = iter(items)
+    current = next(items)
+    for following in items:
+        yield False, current
+        current = following
+    yield True, current

@@ -1,0 +1,1 @@
+"""The invented world from which llmkit's embedded rows and corpus are drawn."""

@@ -1,0 +1,99 @@
+"""Documents for pretraining: news, portraits with quizzes, bilingual pages, stories and lists."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+
+from .lexicon import draw_people
+from .news import draw_report
+from .patterns import draw_pair
+from .quiz import draw_quiz
+from .sentences import Pair
+from .stories import draw_tale
+
+CLOSINGS = ["In short: {}", "To sum up: {}", "In one sentence: {}", "Short news: {}"]
+NOTES = ["In the notebook –", "Key words –", "To remember –"]
+BOOK_TITLES = ["Phrase book", "English and German", "Useful sentences", "A page for learners"]
+GERMAN_MARKS = ["Auf Deutsch:", "In German one says", "Deutsch –", "Das heißt:"]
+LOW, HIGH = 60, 150
+
+
+class Corpus:
+    """Draws documents that hold nothing of the rows kept for validation and test."""
+
+    def __init__(self, rng: random.Random, held_out: Collection[str] = ()) -> None:
+        self.rng = rng
+        self.held_out = frozenset(held_out)
+
+    def document(self) -> str:
+        """Draw one document of 60 to 150 words."""
+        while True:
+            roll = self.rng.random()
+            if roll < 0.3:
+                text = self.news()
+            elif roll < 0.6:
+                text = draw_quiz(self.rng)
+            elif roll < 0.85:
+                text = self.page()
+            else:
+                text = draw_tale(self.rng)
+            if text not in self.held_out and LOW <= len(text.split()) <= HIGH:
+                return text
+
+    def news(self) -> str:
+        """A report; every second one ends with a sentence that sums it up."""
+        while True:
+            report = draw_report(self.rng)
+            if report.document not in self.held_out and report.summary not in self.held_out:
+                break
+        roll = self.rng.random()
+        if roll < 0.4:
+            return f"{report.document} {self.rng.choice(CLOSINGS).format(report.summary)}"
+        if roll < 0.55:
+            return f"{report.summary}\n{report.document}"
+        if roll < 0.75:
+            return f"{report.document}\n{self.rng.choice(NOTES)} {report.notes}"
+        return report.document
+
+    def pair(self) -> Pair:
+        """A sentence pair that is not held out."""
+        while True:
+            pair = draw_pair(self.rng)
+            if not self._is_held_out(pair.en) and not self._is_held_out(pair.de):
+                return pair
+
+    def _is_held_out(self, text: str) -> bool:
+        """Tell whether a sentence, or its end ("Today I sleep at home."), is held out."""
+        words = text.split()
+        return any(" ".join(words[start:]) in self.held_out for start in range(len(words)))
+
+    def page(self) -> str:
+        """A page of sentences in both languages, or in one of them."""
+        pairs = [self.pair() for _ in range(self.rng.randrange(6, 10))]
+        layout = self.rng.choice(["dash", "dash", "mark", "mark", "lines", "talk", "blocks", "one"])
+        if layout == "dash":
+            return self._titled([f"{p.en} – {p.de}" for p in pairs])
+        if layout == "mark":
+            mark = self.rng.choice(GERMAN_MARKS)
+            return " ".join(f"{p.en} {mark} {p.de}" for p in pairs)
+        if layout == "lines":
+            return self._titled([f"{p.en}\n{p.de}" for p in pairs])
+        if layout == "talk":
+            return self._talk(pairs)
+        if layout == "blocks":
+            half = pairs[:5]
+            return " ".join(p.en for p in half) + "\n" + " ".join(p.de for p in half)
+        side = self.rng.randrange(2)
+        return " ".join(p[side] for p in pairs + [self.pair() for _ in range(4)])
+
+    def _titled(self, rows: list[str]) -> str:
+        return "\n".join([self.rng.choice(BOOK_TITLES), *rows])
+
+    def _talk(self, pairs: list[Pair]) -> str:
+        """A pupil asks, the teacher translates."""
+        pupil, teacher = draw_people(self.rng, 2)
+        return "\n".join(
+            f'{pupil.first}: "{p.en}" What is that in German? {teacher.first}: "{p.de}"'
+            for p in pairs
+        )

@@ -1,0 +1,65 @@
+"""Tiny real models and a network that is blocked, in this process and in those it starts."""
+
+import json
+import os
+from pathlib import Path
+
+# Before any Hugging Face library is imported: never ask a hub, whatever the test does.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from llmkit import cli
+from llmkit.model import scratch_model
+from llmkit.recipe import Scratch
+
+NO_NETWORK = Path(__file__).parent / "no_network"
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+TEXT = [
+    "The ferry left the harbour at noon. Mara Linden waited on the pier with two grey geese.",
+    "A man in a red coat sold 12 apples, 3 loaves of bread and a map of Brackwater for nothing.",
+    "Who opened the mill? Otto Brandt did, on Friday, and nobody else came. The dog slept.",
+] * 3
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2(tmp_path_factory) -> Path:
+    """The folder of a GPT-2 of two blocks, 32 wide, random weights, with its own small BPE."""
+    torch.manual_seed(0)
+    shape = Scratch(n_layer=2, n_head=2, n_embd=32, n_positions=128, vocab_size=320)
+    model, tokenizer = scratch_model(shape, TEXT)
+    folder = tmp_path_factory.mktemp("models") / "tiny-gpt2"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def llmkit(monkeypatch, tmp_path):
+    """Run the command line in this process, from an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+    return run
+
+
+@pytest.fixture
+def subprocess_env() -> dict[str, str]:
+    """Environment of a process that can reach this machine only."""
+    return {**os.environ, "PYTHONPATH": str(NO_NETWORK)}
+
+
+def write_jsonl(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def summary_rows(count: int) -> list[dict]:
+    return [
+        {"id": f"r{i}", "document": f"{TEXT[i % 3]} Row {i}.", "summary": f"Ferry {i} left."}
+        for i in range(count)
+    ]

@@ -1,0 +1,155 @@
+"""Rows: every kind of file, nested columns, splits by hash, and errors with file and line."""
+
+import csv
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import summary_rows, write_jsonl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmkit.data import open_splits, select_columns
+from llmkit.errors import UserError
+from llmkit.recipe import Data
+from llmkit.tasks import get_task
+
+SUMMARIZE, QA = get_task("summarize"), get_task("qa")
+
+
+def write_rows(path, rows):
+    match path.suffix:
+        case ".jsonl":
+            write_jsonl(path, rows)
+        case ".json":
+            path.write_text(json.dumps({"version": 1, "data": rows}))
+        case ".parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        case _:
+            with path.open("w", newline="") as file:
+                delimiter = "\t" if path.suffix == ".tsv" else ","
+                writer = csv.DictWriter(file, rows[0], delimiter=delimiter)
+                writer.writeheader()
+                writer.writerows(rows)
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".tsv", ".parquet"])
+def test_every_kind_of_file_gives_the_same_rows(tmp_path, suffix):
+    rows = [
+        {"id": "a", "document": 'Über, "quoted"\nand\ttabbed', "summary": "one"},
+        {"id": "b", "document": "two", "summary": "zwei €"},
+    ]
+    path = write_rows(tmp_path / f"rows{suffix}", rows)
+    splits = open_splits(Data(train=path, validation=path, test=path), SUMMARIZE)
+    assert [list(split) for split in splits.values()] == [rows] * 3
+    assert list(splits["train"]) == rows, "a split can be read again"
+
+
+def test_txt_gives_a_row_a_paragraph(tmp_path):
+    path = tmp_path / "book.txt"
+    path.write_text("\n\nFirst line,\nsecond line.\n \nNext paragraph.")
+    splits = open_splits(
+        Data(train=str(path), validation=str(path), test=str(path)), get_task("pretrain")
+    )
+    assert [row["text"] for row in splits["train"]] == [
+        "First line,\nsecond line.",
+        "Next paragraph.",
+    ]
+
+
+def test_nested_columns_and_lists_of_references():
+    raw = {"context": "c", "question": "q", "answers": {"text": ["x", "y"], "answer_start": [1, 2]}}
+    row = select_columns(raw, QA, {"answers": "answers.text"}, "here")
+    assert row["answers"] == ["x", "y"]
+    raw["answers"] = [{"text": "x"}, {"text": "y"}]
+    assert select_columns(raw, QA, {"answers": "answers.text"}, "here")["answers"] == ["x", "y"]
+
+
+def test_splits_by_hash_are_disjoint_complete_and_keep_copies_together(tmp_path):
+    rows = summary_rows(300) + summary_rows(300)
+    path = str(write_jsonl(tmp_path / "rows.jsonl", rows))
+    splits = {name: list(split) for name, split in open_splits(Data(train=path), SUMMARIZE).items()}
+    texts = {name: {row["document"] for row in split} for name, split in splits.items()}
+    assert sum(len(split) for split in splits.values()) == 600
+    assert not texts["train"] & texts["validation"]
+    assert not texts["train"] & texts["test"]
+    assert not texts["validation"] & texts["test"]
+    assert 15 <= len(texts["test"]) <= 50
+
+
+def test_a_named_test_set_leaves_its_share_in_train(tmp_path):
+    path = str(write_jsonl(tmp_path / "rows.jsonl", summary_rows(200)))
+    splits = open_splits(Data(train=path, test=path), SUMMARIZE)
+    assert len(list(splits["test"])) == 200
+    assert len(list(splits["train"])) + len(list(splits["validation"])) == 200
+
+
+def test_limit_takes_the_first_rows_of_each_split(tmp_path):
+    path = str(write_jsonl(tmp_path / "rows.jsonl", summary_rows(50)))
+    splits = open_splits(Data(train=path, validation=path, test=path, limit=7), SUMMARIZE)
+    assert [len(list(split)) for split in splits.values()] == [7, 7, 7]
+
+
+GOOD = b'{"document": "d", "summary": "s"}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.jsonl", GOOD + b'\n{"document": "d" "s"}\n', ":3: broken JSON at column 18"),
+        ("a.jsonl", GOOD + b"[1, 2]\n", ":2: a row is a JSON object with columns, not list"),
+        ("a.jsonl", GOOD + b'{"document": "\xff"}\n', ":2: byte 15 is not UTF-8"),
+        ("a.jsonl", b"[" * 100_000 + b"\n", ":1: "),
+        ("a.jsonl", b'{"document": "d"}\n', ":1: no column 'summary'; there are: document"),
+        ("a.jsonl", b'{"document": 5, "summary": "s"}\n', "must hold a text, not int"),
+        ("a.jsonl", b'{"document": "d", "summary": [1]}\n', "a text or a list of texts"),
+        ("a.jsonl", b"", "the train split has no rows"),
+        ("a.jsonl", b"\n\n", "the train split has no rows"),
+        ("a.json", b'{"document": "d"}', "holds a list of rows"),
+        ("a.json", b'[\n{"document": }]', ":2: broken JSON"),
+        ("a.csv", b"document,summary\nd,s\nd,s,t\n", ":3: 3 fields, but the header has 2"),
+        ("a.csv", b'document,summary\n"d,s\n', "a.csv:"),
+        ("a.tsv", b"document\nd\n", ":2: no column 'summary'"),
+        ("a.parquet", b"PAR1 not really", "not a readable parquet file"),
+        ("a.xlsx", b"", "unknown kind of file"),
+        (None, b"", "no such file"),
+    ],
+)
+def test_bad_files_end_in_one_line(tmp_path, name, content, expected):
+    path = tmp_path / (name or "missing.jsonl")
+    if name:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        list(
+            open_splits(Data(train=str(path), validation=str(path), test=str(path)), SUMMARIZE)[
+                "train"
+            ]
+        )
+    assert str(error.value).startswith(str(path))
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_bad_line_far_down_is_found_when_it_is_read(tmp_path):
+    path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(500))
+    with path.open("ab") as file:
+        file.write(b"{broken\n")
+    splits = open_splits(Data(train=str(path), validation=str(path), test=str(path)), SUMMARIZE)
+    with pytest.raises(UserError, match=r"rows\.jsonl:501: broken JSON"):
+        list(splits["train"])
+
+
+def test_an_unknown_column_of_the_task_is_refused(tmp_path):
+    path = str(write_jsonl(tmp_path / "rows.jsonl", summary_rows(5)))
+    with pytest.raises(UserError, match="no such column; did you mean summary"):
+        open_splits(Data(train=path, columns={"sumary": "x"}), SUMMARIZE)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["document", "summary"]), st.text()), min_size=1))
+def test_jsonl_survives_any_text(tmp_path_factory, rows):
+    rows = [{"document": "", "summary": "", **row} for row in rows]
+    path = write_jsonl(tmp_path_factory.mktemp("any") / "rows.jsonl", rows)
+    split = open_splits(Data(train=str(path), validation=str(path), test=str(path)), SUMMARIZE)
+    assert [{k: r[k] for k in ("document", "summary")} for r in split["train"]] == rows

@@ -1,0 +1,204 @@
+"""The embedded rows: their shape, their honesty (no leaks), and how far simple tricks get."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROWS = ROOT / "llmkit" / "embedded" / "rows"
+SCRIPT = ROOT / "scripts" / "make_rows.py"
+sys.path.insert(0, str(SCRIPT.parent))
+
+from world import lexicon  # noqa: E402
+from world.corpus import Corpus  # noqa: E402
+from world.leaks import NearCopies, shingles  # noqa: E402
+from world.lexicon import MEN, WOMEN  # noqa: E402
+from world.place_attributes import THING_NAMES  # noqa: E402
+
+# Every list of the lexicon, and the names of the places without their article.
+CANDIDATES = [value for value in vars(lexicon).values() if isinstance(value, list)]
+CANDIDATES += [WOMEN + MEN, [name.removeprefix("the ") for name in THING_NAMES]]
+
+COLUMNS = {
+    "summarize": ["id", "document", "summary"],
+    "translate": ["id", "en", "de"],
+    "qa": ["id", "context", "question", "answers"],
+    "pretrain": ["id", "text"],
+}
+COUNTS = {"train": 1600, "validation": 200, "test": 200}
+NEAR = {"summarize": (3, 0.6), "translate": (2, 0.7), "qa": (3, 0.6), "pretrain": (3, 0.6)}
+FORBIDDEN = ["TL;DR:", "Question:", "Answer:", "Context:", "English:", "German:"]
+
+
+def load(task: str, split: str) -> list[dict]:
+    """Read one file of rows."""
+    text = (ROWS / task / f"{split}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def full_text(row: dict) -> str:
+    """All the text of a row except its id."""
+    values = [value for key, value in row.items() if key != "id"]
+    return " ".join(" ".join(v) if isinstance(v, list) else v for v in values)
+
+
+@pytest.mark.parametrize("task", COLUMNS)
+def test_counts_columns_and_no_empty_text(task: str) -> None:
+    ids = []
+    for split, count in COUNTS.items():
+        rows = load(task, split)
+        assert len(rows) == count
+        assert all(list(row) == COLUMNS[task] for row in rows)
+        assert all(value for row in rows for value in row.values())
+        ids += [row["id"] for row in rows]
+    assert len(set(ids)) == len(ids)
+
+
+def test_size() -> None:
+    assert sum(path.stat().st_size for path in ROWS.rglob("*.jsonl")) < 5_000_000
+
+
+@pytest.mark.parametrize("task", COLUMNS)
+def test_held_out_rows_are_no_copies_of_train_rows(task: str) -> None:
+    size, limit = NEAR[task]
+    train = NearCopies(size, limit)
+    for row in load(task, "train"):
+        train.add(full_text(row))
+    for split in ("validation", "test"):
+        assert not [row["id"] for row in load(task, split) if train.is_near(full_text(row))]
+
+
+@pytest.mark.parametrize(("task", "column"), [("summarize", "document"), ("qa", "context")])
+def test_no_source_text_is_shared_between_splits(task: str, column: str) -> None:
+    train = {row[column] for row in load(task, "train")}
+    for split in ("validation", "test"):
+        assert not train & {row[column] for row in load(task, split)}
+
+
+def test_near_copies_are_measured_exactly() -> None:
+    known, new = "the dog sleeps in the garden", "the dog sleeps in the kitchen"
+    first, second = shingles(known, 2), shingles(new, 2)
+    similarity = len(first & second) / len(first | second)
+    for limit, near in ((similarity - 0.01, True), (similarity + 0.01, False)):
+        index = NearCopies(2, limit)
+        index.add(known)
+        assert index.is_near(new) is near
+        assert not index.is_near("nothing of this")
+
+
+def test_held_out_texts_do_not_occur_in_the_pretrain_rows() -> None:
+    pretrain = "\n".join(row["text"] for s in COUNTS for row in load("pretrain", s))
+    secret = {"summarize": ["document", "summary"], "translate": ["en", "de"], "qa": ["context"]}
+    for task, columns in secret.items():
+        for split in ("validation", "test"):
+            assert not [r["id"] for r in load(task, split) for c in columns if r[c] in pretrain]
+
+
+def test_task_prompts_do_not_occur_in_the_pretrain_rows() -> None:
+    for split in COUNTS:
+        for row in load("pretrain", split):
+            assert not [text for text in FORBIDDEN if text in row["text"]]
+            assert 60 <= len(row["text"].split()) <= 150
+
+
+def test_lengths() -> None:
+    for row in load("summarize", "test"):
+        assert 60 <= len(row["document"].split()) <= 110
+        assert 10 <= len(row["summary"].split()) <= 18
+    for row in load("translate", "test"):
+        assert 6 <= len(row["en"].split()) <= 16
+    for row in load("qa", "test"):
+        assert 50 <= len(row["context"].split()) <= 90
+
+
+def split_sentences(text: str) -> list[str]:
+    """Split a report into sentences."""
+    for mark in (". ", "? ", "! "):
+        text = text.replace(mark, mark[0] + "\n")
+    return text.split("\n")
+
+
+@pytest.mark.parametrize("baseline", ["lead 1", "lead 3", "last", "random", "document"])
+def test_copying_sentences_is_a_poor_summary(baseline: str) -> None:
+    scorer = pytest.importorskip("rouge_score.rouge_scorer").RougeScorer(["rougeL"], True)
+    rng = random.Random(0)
+    choose = {
+        "lead 1": lambda s: s[0],
+        "lead 3": lambda s: " ".join(s[:3]),
+        "last": lambda s: s[-1],
+        "random": rng.choice,
+        "document": " ".join,
+    }[baseline]
+    rows = load("summarize", "test")
+    guesses = [choose(split_sentences(row["document"])) for row in rows]
+    scores = [
+        scorer.score(row["summary"], guess)["rougeL"].fmeasure
+        for row, guess in zip(rows, guesses, strict=True)
+    ]
+    assert 100 * mean(scores) < 28
+
+
+@pytest.mark.parametrize("split", COUNTS)
+def test_answers_are_spans_of_the_context(split: str) -> None:
+    for row in load("qa", split):
+        assert 1 <= len(row["answers"]) <= 2
+        assert all(answer in row["context"] for answer in row["answers"])
+        assert all(1 <= len(answer.split()) <= 3 for answer in row["answers"])
+
+
+def first_name(row: dict) -> str:
+    """The first name of a person in the context."""
+    words = row["context"].replace(".", "").replace(",", "").split()
+    return next((word for word in words if word in WOMEN + MEN), "")
+
+
+def most_frequent_capitalised(row: dict) -> str:
+    """The capitalised word that occurs most often."""
+    words = row["context"].replace(".", "").replace(",", "").split()
+    return Counter(word for word in words if word[0].isupper()).most_common(1)[0][0]
+
+
+def first_candidate(row: dict) -> str:
+    """The first word of the context of the same kind as the answer (day, town, name, ...)."""
+    words = [word for kind in CANDIDATES if row["answers"][0] in kind for word in kind]
+    places = [(match.start(), word) for word in words for match in find(word, row)]
+    return min(places, default=(0, ""))[1]
+
+
+def find(word: str, row: dict) -> Iterator[re.Match]:
+    """Where a word occurs in the context."""
+    return re.finditer(rf"\b{re.escape(word)}\b", row["context"])
+
+
+@pytest.mark.parametrize("trick", [first_name, most_frequent_capitalised, first_candidate])
+def test_simple_tricks_do_not_answer_the_questions(trick) -> None:
+    rows = load("qa", "test")
+    assert mean(trick(row) in row["answers"] for row in rows) < 0.15
+
+
+def test_many_kinds_of_questions() -> None:
+    assert len({" ".join(row["question"].split()[:2]) for row in load("qa", "test")}) >= 12
+
+
+def test_the_generator_reproduces_the_files() -> None:
+    command = [sys.executable, str(SCRIPT), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "rows unchanged")
+
+
+def test_a_corpus_leaves_out_what_is_held_out() -> None:
+    first = Corpus(random.Random(7)).document()
+    second = Corpus(random.Random(7), [first]).document()
+    assert first != second
+    corpus = Corpus(random.Random(7))
+    assert len({corpus.document() for _ in range(300)}) == 300

@@ -1,0 +1,231 @@
+"""The loop: accumulation, processes, methods and the choice of the best weights."""
+
+import json
+import math
+
+import pytest
+import torch
+from accelerate import Accelerator
+from conftest import summary_rows, write_jsonl
+from rich.console import Console
+from transformers import GPT2LMHeadModel
+
+from llmkit.encode import encode_rows
+from llmkit.finetune import finetune, trainable_model
+from llmkit.loss import SupervisedLoss
+from llmkit.model import add_lora, load_model
+from llmkit.optim import build_optimizer
+from llmkit.recipe import Lora, load_recipe
+from llmkit.tasks import get_task
+from llmkit.train import Best, StepOrder, check_finite, forward_backward
+
+
+@pytest.fixture
+def recipe(tiny_gpt2, tmp_path):
+    """A short run on 24 rows."""
+    path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(24))
+
+    def make(*overrides: str):
+        return load_recipe(
+            "summarize",
+            overrides=(
+                f"model={tiny_gpt2}",
+                *(f"data.{split}={path}" for split in ("train", "validation", "test")),
+                "max_length=128",
+                "train.epochs=null",
+                "train.max_steps=4",
+                "train.global_batch_size=8",
+                "train.log_every=1",
+                "evaluation.validation_rows=4",
+                "evaluation.test_rows=4",
+                "generation.max_new_tokens=4",
+                *overrides,
+            ),
+        )
+
+    return make
+
+
+def encode(recipe, tokenizer, rows):
+    return encode_rows(
+        rows,
+        get_task("summarize"),
+        tokenizer,
+        template=None,
+        max_length=recipe.max_length,
+        truncate_completion=False,
+    )[0]
+
+
+def gradient(recipe, tiny_gpt2, rows, step=0):
+    model, tokenizer = load_model(str(tiny_gpt2))
+    accelerator = Accelerator(cpu=True)
+    order = StepOrder(encode(recipe, tokenizer, rows), recipe, accelerator)
+    model.eval()  # no dropout
+    loss = forward_backward(
+        SupervisedLoss(model), order.micro_batches(step), order, step, accelerator
+    )
+    return loss, torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 2, 3, 5])
+def test_accumulation_gives_the_gradient_of_the_whole_batch(recipe, tiny_gpt2, micro_batch_size):
+    rows = summary_rows(8)
+    for i, row in enumerate(rows):
+        row["summary"] *= i + 1  # ragged: a mean of means would differ
+    loss, whole = gradient(recipe("train.micro_batch_size=8"), tiny_gpt2, rows)
+    split_loss, split = gradient(
+        recipe(f"train.micro_batch_size={micro_batch_size}"), tiny_gpt2, rows
+    )
+    assert split_loss == pytest.approx(loss, rel=1e-6)
+    assert (split - whole).norm() / whole.norm() < 1e-6
+
+
+def test_the_last_short_step_of_an_epoch_is_used_with_its_own_count(recipe, tiny_gpt2):
+    rows = summary_rows(11)
+    model, tokenizer = load_model(str(tiny_gpt2))
+    order = StepOrder(encode(recipe(), tokenizer, rows), recipe(), Accelerator(cpu=True))
+    assert order.steps_per_epoch == 2
+    assert sorted(order.rows(0) + order.rows(1)) == list(range(11))
+    assert len(order.rows(1)) == 3
+    assert order.num_supervised(1) == sum(order.supervised[i] for i in order.rows(1))
+
+
+def read_metrics(run):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return (
+        [line for line in lines if "split" not in line],
+        [line for line in lines if "split" in line],
+    )
+
+
+def test_a_run_folder_holds_what_it_should(recipe, tmp_path):
+    run = tmp_path / "run"
+    table = finetune(recipe("evaluation.every=2"), run, Console(quiet=True))
+    assert {path.name for path in run.iterdir()} == {
+        "recipe.yaml", "run.json", "metrics.jsonl", "metrics.json", "predictions.jsonl", "model",
+    }  # fmt: skip
+    steps, validations = read_metrics(run)
+    assert [line["step"] for line in steps] == [1, 2, 3, 4]
+    assert set(steps[0]) == {"step", "loss", "learning_rate", "grad_norm", "tokens_per_second"}
+    assert [line["step"] for line in validations] == [2, 4]
+    predictions = [json.loads(line) for line in (run / "predictions.jsonl").open()]
+    assert [set(row) for row in predictions] == [{"id", "prompt", "prediction", "references"}] * 4
+    assert predictions[0]["prompt"].endswith("\n\nTL;DR:")
+    assert set(table) == {"fine-tuned", "untuned", "lead-1", "lead-3", "copy of the source"}
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["libraries"]["torch"]
+    assert facts["data"]["train"]["rows"] == 24
+    assert len(facts["model"]["sha256"]) == 64
+    model = GPT2LMHeadModel.from_pretrained(run / "model")
+    assert model.config.resid_pdrop == 0.1, "the config keeps the base model's dropout"
+
+
+def test_the_loss_falls_and_is_repeatable(recipe, tmp_path):
+    losses = []
+    for name in ("one", "two"):
+        settings = recipe("train.max_steps=12", "train.learning_rate=5e-3")
+        finetune(settings, tmp_path / name, Console(quiet=True))
+        losses.append([line["loss"] for line in read_metrics(tmp_path / name)[0]])
+    assert losses[0] == losses[1]
+    assert losses[0][-1] < losses[0][0] - 0.5
+
+
+@pytest.mark.parametrize("target", ["c_attn", "c_proj", "c_fc"])
+def test_lora_reaches_each_layer_of_gpt2_and_merges_exactly(target, tiny_gpt2, tmp_path):
+    base, tokenizer = load_model(str(tiny_gpt2))
+    ids = torch.arange(30)[None]
+    before = base(ids).logits.detach()
+    model = add_lora(base, Lora(target_modules=[target], r=2), freeze_layers=0)
+    trainable = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert trainable
+    assert all("lora_" in name and f".{target}." in name for name in trainable)
+    torch.testing.assert_close(model(ids).logits, before)  # a new adapter changes nothing
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    model.eval()
+    from llmkit.model import save_model
+
+    save_model(model, tokenizer, tmp_path / "merged")
+    merged, _ = load_model(str(tmp_path / "merged"))
+    torch.testing.assert_close(merged.eval()(ids).logits, model(ids).logits, rtol=1e-4, atol=1e-5)
+    assert (merged(ids).logits - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "moves"),
+    [
+        ((), {"wte", "wpe", "h.0", "h.1", "ln_f"}),
+        (("train.freeze_layers=1",), {"h.1", "ln_f"}),
+        (("train.method=lora",), {"h.0", "h.1"}),
+        (("train.method=lora", "train.freeze_layers=1"), {"h.1"}),
+    ],
+)
+def test_exactly_the_right_weights_change(recipe, tiny_gpt2, tmp_path, overrides, moves):
+    finetune(recipe(*overrides, "train.learning_rate=1e-2"), tmp_path / "run", Console(quiet=True))
+    before, _ = load_model(str(tiny_gpt2))
+    after, _ = load_model(str(tmp_path / "run" / "model"))
+    changed = set()
+    for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
+        if not torch.equal(old, new):
+            parts = name.removeprefix("transformer.").split(".")
+            changed.add(".".join(parts[:2]) if parts[0] == "h" else parts[0])
+    assert changed == moves
+
+
+def test_bf16_trains_close_to_fp32(recipe, tmp_path):
+    for precision in ("no", "bf16"):
+        settings = recipe(f"train.mixed_precision={precision}", "train.max_steps=6")
+        finetune(settings, tmp_path / precision, Console(quiet=True))
+    full = [line["loss"] for line in read_metrics(tmp_path / "no")[0]]
+    half = [line["loss"] for line in read_metrics(tmp_path / "bf16")[0]]
+    assert full != half
+    assert half == pytest.approx(full, rel=0.02)
+
+
+def test_dropout_of_the_recipe_is_the_models(tiny_gpt2, recipe):
+    model, _ = load_model(str(tiny_gpt2))
+    trainable_model(model, recipe("train.dropout=0.3"))
+    assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
+
+
+@pytest.mark.parametrize(
+    ("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan), (1.0, math.inf)]
+)
+def test_a_loss_that_is_not_finite_stops_before_the_step(loss, norm):
+    with pytest.raises(FloatingPointError, match="step 8: .* before the weights changed"):
+        check_finite(loss, torch.tensor(norm), 7, Accelerator(cpu=True))
+
+
+def test_best_remembers_the_first_of_equals_and_runs_out_of_patience():
+    best = Best("rougeL", higher_is_better=True, patience=2)
+    found = [best.update(i, {"rougeL": s}) for i, s in enumerate([1.0, 3.0, 3.0, 2.0])]
+    assert found == [True, True, False, False]
+    assert best.step == 1
+    assert best.is_exhausted
+    lower = Best("loss", higher_is_better=False, patience=None)
+    assert [lower.update(i, {"loss": s}) for i, s in enumerate([2.0, 1.0, 1.5])] == [1, 1, 0]
+    assert not lower.is_exhausted
+
+
+def test_early_stopping_ends_the_run(recipe, tmp_path):
+    settings = recipe(
+        "train.max_steps=20",
+        "train.learning_rate=1e-12",
+        "evaluation.every=1",
+        "evaluation.early_stopping_patience=2",
+        "evaluation.metric=rougeL",
+    )
+    finetune(settings, tmp_path / "run", Console(quiet=True))
+    steps, validations = read_metrics(tmp_path / "run")
+    assert len(steps) == len(validations) == 3
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["best_step"] == 1
+
+
+def test_the_optimizer_holds_only_what_is_trained(tiny_gpt2, recipe):
+    model, _ = load_model(str(tiny_gpt2))
+    settings = recipe("train.method=lora")
+    adapted = trainable_model(model, settings)
+    held = sum(p.numel() for g in build_optimizer(adapted, settings.train).param_groups for p in g["params"])
+    assert held == sum(p.numel() for p in adapted.parameters() if p.requires_grad) < 10_000
