@@ -25,6 +25,8 @@ class Command(click.Group):
             _fail(str(error), 2)
         except (KeyboardInterrupt, click.Abort):
             _fail("stopped by Ctrl-C", 130)
+        except FloatingPointError as error:
+            _fail(str(error), 1)
         except BrokenPipeError:
             sys.exit(1)
 
@@ -170,9 +172,10 @@ def generate(prompt: str | None, model: str | None, input_file: str | None, outp
 def recipes(fields: bool) -> None:
     """List the recipes, or every key that one can hold."""
     from llmkit import recipe
+    from llmkit.schema import iter_fields
 
     if fields:
-        for key, default, text in recipe.iter_fields():
+        for key, default, text in iter_fields():
             click.echo(f"{key} = {default}\n    {text}")
         return
     for path in recipe.list_recipes():

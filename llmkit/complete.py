@@ -15,8 +15,8 @@ from llmkit.encode import encode_prompt, encode_text
 from llmkit.errors import UserError
 from llmkit.generate import generate
 from llmkit.model import load_model
-from llmkit.recipe import Evaluation, Generation, Recipe
 from llmkit.run import newest_finished_run, recipe_of, resolve_model, write_jsonl
+from llmkit.schema import Evaluation, Generation, Recipe
 from llmkit.tasks import Segment, Task, get_task
 from llmkit.tasks.base import prompt_segments
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from llmkit import files
-from llmkit.errors import UserError
-from llmkit.recipe import PACKAGE, Data, did_you_mean
+from llmkit.errors import UserError, did_you_mean
+from llmkit.recipe import PACKAGE
+from llmkit.schema import Data
 from llmkit.tasks import Row, Task
 
 SPLITS = ("train", "validation", "test")

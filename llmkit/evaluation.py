@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from llmkit.encode import collate, count_tokens, encode_prompts, encode_rows
 from llmkit.generate import generate
 from llmkit.loss import SupervisedLoss, causal_lm, num_supervised
-from llmkit.recipe import Recipe
+from llmkit.schema import Recipe
 from llmkit.tasks import Example, Row, Scores, Task, to_example
 from llmkit.tasks.pretrain import compressor_bits_per_byte
 

@@ -30,8 +30,8 @@ from llmkit.model import (
     set_dropout,
     weights_fingerprint,
 )
-from llmkit.recipe import Recipe
 from llmkit.run import model_dir, start_run, write_json, write_jsonl
+from llmkit.schema import Recipe
 from llmkit.tasks import Scores, Task, get_task
 from llmkit.train import StepOrder, train
 

@@ -4,7 +4,7 @@ import torch
 from transformers import GenerationConfig, GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from llmkit.errors import UserError
-from llmkit.recipe import Generation
+from llmkit.schema import Generation
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ from huggingface_hub import constants as hub_constants
 from huggingface_hub import errors as hub_errors
 
 from llmkit.errors import UserError
-from llmkit.recipe import Data
+from llmkit.schema import Data
 
 MODEL_FILES = (
     "config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json",

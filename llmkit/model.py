@@ -17,7 +17,8 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer, PreTrainedTokenizerBase
 
 from llmkit.errors import UserError
-from llmkit.recipe import PACKAGE, Lora, Scratch
+from llmkit.recipe import PACKAGE
+from llmkit.schema import Lora, Scratch
 
 EMBEDDED_MODEL = PACKAGE / "embedded" / "gpt2"
 END_OF_TEXT = "<|endoftext|>"

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from llmkit.recipe import Train
+from llmkit.schema import Train
 
 
 def learning_rate_at(step: int, num_steps: int, train: Train) -> float:

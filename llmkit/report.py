@@ -9,7 +9,7 @@ from torch import nn
 
 from llmkit.evaluation import EvaluationSet
 from llmkit.model import count_parameters
-from llmkit.recipe import Recipe
+from llmkit.schema import Recipe
 from llmkit.tasks import Scores
 from llmkit.train import StepOrder
 

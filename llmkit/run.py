@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.errors import UserError
-from llmkit.recipe import Recipe, load_recipe, save_recipe
+from llmkit.recipe import load_recipe, save_recipe
+from llmkit.schema import Recipe
 
 RUNS = Path("runs")
 LIBRARIES = (

@@ -16,7 +16,7 @@ from llmkit.errors import UserError
 from llmkit.log import RunLog
 from llmkit.loss import SupervisedLoss
 from llmkit.optim import build_optimizer, learning_rate_at, set_learning_rate
-from llmkit.recipe import Recipe
+from llmkit.schema import Recipe
 from llmkit.tasks import Scores
 
 Batch = dict[str, torch.Tensor]

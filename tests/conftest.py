@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from llmkit import cli
 from llmkit.model import scratch_model
-from llmkit.recipe import Scratch
+from llmkit.schema import Scratch
 
 NO_NETWORK = Path(__file__).parent / "no_network"
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llmkit.data import open_splits, select_columns
 from llmkit.errors import UserError
-from llmkit.recipe import Data
+from llmkit.schema import Data
 from llmkit.tasks import get_task
 
 SUMMARIZE, QA = get_task("summarize"), get_task("qa")

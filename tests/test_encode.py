@@ -1,4 +1,4 @@
-"""Encoding: what is learnt is exactly the completion and its end-of-text; nothing is lost unsaid."""
+"""Encoding: learnt is exactly the completion and its end-of-text; nothing is lost unsaid."""
 
 from collections import Counter
 
@@ -127,7 +127,7 @@ def test_every_row_read_is_accounted_for(tokenizer):
 
 def test_a_set_without_anything_to_learn_is_refused(tokenizer):
     task = get_task("summarize")
-    with pytest.raises(UserError, match="no row is left to learn from .*completion too long"):
+    with pytest.raises(UserError, match=r"no row is left to learn from .*completion too long"):
         encode_rows(
             [{"id": "0", "document": "d", "summary": "long " * 50}],
             task,

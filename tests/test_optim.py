@@ -1,11 +1,13 @@
 """Learning-rate schedules and optimizers."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
 from llmkit.model import load_model
 from llmkit.optim import build_optimizer, learning_rate_at
-from llmkit.recipe import Train
+from llmkit.schema import Train
 
 
 def rates(num_steps=100, **settings):
@@ -18,7 +20,7 @@ def test_warm_up_rises_linearly_to_the_peak(schedule):
     course = rates(schedule=schedule, warmup_steps=10)
     assert course[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
     assert max(course) == course[10] == 1.0
-    assert all(a >= b for a, b in zip(course[10:], course[11:], strict=False))
+    assert all(a >= b for a, b in pairwise(course[10:]))
 
 
 def test_courses_after_the_warm_up():

@@ -12,7 +12,8 @@ import yaml
 
 from llmkit import recipe as recipe_module
 from llmkit.errors import UserError
-from llmkit.recipe import Recipe, iter_fields, list_recipes, load_recipe, save_recipe
+from llmkit.recipe import list_recipes, load_recipe, save_recipe
+from llmkit.schema import Recipe, iter_fields
 from llmkit.tasks import TASKS
 
 KEYS = [key for key, _, _ in iter_fields()]

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from conftest import summary_rows, write_jsonl
 from rich.console import Console
 from transformers import GPT2LMHeadModel
@@ -13,9 +14,10 @@ from transformers import GPT2LMHeadModel
 from llmkit.encode import encode_rows
 from llmkit.finetune import finetune, trainable_model
 from llmkit.loss import SupervisedLoss
-from llmkit.model import add_lora, load_model
+from llmkit.model import add_lora, load_model, save_model
 from llmkit.optim import build_optimizer
-from llmkit.recipe import Lora, load_recipe
+from llmkit.recipe import load_recipe
+from llmkit.schema import Lora
 from llmkit.tasks import get_task
 from llmkit.train import Best, StepOrder, check_finite, forward_backward
 
@@ -44,6 +46,13 @@ def recipe(tiny_gpt2, tmp_path):
         )
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    """accelerate remembers the first precision it was asked for in a process."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def encode(recipe, tokenizer, rows):
@@ -83,7 +92,7 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(recipe, tiny_gpt2, m
 
 def test_the_last_short_step_of_an_epoch_is_used_with_its_own_count(recipe, tiny_gpt2):
     rows = summary_rows(11)
-    model, tokenizer = load_model(str(tiny_gpt2))
+    tokenizer = load_model(str(tiny_gpt2))[1]
     order = StepOrder(encode(recipe(), tokenizer, rows), recipe(), Accelerator(cpu=True))
     assert order.steps_per_epoch == 2
     assert sorted(order.rows(0) + order.rows(1)) == list(range(11))
@@ -145,8 +154,6 @@ def test_lora_reaches_each_layer_of_gpt2_and_merges_exactly(target, tiny_gpt2, t
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
     model.eval()
-    from llmkit.model import save_model
-
     save_model(model, tokenizer, tmp_path / "merged")
     merged, _ = load_model(str(tmp_path / "merged"))
     torch.testing.assert_close(merged.eval()(ids).logits, model(ids).logits, rtol=1e-4, atol=1e-5)
@@ -194,7 +201,7 @@ def test_dropout_of_the_recipe_is_the_models(tiny_gpt2, recipe):
     ("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan), (1.0, math.inf)]
 )
 def test_a_loss_that_is_not_finite_stops_before_the_step(loss, norm):
-    with pytest.raises(FloatingPointError, match="step 8: .* before the weights changed"):
+    with pytest.raises(FloatingPointError, match=r"step 8: .* before the weights changed"):
         check_finite(loss, torch.tensor(norm), 7, Accelerator(cpu=True))
 
 
@@ -227,5 +234,9 @@ def test_the_optimizer_holds_only_what_is_trained(tiny_gpt2, recipe):
     model, _ = load_model(str(tiny_gpt2))
     settings = recipe("train.method=lora")
     adapted = trainable_model(model, settings)
-    held = sum(p.numel() for g in build_optimizer(adapted, settings.train).param_groups for p in g["params"])
+    held = sum(
+        p.numel()
+        for g in build_optimizer(adapted, settings.train).param_groups
+        for p in g["params"]
+    )
     assert held == sum(p.numel() for p in adapted.parameters() if p.requires_grad) < 10_000

@@ -1,7 +1,6 @@
 """The tasks, by the name a recipe gives."""
 
-from llmkit.errors import UserError
-from llmkit.recipe import did_you_mean
+from llmkit.errors import UserError, did_you_mean
 from llmkit.tasks import pretrain, qa, summarize, translate
 from llmkit.tasks.base import Example, Row, Scores, Segment, Task, check_template, to_example
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmkit.errors import UserError
-from llmkit.recipe import did_you_mean
+from llmkit.errors import UserError, did_you_mean
 
 Row = Mapping[str, Any]  # the task's columns and "id"
 Scores = dict[str, float]

@@ -22,8 +22,9 @@ def score(predictions: list[str], references: list[list[str]]) -> Scores:
 
 
 def first_name(row: Row) -> str:
-    """The first capitalised words after the context's first word: the naive guess."""
-    names = re.findall(r"(?<!^)(?<![.!?] )\b[A-Z]\w+(?: [A-Z]\w+)*", row["context"])
+    """The context's first name, the naive guess: capitalised words that do not open a sentence,
+    or two of them together."""
+    names = re.findall(r"\b[A-Z]\w+ [A-Z]\w+|(?<!^)(?<![.!?] )\b[A-Z]\w+", row["context"])
     return names[0] if names else row["context"].split()[0]
 
 

@@ -1,0 +1,238 @@
+"""What a run is: the typed schema of a recipe.
+
+Every default of the project stands in this file and nowhere else. The text under a field is its
+documentation, unit included; `llmkit recipes --fields` prints it.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A strict part of a recipe: unknown keys and wrong types are errors."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+    )
+
+
+class Scratch(Section):
+    """Shape of a GPT-2 that starts from random weights (`model: scratch`)."""
+
+    n_layer: int = Field(4, ge=1)
+    """Transformer blocks."""
+    n_head: int = Field(4, ge=1)
+    """Attention heads in a block; divides n_embd."""
+    n_embd: int = Field(128, ge=1)
+    """Width of the model."""
+    n_positions: int = Field(512, ge=2)
+    """Longest sequence the model can read, in tokens."""
+    vocab_size: int = Field(4096, ge=257)
+    """Entries of the byte-level BPE that is trained on the training rows."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "Scratch":
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_head ({self.n_head}) must divide n_embd ({self.n_embd})")
+        return self
+
+
+class Data(Section):
+    """Where the rows come from. Without `train` and `hub`: the task's embedded rows."""
+
+    hub: str | None = None
+    """Hub id of a data set, such as rajpurkar/squad."""
+    config: str | None = None
+    """Configuration of the hub data set, such as 3.0.0."""
+    revision: str | None = None
+    """Branch, tag or commit of the hub data set."""
+    streaming: bool = False
+    """Read hub rows as they are needed instead of downloading the set; needs `limit`."""
+    train: str | None = None
+    """Training rows: a file (jsonl, json, csv, tsv, parquet, txt), or the hub set's split."""
+    validation: str | None = None
+    """Validation rows: a file or a hub split; none: a share of the training rows, by hash."""
+    test: str | None = None
+    """Test rows: a file or a hub split; none: a share of the training rows, by hash."""
+    validation_fraction: float = Field(0.1, gt=0, lt=0.5)
+    """Share of the training rows held out when `validation` is not named."""
+    test_fraction: float = Field(0.1, gt=0, lt=0.5)
+    """Share of the training rows held out when `test` is not named."""
+    columns: dict[str, str] = {}
+    """The task's column names to the data's; dots reach into nested ones (answers.text)."""
+    limit: int | None = Field(None, ge=1)
+    """Use only the first rows of each split; rows."""
+
+    @model_validator(mode="after")
+    def _streaming_is_bounded(self) -> "Data":
+        if self.streaming and (self.hub is None or self.limit is None):
+            raise ValueError("streaming needs data.hub and data.limit")
+        if self.train is None and (self.hub or self.validation or self.test):
+            raise ValueError("data.train is missing: name the training file or split")
+        return self
+
+
+class Lora(Section):
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685), used with `train.method: lora`."""
+
+    r: int = Field(8, ge=1)
+    """Rank of the adapters."""
+    lora_alpha: int = Field(16, ge=1)
+    """The adapter's output is scaled by lora_alpha / r."""
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout in front of the adapter; probability."""
+    target_modules: list[Literal["c_attn", "c_proj", "c_fc"]] = ["c_attn", "c_proj", "c_fc"]
+    """Layers of GPT-2 that get an adapter (c_proj: the attention's and the MLP's)."""
+
+
+class Train(Section):
+    """How the weights are changed."""
+
+    method: Literal["full", "lora"] = "full"
+    """Train all weights, or low-rank adapters that are merged into the saved model."""
+    lora: Lora = Lora()
+    """Settings of the adapters."""
+    freeze_layers: int = Field(0, ge=0)
+    """Keep the embeddings and this many lowest blocks as they are; blocks. 0: train all."""
+    epochs: float | None = Field(None, gt=0)
+    """Passes over the training rows; give this or max_steps."""
+    max_steps: int | None = Field(None, ge=1)
+    """Optimizer steps; give this or epochs."""
+    global_batch_size: int = Field(32, ge=1)
+    """Rows of one optimizer step, over all processes and micro-batches."""
+    micro_batch_size: int = Field(8, ge=1)
+    """Rows of one forward pass in one process; the accumulation follows from it."""
+    optimizer: Literal["adamw", "rmsprop", "sgd", "adafactor"] = "adamw"
+    """Update rule; sgd has momentum."""
+    learning_rate: float = Field(5e-5, gt=0)
+    """Peak learning rate."""
+    min_learning_rate: float = Field(0.0, ge=0)
+    """Learning rate at the end of the cosine, linear or warmup_stable_decay schedule."""
+    schedule: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = "cosine"
+    """Course of the learning rate after the warm-up."""
+    warmup_steps: int = Field(0, ge=0)
+    """Linear rise from 0 to the peak; optimizer steps."""
+    decay_steps: int | None = Field(None, ge=1)
+    """Length of warmup_stable_decay's decay; optimizer steps. None: a fifth of the run."""
+    betas: list[float] = Field([0.9, 0.999], min_length=2, max_length=2)
+    """Decay of AdamW's moments; RMSprop's smoothing is the second, SGD's momentum the first."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Decoupled decay of the weight matrices; biases and LayerNorm are spared."""
+    max_grad_norm: float | None = Field(1.0, gt=0)
+    """Clip the gradient to this norm; null: no clipping."""
+    dropout: float | None = Field(None, ge=0, lt=1)
+    """Dropout everywhere in the model; null: what the model's config says."""
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """Arithmetic of the forward pass; fp16 needs a GPU."""
+    device: Literal["auto", "cpu"] = "auto"
+    """auto: the accelerators that are there, else the CPU."""
+    log_every: int = Field(10, ge=1)
+    """A line of metrics.jsonl every so many optimizer steps."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Train":
+        if (self.epochs is None) == (self.max_steps is None):
+            raise ValueError("give one of train.epochs and train.max_steps, the other null")
+        return self
+
+
+class Evaluation(Section):
+    """How the model is scored during and after training."""
+
+    metric: str | None = None
+    """Score that chooses the best weights; null: the task's own."""
+    every: int | None = Field(None, ge=1)
+    """Validate every so many optimizer steps; null: at the end of each epoch."""
+    early_stopping_patience: int | None = Field(None, ge=1)
+    """Stop after so many validations in a row without a better score; null: never."""
+    validation_rows: int | None = Field(None, ge=1)
+    """Validate on the first rows only; rows. null: all."""
+    test_rows: int | None = Field(None, ge=1)
+    """Score on the first test rows only; rows. null: all."""
+    batch_size: int = Field(32, ge=1)
+    """Rows of one batch of evaluation or generation; scores do not depend on it."""
+
+
+class Generation(Section):
+    """Decoding. Without temperature, top_k and top_p: greedy, or beams with num_beams."""
+
+    max_new_tokens: int = Field(64, ge=1)
+    """Longest completion; tokens."""
+    min_new_tokens: int = Field(0, ge=0)
+    """Shortest completion; tokens."""
+    temperature: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """0: take the likeliest token; above: sample from softmax(logits / temperature)."""
+    top_k: int = Field(0, ge=0)
+    """Sample among the likeliest tokens only; 0: all."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Sample among the likeliest tokens that hold this probability together."""
+    num_beams: int = Field(1, ge=1)
+    """Beams of a beam search; 1: none."""
+    num_return_sequences: int = Field(1, ge=1)
+    """Completions per prompt."""
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> "Generation":
+        sampling = self.temperature > 0
+        if not sampling and (self.top_k or self.top_p < 1):
+            raise ValueError("top_k and top_p need a temperature above 0")
+        if not sampling and self.num_return_sequences > self.num_beams:
+            raise ValueError(
+                "several completions need a temperature above 0 or at least as many num_beams"
+            )
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ValueError("min_new_tokens is above max_new_tokens")
+        return self
+
+
+class Recipe(Section):
+    """Everything that defines a run."""
+
+    task: str
+    """summarize, translate, qa or pretrain."""
+    model: str = "embedded"
+    """embedded, scratch, a GPT-2 folder, or a hub id such as gpt2 or gpt2-medium."""
+    model_revision: str | None = None
+    """Branch, tag or commit of a hub model."""
+    scratch: Scratch = Scratch()
+    """Shape of the model when `model` is scratch."""
+    seed: int = Field(0, ge=0)
+    """Seed of the row order, the dropout, new weights and sampling."""
+    template: str | None = None
+    """Prompt with {column} marks; null: the task's own."""
+    max_length: int = Field(512, ge=2)
+    """Longest training row, prompt and completion and end-of-text together; tokens."""
+    truncate_completion: bool = False
+    """Cut a completion that does not fit max_length instead of dropping the row."""
+    data: Data = Data()
+    """The rows."""
+    train: Train
+    """The training."""
+    evaluation: Evaluation = Evaluation()
+    """The scoring."""
+    generation: Generation = Generation()
+    """The decoding."""
+
+    @model_validator(mode="after")
+    def _room_for_the_completion(self) -> "Recipe":
+        if self.task != "pretrain" and self.generation.max_new_tokens >= self.max_length:
+            raise ValueError(
+                f"generation.max_new_tokens ({self.generation.max_new_tokens}) leaves no room "
+                f"for a prompt within max_length ({self.max_length})"
+            )
+        return self
+
+
+def iter_fields(
+    section: type[Section] = Recipe, prefix: str = ""
+) -> Iterator[tuple[str, str, str]]:
+    """(dotted key, default, documentation) of every field."""
+    for name, field in section.model_fields.items():
+        key = f"{prefix}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from iter_fields(field.annotation, f"{key}.")
+        else:
+            default = "required" if field.is_required() else repr(field.default)
+            yield key, default, field.description or ""

@@ -1,0 +1,84 @@
+"""Rebuild what the package embeds, rows and model, and say what differs from before.
+
+    python scripts/make_assets.py            both; the model takes about half an hour on 2 cores
+    python scripts/make_assets.py --rows     the rows only
+
+The rows are the same bytes everywhere. The model is trained by `llmkit finetune pretrain --scale
+embedded` on a corpus generated from a seed; its weights repeat on the same machine with the same
+versions and thread count only, so its validation loss is compared too.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+EMBEDDED = ROOT / "llmkit" / "embedded"
+BUILD = ROOT / "build" / "assets"
+NUM_DOCUMENTS = 100_000
+MAX_BYTES = 12_000_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", action="store_true", help="rebuild the rows only")
+    only_rows = parser.parse_args().rows
+    before = fingerprints()
+    run("scripts/make_rows.py")
+    if not only_rows:
+        make_model()
+    return report(before, fingerprints())
+
+
+def make_model() -> None:
+    """Pretrain on a fresh corpus and put the result into the package."""
+    shutil.rmtree(BUILD, ignore_errors=True)
+    BUILD.mkdir(parents=True)
+    corpus, rows = BUILD / "corpus.jsonl", EMBEDDED / "rows" / "pretrain"
+    run("scripts/make_rows.py", "--corpus", corpus, "--documents", NUM_DOCUMENTS)
+    run(
+        "-m", "llmkit", "finetune", "pretrain", "--scale", "embedded", f"data.train={corpus}",
+        f"data.validation={rows / 'validation.jsonl'}", f"data.test={rows / 'test.jsonl'}",
+        "--run-dir", BUILD / "run",
+    )  # fmt: skip
+    shutil.rmtree(EMBEDDED / "gpt2", ignore_errors=True)
+    shutil.copytree(BUILD / "run" / "model", EMBEDDED / "gpt2")
+    scores = json.loads((BUILD / "run" / "metrics.json").read_text())["scores"]["fine-tuned"]
+    print(
+        f"embedded model: test loss {scores['loss']:.4f}, {scores['bits_per_byte']:.4f} bits/byte"
+    )
+
+
+def run(*arguments: object) -> None:
+    subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, check=True)
+
+
+def fingerprints() -> dict[str, str]:
+    """sha256 of every embedded file."""
+    return {
+        str(path.relative_to(EMBEDDED)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(EMBEDDED.rglob("*"))
+        if path.is_file()
+    }
+
+
+def report(before: dict[str, str], after: dict[str, str]) -> int:
+    """Say which files differ; 1 when some do, or when the assets have grown too large."""
+    changed = [name for name in sorted(before | after) if before.get(name) != after.get(name)]
+    for name in changed:
+        print(f"differs: {name}")
+    size = sum(path.stat().st_size for path in EMBEDDED.rglob("*") if path.is_file())
+    print(
+        f"{len(after) - len(changed)} of {len(after)} files unchanged, {size / 1e6:.1f} MB in all"
+    )
+    if size > MAX_BYTES:
+        print(f"too large: the embedded assets may hold {MAX_BYTES / 1e6:.0f} MB")
+    return int(bool(changed) or size > MAX_BYTES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

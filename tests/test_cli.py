@@ -1,0 +1,281 @@
+"""The command line: runs, evaluation, and the list of bad inputs, each one line and exit code 2."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SHARED_DATA, summary_rows, write_jsonl
+from safetensors.torch import load_file
+
+from llmkit.recipe import list_recipes
+
+SHORT = (
+    "max_length=128", "train.epochs=null", "train.max_steps=2", "train.global_batch_size=4",
+    "evaluation.validation_rows=4", "evaluation.test_rows=4", "generation.max_new_tokens=4",
+)  # fmt: skip
+
+
+@pytest.fixture
+def rows(tmp_path):
+    return write_jsonl(tmp_path / "rows.jsonl", summary_rows(60))
+
+
+@pytest.fixture
+def finetune(llmkit, tiny_gpt2, rows):
+    def run(*arguments):
+        return llmkit(
+            "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT, *arguments
+        )
+
+    return run
+
+
+def test_finetune_then_generate_then_evaluate(llmkit, finetune, tmp_path):
+    result = finetune()
+    assert result.exit_code == 0, result.output
+    for expected in (
+        "fine-tuned",
+        "untuned",
+        "lead-3",
+        "rouge-score",
+        "prediction:",
+        "--scale full",
+    ):
+        assert expected in result.output
+    (run,) = (tmp_path / "runs").iterdir()
+
+    result = llmkit("generate", "--prompt", "The ferry left.")
+    assert result.exit_code == 0, result.output
+    assert f"model: runs/{run.name}" in result.stderr
+    assert "TL;DR:" in result.stderr
+    wrapped = result.stdout
+    result = llmkit("generate", "--raw", "--prompt", "The ferry left.\n\nTL;DR:")
+    assert result.stdout == wrapped
+    result = llmkit("generate", "--input", "rows.jsonl", "--output", "out.jsonl")
+    assert result.exit_code == 0, result.output
+    predictions = [json.loads(line) for line in (tmp_path / "out.jsonl").open()]
+    assert len(predictions) == 60
+    assert predictions[0]["prompt"].endswith("\n\nTL;DR:")
+
+    result = llmkit("evaluate", run, "--output", "scores")
+    assert result.exit_code == 0, result.output
+    scores = json.loads((tmp_path / "scores" / "metrics.json").read_text())["scores"]
+    final = json.loads((run / "metrics.json").read_text())["scores"]
+    assert scores["this model"] == final["fine-tuned"]
+    assert scores["untuned"] == final["untuned"]
+
+
+def test_generate_without_any_run_uses_the_embedded_model(llmkit):
+    result = llmkit("generate", "--prompt", "The ferry", "--max-new-tokens", 5)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.splitlines()[0] == "model: embedded"
+    assert result.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ("train.learning_rat=1",),
+            "unknown key train.learning_rat; did you mean train.learning_rate",
+        ),
+        (("train.learning_rate=fast", "sed=1"), "did you mean seed"),
+        (("task=sumarize",), "no task 'sumarize'; did you mean summarize"),
+        (("model=./nowhere",), "model: ./nowhere: no such folder"),
+        (("model=gpt2",), "HF_HUB_OFFLINE=1"),
+        (("data.hub=some/set",), "HF_HUB_OFFLINE=1"),
+        (("data.train=missing.jsonl",), "missing.jsonl: no such file"),
+        (("data.columns.summary=tldr",), "no column 'tldr'; there are: id, document, summary"),
+        (("data.train=broken.jsonl",), "broken.jsonl:3: broken JSON"),
+        (("data.train=empty.jsonl",), "empty.jsonl: the train split has no rows"),
+        (("data.test=empty.jsonl",), "empty.jsonl: the test split has no rows"),
+        (("max_length=20", "generation.max_new_tokens=20"), "leaves no room"),
+        (("max_length=7", "generation.max_new_tokens=6"), "leaves no room for the completion"),
+        (("max_length=512",), "beyond the model's 128 positions"),
+        (("model=pickled",), "pickle (pytorch_model.bin)"),
+        (("model=llama",), "model_type is 'llama'; llmkit fine-tunes gpt2"),
+        (("model=hollow",), "no config.json"),
+        (("--run-dir", "used"), "used: already holds a run"),
+        (("--run-dir", "rows.jsonl"), "rows.jsonl: not an empty folder"),
+        (("--scale", "huge"), "no scale 'huge'; it has sample, full"),
+        (("--num-processes", "0"), "--num-processes"),
+        (("evaluation.metric=blue",), "summarize has no score 'blue'"),
+        (("template={document} Sum: ",), "ends in white space"),
+        (("train.freeze_layers=9",), "leaves nothing to train"),
+        (("train.mixed_precision=fp16", "train.device=cpu"), "fp16 needs a GPU"),
+        (("epochs",), "an override is key=value"),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_writes_nothing(
+    finetune, tiny_gpt2, tmp_path, arguments, expected
+):
+    (tmp_path / "broken.jsonl").write_text(
+        '{"document": "d", "summary": "s"}\n\n{"document" "d"}\n'
+    )
+    (tmp_path / "empty.jsonl").touch()
+    config = (tiny_gpt2 / "config.json").read_text()
+    for name in ("pickled", "llama", "hollow", "used"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "pickled" / "config.json").write_text(config)
+    (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    (tmp_path / "llama" / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "used" / "recipe.yaml").write_text("task: qa\n")
+    before = sorted(tmp_path.rglob("*"))
+
+    result = finetune(*arguments)
+
+    assert result.exit_code == 2, result.output
+    assert expected in result.stderr
+    lines = result.stderr.splitlines()
+    assert len(lines) == (2 if "sed=1" in arguments else 1)
+    assert all(line.startswith("llmkit: ") for line in lines)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("finetune", "sumarize"), "did you mean summarize"),
+        (("finetune", "nowhere.yaml"), "no such recipe file"),
+        (("finetune",), "Missing argument 'RECIPE'"),
+        (("finetun", "qa"), "No such command"),
+        (("evaluate", "embedded"), "--recipe RECIPE"),
+        (("evaluate", "runs/none", "--recipe", "qa", "--scale", "x"), "no scale 'x'"),
+        (("generate", "--model", "./none", "--prompt", "a"), "no such folder"),
+    ],
+)
+def test_bad_commands_end_in_one_line(llmkit, arguments, expected):
+    result = llmkit(*arguments)
+    assert result.exit_code == 2
+    assert expected in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.output
+
+
+def test_recipes_are_listed_and_every_key_documented(llmkit):
+    result = llmkit("recipes")
+    assert [line.split()[0] for line in result.output.splitlines()] == [
+        path.stem for path in list_recipes()
+    ]
+    fields = llmkit("recipes", "--fields").output
+    assert "train.learning_rate = 5e-05\n    Peak learning rate.\n" in fields
+
+
+def test_help_needs_no_heavy_import(subprocess_env):
+    code = (
+        "import sys\nfrom llmkit.cli import main\n"
+        "try: main(['finetune', '--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'pydantic', 'numpy'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=subprocess_env, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.splitlines()[-1] == "[]"
+
+
+def start(arguments, tmp_path, environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "llmkit", *map(str, arguments)],
+        env=environment, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def test_ctrl_c_during_training_ends_in_one_line(tiny_gpt2, rows, tmp_path, subprocess_env):
+    process = start(
+        ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
+         "train.max_steps=100000", "train.log_every=1"),
+        tmp_path, subprocess_env,
+    )  # fmt: skip
+    for line in process.stdout:
+        if line.startswith("step 3/"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.strip() == "llmkit: stopped by Ctrl-C"
+
+
+def test_two_processes_give_the_losses_of_one(tiny_gpt2, tmp_path, subprocess_env):
+    rows = summary_rows(70)
+    for i, row in enumerate(rows):
+        row["summary"] *= 1 + i % 5
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    losses = {}
+    for count in (1, 2):
+        arguments = (
+            "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={path}", *SHORT,
+            "train.max_steps=20", "train.global_batch_size=7", "train.micro_batch_size=2",
+            "train.log_every=1", "train.learning_rate=1e-3", "train.dropout=0.0",
+            "--run-dir", f"run{count}", "--num-processes", count,
+        )  # fmt: skip
+        process = start(arguments, tmp_path, subprocess_env)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        lines = (tmp_path / f"run{count}" / "metrics.jsonl").read_text().splitlines()
+        steps = [json.loads(line) for line in lines if "split" not in line]
+        losses[count] = [step["loss"] for step in steps]
+        assert len(losses[count]) == 20
+    assert losses[2] == pytest.approx(losses[1], rel=1e-5)
+    scores = [json.loads((tmp_path / f"run{c}" / "metrics.json").read_text()) for c in (1, 2)]
+    for name, value in scores[0]["scores"]["fine-tuned"].items():
+        assert scores[1]["scores"]["fine-tuned"][name] == pytest.approx(value, rel=1e-4)
+
+
+def test_a_failing_process_ends_the_others(tiny_gpt2, tmp_path, subprocess_env):
+    started = time.monotonic()
+    process = start(
+        ("finetune", "summarize", f"model={tiny_gpt2}", "data.train=none.jsonl", "--num-processes", 2),
+        tmp_path, subprocess_env,
+    )  # fmt: skip
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert errors.splitlines() == [
+        "llmkit: none.jsonl: no such file; check data.train, data.validation and data.test"
+    ]
+    assert time.monotonic() - started < 50
+
+
+@pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="no real data sets beside the checkout")
+@pytest.mark.parametrize(
+    ("recipe", "folder"), [("summarize", "scitldr"), ("translate", "multi30k-en-de")]
+)
+def test_real_rows_with_the_embedded_model(llmkit, recipe, folder, tmp_path):
+    splits = [f"data.{s}={SHARED_DATA / folder / s}.jsonl" for s in ("train", "validation", "test")]
+    result = llmkit("finetune", recipe, *splits, "data.limit=24", *SHORT, "max_length=256")
+    assert result.exit_code == 0, result.output
+    (run,) = (tmp_path / "runs").iterdir()
+    assert load_file(run / "model" / "model.safetensors")
+    row = json.loads((run / "predictions.jsonl").read_text().splitlines()[0])
+    assert row["references"]
+
+
+def test_the_package_has_no_pickle_and_no_eval():
+    import ast
+
+    import llmkit
+
+    banned = {"pickle", "eval", "exec", "shell", "torch.load", "yaml.load"}
+    for path in Path(llmkit.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call):
+                assert ast.unparse(node.func) not in banned, path
+                assert not any(k.arg in ("shell", "trust_remote_code") for k in node.keywords), path
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                assert "pickle" not in ast.unparse(node), path
+
+
+def test_python_m_llmkit_is_the_command(subprocess_env):
+    shown = subprocess.run(
+        [sys.executable, "-m", "llmkit", "--version"],
+        env=subprocess_env,
+        capture_output=True,
+        text=True,
+    )
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("llmkit, version ")
+    assert os.linesep in shown.stdout

@@ -1,0 +1,134 @@
+"""Generation: batches change nothing, limits hold, a prompt is what the user typed."""
+
+import json
+
+import pytest
+import torch
+from conftest import TEXT, summary_rows, write_jsonl
+from pydantic import ValidationError
+
+from llmkit.encode import encode_text
+from llmkit.errors import UserError
+from llmkit.generate import generate
+from llmkit.model import load_model
+from llmkit.schema import Generation
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_gpt2):
+    return load_model(str(tiny_gpt2))
+
+
+@pytest.fixture(scope="module")
+def prompts(loaded):
+    texts = [TEXT[i % 3][: 5 + 3 * i] for i in range(16)]
+    return encode_text(texts, loaded[1])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_a_batch_gives_what_each_prompt_gives_alone(loaded, prompts, batch_size):
+    model, tokenizer = loaded
+    settings = Generation(max_new_tokens=12)
+    together = generate(model, tokenizer, prompts, settings, batch_size)
+    alone = [generate(model, tokenizer, [prompt], settings, 1)[0] for prompt in prompts]
+    assert together == alone
+
+
+def test_greedy_is_the_argmax_of_the_model(loaded, prompts):
+    model, tokenizer = loaded
+    ids = list(prompts[3])
+    for _ in range(6):
+        ids.append(model(torch.tensor([ids])).logits[0, -1].argmax().item())
+    expected = tokenizer.decode(ids[len(prompts[3]) :])
+    ((text,),) = generate(model, tokenizer, [prompts[3]], Generation(max_new_tokens=6), 1)
+    assert text == expected
+
+
+def test_lengths_hold(loaded, prompts):
+    model, tokenizer = loaded
+    settings = Generation(max_new_tokens=9, min_new_tokens=9)
+    for (text,) in generate(model, tokenizer, prompts[:4], settings, 4):
+        assert len(encode_text([text], tokenizer)[0]) >= 1
+    with pytest.raises(UserError, match="exceed the model's 128 positions"):
+        generate(model, tokenizer, [[5] * 120], settings, 1)
+    assert generate(model, tokenizer, [[5] * 119], settings, 1)[0][0]
+    with pytest.raises(UserError, match="prompt 2 is empty"):
+        generate(model, tokenizer, [[5], []], settings, 1)
+
+
+def test_sampling_follows_the_seed_and_beams_return_several(loaded, prompts):
+    model, tokenizer = loaded
+    sampled = Generation(
+        max_new_tokens=12, temperature=1.0, top_k=50, top_p=0.9, num_return_sequences=3
+    )
+
+    def sample(seed):
+        torch.manual_seed(seed)
+        return generate(model, tokenizer, prompts[:2], sampled, 2)
+
+    assert sample(1) == sample(1) != sample(2)
+    assert [len(texts) for texts in sample(1)] == [3, 3]
+    beams = Generation(max_new_tokens=5, num_beams=3, num_return_sequences=2)
+    assert [len(t) for t in generate(model, tokenizer, prompts[:2], beams, 2)] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"top_p": 0.5},
+        {"top_k": 3},
+        {"num_return_sequences": 2},
+        {"max_new_tokens": 0},
+        {"max_new_tokens": 3, "min_new_tokens": 4},
+    ],
+)
+def test_settings_that_contradict_are_refused(settings):
+    with pytest.raises(ValidationError):
+        Generation(**settings)
+
+
+def test_the_command_prints_the_completion_only(llmkit, tiny_gpt2, loaded):
+    result = llmkit("generate", "--model", tiny_gpt2, "--prompt", TEXT[0], "--max-new-tokens", 5)
+    assert result.exit_code == 0, result.output
+    prompt = encode_text([TEXT[0]], loaded[1])
+    ((text,),) = generate(*loaded, prompt, Generation(max_new_tokens=5), 1)
+    assert result.stdout == f"{text.strip()}\n"
+    assert str(tiny_gpt2) in result.stderr
+
+
+def test_a_file_of_prompts_becomes_a_file_of_predictions(llmkit, tiny_gpt2, tmp_path):
+    write_jsonl(tmp_path / "in.jsonl", [{"id": "x", "prompt": TEXT[0]}, {"prompt": TEXT[1]}])
+    result = llmkit(
+        "generate", "--model", tiny_gpt2, "--input", "in.jsonl", "--output", "out.jsonl",
+        "--max-new-tokens", 4, "--num-beams", 2, "--num-return-sequences", 2,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").open()]
+    assert [row["id"] for row in rows] == ["x", "1"]
+    assert rows[0]["prompt"] == TEXT[0]
+    assert len(rows[0]["prediction"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--prompt", ""), "prompt 1 is empty"),
+        (("--prompt", "a " * 300), "exceed the model's 128 positions"),
+        (("--prompt", "a", "--temperature", "-1"), "--temperature: "),
+        (("--prompt", "a", "--top-k", "5"), "need a temperature above 0"),
+        (("--prompt", "a", "--input", "b"), "one of --prompt TEXT and --input FILE"),
+        ((), "one of --prompt TEXT and --input FILE"),
+        (("--input", "missing.jsonl"), "no such file"),
+        (("--input", "rows.jsonl"), "rows.jsonl:1: no text column 'prompt'"),
+        (("--prompt", "a", "--output", "no/such/folder/out.jsonl"), "cannot write there"),
+    ],
+)
+def test_bad_requests_end_in_one_line(llmkit, tiny_gpt2, tmp_path, arguments, expected):
+    write_jsonl(tmp_path / "rows.jsonl", summary_rows(2))
+    result = llmkit("generate", "--model", tiny_gpt2, *arguments)
+    assert result.exit_code == 2
+    assert expected in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.output

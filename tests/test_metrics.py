@@ -1,0 +1,97 @@
+"""Metrics: equal to the libraries' and the official definitions, offline, several references."""
+
+import evaluate
+import pytest
+import sacrebleu
+from rouge_score.rouge_scorer import RougeScorer
+
+from llmkit import metrics
+from llmkit.metrics import compute, describe
+from llmkit.metrics.squad import normalize
+from llmkit.tasks import TASKS
+
+PREDICTIONS = ["the ferry left at noon", "a red dog sleeps here now", "nothing at all was said"]
+REFERENCES = [
+    ["the ferry left the port at noon", "at noon the ferry left"],
+    ["a red dog is sleeping here"],
+    ["nothing was said", "nobody said a thing", "nothing at all was said"],
+]
+
+
+def test_bleu_and_chrf_are_sacrebleus():
+    streams = [[r[i] if i < len(r) else None for r in REFERENCES] for i in range(3)]
+    assert compute("bleu", PREDICTIONS, REFERENCES)["bleu"] == (
+        sacrebleu.corpus_bleu(PREDICTIONS, streams).score
+    )
+    assert (
+        describe("bleu")
+        == f"BLEU nrefs:var|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}"
+    )
+    assert compute("chrf", PREDICTIONS, REFERENCES)["chrf"] == (
+        sacrebleu.corpus_chrf(PREDICTIONS, streams).score
+    )
+    assert describe("chrf").startswith("chrF nrefs:var|")
+
+
+def test_rouge_is_rouge_scores_best_reference():
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL", "rougeLsum"], use_stemmer=True)
+    ours = compute("rouge", PREDICTIONS, REFERENCES)
+    for name in ("rouge1", "rouge2", "rougeL", "rougeLsum"):
+        theirs = [
+            max(scorer.score(reference, prediction)[name].fmeasure for reference in references)
+            for prediction, references in zip(PREDICTIONS, REFERENCES, strict=True)
+        ]
+        assert ours[name] == pytest.approx(100 * sum(theirs) / 3)
+
+
+def test_rouge_lsum_takes_sentences_apart():
+    text = "The ferry left. The dog slept."
+    scores = compute("rouge", ["The dog slept. The ferry left."], [[text]])
+    assert scores["rougeLsum"] == pytest.approx(100)
+    assert scores["rougeL"] < 60
+
+
+@pytest.mark.parametrize(
+    ("prediction", "references", "exact", "f1"),
+    [
+        ("The Ferry!", ["ferry"], 100, 100),
+        ("Mara", ["Mara Linden", "Mara"], 100, 100),
+        ("Mara Otto", ["Mara Linden"], 0, 50),
+        ("", ["Mara"], 0, 0),
+        ("a the", ["x"], 0, 0),
+    ],
+)
+def test_squad_scores(prediction, references, exact, f1):
+    scores = compute("squad", [prediction], [references])
+    assert scores == {"exact_match": exact, "f1": pytest.approx(f1)}
+
+
+def test_squad_normalization_is_the_official_scripts():
+    assert normalize("  An apple, the PEAR & a  fig. ") == "apple pear fig"
+
+
+@pytest.mark.parametrize("name", metrics.METRICS)
+def test_each_metric_is_an_evaluate_module_that_loads_by_path(name):
+    path = metrics.__path__[0] + f"/{name}.py"
+    loaded = evaluate.load(path)
+    expected = compute(name, PREDICTIONS, REFERENCES)
+    assert loaded.compute(predictions=PREDICTIONS, references=REFERENCES) == expected
+
+
+@pytest.mark.parametrize("references", [[["a"], ["b"]], ["a", "b", "c"], [["a"], [], ["c"]]])
+def test_wrong_shapes_are_refused(references):
+    with pytest.raises(ValueError, match="references"):
+        compute("bleu", PREDICTIONS, references)
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.score])
+def test_every_task_scores_its_references_perfect_and_silence_not(name):
+    task = TASKS[name]
+    references = [["the ferry left the port at noon"], ["a red dog is sleeping here"]]
+    perfect = task.score([r[0] for r in references], references)
+    silent = task.score(["", ""], references)
+    assert set(perfect) == set(task.metrics)
+    for metric in task.metrics:
+        assert perfect[metric] == pytest.approx(100)
+        assert silent[metric] == 0
+    assert task.signature()

@@ -1,0 +1,81 @@
+"""Tasks: prompts that tokenize as they are trained, templates that are checked, baselines."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from llmkit import tasks
+from llmkit.errors import UserError
+from llmkit.tasks import TASKS, get_task, to_example
+from llmkit.tasks.base import check_template
+
+ROWS = {
+    "summarize": {"document": "One. Two {summary}. Three. Four.", "summary": ["short", "other"]},
+    "translate": {"source": "The dog.", "target": " Der Hund. "},
+    "qa": {"context": "It rained. Mara Linden sang.", "question": "Who?", "answers": ["Mara"]},
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_prompt_and_completion_meet_at_one_space(name):
+    example = to_example({"id": "1", **ROWS[name]}, TASKS[name])
+    assert example.prompt_text == example.prompt_text.rstrip()
+    assert example.completion[0] == " "
+    assert example.completion[1:] == example.completion.strip()
+    assert example.references[0].strip() == example.completion.strip()
+
+
+def test_marks_in_a_rows_text_mean_nothing():
+    example = to_example({"id": "1", **ROWS["summarize"]}, TASKS["summarize"])
+    assert example.prompt_text == "One. Two {summary}. Three. Four.\n\nTL;DR:"
+
+
+def test_only_the_source_may_be_shortened():
+    example = to_example({"id": "1", **ROWS["qa"]}, TASKS["qa"])
+    assert [s.text for s in example.prompt if s.is_shortenable] == [ROWS["qa"]["context"]]
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{documnt} TL;DR:", "{documnt} is no input of summarize; did you mean document?"),
+        ("Summary:", "the mark {document} is missing"),
+        ("{document} TL;DR: ", "ends in white space"),
+    ],
+)
+def test_bad_templates_are_refused(template, expected):
+    with pytest.raises(UserError) as error:
+        check_template(template, TASKS["summarize"])
+    assert expected in str(error.value)
+
+
+def test_a_template_of_ones_own():
+    example = to_example(
+        {"id": "1", **ROWS["translate"]}, TASKS["translate"], "Say in German: {source} ->"
+    )
+    assert example.prompt_text == "Say in German: The dog. ->"
+
+
+def test_unknown_task_has_a_hint():
+    with pytest.raises(UserError, match="did you mean summarize"):
+        get_task("sumarize")
+
+
+def test_baselines():
+    row = ROWS["summarize"]
+    answers = {name: answer(row) for name, answer in TASKS["summarize"].baselines.items()}
+    assert answers["lead-1"] == "One."
+    assert answers["lead-3"] == "One. Two {summary}. Three."
+    assert answers["copy of the source"] == row["document"]
+    answers = {name: answer(ROWS["qa"]) for name, answer in TASKS["qa"].baselines.items()}
+    assert answers["first name"] == "Mara Linden"
+
+
+def test_tasks_import_neither_torch_nor_transformers():
+    """Anyone can read and test a task alone."""
+    for path in Path(tasks.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {"torch", "transformers", "datasets"} & {n.split(".")[0] for n in names}
