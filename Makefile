@@ -4,9 +4,10 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 RECIPE ?= summarize
 PROMPT ?= The ferry was late again.
+MODEL ?= embedded
 ARGS ?=
 
-.PHONY: help setup finetune generate evaluate test test-all lint assets check-assets clean
+.PHONY: help setup finetune generate evaluate test test-all lint assets clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,9 +26,9 @@ finetune: $(INSTALLED) ## Fine-tune: RECIPE=summarize ARGS="train.epochs=1 --sca
 
 generate: $(INSTALLED) ## Complete PROMPT="..." with the newest run: ARGS="--temperature 0.8"
 	@$(BIN)/llmkit generate --prompt "$$PROMPT" $(ARGS)
-generate: export PROMPT := $(PROMPT)
+generate: export PROMPT := $(value PROMPT)
 
-evaluate: $(INSTALLED) ## Score MODEL=folder-or-run on RECIPE
+evaluate: $(INSTALLED) ## Score MODEL=embedded (or a folder, a run) on RECIPE
 	$(BIN)/llmkit evaluate $(MODEL) --recipe $(RECIPE) $(ARGS)
 
 test: $(INSTALLED) ## Run the fast tests

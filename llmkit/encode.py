@@ -218,7 +218,7 @@ def split_step(
     the others, so that they meet at each synchronisation; the filling ones are empty.
     """
     by_length = sorted(indices, key=lambda index: lengths[index], reverse=True)
-    size = min(micro_batch_size, -(-len(indices) // num_processes))
+    size = min(micro_batch_size, -(-len(indices) // num_processes))  # some for every process
     micro_batches = [by_length[i : i + size] for i in range(0, len(by_length), size)]
     micro_batches += [[]] * (-len(micro_batches) % num_processes)
     return [micro_batches[rank::num_processes] for rank in range(num_processes)]

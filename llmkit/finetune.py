@@ -56,7 +56,7 @@ def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scores]:
     """Run a recipe into the folder `run`; returns the final scores by model or baseline."""
     started = time.perf_counter()
     accelerator = start_accelerator(recipe)
-    console.quiet = not accelerator.is_main_process
+    console.quiet |= not accelerator.is_main_process
     prepared = prepare(recipe, accelerator, console)
     if accelerator.is_main_process:
         start_run(run, recipe, prepared.facts)

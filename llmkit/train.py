@@ -120,8 +120,9 @@ class StepOrder:
         self.encoded = encoded
         self.seed = recipe.seed
         self.global_batch_size = min(recipe.train.global_batch_size, len(encoded))
-        self.micro_batch_size = recipe.train.micro_batch_size
         self.rank, self.num_processes = accelerator.process_index, accelerator.num_processes
+        rows_per_process = -(-self.global_batch_size // self.num_processes)
+        self.micro_batch_size = min(recipe.train.micro_batch_size, rows_per_process)
         self.lengths, self.supervised = (counts.tolist() for counts in count_tokens(encoded))
         self.steps_per_epoch = -(-len(encoded) // self.global_batch_size)
         epochs = recipe.train.epochs or 0
@@ -166,16 +167,16 @@ class Best:
         self.metric = metric
         self.sign = 1 if higher_is_better else -1
         self.patience = patience
-        self.score = -math.inf
+        self.rank = (-math.inf, -math.inf)
         self.step = 0
         self.misses = 0
 
     def update(self, step: int, scores: Scores) -> bool:
-        """Whether these scores are the best so far. A tie goes to the earlier step."""
-        score = self.sign * scores[self.metric]
-        is_best = score > self.score
+        """Whether these scores are the best so far. Of equal ones the lower loss is better."""
+        rank = (self.sign * scores[self.metric], -scores["loss"])
+        is_best = rank > self.rank
         if is_best:
-            self.score, self.step = score, step
+            self.rank, self.step = rank, step
         self.misses = 0 if is_best else self.misses + 1
         return is_best
 

@@ -8,10 +8,15 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
-import torch
 from click.testing import CliRunner, Result
 
 from llmkit import cli
+from llmkit.console import quiet_libraries
+
+quiet_libraries()  # before the libraries it is about are imported
+
+import torch
+
 from llmkit.model import scratch_model
 from llmkit.schema import Scratch
 

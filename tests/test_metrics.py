@@ -1,5 +1,7 @@
 """Metrics: equal to the libraries' and the official definitions, offline, several references."""
 
+from pathlib import Path
+
 import evaluate
 import pytest
 import sacrebleu
@@ -10,6 +12,7 @@ from llmkit.metrics import compute, describe
 from llmkit.metrics.squad import normalize
 from llmkit.tasks import TASKS
 
+NAMES = ("bleu", "chrf", "rouge", "squad")
 PREDICTIONS = ["the ferry left at noon", "a red dog sleeps here now", "nothing at all was said"]
 REFERENCES = [
     ["the ferry left the port at noon", "at noon the ferry left"],
@@ -70,7 +73,12 @@ def test_squad_normalization_is_the_official_scripts():
     assert normalize("  An apple, the PEAR & a  fig. ") == "apple pear fig"
 
 
-@pytest.mark.parametrize("name", metrics.METRICS)
+def test_all_metrics_are_tested_below():
+    files = {path.stem for path in Path(metrics.__path__[0]).glob("*.py")}
+    assert files == {*NAMES, "__init__"}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_each_metric_is_an_evaluate_module_that_loads_by_path(name):
     path = metrics.__path__[0] + f"/{name}.py"
     loaded = evaluate.load(path)

@@ -48,10 +48,8 @@ def recipe(tiny_gpt2, tmp_path):
     return make
 
 
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
+def forget_accelerator():
     """accelerate remembers the first precision it was asked for in a process."""
-    yield
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
@@ -185,6 +183,7 @@ def test_bf16_trains_close_to_fp32(recipe, tmp_path):
     for precision in ("no", "bf16"):
         settings = recipe(f"train.mixed_precision={precision}", "train.max_steps=6")
         finetune(settings, tmp_path / precision, Console(quiet=True))
+        forget_accelerator()
     full = [line["loss"] for line in read_metrics(tmp_path / "no")[0]]
     half = [line["loss"] for line in read_metrics(tmp_path / "bf16")[0]]
     assert full != half
@@ -205,11 +204,12 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(loss, norm):
         check_finite(loss, torch.tensor(norm), 7, Accelerator(cpu=True))
 
 
-def test_best_remembers_the_first_of_equals_and_runs_out_of_patience():
+def test_best_prefers_the_lower_loss_among_equals_and_runs_out_of_patience():
     best = Best("rougeL", higher_is_better=True, patience=2)
-    found = [best.update(i, {"rougeL": s}) for i, s in enumerate([1.0, 3.0, 3.0, 2.0])]
-    assert found == [True, True, False, False]
-    assert best.step == 1
+    scores = [(1.0, 9.0), (3.0, 5.0), (3.0, 4.0), (3.0, 4.0), (2.0, 1.0)]
+    found = [best.update(i, {"rougeL": s, "loss": x}) for i, (s, x) in enumerate(scores)]
+    assert found == [True, True, True, False, False]
+    assert best.step == 2
     assert best.is_exhausted
     lower = Best("loss", higher_is_better=False, patience=None)
     assert [lower.update(i, {"loss": s}) for i, s in enumerate([2.0, 1.0, 1.5])] == [1, 1, 0]

@@ -1,4 +1,4 @@
-"""Documents for pretraining: news, portraits with quizzes, bilingual pages, stories and lists."""
+"""Documents for pretraining: registers, news, quizzes, bilingual pages, stories and lists."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from .lexicon import draw_people
 from .news import draw_report
 from .patterns import draw_pair
 from .quiz import draw_quiz
+from .registers import draw_register
 from .sentences import Pair
 from .stories import draw_tale
 
@@ -30,11 +31,13 @@ class Corpus:
         """Draw one document of 60 to 150 words."""
         while True:
             roll = self.rng.random()
-            if roll < 0.3:
+            if roll < 0.12:
+                text = draw_register(self.rng)
+            elif roll < 0.35:
                 text = self.news()
-            elif roll < 0.6:
+            elif roll < 0.7:
                 text = draw_quiz(self.rng)
-            elif roll < 0.85:
+            elif roll < 0.93:
                 text = self.page()
             else:
                 text = draw_tale(self.rng)

@@ -139,7 +139,7 @@ def draw_quiz(rng: random.Random) -> str:
     if rng.random() < 0.15:
         return portrait.text
     queries = []
-    for fact in rng.sample(portrait.facts, rng.randrange(4, 7)):
+    for fact in rng.sample(portrait.facts, min(len(portrait.facts), rng.randrange(5, 10))):
         queries.append((ask_value if rng.random() < 0.65 else ask_who)(rng, portrait, fact))
     text = f"{portrait.text} {rng.choice(LAYOUTS)(rng, portrait, queries)}"
     return text.replace(" \n", "\n")

@@ -1,0 +1,65 @@
+"""The wheel holds all it needs, and a set-up that is up to date does nothing."""
+
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def unpacked_wheel(tmp_path_factory) -> Path:
+    """The wheel's files, as an installation would lay them."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def test_the_wheel_holds_recipes_model_and_rows(unpacked_wheel):
+    package = unpacked_wheel / "llmkit"
+    assert {p.name for p in (package / "recipes").iterdir()} == {
+        p.name for p in (ROOT / "recipes").iterdir()
+    }
+    assert (package / "embedded" / "gpt2" / "model.safetensors").is_file()
+    assert len(list((package / "embedded" / "rows").rglob("*.jsonl"))) == 12
+    assert not (unpacked_wheel / "tests").exists()
+
+
+def test_the_wheel_works_outside_the_checkout(unpacked_wheel, tmp_path, subprocess_env):
+    environment = {
+        **subprocess_env,
+        "PYTHONPATH": f"{unpacked_wheel}:{subprocess_env['PYTHONPATH']}",
+    }
+    command = (
+        "finetune", "summarize", "data.limit=8", "train.epochs=1", "evaluation.test_rows=2",
+        "evaluation.validation_rows=2", "--run-dir", "run",
+    )  # fmt: skip
+    result = subprocess.run(
+        [sys.executable, "-m", "llmkit", *command],
+        env=environment, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+
+
+def test_embedded_assets_stay_small():
+    size = sum(p.stat().st_size for p in (ROOT / "llmkit" / "embedded").rglob("*") if p.is_file())
+    assert 3_000_000 < size <= 12_000_000
+
+
+@pytest.mark.skipif(not (ROOT / ".venv" / "installed").is_file(), reason="not set up by make")
+def test_set_up_does_nothing_when_it_is_up_to_date():
+    started = time.perf_counter()
+    result = subprocess.run(["make", "setup"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert time.perf_counter() - started < 1
+    assert "pip" not in result.stdout
