@@ -1,5 +1,6 @@
 """The command line. Heavy imports stay inside the commands, so that --help answers at once."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import click
 
 from llmkit import __version__
 from llmkit.errors import UserError
+
+
+class Stopped(Exception):
+    """Ctrl-C, with what there is to say about it."""
 
 
 class Command(click.Group):
@@ -18,6 +23,9 @@ class Command(click.Group):
             return super().main(*args, **kwargs)
         except click.exceptions.Exit as stop:
             sys.exit(stop.exit_code)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            sys.exit(2)
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "llmkit"
             _fail(f"{command}: {error.format_message()} See `{command} --help`.", 2)
@@ -25,10 +33,14 @@ class Command(click.Group):
             _fail(str(error), 2)
         except (KeyboardInterrupt, click.Abort):
             _fail("stopped by Ctrl-C", 130)
+        except Stopped as stop:
+            _fail(str(stop), 130)
         except FloatingPointError as error:
             _fail(str(error), 1)
         except BrokenPipeError:
             sys.exit(1)
+        except OSError as error:
+            _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
 
 
 def _fail(message: str, code: int) -> None:
@@ -61,7 +73,7 @@ def finetune(
 
     KEY=VALUE sets any key of the recipe: train.learning_rate=2e-5 data.train=rows.jsonl
     """
-    from llmkit.recipe import load_recipe
+    from llmkit.recipe import describe_scales, load_recipe
     from llmkit.run import choose_run_dir
 
     settings = load_recipe(recipe, scale=scale, overrides=overrides)
@@ -78,19 +90,16 @@ def finetune(
     from llmkit.finetune import finetune as run_finetune
 
     console = make_console()
-    console.print(f"run     {run}")
-    run_finetune(settings, run, console)
-    _show_next(console, recipe, scale, run)
-
-
-def _show_next(console, recipe: str, scale: str | None, run: Path) -> None:
-    from llmkit.recipe import describe_scales
-
-    console.print(f"\nmodel: {run / 'model'}   try it: llmkit generate --model {run} --prompt TEXT")
+    try:
+        run_finetune(settings, run, console)
+    except KeyboardInterrupt:
+        kept = f"; the best weights so far: {run / 'model'}" if (run / "model").is_dir() else ""
+        raise Stopped(f"stopped by Ctrl-C{kept}") from None
     scales = describe_scales(recipe)
-    if "full" in scales and (scale or scales[0]) == "sample":
+    is_sample = "full" in scales and (scale or scales[0]) == "sample"
+    if is_sample and os.environ.get("RANK", "0") == "0":
         console.print(
-            f"full scale (gpt2 and a standard data set from the hub): "
+            "full scale, with gpt2 and a standard data set from the hub: "
             f"llmkit finetune {recipe} --scale full"
         )
 
@@ -149,7 +158,13 @@ def evaluate(
 @click.option("--top-p", type=float, help="Sample among the tokens that hold this probability.")
 @click.option("--num-beams", type=int, help="Beam search with so many beams.")
 @click.option("--num-return-sequences", type=int, help="Completions for each prompt.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampling.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the sampling.",
+)
 def generate(prompt: str | None, model: str | None, input_file: str | None, output_file: str | None,
              raw: bool, seed: int, **decoding) -> None:  # fmt: skip
     """Complete prompts with a model or a run."""
@@ -158,13 +173,14 @@ def generate(prompt: str | None, model: str | None, input_file: str | None, outp
     from llmkit.console import make_console, quiet_libraries
 
     quiet_libraries()
-    from llmkit.complete import complete_file, complete_prompt, open_completer
+    from llmkit.complete import check_output, complete_file, complete_prompt, open_completer
 
+    output = check_output(output_file)
     completer = open_completer(model, decoding, seed, make_console(stderr=True))
     if prompt is not None:
-        complete_prompt(completer, prompt, raw, output_file)
+        complete_prompt(completer, prompt, raw, output)
     else:
-        complete_file(completer, Path(input_file), output_file)
+        complete_file(completer, Path(input_file), output)
 
 
 @main.command()
@@ -175,7 +191,7 @@ def recipes(fields: bool) -> None:
     from llmkit.schema import iter_fields
 
     if fields:
-        for key, default, text in iter_fields():
+        for key, _, default, text in iter_fields():
             click.echo(f"{key} = {default}\n    {text}")
         return
     for path in recipe.list_recipes():

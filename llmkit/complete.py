@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 from pydantic import ValidationError
 from rich.console import Console
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, set_seed
 
 from llmkit import files
+from llmkit.data import select_inputs
 from llmkit.encode import encode_prompt, encode_text
 from llmkit.errors import UserError
 from llmkit.generate import generate
@@ -57,17 +59,19 @@ def open_completer(
     except ValidationError as error:
         raise UserError("\n".join(_explain_flag(mistake) for mistake in error.errors())) from None
     model, tokenizer = load_model(model_name)
+    if torch.accelerator.is_available():
+        model.to(torch.accelerator.current_accelerator())
     set_seed(seed)
     return Completer(model, tokenizer, generation, recipe, console)
 
 
-def complete_prompt(completer: Completer, prompt: str, raw: bool, output: str | None) -> None:
+def complete_prompt(completer: Completer, prompt: str, raw: bool, output: Path | None) -> None:
     """Print the completions of one prompt, or write them to a file."""
     segments = [Segment(prompt)] if raw else as_trained(completer, prompt)
     write(complete(completer, [("0", segments)]), output)
 
 
-def complete_file(completer: Completer, path: Path, output: str | None) -> None:
+def complete_file(completer: Completer, path: Path, output: Path | None) -> None:
     """Complete each row of a file: its `prompt` as it is, or the task's columns in its template."""
     files.check(path)
     prompts = []
@@ -82,14 +86,10 @@ def _row_segments(completer: Completer, raw: dict[str, Any], where: str) -> list
     task, recipe = completer.task, completer.recipe
     if isinstance(raw.get("prompt"), str):
         return [Segment(raw["prompt"])]
-    names = (
-        {column: recipe.data.columns.get(column, column) for column in task.inputs} if task else {}
-    )
-    row = {column: raw.get(name) for column, name in names.items()}
-    if row and all(isinstance(text, str) for text in row.values()):
-        return prompt_segments(row, task, recipe.template or task.template)
-    wanted = f" and no {', '.join(names.values())}" if names else ""
-    raise UserError(f"{where}: no text column 'prompt'{wanted}; there are: {', '.join(raw)}")
+    if task is None:
+        raise UserError(f"{where}: no text column 'prompt'; there are: {', '.join(map(str, raw))}")
+    row = select_inputs(raw, task, recipe.data.columns, where)
+    return prompt_segments(row, task, recipe.template or task.template)
 
 
 def as_trained(completer: Completer, prompt: str) -> list[Segment]:
@@ -113,17 +113,17 @@ def complete(
     completer: Completer, prompts: list[tuple[str, list[Segment]]]
 ) -> list[dict[str, Any]]:
     """(id, segments) -> rows of id, prompt and prediction (a list where several were asked for)."""
-    generation, tokenizer = completer.generation, completer.tokenizer
-    room = completer.model.config.n_positions - generation.max_new_tokens
+    generation, tokenizer, recipe = completer.generation, completer.tokenizer, completer.recipe
+    longest = recipe.max_length if recipe else completer.model.config.n_positions
+    room = longest - generation.max_new_tokens
     prompt_ids = []
     for _, segments in prompts:
         ids = encode_text([segment.text for segment in segments], tokenizer)
         # A source may be shortened as in training; a prompt of the user's own never is.
         shortened = encode_prompt(segments, ids, room)
         prompt_ids.append(shortened or [token for tokens in ids for token in tokens])
-    completions = generate(
-        completer.model, tokenizer, prompt_ids, generation, Evaluation().batch_size
-    )
+    batch_size = (recipe.evaluation if recipe else Evaluation()).batch_size
+    completions = generate(completer.model, tokenizer, prompt_ids, generation, batch_size)
     return [
         {
             "id": name,
@@ -134,14 +134,22 @@ def complete(
     ]
 
 
-def write(rows: list[dict[str, Any]], output: str | None) -> None:
+def check_output(output: str | None) -> Path | None:
+    """Where the predictions go; UserError, before any work, when that cannot be."""
+    if output is None:
+        return None
+    path = Path(output).expanduser()
+    if path.is_dir():
+        raise UserError(f"--output: {path} is a folder; name a file")
+    if not path.parent.is_dir():
+        raise UserError(f"--output: there is no folder {path.parent}; make it first")
+    return path
+
+
+def write(rows: list[dict[str, Any]], output: Path | None) -> None:
     """Into a jsonl file, or as plain text: a completion a paragraph."""
     if output is not None:
-        path = Path(output).expanduser()
-        try:
-            write_jsonl(path, rows)
-        except OSError as error:
-            raise UserError(f"{path}: cannot write there ({error.strerror})") from None
+        write_jsonl(output, rows)
         return
     for row in rows:
         texts = row["prediction"] if isinstance(row["prediction"], list) else [row["prediction"]]

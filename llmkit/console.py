@@ -9,7 +9,7 @@ from rich.console import Console
 
 def make_console(*, stderr: bool = False) -> Console:
     """Lines wrap on a terminal; into a file or a pipe they stay whole."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def quiet_libraries() -> None:

@@ -33,14 +33,12 @@ class Rows:
     task: Task
     columns: dict[str, str]
     limit: int | None
+    """Read only the first rows."""
     keeps: Callable[[Row], bool] = lambda row: True
     """Whether a row belongs to this split (where splits are made by hash)."""
 
     def __iter__(self) -> Iterator[Row]:
-        return islice(self._all(), self.limit)
-
-    def _all(self) -> Iterator[Row]:
-        for index, (where, raw) in enumerate(self.read()):
+        for index, (where, raw) in enumerate(islice(self.read(), self.limit)):
             row = select_columns(raw, self.task, self.columns, where)
             if self.keeps(row):
                 yield {"id": str(raw.get("id", index)), **row}
@@ -73,7 +71,7 @@ def _open_split(data: Data, task: Task, split: str) -> Rows:
 
 
 def _held_out(data: Data, task: Task, split: str) -> Rows:
-    """A share of the training rows, by the hash of their text, so that copies stay together."""
+    """A share of the training rows, by the hash of their source: copies stay together."""
     shares = {
         "validation": 0.0 if data.validation else data.validation_fraction,
         "test": 0.0 if data.test else data.test_fraction,
@@ -83,7 +81,7 @@ def _held_out(data: Data, task: Task, split: str) -> Rows:
         return rows
 
     def keeps(row: Row) -> bool:
-        point = _hash_point(row)
+        point = _hash_point(row[task.long_input])
         if point < shares["validation"]:
             return split == "validation"
         if point < shares["validation"] + shares["test"]:
@@ -93,9 +91,9 @@ def _held_out(data: Data, task: Task, split: str) -> Rows:
     return Rows(rows.source, rows.read, task, rows.columns, data.limit, keeps)
 
 
-def _hash_point(row: Row) -> float:
-    """A number in [0, 1) that depends on the row's text alone."""
-    digest = hashlib.sha256(repr(sorted(row.items())).encode()).digest()
+def _hash_point(text: str | list[str]) -> float:
+    """A number in [0, 1) that depends on the text alone."""
+    digest = hashlib.sha256(repr(text).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
@@ -118,38 +116,58 @@ def _rows_of_file(path: Path, data: Data, task: Task) -> Rows:
 
 def select_columns(raw: dict[str, Any], task: Task, columns: dict[str, str], where: str) -> Row:
     """The task's columns out of a raw row: a text each, the target a text or a list of texts."""
-    row = {}
-    for name in task.columns:
-        path = columns.get(name, name)
-        value = _reach(raw, path, where, f"data.columns.{name}")
-        is_list = name == task.target and isinstance(value, list | tuple)
-        if not (isinstance(value, str) or (is_list and all(isinstance(v, str) for v in value))):
-            kind = "a text or a list of texts" if name == task.target else "a text"
-            raise UserError(
-                f"{where}: column {path} must hold {kind}, not {type(value).__name__}; "
-                f"mend the row, or name another column with data.columns.{name}"
-            )
-        row[name] = list(value) if is_list else value
+    row = select_inputs(raw, task, columns, where)
+    value = _reach(raw, task.target, columns, where)
+    texts = list(value) if isinstance(value, list | tuple) else [value]
+    if not texts:
+        raise UserError(
+            f"{where}: column {columns.get(task.target, task.target)} is an empty list; a row needs "
+            "at least one accepted text: leave the row out"
+        )
+    for text in texts:
+        _check_text(text, task.target, columns, where)
+    return {**row, task.target: value if isinstance(value, str) else texts}
+
+
+def select_inputs(
+    raw: dict[str, Any], task: Task, columns: dict[str, str], where: str
+) -> dict[str, str]:
+    """What the prompt is made of: a text each."""
+    row = {name: _reach(raw, name, columns, where) for name in task.inputs}
+    for name, text in row.items():
+        _check_text(text, name, columns, where)
     return row
 
 
-def _reach(raw: Any, path: str, where: str, key: str) -> Any:
-    """The value at a dotted path; through a list, the values of each of its items."""
-    value = raw
+def _check_text(text: Any, name: str, columns: dict[str, str], where: str) -> None:
+    column = columns.get(name, name)
+    if not isinstance(text, str):
+        raise UserError(
+            f"{where}: column {column} must hold a text, not {type(text).__name__}; mend the row, "
+            f"or name another column with data.columns.{name}"
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{where}: column {column} holds half a character (a lone surrogate); mend the row"
+        ) from None
+
+
+def _reach(raw: dict[str, Any], name: str, columns: dict[str, str], where: str) -> Any:
+    """The value of a task's column; a dotted path descends, through a list into each item."""
+    path = columns.get(name, name)
     if path in raw:
         return raw[path]
+    value: Any = raw
     for part in path.split("."):
-        if isinstance(value, list):
-            value = [_step(item, part, path, where, key) for item in value]
-        else:
-            value = _step(value, part, path, where, key)
+        items = value if isinstance(value, list) else [value]
+        for item in items:
+            if not isinstance(item, dict) or part not in item:
+                there = ", ".join(map(str, item)) if isinstance(item, dict) else "no columns here"
+                raise UserError(
+                    f"{where}: no column {path!r}; there are: {there}; name the right one with "
+                    f"data.columns.{name}=COLUMN"
+                )
+        value = [item[part] for item in items] if isinstance(value, list) else value[part]
     return value
-
-
-def _step(value: Any, part: str, path: str, where: str, key: str) -> Any:
-    if isinstance(value, dict) and part in value:
-        return value[part]
-    there = ", ".join(map(str, value)) if isinstance(value, dict) else "no columns here"
-    raise UserError(
-        f"{where}: no column {path!r}; there are: {there}; name the right one with {key}=COLUMN"
-    )

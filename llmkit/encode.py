@@ -1,7 +1,8 @@
 """Rows -> encoded rows -> batches. The only file that knows max_length, truncation and EOS.
 
-Segments are encoded one by one and joined, so a label mask is made from what is known, never
-found by searching; the same function encodes the prompt for training and for generation.
+Prompt segments and completion are encoded one by one and joined, so a label mask is made from what
+is known, never found by searching; the same function encodes the prompt for training and for
+generation.
 """
 
 import hashlib
@@ -35,13 +36,13 @@ def encode_text(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[li
 def encode_prompt(segments: list[Segment], ids: list[list[int]], room: int) -> list[int] | None:
     """The prompt's ids in at most `room` tokens: the source is cut at its end, nothing else is.
 
-    None where even an empty source leaves too many tokens.
+    None where not one token of the source would be left.
     """
     excess = sum(map(len, ids)) - room
     kept = []
     for segment, tokens in zip(segments, ids, strict=True):
         if excess > 0 and segment.is_shortenable:
-            cut = min(excess, len(tokens))
+            cut = min(excess, max(0, len(tokens) - 1))
             excess -= cut
             tokens = tokens[: len(tokens) - cut]
         kept.append(tokens)
@@ -58,7 +59,8 @@ def encode_example(
     or `empty`.
     """
     *prompt_ids, completion = ids
-    if not example.completion.strip() or not any(prompt_ids):
+    sources = (segment.text for segment in example.prompt if segment.is_shortenable)
+    if not example.completion.strip() or not all(source.strip() for source in sources):
         return None, "empty"
     completion = [*completion, eos]
     done = "whole"
@@ -153,15 +155,18 @@ def _blocks(
     token, since the first token of a row is not predicted: so every token is learnt once.
     """
     buffer: list[int] = [tokenizer.eos_token_id]
+    step = max_length - 1
     for example, ids in _encode_segments(examples, tokenizer):
         if not example.completion.strip():
             fates["empty"] += 1
             continue
         fates["whole"] += 1
         buffer += [*ids[-1], tokenizer.eos_token_id]
-        while len(buffer) >= max_length:
-            yield {"input_ids": buffer[:max_length], "labels": buffer[:max_length]}
-            buffer = buffer[max_length - 1 :]
+        num_full = (len(buffer) - 1) // step
+        for start in range(0, num_full * step, step):
+            block = buffer[start : start + max_length]
+            yield {"input_ids": block, "labels": block}
+        buffer = buffer[num_full * step :]
     if len(buffer) > 1:
         yield {"input_ids": buffer, "labels": buffer}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast_object_list, set_seed
 from rich.console import Console
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -21,7 +21,6 @@ from llmkit.log import RunLog
 from llmkit.model import (
     add_lora,
     commit_of,
-    find_model,
     freeze_layers,
     fuse_gelu,
     load_model,
@@ -30,7 +29,7 @@ from llmkit.model import (
     set_dropout,
     weights_fingerprint,
 )
-from llmkit.run import model_dir, start_run, write_json, write_jsonl
+from llmkit.run import is_run, model_dir, start_run, write_json, write_jsonl
 from llmkit.schema import Recipe
 from llmkit.tasks import Scores, Task, get_task
 from llmkit.train import StepOrder, train
@@ -56,7 +55,10 @@ def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scores]:
     """Run a recipe into the folder `run`; returns the final scores by model or baseline."""
     started = time.perf_counter()
     accelerator = start_accelerator(recipe)
-    console.quiet |= not accelerator.is_main_process
+    if not accelerator.is_main_process:
+        console = Console(quiet=True)
+    (run,) = broadcast_object_list([run])  # its name may hold the time of each process's start
+    console.print(f"run     {run}")
     prepared = prepare(recipe, accelerator, console)
     if accelerator.is_main_process:
         start_run(run, recipe, prepared.facts)
@@ -64,6 +66,8 @@ def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scores]:
 
     untuned, _ = evaluate(prepared.model, prepared.tokenizer, prepared.test, recipe, accelerator)
     training = train_in_run(prepared, recipe, run, accelerator, console)
+    accelerator.free_memory()
+    prepared.model.cpu()  # its place on the device is for the best weights now
     model, _ = load_model(str(model_dir(run)))
     model.to(accelerator.device)
     tuned, predictions = evaluate(model, prepared.tokenizer, prepared.test, recipe, accelerator)
@@ -76,7 +80,10 @@ def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scores]:
         results["signature"] = signature(prepared.test.task)
         write_json(run / "metrics.json", results)
         report.show_results(console, prepared.test, table, predictions)
-        console.print(f"{seconds:.0f} s in all, {training['train_seconds']:.0f} s of them training")
+        console.print(
+            f"\n{seconds:.0f} s in all, {training['train_seconds']:.0f} s of them training"
+        )
+        console.print(f"model: {model_dir(run)}; llmkit generate --model {run} --prompt TEXT")
     return table
 
 
@@ -84,6 +91,8 @@ def evaluate_model(
     name: str, recipe: Recipe, console: Console, output: Path | None
 ) -> dict[str, Scores]:
     """Score a model on the recipe's test rows, beside the recipe's own untuned model."""
+    if output is not None and (is_run(output) or output.is_file()):
+        raise UserError(f"{output}: is a run or a file; give --output a folder of its own")
     accelerator = start_accelerator(recipe)
     task = get_task(recipe.task, recipe.template)
     splits = open_splits(recipe.data, task)
@@ -92,8 +101,7 @@ def evaluate_model(
         models["untuned"] = recipe.model
     table, predictions = {}, {}
     for label, which in models.items():
-        opened = recipe.model_copy(update={"model": which})
-        model, tokenizer = open_model(opened, splits["train"])
+        model, tokenizer = open_model(recipe, splits["train"], which)
         check_max_length(recipe, model)
         test = prepare_evaluation(
             splits["test"], task, tokenizer, recipe, recipe.evaluation.test_rows
@@ -115,10 +123,17 @@ def start_accelerator(recipe: Recipe) -> Accelerator:
     use_cpu = recipe.train.device == "cpu" or not torch.accelerator.is_available()
     if recipe.train.mixed_precision == "fp16" and use_cpu:
         raise UserError("train.mixed_precision: fp16 needs a GPU; use bf16 or no")
-    if use_cpu and "WORLD_SIZE" in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        torch.set_num_threads(max(1, cores // int(os.environ["WORLD_SIZE"])))
+    num_local, num_devices = (
+        int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
+        torch.accelerator.device_count(),
+    )
+    if not use_cpu and num_local > num_devices:
+        raise UserError(
+            f"--num-processes: {num_local}, but this machine has {num_devices} accelerators; start "
+            "one process each, or set train.device=cpu"
+        )
     accelerator = Accelerator(cpu=use_cpu, mixed_precision=recipe.train.mixed_precision)
+    accelerator.gradient_accumulation_steps = 1  # the loop accumulates; the environment may not
     set_seed(recipe.seed)
     return accelerator
 
@@ -131,7 +146,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
         names = ", ".join([*task.metrics, "loss"])
         raise UserError(f"evaluation.metric: {task.name} has no score {metric!r}; it has {names}")
     splits = open_splits(recipe.data, task)
-    model, tokenizer = open_model(recipe, splits["train"])
+    model, tokenizer = open_model(recipe, splits["train"], recipe.model)
     check_max_length(recipe, model)
     encoded, fates = encode_rows(
         splits["train"],
@@ -174,9 +189,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
 def model_facts(recipe: Recipe, model: nn.Module) -> dict:
     """What the run's record says of the model it starts from."""
     facts = {"name": recipe.model, "sha256": weights_fingerprint(model)}
-    if recipe.model == "scratch":
-        return facts
-    return facts | {"commit": commit_of(find_model(recipe.model, recipe.model_revision))}
+    return facts | {"commit": commit_of(Path(model.name_or_path))}
 
 
 def check_max_length(recipe: Recipe, model: nn.Module) -> None:
@@ -188,9 +201,12 @@ def check_max_length(recipe: Recipe, model: nn.Module) -> None:
         )
 
 
-def open_model(recipe: Recipe, train_rows: Rows) -> tuple[nn.Module, PreTrainedTokenizerBase]:
-    if recipe.model != "scratch":
-        return load_model(recipe.model, recipe.model_revision)
+def open_model(
+    recipe: Recipe, train_rows: Rows, name: str
+) -> tuple[nn.Module, PreTrainedTokenizerBase]:
+    """The recipe's model, or another one by name."""
+    if name != "scratch":
+        return load_model(name, recipe.model_revision if name == recipe.model else None)
     task = train_rows.task
     texts = (row[name] for row in train_rows for name in task.columns)
     flat = (part for text in texts for part in ([text] if isinstance(text, str) else text))
@@ -248,18 +264,18 @@ def train_in_run(
 
 def write_predictions(path: Path, test: EvaluationSet, predictions: list[str]) -> None:
     """id, prompt, prediction and references of each row; nothing for plain language modelling."""
-    write_jsonl(
-        path,
-        [
-            {
-                "id": example.id,
-                "prompt": example.prompt_text,
-                "prediction": prediction,
-                "references": example.references,
-            }
-            for example, prediction in zip(test.examples, predictions, strict=bool(predictions))
-        ],
-    )
+    if test.task.is_language_modelling:
+        return
+    rows = [
+        {
+            "id": example.id,
+            "prompt": example.prompt_text,
+            "prediction": prediction,
+            "references": example.references,
+        }
+        for example, prediction in zip(test.examples, predictions, strict=True)
+    ]
+    write_jsonl(path, rows)
 
 
 def signature(task: Task) -> str | None:

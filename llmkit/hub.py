@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def download_model(name: str, revision: str | None) -> Path:
 
 def open_dataset_split(data: Data, split: str) -> tuple[Callable[[], Iterator], str]:
     """(a function that reads the split's rows from their start, the commit that is read)."""
-    commit = _dataset_commit(data)
+    commit = _dataset_commit(data.hub, data.revision)
     try:
         builder = datasets.load_dataset_builder(data.hub, data.config, revision=commit)
         _check_split(builder, data, split)
@@ -58,20 +59,24 @@ def open_dataset_split(data: Data, split: str) -> tuple[Callable[[], Iterator], 
         )
 
     def read() -> Iterator[tuple[str, dict[str, Any]]]:
-        for index, row in enumerate(rows):
-            yield f"{data.hub} {split} row {index}", row
+        try:
+            for index, row in enumerate(rows):
+                yield f"{data.hub} {split} row {index}", row
+        except OSError as error:  # a streamed set is fetched as it is read
+            raise _explain(error, f"data.hub: {data.hub}", data.revision) from None
 
     return read, builder.hash
 
 
-def _dataset_commit(data: Data) -> str | None:
-    """The commit a revision stands for now; offline, the revision as it was given."""
+@lru_cache
+def _dataset_commit(name: str, revision: str | None) -> str | None:
+    """The commit a revision stands for now, asked once; offline, the revision as it was given."""
     if hub_constants.HF_HUB_OFFLINE:
-        return data.revision
+        return revision
     try:
-        return HfApi().dataset_info(data.hub, revision=data.revision).sha
+        return HfApi().dataset_info(name, revision=revision).sha
     except Exception as error:
-        raise _explain(error, f"data.hub: {data.hub}", data.revision) from None
+        raise _explain(error, f"data.hub: {name}", revision) from None
 
 
 def _check_split(builder: datasets.DatasetBuilder, data: Data, split: str) -> None:
@@ -92,7 +97,7 @@ def _explain(error: Exception, where: str, revision: str | None) -> UserError:
         return any(isinstance(cause, kinds) for cause in causes)
 
     first_line = str(error).strip().partition("\n")[0]
-    if caused_by(hub_errors.GatedRepoError) or "gated" in first_line:
+    if caused_by(hub_errors.GatedRepoError) or "is a gated dataset" in first_line:
         return UserError(f"{where}: access is restricted; ask for it on its page and set HF_TOKEN")
     if caused_by(hub_errors.RevisionNotFoundError) or "Revision " in first_line:
         return UserError(f"{where}: no revision {revision!r} there; name a branch, tag or commit")

@@ -1,55 +1,76 @@
 """Several processes on one machine: each runs the same command and finds the others by rank."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 GRACE = 5.0  # seconds that the others get to end by themselves once one has failed
 
 
 def launch(arguments: list[str], num_processes: int) -> int:
-    """Run `llmkit arguments` in `num_processes` processes; returns its exit code.
+    """Run `llmkit arguments` in `num_processes` processes; returns the exit code.
 
-    The first process speaks for all. When one fails, the others, which wait for it, are ended.
+    The first process speaks for all; of another one's errors the last line is shown where the
+    first has none of its own. When one fails, the others, which wait for it, are ended.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the children are ended
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     environment = {
+        "OMP_NUM_THREADS": str(max(1, (cores or 1) // num_processes)),
         **os.environ,
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
         "WORLD_SIZE": str(num_processes),
         "LOCAL_WORLD_SIZE": str(num_processes),
     }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "llmkit", *arguments],
-            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=None if rank == 0 else subprocess.DEVNULL,
-            stderr=None if rank == 0 else subprocess.DEVNULL,
-        )
-        for rank in range(num_processes)
-    ]
-    try:
-        return _wait(processes)
-    finally:
-        for process in processes:
-            process.kill()
+    processes = []
+    with tempfile.TemporaryFile() as errors:
+        try:
+            for rank in range(num_processes):
+                processes.append(
+                    subprocess.Popen(
+                        [sys.executable, "-m", "llmkit", *arguments],
+                        env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                        stdout=None if rank == 0 else subprocess.DEVNULL,
+                        stderr=None if rank == 0 else errors,
+                    )
+                )
+            code = _wait(processes)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+        if code and processes[0].returncode in (0, -signal.SIGKILL):  # the first said nothing
+            print(_last_line(errors) or f"llmkit: a process ended with {code}", file=sys.stderr)
+    return code
 
 
 def _wait(processes: list[subprocess.Popen]) -> int:
     """The first exit code that is not 0, or 0 when all have ended well."""
     deadline = None
     while True:
-        codes = [process.poll() for process in processes]
-        failed = [code for code in codes if code]
-        if None not in codes:
-            return codes[0] or (failed[0] if failed else 0)
-        if failed and deadline is None:
-            deadline = time.monotonic() + GRACE
-        if deadline and time.monotonic() > deadline:
-            return failed[0]
-        time.sleep(0.1)
+        try:
+            codes = [process.poll() for process in processes]
+            failed = [code for code in codes if code]
+            if None not in codes:
+                return codes[0] or (failed[0] if failed else 0)
+            if failed and deadline is None:
+                deadline = time.monotonic() + GRACE
+            if deadline and time.monotonic() > deadline:
+                return failed[0] if failed else 130
+            time.sleep(0.1)
+        except KeyboardInterrupt:  # the terminal sent it to the children too, and they answer
+            deadline = deadline or time.monotonic() + GRACE
+
+
+def _last_line(errors) -> str:
+    errors.seek(0)
+    lines = errors.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 def _free_port() -> int:

@@ -14,7 +14,14 @@ from pathlib import Path
 import torch
 from tokenizers import ByteLevelBPETokenizer
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPT2Tokenizer,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from llmkit.errors import UserError
 from llmkit.recipe import PACKAGE
@@ -33,8 +40,23 @@ def load_model(
     """
     folder = find_model(name, revision)
     _check_folder(folder, name)
-    model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-    tokenizer = GPT2Tokenizer.from_pretrained(folder)
+    try:
+        model, info = GPT2LMHeadModel.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+        tokenizer = _load_tokenizer(folder)
+    except Exception as error:  # whatever a damaged file provokes in the libraries
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"model: {name}: damaged ({reason}); download or save it again") from None
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])[0]
+        raise UserError(f"model: {name}: {missing} is not among its weights; download it again")
+    # Decoding is the recipe's: nothing that the folder says of it may leak into a score.
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id
+    )
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"model: {name}: its tokenizer has no end-of-text token; name one in it")
     if len(tokenizer) > model.config.vocab_size:
         raise UserError(
             f"model: {name}: the tokenizer has {len(tokenizer)} entries, but the model only "
@@ -57,6 +79,16 @@ def find_model(name: str, revision: str | None = None) -> Path:
     return hub.download_model(name, revision)
 
 
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's own tokenizer, with its normalizer and pre-tokenizer as they are."""
+    if not (folder / "tokenizer.json").is_file():
+        return GPT2Tokenizer.from_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    if tokenizer.eos_token is None:  # the first GPT-2's tokenizer_config.json does not name it
+        tokenizer.eos_token = END_OF_TEXT
+    return tokenizer
+
+
 def commit_of(folder: Path) -> str | None:
     """The commit of a downloaded model's folder; None for other folders."""
     return folder.name if folder.parent.name == "snapshots" else None
@@ -73,7 +105,7 @@ def _check_folder(folder: Path, name: str) -> None:
         raise UserError(f"{config}: not a JSON object; download the model again") from None
     if family != "gpt2":
         raise UserError(f"{config}: model_type is {family!r}; llmkit fine-tunes gpt2")
-    if not any(folder.glob("*.safetensors")):
+    if not any(folder.glob("model*.safetensors")):
         pickles = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
         if pickles:
             raise UserError(
@@ -91,7 +123,12 @@ def _check_folder(folder: Path, name: str) -> None:
 def scratch_model(
     shape: Scratch, texts: Iterable[str]
 ) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerBase]:
-    """A GPT-2 of random weights (torch's seed decides) and a byte-level BPE made from the texts."""
+    """A GPT-2 of random weights (torch's seed decides) and a byte-level BPE made from the texts.
+
+    GPT-2's spread of 0.02 is for 768 wide models and grows as they get narrower; the positions
+    begin as sinusoids (Vaswani et al. 2017), so that a small model need not find out from a few
+    million tokens which of them are neighbours.
+    """
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(
         texts, vocab_size=shape.vocab_size, special_tokens=[END_OF_TEXT], show_progress=False
@@ -105,10 +142,22 @@ def scratch_model(
     config = GPT2Config(
         **shape.model_dump(exclude={"vocab_size"}),
         vocab_size=len(tokenizer),
+        initializer_range=0.02 * (768 / shape.n_embd) ** 0.5,
         bos_token_id=tokenizer.eos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    return GPT2LMHeadModel(config), tokenizer
+    model = GPT2LMHeadModel(config)
+    with torch.no_grad():
+        positions = sinusoids(shape.n_positions, shape.n_embd)
+        model.transformer.wpe.weight.copy_(positions * config.initializer_range * 2**0.5)
+    return model, tokenizer
+
+
+def sinusoids(length: int, width: int, base: float = 100.0) -> torch.Tensor:
+    """(length, width): sines and cosines whose periods rise from 2 pi to 2 pi times `base`."""
+    frequencies = base ** (-torch.arange(0, width, 2) / width)
+    angles = torch.arange(length)[:, None] * frequencies
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]
 
 
 def set_dropout(model: GPT2LMHeadModel, probability: float) -> None:

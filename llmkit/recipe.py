@@ -24,7 +24,10 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
     """
     path = find_recipe(name)
     content, lines = _read_yaml(path)
+    scale = scale or next(iter(content.get("scales") or {}), None)
     content = _pick_scale(content, scale, path)
+    in_scale = f"scales.{scale}."  # what the scale says stands over the rest, in messages too
+    lines |= {k.removeprefix(in_scale): n for k, n in lines.items() if k.startswith(in_scale)}
     given: dict[str, str] = {}
     for override in overrides:
         key, value = _parse_override(override)
@@ -86,13 +89,21 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key} stands twice", key_node.start_mark
-                )
-            seen.add(key)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._refuse("a key is a word, not a list or a mapping", key_node)
+            if key_node.value in seen:
+                self._refuse(f"the key {key_node.value} stands twice", key_node)
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        if self.check_event(yaml.AliasEvent):  # a few lines of them can stand for gigabytes
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not read", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def _refuse(self, problem: str, node: yaml.Node) -> None:
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 # Of YAML 1.2, and as everybody expects: `no` is a word (mixed_precision: no), not a truth value,
@@ -137,14 +148,15 @@ def _key_lines(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, 
 def _pick_scale(content: dict[str, Any], scale: str | None, path: Path) -> dict[str, Any]:
     base = {key: value for key, value in content.items() if key != "scales"}
     scales = content.get("scales") or {}
+    if not isinstance(scales, dict) or not all(isinstance(s, dict) for s in scales.values()):
+        raise UserError(f"{path}: scales: each is a section of keys, such as `sample: {{...}}`")
     if not scales:
         if scale is not None:
             raise UserError(f"{path}: this recipe has no scales; leave --scale away")
         return base
-    scale = scale or next(iter(scales))
     if scale not in scales:
         raise UserError(f"{path}: no scale {scale!r}; it has {', '.join(scales)}")
-    return _merge(base, scales[scale] or {})
+    return _merge(base, scales[scale])
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -156,12 +168,15 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+_TEXT_KEYS = {key for key, kind, _, _ in iter_fields() if kind in (str, str | None)}
+
+
 def _parse_override(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise UserError(f"{override!r}: an override is key=value, such as train.learning_rate=2e-5")
-    if key in ("template", "model") or key.startswith("data.columns."):
-        return key, None if text == "null" else text
+    if key in _TEXT_KEYS or key.startswith("data.columns."):
+        return key, None if text == "null" else text  # data.config=3.0 is no number
     try:
         return key, _Loader(text).get_single_data()
     except yaml.YAMLError:
@@ -199,16 +214,13 @@ def _explain(
 
 
 def _where(key: str, path: Path, lines: dict[str, int]) -> str:
-    for dotted, line in lines.items():
-        if key and (dotted == key or re.fullmatch(rf"scales\.\w+\.{re.escape(key)}", dotted)):
-            return f"{path}:{line}"
-    return str(path)
+    return f"{path}:{lines[key]}" if key in lines else str(path)
 
 
 def _nearest_key(key: str) -> str:
     """The key that was probably meant: a sibling, the same name elsewhere, or the nearest path."""
     section, _, name = key.rpartition(".")
-    keys = [dotted for dotted, _, _ in iter_fields()]
+    keys = [dotted for dotted, *_ in iter_fields()]
     keys += sorted({dotted.rpartition(".")[0] for dotted in keys} - {""})
     siblings = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == section}
     near = difflib.get_close_matches(name, siblings, n=1, cutoff=0.6)

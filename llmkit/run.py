@@ -30,7 +30,9 @@ def choose_run_dir(run_dir: str | None, recipe_name: str) -> Path:
     """The folder for a new run. Raises UserError when it already holds something."""
     if run_dir is None:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        return RUNS / f"{Path(recipe_name).stem}-{stamp}"
+        name = f"{Path(recipe_name).stem}-{stamp}"
+        taken = len(list(RUNS.glob(f"{name}*")))
+        return RUNS / (f"{name}-{taken + 1}" if taken else name)
     path = Path(run_dir).expanduser()
     if is_run(path):
         raise UserError(f"{path}: already holds a run; give another --run-dir, or delete it")
@@ -63,8 +65,8 @@ def model_dir(run: Path) -> Path:
 
 def newest_finished_run() -> Path | None:
     """The run under runs/ that finished last."""
-    finished = sorted(RUNS.glob("*/metrics.json"), key=lambda path: path.stat().st_mtime)
-    return finished[-1].parent if finished else None
+    finished = [path for path in RUNS.glob("*/metrics.json") if is_run(path.parent)]
+    return max(finished, key=lambda path: path.stat().st_mtime).parent if finished else None
 
 
 def recipe_of(run: Path) -> Recipe:

@@ -5,7 +5,7 @@ documentation, unit included; `llmkit recipes --fields` prints it.
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,7 +14,11 @@ class Section(BaseModel):
     """A strict part of a recipe: unknown keys and wrong types are errors."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
 
@@ -63,7 +67,7 @@ class Data(Section):
     columns: dict[str, str] = {}
     """The task's column names to the data's; dots reach into nested ones (answers.text)."""
     limit: int | None = Field(None, ge=1)
-    """Use only the first rows of each split; rows."""
+    """Read only the first rows of each file or hub split; rows."""
 
     @model_validator(mode="after")
     def _streaming_is_bounded(self) -> "Data":
@@ -116,10 +120,13 @@ class Train(Section):
     """Linear rise from 0 to the peak; optimizer steps."""
     decay_steps: int | None = Field(None, ge=1)
     """Length of warmup_stable_decay's decay; optimizer steps. None: a fifth of the run."""
-    betas: list[float] = Field([0.9, 0.999], min_length=2, max_length=2)
+    betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        [0.9, 0.999], min_length=2, max_length=2
+    )
     """Decay of AdamW's moments; RMSprop's smoothing is the second, SGD's momentum the first."""
     weight_decay: float = Field(0.01, ge=0)
-    """Decoupled decay of the weight matrices; biases and LayerNorm are spared."""
+    """Decay of the weight matrices, not of biases and LayerNorm: decoupled in adamw and
+    adafactor, added to the gradient in rmsprop and sgd."""
     max_grad_norm: float | None = Field(1.0, gt=0)
     """Clip the gradient to this norm; null: no clipping."""
     dropout: float | None = Field(None, ge=0, lt=1)
@@ -162,7 +169,7 @@ class Generation(Section):
     """Longest completion; tokens."""
     min_new_tokens: int = Field(0, ge=0)
     """Shortest completion; tokens."""
-    temperature: float = Field(0.0, ge=0, allow_inf_nan=False)
+    temperature: float = Field(0.0, ge=0)
     """0: take the likeliest token; above: sample from softmax(logits / temperature)."""
     top_k: int = Field(0, ge=0)
     """Sample among the likeliest tokens only; 0: all."""
@@ -182,6 +189,10 @@ class Generation(Section):
             raise ValueError(
                 "several completions need a temperature above 0 or at least as many num_beams"
             )
+        if 0 < self.temperature < 1e-3:
+            raise ValueError("a temperature below 0.001 overflows; 0 takes the likeliest token")
+        if self.num_return_sequences > self.num_beams > 1:
+            raise ValueError("num_return_sequences is above num_beams")
         if self.min_new_tokens > self.max_new_tokens:
             raise ValueError("min_new_tokens is above max_new_tokens")
         return self
@@ -198,7 +209,7 @@ class Recipe(Section):
     """Branch, tag or commit of a hub model."""
     scratch: Scratch = Scratch()
     """Shape of the model when `model` is scratch."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**31)
     """Seed of the row order, the dropout, new weights and sampling."""
     template: str | None = None
     """Prompt with {column} marks; null: the task's own."""
@@ -227,12 +238,12 @@ class Recipe(Section):
 
 def iter_fields(
     section: type[Section] = Recipe, prefix: str = ""
-) -> Iterator[tuple[str, str, str]]:
-    """(dotted key, default, documentation) of every field."""
+) -> Iterator[tuple[str, Any, str, str]]:
+    """(dotted key, type, default, documentation) of every field."""
     for name, field in section.model_fields.items():
         key = f"{prefix}{name}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from iter_fields(field.annotation, f"{key}.")
         else:
             default = "required" if field.is_required() else repr(field.default)
-            yield key, default, field.description or ""
+            yield key, field.annotation, default, field.description or ""

@@ -19,6 +19,7 @@ from llmkit.optim import build_optimizer, learning_rate_at, set_learning_rate
 from llmkit.schema import Recipe
 from llmkit.tasks import Scores
 
+MAX_SKIPPED_STEPS = 20  # a scaler finds its scale in fewer
 Batch = dict[str, torch.Tensor]
 
 
@@ -43,12 +44,15 @@ def train(
     loss_module, optimizer = accelerator.prepare(SupervisedLoss(model), optimizer)
     best = Best(*metric, patience=recipe.evaluation.early_stopping_patience)
     evaluate_every = recipe.evaluation.every or order.steps_per_epoch
+    skipped = 0
     model.train()
 
     for step in range(order.num_steps):
         started = time.perf_counter()
         learning_rate = learning_rate_at(step, order.num_steps, settings)
         set_learning_rate(optimizer, learning_rate)
+        # Dropout is a pure function of seed, step and process, whatever validation drew before.
+        torch.manual_seed(hash((recipe.seed, step, accelerator.process_index)))
 
         loss = forward_backward(loss_module, order.micro_batches(step), order, step, accelerator)
         grad_norm = accelerator.clip_grad_norm_(
@@ -57,6 +61,12 @@ def train(
         check_finite(loss, grad_norm, step, accelerator)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        skipped = skipped + 1 if accelerator.optimizer_step_was_skipped else 0
+        if skipped == MAX_SKIPPED_STEPS:
+            raise FloatingPointError(
+                f"step {step + 1}: the fp16 gradient overflowed {skipped} times in a row; nothing "
+                "is learnt any more: set train.mixed_precision=bf16 or no"
+            )
 
         done = step + 1
         seconds = time.perf_counter() - started
@@ -75,6 +85,8 @@ def train(
                 keep()
             if best.is_exhausted:
                 break
+    if not best.step:
+        raise FloatingPointError(f"no validation gave a finite {best.metric}; nothing was saved")
     return best.step
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 # Before any Hugging Face library is imported: never ask a hub, whatever the test does.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import hypothesis
 import pytest
 from click.testing import CliRunner, Result
 
@@ -19,6 +20,9 @@ import torch
 
 from llmkit.model import scratch_model
 from llmkit.schema import Scratch
+
+hypothesis.settings.register_profile("llmkit", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("llmkit")
 
 NO_NETWORK = Path(__file__).parent / "no_network"
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

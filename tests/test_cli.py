@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SHARED_DATA, summary_rows, write_jsonl
-from safetensors.torch import load_file
+from conftest import SHARED_DATA, TEXT, summary_rows, write_jsonl
+from safetensors.torch import load_file, save_file
 
 from llmkit.recipe import list_recipes
 
@@ -110,6 +111,13 @@ def test_generate_without_any_run_uses_the_embedded_model(llmkit):
         (("train.freeze_layers=9",), "leaves nothing to train"),
         (("train.mixed_precision=fp16", "train.device=cpu"), "fp16 needs a GPU"),
         (("epochs",), "an override is key=value"),
+        (("train.betas=[0.9,1.0]",), "train.betas"),
+        (("train.learning_rate=.inf",), "train.learning_rate"),
+        (("seed=5000000000",), "seed"),
+        (("data.train=silent.jsonl", "data.columns.summary=none"), "is an empty list"),
+        (("data.train=half.jsonl",), "half.jsonl:1: column document holds half a character"),
+        (("model=cut",), "model: cut: damaged"),
+        (("model=hole",), "transformer.h.1"),
     ],
 )
 def test_bad_input_ends_in_one_line_and_writes_nothing(
@@ -126,6 +134,15 @@ def test_bad_input_ends_in_one_line_and_writes_nothing(
     (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"\x80\x04")
     (tmp_path / "llama" / "config.json").write_text('{"model_type": "llama"}')
     (tmp_path / "used" / "recipe.yaml").write_text("task: qa\n")
+    (tmp_path / "silent.jsonl").write_text('{"document": "d", "summary": "s", "none": []}\n')
+    (tmp_path / "half.jsonl").write_text('{"document": "\\ud83d", "summary": "s"}\n')
+    for name in ("cut", "hole"):
+        shutil.copytree(tiny_gpt2, tmp_path / name)
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    weights = load_file(tmp_path / "hole" / "model.safetensors")
+    kept = {k: v for k, v in weights.items() if not k.startswith("transformer.h.1.")}
+    save_file(kept, tmp_path / "hole" / "model.safetensors", metadata={"format": "pt"})
     before = sorted(tmp_path.rglob("*"))
 
     result = finetune(*arguments)
@@ -148,6 +165,13 @@ def test_bad_input_ends_in_one_line_and_writes_nothing(
         (("evaluate", "embedded"), "--recipe RECIPE"),
         (("evaluate", "runs/none", "--recipe", "qa", "--scale", "x"), "no scale 'x'"),
         (("generate", "--model", "./none", "--prompt", "a"), "no such folder"),
+        (("generate", "--prompt", "a", "--seed", "-1"), "--seed"),
+        (("generate", "--prompt", "a", "--output", "."), "is a folder; name a file"),
+        (("generate", "--prompt", "a", "--temperature", "1e-40"), "below 0.001 overflows"),
+        (
+            ("generate", "--prompt", "a", "--num-beams", "2", "--num-return-sequences", "4"),
+            "at least as many num_beams",
+        ),
     ],
 )
 def test_bad_commands_end_in_one_line(llmkit, arguments, expected):
@@ -227,10 +251,89 @@ def test_two_processes_give_the_losses_of_one(tiny_gpt2, tmp_path, subprocess_en
         assert scores[1]["scores"]["fine-tuned"][name] == pytest.approx(value, rel=1e-4)
 
 
+def test_sigterm_ends_every_process(tiny_gpt2, rows, tmp_path, subprocess_env):
+    process = start(
+        ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
+         "train.max_steps=100000", "train.log_every=1", "--num-processes", 2, "--run-dir", "run"),
+        tmp_path, subprocess_env,
+    )  # fmt: skip
+    for line in process.stdout:
+        if line.startswith("step 3/"):
+            break
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    left = subprocess.run(["pgrep", "-f", str(rows)], capture_output=True, text=True)
+    assert not left.stdout.split()
+
+
+def test_torchrun_without_a_run_dir_makes_one_run(tiny_gpt2, rows, tmp_path, subprocess_env):
+    """Each rank would name it by its own clock."""
+    environment = {
+        **subprocess_env, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29617",
+    }  # fmt: skip
+    arguments = ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT)
+    ranks = []
+    for rank in ("0", "1"):
+        ranks.append(start(arguments, tmp_path, {**environment, "RANK": rank, "LOCAL_RANK": rank}))
+        time.sleep(1.2)
+    outputs = [rank.communicate(timeout=120) for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    assert outputs[1][0] == "", "only the first process speaks"
+    (run,) = (tmp_path / "runs").iterdir()
+    assert (run / "metrics.json").is_file()
+
+
+def test_a_scratch_model_is_pretrained_and_evaluated(llmkit, tmp_path):
+    write_jsonl(tmp_path / "texts.jsonl", [{"text": r["document"] * 3} for r in summary_rows(90)])
+    short = ("train.epochs=1", "scratch.n_embd=32", "scratch.vocab_size=300", "max_length=64")
+    result = llmkit("finetune", "pretrain", "data.train=texts.jsonl", *short, "--run-dir", "run")
+    assert result.exit_code == 0, result.output
+    for expected in ("bits_per_byte", "xz compressor", "untuned"):
+        assert expected in result.output
+    result = llmkit("evaluate", "run", "--output", "scores")
+    assert result.exit_code == 0, result.output
+    written = [json.loads((tmp_path / d / "metrics.json").read_text()) for d in ("run", "scores")]
+    assert written[0]["scores"]["fine-tuned"] == written[1]["scores"]["this model"]
+    assert written[0]["scores"]["untuned"] == written[1]["scores"]["untuned"]
+    assert not (tmp_path / "run" / "predictions.jsonl").exists()
+
+
+def test_evaluate_does_not_write_over_a_run(llmkit, finetune):
+    assert finetune("--run-dir", "run").exit_code == 0
+    result = llmkit("evaluate", "run", "--output", "run")
+    assert result.exit_code == 2
+    assert "is a run or a file" in result.stderr
+
+
+@pytest.mark.parametrize("task", ["qa", "translate"])
+def test_generate_for_runs_of_other_tasks(llmkit, tiny_gpt2, tmp_path, task):
+    rows = {
+        "qa": [{"c": {"t": TEXT[i % 3]}, "question": "Who?", "answers": ["Mara", "M"]}
+               for i in range(60)],
+        "translate": [{"c": {"t": f"{TEXT[i % 3]} {i}"}, "de": "Ja."} for i in range(60)],
+    }[task]  # fmt: skip
+    for i, row in enumerate(rows):
+        row["c"]["t"] += f" {i}"
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    column = {"qa": "context", "translate": "source"}[task]
+    result = llmkit(
+        "finetune", task, f"model={tiny_gpt2}", "data.train=rows.jsonl",
+        f"data.columns.{column}=c.t", *SHORT, "--run-dir", "run",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    result = llmkit("generate", "--model", "run", "--input", "rows.jsonl", "--output", "out.jsonl")
+    assert result.exit_code == 0, result.output
+    row = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
+    assert rows[0]["c"]["t"] in row["prompt"]
+
+
 def test_a_failing_process_ends_the_others(tiny_gpt2, tmp_path, subprocess_env):
     started = time.monotonic()
     process = start(
-        ("finetune", "summarize", f"model={tiny_gpt2}", "data.train=none.jsonl", "--num-processes", 2),
+        ("finetune", "summarize", f"model={tiny_gpt2}", "data.train=none.jsonl",
+         "--num-processes", 2),
         tmp_path, subprocess_env,
     )  # fmt: skip
     _, errors = process.communicate(timeout=60)

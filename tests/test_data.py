@@ -6,7 +6,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import summary_rows, write_jsonl
+from conftest import TEXT, summary_rows, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,7 +86,18 @@ def test_a_named_test_set_leaves_its_share_in_train(tmp_path):
     assert len(list(splits["train"])) + len(list(splits["validation"])) == 200
 
 
-def test_limit_takes_the_first_rows_of_each_split(tmp_path):
+def test_splits_by_hash_keep_rows_of_one_source_together(tmp_path):
+    rows = [
+        {"context": TEXT[0] + f" {i}", "question": f"Q{k}?", "answers": [f"a{k}"]}
+        for i in range(50)
+        for k in range(4)
+    ]
+    path = str(write_jsonl(tmp_path / "rows.jsonl", rows))
+    contexts = [{row["context"] for row in s} for s in open_splits(Data(train=path), QA).values()]
+    assert sum(len(c) for c in contexts) == len(set.union(*contexts)) == 50
+
+
+def test_limit_reads_the_first_rows_only(tmp_path):
     path = str(write_jsonl(tmp_path / "rows.jsonl", summary_rows(50)))
     splits = open_splits(Data(train=path, validation=path, test=path, limit=7), SUMMARIZE)
     assert [len(list(split)) for split in splits.values()] == [7, 7, 7]
@@ -104,7 +115,7 @@ GOOD = b'{"document": "d", "summary": "s"}\n'
         ("a.jsonl", b"[" * 100_000 + b"\n", ":1: "),
         ("a.jsonl", b'{"document": "d"}\n', ":1: no column 'summary'; there are: document"),
         ("a.jsonl", b'{"document": 5, "summary": "s"}\n', "must hold a text, not int"),
-        ("a.jsonl", b'{"document": "d", "summary": [1]}\n', "a text or a list of texts"),
+        ("a.jsonl", b'{"document": "d", "summary": [1]}\n', "must hold a text, not int"),
         ("a.jsonl", b"", "the train split has no rows"),
         ("a.jsonl", b"\n\n", "the train split has no rows"),
         ("a.json", b'{"document": "d"}', "holds a list of rows"),

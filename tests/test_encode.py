@@ -43,7 +43,7 @@ def encode(tokenizer, task_name, texts, max_length, truncate=False):
     return example, ids, encoded, fate
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(task=st.sampled_from(sorted(TASKS)), data=st.data())
 def test_supervised_text_is_the_completion_and_eos(tokenizer, task, data):
     texts = [data.draw(TEXT) for _ in TASKS[task]]
@@ -58,7 +58,7 @@ def test_supervised_text_is_the_completion_and_eos(tokenizer, task, data):
     assert encoded["input_ids"].count(tokenizer.eos_token_id) == 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     task=st.sampled_from(sorted(TASKS)),
     max_length=st.integers(8, 120),
@@ -89,6 +89,15 @@ def test_rows_that_are_too_long(tokenizer, task, max_length, truncate, data):
         assert supervised == whole
     prompt = tokenizer.decode(encoded["input_ids"][: -len(supervised)])
     assert prompt.endswith(example.prompt[-1].text), "the cue is never cut"
+
+
+@given(task=st.sampled_from(sorted(TASKS)), data=st.data())
+def test_a_prompt_typed_whole_has_the_tokens_of_training(tokenizer, task, data):
+    texts = [data.draw(TEXT) for _ in TASKS[task]]
+    example, ids, *_ = encode(tokenizer, task, texts, max_length=10_000)
+    assert [t for tokens in ids[:-1] for t in tokens] == encode_text(
+        [example.prompt_text], tokenizer
+    )[0]
 
 
 def test_the_prompt_is_the_same_at_training_and_at_generation(tokenizer):
@@ -139,7 +148,7 @@ def test_a_set_without_anything_to_learn_is_refused(tokenizer):
 
 
 @given(texts=st.lists(st.text(max_size=80), min_size=1, max_size=12), max_length=st.integers(2, 40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_blocks_teach_every_token_once(tokenizer, texts, max_length):
     task = get_task("pretrain")
     rows = [{"id": str(i), "text": text} for i, text in enumerate([*texts, "x"])]

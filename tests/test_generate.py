@@ -1,6 +1,7 @@
 """Generation: batches change nothing, limits hold, a prompt is what the user typed."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -47,13 +48,34 @@ def test_greedy_is_the_argmax_of_the_model(loaded, prompts):
 def test_lengths_hold(loaded, prompts):
     model, tokenizer = loaded
     settings = Generation(max_new_tokens=9, min_new_tokens=9)
-    for (text,) in generate(model, tokenizer, prompts[:4], settings, 4):
-        assert len(encode_text([text], tokenizer)[0]) >= 1
+    stop = generate(model, tokenizer, prompts[:1], Generation(max_new_tokens=9), 1)[0][0]
+    assert stop
+    model.generation_config.eos_token_id = None
+    with torch.no_grad():  # a model that always wants to stop must not, before its time
+        bias = torch.zeros(model.config.vocab_size)
+        bias[tokenizer.eos_token_id] = 1e4
+        hook = model.lm_head.register_forward_hook(lambda m, i, out: out + bias)
+        short = generate(model, tokenizer, prompts[:2], Generation(max_new_tokens=9), 2)
+        long = generate(model, tokenizer, prompts[:2], settings, 2)
+        hook.remove()
+    assert short == [[""], [""]]
+    assert all(text for (text,) in long)
     with pytest.raises(UserError, match="exceed the model's 128 positions"):
         generate(model, tokenizer, [[5] * 120], settings, 1)
     assert generate(model, tokenizer, [[5] * 119], settings, 1)[0][0]
     with pytest.raises(UserError, match="prompt 2 is empty"):
         generate(model, tokenizer, [[5], []], settings, 1)
+
+
+def test_nothing_in_the_model_folder_changes_decoding(tiny_gpt2, tmp_path, loaded, prompts):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_gpt2, folder)
+    (folder / "generation_config.json").write_text(
+        '{"repetition_penalty": 50.0, "no_repeat_ngram_size": 1, "max_length": 20}'
+    )
+    settings = Generation(max_new_tokens=12)
+    expected = generate(*loaded, prompts, settings, 4)
+    assert generate(*load_model(str(folder)), prompts, settings, 4) == expected
 
 
 def test_sampling_follows_the_seed_and_beams_return_several(loaded, prompts):
@@ -123,7 +145,10 @@ def test_a_file_of_prompts_becomes_a_file_of_predictions(llmkit, tiny_gpt2, tmp_
         ((), "one of --prompt TEXT and --input FILE"),
         (("--input", "missing.jsonl"), "no such file"),
         (("--input", "rows.jsonl"), "rows.jsonl:1: no text column 'prompt'"),
-        (("--prompt", "a", "--output", "no/such/folder/out.jsonl"), "cannot write there"),
+        (
+            ("--prompt", "a", "--output", "no/such/folder/out.jsonl"),
+            "there is no folder no/such/folder",
+        ),
     ],
 )
 def test_bad_requests_end_in_one_line(llmkit, tiny_gpt2, tmp_path, arguments, expected):

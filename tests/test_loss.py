@@ -26,7 +26,7 @@ def test_equals_the_loss_of_hugging_face(model):
     torch.testing.assert_close(SupervisedLoss(model)(**batch), expected, rtol=1e-6, atol=0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     shapes=st.lists(
         st.integers(2, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))),

@@ -16,7 +16,7 @@ from llmkit.recipe import list_recipes, load_recipe, save_recipe
 from llmkit.schema import Recipe, iter_fields
 from llmkit.tasks import TASKS
 
-KEYS = [key for key, _, _ in iter_fields()]
+KEYS = [key for key, *_ in iter_fields()]
 
 
 def mistakes(name: str, *overrides: str) -> list[str]:
@@ -149,7 +149,7 @@ def test_every_field_is_documented_and_read_somewhere():
         if isinstance(node, ast.Attribute)
     }
     passed_whole = ("scratch.", "train.lora.")  # handed to GPT2Config and LoraConfig as they are
-    for key, _, text in iter_fields():
+    for key, _, _, text in iter_fields():
         assert text.strip(), f"{key} has no documentation"
         if not key.startswith(passed_whole):
             assert key.rpartition(".")[2] in read, f"nothing reads {key}"

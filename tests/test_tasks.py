@@ -33,7 +33,7 @@ def test_marks_in_a_rows_text_mean_nothing():
 
 def test_only_the_source_may_be_shortened():
     example = to_example({"id": "1", **ROWS["qa"]}, TASKS["qa"])
-    assert [s.text for s in example.prompt if s.is_shortenable] == [ROWS["qa"]["context"]]
+    assert [s.text for s in example.prompt if s.is_shortenable] == [f" {ROWS['qa']['context']}"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from rich.console import Console
 from transformers import GPT2LMHeadModel
 
 from llmkit.encode import encode_rows
-from llmkit.finetune import finetune, trainable_model
+from llmkit.finetune import finetune, start_accelerator, trainable_model
 from llmkit.loss import SupervisedLoss
 from llmkit.model import add_lora, load_model, save_model
 from llmkit.optim import build_optimizer
@@ -64,9 +64,9 @@ def encode(recipe, tokenizer, rows):
     )[0]
 
 
-def gradient(recipe, tiny_gpt2, rows, step=0):
+def gradient(recipe, tiny_gpt2, rows, step=0, accelerator=None):
     model, tokenizer = load_model(str(tiny_gpt2))
-    accelerator = Accelerator(cpu=True)
+    accelerator = accelerator or Accelerator(cpu=True)
     order = StepOrder(encode(recipe, tokenizer, rows), recipe, accelerator)
     model.eval()  # no dropout
     loss = forward_backward(
@@ -188,6 +188,27 @@ def test_bf16_trains_close_to_fp32(recipe, tmp_path):
     half = [line["loss"] for line in read_metrics(tmp_path / "bf16")[0]]
     assert full != half
     assert half == pytest.approx(full, rel=0.02)
+
+
+def test_validation_leaves_training_as_it_is(recipe, tmp_path):
+    """Dropout does not depend on what was drawn in between."""
+    losses = {}
+    for every in (1, 4):
+        settings = recipe(f"evaluation.every={every}", "train.dropout=0.3", "train.max_steps=4")
+        finetune(settings, tmp_path / str(every), Console(quiet=True))
+        losses[every] = [line["loss"] for line in read_metrics(tmp_path / str(every))[0]]
+    assert losses[1] == losses[4]
+
+
+def test_the_environment_does_not_change_the_gradient(recipe, tiny_gpt2, monkeypatch):
+    rows = summary_rows(8)
+    loss, whole = gradient(recipe(), tiny_gpt2, rows)
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    forget_accelerator()
+    accelerator = start_accelerator(recipe())
+    assert accelerator.gradient_accumulation_steps == 1
+    assert gradient(recipe(), tiny_gpt2, rows, accelerator=accelerator)[0] == loss
+    assert torch.equal(gradient(recipe(), tiny_gpt2, rows, accelerator=accelerator)[1], whole)
 
 
 def test_dropout_of_the_recipe_is_the_models(tiny_gpt2, recipe):

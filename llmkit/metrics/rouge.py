@@ -28,10 +28,8 @@ class Metric(evaluate.Metric):
             __doc__, "Lin 2004, ROUGE: A Package for Automatic Evaluation of Summaries"
         )
 
-    def _compute(
-        self, predictions: list[str], references: list[list[str]], use_stemmer: bool = True
-    ) -> dict[str, float]:
-        scorer = RougeScorer(list(TYPES), use_stemmer=use_stemmer)
+    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
+        scorer = RougeScorer(list(TYPES), use_stemmer=True)
         totals = dict.fromkeys(TYPES, 0.0)
         for prediction, accepted in zip(predictions, references, strict=True):
             scores = scorer.score_multi(

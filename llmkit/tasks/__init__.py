@@ -15,6 +15,6 @@ def get_task(name: str, template: str | None = None) -> Task:
         hint = did_you_mean(name, list(TASKS))
         raise UserError(f"task: no task {name!r}{hint}; there are {', '.join(TASKS)}")
     task = TASKS[name]
-    if template is not None and not task.is_language_modelling:
+    if template is not None:
         check_template(template, task)
     return task

@@ -1,8 +1,8 @@
 """What a task is: how a row becomes text to learn from, and how predictions are scored.
 
 A task knows neither tokens nor models. A row is a dict of the task's columns; an Example is the
-same row as text segments, each of which says by itself whether it is learnt, so that nobody
-ever has to search for the place where the prompt ended.
+same row with prompt and completion apart, so that nobody ever has to search for the place where
+the prompt ended.
 """
 
 import re
@@ -18,11 +18,9 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of an example's text."""
+    """A piece of a prompt."""
 
     text: str
-    is_supervised: bool = False
-    """The model is trained to produce it."""
     is_shortenable: bool = False
     """Cut, from its end, when the example is too long: the source, never the instruction."""
 
@@ -87,19 +85,30 @@ def to_example(row: Row, task: Task, template: str | None = None) -> Example:
 
 
 def prompt_segments(row: Row, task: Task, template: str) -> list[Segment]:
-    """The template with the row's texts put in. Marks inside those texts mean nothing."""
-    segments = []
+    """The template with the row's texts put in. Marks inside those texts mean nothing.
+
+    A blank before a mark goes to the text that replaces it: GPT-2's tokens begin with their
+    blank, so the segments' tokens are those of the prompt typed as a whole.
+    """
+    segments, blank = [], ""
     for position, part in enumerate(_split_template(template)):
         if position % 2:  # the odd parts are the names between braces
-            text = row[part].strip()
+            text = blank + row[part].strip()
             segments.append(Segment(text, is_shortenable=part == task.long_input))
-        elif part:
-            segments.append(Segment(part))
+            blank = ""
+        else:
+            text = part.rstrip()
+            blank = part[len(text) :]
+            segments += [Segment(text)] if text else []
     return segments
 
 
 def check_template(template: str, task: Task) -> None:
     """Raise UserError for a template that the task cannot fill."""
+    if task.is_language_modelling:
+        raise UserError(
+            f"template: {task.name} learns whole texts and has no prompt; leave it away"
+        )
     marks = _split_template(template)[1::2]
     for mark in marks:
         if mark not in task.inputs:

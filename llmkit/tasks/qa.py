@@ -25,7 +25,7 @@ def first_name(row: Row) -> str:
     """The context's first name, the naive guess: capitalised words that do not open a sentence,
     or two of them together."""
     names = re.findall(r"\b[A-Z]\w+ [A-Z]\w+|(?<!^)(?<![.!?] )\b[A-Z]\w+", row["context"])
-    return names[0] if names else row["context"].split()[0]
+    return names[0] if names else ""
 
 
 def likeliest_sentence(row: Row) -> str:

@@ -9,7 +9,7 @@ from .lexicon import draw_people
 from .news import draw_report
 from .patterns import draw_pair
 from .quiz import draw_quiz
-from .registers import draw_register
+from .registers import draw_register, draw_roll
 from .sentences import Pair
 from .stories import draw_tale
 
@@ -31,13 +31,15 @@ class Corpus:
         """Draw one document of 60 to 150 words."""
         while True:
             roll = self.rng.random()
-            if roll < 0.12:
+            if roll < 0.1:
+                text = draw_roll(self.rng)
+            elif roll < 0.22:
                 text = draw_register(self.rng)
-            elif roll < 0.35:
+            elif roll < 0.42:
                 text = self.news()
-            elif roll < 0.7:
+            elif roll < 0.72:
                 text = draw_quiz(self.rng)
-            elif roll < 0.93:
+            elif roll < 0.95:
                 text = self.page()
             else:
                 text = draw_tale(self.rng)

@@ -117,12 +117,11 @@ class Writer:
         return self.portrait.name(index, full=first)
 
     def by_subject(self) -> list[str]:
-        """One or two sentences per subject, the later ones with a pronoun."""
+        """Two or three sentences per subject."""
         sentences = []
-        for index, subject in enumerate(self.portrait.subjects):
+        for index in range(len(self.portrait.subjects)):
             facts = [f for f in self.portrait.facts if f.subject == index]
             self.rng.shuffle(facts)
-            pronoun = subject.he if isinstance(subject, Person) else "it"
             start = f"{self.name(index)} {phrase(self.rng, facts[0])}"
             if self.rng.random() < 0.5:
                 sentences.append(capital(f"{start} and {phrase(self.rng, facts[1])}."))
@@ -130,9 +129,7 @@ class Writer:
             else:
                 sentences.append(capital(f"{start}."))
                 rest = facts[1:]
-            if rest:
-                ends = " and ".join(phrase(self.rng, f) for f in rest)
-                sentences.append(capital(f"{pronoun} {ends}."))
+            sentences += [wording(self.rng, fact, self.name(index)) for fact in rest]
         return sentences
 
     def by_attribute(self) -> list[str]:

@@ -38,7 +38,8 @@ SUBJECTS = [
     ("Family names", FAMILIES, ["{n} {v} is here.", "What is the family name of {n}? {v}."]),
 ]
 BARE = ["{n} – {v};", "{n}: {v};", "{n} ({v}),", "{v} – {n};", "{n}, {v};"]
-AGAIN = ["Once more:", "Again:", "And now in another order:", "Checked:", "The same list:"]
+AGAIN = ["Once more:", "Again:", "Read again:", "Checked:", "The same list:"]
+ROLLS = ["Words to learn:", "On the board:", "The list:", "Written down:"]
 
 
 def draw_register(rng: random.Random) -> str:
@@ -51,6 +52,16 @@ def draw_register(rng: random.Random) -> str:
         if rng.random() < 0.7:  # else the same order: what follows a word follows it again
             rng.shuffle(entries)
         parts.append(f"{rng.choice(AGAIN)} {read(rng, entries, [*BARE, *sentences])}")
+    return "\n".join(parts)
+
+
+def draw_roll(rng: random.Random) -> str:
+    """Draw words in no order that means anything, read out several times in the same order."""
+    names = rng.sample([*WOMEN, *MEN, *TOWNS, *FAMILIES, *JOBS, *OBJECTS, *FOODS], 12)
+    words = ", ".join(names)
+    parts = [f"{rng.choice(ROLLS)} {words}."]
+    while sum(len(part.split()) for part in parts) < 60:
+        parts.append(f"{rng.choice(AGAIN)} {words}.")
     return "\n".join(parts)
 
 
