@@ -120,9 +120,10 @@ def select_columns(raw: dict[str, Any], task: Task, columns: dict[str, str], whe
     value = _reach(raw, task.target, columns, where)
     texts = list(value) if isinstance(value, list | tuple) else [value]
     if not texts:
+        column = columns.get(task.target, task.target)
         raise UserError(
-            f"{where}: column {columns.get(task.target, task.target)} is an empty list; a row needs "
-            "at least one accepted text: leave the row out"
+            f"{where}: column {column} is an empty list; a row needs at least one accepted text: "
+            "leave the row out"
         )
     for text in texts:
         _check_text(text, task.target, columns, where)

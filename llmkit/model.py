@@ -123,12 +123,7 @@ def _check_folder(folder: Path, name: str) -> None:
 def scratch_model(
     shape: Scratch, texts: Iterable[str]
 ) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerBase]:
-    """A GPT-2 of random weights (torch's seed decides) and a byte-level BPE made from the texts.
-
-    GPT-2's spread of 0.02 is for 768 wide models and grows as they get narrower; the positions
-    begin as sinusoids (Vaswani et al. 2017), so that a small model need not find out from a few
-    million tokens which of them are neighbours.
-    """
+    """A GPT-2 of random weights (torch's seed decides) and a byte-level BPE made from the texts."""
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(
         texts, vocab_size=shape.vocab_size, special_tokens=[END_OF_TEXT], show_progress=False
@@ -142,22 +137,10 @@ def scratch_model(
     config = GPT2Config(
         **shape.model_dump(exclude={"vocab_size"}),
         vocab_size=len(tokenizer),
-        initializer_range=0.02 * (768 / shape.n_embd) ** 0.5,
         bos_token_id=tokenizer.eos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    model = GPT2LMHeadModel(config)
-    with torch.no_grad():
-        positions = sinusoids(shape.n_positions, shape.n_embd)
-        model.transformer.wpe.weight.copy_(positions * config.initializer_range * 2**0.5)
-    return model, tokenizer
-
-
-def sinusoids(length: int, width: int, base: float = 100.0) -> torch.Tensor:
-    """(length, width): sines and cosines whose periods rise from 2 pi to 2 pi times `base`."""
-    frequencies = base ** (-torch.arange(0, width, 2) / width)
-    angles = torch.arange(length)[:, None] * frequencies
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]
+    return GPT2LMHeadModel(config), tokenizer
 
 
 def set_dropout(model: GPT2LMHeadModel, probability: float) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 EMBEDDED = ROOT / "llmkit" / "embedded"
 BUILD = ROOT / "build" / "assets"
-NUM_DOCUMENTS = 80_000
+NUM_DOCUMENTS = 50_000
 MAX_BYTES = 12_000_000
 
 

@@ -9,7 +9,7 @@ from .lexicon import draw_people
 from .news import draw_report
 from .patterns import draw_pair
 from .quiz import draw_quiz
-from .registers import draw_register, draw_roll
+from .registers import draw_register
 from .sentences import Pair
 from .stories import draw_tale
 
@@ -31,15 +31,13 @@ class Corpus:
         """Draw one document of 60 to 150 words."""
         while True:
             roll = self.rng.random()
-            if roll < 0.1:
-                text = draw_roll(self.rng)
-            elif roll < 0.22:
+            if roll < 0.08:
                 text = draw_register(self.rng)
-            elif roll < 0.42:
+            elif roll < 0.35:
                 text = self.news()
-            elif roll < 0.72:
+            elif roll < 0.6:
                 text = draw_quiz(self.rng)
-            elif roll < 0.95:
+            elif roll < 0.92:
                 text = self.page()
             else:
                 text = draw_tale(self.rng)

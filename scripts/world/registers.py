@@ -1,6 +1,6 @@
 """Lists of names with a value each, read out more than once in another order and another form.
 
-Nothing teaches a small model faster to look a word up in what it has just read.
+They give a small model many chances to look a word up in what it has just read.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ SUBJECTS = [
 ]
 BARE = ["{n} – {v};", "{n}: {v};", "{n} ({v}),", "{v} – {n};", "{n}, {v};"]
 AGAIN = ["Once more:", "Again:", "Read again:", "Checked:", "The same list:"]
-ROLLS = ["Words to learn:", "On the board:", "The list:", "Written down:"]
 
 
 def draw_register(rng: random.Random) -> str:
@@ -52,16 +51,6 @@ def draw_register(rng: random.Random) -> str:
         if rng.random() < 0.7:  # else the same order: what follows a word follows it again
             rng.shuffle(entries)
         parts.append(f"{rng.choice(AGAIN)} {read(rng, entries, [*BARE, *sentences])}")
-    return "\n".join(parts)
-
-
-def draw_roll(rng: random.Random) -> str:
-    """Draw words in no order that means anything, read out several times in the same order."""
-    names = rng.sample([*WOMEN, *MEN, *TOWNS, *FAMILIES, *JOBS, *OBJECTS, *FOODS], 12)
-    words = ", ".join(names)
-    parts = [f"{rng.choice(ROLLS)} {words}."]
-    while sum(len(part.split()) for part in parts) < 60:
-        parts.append(f"{rng.choice(AGAIN)} {words}.")
     return "\n".join(parts)
 
 
