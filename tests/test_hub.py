@@ -134,8 +134,8 @@ def test_streamed_text_at_a_revision(hub_root, finetune, tmp_path):
         )  # fmt: skip
     assert result.returncode == 0, result.stderr
     data = json.loads((tmp_path / "run" / "run.json").read_text())["data"]
-    assert sum(data[split]["rows"] for split in data) == 60
     assert 40 <= data["train"]["rows"] < 60
+    assert data["validation"]["rows"] >= 1
 
 
 @pytest.mark.parametrize(
