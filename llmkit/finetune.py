@@ -64,6 +64,7 @@ def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scores]:
         start_run(run, recipe, prepared.facts)
     accelerator.wait_for_everyone()
 
+    console.print(f"scoring the untuned model on {len(prepared.test.rows)} test rows")
     untuned, _ = evaluate(prepared.model, prepared.tokenizer, prepared.test, recipe, accelerator)
     training = train_in_run(prepared, recipe, run, accelerator, console)
     accelerator.free_memory()
