@@ -204,9 +204,11 @@ def test_help_needs_no_heavy_import(subprocess_env):
 
 
 def start(arguments, tmp_path, environment):
+    """A process of the command line; it heeds Ctrl-C where the tests run in the background too."""
     return subprocess.Popen(
         [sys.executable, "-m", "llmkit", *map(str, arguments)],
         env=environment, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
