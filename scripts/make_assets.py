@@ -1,6 +1,6 @@
 """Rebuild what the package embeds, rows and model, and say what differs from before.
 
-    python scripts/make_assets.py            both; the model takes about half an hour on 2 cores
+    python scripts/make_assets.py            both; the model takes about 20 minutes on 2 cores
     python scripts/make_assets.py --rows     the rows only
 
 The rows are the same bytes everywhere. The model is trained by `llmkit finetune pretrain --scale
@@ -43,7 +43,7 @@ def make_model() -> None:
     run(
         "-m", "llmkit", "finetune", "pretrain", "--scale", "embedded", f"data.train={corpus}",
         f"data.validation={rows / 'validation.jsonl'}", f"data.test={rows / 'test.jsonl'}",
-        "--run-dir", BUILD / "run",
+        "--run-dir", BUILD / "run", "--num-processes", 2,
     )  # fmt: skip
     shutil.rmtree(EMBEDDED / "gpt2", ignore_errors=True)
     shutil.copytree(BUILD / "run" / "model", EMBEDDED / "gpt2")
