@@ -74,7 +74,7 @@ def finetune(
     KEY=VALUE sets any key of the recipe: train.learning_rate=2e-5 data.train=rows.jsonl
     """
     from llmkit.recipe import describe_scales, load_recipe
-    from llmkit.run import choose_run_dir
+    from llmkit.run import choose_run_dir, model_dir
 
     settings = load_recipe(recipe, scale=scale, overrides=overrides)
     run = choose_run_dir(run_dir, recipe)
@@ -93,7 +93,7 @@ def finetune(
     try:
         run_finetune(settings, run, console)
     except KeyboardInterrupt:
-        kept = f"; the best weights so far: {run / 'model'}" if (run / "model").is_dir() else ""
+        kept = f"; the best weights so far: {model_dir(run)}" if model_dir(run).is_dir() else ""
         raise Stopped(f"stopped by Ctrl-C{kept}") from None
     scales = describe_scales(recipe)
     is_sample = "full" in scales and (scale or scales[0]) == "sample"

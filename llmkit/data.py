@@ -13,14 +13,13 @@ from typing import Any
 
 from llmkit import files
 from llmkit.errors import UserError, did_you_mean
+from llmkit.files import Raw
 from llmkit.recipe import PACKAGE
 from llmkit.schema import Data
 from llmkit.tasks import Row, Task
 
 SPLITS = ("train", "validation", "test")
 EMBEDDED_ROWS = PACKAGE / "embedded" / "rows"
-
-Raw = tuple[str, dict[str, Any]]  # where a row stands (file:line), and its columns in the file
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmkit.errors import UserError
 
-Raw = tuple[str, dict[str, Any]]
+Raw = tuple[str, dict[str, Any]]  # where a row stands (file:line), and its columns in the file
 
 
 def check(path: Path) -> None:
