@@ -29,7 +29,16 @@ from llmkit.model import (
     set_dropout,
     weights_fingerprint,
 )
-from llmkit.run import is_run, model_dir, start_run, write_json, write_jsonl
+from llmkit.run import (
+    is_run,
+    log_path,
+    model_dir,
+    predictions_path,
+    results_path,
+    start_run,
+    write_json,
+    write_jsonl,
+)
 from llmkit.schema import Recipe
 from llmkit.tasks import Scores, Task, get_task
 from llmkit.train import StepOrder, train
@@ -45,6 +54,8 @@ class Prepared:
     """The encoded training rows, step by step."""
     validation: EvaluationSet
     test: EvaluationSet
+    baselines: dict[str, Scores]
+    """What needs no model to be scored."""
     metric: tuple[str, bool]
     """Score that chooses the best weights, and whether higher is better."""
     facts: dict
@@ -73,13 +84,13 @@ def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scores]:
     model.to(accelerator.device)
     tuned, predictions = evaluate(model, prepared.tokenizer, prepared.test, recipe, accelerator)
 
-    table = {"fine-tuned": tuned, "untuned": untuned, **baseline_scores(prepared.test)}
+    table = {"fine-tuned": tuned, "untuned": untuned, **prepared.baselines}
     if accelerator.is_main_process:
-        write_predictions(run / "predictions.jsonl", prepared.test, predictions)
+        write_predictions(predictions_path(run), prepared.test, predictions)
         seconds = round(time.perf_counter() - started, 1)
         results = {"scores": table, "seconds": seconds, **training}
         results["signature"] = signature(prepared.test.task)
-        write_json(run / "metrics.json", results)
+        write_json(results_path(run), results)
         report.show_results(console, prepared.test, table, predictions)
         console.print(
             f"\n{seconds:.0f} s in all, {training['train_seconds']:.0f} s of them training"
@@ -114,8 +125,8 @@ def evaluate_model(
     report.show_scores(console, test, table)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        write_predictions(output / "predictions.jsonl", test, predictions["this model"])
-        write_json(output / "metrics.json", {"scores": table, "signature": signature(task)})
+        write_predictions(predictions_path(output), test, predictions["this model"])
+        write_json(results_path(output), {"scores": table, "signature": signature(task)})
     return table
 
 
@@ -184,7 +195,15 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     order = StepOrder(encoded, recipe, accelerator)
     report.show_start(console, recipe, model, order, fates)
     higher_is_better = task.metrics.get(metric, False)
-    return Prepared(model, tokenizer, order, **sets, metric=(metric, higher_is_better), facts=facts)
+    return Prepared(
+        model,
+        tokenizer,
+        order,
+        **sets,
+        baselines=baseline_scores(sets["test"]),
+        metric=(metric, higher_is_better),
+        facts=facts,
+    )
 
 
 def model_facts(recipe: Recipe, model: nn.Module) -> dict:
@@ -248,7 +267,7 @@ def train_in_run(
             save_model(prepared.model, prepared.tokenizer, model_dir(run))
         accelerator.wait_for_everyone()
 
-    path = run / "metrics.jsonl" if accelerator.is_main_process else None
+    path = log_path(run) if accelerator.is_main_process else None
     with RunLog(path, prepared.order.num_steps, recipe.train.log_every, console) as log:
         best_step = train(
             prepared.model,

@@ -37,6 +37,11 @@ def show_start(
         f"{order.micro_batch_size} a micro-batch x {order.gradient_accumulation_steps} accumulated "
         f"x {order.num_processes} process{'es' if order.num_processes > 1 else ''}"
     )
+    if recipe.train.warmup_steps > order.num_steps:
+        console.print(
+            f"warning: train.warmup_steps={recipe.train.warmup_steps} outlasts the run's "
+            f"{order.num_steps} steps; the learning rate never reaches its peak"
+        )
 
 
 def show_results(

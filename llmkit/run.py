@@ -63,10 +63,22 @@ def model_dir(run: Path) -> Path:
     return run / "model"
 
 
+def log_path(run: Path) -> Path:
+    return run / "metrics.jsonl"
+
+
+def predictions_path(run: Path) -> Path:
+    return run / "predictions.jsonl"
+
+
+def results_path(run: Path) -> Path:
+    return run / "metrics.json"
+
+
 def newest_finished_run() -> Path | None:
     """The run under runs/ that finished last."""
-    finished = [path for path in RUNS.glob("*/metrics.json") if is_run(path.parent)]
-    return max(finished, key=lambda path: path.stat().st_mtime).parent if finished else None
+    finished = [run for run in RUNS.glob("*") if is_run(run) and results_path(run).is_file()]
+    return max(finished, key=lambda run: results_path(run).stat().st_mtime, default=None)
 
 
 def recipe_of(run: Path) -> Recipe:

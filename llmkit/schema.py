@@ -35,6 +35,8 @@ class Scratch(Section):
     """Longest sequence the model can read, in tokens."""
     vocab_size: int = Field(4096, ge=257)
     """Entries of the byte-level BPE that is trained on the training rows."""
+    initializer_range: float = Field(0.02, gt=0)
+    """Standard deviation of the random weights; about 1/sqrt(n_embd) suits a narrow model."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "Scratch":

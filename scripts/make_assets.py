@@ -1,6 +1,6 @@
 """Rebuild what the package embeds, rows and model, and say what differs from before.
 
-    python scripts/make_assets.py            both; the model takes about 20 minutes on 2 cores
+    python scripts/make_assets.py            both; the model takes about 80 minutes on 2 cores
     python scripts/make_assets.py --rows     the rows only
 
 The rows are the same bytes everywhere. The model is trained by `llmkit finetune pretrain --scale
@@ -19,7 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 EMBEDDED = ROOT / "llmkit" / "embedded"
 BUILD = ROOT / "build" / "assets"
-NUM_DOCUMENTS = 50_000
+# Mix of documents (scripts/world/corpus.py says why in this order), how many, schedule.
+STAGES = [("copying", 240_000, "cosine"), ("looking-up", 180_000, "warmup_stable_decay")]
 MAX_BYTES = 12_000_000
 
 
@@ -35,19 +36,27 @@ def main() -> int:
 
 
 def make_model() -> None:
-    """Pretrain on a fresh corpus and put the result into the package."""
+    """Pretrain on fresh corpora, stage after stage, and put the result into the package."""
     shutil.rmtree(BUILD, ignore_errors=True)
     BUILD.mkdir(parents=True)
-    corpus, rows = BUILD / "corpus.jsonl", EMBEDDED / "rows" / "pretrain"
-    run("scripts/make_rows.py", "--corpus", corpus, "--documents", NUM_DOCUMENTS)
-    run(
-        "-m", "llmkit", "finetune", "pretrain", "--scale", "embedded", f"data.train={corpus}",
-        f"data.validation={rows / 'validation.jsonl'}", f"data.test={rows / 'test.jsonl'}",
-        "--run-dir", BUILD / "run", "--num-processes", 2,
-    )  # fmt: skip
+    rows = EMBEDDED / "rows" / "pretrain"
+    model = "scratch"
+    for stage, (mix, documents, schedule) in enumerate(STAGES):
+        corpus, folder = BUILD / f"{mix}.jsonl", BUILD / f"run-{mix}"
+        run(
+            "scripts/make_rows.py", "--corpus", corpus, "--documents", documents, "--mix", mix,
+            "--seed", stage,
+        )  # fmt: skip
+        run(
+            "-m", "llmkit", "finetune", "pretrain", "--scale", "embedded", f"model={model}",
+            f"data.train={corpus}", f"data.validation={rows / 'validation.jsonl'}",
+            f"data.test={rows / 'test.jsonl'}", f"train.schedule={schedule}",
+            "--run-dir", folder, "--num-processes", 2,
+        )  # fmt: skip
+        model = folder / "model"
     shutil.rmtree(EMBEDDED / "gpt2", ignore_errors=True)
-    shutil.copytree(BUILD / "run" / "model", EMBEDDED / "gpt2")
-    scores = json.loads((BUILD / "run" / "metrics.json").read_text())["scores"]["fine-tuned"]
+    shutil.copytree(model, EMBEDDED / "gpt2")
+    scores = json.loads((folder / "metrics.json").read_text())["scores"]["fine-tuned"]
     print(
         f"embedded model: test loss {scores['loss']:.4f}, {scores['bits_per_byte']:.4f} bits/byte"
     )

@@ -2,7 +2,8 @@
 
     python scripts/make_rows.py                                  write the rows
     python scripts/make_rows.py --check                          compare them with the files
-    python scripts/make_rows.py --corpus FILE --documents N      write a pretraining corpus
+    python scripts/make_rows.py --corpus FILE --documents N --mix copying
+                                                                 write a pretraining corpus
 
 The same seed gives the same bytes on every Python version from 3.10 on. Only the standard library
 is used, and everything the texts say is invented.
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from world.corpus import Corpus
+from world.corpus import MIXES, Corpus
 from world.leaks import NearCopies
 from world.news import draw_report
 from world.patterns import draw_pair
@@ -133,9 +134,9 @@ def changed_files(tables: Tables) -> list[str]:
     ]
 
 
-def write_corpus(path: Path, documents: int, seed: int, tables: Tables) -> None:
+def write_corpus(path: Path, documents: int, mix: str, seed: int, tables: Tables) -> None:
     """Write a pretraining corpus that holds nothing of validation or test."""
-    corpus = Corpus(random.Random(seed * 1000 + 5), held_out(tables))
+    corpus = Corpus(random.Random(seed * 1000 + 5), held_out(tables), mix)
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for number in range(1, documents + 1):
             row = {"id": f"corpus-{number:06d}", "text": corpus.document()}
@@ -148,6 +149,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="compare the rows with the files")
     parser.add_argument("--corpus", type=Path, metavar="FILE", help="write a pretraining corpus")
     parser.add_argument("--documents", type=int, default=60000, help="documents in the corpus")
+    parser.add_argument("--mix", choices=MIXES, default="looking-up", help="kinds of documents")
     parser.add_argument("--seed", type=int, default=0, help="seed of the corpus")
     return parser.parse_args()
 
@@ -157,7 +159,7 @@ def main() -> int:
     args = parse_args()
     tables = build_rows(seed=1)
     if args.corpus:
-        write_corpus(args.corpus, args.documents, args.seed, tables)
+        write_corpus(args.corpus, args.documents, args.mix, args.seed, tables)
         return 0
     if args.check:
         changed = changed_files(tables)

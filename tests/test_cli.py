@@ -40,6 +40,7 @@ def test_finetune_then_generate_then_evaluate(llmkit, finetune, tmp_path):
     result = finetune()
     assert result.exit_code == 0, result.output
     for expected in (
+        "train.warmup_steps=20 outlasts the run's 2 steps",
         "fine-tuned",
         "untuned",
         "lead-3",

@@ -118,7 +118,7 @@ def test_lengths() -> None:
     for row in load("translate", "test"):
         assert 6 <= len(row["en"].split()) <= 16
     for row in load("qa", "test"):
-        assert 50 <= len(row["context"].split()) <= 90
+        assert 40 <= len(row["context"].split()) <= 80
 
 
 def split_sentences(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Documents for pretraining: registers, news, quizzes, bilingual pages, stories and lists."""
+"""Documents for pretraining: rolls, registers, cards, news, quizzes, bilingual pages, stories."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .lexicon import draw_people
 from .news import draw_report
 from .patterns import draw_pair
 from .quiz import draw_quiz
-from .registers import draw_register
+from .registers import draw_cards, draw_register, draw_roll
 from .sentences import Pair
 from .stories import draw_tale
 
@@ -19,30 +19,49 @@ BOOK_TITLES = ["Phrase book", "English and German", "Useful sentences", "A page 
 GERMAN_MARKS = ["Auf Deutsch:", "In German one says", "Deutsch –", "Das heißt:"]
 LOW, HIGH = 60, 150
 
+# Shares of the kinds of documents. A small model has to learn to copy before it can learn to look
+# up, and to look up by one word before it can by two.
+COPYING = {"roll": 20, "register": 10, "news": 20, "quiz": 25, "page": 20, "tale": 5}
+LOOKING_UP = {
+    "roll": 5, "register": 5, "cards": 15, "news": 20, "quiz": 40, "page": 12, "tale": 3,
+}  # fmt: skip
+MIXES = {"copying": COPYING, "looking-up": LOOKING_UP}
+
 
 class Corpus:
     """Draws documents that hold nothing of the rows kept for validation and test."""
 
-    def __init__(self, rng: random.Random, held_out: Collection[str] = ()) -> None:
+    def __init__(
+        self, rng: random.Random, held_out: Collection[str] = (), mix: str = "looking-up"
+    ) -> None:
         self.rng = rng
         self.held_out = frozenset(held_out)
+        self.kinds, self.shares = zip(*MIXES[mix].items(), strict=True)
 
     def document(self) -> str:
         """Draw one document of 60 to 150 words."""
         while True:
-            roll = self.rng.random()
-            if roll < 0.08:
-                text = draw_register(self.rng)
-            elif roll < 0.35:
-                text = self.news()
-            elif roll < 0.6:
-                text = draw_quiz(self.rng)
-            elif roll < 0.92:
-                text = self.page()
-            else:
-                text = draw_tale(self.rng)
+            (kind,) = self.rng.choices(self.kinds, self.shares)
+            text = self._draw(kind)
             if text not in self.held_out and LOW <= len(text.split()) <= HIGH:
                 return text
+
+    def _draw(self, kind: str) -> str:
+        match kind:
+            case "roll":
+                return draw_roll(self.rng)
+            case "register":
+                return draw_register(self.rng)
+            case "cards":
+                return draw_cards(self.rng)
+            case "quiz":
+                return draw_quiz(self.rng)
+            case "tale":
+                return draw_tale(self.rng)
+            case "news":
+                return self.news()
+            case _:
+                return self.page()
 
     def news(self) -> str:
         """A report; every second one ends with a sentence that sums it up."""

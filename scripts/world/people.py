@@ -117,7 +117,7 @@ class Writer:
         return self.portrait.name(index, full=first)
 
     def by_subject(self) -> list[str]:
-        """Two or three sentences per subject."""
+        """One sentence or two per subject."""
         sentences = []
         for index in range(len(self.portrait.subjects)):
             facts = [f for f in self.portrait.facts if f.subject == index]
@@ -125,11 +125,9 @@ class Writer:
             start = f"{self.name(index)} {phrase(self.rng, facts[0])}"
             if self.rng.random() < 0.5:
                 sentences.append(capital(f"{start} and {phrase(self.rng, facts[1])}."))
-                rest = facts[2:]
             else:
                 sentences.append(capital(f"{start}."))
-                rest = facts[1:]
-            sentences += [wording(self.rng, fact, self.name(index)) for fact in rest]
+                sentences.append(wording(self.rng, facts[1], self.name(index)))
         return sentences
 
     def by_attribute(self) -> list[str]:
@@ -167,11 +165,11 @@ def draw_subjects(rng: random.Random, count: int, things: bool) -> list[Person] 
 
 
 def draw_facts(rng: random.Random, count: int, things: bool) -> list[Fact]:
-    """Draw three attributes with a different value for every subject."""
+    """Draw two attributes with a different value for every subject."""
     pool = THING_ATTRIBUTES if things else PERSON_ATTRIBUTES
     facts = []
     taken: list[str] = []
-    for attribute in choose_attributes(rng, pool, 3):
+    for attribute in choose_attributes(rng, pool, 2):
         values = attribute.values or [person.full for person in draw_people(rng, count)]
         free = [value for value in values if value not in taken]
         chosen = rng.sample(free, count)
@@ -180,7 +178,7 @@ def draw_facts(rng: random.Random, count: int, things: bool) -> list[Fact]:
     return facts
 
 
-def draw_portrait(rng: random.Random, low: int = 50, high: int = 90) -> Portrait:
+def draw_portrait(rng: random.Random, low: int = 40, high: int = 80) -> Portrait:
     """Draw a portrait of low to high words."""
     while True:
         things = rng.random() < 0.25

@@ -138,8 +138,7 @@ def draw_quiz(rng: random.Random) -> str:
     portrait = draw_portrait(rng)
     if rng.random() < 0.15:
         return portrait.text
-    queries = []
-    for fact in rng.sample(portrait.facts, min(len(portrait.facts), rng.randrange(5, 10))):
-        queries.append((ask_value if rng.random() < 0.65 else ask_who)(rng, portrait, fact))
+    asked = [(ask, fact) for ask in (ask_value, ask_who) for fact in portrait.facts]
+    queries = [ask(rng, portrait, fact) for ask, fact in rng.sample(asked, rng.randrange(6, 11))]
     text = f"{portrait.text} {rng.choice(LAYOUTS)(rng, portrait, queries)}"
     return text.replace(" \n", "\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 
 from .lexicon import (
+    AGES,
     ANIMALS,
     COLOURS,
     DAYS,
@@ -17,7 +18,9 @@ from .lexicon import (
     INSTRUMENTS,
     JOBS,
     MEN,
+    NUMBERS,
     OBJECTS,
+    PRICES,
     SMALL,
     TOWNS,
     WOMEN,
@@ -38,7 +41,43 @@ SUBJECTS = [
     ("Family names", FAMILIES, ["{n} {v} is here.", "What is the family name of {n}? {v}."]),
 ]
 BARE = ["{n} – {v};", "{n}: {v};", "{n} ({v}),", "{v} – {n};", "{n}, {v};"]
+ROLL_HEADINGS = ["By heart:", "Say after me:", "The roll:", "Echo:", "Read aloud:"]
+ROLL_WORDS = [*WOMEN, *MEN, *FAMILIES, *TOWNS, *ANIMALS, *COLOURS, *DAYS, *DRINKS, *FOODS]
+ROLL_WORDS += [*INSTRUMENTS, *JOBS, *OBJECTS, *SMALL, *NUMBERS, *PRICES]
+CARD_KINDS = [
+    ("town", TOWNS),
+    ("job", JOBS),
+    ("colour", COLOURS),
+    ("instrument", INSTRUMENTS),
+    ("drink", DRINKS),
+    ("food", FOODS),
+    ("animal", ANIMALS),
+    ("day", DAYS),
+    ("age", AGES),
+    ("family name", FAMILIES),
+]
+CARD_HEADINGS = ["Cards:", "The file:", "From the card index:", "Entries:"]
+CARD_FORMS = [
+    "{k} of {n}: {v};",
+    "The {k} of {n} is {v}.",
+    "{n}, {k}? {v}.",
+    "What is the {k} of {n}? {v}.",
+    "Which {k} has {n}? {v}!",
+]
 AGAIN = ["Once more:", "Again:", "Read again:", "Checked:", "The same list:"]
+
+
+def draw_roll(rng: random.Random) -> str:
+    """Words said over and over, each line other words: the plainest reason to look back.
+
+    The words have nothing to do with each other and the lines differ in length, so that neither
+    the words nor the distance tells what comes next, only what followed the last time.
+    """
+    lines = [rng.choice(ROLL_HEADINGS)]
+    for _ in range(rng.randrange(3, 6)):
+        said = rng.sample(ROLL_WORDS, rng.randrange(2, 12))
+        lines.append(rng.choice([" ", " ", " ", ", "]).join(said * rng.randrange(2, 7)))
+    return "\n".join(lines)
 
 
 def draw_register(rng: random.Random) -> str:
@@ -52,6 +91,26 @@ def draw_register(rng: random.Random) -> str:
             rng.shuffle(entries)
         parts.append(f"{rng.choice(AGAIN)} {read(rng, entries, [*BARE, *sentences])}")
     return "\n".join(parts)
+
+
+def draw_cards(rng: random.Random) -> str:
+    """A card for each of several people, and look-ups that need both the name and the kind."""
+    kinds = rng.sample(CARD_KINDS, rng.randrange(2, 4))
+    names = rng.sample(WOMEN + MEN, rng.randrange(3, 6))
+    columns = [rng.sample(pool, len(names)) for _, pool in kinds]
+    cells = [
+        (name, kind, columns[column][row])
+        for row, name in enumerate(names)
+        for column, (kind, _) in enumerate(kinds)
+    ]
+    cards = []
+    for name in names:
+        own = [f"{kind}: {value}" for who, kind, value in cells if who == name]
+        cards.append(f"{name} – {', '.join(own)}.")
+    form = rng.choice(CARD_FORMS)
+    looked_up = rng.sample(cells, len(cells)) + rng.sample(cells, len(cells))
+    told = [form.format(n=name, k=kind, v=value) for name, kind, value in looked_up[:14]]
+    return f"{rng.choice(CARD_HEADINGS)}\n" + "\n".join(cards) + "\n" + " ".join(told)
 
 
 def read(rng: random.Random, entries: list[tuple[str, str]], forms: list[str]) -> str:
