@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -59,14 +60,21 @@ def show_results(
 def show_scores(console: Console, test: EvaluationSet, table: dict[str, Scores]) -> None:
     """A row a model or baseline, a column a score; what was not measured stays empty."""
     names = list(dict.fromkeys([*test.task.metrics, "loss"]))
-    shown = Table(title=f"{len(test.rows)} test rows", title_justify="left")
+    shown = Table(title=f"{len(test.rows)} test rows", title_justify="left", box=box.SIMPLE)
     shown.add_column("")
     for name in names:
-        shown.add_column(name, justify="right")
+        shown.add_column(name, justify="right", no_wrap=True)
     for label, scores in table.items():
         shown.add_row(label, *(_format(scores.get(name)) for name in names))
     console.print()
-    console.print(shown)
+    unbounded = console.options.update(max_width=1000)
+    if console.measure(shown, options=unbounded).maximum <= console.width:
+        console.print(shown)
+    else:  # rich would cut the numbers to the terminal's width
+        console.print(f"{len(test.rows)} test rows")
+        for label, scores in table.items():
+            known = (f"{name} {_format(scores[name])}" for name in names if name in scores)
+            console.print(f"{label}: {', '.join(known)}")
     if test.task.signature:
         console.print(Text(test.task.signature(), style="dim"))
 
