@@ -28,8 +28,10 @@ generate: $(INSTALLED) ## Complete PROMPT="..." with the newest run: ARGS="--tem
 	@$(BIN)/llmkit generate --prompt "$$PROMPT" $(ARGS)
 generate: export PROMPT := $(value PROMPT)
 
-evaluate: $(INSTALLED) ## Score MODEL=embedded (or a folder, a run) on RECIPE
-	$(BIN)/llmkit evaluate $(MODEL) --recipe $(RECIPE) $(ARGS)
+evaluate: $(INSTALLED) ## Score MODEL=embedded (or a folder, a run) on RECIPE (a run: its own)
+	$(BIN)/llmkit evaluate $(MODEL) $(if $(EVALUATE_RECIPE),--recipe $(RECIPE)) $(ARGS)
+# A run is scored by its own recipe, unless RECIPE was given.
+evaluate: EVALUATE_RECIPE = $(or $(filter embedded,$(MODEL)),$(filter-out file,$(origin RECIPE)))
 
 test: $(INSTALLED) ## Run the fast tests
 	$(BIN)/pytest $(ARGS)

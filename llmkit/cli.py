@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 
 import click
 
@@ -121,18 +120,18 @@ def evaluate(
 ) -> None:
     """Score a model or a run on the recipe's test rows, beside the baselines."""
     from llmkit.recipe import load_recipe
-    from llmkit.run import resolve_model
+    from llmkit.run import recipe_path, resolve_model
 
     name, run = resolve_model(model)
     if recipe is None and run is None:
         raise UserError(f"{model}: is no run, so name what to score it on: --recipe RECIPE")
-    settings = load_recipe(recipe or str(run / "recipe.yaml"), scale=scale, overrides=overrides)
+    settings = load_recipe(recipe or str(recipe_path(run)), scale=scale, overrides=overrides)
     from llmkit.console import make_console, quiet_libraries
 
     quiet_libraries()
     from llmkit.finetune import evaluate_model
 
-    evaluate_model(name, settings, make_console(), Path(output) if output else None)
+    evaluate_model(name, settings, make_console(), output)
 
 
 @main.command()
@@ -173,14 +172,21 @@ def generate(prompt: str | None, model: str | None, input_file: str | None, outp
     from llmkit.console import make_console, quiet_libraries
 
     quiet_libraries()
-    from llmkit.complete import check_output, complete_file, complete_prompt, open_completer
+    from llmkit.complete import (
+        check_input,
+        check_output,
+        complete_file,
+        complete_prompt,
+        open_completer,
+    )
 
+    rows = None if input_file is None else check_input(input_file)
     output = check_output(output_file)
     completer = open_completer(model, decoding, seed, make_console(stderr=True))
     if prompt is not None:
         complete_prompt(completer, prompt, raw, output)
     else:
-        complete_file(completer, Path(input_file), output)
+        complete_file(completer, rows, output)
 
 
 @main.command()

@@ -73,7 +73,6 @@ def complete_prompt(completer: Completer, prompt: str, raw: bool, output: Path |
 
 def complete_file(completer: Completer, path: Path, output: Path | None) -> None:
     """Complete each row of a file: its `prompt` as it is, or the task's columns in its template."""
-    files.check(path)
     prompts = []
     for index, (where, raw) in enumerate(files.read(path)):
         prompts.append((str(raw.get("id", index)), _row_segments(completer, raw, where)))
@@ -84,7 +83,8 @@ def complete_file(completer: Completer, path: Path, output: Path | None) -> None
 
 def _row_segments(completer: Completer, raw: dict[str, Any], where: str) -> list[Segment]:
     task, recipe = completer.task, completer.recipe
-    if isinstance(raw.get("prompt"), str):
+    is_column = task is not None and "prompt" in recipe.data.columns.values()
+    if isinstance(raw.get("prompt"), str) and not is_column:
         return [Segment(raw["prompt"])]
     if task is None:
         raise UserError(f"{where}: no text column 'prompt'; there are: {', '.join(map(str, raw))}")
@@ -101,8 +101,8 @@ def as_trained(completer: Completer, prompt: str) -> list[Segment]:
     if task is None or len(task.inputs) != 1:
         return [Segment(prompt)]
     template = completer.recipe.template or task.template
-    cue = template.rpartition("}")[2]
-    if prompt.rstrip().endswith(cue.strip()):
+    cue = template.rpartition("}")[2].strip()
+    if cue and prompt.rstrip().endswith(cue):
         return [Segment(prompt.rstrip())]
     shown = json.dumps(template, ensure_ascii=False)
     completer.console.print(f"prompt put into {shown}; --raw passes it as it is", style="dim")
@@ -116,12 +116,16 @@ def complete(
     generation, tokenizer, recipe = completer.generation, completer.tokenizer, completer.recipe
     longest = recipe.max_length if recipe else completer.model.config.n_positions
     room = longest - generation.max_new_tokens
-    prompt_ids = []
+    prompt_ids, num_shortened = [], 0
     for _, segments in prompts:
         ids = encode_text([segment.text for segment in segments], tokenizer)
-        # A source may be shortened as in training; a prompt of the user's own never is.
-        shortened = encode_prompt(segments, ids, room)
-        prompt_ids.append(shortened or [token for tokens in ids for token in tokens])
+        whole = [token for tokens in ids for token in tokens]
+        # A source in the template may be shortened as in training; a prompt as it is never.
+        prompt_ids.append(encode_prompt(segments, ids, room) or whole)
+        num_shortened += len(prompt_ids[-1]) < len(whole)
+    if num_shortened:
+        message = f"{num_shortened} of {len(prompts)} sources shortened to fit {longest} tokens"
+        completer.console.print(message, style="dim")
     batch_size = (recipe.evaluation if recipe else Evaluation()).batch_size
     completions = generate(completer.model, tokenizer, prompt_ids, generation, batch_size)
     return [
@@ -132,6 +136,13 @@ def complete(
         }
         for (name, segments), texts in zip(prompts, completions, strict=True)
     ]
+
+
+def check_input(name: str) -> Path:
+    """The file of prompts; UserError, before any work, when it cannot be read."""
+    path = Path(name).expanduser()
+    files.check(path, "--input")
+    return path
 
 
 def check_output(output: str | None) -> Path | None:

@@ -106,7 +106,7 @@ def _rows_of(name: str, data: Data, task: Task) -> Rows:
 
 
 def _rows_of_file(path: Path, data: Data, task: Task) -> Rows:
-    files.check(path)
+    files.check(path, "data.train, data.validation and data.test")
     return Rows(str(path), lambda: files.read(path), task, data.columns, data.limit)
 
 

@@ -11,12 +11,17 @@ from llmkit.errors import UserError
 Raw = tuple[str, dict[str, Any]]  # where a row stands (file:line), and its columns in the file
 
 
-def check(path: Path) -> None:
-    """Raise UserError unless the file is there and of a kind that can be read."""
+def check(path: Path, given_by: str) -> None:
+    """Raise UserError unless the file is there and of a kind that can be read.
+
+    given_by: the key or flag that named it.
+    """
     if path.suffix.lower() not in READERS:
-        raise UserError(f"{path}: unknown kind of file; rows come as {', '.join(READERS)}")
+        raise UserError(
+            f"{path}: unknown kind of file; rows come as {', '.join(READERS)}: check {given_by}"
+        )
     if not path.is_file():
-        raise UserError(f"{path}: no such file; check data.train, data.validation and data.test")
+        raise UserError(f"{path}: no such file; check {given_by}")
 
 
 def read(path: Path) -> Iterator[Raw]:

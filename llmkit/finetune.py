@@ -54,8 +54,6 @@ class Prepared:
     """The encoded training rows, step by step."""
     validation: EvaluationSet
     test: EvaluationSet
-    baselines: dict[str, Scores]
-    """What needs no model to be scored."""
     metric: tuple[str, bool]
     """Score that chooses the best weights, and whether higher is better."""
     facts: dict
@@ -71,6 +69,7 @@ def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scores]:
     (run,) = broadcast_object_list([run])  # its name may hold the time of each process's start
     console.print(f"run     {run}")
     prepared = prepare(recipe, accelerator, console)
+    baselines = baseline_scores(prepared.test)  # now, so that no metric fails after the training
     if accelerator.is_main_process:
         start_run(run, recipe, prepared.facts)
     accelerator.wait_for_everyone()
@@ -84,7 +83,7 @@ def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scores]:
     model.to(accelerator.device)
     tuned, predictions = evaluate(model, prepared.tokenizer, prepared.test, recipe, accelerator)
 
-    table = {"fine-tuned": tuned, "untuned": untuned, **prepared.baselines}
+    table = {"fine-tuned": tuned, "untuned": untuned, **baselines}
     if accelerator.is_main_process:
         write_predictions(predictions_path(run), prepared.test, predictions)
         seconds = round(time.perf_counter() - started, 1)
@@ -100,11 +99,10 @@ def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scores]:
 
 
 def evaluate_model(
-    name: str, recipe: Recipe, console: Console, output: Path | None
+    name: str, recipe: Recipe, console: Console, output: str | None
 ) -> dict[str, Scores]:
     """Score a model on the recipe's test rows, beside the recipe's own untuned model."""
-    if output is not None and (is_run(output) or output.is_file()):
-        raise UserError(f"{output}: is a run or a file; give --output a folder of its own")
+    folder = check_output_folder(output)
     accelerator = start_accelerator(recipe)
     task = get_task(recipe.task, recipe.template)
     splits = open_splits(recipe.data, task)
@@ -122,12 +120,28 @@ def evaluate_model(
             model.to(accelerator.device), tokenizer, test, recipe, accelerator
         )
     table |= baseline_scores(test)
-    report.show_scores(console, test, table)
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        write_predictions(predictions_path(output), test, predictions["this model"])
-        write_json(results_path(output), {"scores": table, "signature": signature(task)})
+    if accelerator.is_main_process:
+        report.show_scores(console, test, table)
+        if folder is not None:
+            write_predictions(predictions_path(folder), test, predictions["this model"])
+            write_json(results_path(folder), {"scores": table, "signature": signature(task)})
     return table
+
+
+def check_output_folder(output: str | None) -> Path | None:
+    """The folder for an evaluation's scores, made; UserError, before any work, if that fails."""
+    if output is None:
+        return None
+    folder = Path(output).expanduser()
+    if is_run(folder):
+        raise UserError(f"{folder}: is a run; give --output a folder of its own")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be made ({error.strerror}); give --output another folder"
+        ) from None
+    return folder
 
 
 def start_accelerator(recipe: Recipe) -> Accelerator:
@@ -135,10 +149,8 @@ def start_accelerator(recipe: Recipe) -> Accelerator:
     use_cpu = recipe.train.device == "cpu" or not torch.accelerator.is_available()
     if recipe.train.mixed_precision == "fp16" and use_cpu:
         raise UserError("train.mixed_precision: fp16 needs a GPU; use bf16 or no")
-    num_local, num_devices = (
-        int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
-        torch.accelerator.device_count(),
-    )
+    num_local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    num_devices = torch.accelerator.device_count()
     if not use_cpu and num_local > num_devices:
         raise UserError(
             f"--num-processes: {num_local}, but this machine has {num_devices} accelerators; start "
@@ -195,15 +207,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     order = StepOrder(encoded, recipe, accelerator)
     report.show_start(console, recipe, model, order, fates)
     higher_is_better = task.metrics.get(metric, False)
-    return Prepared(
-        model,
-        tokenizer,
-        order,
-        **sets,
-        baselines=baseline_scores(sets["test"]),
-        metric=(metric, higher_is_better),
-        facts=facts,
-    )
+    return Prepared(model, tokenizer, order, **sets, metric=(metric, higher_is_better), facts=facts)
 
 
 def model_facts(recipe: Recipe, model: nn.Module) -> dict:

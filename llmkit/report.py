@@ -20,7 +20,7 @@ NUM_EXAMPLES = 3
 def show_start(
     console: Console, recipe: Recipe, model: nn.Module, order: StepOrder, fates: Counter[str]
 ) -> None:
-    """Data, model and batch arithmetic, before the first step."""
+    """Data, model and batch arithmetic, before the first step, and what in it is odd."""
     num_all, num_trainable = count_parameters(model)
     counts = ", ".join(f"{count:,} {fate}" for fate, count in fates.most_common())
     num_tokens, num_supervised = sum(order.lengths), sum(order.supervised)
@@ -41,7 +41,8 @@ def show_start(
     if recipe.train.warmup_steps > order.num_steps:
         console.print(
             f"warning: train.warmup_steps={recipe.train.warmup_steps} outlasts the run's "
-            f"{order.num_steps} steps; the learning rate never reaches its peak"
+            f"{order.num_steps} steps; the learning rate never reaches its peak: "
+            "lower it or train longer"
         )
 
 
@@ -73,8 +74,10 @@ def show_scores(console: Console, test: EvaluationSet, table: dict[str, Scores])
     else:  # rich would cut the numbers to the terminal's width
         console.print(f"{len(test.rows)} test rows")
         for label, scores in table.items():
-            known = (f"{name} {_format(scores[name])}" for name in names if name in scores)
-            console.print(f"{label}: {', '.join(known)}")
+            console.print(label)
+            for name in names:
+                if name in scores:
+                    console.print(f"  {name} {_format(scores[name])}")
     if test.task.signature:
         console.print(Text(test.task.signature(), style="dim"))
 

@@ -45,7 +45,7 @@ def start_run(run: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
     """Make the folder and write down what will be run."""
     try:
         run.mkdir(parents=True, exist_ok=True)
-        save_recipe(recipe, run / "recipe.yaml")
+        save_recipe(recipe, recipe_path(run))
         libraries = {name: version(name) for name in LIBRARIES}
         facts = {"python": platform.python_version(), "libraries": libraries, **facts}
         write_json(run / "run.json", facts)
@@ -56,7 +56,11 @@ def start_run(run: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
 
 
 def is_run(path: Path) -> bool:
-    return (path / "recipe.yaml").is_file()
+    return recipe_path(path).is_file()
+
+
+def recipe_path(run: Path) -> Path:
+    return run / "recipe.yaml"
 
 
 def model_dir(run: Path) -> Path:
@@ -67,12 +71,14 @@ def log_path(run: Path) -> Path:
     return run / "metrics.jsonl"
 
 
-def predictions_path(run: Path) -> Path:
-    return run / "predictions.jsonl"
+def predictions_path(folder: Path) -> Path:
+    """In a run, or in a folder of scores alone."""
+    return folder / "predictions.jsonl"
 
 
-def results_path(run: Path) -> Path:
-    return run / "metrics.json"
+def results_path(folder: Path) -> Path:
+    """In a run, or in a folder of scores alone."""
+    return folder / "metrics.json"
 
 
 def newest_finished_run() -> Path | None:
@@ -82,7 +88,7 @@ def newest_finished_run() -> Path | None:
 
 
 def recipe_of(run: Path) -> Recipe:
-    return load_recipe(str(run / "recipe.yaml"))
+    return load_recipe(str(recipe_path(run)))
 
 
 def resolve_model(name: str) -> tuple[str, Path | None]:

@@ -5,12 +5,11 @@
 
 The rows are the same bytes everywhere. The model is trained by `llmkit finetune pretrain --scale
 embedded` on a corpus generated from a seed; its weights repeat on the same machine with the same
-versions and thread count only, so its validation loss is compared too.
+versions only, so the new weights' test loss is printed beside that of the old ones.
 """
 
 import argparse
 import hashlib
-import json
 import shutil
 import subprocess
 import sys
@@ -54,12 +53,9 @@ def make_model() -> None:
             "--run-dir", folder, "--num-processes", 2,
         )  # fmt: skip
         model = folder / "model"
+    run("-m", "llmkit", "evaluate", model, "--recipe", "pretrain", "model=embedded")
     shutil.rmtree(EMBEDDED / "gpt2", ignore_errors=True)
     shutil.copytree(model, EMBEDDED / "gpt2")
-    scores = json.loads((folder / "metrics.json").read_text())["scores"]["fine-tuned"]
-    print(
-        f"embedded model: test loss {scores['loss']:.4f}, {scores['bits_per_byte']:.4f} bits/byte"
-    )
 
 
 def run(*arguments: object) -> None:
@@ -76,7 +72,7 @@ def fingerprints() -> dict[str, str]:
 
 
 def report(before: dict[str, str], after: dict[str, str]) -> int:
-    """Say which files differ; 1 when some do, or when the assets have grown too large."""
+    """Say which files differ; 1 when rows do, or when the assets have grown too large."""
     changed = [name for name in sorted(before | after) if before.get(name) != after.get(name)]
     for name in changed:
         print(f"differs: {name}")
@@ -86,7 +82,7 @@ def report(before: dict[str, str], after: dict[str, str]) -> int:
     )
     if size > MAX_BYTES:
         print(f"too large: the embedded assets may hold {MAX_BYTES / 1e6:.0f} MB")
-    return int(bool(changed) or size > MAX_BYTES)
+    return int(any(name.startswith("rows") for name in changed) or size > MAX_BYTES)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python scripts/make_rows.py                                  write the rows
     python scripts/make_rows.py --check                          compare them with the files
-    python scripts/make_rows.py --corpus FILE --documents N --mix copying
+    python scripts/make_rows.py --corpus FILE --documents N --mix copying --seed 0
                                                                  write a pretraining corpus
 
 The same seed gives the same bytes on every Python version from 3.10 on. Only the standard library
@@ -101,7 +101,7 @@ def build_rows(seed: int) -> Tables:
     for number, (task, draw) in enumerate(draws.items(), start=1):
         rng = random.Random(seed * 1000 + number)
         tables[task] = build_task(task, lambda draw=draw, rng=rng: draw(rng))
-    corpus = Corpus(random.Random(seed * 1000 + 4), held_out(tables))
+    corpus = Corpus(random.Random(seed * 1000 + 4), held_out(tables), "looking-up")
     tables["pretrain"] = build_task("pretrain", lambda: {"text": corpus.document()})
     return tables
 
@@ -148,10 +148,14 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Write the embedded rows or a corpus.")
     parser.add_argument("--check", action="store_true", help="compare the rows with the files")
     parser.add_argument("--corpus", type=Path, metavar="FILE", help="write a pretraining corpus")
-    parser.add_argument("--documents", type=int, default=60000, help="documents in the corpus")
-    parser.add_argument("--mix", choices=MIXES, default="looking-up", help="kinds of documents")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the corpus")
-    return parser.parse_args()
+    parser.add_argument("--documents", type=int, help="documents in the corpus")
+    parser.add_argument("--mix", choices=MIXES, help="kinds of documents in the corpus")
+    parser.add_argument("--seed", type=int, help="seed of the corpus")
+    args = parser.parse_args()
+    settings = [args.documents, args.mix, args.seed]
+    if [setting is not None for setting in settings] != [args.corpus is not None] * 3:
+        parser.error("--corpus goes with --documents, --mix and --seed")
+    return args
 
 
 def main() -> int:

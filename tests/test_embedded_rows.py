@@ -20,7 +20,7 @@ SCRIPT = ROOT / "scripts" / "make_rows.py"
 sys.path.insert(0, str(SCRIPT.parent))
 
 from world import lexicon  # noqa: E402
-from world.corpus import Corpus  # noqa: E402
+from world.corpus import MIXES, Corpus  # noqa: E402
 from world.leaks import NearCopies, shingles  # noqa: E402
 from world.lexicon import MEN, WOMEN  # noqa: E402
 from world.place_attributes import THING_NAMES  # noqa: E402
@@ -196,9 +196,10 @@ def test_the_generator_reproduces_the_files() -> None:
     assert (done.returncode, done.stdout.strip()) == (0, "rows unchanged")
 
 
-def test_a_corpus_leaves_out_what_is_held_out() -> None:
-    first = Corpus(random.Random(7)).document()
-    second = Corpus(random.Random(7), [first]).document()
+@pytest.mark.parametrize("mix", MIXES)
+def test_a_corpus_leaves_out_what_is_held_out(mix: str) -> None:
+    first = Corpus(random.Random(7), [], mix).document()
+    second = Corpus(random.Random(7), [first], mix).document()
     assert first != second
-    corpus = Corpus(random.Random(7))
+    corpus = Corpus(random.Random(7), [], mix)
     assert len({corpus.document() for _ in range(300)}) == 300

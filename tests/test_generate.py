@@ -8,11 +8,15 @@ import torch
 from conftest import TEXT, summary_rows, write_jsonl
 from pydantic import ValidationError
 
+from llmkit.complete import Completer, as_trained, complete_file
+from llmkit.console import make_console
 from llmkit.encode import encode_text
 from llmkit.errors import UserError
 from llmkit.generate import generate
 from llmkit.model import load_model
-from llmkit.schema import Generation
+from llmkit.schema import Generation, Recipe
+
+TRAIN = {"epochs": 1}
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +116,32 @@ def test_settings_that_contradict_are_refused(settings):
         Generation(**settings)
 
 
+@pytest.mark.parametrize(
+    ("template", "prompt", "expected"),
+    [
+        (None, "The ferry left.", "The ferry left.\n\nTL;DR:"),
+        (None, "The ferry left.\n\nTL;DR: ", "The ferry left.\n\nTL;DR:"),
+        ("Sum: {document}", "The ferry left.", "Sum: The ferry left."),
+    ],
+)
+def test_a_prompt_is_put_into_the_template_once(loaded, template, prompt, expected):
+    recipe = Recipe(task="summarize", template=template, train=TRAIN)
+    completer = Completer(*loaded, Generation(), recipe, make_console(stderr=True))
+    assert "".join(segment.text for segment in as_trained(completer, prompt)) == expected
+
+
+def test_a_column_named_prompt_is_the_source_where_the_run_says_so(loaded, tmp_path):
+    path = write_jsonl(tmp_path / "in.jsonl", [{"prompt": "a b " * 200}])
+    data = {"columns": {"document": "prompt"}}
+    recipe = Recipe(task="summarize", data=data, max_length=100, train=TRAIN)
+    generation = Generation(max_new_tokens=4)
+    with (console := make_console()).capture() as captured:
+        completer = Completer(*loaded, generation, recipe, console)
+        complete_file(completer, path, tmp_path / "out.jsonl")
+    assert "1 of 1 sources shortened to fit 100 tokens" in captured.get()
+    assert json.loads((tmp_path / "out.jsonl").read_text())["prompt"].endswith("TL;DR:")
+
+
 def test_the_command_prints_the_completion_only(llmkit, tiny_gpt2, loaded):
     result = llmkit("generate", "--model", tiny_gpt2, "--prompt", TEXT[0], "--max-new-tokens", 5)
     assert result.exit_code == 0, result.output
@@ -143,7 +173,7 @@ def test_a_file_of_prompts_becomes_a_file_of_predictions(llmkit, tiny_gpt2, tmp_
         (("--prompt", "a", "--top-k", "5"), "need a temperature above 0"),
         (("--prompt", "a", "--input", "b"), "one of --prompt TEXT and --input FILE"),
         ((), "one of --prompt TEXT and --input FILE"),
-        (("--input", "missing.jsonl"), "no such file"),
+        (("--input", "missing.jsonl"), "missing.jsonl: no such file; check --input"),
         (("--input", "rows.jsonl"), "rows.jsonl:1: no text column 'prompt'"),
         (
             ("--prompt", "a", "--output", "no/such/folder/out.jsonl"),

@@ -57,6 +57,21 @@ def test_embedded_assets_stay_small():
     assert 3_000_000 < size <= 12_000_000
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "evaluate embedded --recipe summarize"),
+        (("RECIPE=qa",), "evaluate embedded --recipe qa"),
+        (("MODEL=runs/mine",), "evaluate runs/mine"),
+        (("MODEL=runs/mine", "RECIPE=qa"), "evaluate runs/mine --recipe qa"),
+    ],
+)
+def test_make_evaluate_scores_a_run_by_its_own_recipe(arguments, expected):
+    command = ["make", "--dry-run", "--assume-old=.venv/installed", "evaluate", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert " ".join(done.stdout.splitlines()[-1].split()) == f".venv/bin/llmkit {expected}"
+
+
 @pytest.mark.skipif(not (ROOT / ".venv" / "installed").is_file(), reason="not set up by make")
 def test_set_up_does_nothing_when_it_is_up_to_date():
     started = time.perf_counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from .lexicon import draw_people
 from .news import draw_report
@@ -19,8 +19,8 @@ BOOK_TITLES = ["Phrase book", "English and German", "Useful sentences", "A page 
 GERMAN_MARKS = ["Auf Deutsch:", "In German one says", "Deutsch –", "Das heißt:"]
 LOW, HIGH = 60, 150
 
-# Shares of the kinds of documents. A small model has to learn to copy before it can learn to look
-# up, and to look up by one word before it can by two.
+# Weights of the kinds, before those too short or too long are drawn again. A small model has to
+# learn to copy before it can learn to look up, and to look up by one word before it can by two.
 COPYING = {"roll": 20, "register": 10, "news": 20, "quiz": 25, "page": 20, "tale": 5}
 LOOKING_UP = {
     "roll": 5, "register": 5, "cards": 15, "news": 20, "quiz": 40, "page": 12, "tale": 3,
@@ -31,37 +31,34 @@ MIXES = {"copying": COPYING, "looking-up": LOOKING_UP}
 class Corpus:
     """Draws documents that hold nothing of the rows kept for validation and test."""
 
-    def __init__(
-        self, rng: random.Random, held_out: Collection[str] = (), mix: str = "looking-up"
-    ) -> None:
+    def __init__(self, rng: random.Random, held_out: Collection[str], mix: str) -> None:
         self.rng = rng
         self.held_out = frozenset(held_out)
-        self.kinds, self.shares = zip(*MIXES[mix].items(), strict=True)
+        self.kinds, self.weights = zip(*MIXES[mix].items(), strict=True)
+        self.draw: dict[str, Callable[[], str]] = {
+            "roll": lambda: draw_roll(rng),
+            "register": lambda: draw_register(rng),
+            "cards": lambda: draw_cards(rng),
+            "tale": lambda: draw_tale(rng),
+            "quiz": self.quiz,
+            "news": self.news,
+            "page": self.page,
+        }
 
     def document(self) -> str:
         """Draw one document of 60 to 150 words."""
         while True:
-            (kind,) = self.rng.choices(self.kinds, self.shares)
-            text = self._draw(kind)
+            (kind,) = self.rng.choices(self.kinds, self.weights)
+            text = self.draw[kind]()
             if text not in self.held_out and LOW <= len(text.split()) <= HIGH:
                 return text
 
-    def _draw(self, kind: str) -> str:
-        match kind:
-            case "roll":
-                return draw_roll(self.rng)
-            case "register":
-                return draw_register(self.rng)
-            case "cards":
-                return draw_cards(self.rng)
-            case "quiz":
-                return draw_quiz(self.rng)
-            case "tale":
-                return draw_tale(self.rng)
-            case "news":
-                return self.news()
-            case _:
-                return self.page()
+    def quiz(self) -> str:
+        """Questions about a portrait that is not held out."""
+        while True:
+            portrait, text = draw_quiz(self.rng)
+            if portrait not in self.held_out:
+                return text
 
     def news(self) -> str:
         """A report; every second one ends with a sentence that sums it up."""
@@ -69,12 +66,12 @@ class Corpus:
             report = draw_report(self.rng)
             if report.document not in self.held_out and report.summary not in self.held_out:
                 break
-        roll = self.rng.random()
-        if roll < 0.4:
+        chance = self.rng.random()
+        if chance < 0.4:
             return f"{report.document} {self.rng.choice(CLOSINGS).format(report.summary)}"
-        if roll < 0.55:
+        if chance < 0.55:
             return f"{report.summary}\n{report.document}"
-        if roll < 0.75:
+        if chance < 0.75:
             return f"{report.document}\n{self.rng.choice(NOTES)} {report.notes}"
         return report.document
 

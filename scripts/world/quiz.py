@@ -133,12 +133,12 @@ def recap(rng: random.Random, portrait: Portrait, queries: list[Query]) -> str:
 LAYOUTS = [plain, plain, short, short, short, numbered, separate, talk, dashes, recap]
 
 
-def draw_quiz(rng: random.Random) -> str:
-    """Draw a portrait, most of the time followed by several questions about it."""
+def draw_quiz(rng: random.Random) -> tuple[str, str]:
+    """Draw (portrait, the same text, most of the time followed by several questions about it)."""
     portrait = draw_portrait(rng)
     if rng.random() < 0.15:
-        return portrait.text
+        return portrait.text, portrait.text
     asked = [(ask, fact) for ask in (ask_value, ask_who) for fact in portrait.facts]
     queries = [ask(rng, portrait, fact) for ask, fact in rng.sample(asked, rng.randrange(6, 11))]
     text = f"{portrait.text} {rng.choice(LAYOUTS)(rng, portrait, queries)}"
-    return text.replace(" \n", "\n")
+    return portrait.text, text.replace(" \n", "\n")

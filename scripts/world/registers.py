@@ -1,4 +1,4 @@
-"""Lists of names with a value each, read out more than once in another order and another form.
+"""Rolls of words, registers and cards: texts that say the same again in another order or form.
 
 They give a small model many chances to look a word up in what it has just read.
 """
@@ -20,7 +20,6 @@ from .lexicon import (
     MEN,
     NUMBERS,
     OBJECTS,
-    PRICES,
     SMALL,
     TOWNS,
     WOMEN,
@@ -43,7 +42,7 @@ SUBJECTS = [
 BARE = ["{n} – {v};", "{n}: {v};", "{n} ({v}),", "{v} – {n};", "{n}, {v};"]
 ROLL_HEADINGS = ["By heart:", "Say after me:", "The roll:", "Echo:", "Read aloud:"]
 ROLL_WORDS = [*WOMEN, *MEN, *FAMILIES, *TOWNS, *ANIMALS, *COLOURS, *DAYS, *DRINKS, *FOODS]
-ROLL_WORDS += [*INSTRUMENTS, *JOBS, *OBJECTS, *SMALL, *NUMBERS, *PRICES]
+ROLL_WORDS += [*INSTRUMENTS, *JOBS, *OBJECTS, *SMALL, *NUMBERS]
 CARD_KINDS = [
     ("town", TOWNS),
     ("job", JOBS),
@@ -56,6 +55,7 @@ CARD_KINDS = [
     ("age", AGES),
     ("family name", FAMILIES),
 ]
+MAX_LOOK_UPS = 14  # on one page; more would make it too long for the corpus
 CARD_HEADINGS = ["Cards:", "The file:", "From the card index:", "Entries:"]
 CARD_FORMS = [
     "{k} of {n}: {v};",
@@ -70,8 +70,8 @@ AGAIN = ["Once more:", "Again:", "Read again:", "Checked:", "The same list:"]
 def draw_roll(rng: random.Random) -> str:
     """Words said over and over, each line other words: the plainest reason to look back.
 
-    The words have nothing to do with each other and the lines differ in length, so that neither
-    the words nor the distance tells what comes next, only what followed the last time.
+    The words have nothing to do with each other and the lines differ in length, so that only what
+    followed a word the last time tells what comes next.
     """
     lines = [rng.choice(ROLL_HEADINGS)]
     for _ in range(rng.randrange(3, 6)):
@@ -81,7 +81,7 @@ def draw_roll(rng: random.Random) -> str:
 
 
 def draw_register(rng: random.Random) -> str:
-    """Draw a list and two or three readings of it."""
+    """Draw a list of names with a value each, and two to four more readings of it."""
     heading, pool, sentences = rng.choice(SUBJECTS)
     count = min(rng.randrange(5, 9), len(pool))
     entries = list(zip(rng.sample(WOMEN + MEN, count), rng.sample(pool, count), strict=True))
@@ -98,18 +98,14 @@ def draw_cards(rng: random.Random) -> str:
     kinds = rng.sample(CARD_KINDS, rng.randrange(2, 4))
     names = rng.sample(WOMEN + MEN, rng.randrange(3, 6))
     columns = [rng.sample(pool, len(names)) for _, pool in kinds]
-    cells = [
-        (name, kind, columns[column][row])
-        for row, name in enumerate(names)
-        for column, (kind, _) in enumerate(kinds)
-    ]
-    cards = []
-    for name in names:
-        own = [f"{kind}: {value}" for who, kind, value in cells if who == name]
-        cards.append(f"{name} – {', '.join(own)}.")
+    cards, cells = [], []
+    for name, *values in zip(names, *columns, strict=True):
+        own = [(kind, value) for (kind, _), value in zip(kinds, values, strict=True)]
+        cards.append(f"{name} – {', '.join(f'{kind}: {value}' for kind, value in own)}.")
+        cells += [(name, kind, value) for kind, value in own]
     form = rng.choice(CARD_FORMS)
-    looked_up = rng.sample(cells, len(cells)) + rng.sample(cells, len(cells))
-    told = [form.format(n=name, k=kind, v=value) for name, kind, value in looked_up[:14]]
+    asked = (rng.sample(cells, len(cells)) + rng.sample(cells, len(cells)))[:MAX_LOOK_UPS]
+    told = [form.format(n=name, k=kind, v=value) for name, kind, value in asked]
     return f"{rng.choice(CARD_HEADINGS)}\n" + "\n".join(cards) + "\n" + " ".join(told)
 
 
