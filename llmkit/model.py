@@ -190,6 +190,9 @@ def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Pat
     shutil.rmtree(staging, ignore_errors=True)
     model.save_pretrained(staging)
     tokenizer.save_pretrained(staging)
+    mode = (staging / "config.json").stat().st_mode
+    for weights in staging.glob("*.safetensors"):  # made its owner's alone, whatever the umask
+        weights.chmod(mode)
     shutil.rmtree(folder, ignore_errors=True)
     staging.rename(folder)
 

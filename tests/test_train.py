@@ -128,6 +128,13 @@ def test_a_run_folder_holds_what_it_should(recipe, tmp_path):
     assert model.config.resid_pdrop == 0.1, "the config keeps the base model's dropout"
 
 
+def test_a_saved_model_has_the_rights_of_other_new_files(tiny_gpt2, tmp_path):
+    save_model(*load_model(str(tiny_gpt2)), tmp_path / "model")
+    (tmp_path / "other").touch()
+    rights = {path.stat().st_mode for path in (tmp_path / "model").iterdir()}
+    assert rights == {(tmp_path / "other").stat().st_mode}
+
+
 def test_the_loss_falls_and_is_repeatable(recipe, tmp_path):
     losses = []
     for name in ("one", "two"):
