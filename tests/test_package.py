@@ -1,5 +1,6 @@
 """The wheel holds all it needs, and a set-up that is up to date does nothing."""
 
+import os
 import subprocess
 import sys
 import time
@@ -68,7 +69,8 @@ def test_embedded_assets_stay_small():
 )
 def test_make_evaluate_scores_a_run_by_its_own_recipe(arguments, expected):
     command = ["make", "--dry-run", "--assume-old=.venv/installed", "evaluate", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    own = {"PATH": os.environ["PATH"]}  # not what a `make test` hands down
+    done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=True)
     assert " ".join(done.stdout.splitlines()[-1].split()) == f".venv/bin/llmkit {expected}"
 
 
