@@ -123,24 +123,19 @@ def evaluate_model(
     if accelerator.is_main_process:
         report.show_scores(console, test, table)
         if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
             write_predictions(predictions_path(folder), test, predictions["this model"])
             write_json(results_path(folder), {"scores": table, "signature": signature(task)})
     return table
 
 
 def check_output_folder(output: str | None) -> Path | None:
-    """The folder for an evaluation's scores, made; UserError, before any work, if that fails."""
+    """The folder for an evaluation's scores; UserError, before any work, when it cannot be one."""
     if output is None:
         return None
     folder = Path(output).expanduser()
-    if is_run(folder):
-        raise UserError(f"{folder}: is a run; give --output a folder of its own")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be made ({error.strerror}); give --output another folder"
-        ) from None
+    if is_run(folder) or folder.is_file():
+        raise UserError(f"{folder}: is a run or a file; give --output a folder of its own")
     return folder
 
 

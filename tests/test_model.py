@@ -1,0 +1,23 @@
+"""A model from random weights is of the shape that was asked for."""
+
+import pytest
+import torch
+
+from llmkit.model import scratch_model
+from llmkit.schema import Scratch
+
+
+@pytest.mark.parametrize("initializer_range", [0.02, 0.2])
+def test_a_scratch_model_has_the_shape_and_spread_asked_for(initializer_range):
+    torch.manual_seed(0)
+    shape = Scratch(
+        n_layer=2, n_head=2, n_embd=64, n_positions=32, vocab_size=300,
+        initializer_range=initializer_range,
+    )  # fmt: skip
+    model, tokenizer = scratch_model(shape, [f"the ferry {n} left at noon" for n in range(99)])
+    assert (model.config.n_layer, model.config.n_head, model.config.n_embd) == (2, 2, 64)
+    assert model.transformer.wpe.weight.shape == (32, 64)
+    assert model.transformer.wte.weight.shape == (len(tokenizer), 64)
+    assert 257 < len(tokenizer) <= 300
+    spread = model.transformer.wte.weight.std().item()
+    assert spread == pytest.approx(initializer_range, rel=0.05)
