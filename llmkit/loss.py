@@ -4,6 +4,7 @@ Labels stand unshifted beside input_ids, as in Hugging Face: labels[t] is the to
 is predicted from position t - 1. Losses are sums; whoever owns the whole optimizer step divides.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GPT2LMHeadModel
@@ -34,7 +35,8 @@ class SupervisedLoss(nn.Module):
         is_supervised = labels[:, 1:] != IGNORE_INDEX  # (B, T - 1)
         logits = model.lm_head(hidden[:, :-1][is_supervised])  # (num_supervised, vocab_size)
         targets = labels[:, 1:][is_supervised]
-        return F.cross_entropy(logits.float(), targets, reduction="sum")
+        precise = torch.promote_types(logits.dtype, torch.float32)  # float32 or better
+        return F.cross_entropy(logits.to(precise), targets, reduction="sum")
 
 
 def causal_lm(model: nn.Module) -> GPT2LMHeadModel:

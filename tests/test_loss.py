@@ -1,13 +1,15 @@
 """The loss: against Hugging Face's own, and its invariances."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy_gpt2 import loss_and_gradients
 
 from llmkit.encode import collate
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss, num_supervised
-from llmkit.model import load_model
+from llmkit.model import fuse_gelu, load_model, set_dropout
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,32 @@ def test_each_label_owns_one_term(model):
         term = total - loss(**collate([{**whole, "labels": labels}])).item()
         expected = -logprobs[position - 1, whole["input_ids"][position]].item()
         assert term == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_loss_and_gradients_are_those_of_the_papers(tiny_gpt2, seed):
+    """Against GPT-2 in NumPy, on random weights and random batches, ragged and padded."""
+    model = load_model(str(tiny_gpt2))[0].double()
+    fuse_gelu(model)
+    set_dropout(model, 0.0)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)
+    lengths = torch.randint(2, 40, (4,)).tolist()
+    rows = [row(n, int(torch.randint(0, n, ())), seed=seed + n) for n in lengths]
+    loss = SupervisedLoss(model.train())(**collate(rows))
+    loss.backward()
+
+    weights = {name: p.detach().numpy() for name, p in model.transformer.named_parameters()}
+    expected, count, gradients = loss_and_gradients(
+        weights, [(r["input_ids"], r["labels"]) for r in rows], model.config.n_head
+    )
+    assert count == num_supervised(collate(rows)["labels"])
+    assert loss.item() == pytest.approx(expected, rel=1e-10)
+    for name, parameter in model.transformer.named_parameters():
+        difference = np.linalg.norm(parameter.grad.numpy() - gradients[name])
+        assert difference <= 1e-10 * max(np.linalg.norm(gradients[name]), 1e-6), name
 
 
 def test_an_empty_micro_batch_has_no_loss_and_no_gradient(model):
