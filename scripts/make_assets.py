@@ -1,6 +1,6 @@
 """Rebuild what the package embeds, rows and model, and say what differs from before.
 
-    python scripts/make_assets.py            both; the model takes about 80 minutes on 2 cores
+    python scripts/make_assets.py            both; the model takes about 85 minutes on 2 cores
     python scripts/make_assets.py --rows     the rows only
 
 The rows are the same bytes everywhere. The model is trained by `llmkit finetune pretrain --scale
