@@ -37,10 +37,24 @@ class Rows:
     """Whether a row belongs to this split (where splits are made by hash)."""
 
     def __iter__(self) -> Iterator[Row]:
+        """The rows; raises UserError at the first that cannot be read."""
+        for row in self.read_all():
+            if isinstance(row, UserError):
+                raise row
+            yield row
+
+    def read_all(self) -> Iterator[Row | UserError]:
+        """The rows, and in place of one that cannot be read what is wrong with it."""
         for index, (where, raw) in enumerate(islice(self.read(), self.limit)):
-            row = select_columns(raw, self.task, self.columns, where)
+            try:
+                if isinstance(raw, UserError):
+                    raise raw
+                row = select_columns(raw, self.task, self.columns, where)
+            except UserError as error:
+                yield error
+                continue
             if self.keeps(row):
-                yield {"id": str(raw.get("id", index)), **row}
+                yield {"id": str(raw.get("id", index)), "where": where, **row}
 
 
 def open_splits(data: Data, task: Task) -> dict[str, Rows]:
@@ -107,7 +121,7 @@ def _rows_of(name: str, data: Data, task: Task) -> Rows:
 
 def _rows_of_file(path: Path, data: Data, task: Task) -> Rows:
     files.check(path, "data.train, data.validation and data.test")
-    return Rows(str(path), lambda: files.read(path), task, data.columns, data.limit)
+    return Rows(str(path), lambda: files.read_all(path), task, data.columns, data.limit)
 
 
 # ------------------------------------------------------------------------------ columns

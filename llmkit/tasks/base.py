@@ -12,7 +12,7 @@ from typing import Any
 
 from llmkit.errors import UserError, did_you_mean
 
-Row = Mapping[str, Any]  # the task's columns and "id"
+Row = Mapping[str, Any]  # the task's columns, "id", and "where" it stands (file:line)
 Scores = dict[str, float]
 
 
