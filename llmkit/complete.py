@@ -121,7 +121,8 @@ def complete(
         ids = encode_text([segment.text for segment in segments], tokenizer)
         whole = [token for tokens in ids for token in tokens]
         # A source in the template may be shortened as in training; a prompt as it is never.
-        prompt_ids.append(encode_prompt(segments, ids, room) or whole)
+        kept = encode_prompt(segments, ids, room)
+        prompt_ids.append(whole if kept is None else [t for tokens in kept for t in tokens])
         num_shortened += len(prompt_ids[-1]) < len(whole)
     if num_shortened:
         message = f"{num_shortened} of {len(prompts)} sources shortened to fit {longest} tokens"

@@ -7,6 +7,7 @@ the task's columns only, each text checked. Encoding (encode.py) and scoring sta
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ class Rows:
     columns: dict[str, str]
     limit: int | None
     """Read only the first rows."""
+    identity: Callable[[], str]
+    """What tells this split from any other: the sha256 of its file, or its commit on the hub."""
     keeps: Callable[[Row], bool] = lambda row: True
     """Whether a row belongs to this split (where splits are made by hash)."""
 
@@ -101,7 +104,10 @@ def _held_out(data: Data, task: Task, split: str) -> Rows:
             return split == "test"
         return split == "train"
 
-    return Rows(rows.source, rows.read, task, rows.columns, data.limit, keeps)
+    def identity() -> str:
+        return f"{rows.identity()} {split} of {shares}"
+
+    return Rows(rows.source, rows.read, task, rows.columns, data.limit, identity, keeps)
 
 
 def _hash_point(text: str | list[str]) -> float:
@@ -116,12 +122,15 @@ def _rows_of(name: str, data: Data, task: Task) -> Rows:
     from llmkit import hub
 
     read, commit = hub.open_dataset_split(data, name)
-    return Rows(f"{data.hub}@{commit} {name}", read, task, data.columns, data.limit)
+    source = f"{data.hub}@{commit} {name}"
+    identity = f"{source} {data.config}"
+    return Rows(source, read, task, data.columns, data.limit, lambda: identity)
 
 
 def _rows_of_file(path: Path, data: Data, task: Task) -> Rows:
     files.check(path, "data.train, data.validation and data.test")
-    return Rows(str(path), lambda: files.read_all(path), task, data.columns, data.limit)
+    read, identity = partial(files.read_all, path), partial(files.sha256, path)
+    return Rows(str(path), read, task, data.columns, data.limit, identity)
 
 
 # ------------------------------------------------------------------------------ columns
@@ -140,6 +149,8 @@ def select_columns(raw: dict[str, Any], task: Task, columns: dict[str, str], whe
         )
     for text in texts:
         _check_text(text, task.target, columns, where)
+    if isinstance(raw.get("id"), str):  # it is written down with the prediction
+        _check_text(raw["id"], "id", {}, where)
     return {**row, task.target: value if isinstance(value, str) else texts}
 
 
@@ -178,10 +189,16 @@ def _reach(raw: dict[str, Any], name: str, columns: dict[str, str], where: str) 
         items = value if isinstance(value, list) else [value]
         for item in items:
             if not isinstance(item, dict) or part not in item:
-                there = ", ".join(map(str, item)) if isinstance(item, dict) else "no columns here"
+                there = _names(item) if isinstance(item, dict) else "no columns here"
                 raise UserError(
                     f"{where}: no column {path!r}; there are: {there}; name the right one with "
                     f"data.columns.{name}=COLUMN"
                 )
         value = [item[part] for item in items] if isinstance(value, list) else value[part]
     return value
+
+
+def _names(columns: dict[str, Any]) -> str:
+    """For a message; quoted where white space would not be seen."""
+    names = (name if name and name == name.strip() else repr(name) for name in columns)
+    return files.shown(", ".join(names)) or "none"

@@ -1,4 +1,4 @@
-"""Rows -> encoded rows -> batches. The only file that knows max_length, truncation and EOS.
+"""Rows -> encoded rows. The only file that knows max_length, truncation and end-of-text.
 
 Prompt segments and completion are encoded one by one and joined, so a label mask is made from what
 is known, never found by searching; the same function encodes the prompt for training and for
@@ -7,23 +7,51 @@ generation.
 
 import hashlib
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset, Features, List, Value
 from datasets.arrow_writer import ArrowWriter
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from llmkit.account import Account
 from llmkit.errors import UserError
 from llmkit.loss import IGNORE_INDEX
 from llmkit.tasks import Example, Row, Segment, Task, to_example
 
-FEATURES = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))})
+FEATURES = Features(
+    {
+        "input_ids": List(Value("int32")),
+        "labels": List(Value("int32")),
+        "where": Value("string"),  # file:line of the row, or of the first text of a block
+    }
+)
 CHUNK = 1000  # rows tokenized together
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An example in tokens: what is kept of each prompt segment, and what is learnt."""
+
+    prompt: list[list[int]]
+    completion: list[int]
+    """Ends in end-of-text unless it was cut; nothing for a row that is left out."""
+    fate: str
+    """`whole`, `prompt shortened`, `completion cut`, or, for a row that is left out,
+    `completion too long` or `empty`."""
+
+    @property
+    def input_ids(self) -> list[int]:
+        return [token for tokens in self.prompt for token in tokens] + self.completion
+
+    @property
+    def labels(self) -> list[int]:
+        """The tokens that are learnt in their places, unshifted, IGNORE_INDEX elsewhere."""
+        return [IGNORE_INDEX] * sum(map(len, self.prompt)) + self.completion
 
 
 def encode_text(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
@@ -33,8 +61,10 @@ def encode_text(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[li
     return [e.ids for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
 
-def encode_prompt(segments: list[Segment], ids: list[list[int]], room: int) -> list[int] | None:
-    """The prompt's ids in at most `room` tokens: the source is cut at its end, nothing else is.
+def encode_prompt(
+    segments: list[Segment], ids: list[list[int]], room: int
+) -> list[list[int]] | None:
+    """Each segment's ids, in `room` tokens: the source is cut at its end, nothing else is.
 
     None where not one token of the source would be left.
     """
@@ -46,35 +76,53 @@ def encode_prompt(segments: list[Segment], ids: list[list[int]], room: int) -> l
             excess -= cut
             tokens = tokens[: len(tokens) - cut]
         kept.append(tokens)
-    return None if excess > 0 else [token for tokens in kept for token in tokens]
+    return None if excess > 0 else kept
 
 
 def encode_example(
     example: Example, ids: list[list[int]], eos: int, max_length: int, truncate_completion: bool
-) -> tuple[dict[str, list[int]] | None, str]:
-    """(input_ids and unshifted labels, what was done): the row in at most max_length tokens.
-
-    ids: the tokens of the prompt's segments and of the completion. Done is `whole`,
-    `prompt shortened`, `completion cut`, or, for a row that is left out, `completion too long`
-    or `empty`.
-    """
+) -> Encoded:
+    """The example in at most max_length tokens; ids: of the prompt's segments, the completion."""
     *prompt_ids, completion = ids
-    sources = (segment.text for segment in example.prompt if segment.is_shortenable)
-    if not example.completion.strip() or not all(source.strip() for source in sources):
-        return None, "empty"
+    if not all(text.strip() for text in (*(s.text for s in example.prompt), example.completion)):
+        return Encoded([], [], "empty")
     completion = [*completion, eos]
-    done = "whole"
     prompt = encode_prompt(example.prompt, prompt_ids, max_length - len(completion))
-    if prompt is None and truncate_completion:
-        prompt = encode_prompt(example.prompt, prompt_ids, max_length - 1)
-        completion = completion[: max_length - len(prompt)] if prompt is not None else []
-        done = "completion cut"
-    if prompt is None:
-        return None, "completion too long"
-    if done == "whole" and len(prompt) < sum(map(len, prompt_ids)):
-        done = "prompt shortened"
-    labels = [IGNORE_INDEX] * len(prompt) + completion
-    return {"input_ids": prompt + completion, "labels": labels}, done
+    if prompt is not None:
+        return Encoded(prompt, completion, "whole" if prompt == prompt_ids else "prompt shortened")
+    shortest = [
+        tokens[:1] if segment.is_shortenable else tokens
+        for segment, tokens in zip(example.prompt, prompt_ids, strict=True)
+    ]
+    room = max_length - sum(map(len, shortest))
+    if room < 1 or not truncate_completion:
+        return Encoded([], [], "completion too long")
+    return Encoded(shortest, completion[:room], "completion cut")
+
+
+def encode_examples(
+    rows: Iterable[Row],
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: str | None,
+    max_length: int,
+    truncate_completion: bool,
+) -> Iterator[tuple[Example, list[list[int]], Encoded]]:
+    """Each row as an example, all its token ids, and what is kept of them.
+
+    A text of plain language modelling is kept whole behind an end-of-text, however long it is.
+    """
+    eos = tokenizer.eos_token_id
+    examples = (to_example(row, task, template) for row in rows)
+    for example, ids in _encode_segments(examples, tokenizer):
+        if not task.is_language_modelling:
+            encoded = encode_example(example, ids, eos, max_length, truncate_completion)
+        elif example.completion.strip():
+            encoded = Encoded([[eos]], [*ids[-1], eos], "whole")
+        else:
+            encoded = Encoded([], [], "empty")
+        yield example, ids, encoded
 
 
 def encode_rows(
@@ -85,34 +133,83 @@ def encode_rows(
     template: str | None,
     max_length: int,
     truncate_completion: bool,
-) -> tuple[Dataset, Counter[str]]:
-    """Encoded rows in memory-mapped Arrow, and how many rows met which fate.
+    packing: bool = False,
+    path: Path | None = None,
+) -> tuple[Dataset, Account]:
+    """Encoded rows in memory-mapped Arrow, and an account of every row and token.
 
-    Raises UserError when no row is left to learn from.
+    packing: whether rows will share sequences, in which each stays by itself: texts of plain
+    language modelling are then rows of their own instead of one stream. path: the Arrow file to
+    write; None: one that goes with the data set. Raises UserError when no row is left to learn.
     """
-    fates: Counter[str] = Counter()
+    account = Account()
+    settings = {
+        "template": template, "max_length": max_length, "truncate_completion": truncate_completion,
+    }  # fmt: skip
 
-    def generate() -> Iterator[dict[str, list[int]]]:
-        examples = (to_example(row, task, template) for row in rows)
-        if task.is_language_modelling:
-            yield from _blocks(examples, tokenizer, max_length, fates)
-            return
-        for example, ids in _encode_segments(examples, tokenizer):
-            encoded, fate = encode_example(
-                example, ids, tokenizer.eos_token_id, max_length, truncate_completion
+    def kept() -> Iterator[tuple[Example, Encoded]]:
+        for example, ids, encoded in encode_examples(rows, task, tokenizer, **settings):
+            account.add(
+                example,
+                encoded.fate,
+                read=sum(map(len, ids)) + 1,
+                prompt=sum(map(len, encoded.prompt)) if ids[:-1] else 0,
+                trained=len(encoded.completion),
             )
-            fates[fate] += 1
-            if encoded:
-                yield encoded
+            if encoded.completion:
+                yield example, encoded
 
-    encoded = _to_arrow(generate())
+    encoded = _to_arrow(_layout(kept(), task, max_length, packing), path)
     if encoded is None:
-        reasons = ", ".join(f"{count} {fate}" for fate, count in fates.items())
+        reasons = ", ".join(f"{count} {fate}" for fate, count in account.fates.items())
         raise UserError(
             f"max_length {max_length}: no row is left to learn from ({reasons}); "
             "raise max_length, shorten the template, or set truncate_completion=true"
         )
-    return encoded, fates
+    return encoded, account
+
+
+def _layout(
+    kept: Iterable[tuple[Example, Encoded]], task: Task, max_length: int, packing: bool
+) -> Iterator[dict[str, Any]]:
+    """What is kept of the rows as records of FEATURES."""
+    if task.is_language_modelling:
+        yield from _pieces(kept, max_length) if packing else _blocks(kept, max_length)
+        return
+    for example, row in kept:
+        yield {"input_ids": row.input_ids, "labels": row.labels, "where": example.where}
+
+
+def _blocks(kept: Iterable[tuple[Example, Encoded]], max_length: int) -> Iterator[dict[str, Any]]:
+    """Texts, an end-of-text behind each, joined and split into blocks; the last is shorter.
+
+    As GPT-2 was trained (Radford et al. 2019). Each block begins with the previous one's last
+    token, since the first token of a row is not predicted: so every token is learnt once.
+    """
+    buffer: list[int] = []
+    step = max_length - 1
+    where = ""
+    for example, text in kept:
+        where = where or example.where
+        buffer += text.completion if buffer else text.input_ids
+        num_full = (len(buffer) - 1) // step
+        for start in range(0, num_full * step, step):
+            block = buffer[start : start + max_length]
+            yield {"input_ids": block, "labels": block, "where": where}
+            where = example.where
+        buffer = buffer[num_full * step :]
+        where = where if len(buffer) > 1 else ""
+    if len(buffer) > 1:
+        yield {"input_ids": buffer, "labels": buffer, "where": where}
+
+
+def _pieces(kept: Iterable[tuple[Example, Encoded]], max_length: int) -> Iterator[dict[str, Any]]:
+    """Each text by itself, in pieces of max_length; a piece begins with the last one's end."""
+    for example, text in kept:
+        ids = text.input_ids
+        for start in range(0, len(ids) - 1, max_length - 1):
+            piece = ids[start : start + max_length]
+            yield {"input_ids": piece, "labels": piece, "where": example.where}
 
 
 def encode_prompts(
@@ -127,7 +224,7 @@ def encode_prompts(
                 f"row {example.id}: the prompt leaves no room for the completion even without its "
                 f"source ({room} tokens); raise max_length or lower generation.max_new_tokens"
             )
-        prompts.append(prompt)
+        prompts.append([token for tokens in prompt for token in tokens])
     return prompts
 
 
@@ -143,53 +240,27 @@ def _encode_segments(
             yield example, [next(ids) for _ in row]
 
 
-def _blocks(
-    examples: Iterable[Example],
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
-    fates: Counter[str],
-) -> Iterator[dict[str, list[int]]]:
-    """Texts, an EOS behind each, joined and split into blocks of max_length; the last is shorter.
-
-    As GPT-2 was trained (Radford et al. 2019). Each block begins with the previous one's last
-    token, since the first token of a row is not predicted: so every token is learnt once.
-    """
-    buffer: list[int] = [tokenizer.eos_token_id]
-    step = max_length - 1
-    for example, ids in _encode_segments(examples, tokenizer):
-        if not example.completion.strip():
-            fates["empty"] += 1
-            continue
-        fates["whole"] += 1
-        buffer += [*ids[-1], tokenizer.eos_token_id]
-        num_full = (len(buffer) - 1) // step
-        for start in range(0, num_full * step, step):
-            block = buffer[start : start + max_length]
-            yield {"input_ids": block, "labels": block}
-        buffer = buffer[num_full * step :]
-    if len(buffer) > 1:
-        yield {"input_ids": buffer, "labels": buffer}
-
-
-def _to_arrow(rows: Iterable[dict[str, list[int]]]) -> Dataset | None:
-    """The rows on disk, memory-mapped; None for no rows. The folder goes when the data set does."""
-    folder = tempfile.TemporaryDirectory(prefix="llmkit-")
-    path = f"{folder.name}/rows.arrow"
-    with ArrowWriter(path=path, features=FEATURES) as writer:
+def _to_arrow(rows: Iterable[dict[str, Any]], path: Path | None) -> Dataset | None:
+    """The rows on disk, memory-mapped; None for no rows."""
+    folder = None
+    if path is None:
+        folder = tempfile.TemporaryDirectory(prefix="llmkit-")
+        path = Path(folder.name) / "rows.arrow"
+    with ArrowWriter(path=str(path), features=FEATURES) as writer:
         for row in rows:
             writer.write(row)
         num_rows, _ = writer.finalize()
     if not num_rows:
         return None
-    dataset = Dataset.from_file(path)
-    dataset.folder = folder  # deleted with the data set
+    dataset = Dataset.from_file(str(path))
+    dataset.folder = folder  # a temporary one is deleted with the data set
     return dataset
 
 
 def fingerprint(encoded: Dataset) -> str:
     """sha256 of the tokens and labels, in their order."""
     digest = hashlib.sha256()
-    for name in FEATURES:
+    for name in ("input_ids", "labels"):
         for chunk in encoded.data.column(name).chunks:
             digest.update(chunk.flatten().to_numpy().tobytes())
     return digest.hexdigest()
@@ -202,45 +273,3 @@ def count_tokens(encoded: Dataset) -> tuple[np.ndarray, np.ndarray]:
     is_supervised = (labels.values.to_numpy() != IGNORE_INDEX).astype(np.int64)
     is_supervised[ends[:-1]] = 0
     return np.diff(ends), np.add.reduceat(is_supervised, ends[:-1])
-
-
-# ------------------------------------------------------------------------------ batches
-
-
-def row_order(num_rows: int, seed: int, epoch: int) -> list[int]:
-    """The order of the rows in an epoch: a pure function of seed and epoch."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    return torch.randperm(num_rows, generator=generator).tolist()
-
-
-def split_step(
-    indices: list[int], lengths: list[int], micro_batch_size: int, num_processes: int
-) -> list[list[list[int]]]:
-    """The rows of one optimizer step -> for each process, its micro-batches.
-
-    Rows of like length share a micro-batch, which saves padding and, as the step's loss is one
-    mean over all its tokens, changes nothing else. Every process gets as many micro-batches as
-    the others, so that they meet at each synchronisation; the filling ones are empty.
-    """
-    by_length = sorted(indices, key=lambda index: lengths[index], reverse=True)
-    size = min(micro_batch_size, -(-len(indices) // num_processes))  # some for every process
-    micro_batches = [by_length[i : i + size] for i in range(0, len(by_length), size)]
-    micro_batches += [[]] * (-len(micro_batches) % num_processes)
-    return [micro_batches[rank::num_processes] for rank in range(num_processes)]
-
-
-def collate(rows: list[dict[str, list[int]]]) -> dict[str, Tensor]:
-    """Encoded rows -> input_ids and labels (B, T), padded on the right with token 0, no label.
-
-    No rows: one padding token without a label, whose loss is 0.
-    """
-    rows = rows or [{"input_ids": [0, 0], "labels": [IGNORE_INDEX] * 2}]
-    length = max(len(row["input_ids"]) for row in rows)
-    batch = {
-        "input_ids": torch.zeros(len(rows), length, dtype=torch.long),
-        "labels": torch.full((len(rows), length), IGNORE_INDEX),
-    }
-    for index, row in enumerate(rows):
-        for name, values in batch.items():
-            values[index, : len(row[name])] = torch.tensor(row[name])
-    return batch

@@ -12,7 +12,8 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.encode import collate, count_tokens, encode_prompts, encode_rows
+from llmkit.batches import collate
+from llmkit.encode import count_tokens, encode_prompts, encode_rows
 from llmkit.generate import generate
 from llmkit.loss import SupervisedLoss, causal_lm, num_supervised
 from llmkit.schema import Recipe
@@ -51,6 +52,7 @@ def prepare_evaluation(
         template=recipe.template,
         max_length=recipe.max_length,
         truncate_completion=True,  # a loss over what fits is better than none
+        packing=recipe.packing,
     )
     return EvaluationSet(task, rows, examples, prompts, encoded)
 

@@ -5,7 +5,11 @@ are read; where a file as a whole is broken, the error is raised.
 """
 
 import csv
+import hashlib
 import json
+import os
+import re
+import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -26,8 +30,19 @@ def check(path: Path, given_by: str) -> None:
         raise UserError(
             f"{path}: unknown kind of file; rows come as {', '.join(READERS)}: check {given_by}"
         )
-    if not path.is_file():
+    # os.path, since Path's own raise where a name is too long
+    if not os.path.exists(path):
         raise UserError(f"{path}: no such file; check {given_by}")
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: a folder or a device, not a file; check {given_by}")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path}: no permission to read it; change that, or check {given_by}")
+
+
+def shown(text: str, longest: int = 300) -> str:
+    """Text out of a file, fit for a message: short, in one line, what does not print escaped."""
+    short = text if len(text) <= longest else f"{text[:longest]} ..."
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
 
 
 def read(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -43,6 +58,15 @@ def read_all(path: Path) -> Iterator[Raw]:
     return READERS[path.suffix.lower()](path)
 
 
+def sha256(path: Path) -> str:
+    """Of the file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Numbered lines, to be decoded one by one so that a bad byte is found in its line."""
     with path.open("rb") as file:
@@ -50,12 +74,16 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _decode(line: bytes, path: Path, number: int) -> str:
+    where, nul = f"{path}:{number}", line.find(b"\0")
+    if nul >= 0:
+        raise UserError(f"{where}: byte {nul + 1} is NUL, as in UTF-16; save the file as UTF-8")
     try:
-        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+        text = line.decode()
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path}:{number}: byte {error.start + 1} is not UTF-8; save the file as UTF-8"
+            f"{where}: byte {error.start + 1} is not UTF-8; save the file as UTF-8"
         ) from None
+    return text.removeprefix("\ufeff") if number == 1 else text
 
 
 def _decoded_lines(path: Path) -> Iterator[str]:
@@ -64,14 +92,16 @@ def _decoded_lines(path: Path) -> Iterator[str]:
 
 def _read_jsonl(path: Path) -> Iterator[Raw]:
     for number, line in _lines(path):
-        if line.strip():
-            where = f"{path}:{number}"
-            try:
-                row = _parse_json(_decode(line, path, number).rstrip(), path, number)
-            except UserError as error:
-                yield where, error
-            else:
-                yield where, row if isinstance(row, dict) else _not_a_row(row, where)
+        where = f"{path}:{number}"
+        try:
+            text = _decode(line, path, number).rstrip()
+            if not text:
+                continue
+            row = _parse_json(text, path, number)
+        except UserError as error:
+            yield where, error
+        else:
+            yield where, row if isinstance(row, dict) else _not_a_row(row, where)
 
 
 def _read_json(path: Path) -> Iterator[Raw]:
@@ -92,8 +122,16 @@ def _parse_json(text: str, path: Path, first_line: int) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
+        is_other_kind = error.msg == "Extra data" or error.pos == len(text)  # .json or .jsonl
         raise UserError(
             f"{path}:{line}: broken JSON at column {error.colno} ({error.msg}); mend this line"
+            f"{'; .json holds one list of rows, .jsonl a row a line' if is_other_kind else ''}"
+        ) from None
+    except ValueError:  # int() refuses so many digits
+        digits = re.search(rf"\d{{{sys.int_info.str_digits_check_threshold}}}", text)
+        line = first_line + text.count("\n", 0, digits.start())
+        raise UserError(
+            f"{path}:{line}: a number with too many digits; shorten it, or quote it as a text"
         ) from None
     except RecursionError:
         raise UserError(f"{path}:{first_line}: JSON nested too deeply; flatten it") from None
@@ -106,8 +144,10 @@ def _not_a_row(value: Any, where: str) -> UserError:
 def _read_table(path: Path, delimiter: str) -> Iterator[Raw]:
     """A csv or tsv file with a header line."""
     reader = csv.reader(_decoded_lines(path), delimiter=delimiter, strict=True)
+    start = 1
     try:
-        header = next(reader, [])
+        header = next(filter(None, reader), [])
+        _check_names(header, f"{path}:{reader.line_num}")
         start = reader.line_num + 1  # a field may hold line breaks: a row stands where it begins
         for fields in reader:
             where, start = f"{path}:{start}", reader.line_num + 1
@@ -124,7 +164,17 @@ def _read_table(path: Path, delimiter: str) -> Iterator[Raw]:
                     ),
                 )
     except csv.Error as error:
-        raise UserError(f"{path}:{reader.line_num}: {error}; mend this line") from None
+        raise UserError(
+            f"{path}:{start}: {str(error).partition(' - ')[0]}, in the row from here to line "
+            f"{reader.line_num}; close each quote, double those inside a field, and end lines in LF"
+        ) from None
+
+
+def _check_names(names: list[str], where: str) -> None:
+    """Raise UserError where it cannot be known which of two columns is meant."""
+    twins = [name for index, name in enumerate(names) if name and name in names[:index]]
+    if twins:
+        raise UserError(f"{where}: two columns are named {shown(twins[0])}; rename one of them")
 
 
 def _read_csv(path: Path) -> Iterator[Raw]:
@@ -141,12 +191,34 @@ def _read_parquet(path: Path) -> Iterator[Raw]:
 
     number = 0
     try:
-        for batch in parquet.ParquetFile(path).iter_batches(batch_size=1000):
-            for row in batch.to_pylist():
+        file = parquet.ParquetFile(path)
+        _check_names(file.schema_arrow.names, str(path))
+        for batch in file.iter_batches(batch_size=1000):
+            columns = dict(_to_lists(batch, f"{path}: row {number} or soon after"))
+            for index in range(batch.num_rows):
+                row = {name: values[index] for name, values in columns.items()}
                 yield f"{path}: row {number}", row
                 number += 1
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a readable parquet file ({error}); write it again") from None
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: not a readable parquet file ({_reason(error)}); write it again"
+        ) from None
+
+
+def _to_lists(batch: Any, where: str) -> Iterator[tuple[str, list[Any]]]:
+    """Name and values of each column of a record batch."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            yield name, column.to_pylist()
+        except (ValueError, ArithmeticError, LookupError) as error:  # bad UTF-8, the year 300,000
+            raise UserError(
+                f"{where}: column {shown(name)} cannot be read ({_reason(error)}); mend it, or "
+                "leave the column out"
+            ) from None
+
+
+def _reason(error: Exception) -> str:
+    return shown(" ".join(str(error).split()))
 
 
 def _read_txt(path: Path) -> Iterator[Raw]:

@@ -13,8 +13,9 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from llmkit import report
+from llmkit.cache import encode_cached
 from llmkit.data import Rows, open_splits
-from llmkit.encode import encode_rows, fingerprint
+from llmkit.encode import fingerprint
 from llmkit.errors import UserError
 from llmkit.evaluation import EvaluationSet, baseline_scores, evaluate, prepare_evaluation
 from llmkit.log import RunLog
@@ -167,13 +168,13 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     splits = open_splits(recipe.data, task)
     model, tokenizer = open_model(recipe, splits["train"], recipe.model)
     check_max_length(recipe, model)
-    encoded, fates = encode_rows(
+    encoded, account, was_cached = encode_cached(
         splits["train"],
-        task,
         tokenizer,
         template=recipe.template,
         max_length=recipe.max_length,
         truncate_completion=recipe.truncate_completion,
+        packing=recipe.packing,
     )
     limits = {"validation": recipe.evaluation.validation_rows, "test": recipe.evaluation.test_rows}
     sets = {
@@ -192,15 +193,15 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
                 "tokens_sha256": fingerprint(rows),
             }
             for split, num_rows, rows in [
-                ("train", sum(fates.values()), encoded),
+                ("train", account.num_rows, encoded),
                 *((name, len(s.rows), s.encoded) for name, s in sets.items()),
             ]
         },
-        "train_rows": dict(fates),
+        "train_rows": dict(account.fates),
     }
     model = trainable_model(model, recipe).to(accelerator.device)
     order = StepOrder(encoded, recipe, accelerator)
-    report.show_start(console, recipe, model, order, fates)
+    report.show_start(console, recipe, model, order, account, was_cached)
     higher_is_better = task.metrics.get(metric, False)
     return Prepared(model, tokenizer, order, **sets, metric=(metric, higher_is_better), facts=facts)
 

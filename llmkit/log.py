@@ -77,6 +77,13 @@ class RunLog:
                 f"step {step}/{self.num_steps}  {status}  lr {learning_rate:.2e}  {left:.0f} s left"
             )
 
+    def left_out(self, step: int, reason: str) -> None:
+        """A step whose gradient was thrown away."""
+        if self.path is None:
+            return
+        self._write(step=step, left_out=reason)
+        self.console.print(f"left out: {reason}")
+
     def validation(self, step: int, scores: Scores, is_best: bool) -> None:
         """Scores of the validation rows after a step."""
         if self.path is None:

@@ -1,13 +1,12 @@
 """What a person sees before and after training."""
 
-from collections import Counter
-
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from torch import nn
 
+from llmkit.account import Account
 from llmkit.evaluation import EvaluationSet
 from llmkit.model import count_parameters
 from llmkit.schema import Recipe
@@ -18,17 +17,23 @@ NUM_EXAMPLES = 3
 
 
 def show_start(
-    console: Console, recipe: Recipe, model: nn.Module, order: StepOrder, fates: Counter[str]
+    console: Console,
+    recipe: Recipe,
+    model: nn.Module,
+    order: StepOrder,
+    account: Account,
+    was_cached: bool,
 ) -> None:
     """Data, model and batch arithmetic, before the first step, and what in it is odd."""
     num_all, num_trainable = count_parameters(model)
-    counts = ", ".join(f"{count:,} {fate}" for fate, count in fates.most_common())
+    counts = ", ".join(f"{count:,} {fate}" for fate, count in account.fates.most_common())
     num_tokens, num_supervised = sum(order.lengths), sum(order.supervised)
     console.print(
         f"model   {recipe.model}: {num_all:,} parameters, {num_trainable:,} trained "
         f"({recipe.train.method})"
     )
-    console.print(f"rows    {sum(fates.values()):,} read: {counts}")
+    origin = "  (encoded before: from the cache)" if was_cached else ""
+    console.print(f"rows    {account.num_rows:,} read: {counts}{origin}")
     console.print(
         f"tokens  {num_tokens:,} in {len(order.lengths):,} encoded rows, "
         f"{num_supervised:,} ({num_supervised / num_tokens:.0%}) supervised"

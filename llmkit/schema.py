@@ -131,6 +131,8 @@ class Train(Section):
     adafactor, added to the gradient in rmsprop and sgd."""
     max_grad_norm: float | None = Field(1.0, gt=0)
     """Clip the gradient to this norm; null: no clipping."""
+    max_nonfinite_steps: int = Field(0, ge=0)
+    """Leave out up to so many steps whose loss or gradient is not finite, then stop; steps."""
     dropout: float | None = Field(None, ge=0, lt=1)
     """Dropout everywhere in the model; null: what the model's config says."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
@@ -219,6 +221,9 @@ class Recipe(Section):
     """Longest training row, prompt and completion and end-of-text together; tokens."""
     truncate_completion: bool = False
     """Cut a completion that does not fit max_length instead of dropping the row."""
+    packing: bool = False
+    """Lay several rows into one sequence of max_length tokens, where they do not see each other:
+    less padding, the same result. Texts of pretrain become rows of their own, not one stream."""
     data: Data = Data()
     """The rows."""
     train: Train

@@ -11,7 +11,8 @@ from accelerate import Accelerator
 from datasets import Dataset
 from torch import nn
 
-from llmkit.encode import collate, count_tokens, row_order, split_step
+from llmkit.batches import Batch, collate, row_order, split_step
+from llmkit.encode import count_tokens
 from llmkit.errors import UserError
 from llmkit.log import RunLog
 from llmkit.loss import SupervisedLoss
@@ -20,7 +21,7 @@ from llmkit.schema import Recipe
 from llmkit.tasks import Scores
 
 MAX_SKIPPED_STEPS = 20  # a scaler finds its scale in fewer
-Batch = dict[str, torch.Tensor]
+NUM_NAMED_ROWS = 5
 
 
 def train(
@@ -36,15 +37,16 @@ def train(
     """Train the model in place; returns the step whose weights scored best.
 
     validate scores the model as it stands; keep saves it, called whenever its `metric` (name,
-    higher is better) is the best so far. Raises FloatingPointError, before the weights change,
-    when the loss or the gradient is not finite.
+    higher is better) is the best so far. A step whose loss or gradient is not finite is left out,
+    or, beyond the recipe's max_nonfinite_steps, raises FloatingPointError; either way before the
+    weights change.
     """
     settings = recipe.train
     optimizer = build_optimizer(model, settings)
     loss_module, optimizer = accelerator.prepare(SupervisedLoss(model), optimizer)
     best = Best(*metric, patience=recipe.evaluation.early_stopping_patience)
     evaluate_every = recipe.evaluation.every or order.steps_per_epoch
-    skipped = 0
+    skipped = num_left_out = 0
     model.train()
 
     for step in range(order.num_steps):
@@ -58,8 +60,17 @@ def train(
         grad_norm = accelerator.clip_grad_norm_(
             loss_module.parameters(), settings.max_grad_norm or math.inf
         )
-        check_finite(loss, grad_norm, step, accelerator)
-        optimizer.step()
+        trouble = describe_nonfinite(loss, grad_norm, order, step, accelerator)
+        if trouble is not None:
+            num_left_out += 1
+            if num_left_out > settings.max_nonfinite_steps:
+                raise FloatingPointError(
+                    f"{trouble}; stopped before the weights changed: look at these rows, lower "
+                    "train.learning_rate or set train.mixed_precision=no"
+                )
+            log.left_out(step + 1, trouble)
+        if trouble is None or accelerator.scaler is not None:  # a scaler leaves the step out itself
+            optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         skipped = skipped + 1 if accelerator.optimizer_step_was_skipped else 0
         if skipped == MAX_SKIPPED_STEPS:
@@ -70,13 +81,14 @@ def train(
 
         done = step + 1
         seconds = time.perf_counter() - started
-        log.step(
-            done,
-            loss=loss,
-            learning_rate=learning_rate,
-            grad_norm=float(grad_norm),
-            tokens_per_second=order.num_tokens(step) / seconds,
-        )
+        if trouble is None:
+            log.step(
+                done,
+                loss=loss,
+                learning_rate=learning_rate,
+                grad_norm=float(grad_norm),
+                tokens_per_second=order.num_tokens(step) / seconds,
+            )
         if done % evaluate_every == 0 or done == order.num_steps:
             scores = validate()
             is_best = best.update(done, scores)
@@ -114,14 +126,19 @@ def forward_backward(
     return accelerator.reduce(loss_sum, "sum").item() / num_supervised
 
 
-def check_finite(loss: float, grad_norm: torch.Tensor, step: int, accelerator: Accelerator) -> None:
-    """Raise before the weights change. An fp16 gradient may overflow: its scaler steps over."""
+def describe_nonfinite(
+    loss: float, grad_norm: torch.Tensor, order: "StepOrder", step: int, accelerator: Accelerator
+) -> str | None:
+    """What is not finite, and in which rows; None when all is well.
+
+    An fp16 gradient may overflow: its scaler steps over it and lowers the scale.
+    """
     gradient_is_finite = bool(torch.isfinite(grad_norm)) or accelerator.scaler is not None
     if math.isfinite(loss) and gradient_is_finite:
-        return
-    raise FloatingPointError(
-        f"step {step + 1}: the loss is {loss} and the gradient's norm {float(grad_norm)}; stopped "
-        "before the weights changed: lower train.learning_rate or set train.mixed_precision=no"
+        return None
+    return (
+        f"step {step + 1}: the loss is {loss} and the gradient's norm {float(grad_norm)} "
+        f"(rows {order.name_rows(step)})"
     )
 
 
@@ -130,6 +147,7 @@ class StepOrder:
 
     def __init__(self, encoded: Dataset, recipe: Recipe, accelerator: Accelerator) -> None:
         self.encoded = encoded
+        self.capacity = recipe.max_length if recipe.packing else None
         self.seed = recipe.seed
         self.global_batch_size = min(recipe.train.global_batch_size, len(encoded))
         self.rank, self.num_processes = accelerator.process_index, accelerator.num_processes
@@ -153,7 +171,13 @@ class StepOrder:
         """This process's micro-batches of the step."""
         dealt = split_step(self.rows(step), self.lengths, self.micro_batch_size, self.num_processes)
         for indices in dealt[self.rank]:
-            yield collate([self.encoded[index] for index in indices])
+            yield collate([self.encoded[index] for index in indices], self.capacity)
+
+    def name_rows(self, step: int) -> str:
+        """Where the step's rows stand (file:line), the first few by name."""
+        names = [self.encoded[index]["where"] for index in self.rows(step)]
+        more = f" and {len(names) - NUM_NAMED_ROWS} more" if len(names) > NUM_NAMED_ROWS else ""
+        return ", ".join(names[:NUM_NAMED_ROWS]) + more
 
     def num_tokens(self, step: int) -> int:
         """Real tokens of the step, padding not counted, over all processes."""

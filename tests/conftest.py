@@ -2,8 +2,11 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
+# Every session encodes afresh, and leaves nothing behind in the user's cache.
+os.environ["LLMKIT_CACHE"] = tempfile.mkdtemp(prefix="llmkit-test-cache-")
 # Before any Hugging Face library is imported: never ask a hub, whatever the test does.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

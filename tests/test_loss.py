@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy_gpt2 import loss_and_gradients
 
-from llmkit.encode import collate
+from llmkit.batches import collate
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss, num_supervised
 from llmkit.model import fuse_gelu, load_model, set_dropout
 
@@ -90,3 +90,42 @@ def test_an_empty_micro_batch_has_no_loss_and_no_gradient(model):
     assert loss.item() == 0
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
     model.zero_grad(set_to_none=True)
+
+
+def packed_rows(seed, count=6):
+    lengths = torch.randint(2, 40, (count,), generator=torch.Generator().manual_seed(seed))
+    return [row(int(n), int(n) // 3, seed=seed + i) for i, n in enumerate(lengths)]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("seed", range(5))
+def test_packed_rows_give_the_loss_and_gradient_of_rows_alone(tiny_gpt2, attention, seed):
+    model = load_model(str(tiny_gpt2))[0].eval()
+    model.set_attn_implementation(attention)
+    rows = packed_rows(seed)
+    results = []
+    for batches in ([collate([one]) for one in rows], [collate(rows, capacity=100)]):
+        loss = sum(SupervisedLoss(model)(**batch) for batch in batches)
+        loss.backward()
+        results.append((loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])))
+        model.zero_grad(set_to_none=True)
+    (alone, gradient), (packed, packed_gradient) = results
+    torch.testing.assert_close(packed, alone, rtol=1e-6, atol=0)
+    assert (packed_gradient - gradient).norm() <= 1e-5 * gradient.norm()
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_packed_rows_do_not_see_each_other(tiny_gpt2, attention):
+    """Another neighbour, of the same length, moves a row's own loss by exactly nothing."""
+    model = load_model(str(tiny_gpt2))[0].eval()
+    model.set_attn_implementation(attention)
+    for seed in range(20):
+        *neighbours, own = packed_rows(seed)
+        losses = set()
+        for change in range(3):
+            others = [
+                {**r, "input_ids": [(t + change) % 300 for t in r["input_ids"]]} for r in neighbours
+            ]
+            silent = [{**r, "labels": [IGNORE_INDEX] * len(r["labels"])} for r in others]
+            losses.add(SupervisedLoss(model)(**collate([*silent, own], capacity=100)).item())
+        assert len(losses) == 1

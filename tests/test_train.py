@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import shutil
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from llmkit.optim import build_optimizer
 from llmkit.recipe import load_recipe
 from llmkit.schema import Lora
 from llmkit.tasks import get_task
-from llmkit.train import Best, StepOrder, check_finite, forward_backward
+from llmkit.train import Best, StepOrder, forward_backward
 
 
 @pytest.fixture
@@ -86,6 +88,16 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(recipe, tiny_gpt2, m
     )
     assert split_loss == pytest.approx(loss, rel=1e-6)
     assert (split - whole).norm() / whole.norm() < 1e-6
+
+
+def test_packing_changes_the_layout_and_nothing_else(recipe, tmp_path):
+    runs = []
+    for packing in ("false", "true"):
+        settings = recipe(f"packing={packing}", "train.micro_batch_size=4", "train.dropout=0")
+        finetune(settings, tmp_path / packing, Console(quiet=True))
+        runs.append([line["loss"] for line in read_metrics(tmp_path / packing)[0]])
+    assert runs[1] == pytest.approx(runs[0], rel=1e-5)
+    assert len(runs[0]) == 4
 
 
 def test_the_last_short_step_of_an_epoch_is_used_with_its_own_count(recipe, tiny_gpt2):
@@ -224,12 +236,56 @@ def test_dropout_of_the_recipe_is_the_models(tiny_gpt2, recipe):
     assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
 
 
-@pytest.mark.parametrize(
-    ("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan), (1.0, math.inf)]
-)
-def test_a_loss_that_is_not_finite_stops_before_the_step(loss, norm):
-    with pytest.raises(FloatingPointError, match=r"step 8: .* before the weights changed"):
-        check_finite(loss, torch.tensor(norm), 7, Accelerator(cpu=True))
+@pytest.fixture
+def broken_far_out(tiny_gpt2, tmp_path):
+    """A model that knows nothing but NaN about positions from 100 on."""
+    folder = shutil.copytree(tiny_gpt2, tmp_path / "broken")
+    model, tokenizer = load_model(str(folder))
+    model.transformer.wpe.weight.data[100:] = math.nan
+    save_model(model, tokenizer, folder)
+    return folder
+
+
+def with_one_long_row(tmp_path):
+    rows = summary_rows(24)
+    rows[9]["document"] *= 3
+    return write_jsonl(tmp_path / "long.jsonl", rows)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(recipe, broken_far_out, tmp_path):
+    long = with_one_long_row(tmp_path)
+    settings = recipe(
+        f"model={broken_far_out}", f"data.train={long}", "train.global_batch_size=3",
+        "train.max_steps=8", "evaluation.every=1",
+    )  # fmt: skip
+    with pytest.raises(FloatingPointError) as error:
+        finetune(settings, tmp_path / "run", Console(quiet=True))
+    found = re.fullmatch(
+        r"step (\d): the loss is nan .*\(rows (.*)\); stopped before .*", str(error.value)
+    )
+    assert f"{long}:10" in found[2].split(", ")
+    assert len(found[2].split(", ")) == 3
+    steps, _ = read_metrics(tmp_path / "run")
+    assert len(steps) == int(found[1]) - 1
+    if steps:
+        saved = load_model(str(tmp_path / "run" / "model"))[0].transformer.wte.weight
+        assert torch.isfinite(saved).all()
+
+
+def test_steps_that_are_not_finite_are_left_out_where_the_recipe_allows(
+    recipe, broken_far_out, tmp_path
+):
+    settings = recipe(
+        f"model={broken_far_out}", f"data.train={with_one_long_row(tmp_path)}",
+        "train.global_batch_size=3", "train.max_steps=8", "train.max_nonfinite_steps=1",
+    )  # fmt: skip
+    finetune(settings, tmp_path / "run", Console(quiet=True))
+    steps, _ = read_metrics(tmp_path / "run")
+    (left_out,) = [line for line in steps if "left_out" in line]
+    assert "long.jsonl:10" in left_out["left_out"]
+    assert len(steps) == 8
+    saved = load_model(str(tmp_path / "run" / "model"))[0].transformer.wte.weight
+    assert torch.isfinite(saved).all()
 
 
 def test_best_prefers_the_lower_loss_among_equals_and_runs_out_of_patience():

@@ -35,6 +35,8 @@ class Example:
     """Starts with the space that separates it from the prompt; the end-of-text follows it."""
     references: list[str]
     """Every accepted answer; the first is the one to learn."""
+    where: str = ""
+    """Where the row stands (file:line), for messages."""
 
     @property
     def prompt_text(self) -> str:
@@ -78,10 +80,11 @@ def to_example(row: Row, task: Task, template: str | None = None) -> Example:
     references = row[task.target]
     if isinstance(references, str):
         references = [references]
+    where = row.get("where") or f"row {row['id']}"
     if task.is_language_modelling:
-        return Example(row["id"], [], references[0], [])
+        return Example(row["id"], [], references[0], [], where)
     segments = prompt_segments(row, task, template or task.template)
-    return Example(row["id"], segments, f" {references[0].strip()}", references)
+    return Example(row["id"], segments, f" {references[0].strip()}", references, where)
 
 
 def prompt_segments(row: Row, task: Task, template: str) -> list[Segment]:

@@ -1,0 +1,73 @@
+"""Encoded rows -> the batches of a step: order, dealing out to processes, padding or packing."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmkit.loss import IGNORE_INDEX
+
+Batch = dict[str, Tensor]
+
+
+def row_order(num_rows: int, seed: int, epoch: int) -> list[int]:
+    """The order of the rows in an epoch: a pure function of seed and epoch."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(num_rows, generator=generator).tolist()
+
+
+def split_step(
+    indices: list[int], lengths: list[int], micro_batch_size: int, num_processes: int
+) -> list[list[list[int]]]:
+    """The rows of one optimizer step -> for each process, its micro-batches.
+
+    Rows of like length share a micro-batch, which saves padding and, as the step's loss is one
+    mean over all its tokens, changes nothing else. Every process gets as many micro-batches as
+    the others, so that they meet at each synchronisation; the filling ones are empty.
+    """
+    by_length = sorted(indices, key=lambda index: lengths[index], reverse=True)
+    size = min(micro_batch_size, -(-len(indices) // num_processes))  # some for every process
+    micro_batches = [by_length[i : i + size] for i in range(0, len(by_length), size)]
+    micro_batches += [[]] * (-len(micro_batches) % num_processes)
+    return [micro_batches[rank::num_processes] for rank in range(num_processes)]
+
+
+def pack(lengths: list[int], capacity: int) -> list[list[int]]:
+    """Positions of rows -> sequences of at most `capacity` tokens: first fit, the longest first."""
+    sequences: list[list[int]] = []
+    room: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda row: lengths[row], reverse=True):
+        place = next((i for i, left in enumerate(room) if left >= lengths[row]), len(room))
+        if place == len(room):
+            sequences.append([])
+            room.append(capacity)
+        sequences[place].append(row)
+        room[place] -= lengths[row]
+    return sequences
+
+
+def collate(rows: list[dict[str, Any]], capacity: int | None = None) -> Batch:
+    """Encoded rows -> input_ids and labels (B, T), padded on the right with token 0, no label.
+
+    capacity: pack rows into sequences of at most so many tokens; row_ids (B, T) then says which
+    row a token belongs to, -1 padding, and position_ids (B, T) begin again with each row.
+    No rows: one padding token without a label, whose loss is 0.
+    """
+    rows = rows or [{"input_ids": [0, 0], "labels": [IGNORE_INDEX] * 2}]
+    lengths = [len(row["input_ids"]) for row in rows]
+    sequences = [[i] for i in range(len(rows))] if capacity is None else pack(lengths, capacity)
+    shape = len(sequences), max(sum(lengths[row] for row in rows) for rows in sequences)
+    fill = {"input_ids": 0, "labels": IGNORE_INDEX, "position_ids": 0, "row_ids": -1}
+    batch = {name: torch.full(shape, value) for name, value in fill.items()}
+    for line, sequence in enumerate(sequences):
+        start = 0
+        for index in sequence:
+            end = start + lengths[index]
+            batch["input_ids"][line, start:end] = torch.tensor(rows[index]["input_ids"])
+            batch["labels"][line, start:end] = torch.tensor(rows[index]["labels"])
+            batch["labels"][line, start] = IGNORE_INDEX  # its neighbour's end must not predict it
+            batch["position_ids"][line, start:end] = torch.arange(lengths[index])
+            batch["row_ids"][line, start:end] = index
+            start = end
+    names = ("input_ids", "labels") if capacity is None else fill
+    return {name: batch[name] for name in names}

@@ -1,0 +1,91 @@
+"""Encoded training rows, kept between runs: the same inputs are never tokenized twice.
+
+A cached set is a folder, named by everything that its tokens depend on, with rows.arrow and
+account.json. It stands in $LLMKIT_CACHE, else in the user's cache folder, and may be deleted.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.account import Account
+from llmkit.data import Rows
+from llmkit.encode import encode_rows
+from llmkit.errors import UserError
+from llmkit.recipe import PACKAGE
+
+# What decides which tokens a row gives; an edit of any of these makes a new key.
+CODE = ("account.py", "data.py", "encode.py", "files.py", "hub.py", "tasks/*.py")
+
+
+def encode_cached(
+    rows: Rows, tokenizer: PreTrainedTokenizerBase, **settings: Any
+) -> tuple[Dataset, Account, bool]:
+    """`encode_rows`, and whether its result was there already."""
+    folder = cache_folder() / "encoded" / encoding_key(rows, tokenizer, settings)
+    is_there = folder.is_dir()
+    if not is_there:
+        staging = _make_staging(folder.parent)
+        try:
+            _, account = encode_rows(
+                rows, rows.task, tokenizer, **settings, path=staging / "rows.arrow"
+            )
+            (staging / "account.json").write_text(json.dumps(account.to_json()), "utf-8")
+            if not folder.is_dir():  # another process may have been as quick
+                staging.rename(folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    account = Account.from_json(json.loads((folder / "account.json").read_text("utf-8")))
+    return Dataset.from_file(str(folder / "rows.arrow")), account, is_there
+
+
+def _make_staging(parent: Path) -> Path:
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="partial-", dir=parent))
+    except OSError as error:
+        raise UserError(
+            f"{parent}: encoded rows cannot be kept there ({error.strerror}); set LLMKIT_CACHE to "
+            "a folder that can be written"
+        ) from None
+
+
+def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any]) -> str:
+    """sha256 of all that the tokens depend on: the data's bytes and columns, the tokenizer, the
+    task, its template and limits, and the code that reads and encodes."""
+    parts = {
+        "data": rows.identity(),
+        "columns": rows.columns,
+        "limit": rows.limit,
+        "task": rows.task.name,
+        "tokenizer": tokenizer.backend_tokenizer.to_str(),
+        "end of text": tokenizer.eos_token_id,
+        "settings": settings,
+        "code": code_version(),
+        "tokenizers": tokenizers.__version__,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def code_version() -> str:
+    """sha256 of the sources that decide on tokens."""
+    digest = hashlib.sha256()
+    for pattern in CODE:
+        for path in sorted(PACKAGE.glob(pattern)):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    given = os.environ.get("LLMKIT_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llmkit"

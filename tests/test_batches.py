@@ -1,0 +1,58 @@
+"""Batches: the order of rows, their dealing out, padding and packing."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmkit.batches import collate, pack, row_order, split_step
+
+
+def test_row_order_is_a_pure_function_of_seed_and_epoch():
+    assert row_order(50, seed=3, epoch=1) == row_order(50, seed=3, epoch=1)
+    assert row_order(50, seed=3, epoch=1) != row_order(50, seed=3, epoch=2)
+    assert row_order(50, seed=3, epoch=1) != row_order(50, seed=4, epoch=1)
+    assert sorted(row_order(50, seed=3, epoch=1)) == list(range(50))
+
+
+@given(
+    lengths=st.lists(st.integers(1, 100), min_size=1, max_size=40),
+    micro_batch_size=st.integers(1, 9),
+    num_processes=st.integers(1, 4),
+)
+def test_a_step_is_dealt_out_whole_and_evenly(lengths, micro_batch_size, num_processes):
+    indices = list(range(len(lengths)))
+    dealt = split_step(indices, lengths, micro_batch_size, num_processes)
+    assert len(dealt) == num_processes
+    assert len({len(micro_batches) for micro_batches in dealt}) == 1
+    flat = [i for micro_batches in dealt for batch in micro_batches for i in batch]
+    assert Counter(flat) == Counter(indices)
+    assert all(len(b) <= micro_batch_size for micro_batches in dealt for b in micro_batches)
+
+
+def test_collate_pads_on_the_right_without_labels():
+    batch = collate(
+        [{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}, {"input_ids": [8], "labels": [8]}]
+    )
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert batch["labels"].tolist() == [[-100, 6, 7], [-100, -100, -100]]
+
+
+def test_collate_packs_rows_and_marks_which_is_which():
+    rows = [{"input_ids": list(range(n)), "labels": list(range(n))} for n in (3, 4, 2)]
+    batch = collate(rows, capacity=6)
+    assert {name: values.tolist() for name, values in batch.items()} == {
+        "input_ids": [[0, 1, 2, 3, 0, 1], [0, 1, 2, 0, 0, 0]],
+        "labels": [[-100, 1, 2, 3, -100, 1], [-100, 1, 2, -100, -100, -100]],
+        "position_ids": [[0, 1, 2, 3, 0, 1], [0, 1, 2, 0, 0, 0]],
+        "row_ids": [[1, 1, 1, 1, 2, 2], [0, 0, 0, -1, -1, -1]],
+    }
+
+
+@given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=60), spare=st.integers(0, 60))
+def test_packing_keeps_every_row_whole_within_its_capacity(lengths, spare):
+    capacity = max(lengths) + spare
+    sequences = pack(lengths, capacity)
+    assert sorted(row for sequence in sequences for row in sequence) == list(range(len(lengths)))
+    assert all(sum(lengths[row] for row in sequence) <= capacity for sequence in sequences)
+    assert len(sequences) <= 1 + 2 * sum(lengths) // capacity, "at most one is less than half full"

@@ -1,0 +1,91 @@
+"""The cache of encoded rows: a hit only where every input of the encoding is the same."""
+
+import pytest
+from conftest import TEXT, summary_rows, write_jsonl
+
+from llmkit import cache
+from llmkit.cache import encode_cached, encoding_key
+from llmkit.data import open_splits
+from llmkit.encode import fingerprint
+from llmkit.errors import UserError
+from llmkit.model import load_model, scratch_model
+from llmkit.schema import Data, Scratch
+from llmkit.tasks import get_task
+
+SETTINGS = {
+    "template": None, "max_length": 128, "truncate_completion": False, "packing": False,
+}  # fmt: skip
+
+
+@pytest.fixture
+def tokenizer(tiny_gpt2):
+    return load_model(str(tiny_gpt2))[1]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def open_rows(path, task="summarize", **data):
+    return open_splits(Data(train=str(path), **data), get_task(task))["train"]
+
+
+@pytest.fixture
+def path(tmp_path):
+    rows = [{**row, "text": row["document"]} for row in summary_rows(30)]
+    return write_jsonl(tmp_path / "rows.jsonl", rows)
+
+
+def test_the_second_time_the_rows_are_there(path, tokenizer, folder):
+    first, account, was_cached = encode_cached(open_rows(path), tokenizer, **SETTINGS)
+    assert not was_cached
+    second, account_again, was_cached = encode_cached(open_rows(path), tokenizer, **SETTINGS)
+    assert was_cached
+    assert fingerprint(first) == fingerprint(second)
+    assert account.to_json() == account_again.to_json()
+    assert len(list((folder / "encoded").iterdir())) == 1, "nothing half-made is left"
+
+
+def test_any_change_of_the_inputs_makes_a_new_key(path, tokenizer, tmp_path, monkeypatch):
+    def key(rows=None, tokenizer=tokenizer, **settings):
+        return encoding_key(rows or open_rows(path), tokenizer, SETTINGS | settings)
+
+    other_bpe = scratch_model(Scratch(vocab_size=300), TEXT)[1]
+    same = {key(), key(open_rows(path))}
+    changed = [
+        key(template="{document} =>"),
+        key(max_length=127),
+        key(truncate_completion=True),
+        key(packing=True),
+        key(tokenizer=other_bpe),
+        key(open_rows(path, limit=29)),
+        key(open_rows(path, columns={"document": "text"})),
+        key(open_rows(path, validation_fraction=0.2)),
+        key(open_rows(path, task="pretrain")),
+        key(open_splits(Data(train=str(path)), get_task("summarize"))["test"]),
+    ]
+    source = path.read_bytes()
+    path.write_bytes(source.replace(b"ferry", b"Ferry", 1))
+    changed.append(key())
+    path.write_bytes(source)
+    monkeypatch.setattr(cache, "code_version", lambda: "the next release's")
+    changed.append(key())
+    assert len(same) == 1
+    assert len(same | set(changed)) == 1 + len(changed)
+
+
+def test_rows_that_cannot_be_encoded_leave_nothing_behind(tmp_path, tokenizer, folder):
+    path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(30))
+    with path.open("a") as file:
+        file.write("{broken\n")
+    with pytest.raises(UserError, match="broken JSON"):
+        encode_cached(open_rows(path), tokenizer, **SETTINGS)
+    assert list((folder / "encoded").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_named(path, tokenizer, monkeypatch):
+    monkeypatch.setenv("LLMKIT_CACHE", str(path))
+    with pytest.raises(UserError, match="set LLMKIT_CACHE to a folder that can be written"):
+        encode_cached(open_rows(path), tokenizer, **SETTINGS)
