@@ -4,9 +4,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmkit.model import END_OF_TEXT
 from llmkit.tasks import Example
 
-END_OF_TEXT = "<|endoftext|>"
 SHATTERED = 0.8  # tokens per character; English has about 0.25 with GPT-2's tokenizer
 MIN_CHARACTERS = 20  # fewer say nothing about a language
 

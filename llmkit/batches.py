@@ -46,6 +46,14 @@ def pack(lengths: list[int], capacity: int) -> list[list[int]]:
     return sequences
 
 
+def padded_size(lengths: list[int], capacity: int | None) -> int:
+    """Tokens, padding with them, of the batch that `collate` makes of rows of these lengths."""
+    if not lengths:
+        return 2
+    sequences = [[i] for i in range(len(lengths))] if capacity is None else pack(lengths, capacity)
+    return len(sequences) * max(sum(lengths[row] for row in rows) for rows in sequences)
+
+
 def collate(rows: list[dict[str, Any]], capacity: int | None = None) -> Batch:
     """Encoded rows -> input_ids and labels (B, T), padded on the right with token 0, no label.
 

@@ -1,5 +1,6 @@
 """The command line. Heavy imports stay inside the commands, so that --help answers at once."""
 
+import json
 import os
 import sys
 
@@ -101,6 +102,47 @@ def finetune(
             "full scale, with gpt2 and a standard data set from the hub: "
             f"llmkit finetune {recipe} --scale full"
         )
+
+
+@main.command()
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--scale", metavar="NAME", help="sample or full.")
+@click.option("--rows", type=click.IntRange(0), default=3, show_default=True,
+              help="First training rows to show as the model sees them.")  # fmt: skip
+@click.option("--html", metavar="FILE", help="Also write the page there.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+def check(
+    recipe: str,
+    overrides: tuple[str, ...],
+    scale: str | None,
+    rows: int,
+    html: str | None,
+    as_json: bool,
+) -> None:
+    """Show what RECIPE would train on, and what is odd about it, without training.
+
+    Exit code 2 when something would make the training wrong.
+    """
+    from llmkit.recipe import load_recipe
+
+    settings = load_recipe(recipe, scale=scale, overrides=overrides)
+    from llmkit.console import make_console, quiet_libraries
+
+    quiet_libraries()
+    from llmkit.check import check as run_check
+    from llmkit.check_report import show_check, write_html
+    from llmkit.complete import check_output
+
+    page = check_output(html, "--html")
+    result = run_check(settings, rows)
+    if as_json:
+        click.echo(json.dumps(result.to_json(), ensure_ascii=False, indent=2))
+    else:
+        show_check(make_console(), result)
+    if page is not None:
+        write_html(result, page)
+    sys.exit(2 if any(finding.severity == "error" for finding in result.findings) else 0)
 
 
 @main.command()

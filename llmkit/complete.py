@@ -146,15 +146,15 @@ def check_input(name: str) -> Path:
     return path
 
 
-def check_output(output: str | None) -> Path | None:
-    """Where the predictions go; UserError, before any work, when that cannot be."""
+def check_output(output: str | None, given_by: str = "--output") -> Path | None:
+    """The file to write; UserError, before any work, when that cannot be."""
     if output is None:
         return None
     path = Path(output).expanduser()
     if path.is_dir():
-        raise UserError(f"--output: {path} is a folder; name a file")
+        raise UserError(f"{given_by}: {path} is a folder; name a file")
     if not path.parent.is_dir():
-        raise UserError(f"--output: there is no folder {path.parent}; make it first")
+        raise UserError(f"{given_by}: there is no folder {path.parent}; make it first")
     return path
 
 

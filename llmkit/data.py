@@ -6,7 +6,7 @@ the task's columns only, each text checked. Encoding (encode.py) and scoring sta
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -38,13 +38,19 @@ class Rows:
     """What tells this split from any other: the sha256 of its file, or its commit on the hub."""
     keeps: Callable[[Row], bool] = lambda row: True
     """Whether a row belongs to this split (where splits are made by hash)."""
+    skips_unreadable: bool = False
 
     def __iter__(self) -> Iterator[Row]:
-        """The rows; raises UserError at the first that cannot be read."""
+        """The rows; raises UserError at the first that cannot be read, unless told otherwise."""
         for row in self.read_all():
-            if isinstance(row, UserError):
+            if not isinstance(row, UserError):
+                yield row
+            elif not self.skips_unreadable:
                 raise row
-            yield row
+
+    def without_unreadable(self) -> "Rows":
+        """The same split, but rows that cannot be read are passed over."""
+        return replace(self, skips_unreadable=True)
 
     def read_all(self) -> Iterator[Row | UserError]:
         """The rows, and in place of one that cannot be read what is wrong with it."""
@@ -71,7 +77,7 @@ def open_splits(data: Data, task: Task) -> dict[str, Rows]:
             )
     splits = {split: _open_split(data, task, split) for split in SPLITS}
     for split, rows in splits.items():
-        if next(iter(rows), None) is None:
+        if next(rows.read_all(), None) is None:
             raise UserError(f"{rows.source}: the {split} split has no rows; name other data")
     return splits
 

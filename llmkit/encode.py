@@ -21,13 +21,17 @@ from transformers import PreTrainedTokenizerBase
 from llmkit.account import Account
 from llmkit.errors import UserError
 from llmkit.loss import IGNORE_INDEX
+from llmkit.schema import Recipe
 from llmkit.tasks import Example, Row, Segment, Task, to_example
 
 FEATURES = Features(
     {
         "input_ids": List(Value("int32")),
         "labels": List(Value("int32")),
-        "where": Value("string"),  # file:line of the row, or of the first text of a block
+        "where": Value("string"),  # file:line of the row, or of a block's first text, as below
+        # By these copies are known; 0 for blocks, which are no rows.
+        "digest": Value("int64"),  # of prompt and completion
+        "source_digest": Value("int64"),  # of the source alone
     }
 )
 CHUNK = 1000  # rows tokenized together
@@ -52,6 +56,16 @@ class Encoded:
     def labels(self) -> list[int]:
         """The tokens that are learnt in their places, unshifted, IGNORE_INDEX elsewhere."""
         return [IGNORE_INDEX] * sum(map(len, self.prompt)) + self.completion
+
+
+def encode_settings(recipe: Recipe, *, is_scored: bool = False) -> dict[str, Any]:
+    """What a recipe says of encoding; of rows to score, a loss over what fits beats none."""
+    return {
+        "template": recipe.template,
+        "max_length": recipe.max_length,
+        "truncate_completion": recipe.truncate_completion or is_scored,
+        "packing": recipe.packing,
+    }
 
 
 def encode_text(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
@@ -108,8 +122,9 @@ def encode_examples(
     template: str | None,
     max_length: int,
     truncate_completion: bool,
+    packing: bool = False,
 ) -> Iterator[tuple[Example, list[list[int]], Encoded]]:
-    """Each row as an example, all its token ids, and what is kept of them.
+    """Each row as an example, all its token ids, and what is kept of them, whatever the packing.
 
     A text of plain language modelling is kept whole behind an end-of-text, however long it is.
     """
@@ -177,7 +192,22 @@ def _layout(
         yield from _pieces(kept, max_length) if packing else _blocks(kept, max_length)
         return
     for example, row in kept:
-        yield {"input_ids": row.input_ids, "labels": row.labels, "where": example.where}
+        yield {"input_ids": row.input_ids, "labels": row.labels, **_origin(example)}
+
+
+def _origin(example: Example) -> dict[str, Any]:
+    source = "".join(s.text for s in example.prompt if s.is_shortenable) or example.completion
+    return {
+        "where": example.where,
+        "digest": _digest(f"{example.prompt_text}\0{example.completion}"),
+        "source_digest": _digest(source),
+    }
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(
+        hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True
+    )
 
 
 def _blocks(kept: Iterable[tuple[Example, Encoded]], max_length: int) -> Iterator[dict[str, Any]]:
@@ -188,28 +218,29 @@ def _blocks(kept: Iterable[tuple[Example, Encoded]], max_length: int) -> Iterato
     """
     buffer: list[int] = []
     step = max_length - 1
-    where = ""
+    origin: dict[str, Any] = {}
     for example, text in kept:
-        where = where or example.where
+        origin = origin or {"where": example.where, "digest": 0, "source_digest": 0}
         buffer += text.completion if buffer else text.input_ids
         num_full = (len(buffer) - 1) // step
         for start in range(0, num_full * step, step):
             block = buffer[start : start + max_length]
-            yield {"input_ids": block, "labels": block, "where": where}
-            where = example.where
+            yield {"input_ids": block, "labels": block, **origin}
+            origin["where"] = example.where
         buffer = buffer[num_full * step :]
-        where = where if len(buffer) > 1 else ""
+        origin = origin if len(buffer) > 1 else {}
     if len(buffer) > 1:
-        yield {"input_ids": buffer, "labels": buffer, "where": where}
+        yield {"input_ids": buffer, "labels": buffer, **origin}
 
 
 def _pieces(kept: Iterable[tuple[Example, Encoded]], max_length: int) -> Iterator[dict[str, Any]]:
     """Each text by itself, in pieces of max_length; a piece begins with the last one's end."""
     for example, text in kept:
-        ids = text.input_ids
+        ids, origin = text.input_ids, _origin(example)
+        digest = origin.pop("digest")
         for start in range(0, len(ids) - 1, max_length - 1):
             piece = ids[start : start + max_length]
-            yield {"input_ids": piece, "labels": piece, "where": example.where}
+            yield {"input_ids": piece, "labels": piece, **origin, "digest": digest ^ start}
 
 
 def encode_prompts(

@@ -12,8 +12,9 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from llmkit.account import Account
 from llmkit.batches import collate
-from llmkit.encode import count_tokens, encode_prompts, encode_rows
+from llmkit.encode import count_tokens, encode_prompts, encode_rows, encode_settings
 from llmkit.generate import generate
 from llmkit.loss import SupervisedLoss, causal_lm, num_supervised
 from llmkit.schema import Recipe
@@ -32,6 +33,8 @@ class EvaluationSet:
     """Token ids of each prompt; none for plain language modelling."""
     encoded: Dataset
     """Prompts with their completions, for the loss."""
+    account: Account
+    """What became of the rows in it."""
 
 
 def prepare_evaluation(
@@ -45,16 +48,13 @@ def prepare_evaluation(
     examples = [to_example(row, task, recipe.template) for row in rows]
     room = recipe.max_length - recipe.generation.max_new_tokens
     prompts = [] if task.is_language_modelling else encode_prompts(examples, tokenizer, room)
-    encoded, _ = encode_rows(
+    encoded, account = encode_rows(
         rows,
         task,
         tokenizer,
-        template=recipe.template,
-        max_length=recipe.max_length,
-        truncate_completion=True,  # a loss over what fits is better than none
-        packing=recipe.packing,
+        **encode_settings(recipe, is_scored=True),
     )
-    return EvaluationSet(task, rows, examples, prompts, encoded)
+    return EvaluationSet(task, rows, examples, prompts, encoded, account)
 
 
 def evaluate(

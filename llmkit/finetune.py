@@ -15,9 +15,10 @@ from transformers import PreTrainedTokenizerBase
 from llmkit import report
 from llmkit.cache import encode_cached
 from llmkit.data import Rows, open_splits
-from llmkit.encode import fingerprint
+from llmkit.encode import encode_settings, fingerprint
 from llmkit.errors import UserError
 from llmkit.evaluation import EvaluationSet, baseline_scores, evaluate, prepare_evaluation
+from llmkit.findings import find_in_split, refuse_errors
 from llmkit.log import RunLog
 from llmkit.model import (
     add_lora,
@@ -169,18 +170,17 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     model, tokenizer = open_model(recipe, splits["train"], recipe.model)
     check_max_length(recipe, model)
     encoded, account, was_cached = encode_cached(
-        splits["train"],
-        tokenizer,
-        template=recipe.template,
-        max_length=recipe.max_length,
-        truncate_completion=recipe.truncate_completion,
-        packing=recipe.packing,
+        splits["train"], tokenizer, **encode_settings(recipe)
     )
     limits = {"validation": recipe.evaluation.validation_rows, "test": recipe.evaluation.test_rows}
     sets = {
         split: prepare_evaluation(splits[split], task, tokenizer, recipe, limit)
         for split, limit in limits.items()
     }
+    findings = find_in_split("train", encoded, account, None)
+    for split, prepared in sets.items():
+        findings += find_in_split(split, prepared.encoded, prepared.account, encoded)
+    refuse_errors(findings)
     facts = {
         "seed": recipe.seed,
         "device": str(accelerator.device),
@@ -202,6 +202,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     model = trainable_model(model, recipe).to(accelerator.device)
     order = StepOrder(encoded, recipe, accelerator)
     report.show_start(console, recipe, model, order, account, was_cached)
+    report.show_findings(console, [f for f in findings if f.severity == "warning"])
     higher_is_better = task.metrics.get(metric, False)
     return Prepared(model, tokenizer, order, **sets, metric=(metric, higher_is_better), facts=facts)
 

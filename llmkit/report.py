@@ -8,6 +8,7 @@ from torch import nn
 
 from llmkit.account import Account
 from llmkit.evaluation import EvaluationSet
+from llmkit.findings import Finding
 from llmkit.model import count_parameters
 from llmkit.schema import Recipe
 from llmkit.tasks import Scores
@@ -49,6 +50,13 @@ def show_start(
             f"{order.num_steps} steps; the learning rate never reaches its peak: "
             "lower it or train longer"
         )
+
+
+def show_findings(console: Console, findings: list[Finding]) -> None:
+    """A line each."""
+    styles = {"error": "bold red", "warning": "yellow", "note": "dim"}
+    for finding in findings:
+        console.print(Text(str(finding), style=styles[finding.severity]))
 
 
 def show_results(

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from datasets import Dataset
 from torch import nn
 
-from llmkit.batches import Batch, collate, row_order, split_step
+from llmkit.batches import Batch, collate, padded_size, row_order, split_step
 from llmkit.encode import count_tokens
 from llmkit.errors import UserError
 from llmkit.log import RunLog
@@ -167,11 +167,24 @@ class StepOrder:
         start = position * self.global_batch_size
         return self._epoch_order(epoch)[start : start + self.global_batch_size]
 
+    def dealt(self, step: int) -> list[list[list[int]]]:
+        """For each process, the rows of its micro-batches of the step."""
+        return split_step(self.rows(step), self.lengths, self.micro_batch_size, self.num_processes)
+
     def micro_batches(self, step: int) -> Iterator[Batch]:
         """This process's micro-batches of the step."""
-        dealt = split_step(self.rows(step), self.lengths, self.micro_batch_size, self.num_processes)
-        for indices in dealt[self.rank]:
+        for indices in self.dealt(step)[self.rank]:
             yield collate([self.encoded[index] for index in indices], self.capacity)
+
+    def padding_share(self, num_steps: int = 100) -> float:
+        """Share of padding in what the model is fed during the first steps."""
+        num_tokens = size = 0
+        for step in range(min(num_steps, self.num_steps)):
+            for indices in (batch for batches in self.dealt(step) for batch in batches):
+                lengths = [self.lengths[index] for index in indices]
+                num_tokens += sum(lengths)
+                size += padded_size(lengths, self.capacity)
+        return 1 - num_tokens / size
 
     def name_rows(self, step: int) -> str:
         """Where the step's rows stand (file:line), the first few by name."""

@@ -27,6 +27,15 @@ from llmkit.schema import Scratch
 hypothesis.settings.register_profile("llmkit", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("llmkit")
 
+FIGURES = pytest.StashKey[list]()
+PROOF_HEADER = [
+    "# What the tests prove, in figures",
+    "",
+    "Made by `make proof`; `make test` runs a part of each.",
+    "",
+    "| claim | reached | |",
+    "|---|---|---|",
+]
 NO_NETWORK = Path(__file__).parent / "no_network"
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 TEXT = [
@@ -34,6 +43,40 @@ TEXT = [
     "A man in a red coat sold 12 apples, 3 loaves of bread and a map of Brackwater for nothing.",
     "Who opened the mill? Otto Brandt did, on Friday, and nobody else came. The dog slept.",
 ] * 3
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--proof", metavar="FILE", help="run the proofs in full and write their figures there"
+    )
+
+
+def pytest_configure(config):
+    config.stash[FIGURES] = []
+
+
+def pytest_sessionfinish(session):
+    path, figures = session.config.getoption("--proof"), session.config.stash[FIGURES]
+    if path:
+        lines = [f"| {claim} | {reached} of {of} |{note}" for claim, reached, of, note in figures]
+        Path(path).write_text("\n".join([*PROOF_HEADER, *lines]) + "\n", "utf-8")
+
+
+@pytest.fixture
+def trials(request):
+    """Numbers of the trials of a proof: few in the suite, all of them for the table."""
+    return lambda few, all: range(all if request.config.getoption("--proof") else few)
+
+
+@pytest.fixture
+def figure(request):
+    """Put a figure into the table of proofs, and require it."""
+
+    def record(claim: str, reached: int | str, of: int, note: str = "") -> None:
+        request.config.stash[FIGURES].append((claim, reached, of, f" {note} |"))
+        assert reached == of, claim
+
+    return record
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,162 @@
+"""`llmkit check`: what can be known about a recipe's rows before training, without training."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.account import Account
+from llmkit.data import open_splits
+from llmkit.duplicates import find_near_copies
+from llmkit.encode import Encoded, count_tokens, encode_examples, encode_rows, encode_settings
+from llmkit.errors import UserError
+from llmkit.findings import (
+    Finding,
+    by_severity,
+    find_in_split,
+    find_near,
+    find_unreadable,
+    find_unscorable,
+)
+from llmkit.finetune import check_max_length, open_model, start_accelerator
+from llmkit.schema import Recipe
+from llmkit.tasks import Row, Task, get_task
+from llmkit.train import StepOrder
+
+PERCENTILES = (50, 90, 99, 100)
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Percentiles of a length over the encoded rows, in tokens: 50, 90, 99 and the maximum."""
+
+    prompt: list[int]
+    completion: list[int]
+    """End-of-text included."""
+
+
+@dataclass(frozen=True)
+class SplitCheck:
+    """Counts of one split. Rows read = rows by fate + unreadable; so for its tokens."""
+
+    source: str
+    unreadable: int
+    account: Account
+    lengths: Lengths
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a row as the model sees it."""
+
+    text: str
+    role: str
+    """`prompt`, `cut` or `trained`."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A training row in pieces."""
+
+    where: str
+    fate: str
+    pieces: list[Piece]
+
+
+@dataclass(frozen=True)
+class Check:
+    """All of it."""
+
+    splits: dict[str, SplitCheck]
+    findings: list[Finding]
+    samples: list[Sample]
+    num_steps: int
+    padding_share: float
+    """Of what the model would be fed, with the recipe's batches."""
+
+    def to_json(self) -> dict[str, Any]:
+        splits = {
+            name: {
+                "source": split.source,
+                "rows": {**split.account.fates, "unreadable": split.unreadable},
+                "tokens": split.account.tokens,
+                "lengths": asdict(split.lengths),
+            }
+            for name, split in self.splits.items()
+        }
+        findings = [{"severity": f.severity, **asdict(f)} for f in self.findings]
+        return {
+            "splits": splits,
+            "findings": findings,
+            "num_steps": self.num_steps,
+            "padding_share": self.padding_share,
+            "samples": [asdict(sample) for sample in self.samples],
+        }
+
+
+def check(recipe: Recipe, num_samples: int) -> Check:
+    """Read, encode and compare all rows of a recipe; raises UserError where nothing can be read."""
+    accelerator = start_accelerator(recipe)
+    task = get_task(recipe.task, recipe.template)
+    opened = open_splits(recipe.data, task)
+    rows = {split: rows.without_unreadable() for split, rows in opened.items()}
+    model, tokenizer = open_model(recipe, rows["train"], recipe.model)
+    check_max_length(recipe, model)
+
+    findings = find_near(find_near_copies(rows))
+    splits, train = {}, None
+    for split in rows:
+        errors = [row for row in opened[split].read_all() if isinstance(row, UserError)]
+        settings = encode_settings(recipe, is_scored=split != "train")
+        encoded, account = encode_rows(rows[split], task, tokenizer, **settings)
+        if split == "train":
+            order = StepOrder(encoded, recipe, accelerator)
+        if task.is_language_modelling:  # for copies, texts are compared and not blocks of them
+            settings["packing"] = True
+            encoded, _ = encode_rows(rows[split], task, tokenizer, **settings)
+        findings += find_unreadable(split, errors)
+        findings += find_in_split(split, encoded, account, train)
+        if split != "train":
+            findings += find_unscorable(split, rows[split], task)
+        train = train or encoded
+        splits[split] = SplitCheck(rows[split].source, len(errors), account, lengths_of(encoded))
+    settings = encode_settings(recipe)
+    samples = sample_rows(islice(rows["train"], num_samples), task, tokenizer, settings)
+    return Check(splits, by_severity(findings), samples, order.num_steps, order.padding_share())
+
+
+def lengths_of(encoded: Dataset) -> Lengths:
+    """Percentiles over the rows of a split."""
+    lengths, supervised = count_tokens(encoded)
+    prompt, completion = (
+        np.percentile(counts, PERCENTILES, method="inverted_cdf").tolist()
+        for counts in (lengths - supervised, supervised)
+    )
+    return Lengths(prompt, completion)
+
+
+def sample_rows(
+    rows: Iterable[Row], task: Task, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any]
+) -> list[Sample]:
+    """Each row in the pieces that the model sees, does not see, and learns."""
+    return [
+        Sample(example.where, encoded.fate, list(pieces_of(ids, encoded, tokenizer)))
+        for example, ids, encoded in encode_examples(rows, task, tokenizer, **settings)
+    ]
+
+
+def pieces_of(
+    ids: list[list[int]], encoded: Encoded, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[Piece]:
+    """Prompt, what was cut from it, and what is trained, end-of-text written out."""
+    *prompt_ids, completion = ids
+    kept = encoded.prompt if len(encoded.prompt) == len(prompt_ids) else [[]] * len(prompt_ids)
+    for whole, tokens in zip(prompt_ids, kept, strict=True):
+        yield Piece(tokenizer.decode(tokens), "prompt")
+        yield Piece(tokenizer.decode(whole[len(tokens) :]), "cut")
+    yield Piece(tokenizer.decode(encoded.completion), "trained")
+    yield Piece(tokenizer.decode(completion[len(encoded.completion) :]), "cut")

@@ -1,0 +1,161 @@
+"""A check as a person reads it: on a terminal, or as one HTML page."""
+
+from html import escape
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from llmkit.check import PERCENTILES, Check, Sample
+from llmkit.report import show_findings
+
+STYLES = {"prompt": "dim", "cut": "red strike", "trained": "bold green"}
+
+
+def show_check(console: Console, check: Check) -> None:
+    """First rows, counts, findings."""
+    for sample in check.samples:
+        show_sample(console, sample)
+    console.print(counts_table(check))
+    console.print(lengths_table(check))
+    console.print(
+        f"{check.num_steps:,} steps; {check.padding_share:.1%} of what they feed the model is "
+        "padding"
+    )
+    console.print()
+    show_findings(console, check.findings)
+    console.print(summary(check))
+
+
+def show_sample(console: Console, sample: Sample) -> None:
+    """The row with a line to name each part, so that it can be read without colours too."""
+    console.print(Text(f"{sample.where} ({sample.fate})", style="underline"))
+    role = None
+    for piece in sample.pieces:
+        if piece.text and piece.role != role:
+            role = piece.role
+            console.print(Text(f"[{role}]", style="dim"), end=" ")
+        if piece.text:
+            console.print(Text(piece.text, style=STYLES[piece.role]), end="")
+    console.print("\n")
+
+
+def counts_table(check: Check) -> Table:
+    """Rows and tokens by what becomes of them; each column adds up to what was read."""
+    table = Table(box=box.SIMPLE)
+    table.add_column("")
+    for name in check.splits:
+        table.add_column(name, justify="right", no_wrap=True)
+    for label, values in count_lines(check):
+        is_total = label.endswith("read")
+        table.add_row(label, *(f"{v:,}" if v else "" for v in values), end_section=is_total)
+    return table
+
+
+def count_lines(check: Check) -> list[tuple[str, list[int]]]:
+    """(label, number in each split)."""
+    splits = check.splits.values()
+    fates = dict.fromkeys(fate for split in splits for fate in split.account.fates)
+    uses = dict.fromkeys(use for split in splits for use in split.account.tokens)
+    return [
+        *((f"rows {fate}", [s.account.fates[fate] for s in splits]) for fate in fates),
+        ("rows unreadable", [s.unreadable for s in splits]),
+        ("rows read", [s.account.num_rows + s.unreadable for s in splits]),
+        *((f"tokens {use}", [s.account.tokens[use] for s in splits]) for use in uses),
+        ("tokens read", [s.account.num_tokens for s in splits]),
+    ]
+
+
+def lengths_table(check: Check) -> Table:
+    """Percentiles of the lengths, in tokens."""
+    table = Table(box=box.SIMPLE)
+    table.add_column("tokens a row")
+    for percentile in PERCENTILES:
+        table.add_column("longest" if percentile == 100 else f"{percentile} %", justify="right")
+    for label, values in length_lines(check):
+        table.add_row(label, *(f"{value:,}" for value in values))
+    return table
+
+
+def length_lines(check: Check) -> list[tuple[str, list[int]]]:
+    return [
+        (f"{name}: {part}", getattr(split.lengths, part))
+        for name, split in check.splits.items()
+        for part in ("prompt", "completion")
+    ]
+
+
+def summary(check: Check) -> str:
+    """Errors, warnings and notes in one line."""
+    severities = [finding.severity for finding in check.findings]
+    if not severities:
+        return "nothing odd found"
+    names = ("error", "warning", "note")
+    counts = [(severities.count(name), name) for name in names if name in severities]
+    return ", ".join(f"{count} {name}{'s'[: count > 1]}" for count, name in counts)
+
+
+def write_html(check: Check, path: Path) -> None:
+    """One page that needs nothing else."""
+    findings = "".join(f"<li class={f.severity}>{escape(str(f))}</li>" for f in check.findings)
+    samples = "".join(
+        f"<h3>{escape(s.where)} <small>{escape(s.fate)}</small></h3><pre>"
+        + "".join(f"<span class={p.role}>{escape(p.text)}</span>" for p in s.pieces)
+        + "</pre>"
+        for s in check.samples
+    )
+    longest = [f"{p} %" if p < 100 else "longest" for p in PERCENTILES]
+    page = PAGE.format(
+        summary=escape(summary(check)),
+        findings=findings,
+        samples=samples,
+        counts=_html_table(["", *check.splits], count_lines(check)),
+        lengths=_html_table(["tokens a row", *longest], length_lines(check)),
+        padding=f"{check.padding_share:.1%}",
+        steps=f"{check.num_steps:,}",
+    )
+    path.write_text(page, "utf-8")
+
+
+def _html_table(header: list[str], lines: list[tuple[str, list[int]]]) -> str:
+    head = "".join(f"<th scope=col>{escape(name)}</th>" for name in header)
+    body = "".join(
+        f"<tr><th scope=row>{escape(label)}</th>{''.join(f'<td>{v:,}</td>' for v in values)}</tr>"
+        for label, values in lines
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+PAGE = """<!doctype html>
+<html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width">
+<title>llmkit check</title>
+<style>
+:root {{ color-scheme: light dark; --cut: #b3261e; --trained: #12692d; --faint: #666 }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --cut: #ff8a80; --trained: #7ddc95; --faint: #aaa }}
+}}
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: auto; padding: 1rem }}
+pre {{ white-space: pre-wrap; overflow-wrap: anywhere; padding: .8rem; border: 1px solid #8886 }}
+table {{ border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto }}
+th, td {{ padding: .15rem .8rem; text-align: right; border-bottom: 1px solid #8884 }}
+tbody th {{ text-align: left; font-weight: normal }}
+.prompt, small {{ color: var(--faint) }}
+.cut, .error {{ color: var(--cut) }}
+.cut {{ text-decoration: line-through }}
+.trained {{ color: var(--trained); font-weight: bold }}
+</style>
+<h1>llmkit check</h1>
+<p>{summary}</p>
+<ul>{findings}</ul>
+<h2>Rows and tokens</h2>
+{counts}
+{lengths}
+<p>{steps} steps; {padding} of what they feed the model is padding.</p>
+<h2>First rows</h2>
+<p><span class=prompt>prompt</span>, <span class=cut>cut</span>,
+<span class=trained>trained</span></p>
+{samples}
+</html>
+"""

@@ -1,0 +1,148 @@
+"""What is odd about rows, how bad that is, and what to do about it.
+
+An error means that training would be wrong; a warning, that something is lost or counted twice; a
+note, that all is as it should be but good to know.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from datasets import Dataset
+
+from llmkit.account import SHATTERED, Account
+from llmkit.duplicates import SIMILAR, NearCopy, repeated_rows, rows_in_train
+from llmkit.errors import UserError
+from llmkit.model import END_OF_TEXT
+from llmkit.tasks import Row, Task
+
+LEFT_OUT = ("empty", "completion too long")  # fates of the rows that nothing is learnt from
+MOST = 0.5  # with more left out, the run is not the one that was asked for
+NUM_NAMED = 5  # rows named in a line
+
+# Kind of odd row -> severity, what is the matter, what to do.
+KINDS = {
+    "unreadable": ("error", "cannot be read", "mend or delete them"),
+    "most left out": (
+        "error", "left out, which is most of the split", "mend the rows, or raise max_length",
+    ),
+    "empty": ("warning", "left out, a text in them is empty", "mend or delete them"),
+    "completion too long": (
+        "warning", "left out, max_length has no room for the completion",
+        "raise max_length, or set truncate_completion=true",
+    ),
+    "completion cut": (
+        "warning", "completion cut, its end is not learnt nor where to stop", "raise max_length",
+    ),
+    "shattered": (
+        "warning", f"over {SHATTERED} tokens a character, the tokenizer hardly knows the language",
+        "take a model made for it",
+    ),
+    "repeated": ("warning", "the same as an earlier row", "delete the copies"),
+    "nearly repeated": (
+        "warning", f"nearly the same as an earlier row (similarity from {SIMILAR})",
+        "delete the copies",
+    ),
+    "in train": (
+        "warning", "also in train, so their scores measure memory", "delete them from train",
+    ),
+    "nearly in train": (
+        "warning", f"nearly the same as a row of train (similarity from {SIMILAR})",
+        "delete those from train",
+    ),
+    "scored 0": (
+        "warning", "score 0 even where predicted to the letter, the metric cannot read them",
+        "choose another evaluation.metric, such as loss",
+    ),
+    "source in train": (
+        "note", "their source is in train too, with another completion",
+        "name data.train alone, and rows of one source stay in one split",
+    ),
+    "prompt shortened": ("note", "source shortened to fit max_length", "raise max_length"),
+    "end-of-text typed": (
+        "note", f"{END_OF_TEXT} in the text, read as plain characters",
+        "delete it where it was to end a text: each row is ended anyway",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Rows of one split that are odd in the same way."""
+
+    split: str
+    kind: str
+    rows: list[str]
+    """Where they stand (file:line); with what is wrong there, or what they repeat."""
+
+    @property
+    def severity(self) -> str:
+        return KINDS[self.kind][0]
+
+    def __str__(self) -> str:
+        severity, matter, advice = KINDS[self.kind]
+        count = "1 row" if len(self.rows) == 1 else f"{len(self.rows):,} rows"
+        named = ", ".join(self.rows[:NUM_NAMED])
+        more = f" and {len(self.rows) - NUM_NAMED:,} more" if len(self.rows) > NUM_NAMED else ""
+        return f"{severity}: {self.split}: {count}: {matter} ({named}{more}); {advice}"
+
+
+def find_in_split(
+    split: str, encoded: Dataset, account: Account, train: Dataset | None
+) -> list[Finding]:
+    """What encoding shows of a split, and its exact copies, in itself and in train.
+
+    train: the encoded training rows; None when the split is them.
+    """
+    found = {kind: rows for kind, rows in account.odd_rows.items() if kind in KINDS}
+    left_out = [where for fate in LEFT_OUT for where in account.odd_rows.get(fate, [])]
+    if len(left_out) > MOST * account.num_rows:
+        found["most left out"] = left_out
+    found["repeated"] = repeated_rows(encoded)
+    if train is not None:
+        found["in train"] = rows_in_train(encoded, train, "digest")
+        sources = rows_in_train(encoded, train, "source_digest")
+        found["source in train"] = sorted(set(sources) - set(found["in train"]))
+    return by_severity(Finding(split, kind, rows) for kind, rows in found.items() if rows)
+
+
+def find_near(copies: list[NearCopy]) -> list[Finding]:
+    """Near copies, by split and by where the original stands."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for copy in copies:
+        kind = "nearly repeated" if copy.original_split == copy.split else "nearly in train"
+        found.setdefault((copy.split, kind), []).append(f"{copy.where} like {copy.original}")
+    return [Finding(split, kind, rows) for (split, kind), rows in found.items()]
+
+
+def find_unscorable(split: str, rows: Iterable[Row], task: Task) -> list[Finding]:
+    """References in scripts that the task's metric throws away, as ROUGE's tokenizer does."""
+    if task.score is None:
+        return []
+    suspects = {}
+    for row in rows:
+        target = row[task.target]
+        text = target if isinstance(target, str) else target[0]
+        if text.strip() and not re.search(r"[0-9A-Za-z]", text):
+            suspects[row["where"]] = text
+    if not suspects:
+        return []
+    texts = list(suspects.values())
+    scores = task.score(texts, [[text] for text in texts])
+    return [] if scores[next(iter(task.metrics))] else [Finding(split, "scored 0", list(suspects))]
+
+
+def find_unreadable(split: str, errors: list[UserError]) -> list[Finding]:
+    return [Finding(split, "unreadable", [str(error) for error in errors])] if errors else []
+
+
+def by_severity(findings: Iterable[Finding]) -> list[Finding]:
+    """The worst first."""
+    return sorted(findings, key=lambda finding: list(KINDS).index(finding.kind))
+
+
+def refuse_errors(findings: list[Finding]) -> None:
+    """Raise UserError with the findings that would make training wrong."""
+    errors = [str(f).removeprefix("error: ") for f in findings if f.severity == "error"]
+    if errors:
+        raise UserError("\n".join(errors))

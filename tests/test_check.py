@@ -1,0 +1,293 @@
+"""`llmkit check`: every planted fault is found where it stands, and no clean row is accused."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from conftest import SHARED_DATA, TEXT, summary_rows, write_jsonl
+
+from llmkit.findings import KINDS
+
+WORDS = sorted({word for text in TEXT for word in text.lower().split()})
+
+
+def sentence(rng: random.Random, length: int = 14) -> str:
+    return " ".join(rng.choice(WORDS) for _ in range(length))
+
+
+def clean_rows(count: int, seed: int) -> list[dict]:
+    rng = random.Random(seed)
+    return [{"document": sentence(rng, 20), "summary": sentence(rng, 5)} for _ in range(count)]
+
+
+def renamed(rows: list[dict], task: str) -> list[dict]:
+    names = {"summarize": ("document", "summary"), "translate": ("en", "de")}[task]
+    return [dict(zip(names, row.values(), strict=True)) for row in rows]
+
+
+@pytest.fixture
+def check(llmkit, tmp_path):
+    """Check rows of `train` and `test` (validation: clean ones); returns exit code and JSON."""
+
+    def run(train, test=None, *arguments, task="summarize"):
+        files = {
+            "train": train,
+            "validation": renamed(clean_rows(10, seed=7), task),
+            "test": clean_rows(10, seed=8) if test is None else test,
+        }
+        paths = [write_jsonl(tmp_path / f"{split}.jsonl", rows) for split, rows in files.items()]
+        named = [f"data.{path.stem}={path}" for path in paths]
+        result = llmkit("check", task, *named, *DEFAULTS, *arguments, "--json")
+        assert result.exit_code in (0, 2), result.output
+        return result.exit_code, json.loads(result.stdout)
+
+    return run
+
+
+DEFAULTS = ("max_length=128", "generation.max_new_tokens=20")
+
+
+def found(report: dict, kind: str, split: str = "train") -> set[str]:
+    """Names (file:line) of the rows found odd in this way."""
+    rows = [
+        row
+        for finding in report["findings"]
+        if (finding["kind"], finding["split"]) == (kind, split)
+        for row in finding["rows"]
+    ]
+    return {Path(row.split(" like ")[0]).name for row in rows}
+
+
+def test_clean_rows_are_not_accused(check):
+    code, report = check(clean_rows(60, seed=1))
+    assert (code, report["findings"]) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ({"document": " \n", "summary": "s"}, "empty"),
+        ({"document": "d", "summary": ""}, "empty"),
+        ({"document": "d", "summary": "long " * 200}, "completion too long"),
+        ({"document": "long " * 200, "summary": "s"}, "prompt shortened"),
+        ({"document": "It ends.<|endoftext|>", "summary": "s"}, "end-of-text typed"),
+        ({"document": "ร้านอาหารเปิดทุกวันจันทร์", "summary": "ร้านอาหาร"}, "shattered"),
+    ],
+)
+def test_an_odd_row_is_found(check, row, kind):
+    rows = clean_rows(40, seed=1)
+    rows[16] = row
+    code, report = check(rows)
+    assert code == 0
+    assert {f["kind"] for f in report["findings"]} == {kind}
+    assert found(report, kind) == {"train.jsonl:17"}
+
+
+def test_a_completion_is_cut_only_where_the_recipe_says_so(check):
+    rows = clean_rows(40, seed=1)
+    rows[3]["summary"] = "long " * 200
+    _, report = check(rows, None, "truncate_completion=true", "--rows", "4")
+    assert found(report, "completion cut") == {"train.jsonl:4"}
+    pieces = report["samples"][3]["pieces"]
+    text = {role: "".join(p["text"] for p in pieces if p["role"] == role) for role in ROLES}
+    assert (text["trained"] + text["cut"][-len("long ") :]).count("long") > 20
+    assert "<|endoftext|>" not in text["trained"]
+
+
+ROLES = ("prompt", "cut", "trained")
+
+
+def test_copies_are_found_in_train_and_across_splits(check):
+    train, test = clean_rows(60, seed=1), clean_rows(20, seed=2)
+    train[40] = dict(train[3])
+    train[50] = {**train[4], "document": train[4]["document"].upper() + "!"}
+    test[5] = dict(train[10])
+    test[6] = {**train[11], "document": train[11]["document"] + " And more."}
+    test[7] = {**train[12], "summary": sentence(random.Random(9), 20)}
+    _, report = check(train, test)
+    assert found(report, "repeated") == {"train.jsonl:41"}
+    assert found(report, "nearly repeated") == {"train.jsonl:51"}
+    assert found(report, "in train", "test") == {"test.jsonl:6"}
+    assert found(report, "nearly in train", "test") == {"test.jsonl:7"}
+    assert found(report, "source in train", "test") == {"test.jsonl:8"}
+    near = [f["rows"] for f in report["findings"] if f["kind"] == "nearly in train"]
+    assert near[0][0].endswith("train.jsonl:12"), "the original is named"
+
+
+def test_unreadable_rows_are_all_named_and_the_others_counted(check):
+    rows = clean_rows(40, seed=1)
+    rows[2] = {"document": 5, "summary": "s"}
+    rows[9] = {"document": "d"}
+    code, report = check(rows)
+    assert code == 2
+    (finding,) = report["findings"]
+    assert (finding["kind"], finding["severity"]) == ("unreadable", "error")
+    assert [Path(row.split(": ")[0]).name for row in finding["rows"]] == [
+        "train.jsonl:3",
+        "train.jsonl:10",
+    ]
+    assert report["splits"]["train"]["rows"] == {"whole": 38, "unreadable": 2}
+
+
+def test_references_that_the_metric_cannot_read_are_found(check):
+    test = clean_rows(10, seed=2)
+    test[4]["summary"] = "हिन्दी में सारांश"
+    _, report = check(clean_rows(40, seed=1), test)
+    assert found(report, "scored 0", "test") == {"test.jsonl:5"}
+    train = renamed(clean_rows(40, seed=1), "translate")
+    test = [{"en": "Good morning, dear people of the town.", "de": "Доброе утро, дорогие люди."}]
+    columns = ("data.columns.source=en", "data.columns.target=de")
+    _, report = check(train, test * 2, *columns, task="translate")
+    assert not found(report, "scored 0", "test"), "BLEU reads Cyrillic"
+
+
+def test_counts_add_up(check):
+    rows = clean_rows(60, seed=1)
+    rows[1]["document"] = " "
+    rows[2]["document"] *= 9
+    rows[3]["summary"] *= 60
+    _, report = check(rows)
+    train = report["splits"]["train"]
+    assert sum(train["rows"].values()) == 60
+    assert train["rows"]["whole"] == 57
+    tokens = train["tokens"]
+    assert all(tokens[use] > 0 for use in ("trained", "prompt", "cut", "left out"))
+    lengths = train["lengths"]
+    assert lengths["prompt"] == sorted(lengths["prompt"])
+    assert lengths["prompt"][-1] + 6 <= 128
+    assert 0 <= report["padding_share"] < 1
+    assert report["num_steps"] > 0
+
+
+def test_finetune_warns_and_stops_on_errors(llmkit, tiny_gpt2, tmp_path):
+    rows = summary_rows(60)
+    rows[7]["summary"] = ""
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    settings = (
+        f"model={tiny_gpt2}", f"data.train={path}", "max_length=128", "train.epochs=null",
+        "train.max_steps=1", "evaluation.validation_rows=4", "evaluation.test_rows=4",
+        "generation.max_new_tokens=4",
+    )  # fmt: skip
+    result = llmkit("finetune", "summarize", *settings, "--run-dir", "run")
+    assert result.exit_code == 0, result.output
+    assert f"warning: train: 1 row: left out, a text in them is empty ({path}:8)" in result.output
+    bad = write_jsonl(tmp_path / "bad.jsonl", [{**row, "summary": ""} for row in rows[:70]] + rows)
+    splits = (f"data.train={bad}", f"data.validation={path}", f"data.test={path}")
+    result = llmkit("finetune", "summarize", *settings, *splits, "--run-dir", "again")
+    assert result.exit_code == 2
+    assert "left out, which is most of the split" in result.stderr
+    assert not (tmp_path / "again").exists()
+
+
+def test_the_terminal_shows_rows_counts_and_findings(llmkit, tmp_path):
+    rows = clean_rows(90, seed=1)
+    for row in rows[:3]:
+        row["document"] += sentence(random.Random(row["document"]), 200)
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    arguments = ("check", "summarize", f"data.train={path}", *DEFAULTS)
+    result = llmkit(*arguments, "--html", "page.html")
+    assert result.exit_code == 0, result.output
+    for expected in ("[prompt]", "[cut]", "[trained]", "<|endoftext|>", "rows read", " note"):
+        assert expected in result.output
+    page = (tmp_path / "page.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "<span class=trained>" in page
+    assert "http" not in page
+    result = llmkit(*arguments, "--html", "missing/page.html")
+    assert result.exit_code == 2
+    assert "--html: there is no folder missing" in result.stderr
+
+
+REAL = {
+    "scitldr": ("summarize", "document", "summary", ()),
+    "multi30k-en-de": (
+        "translate", "en", "de", ("data.columns.source=en", "data.columns.target=de"),
+    ),
+}  # fmt: skip
+
+
+def plant(train: list[dict], test: list[dict], source: str, target: str, rng: random.Random):
+    """Faulty rows to append to train; returns them with what must be found, by kind.
+
+    The rows found are numbers (from 0) in the split that a kind is found in.
+    """
+    planted, expected = [], {}
+
+    def add(split, kind, number, row):
+        planted.append(row)
+        expected.setdefault((split, kind), set()).add(
+            number if number is not None else len(train) + len(planted) - 1
+        )
+
+    def reworded(row):
+        words = row[source].split()
+        words[len(words) // 2] = "elsewhere"
+        return {**row, source: " ".join(words) + " !"}
+
+    def long_enough(rows):  # of a short sentence, one word is too large a part
+        return [i for i, row in enumerate(rows) if len(row[source].split()) >= 9]
+
+    originals = iter(rng.sample(long_enough(train), 80))
+    leaked = iter(rng.sample(long_enough(test), 25))
+    for _ in range(20):
+        add("train", "repeated", None, train[next(originals)])
+        add("train", "nearly repeated", None, reworded(train[next(originals)]))
+    for _ in range(15):
+        number = next(leaked)
+        add("test", "in train", number, test[number])
+    for _ in range(10):
+        number = next(leaked)
+        add("test", "nearly in train", number, reworded(test[number]))
+    for _ in range(15):
+        words = " ".join(train[i][source] for i in rng.sample(range(len(train)), 60)).split()
+        rng.shuffle(words)
+        row = train[next(originals)]
+        add("train", "prompt shortened", None, {**row, source: " ".join(words)})
+        rng.shuffle(words)
+        add("train", "completion too long", None, {**row, target: " ".join(words)})
+    for number in range(10):
+        name = (source, target)[number % 2]
+        rng.shuffle(words)
+        fresh = {source: " ".join(words[:20]), target: " ".join(words[20:30])}
+        add("train", "empty", None, {**fresh, name: " \n"[: number % 3]})
+    return planted, expected
+
+
+LONG = (
+    "model=scratch", "scratch.n_layer=1", "scratch.n_positions=512", "max_length=512",
+    "scratch.vocab_size=4000",
+)  # fmt: skip
+
+
+@pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the real data sets are not here")
+@pytest.mark.parametrize("name", REAL)
+def test_faults_planted_in_a_real_set_are_all_found(check, figure, name):
+    """Copies (20 exact, 20 near), leaks (15 exact, 10 near), 30 over-long rows and 10 empty ones
+    are found; beside them only what is found without them."""
+    task, source, target, columns = REAL[name]
+    train, test = (
+        [json.loads(line) for line in (SHARED_DATA / name / f"{split}.jsonl").open()][:count]
+        for split, count in (("train", 1500), ("test", 500))
+    )
+    for row in train + test:
+        row[target] = row[target] if isinstance(row[target], str) else row[target][0]
+    planted, expected = plant(train, test, source, target, random.Random(3))
+
+    def found_by_kind(rows):
+        _, report = check(rows, test, *LONG, *columns, task=task)
+        return {
+            (split, kind): {int(row.rpartition(":")[2]) - 1 for row in found(report, kind, split)}
+            for split in ("train", "test")
+            for kind in KINDS
+        }
+
+    before, after = found_by_kind(train), found_by_kind(train + planted)
+    new = {key: after[key] - before[key] for key in after if after[key] - before[key]}
+    num_found = sum(len(new.get(key, set()) & rows) for key, rows in expected.items())
+    figure(
+        f"faults planted in {name}, found; no clean row accused",
+        num_found if new == expected else f"{num_found}, and others accused",
+        of=105,
+    )
+    assert new == expected
