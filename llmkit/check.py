@@ -102,15 +102,14 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     """Read, encode and compare all rows of a recipe; raises UserError where nothing can be read."""
     accelerator = start_accelerator(recipe)
     task = get_task(recipe.task, recipe.template)
-    opened = open_splits(recipe.data, task)
-    rows = {split: rows.without_unreadable() for split, rows in opened.items()}
+    rows = open_splits(recipe.data, task, skips_unreadable=True)
     model, tokenizer = open_model(recipe, rows["train"], recipe.model)
     check_max_length(recipe, model)
 
     findings = find_near(find_near_copies(rows))
     splits, train = {}, None
     for split in rows:
-        errors = [row for row in opened[split].read_all() if isinstance(row, UserError)]
+        errors = [row for row in rows[split].read_all() if isinstance(row, UserError)]
         settings = encode_settings(recipe, is_scored=split != "train")
         encoded, account = encode_rows(rows[split], task, tokenizer, **settings)
         if split == "train":

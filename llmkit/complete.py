@@ -87,7 +87,9 @@ def _row_segments(completer: Completer, raw: dict[str, Any], where: str) -> list
     if isinstance(raw.get("prompt"), str) and not is_column:
         return [Segment(raw["prompt"])]
     if task is None:
-        raise UserError(f"{where}: no text column 'prompt'; there are: {', '.join(map(str, raw))}")
+        raise UserError(
+            f"{where}: no text column 'prompt'; there are: {files.shown(', '.join(map(str, raw)))}"
+        )
     row = select_inputs(raw, task, recipe.data.columns, where)
     return prompt_segments(row, task, recipe.template or task.template)
 
@@ -141,7 +143,7 @@ def complete(
 
 def check_input(name: str) -> Path:
     """The file of prompts; UserError, before any work, when it cannot be read."""
-    path = Path(name).expanduser()
+    path = files.expand(name)
     files.check(path, "--input")
     return path
 
@@ -150,7 +152,7 @@ def check_output(output: str | None, given_by: str = "--output") -> Path | None:
     """The file to write; UserError, before any work, when that cannot be."""
     if output is None:
         return None
-    path = Path(output).expanduser()
+    path = files.expand(output)
     if path.is_dir():
         raise UserError(f"{given_by}: {path} is a folder; name a file")
     if not path.parent.is_dir():

@@ -48,10 +48,6 @@ class Rows:
             elif not self.skips_unreadable:
                 raise row
 
-    def without_unreadable(self) -> "Rows":
-        """The same split, but rows that cannot be read are passed over."""
-        return replace(self, skips_unreadable=True)
-
     def read_all(self) -> Iterator[Row | UserError]:
         """The rows, and in place of one that cannot be read what is wrong with it."""
         for index, (where, raw) in enumerate(islice(self.read(), self.limit)):
@@ -66,8 +62,8 @@ class Rows:
                 yield {"id": str(raw.get("id", index)), "where": where, **row}
 
 
-def open_splits(data: Data, task: Task) -> dict[str, Rows]:
-    """train, validation and test of a recipe; UserError where one cannot be read or is empty."""
+def open_splits(data: Data, task: Task, *, skips_unreadable: bool = False) -> dict[str, Rows]:
+    """train, validation and test of a recipe; UserError where one is empty or its first row bad."""
     for name in data.columns:
         if name not in task.columns:
             hint = did_you_mean(name, list(task.columns))
@@ -77,9 +73,12 @@ def open_splits(data: Data, task: Task) -> dict[str, Rows]:
             )
     splits = {split: _open_split(data, task, split) for split in SPLITS}
     for split, rows in splits.items():
-        if next(rows.read_all(), None) is None:
+        first = next(rows.read_all(), None)
+        if first is None:
             raise UserError(f"{rows.source}: the {split} split has no rows; name other data")
-    return splits
+        if isinstance(first, UserError) and not skips_unreadable:
+            raise first
+    return {s: replace(rows, skips_unreadable=skips_unreadable) for s, rows in splits.items()}
 
 
 def _open_split(data: Data, task: Task, split: str) -> Rows:
@@ -124,7 +123,7 @@ def _hash_point(text: str | list[str]) -> float:
 
 def _rows_of(name: str, data: Data, task: Task) -> Rows:
     if data.hub is None:
-        return _rows_of_file(Path(name).expanduser(), data, task)
+        return _rows_of_file(files.expand(name), data, task)
     from llmkit import hub
 
     read, commit = hub.open_dataset_split(data, name)

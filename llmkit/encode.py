@@ -177,10 +177,14 @@ def encode_rows(
     encoded = _to_arrow(_layout(kept(), task, max_length, packing), path)
     if encoded is None:
         reasons = ", ".join(f"{count} {fate}" for fate, count in account.fates.items())
-        raise UserError(
-            f"max_length {max_length}: no row is left to learn from ({reasons}); "
-            "raise max_length, shorten the template, or set truncate_completion=true"
-        )
+        first = next(iter(account.odd_rows.values()))[0]
+        advice = "mend the rows"
+        if account.fates["completion too long"]:
+            advice = (
+                f"raise max_length={max_length}, shorten the template, or set "
+                "truncate_completion=true"
+            )
+        raise UserError(f"{first} and on: no row is left to learn from ({reasons}); {advice}")
     return encoded, account
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -37,6 +38,11 @@ def check(path: Path, given_by: str) -> None:
         raise UserError(f"{path}: a folder or a device, not a file; check {given_by}")
     if not os.access(path, os.R_OK):
         raise UserError(f"{path}: no permission to read it; change that, or check {given_by}")
+
+
+def expand(name: str) -> Path:
+    """A path as typed, ~ for the home folder; of a user who is not there it stays as it is."""
+    return Path(os.path.expanduser(name))
 
 
 def shown(text: str, longest: int = 300) -> str:
@@ -76,7 +82,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def _decode(line: bytes, path: Path, number: int) -> str:
     where, nul = f"{path}:{number}", line.find(b"\0")
     if nul >= 0:
-        raise UserError(f"{where}: byte {nul + 1} is NUL, as in UTF-16; save the file as UTF-8")
+        raise UserError(f"{where}: byte {nul + 1} is NUL, which no text holds; save as UTF-8 text")
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
@@ -164,15 +170,16 @@ def _read_table(path: Path, delimiter: str) -> Iterator[Raw]:
                     ),
                 )
     except csv.Error as error:
+        what = shown(str(error).partition(" - ")[0])  # behind the dash stands advice on Python
         raise UserError(
-            f"{path}:{start}: {str(error).partition(' - ')[0]}, in the row from here to line "
-            f"{reader.line_num}; close each quote, double those inside a field, and end lines in LF"
+            f"{path}:{start}: {what}, in the row from here to line {reader.line_num}; close each "
+            "quote, double those inside a field, and end lines in LF"
         ) from None
 
 
 def _check_names(names: list[str], where: str) -> None:
     """Raise UserError where it cannot be known which of two columns is meant."""
-    twins = [name for index, name in enumerate(names) if name and name in names[:index]]
+    twins = [name for name, count in Counter(names).items() if name and count > 1]
     if twins:
         raise UserError(f"{where}: two columns are named {shown(twins[0])}; rename one of them")
 

@@ -18,6 +18,7 @@ from llmkit.data import Rows, open_splits
 from llmkit.encode import encode_settings, fingerprint
 from llmkit.errors import UserError
 from llmkit.evaluation import EvaluationSet, baseline_scores, evaluate, prepare_evaluation
+from llmkit.files import expand
 from llmkit.findings import find_in_split, refuse_errors
 from llmkit.log import RunLog
 from llmkit.model import (
@@ -135,7 +136,7 @@ def check_output_folder(output: str | None) -> Path | None:
     """The folder for an evaluation's scores; UserError, before any work, when it cannot be one."""
     if output is None:
         return None
-    folder = Path(output).expanduser()
+    folder = expand(output)
     if is_run(folder) or folder.is_file():
         raise UserError(f"{folder}: is a run or a file; give --output a folder of its own")
     return folder

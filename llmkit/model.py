@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from llmkit.errors import UserError
+from llmkit.files import expand
 from llmkit.recipe import PACKAGE
 from llmkit.schema import Lora, Scratch
 
@@ -69,7 +70,7 @@ def find_model(name: str, revision: str | None = None) -> Path:
     """The folder that a name stands for; a hub model is downloaded first."""
     if name == "embedded":
         return EMBEDDED_MODEL
-    path = Path(name).expanduser()
+    path = expand(name)
     if path.is_dir():
         return path
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from llmkit.errors import UserError, did_you_mean
+from llmkit.files import expand, shown
 from llmkit.schema import Recipe, iter_fields
 
 PACKAGE = Path(__file__).parent
@@ -24,7 +25,8 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
     """
     path = find_recipe(name)
     content, lines = _read_yaml(path)
-    scale = scale or next(iter(content.get("scales") or {}), None)
+    scales = content.get("scales")
+    scale = scale or (next(iter(scales), None) if isinstance(scales, dict) else None)
     content = _pick_scale(content, scale, path)
     in_scale = f"scales.{scale}."  # what the scale says stands over the rest, in messages too
     lines |= {k.removeprefix(in_scale): n for k, n in lines.items() if k.startswith(in_scale)}
@@ -36,7 +38,8 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise UserError("\n".join(_explain(error, path, lines, given))) from None
+        mistakes = _explain(error, path, lines, given)
+        raise UserError("\n".join(shown(mistake, 1000) for mistake in mistakes)) from None
 
 
 def recipe_folder() -> Path:
@@ -52,12 +55,12 @@ def list_recipes() -> list[Path]:
 def find_recipe(name: str) -> Path:
     """A recipe's path from its name or path."""
     if name.endswith((".yaml", ".yml")) or os.sep in name:
-        path = Path(name).expanduser()
-        if path.is_file():
+        path = expand(name)
+        if os.path.isfile(path):
             return path
         raise UserError(f"{name}: no such recipe file; name a YAML file or one of {_names()}")
     path = recipe_folder() / f"{name}.yaml"
-    if path.is_file():
+    if os.path.isfile(path):  # path.is_file() raises where a name is too long
         return path
     hint = did_you_mean(name, [p.stem for p in list_recipes()])
     raise UserError(f"no recipe {name!r}{hint}; there are {_names()}, or give a YAML file's path")
@@ -102,6 +105,12 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(problem="aliases (*name) are not read", problem_mark=mark)
         return super().compose_node(parent, index)
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError):  # 2026-13-45, !!int x, thousands of digits
+            self._refuse(f"the value is no {node.tag.rpartition(':')[2]}", node)
+
     def _refuse(self, problem: str, node: yaml.Node) -> None:
         raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
@@ -132,6 +141,8 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise UserError(f"{path}:{line}: not valid YAML: {error.problem}; mend this line") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"{path}: YAML nested too deeply; flatten it") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: a recipe is a mapping of keys to values; see `llmkit recipes`")
     return content, lines
@@ -179,7 +190,7 @@ def _parse_override(override: str) -> tuple[str, Any]:
         return key, None if text == "null" else text  # data.config=3.0 is no number
     try:
         return key, _Loader(text).get_single_data()
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return key, text
 
 
@@ -223,7 +234,8 @@ def _nearest_key(key: str) -> str:
     keys = [dotted for dotted, *_ in iter_fields()]
     keys += sorted({dotted.rpartition(".")[0] for dotted in keys} - {""})
     siblings = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == section}
-    near = difflib.get_close_matches(name, siblings, n=1, cutoff=0.6)
+    near = [sibling for sibling in siblings if sorted(sibling) == sorted(name)]  # letters swapped
+    near = near or difflib.get_close_matches(name, siblings, n=1, cutoff=0.6)
     if near:
         return f"; did you mean {siblings[near[0]]}?"
     elsewhere = [k for k in keys if k.rpartition(".")[2] == name]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.errors import UserError
+from llmkit.files import expand
 from llmkit.recipe import load_recipe, save_recipe
 from llmkit.schema import Recipe
 
@@ -33,7 +34,7 @@ def choose_run_dir(run_dir: str | None, recipe_name: str) -> Path:
         name = f"{Path(recipe_name).stem}-{stamp}"
         taken = len(list(RUNS.glob(f"{name}*")))
         return RUNS / (f"{name}-{taken + 1}" if taken else name)
-    path = Path(run_dir).expanduser()
+    path = expand(run_dir)
     if is_run(path):
         raise UserError(f"{path}: already holds a run; give another --run-dir, or delete it")
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
@@ -93,7 +94,7 @@ def recipe_of(run: Path) -> Recipe:
 
 def resolve_model(name: str) -> tuple[str, Path | None]:
     """(what load_model takes, the run it belongs to) for a model's or a run's name."""
-    path = Path(name).expanduser()
+    path = expand(name)
     if not is_run(path):
         return name, None
     if not model_dir(path).is_dir():

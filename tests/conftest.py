@@ -27,7 +27,7 @@ from llmkit.schema import Scratch
 hypothesis.settings.register_profile("llmkit", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("llmkit")
 
-FIGURES = pytest.StashKey[list]()
+FIGURES = pytest.StashKey[dict]()  # claim -> reached, of, note
 PROOF_HEADER = [
     "# What the tests prove, in figures",
     "",
@@ -52,13 +52,15 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.stash[FIGURES] = []
+    config.stash[FIGURES] = {}
 
 
 def pytest_sessionfinish(session):
     path, figures = session.config.getoption("--proof"), session.config.stash[FIGURES]
     if path:
-        lines = [f"| {claim} | {reached} of {of} |{note}" for claim, reached, of, note in figures]
+        lines = [
+            f"| {claim} | {r:,} of {of:,} | {note} |" for claim, (r, of, note) in figures.items()
+        ]
         Path(path).write_text("\n".join([*PROOF_HEADER, *lines]) + "\n", "utf-8")
 
 
@@ -72,11 +74,27 @@ def trials(request):
 def figure(request):
     """Put a figure into the table of proofs, and require it."""
 
-    def record(claim: str, reached: int | str, of: int, note: str = "") -> None:
-        request.config.stash[FIGURES].append((claim, reached, of, f" {note} |"))
+    def record(claim: str, reached: int, of: int, note: str = "") -> None:
+        request.config.stash[FIGURES][claim] = [reached, of, note]
         assert reached == of, claim
 
     return record
+
+
+@pytest.fixture
+def tally(request):
+    """Count this test among those of a claim, and, by calling what comes back, as passed."""
+
+    def begin(claim: str):
+        entry = request.config.stash[FIGURES].setdefault(claim, [0, 0, ""])
+        entry[1] += 1
+
+        def passed() -> None:
+            entry[0] += 1
+
+        return passed
+
+    return begin
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +123,8 @@ def llmkit(monkeypatch, tmp_path):
 @pytest.fixture
 def subprocess_env() -> dict[str, str]:
     """Environment of a process that can reach this machine only."""
-    return {**os.environ, "PYTHONPATH": str(NO_NETWORK)}
+    paths = [str(NO_NETWORK), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def write_jsonl(path: Path, rows: list[dict]) -> Path:

@@ -1,0 +1,96 @@
+"""Steps of random rows, and their gradient in one batch or as the loop accumulates it.
+
+Run as a script it is one of two processes that share the same steps:
+gradient_cases.py MODEL FOLDER FIRST END writes each step's gradient to FOLDER/{seed}.safetensors.
+"""
+
+import random
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from safetensors.torch import save_file
+
+from llmkit.batches import collate
+from llmkit.encode import FEATURES
+from llmkit.loss import IGNORE_INDEX, SupervisedLoss
+from llmkit.model import load_model
+from llmkit.recipe import load_recipe
+from llmkit.schema import Recipe
+from llmkit.train import StepOrder, forward_backward
+
+
+def random_rows(rng: random.Random, count: int) -> Dataset:
+    """Ragged rows; of some, only the last token is learnt."""
+    rows = []
+    for index in range(count):
+        ids = [rng.randrange(1, 300) for _ in range(rng.randrange(2, 60))]
+        prompt = rng.randrange(len(ids))
+        labels = [IGNORE_INDEX] * prompt + ids[prompt:]
+        names = {"where": f"row {index}", "digest": index + 1, "source_digest": index + 1}
+        rows.append({"input_ids": ids, "labels": labels, **names})
+    return Dataset.from_list(rows, features=FEATURES)
+
+
+def random_step(seed: int) -> tuple[Dataset, Recipe, int]:
+    """Rows, batch sizes, and a step; every third time the epoch's last, which is short."""
+    rng = random.Random(seed)
+    global_batch_size = rng.randrange(2, 13)
+    recipe = load_recipe(
+        "summarize",
+        overrides=(
+            f"train.global_batch_size={global_batch_size}",
+            f"train.micro_batch_size={rng.randrange(1, global_batch_size + 1)}",
+            f"packing={rng.choice(['true', 'false'])}",
+            "max_length=128",
+            f"seed={seed}",
+        ),
+    )
+    rows = random_rows(rng, 2 * global_batch_size + rng.randrange(1, global_batch_size))
+    return rows, recipe, 2 if seed % 3 == 0 else rng.randrange(2)
+
+
+def load(model: str, dtype: torch.dtype) -> torch.nn.Module:
+    return load_model(model)[0].to(dtype).eval()
+
+
+def whole_gradient(model: torch.nn.Module, seed: int) -> torch.Tensor:
+    """All rows of the step in one batch, its mean taken once."""
+    rows, recipe, step = random_step(seed)
+    order = StepOrder(rows, recipe, Accelerator(cpu=True))
+    batch = collate([rows[index] for index in order.rows(step)])
+    count = int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
+    (SupervisedLoss(model)(**batch) / count).backward()
+    return flat_gradient(model)
+
+
+def accumulated_gradient(
+    model: torch.nn.Module, seed: int, accelerator: Accelerator
+) -> torch.Tensor:
+    """The same step by the training loop."""
+    rows, recipe, step = random_step(seed)
+    order = StepOrder(rows, recipe, accelerator)
+    loss = accelerator.prepare(SupervisedLoss(model))
+    forward_backward(loss, order.micro_batches(step), order, step, accelerator)
+    return flat_gradient(model)
+
+
+def flat_gradient(model: torch.nn.Module) -> torch.Tensor:
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
+    model.zero_grad(set_to_none=True)
+    return gradient.clone()
+
+
+if __name__ == "__main__":
+    name, folder, first, end = sys.argv[1:]
+    accelerator = Accelerator(cpu=True)
+    for seed in range(int(first), int(end)):
+        gradients = {
+            str(dtype): accumulated_gradient(load(name, dtype), seed, accelerator)
+            for dtype in (torch.float32, torch.float64)
+        }
+        if accelerator.is_main_process:
+            save_file(gradients, Path(folder) / f"{seed}.safetensors")
+    torch.distributed.destroy_process_group()

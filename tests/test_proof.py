@@ -1,0 +1,206 @@
+"""What training rests on, tried many times; `make proof` does all trials and writes the table."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from conftest import write_jsonl
+from gradient_cases import accumulated_gradient, load, random_rows, whole_gradient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy_gpt2 import loss_and_gradients
+from safetensors.torch import load_file
+
+from llmkit.account import Account
+from llmkit.batches import collate
+from llmkit.encode import encode_examples
+from llmkit.evaluation import sum_loss
+from llmkit.loss import IGNORE_INDEX, SupervisedLoss
+from llmkit.model import fuse_gelu, load_model, set_dropout
+from llmkit.tasks import TASKS
+
+LIMITS = {torch.float32: 1e-6, torch.float64: 1e-12}
+
+
+def distance(value: torch.Tensor, expected: torch.Tensor) -> float:
+    """Relative, in double precision."""
+    return float((value.double() - expected.double()).norm() / expected.double().norm())
+
+
+def test_loss_and_gradients_are_those_of_the_papers(tiny_gpt2, trials, figure):
+    """Against GPT-2 in NumPy, on random weights and random batches, ragged and padded."""
+    model = load_model(str(tiny_gpt2))[0].double()
+    fuse_gelu(model)
+    set_dropout(model, 0.0)
+    tried, reached, worst = trials(20, 1000), 0, 0.0
+    for seed in tried:
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.normal_(std=0.3)
+        rows = random_rows(random.Random(seed), 4)
+        loss = SupervisedLoss(model.train())(**collate(list(rows)))
+        loss.backward()
+        weights = {name: p.detach().numpy() for name, p in model.transformer.named_parameters()}
+        expected, _, gradients = loss_and_gradients(
+            weights, [(row["input_ids"], row["labels"]) for row in rows], model.config.n_head
+        )
+        errors = [abs(loss.item() - expected) / abs(expected)]
+        for name, parameter in model.transformer.named_parameters():
+            norm = max(np.linalg.norm(gradients[name]), 1e-6)
+            errors.append(np.linalg.norm(parameter.grad.numpy() - gradients[name]) / norm)
+        model.zero_grad(set_to_none=True)
+        reached += max(errors) <= 1e-6
+        worst = max(worst, *errors)
+    claim = "loss and each gradient as GPT-2's in NumPy (fp64, within 1e-6)"
+    figure(claim, reached, len(tried), f"worst {worst:.0e}")
+
+
+def test_accumulation_gives_the_gradient_of_the_whole_step(
+    tiny_gpt2, tmp_path, subprocess_env, trials, figure
+):
+    """Micro-batches, ragged rows, packing, short last steps, one process and two."""
+    tried = trials(12, 200)
+    alone, shared = tried[: len(tried) // 2], tried[len(tried) // 2 :]
+    in_two_processes(tiny_gpt2, tmp_path, shared, subprocess_env)
+    accelerator = Accelerator(cpu=True)
+    worst = dict.fromkeys(LIMITS, 0.0)
+    reached = dict.fromkeys(LIMITS, 0)
+    for dtype, limit in LIMITS.items():
+        model = load(str(tiny_gpt2), dtype)
+        for seed in tried:
+            if seed in alone:
+                gradient = accumulated_gradient(model, seed, accelerator)
+            else:
+                gradient = load_file(tmp_path / f"{seed}.safetensors")[str(dtype)]
+            error = distance(gradient, whole_gradient(model, seed))
+            worst[dtype] = max(worst[dtype], error)
+            reached[dtype] += error <= limit
+    for dtype, limit in LIMITS.items():
+        name = "fp32" if dtype is torch.float32 else "fp64"
+        claim = f"accumulated gradient as in one batch, half in 2 processes ({name}, {limit:.0e})"
+        figure(claim, reached[dtype], len(tried), f"worst {worst[dtype]:.0e}")
+
+
+def in_two_processes(model: Path, folder: Path, seeds: range, environment: dict[str, str]) -> None:
+    script = Path(__file__).with_name("gradient_cases.py")
+    arguments = [sys.executable, script, model, folder, str(seeds.start), str(seeds.stop)]
+    shared = {
+        **environment, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 20000),
+    }  # fmt: skip
+    ranks = [
+        subprocess.Popen(
+            arguments, env={**shared, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE
+        )
+        for rank in ("0", "1")
+    ]
+    errors = [rank.communicate(timeout=900)[1].decode() for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], errors
+
+
+def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
+    """Any unicode, every task: supervised text, and the count of every token."""
+    tokenizer = load_model(str(tiny_gpt2))[1]
+    tried = len(trials(500, 10_000))
+    texts = st.text(min_size=1, max_size=40).filter(str.strip)
+    reached = 0
+
+    @settings(max_examples=tried, database=None)
+    @given(name=st.sampled_from(sorted(TASKS)), data=st.data(), max_length=st.integers(12, 400))
+    def is_so(name, data, max_length):
+        nonlocal reached
+        task = TASKS[name]
+        row = {"id": "0", **{column: data.draw(texts) for column in task.columns}}
+        ((example, ids, encoded),) = encode_examples(
+            [row], task, tokenizer,
+            template=None, max_length=max_length, truncate_completion=data.draw(st.booleans()),
+        )  # fmt: skip
+        learnt = [token for token in encoded.labels if token != IGNORE_INDEX]
+        shown = [t for t, label in zip(encoded.input_ids, encoded.labels, strict=True) if label < 0]
+        assert [*shown, *learnt] == encoded.input_ids
+        if encoded.fate in ("whole", "prompt shortened"):
+            assert learnt.pop() == tokenizer.eos_token_id
+            assert tokenizer.decode(learnt) == example.completion
+        else:
+            assert example.completion.startswith(tokenizer.decode(learnt).rstrip("�"))
+        assert tokenizer.eos_token_id not in learnt
+        account = Account()
+        read, prompt = sum(map(len, ids)) + 1, sum(map(len, encoded.prompt))
+        prompt = 0 if task.is_language_modelling else prompt
+        account.add(
+            example, encoded.fate, read=read, prompt=prompt, trained=len(encoded.completion)
+        )
+        assert account.num_tokens == read
+        assert min(account.tokens.values()) >= 0
+        reached += 1
+
+    is_so()
+    claim = "supervised text is the completion and end-of-text, all tokens counted (random unicode)"
+    figure(claim, min(reached, tried), tried)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_packed_rows_do_not_see_each_other(tiny_gpt2, attention, trials, figure):
+    """Other neighbours, of the same length, move a row's own loss by exactly nothing."""
+    model = load_model(str(tiny_gpt2))[0].eval()
+    model.set_attn_implementation(attention)
+    tried, reached = trials(10, 100), 0
+    for seed in tried:
+        *neighbours, own = random_rows(random.Random(seed), 6)
+        losses = set()
+        for change in range(3):
+            others = [
+                {**r, "input_ids": [(t + change) % 300 for t in r["input_ids"]]} for r in neighbours
+            ]
+            silent = [{**r, "labels": [IGNORE_INDEX] * len(r["labels"])} for r in others]
+            losses.add(SupervisedLoss(model)(**collate([*silent, own], capacity=128)).item())
+        reached += len(losses) == 1
+    claim = f"a packed row's loss, other neighbours beside it: exactly the same ({attention})"
+    figure(claim, reached, len(tried))
+
+
+def test_the_loss_of_an_evaluation_does_not_depend_on_the_batch_size(tiny_gpt2, trials, figure):
+    model = load_model(str(tiny_gpt2))[0]
+    accelerator = Accelerator(cpu=True)
+    tried, reached, worst = trials(2, 20), 0, 0.0
+    for seed in tried:
+        rows = random_rows(random.Random(seed), 70)
+        sums = [sum_loss(model, rows, size, accelerator) for size in (1, 2, 3, 7, 16, 64)]
+        losses = [loss / count for loss, count in sums]
+        spread = (max(losses) - min(losses)) / min(losses)
+        reached += spread <= 1e-6
+        worst = max(worst, spread)
+    claim = "evaluation loss over batch sizes 1-64 (relative spread within 1e-6)"
+    figure(claim, reached, len(tried), f"worst {worst:.0e}")
+
+
+def test_an_overfitted_model_stops_where_its_target_ends(llmkit, tmp_path, figure):
+    """50 pairs, learnt by heart, are said word for word and no further."""
+    rng = np.random.default_rng(0)
+    words = ["ferry", "goose", "mill", "bread", "lamp", "river", "stone", "pier", "hat", "tower"]
+    pairs = [
+        {
+            "document": f"Number {number}: " + " ".join(rng.choice(words, 6)),
+            "summary": " ".join(rng.choice(words, rng.integers(1, 9))) + ".",
+        }
+        for number in range(50)
+    ]
+    path = write_jsonl(tmp_path / "pairs.jsonl", pairs)
+    result = llmkit(
+        "finetune", "summarize", *(f"data.{split}={path}" for split in ("train", "validation")),
+        f"data.test={path}", "max_length=128", "train.epochs=40", "train.global_batch_size=10",
+        "train.micro_batch_size=10", "train.learning_rate=2e-3", "evaluation.every=100",
+        "evaluation.metric=loss", "--run-dir", "run",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in (tmp_path / "run" / "predictions.jsonl").open()]
+    exact = sum(row["prediction"] == row["references"][0] for row in rows)
+    figure("pairs learnt by heart: the prediction ends exactly where the target does", exact, 50)
