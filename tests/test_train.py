@@ -236,6 +236,17 @@ def test_dropout_of_the_recipe_is_the_models(tiny_gpt2, recipe):
     assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_making_a_model_trainable_leaves_what_it_says(tiny_gpt2, recipe, method):
+    model, tokenizer = load_model(str(tiny_gpt2))
+    ids = torch.tensor([tokenizer("The ferry left.")["input_ids"]])
+    before = model.eval()(ids).logits
+    trainable = trainable_model(model, recipe(f"train.method={method}")).eval()
+    after = trainable(ids).logits
+    assert after.shape == before.shape, "the vocabulary stays as it is"
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
+
+
 @pytest.fixture
 def broken_far_out(tiny_gpt2, tmp_path):
     """A model that knows nothing but NaN about positions from 100 on."""

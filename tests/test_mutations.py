@@ -1,0 +1,218 @@
+"""Mistakes that other toolkits have made, put into a copy of the package: a test catches each."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from llmkit.recipe import PACKAGE
+
+TESTS = Path(__file__).parent
+
+
+class Mutation(NamedTuple):
+    """An edit of one file, and the test that has to fail with it."""
+
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+PROOF = "test_proof.py::test_"
+MUTATIONS = {
+    "the end-of-text is masked, as padding has its id": Mutation(
+        "encode.py",
+        "[IGNORE_INDEX] * sum(map(len, self.prompt)) + self.completion",
+        "[IGNORE_INDEX] * sum(map(len, self.prompt)) + self.completion[:-1] + [IGNORE_INDEX]",
+        f"{PROOF}learnt_is_the_completion_and_its_end",
+    ),
+    "the vocabulary grows by a padding token": Mutation(
+        "finetune.py",
+        "    fuse_gelu(model)\n",
+        "    fuse_gelu(model)\n    model.resize_token_embeddings(model.config.vocab_size + 1)\n",
+        "test_train.py::test_making_a_model_trainable_leaves_what_it_says",
+    ),
+    "rows without a label are trained on": Mutation(
+        "encode.py",
+        'return Encoded([], [], "completion too long")',
+        'return Encoded(prompt_ids, [IGNORE_INDEX], "completion too long")',
+        "test_encode.py::test_rows_that_are_too_long",
+    ),
+    "a completion that was cut ends in end-of-text": Mutation(
+        "encode.py",
+        'Encoded(shortest, completion[:room], "completion cut")',
+        'Encoded(shortest, completion[: room - 1] + [eos], "completion cut")',
+        "test_encode.py::test_rows_that_are_too_long",
+    ),
+    "packing drops what overflows": Mutation(
+        "encode.py",
+        "for start in range(0, len(ids) - 1, max_length - 1):",
+        "for start in range(0, min(len(ids) - 1, max_length - 1), max_length - 1):",
+        "test_encode.py::test_language_modelling_teaches_every_token_once",
+    ),
+    "the mask begins two tokens late": Mutation(
+        "encode.py",
+        "[IGNORE_INDEX] * sum(map(len, self.prompt)) + self.completion",
+        "[IGNORE_INDEX] * (sum(map(len, self.prompt)) + 2) + self.completion[2:]",
+        f"{PROOF}learnt_is_the_completion_and_its_end",
+    ),
+    "packed rows see each other": Mutation(
+        "loss.py",
+        "is_seen = (row_ids[:, :, None] == row_ids[:, None, :]) & is_causal",
+        "is_seen = is_causal.expand(len(row_ids), -1, -1)",
+        f"{PROOF}packed_rows_do_not_see_each_other",
+    ),
+    "a packed row's first token is learnt from its neighbour's last": Mutation(
+        "batches.py",
+        'batch["labels"][line, start] = IGNORE_INDEX',
+        "pass",
+        "test_loss.py::test_packed_rows_give_the_loss_and_gradient_of_rows_alone",
+    ),
+    "end-of-text typed in a text ends it": Mutation(
+        "encode.py",
+        "backend.encode_special_tokens = True",
+        "backend.encode_special_tokens = False",
+        "test_encode.py::test_special_tokens_in_user_text_stay_text",
+    ),
+    "a broken row is said to be in line 1": Mutation(
+        "files.py",
+        "row = _parse_json(text, path, number)",
+        "row = _parse_json(text, path, 1)",
+        "test_data.py::test_bad_files_end_in_one_line",
+    ),
+    "another template finds the old tokens in the cache": Mutation(
+        "cache.py",
+        '        "settings": settings,\n',
+        "",
+        "test_cache.py::test_any_change_of_the_inputs_makes_a_new_key",
+    ),
+    "the last block of a corpus is lost": Mutation(
+        "encode.py",
+        "    if len(buffer) > 1:\n        yield",
+        "    if len(buffer) >= max_length:\n        yield",
+        "test_encode.py::test_language_modelling_teaches_every_token_once",
+    ),
+    "validation rows are trained on too": Mutation(
+        "data.py",
+        'return split == "validation"',
+        'return split in ("validation", "train")',
+        "test_data.py::test_splits_by_hash_are_disjoint_complete_and_keep_copies_together",
+    ),
+    "an unknown key is ignored": Mutation(
+        "schema.py",
+        'extra="forbid"',
+        'extra="ignore"',
+        "test_recipe.py::test_a_mistyped_key_is_refused_with_the_right_one",
+    ),
+    "labels are shifted twice": Mutation(
+        "loss.py",
+        "labels[:, 1:][is_supervised]",
+        "labels.roll(-1, 1)[:, 1:][is_supervised].clamp(min=0)",
+        f"{PROOF}loss_and_gradients_are_those_of_the_papers",
+    ),
+    "a mean of the micro-batches' means": Mutation(
+        "train.py",
+        "accelerator.backward(micro_loss * accelerator.num_processes / num_supervised)",
+        "accelerator.backward(\n"
+        '                micro_loss / max(1, int((batch["labels"][:, 1:] != -100).sum()))\n'
+        "                / len(order.dealt(step)[0])\n"
+        "            )",
+        f"{PROOF}accumulation_gives_the_gradient_of_the_whole_step",
+    ),
+    "divided once more by the number of micro-batches": Mutation(
+        "train.py",
+        "accelerator.num_processes / num_supervised)",
+        "accelerator.num_processes / num_supervised / len(order.dealt(step)[0]))",
+        f"{PROOF}accumulation_gives_the_gradient_of_the_whole_step",
+    ),
+    "the first token, never predicted, is counted": Mutation(
+        "encode.py",
+        "    is_supervised[ends[:-1]] = 0\n",
+        "",
+        "test_encode.py::test_token_counts_leave_out_the_first_token",
+    ),
+    "the model's own mean is taken for a sum": Mutation(
+        "loss.py",
+        'reduction="sum"',
+        'reduction="mean"',
+        f"{PROOF}loss_and_gradients_are_those_of_the_papers",
+    ),
+    "the epoch's short last step is divided as if it were full": Mutation(
+        "train.py",
+        "count = sum(self.supervised[index] for index in self.rows(step))",
+        "count = sum(self.supervised[index] for index in self.rows(0))",
+        f"{PROOF}accumulation_gives_the_gradient_of_the_whole_step",
+    ),
+    "processes average what they should add": Mutation(
+        "train.py",
+        "micro_loss * accelerator.num_processes / num_supervised",
+        "micro_loss / num_supervised",
+        f"{PROOF}accumulation_gives_the_gradient_of_the_whole_step",
+    ),
+    "the evaluation loss is a mean of the batches' means": Mutation(
+        "evaluation.py",
+        "torch.tensor([loss_sum.item(), num_tokens], dtype=torch.float64)",
+        "torch.tensor([loss_sum.item() / max(1, num_tokens), 1], dtype=torch.float64)",
+        f"{PROOF}the_loss_of_an_evaluation_does_not_depend_on_the_batch_size",
+    ),
+    "padding is scored": Mutation(
+        "batches.py",
+        '"labels": IGNORE_INDEX, "position_ids"',
+        '"labels": 0, "position_ids"',
+        "test_loss.py::test_a_batch_is_the_sum_of_its_rows",
+    ),
+    "a step with a NaN goes into the weights": Mutation(
+        "train.py",
+        "if math.isfinite(loss) and gradient_is_finite:",
+        "if True:",
+        "test_train.py::test_a_loss_that_is_not_finite_stops_before_the_step",
+    ),
+    "no adapter gets a gradient, and the loss is printed all the same": Mutation(
+        "model.py",
+        "return get_peft_model(model, config)",
+        "return get_peft_model(model, config).requires_grad_(False)",
+        "test_train.py::test_lora_reaches_each_layer_of_gpt2_and_merges_exactly",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_mistake_of_the_past_is_caught(tmp_path, name, tally):
+    passed = tally("bugs of other toolkits put back: caught by a named test")
+    mutation = MUTATIONS[name]
+    mutate(tmp_path / "llmkit", mutation)
+    result = subprocess.run(
+        [sys.executable, "-c", "import pytest, sys; sys.exit(pytest.main(sys.argv[1:]))",
+         TESTS / mutation.test, "-q", "-x", "-p", "no:cacheprovider", "--disable-socket",
+         "--allow-unix-socket", "--allow-hosts=127.0.0.1,::1,localhost"],
+        cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert result.returncode == pytest.ExitCode.TESTS_FAILED, result.stdout[-3000:]
+    passed()
+
+
+def mutate(copy: Path, mutation: Mutation) -> None:
+    """A copy of the package with the edit in it."""
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("embedded", "__pycache__"))
+    (copy / "embedded").symlink_to(PACKAGE / "embedded")
+    (copy.parent / "recipes").symlink_to(PACKAGE.parent / "recipes")
+    path = copy / mutation.file
+    source = path.read_text("utf-8")
+    assert source.count(mutation.old) == 1, "the edit no longer fits the source"
+    path.write_text(source.replace(mutation.old, mutation.new), "utf-8")
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_every_edit_fits_the_source(tmp_path, name):
+    """So that a change of the package cannot take a mutation away unseen."""
+    mutation = MUTATIONS[name]
+    assert (PACKAGE / mutation.file).read_text("utf-8").count(mutation.old) == 1
+    module, _, test = mutation.test.partition("::")
+    assert f"def {test}(" in (TESTS / module).read_text("utf-8")
