@@ -7,7 +7,7 @@ PROMPT ?= The ferry was late again.
 MODEL ?= embedded
 ARGS ?=
 
-.PHONY: help setup finetune generate evaluate test test-all lint assets clean
+.PHONY: help setup finetune generate evaluate check test test-all proof lint assets clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,11 +33,18 @@ evaluate: $(INSTALLED) ## Score MODEL=embedded (or a folder, a run) on RECIPE (a
 # A run is scored by its own recipe, unless RECIPE was given.
 evaluate: EVALUATE_RECIPE = $(or $(filter embedded,$(MODEL)),$(filter-out file,$(origin RECIPE)))
 
+check: $(INSTALLED) ## Show what would be trained on: RECIPE=summarize ARGS="--rows 5"
+	$(BIN)/llmkit check $(RECIPE) $(ARGS)
+
 test: $(INSTALLED) ## Run the fast tests
 	$(BIN)/pytest $(ARGS)
 
 test-all: $(INSTALLED) ## Run all tests, the slow ones too
 	$(BIN)/pytest -m '' $(ARGS)
+
+proof: $(INSTALLED) ## Run the proofs in full and write PROOF.md
+	$(BIN)/pytest -m '' tests/test_proof.py tests/test_check.py tests/test_malformed.py \
+	  tests/test_recipe.py tests/test_mutations.py --proof PROOF.md $(ARGS)
 
 lint: $(INSTALLED) ## Check style and formatting
 	$(BIN)/ruff check .

@@ -20,10 +20,7 @@ def show_check(console: Console, check: Check) -> None:
         show_sample(console, sample)
     console.print(counts_table(check))
     console.print(lengths_table(check))
-    console.print(
-        f"{check.num_steps:,} steps; {check.padding_share:.1%} of what they feed the model is "
-        "padding"
-    )
+    console.print(batch_line(check))
     console.print()
     show_findings(console, check.findings)
     console.print(summary(check))
@@ -87,6 +84,15 @@ def length_lines(check: Check) -> list[tuple[str, list[int]]]:
     ]
 
 
+def batch_line(check: Check) -> str:
+    tokens = check.splits["train"].account.tokens
+    share = tokens["trained"] / (tokens["trained"] + tokens["prompt"])
+    return (
+        f"{check.num_steps:,} steps; of their tokens {share:.1%} are trained on; of what they feed "
+        f"the model {check.padding_share:.1%} is padding"
+    )
+
+
 def summary(check: Check) -> str:
     """Errors, warnings and notes in one line."""
     severities = [finding.severity for finding in check.findings]
@@ -113,8 +119,7 @@ def write_html(check: Check, path: Path) -> None:
         samples=samples,
         counts=_html_table(["", *check.splits], count_lines(check)),
         lengths=_html_table(["tokens a row", *longest], length_lines(check)),
-        padding=f"{check.padding_share:.1%}",
-        steps=f"{check.num_steps:,}",
+        batches=batch_line(check),
     )
     path.write_text(page, "utf-8")
 
@@ -152,7 +157,7 @@ tbody th {{ text-align: left; font-weight: normal }}
 <h2>Rows and tokens</h2>
 {counts}
 {lengths}
-<p>{steps} steps; {padding} of what they feed the model is padding.</p>
+<p>{batches}.</p>
 <h2>First rows</h2>
 <p><span class=prompt>prompt</span>, <span class=cut>cut</span>,
 <span class=trained>trained</span></p>
