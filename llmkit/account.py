@@ -20,6 +20,8 @@ class Account:
     """Rows by what was done to them (`Encoded.fate`)."""
     tokens: Counter[str] = field(default_factory=Counter)
     """`trained`, `prompt`, `cut`, and `left out` with their rows."""
+    lengths: dict[str, list[int]] = field(default_factory=lambda: {"prompt": [], "completion": []})
+    """Tokens of each row as read; end-of-text is one of the completion's."""
     odd_rows: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Where (file:line) the rows of a kind stand: by their fate, or by what their text holds."""
 
@@ -31,8 +33,13 @@ class Account:
     def num_tokens(self) -> int:
         return sum(self.tokens.values())
 
-    def add(self, example: Example, fate: str, *, read: int, prompt: int, trained: int) -> None:
-        """Count a row; read, prompt, trained: its tokens, what is kept of them and learnt."""
+    def add(
+        self, example: Example, ids: list[list[int]], fate: str, *, prompt: int, trained: int
+    ) -> None:
+        """Count a row: the tokens of its texts, and how many are kept in the prompt and learnt."""
+        read = sum(map(len, ids)) + 1  # the end-of-text
+        self.lengths["prompt"].append(read - len(ids[-1]) - 1)
+        self.lengths["completion"].append(len(ids[-1]) + 1)
         self.fates[fate] += 1
         if trained:
             self.tokens.update(trained=trained, prompt=prompt, cut=read - prompt - trained)
@@ -40,19 +47,29 @@ class Account:
             self.tokens["left out"] += read
         if fate != "whole":
             self.odd_rows[fate].append(example.where)
-        text = example.prompt_text + example.completion
-        if END_OF_TEXT in text:
+        if END_OF_TEXT in example.prompt_text + example.completion:
             self.odd_rows["end-of-text typed"].append(example.where)
-        if len(text) >= MIN_CHARACTERS and read > SHATTERED * len(text):
+        texts = [*(segment.text for segment in example.prompt), example.completion]
+        if any(map(is_shattered, texts, ids)):
             self.odd_rows["shattered"].append(example.where)
 
     def to_json(self) -> dict[str, Any]:
-        return {"rows": self.fates, "tokens": self.tokens, "odd_rows": self.odd_rows}
+        return {
+            "rows": self.fates,
+            "tokens": self.tokens,
+            "lengths": self.lengths,
+            "odd_rows": self.odd_rows,
+        }
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Account":
         return cls(
             Counter(content["rows"]),
             Counter(content["tokens"]),
+            content["lengths"],
             defaultdict(list, content["odd_rows"]),
         )
+
+
+def is_shattered(text: str, ids: list[int]) -> bool:
+    return len(text) >= MIN_CHARACTERS and len(ids) > SHATTERED * len(text)

@@ -32,8 +32,28 @@ def split_step(
     return [micro_batches[rank::num_processes] for rank in range(num_processes)]
 
 
-def pack(lengths: list[int], capacity: int) -> list[list[int]]:
-    """Positions of rows -> sequences of at most `capacity` tokens: first fit, the longest first."""
+def lay_out(lengths: list[int], capacity: int | None) -> list[list[int]]:
+    """Positions of rows -> the sequences of a batch: a row each, or packed into `capacity` tokens.
+
+    Packed ones are as few as first fit makes them, and then as even, since the longest of them
+    decides on the padding.
+    """
+    if capacity is None:
+        return [[row] for row in range(len(lengths))]
+    sequences = first_fit(lengths, capacity)
+    low, high = max(max(lengths), -(-sum(lengths) // len(sequences))), capacity
+    while low < high:
+        middle = (low + high) // 2
+        tighter = first_fit(lengths, middle)
+        if len(tighter) <= len(sequences):
+            sequences, high = tighter, middle
+        else:
+            low = middle + 1
+    return sequences
+
+
+def first_fit(lengths: list[int], capacity: int) -> list[list[int]]:
+    """Positions of rows -> sequences of at most `capacity` tokens, the longest rows first."""
     sequences: list[list[int]] = []
     room: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda row: lengths[row], reverse=True):
@@ -50,7 +70,7 @@ def padded_size(lengths: list[int], capacity: int | None) -> int:
     """Tokens, padding with them, of the batch that `collate` makes of rows of these lengths."""
     if not lengths:
         return 2
-    sequences = [[i] for i in range(len(lengths))] if capacity is None else pack(lengths, capacity)
+    sequences = lay_out(lengths, capacity)
     return len(sequences) * max(sum(lengths[row] for row in rows) for rows in sequences)
 
 
@@ -63,7 +83,7 @@ def collate(rows: list[dict[str, Any]], capacity: int | None = None) -> Batch:
     """
     rows = rows or [{"input_ids": [0, 0], "labels": [IGNORE_INDEX] * 2}]
     lengths = [len(row["input_ids"]) for row in rows]
-    sequences = [[i] for i in range(len(rows))] if capacity is None else pack(lengths, capacity)
+    sequences = lay_out(lengths, capacity)
     shape = len(sequences), max(sum(lengths[row] for row in rows) for rows in sequences)
     fill = {"input_ids": 0, "labels": IGNORE_INDEX, "position_ids": 0, "row_ids": -1}
     batch = {name: torch.full(shape, value) for name, value in fill.items()}

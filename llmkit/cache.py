@@ -20,10 +20,14 @@ from llmkit.account import Account
 from llmkit.data import Rows
 from llmkit.encode import encode_rows
 from llmkit.errors import UserError
+from llmkit.files import expand
 from llmkit.recipe import PACKAGE
 
 # What decides which tokens a row gives; an edit of any of these makes a new key.
-CODE = ("account.py", "data.py", "encode.py", "files.py", "hub.py", "tasks/*.py")
+CODE = (
+    "account.py", "data.py", "encode.py", "files.py", "hub.py", "loss.py", "model.py",
+    "tasks/*.py",
+)  # fmt: skip
 
 
 def encode_cached(
@@ -39,12 +43,26 @@ def encode_cached(
                 rows, rows.task, tokenizer, **settings, path=staging / "rows.arrow"
             )
             (staging / "account.json").write_text(json.dumps(account.to_json()), "utf-8")
-            if not folder.is_dir():  # another process may have been as quick
-                staging.rename(folder)
+            staging.chmod(0o755 & ~_umask())
+            _publish(staging, folder)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     account = Account.from_json(json.loads((folder / "account.json").read_text("utf-8")))
     return Dataset.from_file(str(folder / "rows.arrow")), account, is_there
+
+
+def _publish(staging: Path, folder: Path) -> None:
+    try:
+        staging.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was as quick, with the same result
+            raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _make_staging(parent: Path) -> Path:
@@ -63,6 +81,7 @@ def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, settings: dict[
     task, its template and limits, and the code that reads and encodes."""
     parts = {
         "data": rows.identity(),
+        "source": rows.source,  # rows are named by it
         "columns": rows.columns,
         "limit": rows.limit,
         "task": rows.task.name,
@@ -87,5 +106,5 @@ def code_version() -> str:
 def cache_folder() -> Path:
     given = os.environ.get("LLMKIT_CACHE")
     if given:
-        return Path(given)
+        return expand(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llmkit"

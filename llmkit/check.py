@@ -6,13 +6,19 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.account import Account
 from llmkit.data import open_splits
 from llmkit.duplicates import find_near_copies
-from llmkit.encode import Encoded, count_tokens, encode_examples, encode_rows, encode_settings
+from llmkit.encode import (
+    Encoded,
+    encode_examples,
+    encode_prompts,
+    encode_rows,
+    encode_settings,
+    room_for_prompt,
+)
 from llmkit.errors import UserError
 from llmkit.findings import (
     Finding,
@@ -22,9 +28,15 @@ from llmkit.findings import (
     find_unreadable,
     find_unscorable,
 )
-from llmkit.finetune import check_max_length, open_model, start_accelerator
+from llmkit.finetune import (
+    check_max_length,
+    choose_metric,
+    open_model,
+    start_accelerator,
+    trainable_model,
+)
 from llmkit.schema import Recipe
-from llmkit.tasks import Row, Task, get_task
+from llmkit.tasks import Row, Task, get_task, to_example
 from llmkit.train import StepOrder
 
 PERCENTILES = (50, 90, 99, 100)
@@ -32,7 +44,7 @@ PERCENTILES = (50, 90, 99, 100)
 
 @dataclass(frozen=True)
 class Lengths:
-    """Percentiles of a length over the encoded rows, in tokens: 50, 90, 99 and the maximum."""
+    """Percentiles over the rows as read, in tokens: 50, 90, 99 and the longest."""
 
     prompt: list[int]
     completion: list[int]
@@ -41,7 +53,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class SplitCheck:
-    """Counts of one split. Rows read = rows by fate + unreadable; so for its tokens."""
+    """Counts of one split. Rows read = rows by fate + unreadable."""
 
     source: str
     unreadable: int
@@ -102,9 +114,11 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     """Read, encode and compare all rows of a recipe; raises UserError where nothing can be read."""
     accelerator = start_accelerator(recipe)
     task = get_task(recipe.task, recipe.template)
+    metric, _ = choose_metric(recipe, task)
     rows = open_splits(recipe.data, task, skips_unreadable=True)
     model, tokenizer = open_model(recipe, rows["train"], recipe.model)
     check_max_length(recipe, model)
+    trainable_model(model, recipe)
 
     findings = find_near(find_near_copies(rows))
     splits, train = {}, None
@@ -120,22 +134,24 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         findings += find_unreadable(split, errors)
         findings += find_in_split(split, encoded, account, train)
         if split != "train":
-            findings += find_unscorable(split, rows[split], task)
+            findings += find_unscorable(split, rows[split], task, metric)
+            if not task.is_language_modelling:
+                examples = (to_example(row, task, recipe.template) for row in rows[split])
+                encode_prompts(examples, tokenizer, room_for_prompt(recipe))
         train = train or encoded
-        splits[split] = SplitCheck(rows[split].source, len(errors), account, lengths_of(encoded))
+        splits[split] = SplitCheck(rows[split].source, len(errors), account, lengths_of(account))
     settings = encode_settings(recipe)
     samples = sample_rows(islice(rows["train"], num_samples), task, tokenizer, settings)
     return Check(splits, by_severity(findings), samples, order.num_steps, order.padding_share())
 
 
-def lengths_of(encoded: Dataset) -> Lengths:
-    """Percentiles over the rows of a split."""
-    lengths, supervised = count_tokens(encoded)
-    prompt, completion = (
-        np.percentile(counts, PERCENTILES, method="inverted_cdf").tolist()
-        for counts in (lengths - supervised, supervised)
+def lengths_of(account: Account) -> Lengths:
+    return Lengths(
+        **{
+            part: np.percentile(lengths, PERCENTILES, method="inverted_cdf").tolist()
+            for part, lengths in account.lengths.items()
+        }
     )
-    return Lengths(prompt, completion)
 
 
 def sample_rows(

@@ -35,8 +35,13 @@ def show_sample(console: Console, sample: Sample) -> None:
             role = piece.role
             console.print(Text(f"[{role}]", style="dim"), end=" ")
         if piece.text:
-            console.print(Text(piece.text, style=STYLES[piece.role]), end="")
+            console.print(Text(printable(piece.text), style=STYLES[piece.role]), end="")
     console.print("\n")
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that would move the terminal's cursor or colour."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
 def counts_table(check: Check) -> Table:

@@ -19,6 +19,8 @@ class Command(click.Group):
 
     def main(self, *args, **kwargs):
         kwargs["standalone_mode"] = False
+        for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 gets escapes
+            stream.reconfigure(errors="backslashreplace")
         try:
             return super().main(*args, **kwargs)
         except click.exceptions.Exit as stop:

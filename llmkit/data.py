@@ -39,6 +39,8 @@ class Rows:
     keeps: Callable[[Row], bool] = lambda row: True
     """Whether a row belongs to this split (where splits are made by hash)."""
     skips_unreadable: bool = False
+    owns_unreadable: bool = True
+    """Whether rows that cannot be read belong here; of splits by hash they do to train alone."""
 
     def __iter__(self) -> Iterator[Row]:
         """The rows; raises UserError at the first that cannot be read, unless told otherwise."""
@@ -56,7 +58,8 @@ class Rows:
                     raise raw
                 row = select_columns(raw, self.task, self.columns, where)
             except UserError as error:
-                yield error
+                if self.owns_unreadable:
+                    yield error
                 continue
             if self.keeps(row):
                 yield {"id": str(raw.get("id", index)), "where": where, **row}
@@ -73,11 +76,16 @@ def open_splits(data: Data, task: Task, *, skips_unreadable: bool = False) -> di
             )
     splits = {split: _open_split(data, task, split) for split in SPLITS}
     for split, rows in splits.items():
-        first = next(rows.read_all(), None)
-        if first is None:
-            raise UserError(f"{rows.source}: the {split} split has no rows; name other data")
-        if isinstance(first, UserError) and not skips_unreadable:
-            raise first
+        errors = []
+        for row in rows.read_all():
+            if not isinstance(row, UserError):
+                break
+            if not skips_unreadable:
+                raise row
+            errors.append(row)
+        else:
+            no_rows = UserError(f"{rows.source}: the {split} split has no rows; name other data")
+            raise next(iter(errors), no_rows)
     return {s: replace(rows, skips_unreadable=skips_unreadable) for s, rows in splits.items()}
 
 
@@ -112,7 +120,7 @@ def _held_out(data: Data, task: Task, split: str) -> Rows:
     def identity() -> str:
         return f"{rows.identity()} {split} of {shares}"
 
-    return Rows(rows.source, rows.read, task, rows.columns, data.limit, identity, keeps)
+    return replace(rows, identity=identity, keeps=keeps, owns_unreadable=split == "train")
 
 
 def _hash_point(text: str | list[str]) -> float:

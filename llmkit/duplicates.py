@@ -1,34 +1,37 @@
 """Rows that stand in the data twice, or nearly.
 
-Exact copies are found by the digests that encoding keeps of each row. Near copies: MinHash (Broder
-1997) with banding proposes pairs, and the texts themselves decide, so that no row is accused
-because of a chance collision.
+Exact copies are found by a digest of each row. Near copies: MinHash (Broder 1997) with banding
+proposes pairs, and the texts themselves decide, so that no row is accused by chance.
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from datasets import Dataset
 
 from llmkit.tasks import Row
 
-SIMILAR = 0.7  # Jaccard similarity of the word pairs, from which on two rows are near copies
-NUM_PERM, NUM_BANDS = 125, 25  # proposes 99 % of the pairs at 0.7, 6 % of those at 0.3
-MAX_CANDIDATES = 20  # likeliest ones of each row that are compared in full
+SIMILAR = 0.7  # Jaccard similarity of all word pairs from which on two rows are near copies,
+ALIKE = 0.4  # and of those in each column: two questions about one text are no copies
+NUM_BANDS, BAND = 25, 5  # proposes 99 % of the pairs at 0.7, 6 % of those at 0.3
+MAX_BUCKET = 50  # rows that agree in a band; beyond, it says boilerplate and nothing more
+MAX_CANDIDATES = 20  # likeliest ones, of train and of the own split, that are compared in full
+
+Place = tuple[str, str]  # split, file:line
 
 
 @dataclass(frozen=True)
 class NearCopy:
-    """A row and an earlier one that it nearly repeats, each by split and place (file:line)."""
+    """A row and an earlier one that it nearly repeats."""
 
     split: str
     where: str
     original_split: str
     original: str
-    similarity: float
 
 
 def repeated_rows(encoded: Dataset) -> list[str]:
@@ -36,14 +39,19 @@ def repeated_rows(encoded: Dataset) -> list[str]:
     digests = encoded.data.column("digest").to_numpy()
     is_first = digests == 0
     is_first[np.unique(digests, return_index=True)[1]] = True
-    return encoded.select(np.flatnonzero(~is_first))["where"][:]
+    return _places(encoded, ~is_first)
 
 
 def rows_in_train(encoded: Dataset, train: Dataset, column: str) -> list[str]:
     """Where the rows stand whose `digest` (or `source_digest`) a training row has too."""
     digests, known = (d.data.column(column).to_numpy() for d in (encoded, train))
     is_known = np.isin(digests, known) & (digests != 0)
-    return encoded.select(np.flatnonzero(is_known))["where"][:]
+    return _places(encoded, is_known)
+
+
+def _places(encoded: Dataset, mask: np.ndarray) -> list[str]:
+    """Where the rows stand; a text in several pieces once."""
+    return list(dict.fromkeys(encoded.select(np.flatnonzero(mask))["where"][:]))
 
 
 def find_near_copies(splits: dict[str, Iterable[Row]]) -> list[NearCopy]:
@@ -53,22 +61,24 @@ def find_near_copies(splits: dict[str, Iterable[Row]]) -> list[NearCopy]:
     """
     places, candidates = _propose(splits)
     wanted = set(candidates) | {other for others in candidates.values() for other in others}
-    texts = {i: t for i, (_, _, t) in enumerate(_texts(splits)) if i in wanted}
-    found = []
+    texts = {i: texts for i, (_, texts) in enumerate(_texts(splits)) if i in wanted}
+    found = {}
     for index, others in candidates.items():
         split, where = places[index]
-        best: dict[str, tuple[float, int]] = {}
         for other in others:
-            similarity = jaccard(texts[index], texts[other])
-            origin = places[other][0]
-            is_near = similarity >= SIMILAR and texts[index] != texts[other]
-            if is_near and origin in (split, "train"):
-                best[origin] = max(best.get(origin, (0.0, 0)), (similarity, other))
-        found += [
-            NearCopy(split, where, origin, places[other][1], similarity)
-            for origin, (similarity, other) in best.items()
-        ]
-    return found
+            original_split, original = places[other]
+            if (index, original_split) not in found and are_near(texts[index], texts[other]):
+                found[index, original_split] = NearCopy(split, where, original_split, original)
+    return list(found.values())
+
+
+def are_near(texts: list[str], others: list[str]) -> bool:
+    """Whether two rows, a text a column, are near copies without being the same."""
+    if texts == others:
+        return False
+    whole = jaccard("\n".join(texts), "\n".join(others))
+    pairs = zip(texts, others, strict=True)
+    return whole >= SIMILAR and all(jaccard(text, other) >= ALIKE for text, other in pairs)
 
 
 def jaccard(text: str, other: str) -> float:
@@ -77,43 +87,53 @@ def jaccard(text: str, other: str) -> float:
     return len(a & b) / len(a | b)
 
 
+# Thai, Lao, Burmese, Khmer, Japanese and Chinese put no blanks between words.
+UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
+
+
 def shingles(text: str) -> set[str]:
-    """Word pairs in lower case without punctuation; of a text without words, its characters."""
-    words = re.findall(r"\w+", text.lower())
-    if len(words) < 2:
-        words = list(text.lower())
+    """Word pairs in lower case without punctuation; where words have no blanks, of characters."""
+    words = WORD.findall(text.lower()) or [text]
     return {" ".join(words[i : i + 2]) for i in range(max(1, len(words) - 1))}
 
 
-def _propose(
-    splits: dict[str, Iterable[Row]],
-) -> tuple[list[tuple[str, str]], dict[int, list[int]]]:
-    """(split and place of each row, by row the earlier rows that MinHash takes for near)."""
-    from rensa import RMinHash, RMinHashLSH
+def _propose(splits: dict[str, Iterable[Row]]) -> tuple[list[Place], dict[int, list[int]]]:
+    """(place of each row, by row the earlier rows that MinHash takes for near, likeliest first)."""
+    from rensa import RMinHash
 
-    index = RMinHashLSH(threshold=SIMILAR, num_perm=NUM_PERM, num_bands=NUM_BANDS)
-    places, hashes, candidates = [], {}, {}
-    seen: dict[str, set[int]] = defaultdict(set)
-    for number, (split, where, text) in enumerate(_texts(splits)):
-        places.append((split, where))
-        if hash(text) in seen[split]:
+    places: list[Place] = []
+    candidates: dict[int, list[int]] = {}
+    buckets: dict[int, list[int]] = defaultdict(list)
+    seen: set[int] = set()
+    for number, (place, texts) in enumerate(_texts(splits)):
+        places.append(place)
+        content = hash((place[0], *texts))
+        if content in seen:
             continue
-        seen[split].add(hash(text))
-        minhash = RMinHash(num_perm=NUM_PERM, seed=1)
-        minhash.update(list(shingles(text)))
-        near = index.query(minhash)
-        if near:
-            likeliest = sorted(near, key=lambda i: hashes[i].jaccard(minhash), reverse=True)
-            candidates[number] = likeliest[:MAX_CANDIDATES]
-        index.insert(number, minhash)
-        hashes[number] = minhash
+        seen.add(content)
+        minhash = RMinHash(num_perm=NUM_BANDS * BAND, seed=1)
+        minhash.update(list(shingles("\n".join(texts))))
+        digest = minhash.digest()
+        agreeing: Counter[int] = Counter()
+        for start in range(0, len(digest), BAND):
+            bucket = buckets[hash((start, *digest[start : start + BAND]))]
+            agreeing.update(bucket)
+            if len(bucket) < MAX_BUCKET:
+                bucket.append(number)
+        likeliest = [other for other, _ in agreeing.most_common()]
+        for origin in {place[0], "train"}:
+            near = islice((i for i in likeliest if places[i][0] == origin), MAX_CANDIDATES)
+            candidates.setdefault(number, []).extend(near)
+        if not candidates[number]:
+            del candidates[number]
     return places, candidates
 
 
-def _texts(splits: dict[str, Iterable[Row]]) -> Iterator[tuple[str, str, str]]:
-    """(split, place, whole text) of each row."""
+def _texts(splits: dict[str, Iterable[Row]]) -> Iterator[tuple[Place, list[str]]]:
+    """Place of each row, and its text in each column."""
     for split, rows in splits.items():
         for row in rows:
             values = [value for name, value in row.items() if name not in ("id", "where")]
-            parts = [text for v in values for text in (v if isinstance(v, list) else [v])]
-            yield split, row["where"], "\n".join(parts)
+            texts = ["\n".join(v) if isinstance(v, list) else v for v in values]
+            yield (split, row["where"]), [text.strip() for text in texts]

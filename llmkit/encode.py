@@ -68,6 +68,11 @@ def encode_settings(recipe: Recipe, *, is_scored: bool = False) -> dict[str, Any
     }
 
 
+def room_for_prompt(recipe: Recipe) -> int:
+    """Tokens a prompt may have so that generation stays within max_length."""
+    return recipe.max_length - recipe.generation.max_new_tokens
+
+
 def encode_text(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """Token ids of each text. User text never becomes a special token."""
     backend = tokenizer.backend_tokenizer
@@ -166,8 +171,8 @@ def encode_rows(
         for example, ids, encoded in encode_examples(rows, task, tokenizer, **settings):
             account.add(
                 example,
+                ids,
                 encoded.fate,
-                read=sum(map(len, ids)) + 1,
                 prompt=sum(map(len, encoded.prompt)) if ids[:-1] else 0,
                 trained=len(encoded.completion),
             )
@@ -256,7 +261,7 @@ def encode_prompts(
         prompt = encode_prompt(example.prompt, ids[:-1], room)
         if not prompt:
             raise UserError(
-                f"row {example.id}: the prompt leaves no room for the completion even without its "
+                f"{example.where}: the prompt leaves no room for the completion even without its "
                 f"source ({room} tokens); raise max_length or lower generation.max_new_tokens"
             )
         prompts.append([token for tokens in prompt for token in tokens])

@@ -14,7 +14,13 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.account import Account
 from llmkit.batches import collate
-from llmkit.encode import count_tokens, encode_prompts, encode_rows, encode_settings
+from llmkit.encode import (
+    count_tokens,
+    encode_prompts,
+    encode_rows,
+    encode_settings,
+    room_for_prompt,
+)
 from llmkit.generate import generate
 from llmkit.loss import SupervisedLoss, causal_lm, num_supervised
 from llmkit.schema import Recipe
@@ -46,8 +52,9 @@ def prepare_evaluation(
 ) -> EvaluationSet:
     rows = list(islice(rows, limit))
     examples = [to_example(row, task, recipe.template) for row in rows]
-    room = recipe.max_length - recipe.generation.max_new_tokens
-    prompts = [] if task.is_language_modelling else encode_prompts(examples, tokenizer, room)
+    prompts = []
+    if not task.is_language_modelling:
+        prompts = encode_prompts(examples, tokenizer, room_for_prompt(recipe))
     encoded, account = encode_rows(
         rows,
         task,

@@ -24,7 +24,8 @@ NUM_NAMED = 5  # rows named in a line
 KINDS = {
     "unreadable": ("error", "cannot be read", "mend or delete them"),
     "most left out": (
-        "error", "left out, which is most of the split", "mend the rows, or raise max_length",
+        "error", "left out, which is most of the split", "mend the rows, raise max_length, or set "
+        "truncate_completion=true",
     ),
     "empty": ("warning", "left out, a text in them is empty", "mend or delete them"),
     "completion too long": (
@@ -101,8 +102,9 @@ def find_in_split(
     found["repeated"] = repeated_rows(encoded)
     if train is not None:
         found["in train"] = rows_in_train(encoded, train, "digest")
+        copies = set(found["in train"])
         sources = rows_in_train(encoded, train, "source_digest")
-        found["source in train"] = sorted(set(sources) - set(found["in train"]))
+        found["source in train"] = [where for where in sources if where not in copies]
     return by_severity(Finding(split, kind, rows) for kind, rows in found.items() if rows)
 
 
@@ -115,21 +117,21 @@ def find_near(copies: list[NearCopy]) -> list[Finding]:
     return [Finding(split, kind, rows) for (split, kind), rows in found.items()]
 
 
-def find_unscorable(split: str, rows: Iterable[Row], task: Task) -> list[Finding]:
-    """References in scripts that the task's metric throws away, as ROUGE's tokenizer does."""
-    if task.score is None:
+def find_unscorable(split: str, rows: Iterable[Row], task: Task, metric: str) -> list[Finding]:
+    """References in scripts that the metric throws away, as ROUGE's tokenizer does."""
+    if metric == "loss" or task.score is None:
         return []
     suspects = {}
     for row in rows:
         target = row[task.target]
         text = target if isinstance(target, str) else target[0]
-        if text.strip() and not re.search(r"[0-9A-Za-z]", text):
+        if len(text.split()) > 1 and not re.search(r"[0-9A-Za-z]", text):
             suspects[row["where"]] = text
     if not suspects:
         return []
-    texts = list(suspects.values())
+    texts = list(suspects.values()) * 4  # so that a measure over the corpus has enough to count
     scores = task.score(texts, [[text] for text in texts])
-    return [] if scores[next(iter(task.metrics))] else [Finding(split, "scored 0", list(suspects))]
+    return [] if scores[metric] else [Finding(split, "scored 0", list(suspects))]
 
 
 def find_unreadable(split: str, errors: list[UserError]) -> list[Finding]:

@@ -19,7 +19,7 @@ from llmkit.encode import encode_settings, fingerprint
 from llmkit.errors import UserError
 from llmkit.evaluation import EvaluationSet, baseline_scores, evaluate, prepare_evaluation
 from llmkit.files import expand
-from llmkit.findings import find_in_split, refuse_errors
+from llmkit.findings import find_in_split, find_unscorable, refuse_errors
 from llmkit.log import RunLog
 from llmkit.model import (
     add_lora,
@@ -163,10 +163,7 @@ def start_accelerator(recipe: Recipe) -> Accelerator:
 def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepared:
     """Data and model of a recipe. Every mistake of the user's shows here."""
     task = get_task(recipe.task, recipe.template)
-    metric = recipe.evaluation.metric or next(iter(task.metrics))
-    if metric not in task.metrics and metric != "loss":
-        names = ", ".join([*task.metrics, "loss"])
-        raise UserError(f"evaluation.metric: {task.name} has no score {metric!r}; it has {names}")
+    metric = choose_metric(recipe, task)
     splits = open_splits(recipe.data, task)
     model, tokenizer = open_model(recipe, splits["train"], recipe.model)
     check_max_length(recipe, model)
@@ -181,6 +178,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     findings = find_in_split("train", encoded, account, None)
     for split, prepared in sets.items():
         findings += find_in_split(split, prepared.encoded, prepared.account, encoded)
+        findings += find_unscorable(split, prepared.rows, task, metric[0])
     refuse_errors(findings)
     facts = {
         "seed": recipe.seed,
@@ -204,8 +202,16 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     order = StepOrder(encoded, recipe, accelerator)
     report.show_start(console, recipe, model, order, account, was_cached)
     report.show_findings(console, [f for f in findings if f.severity == "warning"])
-    higher_is_better = task.metrics.get(metric, False)
-    return Prepared(model, tokenizer, order, **sets, metric=(metric, higher_is_better), facts=facts)
+    return Prepared(model, tokenizer, order, **sets, metric=metric, facts=facts)
+
+
+def choose_metric(recipe: Recipe, task: Task) -> tuple[str, bool]:
+    """The score that chooses the best weights, and whether higher is better."""
+    metric = recipe.evaluation.metric or next(iter(task.metrics))
+    if metric not in task.metrics and metric != "loss":
+        names = ", ".join([*task.metrics, "loss"])
+        raise UserError(f"evaluation.metric: {task.name} has no score {metric!r}; it has {names}")
+    return metric, task.metrics.get(metric, False)
 
 
 def model_facts(recipe: Recipe, model: nn.Module) -> dict:

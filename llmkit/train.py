@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import nn
 
@@ -56,21 +57,24 @@ def train(
         # Dropout is a pure function of seed, step and process, whatever validation drew before.
         torch.manual_seed(hash((recipe.seed, step, accelerator.process_index)))
 
-        loss = forward_backward(loss_module, order.micro_batches(step), order, step, accelerator)
+        loss, micro_losses = forward_backward(
+            loss_module, order.micro_batches(step), order, step, accelerator
+        )
         grad_norm = accelerator.clip_grad_norm_(
             loss_module.parameters(), settings.max_grad_norm or math.inf
         )
-        trouble = describe_nonfinite(loss, grad_norm, order, step, accelerator)
-        if trouble is not None:
-            num_left_out += 1
-            if num_left_out > settings.max_nonfinite_steps:
-                raise FloatingPointError(
-                    f"{trouble}; stopped before the weights changed: look at these rows, lower "
-                    "train.learning_rate or set train.mixed_precision=no"
-                )
-            log.left_out(step + 1, trouble)
-        if trouble is None or accelerator.scaler is not None:  # a scaler leaves the step out itself
+        trouble = describe_nonfinite(loss, micro_losses, grad_norm, order, step, accelerator)
+        if trouble is None:
             optimizer.step()
+        elif num_left_out < settings.max_nonfinite_steps:
+            num_left_out += 1
+            if accelerator.scaler is not None:
+                accelerator.scaler.update()
+        else:
+            raise FloatingPointError(
+                f"{trouble}; stopped before the weights changed: look at these rows, lower "
+                "train.learning_rate or set train.mixed_precision=no"
+            )
         optimizer.zero_grad(set_to_none=True)
         skipped = skipped + 1 if accelerator.optimizer_step_was_skipped else 0
         if skipped == MAX_SKIPPED_STEPS:
@@ -81,7 +85,9 @@ def train(
 
         done = step + 1
         seconds = time.perf_counter() - started
-        if trouble is None:
+        if trouble is not None or skipped:
+            log.left_out(done, trouble or f"step {done}: the fp16 gradient overflowed")
+        else:
             log.step(
                 done,
                 loss=loss,
@@ -108,37 +114,48 @@ def forward_backward(
     order: "StepOrder",
     step: int,
     accelerator: Accelerator,
-) -> float:
-    """Accumulate the step's gradient; returns its loss, nats per supervised token.
+) -> tuple[float, list[torch.Tensor]]:
+    """Accumulate the step's gradient; returns its loss, nats per supervised token, and the sums of
+    this process's micro-batches.
 
     Each micro-batch gives a sum over its tokens, divided by the token count of the whole step
     (all micro-batches, all processes), so the result does not depend on how rows were dealt out.
     """
     num_supervised = order.num_supervised(step)
-    loss_sum = torch.zeros((), device=accelerator.device)
+    micro_losses = []
     for is_last, batch in mark_last(micro_batches):
         # Gradients are exchanged once a step, with the last micro-batch.
         with nullcontext() if is_last else accelerator.no_sync(loss_module):
             micro_loss = loss_module(**{k: v.to(accelerator.device) for k, v in batch.items()})
             # Distributed training averages gradients over processes; we want their sum.
             accelerator.backward(micro_loss * accelerator.num_processes / num_supervised)
-        loss_sum += micro_loss.detach()
-    return accelerator.reduce(loss_sum, "sum").item() / num_supervised
+        micro_losses.append(micro_loss.detach())
+    loss_sum = accelerator.reduce(torch.stack(micro_losses).sum(), "sum")
+    return loss_sum.item() / num_supervised, micro_losses
 
 
 def describe_nonfinite(
-    loss: float, grad_norm: torch.Tensor, order: "StepOrder", step: int, accelerator: Accelerator
+    loss: float,
+    micro_losses: list[torch.Tensor],
+    grad_norm: torch.Tensor,
+    order: "StepOrder",
+    step: int,
+    accelerator: Accelerator,
 ) -> str | None:
-    """What is not finite, and in which rows; None when all is well.
+    """What is not finite, and in which rows: those of the micro-batches whose loss it is, else all
+    of the step; None when all is well.
 
     An fp16 gradient may overflow: its scaler steps over it and lowers the scale.
     """
     gradient_is_finite = bool(torch.isfinite(grad_norm)) or accelerator.scaler is not None
     if math.isfinite(loss) and gradient_is_finite:
         return None
+    mine = zip(order.dealt(step)[order.rank], micro_losses, strict=True)
+    bad = [row for rows, value in mine if not torch.isfinite(value) for row in rows]
+    bad = gather_object(bad) or order.rows(step)
     return (
         f"step {step + 1}: the loss is {loss} and the gradient's norm {float(grad_norm)} "
-        f"(rows {order.name_rows(step)})"
+        f"(rows {order.name_rows(bad)})"
     )
 
 
@@ -186,9 +203,9 @@ class StepOrder:
                 size += padded_size(lengths, self.capacity)
         return 1 - num_tokens / size
 
-    def name_rows(self, step: int) -> str:
-        """Where the step's rows stand (file:line), the first few by name."""
-        names = [self.encoded[index]["where"] for index in self.rows(step)]
+    def name_rows(self, rows: list[int]) -> str:
+        """Where these rows stand (file:line), the first few by name."""
+        names = [self.encoded[index]["where"] for index in rows]
         more = f" and {len(names) - NUM_NAMED_ROWS} more" if len(names) > NUM_NAMED_ROWS else ""
         return ", ".join(names[:NUM_NAMED_ROWS]) + more
 

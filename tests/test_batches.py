@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.batches import collate, pack, row_order, split_step
+from llmkit.batches import collate, lay_out, padded_size, row_order, split_step
 
 
 def test_row_order_is_a_pure_function_of_seed_and_epoch():
@@ -42,17 +42,21 @@ def test_collate_packs_rows_and_marks_which_is_which():
     rows = [{"input_ids": list(range(n)), "labels": list(range(n))} for n in (3, 4, 2)]
     batch = collate(rows, capacity=6)
     assert {name: values.tolist() for name, values in batch.items()} == {
-        "input_ids": [[0, 1, 2, 3, 0, 1], [0, 1, 2, 0, 0, 0]],
-        "labels": [[-100, 1, 2, 3, -100, 1], [-100, 1, 2, -100, -100, -100]],
-        "position_ids": [[0, 1, 2, 3, 0, 1], [0, 1, 2, 0, 0, 0]],
-        "row_ids": [[1, 1, 1, 1, 2, 2], [0, 0, 0, -1, -1, -1]],
+        "input_ids": [[0, 1, 2, 3, 0], [0, 1, 2, 0, 1]],
+        "labels": [[-100, 1, 2, 3, -100], [-100, 1, 2, -100, 1]],
+        "position_ids": [[0, 1, 2, 3, 0], [0, 1, 2, 0, 1]],
+        "row_ids": [[1, 1, 1, 1, -1], [0, 0, 0, 2, 2]],
     }
 
 
 @given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=60), spare=st.integers(0, 60))
 def test_packing_keeps_every_row_whole_within_its_capacity(lengths, spare):
     capacity = max(lengths) + spare
-    sequences = pack(lengths, capacity)
+    sequences = lay_out(lengths, capacity)
     assert sorted(row for sequence in sequences for row in sequence) == list(range(len(lengths)))
     assert all(sum(lengths[row] for row in sequence) <= capacity for sequence in sequences)
     assert len(sequences) <= 1 + 2 * sum(lengths) // capacity, "at most one is less than half full"
+    rows = [{"input_ids": [1] * n, "labels": [1] * n} for n in lengths]
+    for limit in (None, capacity):
+        assert padded_size(lengths, limit) == collate(rows, limit)["input_ids"].numel()
+    assert padded_size([100] * 8, 512) == 800, "even sequences have no padding"

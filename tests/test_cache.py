@@ -66,6 +66,9 @@ def test_any_change_of_the_inputs_makes_a_new_key(path, tokenizer, tmp_path, mon
         key(open_rows(path, task="pretrain")),
         key(open_splits(Data(train=str(path)), get_task("summarize"))["test"]),
     ]
+    moved = path.with_name("moved.jsonl")
+    moved.write_bytes(path.read_bytes())
+    changed.append(key(open_rows(moved)))  # rows are named by their file
     source = path.read_bytes()
     path.write_bytes(source.replace(b"ferry", b"Ferry", 1))
     changed.append(key())

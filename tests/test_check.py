@@ -2,12 +2,17 @@
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import SHARED_DATA, TEXT, summary_rows, write_jsonl
 
+from llmkit.encode import encode_text
 from llmkit.findings import KINDS
+from llmkit.model import load_model
+from llmkit.tasks import get_task, to_example
 
 WORDS = sorted({word for text in TEXT for word in text.lower().split()})
 
@@ -22,8 +27,10 @@ def clean_rows(count: int, seed: int) -> list[dict]:
 
 
 def renamed(rows: list[dict], task: str) -> list[dict]:
-    names = {"summarize": ("document", "summary"), "translate": ("en", "de")}[task]
-    return [dict(zip(names, row.values(), strict=True)) for row in rows]
+    names = {"summarize": ("document", "summary"), "translate": ("en", "de")}
+    names |= {"qa": ("context", "question"), "pretrain": ("text", "rest")}
+    rows = [dict(zip(names[task], row.values(), strict=True)) for row in rows]
+    return [{**row, "answers": "none"} for row in rows] if task == "qa" else rows
 
 
 @pytest.fixture
@@ -34,7 +41,7 @@ def check(llmkit, tmp_path):
         files = {
             "train": train,
             "validation": renamed(clean_rows(10, seed=7), task),
-            "test": clean_rows(10, seed=8) if test is None else test,
+            "test": renamed(clean_rows(10, seed=8), task) if test is None else test,
         }
         paths = [write_jsonl(tmp_path / f"{split}.jsonl", rows) for split, rows in files.items()]
         named = [f"data.{path.stem}={path}" for path in paths]
@@ -153,11 +160,98 @@ def test_counts_add_up(check):
     assert train["rows"]["whole"] == 57
     tokens = train["tokens"]
     assert all(tokens[use] > 0 for use in ("trained", "prompt", "cut", "left out"))
+    _, tokenizer = load_model("embedded")
+    task = get_task("summarize")
+    examples = [to_example({"id": "", **row}, task) for row in rows]
+    texts = [[e.prompt[0].text, e.prompt[1].text, e.completion] for e in examples]
+    read = [[len(ids) for ids in encode_text(row, tokenizer)] for row in texts]
+    assert sum(tokens.values()) == sum(sum(counts) + 1 for counts in read)
+    assert tokens["left out"] == sum(sum(read[i]) + 1 for i in (1, 3))
     lengths = train["lengths"]
-    assert lengths["prompt"] == sorted(lengths["prompt"])
-    assert lengths["prompt"][-1] + 6 <= 128
+    assert lengths["prompt"][-1] == max(source + cue for source, cue, _ in read)
+    assert lengths["completion"][-1] == max(target for *_, target in read) + 1
     assert 0 <= report["padding_share"] < 1
     assert report["num_steps"] > 0
+
+
+def test_questions_about_one_text_are_no_copies(check):
+    rng = random.Random(4)
+    rows = [
+        {"context": context, "question": sentence(rng, 8) + "?", "answers": sentence(rng, 2)}
+        for context in (sentence(rng, 60) for _ in range(15))
+        for _ in range(3)
+    ]
+    rows[7] = {**rows[6], "question": "So, " + rows[6]["question"]}
+    _, report = check(rows, None, "max_length=256", task="qa")
+    assert found(report, "nearly repeated") == {"train.jsonl:8"}
+
+
+def test_texts_for_pretraining_are_compared_as_a_whole(check):
+    rng = random.Random(4)
+    rows = [{"text": sentence(rng, 300)} for _ in range(30)]
+    rows[20] = rows[3]
+    rows[21] = {"text": "Once more: " + rows[4]["text"]}
+    _, report = check(rows, [rows[5], {"text": sentence(rng, 300)}], task="pretrain")
+    assert found(report, "repeated") == {"train.jsonl:21"}
+    assert found(report, "nearly repeated") == {"train.jsonl:22"}
+    assert found(report, "in train", "test") == {"test.jsonl:1"}
+    assert report["splits"]["train"]["lengths"]["completion"][0] > 300
+
+
+def test_copies_are_found_where_words_have_no_blanks(check):
+    rng = random.Random(4)
+    letters = [chr(code) for code in range(0x4E00, 0x4F00)]
+
+    def chinese(count):
+        return "，".join("".join(rng.choices(letters, k=10)) for _ in range(count))
+
+    rows = [{"document": chinese(5), "summary": chinese(1)} for _ in range(40)]
+    rows[30] = {**rows[2], "document": rows[2]["document"].replace(rows[2]["document"][12], "一")}
+    _, report = check(rows)
+    assert found(report, "nearly repeated") == {"train.jsonl:31"}
+
+
+def test_of_splits_by_hash_an_unreadable_row_is_counted_once(llmkit, tmp_path):
+    rows = clean_rows(80, seed=1)
+    rows[0] = {"document": 5}
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    result = llmkit("check", "summarize", f"data.train={path}", *DEFAULTS, "--json")
+    assert result.exit_code == 2
+    report = json.loads(result.stdout)
+    assert [(f["split"], f["kind"]) for f in report["findings"]] == [("train", "unreadable")]
+    assert sum(sum(split["rows"].values()) for split in report["splits"].values()) == 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("data.columns.document=article",), "no column 'article'"),
+        (("evaluation.metric=nonsense",), "summarize has no score 'nonsense'"),
+        (("max_length=20", "generation.max_new_tokens=19"), "leaves no room for the completion"),
+        (("train.freeze_layers=99",), "train.freeze_layers: 99 leaves nothing to train"),
+        (("template={document} ",), "template: it ends in white space"),
+    ],
+)
+def test_what_finetune_would_refuse_is_refused(llmkit, tmp_path, arguments, expected):
+    path = write_jsonl(tmp_path / "rows.jsonl", clean_rows(80, seed=1))
+    result = llmkit("check", "summarize", f"data.train={path}", *arguments)
+    assert result.exit_code == 2
+    assert expected in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_any_terminal_can_show_any_row(tmp_path, subprocess_env):
+    rows = clean_rows(80, seed=1)
+    for row in rows:
+        row["document"] = f"ร้าน \x1b[31m {row['document']}"
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    result = subprocess.run(
+        [sys.executable, "-m", "llmkit", "check", "summarize", f"data.train={path}"],
+        env={**subprocess_env, "PYTHONIOENCODING": "latin-1"}, capture_output=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr.decode()
+    assert rb"\u0e23" in result.stdout
+    assert b"\x1b" not in result.stdout
 
 
 def test_finetune_warns_and_stops_on_errors(llmkit, tiny_gpt2, tmp_path):
@@ -183,7 +277,7 @@ def test_finetune_warns_and_stops_on_errors(llmkit, tiny_gpt2, tmp_path):
 def test_the_terminal_shows_rows_counts_and_findings(llmkit, tmp_path):
     rows = clean_rows(90, seed=1)
     for row in rows[:3]:
-        row["document"] += sentence(random.Random(row["document"]), 200)
+        row["document"] = "<b>" + row["document"] + sentence(random.Random(row["document"]), 200)
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
     arguments = ("check", "summarize", f"data.train={path}", *DEFAULTS)
     result = llmkit(*arguments, "--html", "page.html")
@@ -193,6 +287,8 @@ def test_the_terminal_shows_rows_counts_and_findings(llmkit, tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert page.startswith("<!doctype html>")
     assert "<span class=trained>" in page
+    assert "<b>" not in page
+    assert "&lt;b&gt;" in page
     assert "http" not in page
     result = llmkit(*arguments, "--html", "missing/page.html")
     assert result.exit_code == 2
@@ -287,4 +383,4 @@ def test_faults_planted_in_a_real_set_are_all_found(check, figure, name):
     num_found = sum(len(new.get(key, set()) & rows) for key, rows in expected.items())
     figure(f"faults planted in {name} and found", num_found, of=105)
     accused = sum(len(rows - expected.get(key, set())) for key, rows in new.items())
-    figure(f"clean rows of {name} accused", accused, of=0)
+    figure(f"other rows of {name} newly accused", accused, of=0)

@@ -313,10 +313,10 @@ def finetune(llmkit, model, **data):
 
 @pytest.mark.parametrize("case", CORPUS, ids=lambda case: f"{case[0]}: {case[1]}")
 def test_a_malformed_file_ends_in_one_line(llmkit, tiny_gpt2, good, tmp_path, case, tally):
-    passed = tally("malformed data files: one line with file and line, exit code 2, within 2 s")
     kind, name, content, place, said = case
     path = tmp_path / (name if kind == "place" else f"rows.{kind}")
     path.write_bytes(content) if isinstance(content, bytes) else content(path)
+    passed = tally("malformed data files: one line with file and line, exit code 2, within 2 s")
     before = sorted(tmp_path.rglob("*"))
     started = time.perf_counter()
 

@@ -186,31 +186,43 @@ MUTATIONS = {
 def test_a_mistake_of_the_past_is_caught(tmp_path, name, tally):
     passed = tally("bugs of other toolkits put back: caught by a named test")
     mutation = MUTATIONS[name]
-    mutate(tmp_path / "llmkit", mutation)
-    result = subprocess.run(
-        [sys.executable, "-c", "import pytest, sys; sys.exit(pytest.main(sys.argv[1:]))",
-         TESTS / mutation.test, "-q", "-x", "-p", "no:cacheprovider", "--disable-socket",
-         "--allow-unix-socket", "--allow-hosts=127.0.0.1,::1,localhost"],
-        cwd=tmp_path, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-    )  # fmt: skip
+    path = copy_package(tmp_path) / mutation.file
+    source = path.read_text("utf-8")
+    path.write_text(source.replace(mutation.old, mutation.new), "utf-8")
+    result = run_tests(tmp_path, mutation.test)
     assert result.returncode == pytest.ExitCode.TESTS_FAILED, result.stdout[-3000:]
+    assert f"FAILED {TESTS.name}/{mutation.test}" in result.stdout.replace("../", "")
     passed()
 
 
-def mutate(copy: Path, mutation: Mutation) -> None:
-    """A copy of the package with the edit in it."""
+@pytest.mark.slow
+def test_without_a_mistake_every_one_of_these_tests_passes(tmp_path):
+    copy_package(tmp_path)
+    result = run_tests(tmp_path, *sorted({mutation.test for mutation in MUTATIONS.values()}))
+    assert result.returncode == pytest.ExitCode.OK, result.stdout[-3000:]
+
+
+def run_tests(folder: Path, *tests: str) -> subprocess.CompletedProcess:
+    """pytest on tests of this suite, with the package that stands in the folder."""
+    return subprocess.run(
+        [sys.executable, "-c", "import pytest, sys; sys.exit(pytest.main(sys.argv[1:]))",
+         *(str(TESTS / test) for test in tests), "-q", "-x", "-p", "no:cacheprovider",
+         "--disable-socket", "--allow-unix-socket", "--allow-hosts=127.0.0.1,::1,localhost"],
+        cwd=folder, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+    )  # fmt: skip
+
+
+def copy_package(folder: Path) -> Path:
+    copy = folder / "llmkit"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("embedded", "__pycache__"))
     (copy / "embedded").symlink_to(PACKAGE / "embedded")
-    (copy.parent / "recipes").symlink_to(PACKAGE.parent / "recipes")
-    path = copy / mutation.file
-    source = path.read_text("utf-8")
-    assert source.count(mutation.old) == 1, "the edit no longer fits the source"
-    path.write_text(source.replace(mutation.old, mutation.new), "utf-8")
+    (folder / "recipes").symlink_to(PACKAGE.parent / "recipes")
+    return copy
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_every_edit_fits_the_source(tmp_path, name):
+def test_every_edit_fits_the_source(name):
     """So that a change of the package cannot take a mutation away unseen."""
     mutation = MUTATIONS[name]
     assert (PACKAGE / mutation.file).read_text("utf-8").count(mutation.old) == 1

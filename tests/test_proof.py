@@ -133,13 +133,17 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
             assert example.completion.startswith(tokenizer.decode(learnt).rstrip("�"))
         assert tokenizer.eos_token_id not in learnt
         account = Account()
-        read, prompt = sum(map(len, ids)) + 1, sum(map(len, encoded.prompt))
-        prompt = 0 if task.is_language_modelling else prompt
-        account.add(
-            example, encoded.fate, read=read, prompt=prompt, trained=len(encoded.completion)
-        )
-        assert account.num_tokens == read
-        assert min(account.tokens.values()) >= 0
+        prompt = 0 if task.is_language_modelling else sum(map(len, encoded.prompt))
+        account.add(example, ids, encoded.fate, prompt=prompt, trained=len(encoded.completion))
+        whole = [*ids[:-1], [*ids[-1], tokenizer.eos_token_id]]
+        if not encoded.completion:
+            expected = {"left out": sum(map(len, whole))}
+        else:
+            kept = [*([] if task.is_language_modelling else encoded.prompt), encoded.completion]
+            cut = [token for a, b in zip(whole, kept, strict=True) for token in a[len(b) :]]
+            trained = sum(label >= 0 for label in encoded.labels)
+            expected = {"trained": trained, "prompt": prompt, "cut": len(cut)}
+        assert dict(account.tokens) == expected
         reached += 1
 
     is_so()
@@ -154,17 +158,32 @@ def test_packed_rows_do_not_see_each_other(tiny_gpt2, attention, trials, figure)
     model.set_attn_implementation(attention)
     tried, reached = trials(10, 100), 0
     for seed in tried:
-        *neighbours, own = random_rows(random.Random(seed), 6)
+        rows = list(random_rows(random.Random(seed), 6))
+        own = last_in_its_sequence(collate(rows, capacity=128)["row_ids"])
         losses = set()
         for change in range(3):
             others = [
-                {**r, "input_ids": [(t + change) % 300 for t in r["input_ids"]]} for r in neighbours
+                row
+                if index == own
+                else {
+                    "input_ids": [(t + change) % 300 for t in row["input_ids"]],
+                    "labels": [IGNORE_INDEX] * len(row["labels"]),
+                }
+                for index, row in enumerate(rows)
             ]
-            silent = [{**r, "labels": [IGNORE_INDEX] * len(r["labels"])} for r in others]
-            losses.add(SupervisedLoss(model)(**collate([*silent, own], capacity=128)).item())
+            losses.add(SupervisedLoss(model)(**collate(others, capacity=128)).item())
         reached += len(losses) == 1
     claim = f"a packed row's loss, other neighbours beside it: exactly the same ({attention})"
     figure(claim, reached, len(tried))
+
+
+def last_in_its_sequence(row_ids: torch.Tensor) -> int:
+    """A row that stands behind another one."""
+    for line in row_ids.tolist():
+        rows = list(dict.fromkeys(row for row in line if row >= 0))
+        if len(rows) > 1:
+            return rows[-1]
+    raise AssertionError("no two rows share a sequence")
 
 
 def test_the_loss_of_an_evaluation_does_not_depend_on_the_batch_size(tiny_gpt2, trials, figure):
