@@ -33,6 +33,11 @@ class Account:
     def num_tokens(self) -> int:
         return sum(self.tokens.values())
 
+    @property
+    def supervised_share(self) -> float:
+        """Share of the tokens kept that are trained on."""
+        return self.tokens["trained"] / (self.tokens["trained"] + self.tokens["prompt"])
+
     def add(
         self, example: Example, ids: list[list[int]], fate: str, *, prompt: int, trained: int
     ) -> None:

@@ -9,8 +9,8 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import tokenizers
 from datasets import Dataset
@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.account import Account
 from llmkit.data import Rows
-from llmkit.encode import encode_rows
+from llmkit.encode import Limits, encode_rows
 from llmkit.errors import UserError
 from llmkit.files import expand
 from llmkit.recipe import PACKAGE
@@ -31,17 +31,15 @@ CODE = (
 
 
 def encode_cached(
-    rows: Rows, tokenizer: PreTrainedTokenizerBase, **settings: Any
+    rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: Limits
 ) -> tuple[Dataset, Account, bool]:
     """`encode_rows`, and whether its result was there already."""
-    folder = cache_folder() / "encoded" / encoding_key(rows, tokenizer, settings)
+    folder = cache_folder() / "encoded" / encoding_key(rows, tokenizer, limits)
     is_there = folder.is_dir()
     if not is_there:
         staging = _make_staging(folder.parent)
         try:
-            _, account = encode_rows(
-                rows, rows.task, tokenizer, **settings, path=staging / "rows.arrow"
-            )
+            _, account = encode_rows(rows, rows.task, tokenizer, limits, staging / "rows.arrow")
             (staging / "account.json").write_text(json.dumps(account.to_json()), "utf-8")
             staging.chmod(0o755 & ~_umask())
             _publish(staging, folder)
@@ -76,7 +74,7 @@ def _make_staging(parent: Path) -> Path:
         ) from None
 
 
-def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any]) -> str:
+def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: Limits) -> str:
     """sha256 of all that the tokens depend on: the data's bytes and columns, the tokenizer, the
     task, its template and limits, and the code that reads and encodes."""
     parts = {
@@ -87,7 +85,7 @@ def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, settings: dict[
         "task": rows.task.name,
         "tokenizer": tokenizer.backend_tokenizer.to_str(),
         "end of text": tokenizer.eos_token_id,
-        "settings": settings,
+        "limits": asdict(limits),
         "code": code_version(),
         "tokenizers": tokenizers.__version__,
     }

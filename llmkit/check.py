@@ -1,7 +1,7 @@
 """`llmkit check`: what can be known about a recipe's rows before training, without training."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -13,10 +13,11 @@ from llmkit.data import open_splits
 from llmkit.duplicates import find_near_copies
 from llmkit.encode import (
     Encoded,
+    Limits,
     encode_examples,
     encode_prompts,
     encode_rows,
-    encode_settings,
+    limits_of,
     room_for_prompt,
 )
 from llmkit.errors import UserError
@@ -44,7 +45,7 @@ PERCENTILES = (50, 90, 99, 100)
 
 @dataclass(frozen=True)
 class Lengths:
-    """Percentiles over the rows as read, in tokens: 50, 90, 99 and the longest."""
+    """PERCENTILES over the rows as read; tokens."""
 
     prompt: list[int]
     completion: list[int]
@@ -56,6 +57,7 @@ class SplitCheck:
     """Counts of one split. Rows read = rows by fate + unreadable."""
 
     source: str
+    rows_read: int
     unreadable: int
     account: Account
     lengths: Lengths
@@ -94,9 +96,14 @@ class Check:
         splits = {
             name: {
                 "source": split.source,
+                "rows_read": split.rows_read,
                 "rows": {**split.account.fates, "unreadable": split.unreadable},
                 "tokens": split.account.tokens,
-                "lengths": asdict(split.lengths),
+                "supervised_share": split.account.supervised_share,
+                "lengths": {
+                    part: dict(zip(map(str, PERCENTILES), values, strict=True))
+                    for part, values in asdict(split.lengths).items()
+                },
             }
             for name, split in self.splits.items()
         }
@@ -123,14 +130,14 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     findings = find_near(find_near_copies(rows))
     splits, train = {}, None
     for split in rows:
-        errors = [row for row in rows[split].read_all() if isinstance(row, UserError)]
-        settings = encode_settings(recipe, is_scored=split != "train")
-        encoded, account = encode_rows(rows[split], task, tokenizer, **settings)
+        read = [row if isinstance(row, UserError) else None for row in rows[split].read_all()]
+        errors = [row for row in read if row is not None]
+        limits = limits_of(recipe, is_scored=split != "train")
+        encoded, account = encode_rows(rows[split], task, tokenizer, limits)
         if split == "train":
             order = StepOrder(encoded, recipe, accelerator)
         if task.is_language_modelling:  # for copies, texts are compared and not blocks of them
-            settings["packing"] = True
-            encoded, _ = encode_rows(rows[split], task, tokenizer, **settings)
+            encoded, _ = encode_rows(rows[split], task, tokenizer, replace(limits, packing=True))
         findings += find_unreadable(split, errors)
         findings += find_in_split(split, encoded, account, train)
         if split != "train":
@@ -139,9 +146,10 @@ def check(recipe: Recipe, num_samples: int) -> Check:
                 examples = (to_example(row, task, recipe.template) for row in rows[split])
                 encode_prompts(examples, tokenizer, room_for_prompt(recipe))
         train = train or encoded
-        splits[split] = SplitCheck(rows[split].source, len(errors), account, lengths_of(account))
-    settings = encode_settings(recipe)
-    samples = sample_rows(islice(rows["train"], num_samples), task, tokenizer, settings)
+        splits[split] = SplitCheck(
+            rows[split].source, len(read), len(errors), account, lengths_of(account)
+        )
+    samples = sample_rows(islice(rows["train"], num_samples), task, tokenizer, limits_of(recipe))
     return Check(splits, by_severity(findings), samples, order.num_steps, order.padding_share())
 
 
@@ -155,12 +163,12 @@ def lengths_of(account: Account) -> Lengths:
 
 
 def sample_rows(
-    rows: Iterable[Row], task: Task, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any]
+    rows: Iterable[Row], task: Task, tokenizer: PreTrainedTokenizerBase, limits: Limits
 ) -> list[Sample]:
     """Each row in the pieces that the model sees, does not see, and learns."""
     return [
         Sample(example.where, encoded.fate, list(pieces_of(ids, encoded, tokenizer)))
-        for example, ids, encoded in encode_examples(rows, task, tokenizer, **settings)
+        for example, ids, encoded in encode_examples(rows, task, tokenizer, limits)
     ]
 
 

@@ -64,7 +64,7 @@ def count_lines(check: Check) -> list[tuple[str, list[int]]]:
     return [
         *((f"rows {fate}", [s.account.fates[fate] for s in splits]) for fate in fates),
         ("rows unreadable", [s.unreadable for s in splits]),
-        ("rows read", [s.account.num_rows + s.unreadable for s in splits]),
+        ("rows read", [s.rows_read for s in splits]),
         *((f"tokens {use}", [s.account.tokens[use] for s in splits]) for use in uses),
         ("tokens read", [s.account.num_tokens for s in splits]),
     ]
@@ -90,8 +90,7 @@ def length_lines(check: Check) -> list[tuple[str, list[int]]]:
 
 
 def batch_line(check: Check) -> str:
-    tokens = check.splits["train"].account.tokens
-    share = tokens["trained"] / (tokens["trained"] + tokens["prompt"])
+    share = check.splits["train"].account.supervised_share
     return (
         f"{check.num_steps:,} steps; of their tokens {share:.1%} are trained on; of what they feed "
         f"the model {check.padding_share:.1%} is padding"

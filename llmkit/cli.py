@@ -134,7 +134,7 @@ def check(
     quiet_libraries()
     from llmkit.check import check as run_check
     from llmkit.check_report import show_check, write_html
-    from llmkit.complete import check_output
+    from llmkit.files import check_output
 
     page = check_output(html, "--html")
     result = run_check(settings, rows)
@@ -216,13 +216,8 @@ def generate(prompt: str | None, model: str | None, input_file: str | None, outp
     from llmkit.console import make_console, quiet_libraries
 
     quiet_libraries()
-    from llmkit.complete import (
-        check_input,
-        check_output,
-        complete_file,
-        complete_prompt,
-        open_completer,
-    )
+    from llmkit.complete import check_input, complete_file, complete_prompt, open_completer
+    from llmkit.files import check_output
 
     rows = None if input_file is None else check_input(input_file)
     output = check_output(output_file)

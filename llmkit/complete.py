@@ -148,18 +148,6 @@ def check_input(name: str) -> Path:
     return path
 
 
-def check_output(output: str | None, given_by: str = "--output") -> Path | None:
-    """The file to write; UserError, before any work, when that cannot be."""
-    if output is None:
-        return None
-    path = files.expand(output)
-    if path.is_dir():
-        raise UserError(f"{given_by}: {path} is a folder; name a file")
-    if not path.parent.is_dir():
-        raise UserError(f"{given_by}: there is no folder {path.parent}; make it first")
-    return path
-
-
 def write(rows: list[dict[str, Any]], output: Path | None) -> None:
     """Into a jsonl file, or as plain text: a completion a paragraph."""
     if output is not None:

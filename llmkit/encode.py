@@ -58,14 +58,24 @@ class Encoded:
         return [IGNORE_INDEX] * sum(map(len, self.prompt)) + self.completion
 
 
-def encode_settings(recipe: Recipe, *, is_scored: bool = False) -> dict[str, Any]:
-    """What a recipe says of encoding; of rows to score, a loss over what fits beats none."""
-    return {
-        "template": recipe.template,
-        "max_length": recipe.max_length,
-        "truncate_completion": recipe.truncate_completion or is_scored,
-        "packing": recipe.packing,
-    }
+@dataclass(frozen=True)
+class Limits:
+    """How rows become tokens; the names are the recipe's, where they are explained."""
+
+    max_length: int
+    template: str | None = None
+    truncate_completion: bool = False
+    packing: bool = False
+
+
+def limits_of(recipe: Recipe, *, is_scored: bool = False) -> Limits:
+    """A recipe's limits. Of rows to score, a completion that is cut gives a loss all the same."""
+    return Limits(
+        recipe.max_length,
+        recipe.template,
+        recipe.truncate_completion or is_scored,
+        recipe.packing,
+    )
 
 
 def room_for_prompt(recipe: Recipe) -> int:
@@ -123,21 +133,19 @@ def encode_examples(
     rows: Iterable[Row],
     task: Task,
     tokenizer: PreTrainedTokenizerBase,
-    *,
-    template: str | None,
-    max_length: int,
-    truncate_completion: bool,
-    packing: bool = False,
+    limits: Limits,
 ) -> Iterator[tuple[Example, list[list[int]], Encoded]]:
-    """Each row as an example, all its token ids, and what is kept of them, whatever the packing.
+    """Each row as an example, all its token ids, and what is kept of them.
 
     A text of plain language modelling is kept whole behind an end-of-text, however long it is.
     """
     eos = tokenizer.eos_token_id
-    examples = (to_example(row, task, template) for row in rows)
+    examples = (to_example(row, task, limits.template) for row in rows)
     for example, ids in _encode_segments(examples, tokenizer):
         if not task.is_language_modelling:
-            encoded = encode_example(example, ids, eos, max_length, truncate_completion)
+            encoded = encode_example(
+                example, ids, eos, limits.max_length, limits.truncate_completion
+            )
         elif example.completion.strip():
             encoded = Encoded([[eos]], [*ids[-1], eos], "whole")
         else:
@@ -149,26 +157,19 @@ def encode_rows(
     rows: Iterable[Row],
     task: Task,
     tokenizer: PreTrainedTokenizerBase,
-    *,
-    template: str | None,
-    max_length: int,
-    truncate_completion: bool,
-    packing: bool = False,
+    limits: Limits,
     path: Path | None = None,
 ) -> tuple[Dataset, Account]:
     """Encoded rows in memory-mapped Arrow, and an account of every row and token.
 
-    packing: whether rows will share sequences, in which each stays by itself: texts of plain
-    language modelling are then rows of their own instead of one stream. path: the Arrow file to
-    write; None: one that goes with the data set. Raises UserError when no row is left to learn.
+    With packing, texts of plain language modelling are rows of their own instead of one stream.
+    path: the Arrow file to write; None: one that goes with the data set. Raises UserError when no
+    row is left to learn.
     """
     account = Account()
-    settings = {
-        "template": template, "max_length": max_length, "truncate_completion": truncate_completion,
-    }  # fmt: skip
 
     def kept() -> Iterator[tuple[Example, Encoded]]:
-        for example, ids, encoded in encode_examples(rows, task, tokenizer, **settings):
+        for example, ids, encoded in encode_examples(rows, task, tokenizer, limits):
             account.add(
                 example,
                 ids,
@@ -179,14 +180,14 @@ def encode_rows(
             if encoded.completion:
                 yield example, encoded
 
-    encoded = _to_arrow(_layout(kept(), task, max_length, packing), path)
+    encoded = _to_arrow(_layout(kept(), task, limits), path)
     if encoded is None:
         reasons = ", ".join(f"{count} {fate}" for fate, count in account.fates.items())
         first = next(iter(account.odd_rows.values()))[0]
         advice = "mend the rows"
         if account.fates["completion too long"]:
             advice = (
-                f"raise max_length={max_length}, shorten the template, or set "
+                f"raise max_length={limits.max_length}, shorten the template, or set "
                 "truncate_completion=true"
             )
         raise UserError(f"{first} and on: no row is left to learn from ({reasons}); {advice}")
@@ -194,11 +195,12 @@ def encode_rows(
 
 
 def _layout(
-    kept: Iterable[tuple[Example, Encoded]], task: Task, max_length: int, packing: bool
+    kept: Iterable[tuple[Example, Encoded]], task: Task, limits: Limits
 ) -> Iterator[dict[str, Any]]:
     """What is kept of the rows as records of FEATURES."""
     if task.is_language_modelling:
-        yield from _pieces(kept, max_length) if packing else _blocks(kept, max_length)
+        lay_out = _pieces if limits.packing else _blocks
+        yield from lay_out(kept, limits.max_length)
         return
     for example, row in kept:
         yield {"input_ids": row.input_ids, "labels": row.labels, **_origin(example)}

@@ -18,7 +18,7 @@ from llmkit.encode import (
     count_tokens,
     encode_prompts,
     encode_rows,
-    encode_settings,
+    limits_of,
     room_for_prompt,
 )
 from llmkit.generate import generate
@@ -55,12 +55,7 @@ def prepare_evaluation(
     prompts = []
     if not task.is_language_modelling:
         prompts = encode_prompts(examples, tokenizer, room_for_prompt(recipe))
-    encoded, account = encode_rows(
-        rows,
-        task,
-        tokenizer,
-        **encode_settings(recipe, is_scored=True),
-    )
+    encoded, account = encode_rows(rows, task, tokenizer, limits_of(recipe, is_scored=True))
     return EvaluationSet(task, rows, examples, prompts, encoded, account)
 
 

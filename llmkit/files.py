@@ -40,6 +40,18 @@ def check(path: Path, given_by: str) -> None:
         raise UserError(f"{path}: no permission to read it; change that, or check {given_by}")
 
 
+def check_output(output: str | None, given_by: str = "--output") -> Path | None:
+    """The file to write; UserError, before any work, when that cannot be."""
+    if output is None:
+        return None
+    path = expand(output)
+    if path.is_dir():
+        raise UserError(f"{given_by}: {path} is a folder; name a file")
+    if not path.parent.is_dir():
+        raise UserError(f"{given_by}: there is no folder {path.parent}; make it first")
+    return path
+
+
 def expand(name: str) -> Path:
     """A path as typed, ~ for the home folder; of a user who is not there it stays as it is."""
     return Path(os.path.expanduser(name))

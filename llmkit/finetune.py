@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from llmkit import report
 from llmkit.cache import encode_cached
 from llmkit.data import Rows, open_splits
-from llmkit.encode import encode_settings, fingerprint
+from llmkit.encode import fingerprint, limits_of
 from llmkit.errors import UserError
 from llmkit.evaluation import EvaluationSet, baseline_scores, evaluate, prepare_evaluation
 from llmkit.files import expand
@@ -167,9 +167,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     splits = open_splits(recipe.data, task)
     model, tokenizer = open_model(recipe, splits["train"], recipe.model)
     check_max_length(recipe, model)
-    encoded, account, was_cached = encode_cached(
-        splits["train"], tokenizer, **encode_settings(recipe)
-    )
+    encoded, account, was_cached = encode_cached(splits["train"], tokenizer, limits_of(recipe))
     limits = {"validation": recipe.evaluation.validation_rows, "test": recipe.evaluation.test_rows}
     sets = {
         split: prepare_evaluation(splits[split], task, tokenizer, recipe, limit)

@@ -1,20 +1,20 @@
 """The cache of encoded rows: a hit only where every input of the encoding is the same."""
 
+from dataclasses import replace
+
 import pytest
 from conftest import TEXT, summary_rows, write_jsonl
 
 from llmkit import cache
 from llmkit.cache import encode_cached, encoding_key
 from llmkit.data import open_splits
-from llmkit.encode import fingerprint
+from llmkit.encode import Limits, fingerprint
 from llmkit.errors import UserError
 from llmkit.model import load_model, scratch_model
 from llmkit.schema import Data, Scratch
 from llmkit.tasks import get_task
 
-SETTINGS = {
-    "template": None, "max_length": 128, "truncate_completion": False, "packing": False,
-}  # fmt: skip
+LIMITS = Limits(max_length=128)
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def path(tmp_path):
 
 
 def test_the_second_time_the_rows_are_there(path, tokenizer, folder):
-    first, account, was_cached = encode_cached(open_rows(path), tokenizer, **SETTINGS)
+    first, account, was_cached = encode_cached(open_rows(path), tokenizer, LIMITS)
     assert not was_cached
-    second, account_again, was_cached = encode_cached(open_rows(path), tokenizer, **SETTINGS)
+    second, account_again, was_cached = encode_cached(open_rows(path), tokenizer, LIMITS)
     assert was_cached
     assert fingerprint(first) == fingerprint(second)
     assert account.to_json() == account_again.to_json()
@@ -49,8 +49,8 @@ def test_the_second_time_the_rows_are_there(path, tokenizer, folder):
 
 
 def test_any_change_of_the_inputs_makes_a_new_key(path, tokenizer, tmp_path, monkeypatch):
-    def key(rows=None, tokenizer=tokenizer, **settings):
-        return encoding_key(rows or open_rows(path), tokenizer, SETTINGS | settings)
+    def key(rows=None, tokenizer=tokenizer, **limits):
+        return encoding_key(rows or open_rows(path), tokenizer, replace(LIMITS, **limits))
 
     other_bpe = scratch_model(Scratch(vocab_size=300), TEXT)[1]
     same = {key(), key(open_rows(path))}
@@ -84,11 +84,11 @@ def test_rows_that_cannot_be_encoded_leave_nothing_behind(tmp_path, tokenizer, f
     with path.open("a") as file:
         file.write("{broken\n")
     with pytest.raises(UserError, match="broken JSON"):
-        encode_cached(open_rows(path), tokenizer, **SETTINGS)
+        encode_cached(open_rows(path), tokenizer, LIMITS)
     assert list((folder / "encoded").iterdir()) == []
 
 
 def test_a_cache_that_cannot_be_written_is_named(path, tokenizer, monkeypatch):
     monkeypatch.setenv("LLMKIT_CACHE", str(path))
     with pytest.raises(UserError, match="set LLMKIT_CACHE to a folder that can be written"):
-        encode_cached(open_rows(path), tokenizer, **SETTINGS)
+        encode_cached(open_rows(path), tokenizer, LIMITS)

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmkit.encode import (
+    Limits,
     count_tokens,
     encode_example,
     encode_prompts,
@@ -108,9 +109,7 @@ def rows_of(task, count):
 def test_every_row_read_is_accounted_for(tokenizer):
     task = get_task("summarize")
     rows = rows_of(task, 40)
-    encoded, account = encode_rows(
-        rows, task, tokenizer, template=None, max_length=30, truncate_completion=False
-    )
+    encoded, account = encode_rows(rows, task, tokenizer, Limits(max_length=30))
     fates = account.fates
     assert account.num_rows == 40
     assert set(fates) == {"whole", "empty", "prompt shortened"}
@@ -132,9 +131,7 @@ def test_a_set_without_anything_to_learn_is_refused(tokenizer):
             [{"id": "0", "document": "d", "summary": "long " * 50}],
             task,
             tokenizer,
-            template=None,
-            max_length=20,
-            truncate_completion=False,
+            Limits(max_length=20),
         )
 
 
@@ -147,10 +144,8 @@ def test_a_set_without_anything_to_learn_is_refused(tokenizer):
 def test_language_modelling_teaches_every_token_once(tokenizer, texts, max_length, packing):
     task = get_task("pretrain")
     rows = [{"id": str(i), "text": text} for i, text in enumerate([*texts, "x"])]
-    encoded, account = encode_rows(
-        rows, task, tokenizer, template=None, max_length=max_length, truncate_completion=False,
-        packing=packing,
-    )  # fmt: skip
+    limits = Limits(max_length, packing=packing)
+    encoded, account = encode_rows(rows, task, tokenizer, limits)
     kept = [row["text"] for row in rows if row["text"].strip()]
     expected = [
         token
@@ -162,7 +157,8 @@ def test_language_modelling_teaches_every_token_once(tokenizer, texts, max_lengt
     assert all(len(row["input_ids"]) <= max_length for row in encoded)
     assert account.num_rows == len(rows)
     assert account.tokens["trained"] == len(expected)
-    assert account.num_tokens == len(expected) + len(rows) - len(kept)
+    dropped = encode_text([row["text"] for row in rows if not row["text"].strip()], tokenizer)
+    assert account.tokens["left out"] == sum(len(ids) + 1 for ids in dropped)
     if packing:
         starts = [row for row in encoded if row["input_ids"][0] == tokenizer.eos_token_id]
         assert len(starts) >= len(kept), "each text begins behind an end-of-text of its own"

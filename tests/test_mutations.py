@@ -87,7 +87,7 @@ MUTATIONS = {
     ),
     "another template finds the old tokens in the cache": Mutation(
         "cache.py",
-        '        "settings": settings,\n',
+        '        "limits": asdict(limits),\n',
         "",
         "test_cache.py::test_any_change_of_the_inputs_makes_a_new_key",
     ),

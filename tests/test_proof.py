@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from llmkit.account import Account
 from llmkit.batches import collate
-from llmkit.encode import encode_examples
+from llmkit.encode import Limits, encode_examples
 from llmkit.evaluation import sum_loss
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss
 from llmkit.model import fuse_gelu, load_model, set_dropout
@@ -120,9 +120,8 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
         task = TASKS[name]
         row = {"id": "0", **{column: data.draw(texts) for column in task.columns}}
         ((example, ids, encoded),) = encode_examples(
-            [row], task, tokenizer,
-            template=None, max_length=max_length, truncate_completion=data.draw(st.booleans()),
-        )  # fmt: skip
+            [row], task, tokenizer, Limits(max_length, None, data.draw(st.booleans()))
+        )
         learnt = [token for token in encoded.labels if token != IGNORE_INDEX]
         shown = [t for t, label in zip(encoded.input_ids, encoded.labels, strict=True) if label < 0]
         assert [*shown, *learnt] == encoded.input_ids

@@ -13,7 +13,7 @@ from conftest import summary_rows, write_jsonl
 from rich.console import Console
 from transformers import GPT2LMHeadModel
 
-from llmkit.encode import encode_rows
+from llmkit.encode import encode_rows, limits_of
 from llmkit.finetune import finetune, start_accelerator, trainable_model
 from llmkit.loss import SupervisedLoss
 from llmkit.model import add_lora, load_model, save_model
@@ -56,14 +56,7 @@ def forget_accelerator():
 
 
 def encode(recipe, tokenizer, rows):
-    return encode_rows(
-        rows,
-        get_task("summarize"),
-        tokenizer,
-        template=None,
-        max_length=recipe.max_length,
-        truncate_completion=False,
-    )[0]
+    return encode_rows(rows, get_task("summarize"), tokenizer, limits_of(recipe))[0]
 
 
 def gradient(recipe, tiny_gpt2, rows, step=0, accelerator=None):
