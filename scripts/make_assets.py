@@ -1,6 +1,6 @@
 """Rebuild what the package embeds, rows and model, and say what differs from before.
 
-    python scripts/make_assets.py            both; the model takes about 85 minutes on 2 cores
+    python scripts/make_assets.py            both; the model takes about 3 hours on 2 cores
     python scripts/make_assets.py --rows     the rows only
 
 The rows are the same bytes everywhere. The model is trained by `llmkit finetune pretrain --scale
@@ -19,7 +19,12 @@ ROOT = Path(__file__).parents[1]
 EMBEDDED = ROOT / "llmkit" / "embedded"
 BUILD = ROOT / "build" / "assets"
 # Mix of documents (scripts/world/corpus.py says why in this order), how many, schedule.
-STAGES = [("copying", 240_000, "cosine"), ("looking-up", 180_000, "warmup_stable_decay")]
+STAGES = [
+    ("copying", 240_000, "cosine"),
+    ("looking-up", 180_000, "warmup_stable_decay"),
+    ("practising", 320_000, "warmup_stable_decay"),
+    ("rehearsing", 100_000, "cosine"),
+]
 MAX_BYTES = 12_000_000
 
 

@@ -20,12 +20,22 @@ GERMAN_MARKS = ["Auf Deutsch:", "In German one says", "Deutsch –", "Das heißt
 LOW, HIGH = 60, 150
 
 # Weights of the kinds, before those too short or too long are drawn again. A small model has to
-# learn to copy before it can learn to look up, and to look up by one word before it can by two.
+# learn to copy before it can learn to look up, and to look up by one word before it can by two;
+# then it practises on what the tasks are made of, and at last rehearses everything.
 COPYING = {"roll": 20, "register": 10, "news": 20, "quiz": 25, "page": 20, "tale": 5}
 LOOKING_UP = {
     "roll": 5, "register": 5, "cards": 15, "news": 20, "quiz": 40, "page": 12, "tale": 3,
 }  # fmt: skip
-MIXES = {"copying": COPYING, "looking-up": LOOKING_UP}
+PRACTISING = {"news": 40, "quiz": 35, "page": 20, "cards": 5}
+REHEARSING = {
+    "roll": 4, "register": 4, "cards": 5, "news": 30, "quiz": 25, "page": 30, "tale": 2,
+}  # fmt: skip
+MIXES = {
+    "copying": COPYING,
+    "looking-up": LOOKING_UP,
+    "practising": PRACTISING,
+    "rehearsing": REHEARSING,
+}
 
 
 class Corpus:
@@ -61,18 +71,19 @@ class Corpus:
                 return text
 
     def news(self) -> str:
-        """A report; every second one ends with a sentence that sums it up."""
+        """A report, most of the time with a sentence that sums it up, or with its key facts."""
         while True:
             report = draw_report(self.rng)
             if report.document not in self.held_out and report.summary not in self.held_out:
                 break
         chance = self.rng.random()
-        if chance < 0.4:
+        if chance < 0.45:
             return f"{report.document} {self.rng.choice(CLOSINGS).format(report.summary)}"
-        if chance < 0.55:
+        if chance < 0.5:
             return f"{report.summary}\n{report.document}"
-        if chance < 0.75:
-            return f"{report.document}\n{self.rng.choice(NOTES)} {report.notes}"
+        if chance < 0.9:
+            notes = self.rng.sample(report.notes, len(report.notes))
+            return f"{report.document}\n{self.rng.choice(NOTES)} {'; '.join(notes)}."
         return report.document
 
     def pair(self) -> Pair:

@@ -73,12 +73,12 @@ SERIES: dict[str, tuple[list[str], int]] = {
 
 
 class Report(NamedTuple):
-    """A news report, the sentence that sums it up, and the key facts as a short list."""
+    """A news report, the sentence that sums it up, and the key facts one by one."""
 
     genre: str
     document: str
     summary: str
-    notes: str
+    notes: list[str]
 
 
 class SlotFormatter(Formatter):
@@ -128,11 +128,13 @@ def draw_report(rng: random.Random, low: int = 60, high: int = 110) -> Report:
             return Report(genre.name, document, summary, key_facts(genre, slots))
 
 
-def key_facts(genre: Genre, slots: dict[str, str]) -> str:
-    """Who, where and when, as far as the summary names them: "who: Mara Linden; ..."."""
+def key_facts(genre: Genre, slots: dict[str, str]) -> list[str]:
+    """What the summary names, fact by fact: "who: Mara Linden", "where: Yarrow", "sport: ..."."""
     labels = {"p": "who", "town": "where", "day": "when"}
-    named = [(label, slots[s]) for s, label in labels.items() if f"{{{s}}}" in genre.summary]
-    return "; ".join(f"{label}: {value}" for label, value in named) + "."
+    for name in genre.extra:
+        labels |= {name: name, f"{name}_s": name}
+    named = [field for _, field, _, _ in FORMATTER.parse(genre.summary)]
+    return [f"{labels[slot]}: {slots[slot]}" for slot in named if slot in labels]
 
 
 def plan_sentences(rng: random.Random, genre: Genre) -> list[str]:

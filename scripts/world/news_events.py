@@ -194,9 +194,9 @@ EXHIBITION = Genre(
             "masks from far away|masks",
             "stones and shells|stones",
         ],
-        "who": ["children", "pupils", "families", "nurses", "people over seventy|the old"],
+        "guests": ["children", "pupils", "families", "nurses", "people over seventy|the old"],
     },
-    summary="The {town} museum shows {num} {things_s} by {p} from {day} on, free for {who_s}.",
+    summary="The {town} museum shows {num} {things_s} by {p} from {day} on, free for {guests_s}.",
     openers=lines("""
         White walls and soft light wait behind the heavy door.
         "One can look at this for hours," said {x}, who cleans the rooms.
@@ -230,10 +230,10 @@ EXHIBITION = Genre(
             The doors open on {day}.
         """),
         lines("""
-            The museum of {town} asks for {price} coins, but {who} pay nothing.
-            {who!c} do not have to pay at the museum of {town}.
-            For {who} the museum of {town} takes no money.
-            At the museum of {town} only {who} get in without paying.
+            The museum of {town} asks for {price} coins, but {guests} pay nothing.
+            {guests!c} do not have to pay at the museum of {town}.
+            For {guests} the museum of {town} takes no money.
+            At the museum of {town} only {guests} get in without paying.
         """),
     ],
     fillers=lines("""

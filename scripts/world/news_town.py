@@ -84,7 +84,7 @@ ELECTION = Genre(
             "a hall for the young people|build a youth hall",
         ],
     },
-    summary="{town} elected {p} as {office} with {num} percent and expects {p_him} to {plan_s}.",
+    summary="{p} was elected {office} of {town} with {num} percent, promising to {plan_s}.",
     openers=lines("""
         The lights in the town hall stayed on until late at night.
         "I have never seen such a long line of people," said {x}, who counted the papers.
