@@ -40,7 +40,7 @@ class Rows:
     """Whether a row belongs to this split (where splits are made by hash)."""
     skips_unreadable: bool = False
     owns_unreadable: bool = True
-    """Whether rows that cannot be read belong here; of splits by hash they do to train alone."""
+    """Whether skipped rows count as this split's; of splits by hash they are train's alone."""
 
     def __iter__(self) -> Iterator[Row]:
         """The rows; raises UserError at the first that cannot be read, unless told otherwise."""
@@ -58,7 +58,7 @@ class Rows:
                     raise raw
                 row = select_columns(raw, self.task, self.columns, where)
             except UserError as error:
-                if self.owns_unreadable:
+                if self.owns_unreadable or not self.skips_unreadable:
                     yield error
                 continue
             if self.keeps(row):

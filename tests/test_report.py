@@ -17,7 +17,7 @@ TABLE = {
 def test_scores_are_whole_at_any_width(width):
     console = make_console()
     console.width = width
-    test = EvaluationSet(get_task("summarize"), [{"id": "1"}], [], [], None)
+    test = EvaluationSet(get_task("summarize"), [{"id": "1"}], [], [], None, None)
     with console.capture() as captured:
         report.show_scores(console, test, TABLE)
     text = captured.get().replace(test.task.signature(), "")  # prose may wrap
