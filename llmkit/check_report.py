@@ -11,6 +11,7 @@ from rich.text import Text
 from llmkit.check import PERCENTILES, Check, Sample
 from llmkit.report import show_findings
 
+PERCENTILE_LABELS = ["longest" if p == 100 else f"{p} %" for p in PERCENTILES]
 STYLES = {"prompt": "dim", "cut": "red strike", "trained": "bold green"}
 
 
@@ -74,8 +75,8 @@ def lengths_table(check: Check) -> Table:
     """Percentiles of the lengths, in tokens."""
     table = Table(box=box.SIMPLE)
     table.add_column("tokens a row")
-    for percentile in PERCENTILES:
-        table.add_column("longest" if percentile == 100 else f"{percentile} %", justify="right")
+    for label in PERCENTILE_LABELS:
+        table.add_column(label, justify="right")
     for label, values in length_lines(check):
         table.add_row(label, *(f"{value:,}" for value in values))
     return table
@@ -116,13 +117,12 @@ def write_html(check: Check, path: Path) -> None:
         + "</pre>"
         for s in check.samples
     )
-    longest = [f"{p} %" if p < 100 else "longest" for p in PERCENTILES]
     page = PAGE.format(
         summary=escape(summary(check)),
         findings=findings,
         samples=samples,
         counts=_html_table(["", *check.splits], count_lines(check)),
-        lengths=_html_table(["tokens a row", *longest], length_lines(check)),
+        lengths=_html_table(["tokens a row", *PERCENTILE_LABELS], length_lines(check)),
         batches=batch_line(check),
     )
     path.write_text(page, "utf-8")

@@ -7,6 +7,15 @@ class UserError(Exception):
     """What is wrong, where (file:line or key), and what to do: one line each, exit code 2."""
 
 
+NUM_NAMED = 5
+
+
+def name_some(places: list[str]) -> str:
+    """The first few of the places, and how many more there are."""
+    num_more = len(places) - NUM_NAMED
+    return ", ".join(places[:NUM_NAMED]) + (f" and {num_more:,} more" if num_more > 0 else "")
+
+
 def did_you_mean(word: str, choices: list[str]) -> str:
     """`; did you mean X?`, or nothing when no choice is near."""
     near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)

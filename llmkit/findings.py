@@ -12,13 +12,12 @@ from datasets import Dataset
 
 from llmkit.account import SHATTERED, Account
 from llmkit.duplicates import SIMILAR, NearCopy, repeated_rows, rows_in_train
-from llmkit.errors import UserError
+from llmkit.errors import UserError, name_some
 from llmkit.model import END_OF_TEXT
 from llmkit.tasks import Row, Task
 
 LEFT_OUT = ("empty", "completion too long")  # fates of the rows that nothing is learnt from
 MOST = 0.5  # with more left out, the run is not the one that was asked for
-NUM_NAMED = 5  # rows named in a line
 
 # Kind of odd row -> severity, what is the matter, what to do.
 KINDS = {
@@ -83,9 +82,7 @@ class Finding:
     def __str__(self) -> str:
         severity, matter, advice = KINDS[self.kind]
         count = "1 row" if len(self.rows) == 1 else f"{len(self.rows):,} rows"
-        named = ", ".join(self.rows[:NUM_NAMED])
-        more = f" and {len(self.rows) - NUM_NAMED:,} more" if len(self.rows) > NUM_NAMED else ""
-        return f"{severity}: {self.split}: {count}: {matter} ({named}{more}); {advice}"
+        return f"{severity}: {self.split}: {count}: {matter} ({name_some(self.rows)}); {advice}"
 
 
 def find_in_split(

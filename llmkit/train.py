@@ -14,7 +14,7 @@ from torch import nn
 
 from llmkit.batches import Batch, collate, padded_size, row_order, split_step
 from llmkit.encode import count_tokens
-from llmkit.errors import UserError
+from llmkit.errors import UserError, name_some
 from llmkit.log import RunLog
 from llmkit.loss import SupervisedLoss
 from llmkit.optim import build_optimizer, learning_rate_at, set_learning_rate
@@ -22,7 +22,6 @@ from llmkit.schema import Recipe
 from llmkit.tasks import Scores
 
 MAX_SKIPPED_STEPS = 20  # a scaler finds its scale in fewer
-NUM_NAMED_ROWS = 5
 
 
 def train(
@@ -205,9 +204,7 @@ class StepOrder:
 
     def name_rows(self, rows: list[int]) -> str:
         """Where these rows stand (file:line), the first few by name."""
-        names = [self.encoded[index]["where"] for index in rows]
-        more = f" and {len(names) - NUM_NAMED_ROWS} more" if len(names) > NUM_NAMED_ROWS else ""
-        return ", ".join(names[:NUM_NAMED_ROWS]) + more
+        return name_some([self.encoded[index]["where"] for index in rows])
 
     def num_tokens(self, step: int) -> int:
         """Real tokens of the step, padding not counted, over all processes."""
