@@ -1,33 +1,75 @@
-"""What became of the rows and tokens that were read: counts that add up, and the odd rows."""
+"""What became of the rows and tokens that were read: a record a row, and counts that add up."""
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import numpy as np
+from datasets import Dataset, Features, Value
 
 from llmkit.model import END_OF_TEXT
 from llmkit.tasks import Example
 
+RECORD = Features(
+    {
+        "where": Value("string"),  # file:line of the row
+        "fate": Value("string"),  # what was done to it, `Encoded.fate`
+        # Tokens as read, end-of-text being one of the completion's; and what is kept of them.
+        "prompt": Value("int64"),
+        "completion": Value("int64"),
+        "prompt_kept": Value("int64"),
+        "trained": Value("int64"),
+        "has_end_of_text": Value("bool"),  # typed in a text
+        "is_shattered": Value("bool"),  # a text in it is
+        # By these copies are known; 0 for a row that is left out.
+        "digest": Value("int64"),  # of prompt and completion
+        "source_digest": Value("int64"),  # of the source alone
+    }
+)
 SHATTERED = 0.8  # tokens per character; English has about 0.25 with GPT-2's tokenizer
 MIN_CHARACTERS = 20  # fewer say nothing about a language
 
 
-@dataclass
+@dataclass(frozen=True)
 class Account:
     """Rows read = whole + shortened + cut + left out; tokens read = trained + prompt + cut + left
     out. End-of-text counts as a token of its row."""
 
-    fates: Counter[str] = field(default_factory=Counter)
-    """Rows by what was done to them (`Encoded.fate`)."""
-    tokens: Counter[str] = field(default_factory=Counter)
-    """`trained`, `prompt`, `cut`, and `left out` with their rows."""
-    lengths: dict[str, list[int]] = field(default_factory=lambda: {"prompt": [], "completion": []})
-    """Tokens of each row as read; end-of-text is one of the completion's."""
-    odd_rows: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """Where (file:line) the rows of a kind stand: by their fate, or by what their text holds."""
+    records: Dataset
+    """A RECORD for each row read."""
 
     @property
     def num_rows(self) -> int:
-        return sum(self.fates.values())
+        return len(self.records)
+
+    @cached_property
+    def fates(self) -> Counter[str]:
+        """Rows by what was done to them."""
+        return Counter(self.records["fate"][:])
+
+    @cached_property
+    def tokens(self) -> dict[str, int]:
+        """By use: `trained`, `prompt`, `cut`, and `left out` with their rows."""
+        kept, trained = self.column("prompt_kept"), self.column("trained")
+        read = self.column("prompt") + self.column("completion")
+        is_trained = trained > 0
+        return {
+            "trained": int(trained.sum()),
+            "prompt": int(kept.sum()),
+            "cut": int((read - kept - trained)[is_trained].sum()),
+            "left out": int(read[~is_trained].sum()),
+        }
+
+    @cached_property
+    def odd_rows(self) -> dict[str, list[str]]:
+        """Where (file:line) the rows of a kind stand: of a fate, or with something in a text."""
+        fates = np.array(self.records["fate"][:])
+        masks = {fate: fates == fate for fate in self.fates if fate != "whole"}
+        masks["end-of-text typed"] = self.column("has_end_of_text")
+        masks["shattered"] = self.column("is_shattered")
+        return {kind: self.places(mask) for kind, mask in masks.items() if mask.any()}
 
     @property
     def num_tokens(self) -> int:
@@ -38,43 +80,40 @@ class Account:
         """Share of the tokens kept that are trained on."""
         return self.tokens["trained"] / (self.tokens["trained"] + self.tokens["prompt"])
 
-    def add(
-        self, example: Example, ids: list[list[int]], fate: str, *, prompt: int, trained: int
-    ) -> None:
-        """Count a row: the tokens of its texts, and how many are kept in the prompt and learnt."""
-        read = sum(map(len, ids)) + 1  # the end-of-text
-        self.lengths["prompt"].append(read - len(ids[-1]) - 1)
-        self.lengths["completion"].append(len(ids[-1]) + 1)
-        self.fates[fate] += 1
-        if trained:
-            self.tokens.update(trained=trained, prompt=prompt, cut=read - prompt - trained)
-        else:
-            self.tokens["left out"] += read
-        if fate != "whole":
-            self.odd_rows[fate].append(example.where)
-        if END_OF_TEXT in example.prompt_text + example.completion:
-            self.odd_rows["end-of-text typed"].append(example.where)
-        texts = [*(segment.text for segment in example.prompt), example.completion]
-        if any(map(is_shattered, texts, ids)):
-            self.odd_rows["shattered"].append(example.where)
+    def column(self, name: str) -> np.ndarray:
+        return self.records.data.column(name).to_numpy()
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "rows": self.fates,
-            "tokens": self.tokens,
-            "lengths": self.lengths,
-            "odd_rows": self.odd_rows,
-        }
+    def places(self, mask: np.ndarray) -> list[str]:
+        """Where the rows stand that a mask (num_rows,) picks."""
+        return self.records.select(np.flatnonzero(mask))["where"][:]
 
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "Account":
-        return cls(
-            Counter(content["rows"]),
-            Counter(content["tokens"]),
-            content["lengths"],
-            defaultdict(list, content["odd_rows"]),
-        )
+
+def record_of(
+    example: Example, ids: list[list[int]], fate: str, prompt_kept: int, trained: int
+) -> dict[str, Any]:
+    """A row's record; ids: the tokens of its prompt segments and of its completion."""
+    *prompt_ids, completion = ids
+    texts = [*(segment.text for segment in example.prompt), example.completion]
+    source = "".join(s.text for s in example.prompt if s.is_shortenable) or example.completion
+    return {
+        "where": example.where,
+        "fate": fate,
+        "prompt": sum(map(len, prompt_ids)),
+        "completion": len(completion) + 1,
+        "prompt_kept": prompt_kept,
+        "trained": trained,
+        "has_end_of_text": END_OF_TEXT in example.prompt_text + example.completion,
+        "is_shattered": any(map(is_shattered, texts, ids)),
+        "digest": digest(f"{example.prompt_text}\0{example.completion}") if trained else 0,
+        "source_digest": digest(source) if trained else 0,
+    }
 
 
 def is_shattered(text: str, ids: list[int]) -> bool:
     return len(text) >= MIN_CHARACTERS and len(ids) > SHATTERED * len(text)
+
+
+def digest(text: str) -> int:
+    """64 bits that tell a text from all others."""
+    code = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(code, "big", signed=True)

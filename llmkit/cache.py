@@ -1,7 +1,7 @@
 """Encoded training rows, kept between runs: the same inputs are never tokenized twice.
 
 A cached set is a folder, named by everything that its tokens depend on, with rows.arrow and
-account.json. It stands in $LLMKIT_CACHE, else in the user's cache folder, and may be deleted.
+account.arrow. It stands in $LLMKIT_CACHE, else in the user's cache folder, and may be deleted.
 """
 
 import hashlib
@@ -14,11 +14,12 @@ from pathlib import Path
 
 import tokenizers
 from datasets import Dataset
+from pyarrow import ArrowInvalid
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.account import Account
 from llmkit.data import Rows
-from llmkit.encode import Limits, encode_rows
+from llmkit.encode import Limits, encode_rows, load_encoded
 from llmkit.errors import UserError
 from llmkit.files import expand
 from llmkit.recipe import PACKAGE
@@ -39,14 +40,15 @@ def encode_cached(
     if not is_there:
         staging = _make_staging(folder.parent)
         try:
-            _, account = encode_rows(rows, rows.task, tokenizer, limits, staging / "rows.arrow")
-            (staging / "account.json").write_text(json.dumps(account.to_json()), "utf-8")
+            encode_rows(rows, rows.task, tokenizer, limits, staging)
             staging.chmod(0o755 & ~_umask())
             _publish(staging, folder)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-    account = Account.from_json(json.loads((folder / "account.json").read_text("utf-8")))
-    return Dataset.from_file(str(folder / "rows.arrow")), account, is_there
+    try:
+        return *load_encoded(folder), is_there
+    except (OSError, ArrowInvalid):
+        raise UserError(f"{folder}: these cached rows are damaged; delete the folder") from None
 
 
 def _publish(staging: Path, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """`llmkit check`: what can be known about a recipe's rows before training, without training."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
@@ -44,23 +44,28 @@ PERCENTILES = (50, 90, 99, 100)
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """PERCENTILES over the rows as read; tokens."""
-
-    prompt: list[int]
-    completion: list[int]
-    """End-of-text included."""
-
-
-@dataclass(frozen=True)
 class SplitCheck:
-    """Counts of one split. Rows read = rows by fate + unreadable."""
+    """What was read of one split."""
 
     source: str
-    rows_read: int
-    unreadable: int
     account: Account
-    lengths: Lengths
+    errors: list[UserError]
+    """A message for each row that cannot be read."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows read, by fate or unreadable."""
+        return self.account.num_rows + len(self.errors)
+
+    @property
+    def lengths(self) -> dict[str, list[int]]:
+        """PERCENTILES of prompt and completion (end-of-text included) as read; tokens."""
+        return {
+            part: np.percentile(self.account.column(part), PERCENTILES, method="inverted_cdf")
+            .astype(int)
+            .tolist()
+            for part in ("prompt", "completion")
+        }
 
 
 @dataclass(frozen=True)
@@ -96,13 +101,13 @@ class Check:
         splits = {
             name: {
                 "source": split.source,
-                "rows_read": split.rows_read,
-                "rows": {**split.account.fates, "unreadable": split.unreadable},
+                "rows_read": split.num_rows,
+                "rows": {**split.account.fates, "unreadable": len(split.errors)},
                 "tokens": split.account.tokens,
                 "supervised_share": split.account.supervised_share,
                 "lengths": {
                     part: dict(zip(map(str, PERCENTILES), values, strict=True))
-                    for part, values in asdict(split.lengths).items()
+                    for part, values in split.lengths.items()
                 },
             }
             for name, split in self.splits.items()
@@ -127,39 +132,32 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     check_max_length(recipe, model)
     trainable_model(model, recipe)
 
-    findings = find_near(find_near_copies(rows))
-    splits, train = {}, None
-    for split in rows:
-        read = [row if isinstance(row, UserError) else None for row in rows[split].read_all()]
-        errors = [row for row in read if row is not None]
-        limits = limits_of(recipe, is_scored=split != "train")
-        encoded, account = encode_rows(rows[split], task, tokenizer, limits)
-        if split == "train":
-            order = StepOrder(encoded, recipe, accelerator)
-        if task.is_language_modelling:  # for copies, texts are compared and not blocks of them
-            encoded, _ = encode_rows(rows[split], task, tokenizer, replace(limits, packing=True))
+    encoded, train = encode_rows(rows["train"], task, tokenizer, limits_of(recipe))
+    order = StepOrder(encoded, recipe, accelerator)
+    accounts = {"train": train}
+    findings = find_near(find_near_copies(rows)) + find_in_split("train", train, None)
+    for split, limit in recipe.evaluation.limits.items():
+        check_prompts(islice(rows[split], limit), task, tokenizer, recipe)
+        limits = limits_of(recipe, is_scored=True)
+        _, accounts[split] = encode_rows(rows[split], task, tokenizer, limits)
+        findings += find_in_split(split, accounts[split], train)
+        findings += find_unscorable(split, rows[split], task, metric)
+    splits = {}
+    for split, account in accounts.items():
+        errors = [row for row in rows[split].read_all() if isinstance(row, UserError)]
         findings += find_unreadable(split, errors)
-        findings += find_in_split(split, encoded, account, train)
-        if split != "train":
-            findings += find_unscorable(split, rows[split], task, metric)
-            if not task.is_language_modelling:
-                examples = (to_example(row, task, recipe.template) for row in rows[split])
-                encode_prompts(examples, tokenizer, room_for_prompt(recipe))
-        train = train or encoded
-        splits[split] = SplitCheck(
-            rows[split].source, len(read), len(errors), account, lengths_of(account)
-        )
+        splits[split] = SplitCheck(rows[split].source, account, errors)
     samples = sample_rows(islice(rows["train"], num_samples), task, tokenizer, limits_of(recipe))
     return Check(splits, by_severity(findings), samples, order.num_steps, order.padding_share())
 
 
-def lengths_of(account: Account) -> Lengths:
-    return Lengths(
-        **{
-            part: np.percentile(lengths, PERCENTILES, method="inverted_cdf").tolist()
-            for part, lengths in account.lengths.items()
-        }
-    )
+def check_prompts(
+    rows: Iterable[Row], task: Task, tokenizer: PreTrainedTokenizerBase, recipe: Recipe
+) -> None:
+    """Raise UserError where a prompt leaves no room to generate its completion."""
+    if not task.is_language_modelling:
+        examples = (to_example(row, task, recipe.template) for row in rows)
+        encode_prompts(examples, tokenizer, room_for_prompt(recipe))
 
 
 def sample_rows(

@@ -62,13 +62,14 @@ def count_lines(check: Check) -> list[tuple[str, list[int]]]:
     splits = check.splits.values()
     fates = dict.fromkeys(fate for split in splits for fate in split.account.fates)
     uses = dict.fromkeys(use for split in splits for use in split.account.tokens)
-    return [
+    lines = [
         *((f"rows {fate}", [s.account.fates[fate] for s in splits]) for fate in fates),
-        ("rows unreadable", [s.unreadable for s in splits]),
-        ("rows read", [s.rows_read for s in splits]),
+        ("rows unreadable", [len(s.errors) for s in splits]),
+        ("rows read", [s.num_rows for s in splits]),
         *((f"tokens {use}", [s.account.tokens[use] for s in splits]) for use in uses),
         ("tokens read", [s.account.num_tokens for s in splits]),
     ]
+    return [line for line in lines if any(line[1])]
 
 
 def lengths_table(check: Check) -> Table:
@@ -84,9 +85,9 @@ def lengths_table(check: Check) -> Table:
 
 def length_lines(check: Check) -> list[tuple[str, list[int]]]:
     return [
-        (f"{name}: {part}", getattr(split.lengths, part))
+        (f"{name}: {part}", lengths)
         for name, split in check.splits.items()
-        for part in ("prompt", "completion")
+        for part, lengths in split.lengths.items()
     ]
 
 

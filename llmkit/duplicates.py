@@ -8,11 +8,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
-from datasets import Dataset
 
+from llmkit.account import Account
 from llmkit.tasks import Row
 
 SIMILAR = 0.7  # Jaccard similarity of all word pairs from which on two rows are near copies,
@@ -34,24 +34,18 @@ class NearCopy:
     original: str
 
 
-def repeated_rows(encoded: Dataset) -> list[str]:
+def repeated_rows(account: Account) -> list[str]:
     """Where the rows stand that an earlier row of the same split equals."""
-    digests = encoded.data.column("digest").to_numpy()
+    digests = account.column("digest")
     is_first = digests == 0
     is_first[np.unique(digests, return_index=True)[1]] = True
-    return _places(encoded, ~is_first)
+    return account.places(~is_first)
 
 
-def rows_in_train(encoded: Dataset, train: Dataset, column: str) -> list[str]:
+def rows_in_train(account: Account, train: Account, column: str) -> list[str]:
     """Where the rows stand whose `digest` (or `source_digest`) a training row has too."""
-    digests, known = (d.data.column(column).to_numpy() for d in (encoded, train))
-    is_known = np.isin(digests, known) & (digests != 0)
-    return _places(encoded, is_known)
-
-
-def _places(encoded: Dataset, mask: np.ndarray) -> list[str]:
-    """Where the rows stand; a text in several pieces once."""
-    return list(dict.fromkeys(encoded.select(np.flatnonzero(mask))["where"][:]))
+    digests = account.column(column)
+    return account.places(np.isin(digests, train.column(column)) & (digests != 0))
 
 
 def find_near_copies(splits: dict[str, Iterable[Row]]) -> list[NearCopy]:
@@ -115,13 +109,12 @@ def _propose(splits: dict[str, Iterable[Row]]) -> tuple[list[Place], dict[int, l
         minhash = RMinHash(num_perm=NUM_BANDS * BAND, seed=1)
         minhash.update(list(shingles("\n".join(texts))))
         digest = minhash.digest()
-        agreeing: Counter[int] = Counter()
-        for start in range(0, len(digest), BAND):
-            bucket = buckets[hash((start, *digest[start : start + BAND]))]
-            agreeing.update(bucket)
+        starts = range(0, len(digest), BAND)
+        agreeing = [buckets[hash((start, *digest[start : start + BAND]))] for start in starts]
+        likeliest = [other for other, _ in Counter(chain.from_iterable(agreeing)).most_common()]
+        for bucket in agreeing:
             if len(bucket) < MAX_BUCKET:
                 bucket.append(number)
-        likeliest = [other for other, _ in agreeing.most_common()]
         for origin in {place[0], "train"}:
             near = islice((i for i in likeliest if places[i][0] == origin), MAX_CANDIDATES)
             candidates.setdefault(number, []).extend(near)

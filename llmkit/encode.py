@@ -8,6 +8,7 @@ generation.
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,7 @@ from datasets import Dataset, Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.account import Account
+from llmkit.account import RECORD, Account, record_of
 from llmkit.errors import UserError
 from llmkit.loss import IGNORE_INDEX
 from llmkit.schema import Recipe
@@ -28,13 +29,11 @@ FEATURES = Features(
     {
         "input_ids": List(Value("int32")),
         "labels": List(Value("int32")),
-        "where": Value("string"),  # file:line of the row, or of a block's first text, as below
-        # By these copies are known; 0 for blocks, which are no rows.
-        "digest": Value("int64"),  # of prompt and completion
-        "source_digest": Value("int64"),  # of the source alone
+        "where": Value("string"),  # file:line of the row, or of a block's first text
     }
 )
 CHUNK = 1000  # rows tokenized together
+ROWS, RECORDS = "rows.arrow", "account.arrow"  # in the folder of an encoded split
 
 
 @dataclass(frozen=True)
@@ -158,40 +157,59 @@ def encode_rows(
     task: Task,
     tokenizer: PreTrainedTokenizerBase,
     limits: Limits,
-    path: Path | None = None,
+    folder: Path | None = None,
 ) -> tuple[Dataset, Account]:
     """Encoded rows in memory-mapped Arrow, and an account of every row and token.
 
     With packing, texts of plain language modelling are rows of their own instead of one stream.
-    path: the Arrow file to write; None: one that goes with the data set. Raises UserError when no
-    row is left to learn.
+    folder: where the Arrow files are written; None: one that goes with the data sets. Raises
+    UserError when no row is left to learn.
     """
-    account = Account()
+    temporary = None
+    if folder is None:
+        temporary = tempfile.TemporaryDirectory(prefix="llmkit-")
+        folder = Path(temporary.name)
+    with ExitStack() as stack:
+        writer, records = (
+            stack.enter_context(ArrowWriter(path=str(folder / name), features=features))
+            for name, features in ((ROWS, FEATURES), (RECORDS, RECORD))
+        )
 
-    def kept() -> Iterator[tuple[Example, Encoded]]:
-        for example, ids, encoded in encode_examples(rows, task, tokenizer, limits):
-            account.add(
-                example,
-                ids,
-                encoded.fate,
-                prompt=sum(map(len, encoded.prompt)) if ids[:-1] else 0,
-                trained=len(encoded.completion),
-            )
-            if encoded.completion:
-                yield example, encoded
+        def kept() -> Iterator[tuple[Example, Encoded]]:
+            for example, ids, encoded in encode_examples(rows, task, tokenizer, limits):
+                prompt_kept = sum(map(len, encoded.prompt)) if ids[:-1] else 0
+                trained = len(encoded.completion)
+                records.write(record_of(example, ids, encoded.fate, prompt_kept, trained))
+                if trained:
+                    yield example, encoded
 
-    encoded = _to_arrow(_layout(kept(), task, limits), path)
-    if encoded is None:
-        reasons = ", ".join(f"{count} {fate}" for fate, count in account.fates.items())
-        first = next(iter(account.odd_rows.values()))[0]
-        advice = "mend the rows"
-        if account.fates["completion too long"]:
-            advice = (
-                f"raise max_length={limits.max_length}, shorten the template, or set "
-                "truncate_completion=true"
-            )
-        raise UserError(f"{first} and on: no row is left to learn from ({reasons}); {advice}")
+        for row in _layout(kept(), task, limits):
+            writer.write(row)
+        writer.finalize()
+        records.finalize()
+    encoded, account = load_encoded(folder)
+    encoded.folder = account.records.folder = temporary  # deleted with the data sets
+    if not len(encoded):
+        raise UserError(_nothing_left(account, limits))
     return encoded, account
+
+
+def load_encoded(folder: Path) -> tuple[Dataset, Account]:
+    """What `encode_rows` wrote there."""
+    encoded, records = (Dataset.from_file(str(folder / name)) for name in (ROWS, RECORDS))
+    return encoded, Account(records)
+
+
+def _nothing_left(account: Account, limits: Limits) -> str:
+    reasons = ", ".join(f"{count} {fate}" for fate, count in account.fates.items())
+    advice = "mend the rows"
+    if account.fates["completion too long"]:
+        advice = (
+            f"raise max_length={limits.max_length}, shorten the template, or set "
+            "truncate_completion=true"
+        )
+    first = account.records[0]["where"]
+    return f"{first} and on: no row is left to learn from ({reasons}); {advice}"
 
 
 def _layout(
@@ -203,22 +221,7 @@ def _layout(
         yield from lay_out(kept, limits.max_length)
         return
     for example, row in kept:
-        yield {"input_ids": row.input_ids, "labels": row.labels, **_origin(example)}
-
-
-def _origin(example: Example) -> dict[str, Any]:
-    source = "".join(s.text for s in example.prompt if s.is_shortenable) or example.completion
-    return {
-        "where": example.where,
-        "digest": _digest(f"{example.prompt_text}\0{example.completion}"),
-        "source_digest": _digest(source),
-    }
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(
-        hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True
-    )
+        yield {"input_ids": row.input_ids, "labels": row.labels, "where": example.where}
 
 
 def _blocks(kept: Iterable[tuple[Example, Encoded]], max_length: int) -> Iterator[dict[str, Any]]:
@@ -229,29 +232,28 @@ def _blocks(kept: Iterable[tuple[Example, Encoded]], max_length: int) -> Iterato
     """
     buffer: list[int] = []
     step = max_length - 1
-    origin: dict[str, Any] = {}
+    where = ""
     for example, text in kept:
-        origin = origin or {"where": example.where, "digest": 0, "source_digest": 0}
+        where = where or example.where
         buffer += text.completion if buffer else text.input_ids
         num_full = (len(buffer) - 1) // step
         for start in range(0, num_full * step, step):
             block = buffer[start : start + max_length]
-            yield {"input_ids": block, "labels": block, **origin}
-            origin["where"] = example.where
+            yield {"input_ids": block, "labels": block, "where": where}
+            where = example.where
         buffer = buffer[num_full * step :]
-        origin = origin if len(buffer) > 1 else {}
+        where = where if len(buffer) > 1 else ""
     if len(buffer) > 1:
-        yield {"input_ids": buffer, "labels": buffer, **origin}
+        yield {"input_ids": buffer, "labels": buffer, "where": where}
 
 
 def _pieces(kept: Iterable[tuple[Example, Encoded]], max_length: int) -> Iterator[dict[str, Any]]:
     """Each text by itself, in pieces of max_length; a piece begins with the last one's end."""
     for example, text in kept:
-        ids, origin = text.input_ids, _origin(example)
-        digest = origin.pop("digest")
+        ids = text.input_ids
         for start in range(0, len(ids) - 1, max_length - 1):
             piece = ids[start : start + max_length]
-            yield {"input_ids": piece, "labels": piece, **origin, "digest": digest ^ start}
+            yield {"input_ids": piece, "labels": piece, "where": example.where}
 
 
 def encode_prompts(
@@ -280,23 +282,6 @@ def _encode_segments(
         ids = iter(encode_text([text for row in texts for text in row], tokenizer))
         for example, row in zip(chunk, texts, strict=True):
             yield example, [next(ids) for _ in row]
-
-
-def _to_arrow(rows: Iterable[dict[str, Any]], path: Path | None) -> Dataset | None:
-    """The rows on disk, memory-mapped; None for no rows."""
-    folder = None
-    if path is None:
-        folder = tempfile.TemporaryDirectory(prefix="llmkit-")
-        path = Path(folder.name) / "rows.arrow"
-    with ArrowWriter(path=str(path), features=FEATURES) as writer:
-        for row in rows:
-            writer.write(row)
-        num_rows, _ = writer.finalize()
-    if not num_rows:
-        return None
-    dataset = Dataset.from_file(str(path))
-    dataset.folder = folder  # a temporary one is deleted with the data set
-    return dataset
 
 
 def fingerprint(encoded: Dataset) -> str:

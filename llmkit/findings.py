@@ -6,9 +6,7 @@ note, that all is as it should be but good to know.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-
-from datasets import Dataset
+from dataclasses import dataclass, field
 
 from llmkit.account import SHATTERED, Account
 from llmkit.duplicates import SIMILAR, NearCopy, repeated_rows, rows_in_train
@@ -23,12 +21,14 @@ MOST = 0.5  # with more left out, the run is not the one that was asked for
 KINDS = {
     "unreadable": ("error", "cannot be read", "mend or delete them"),
     "most left out": (
-        "error", "left out, which is most of the split", "mend the rows, raise max_length, or set "
-        "truncate_completion=true",
+        "error", "nothing to learn, which is most of the split",
+        "mend the rows, raise max_length, or set truncate_completion=true",
     ),
-    "empty": ("warning", "left out, a text in them is empty", "mend or delete them"),
+    "empty": (
+        "warning", "a text is empty, so there is nothing to learn", "mend or delete them",
+    ),
     "completion too long": (
-        "warning", "left out, max_length has no room for the completion",
+        "warning", "max_length has no room for the completion, so there is nothing to learn",
         "raise max_length, or set truncate_completion=true",
     ),
     "completion cut": (
@@ -73,7 +73,9 @@ class Finding:
     split: str
     kind: str
     rows: list[str]
-    """Where they stand (file:line); with what is wrong there, or what they repeat."""
+    """Where they stand (file:line); of unreadable ones, with what is wrong there."""
+    originals: list[str] = field(default_factory=list)
+    """For each of them the row that it nearly repeats."""
 
     @property
     def severity(self) -> str:
@@ -82,36 +84,40 @@ class Finding:
     def __str__(self) -> str:
         severity, matter, advice = KINDS[self.kind]
         count = "1 row" if len(self.rows) == 1 else f"{len(self.rows):,} rows"
-        return f"{severity}: {self.split}: {count}: {matter} ({name_some(self.rows)}); {advice}"
+        places = self.rows
+        if self.originals:
+            pairs = zip(self.rows, self.originals, strict=True)
+            places = [f"{row} like {original}" for row, original in pairs]
+        return f"{severity}: {self.split}: {count}: {matter} ({name_some(places)}); {advice}"
 
 
-def find_in_split(
-    split: str, encoded: Dataset, account: Account, train: Dataset | None
-) -> list[Finding]:
+def find_in_split(split: str, account: Account, train: Account | None) -> list[Finding]:
     """What encoding shows of a split, and its exact copies, in itself and in train.
 
-    train: the encoded training rows; None when the split is them.
+    train: the account of the training rows; None when the split is them.
     """
     found = {kind: rows for kind, rows in account.odd_rows.items() if kind in KINDS}
     left_out = [where for fate in LEFT_OUT for where in account.odd_rows.get(fate, [])]
     if len(left_out) > MOST * account.num_rows:
         found["most left out"] = left_out
-    found["repeated"] = repeated_rows(encoded)
+    found["repeated"] = repeated_rows(account)
     if train is not None:
-        found["in train"] = rows_in_train(encoded, train, "digest")
+        found["in train"] = rows_in_train(account, train, "digest")
         copies = set(found["in train"])
-        sources = rows_in_train(encoded, train, "source_digest")
+        sources = rows_in_train(account, train, "source_digest")
         found["source in train"] = [where for where in sources if where not in copies]
     return by_severity(Finding(split, kind, rows) for kind, rows in found.items() if rows)
 
 
 def find_near(copies: list[NearCopy]) -> list[Finding]:
     """Near copies, by split and by where the original stands."""
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str], Finding] = {}
     for copy in copies:
         kind = "nearly repeated" if copy.original_split == copy.split else "nearly in train"
-        found.setdefault((copy.split, kind), []).append(f"{copy.where} like {copy.original}")
-    return [Finding(split, kind, rows) for (split, kind), rows in found.items()]
+        finding = found.setdefault((copy.split, kind), Finding(copy.split, kind, []))
+        finding.rows.append(copy.where)
+        finding.originals.append(copy.original)
+    return list(found.values())
 
 
 def find_unscorable(split: str, rows: Iterable[Row], task: Task, metric: str) -> list[Finding]:

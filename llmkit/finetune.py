@@ -168,14 +168,13 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     model, tokenizer = open_model(recipe, splits["train"], recipe.model)
     check_max_length(recipe, model)
     encoded, account, was_cached = encode_cached(splits["train"], tokenizer, limits_of(recipe))
-    limits = {"validation": recipe.evaluation.validation_rows, "test": recipe.evaluation.test_rows}
     sets = {
         split: prepare_evaluation(splits[split], task, tokenizer, recipe, limit)
-        for split, limit in limits.items()
+        for split, limit in recipe.evaluation.limits.items()
     }
-    findings = find_in_split("train", encoded, account, None)
+    findings = find_in_split("train", account, None)
     for split, prepared in sets.items():
-        findings += find_in_split(split, prepared.encoded, prepared.account, encoded)
+        findings += find_in_split(split, prepared.account, account)
         findings += find_unscorable(split, prepared.rows, task, metric[0])
     refuse_errors(findings)
     facts = {

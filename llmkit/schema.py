@@ -165,6 +165,11 @@ class Evaluation(Section):
     batch_size: int = Field(32, ge=1)
     """Rows of one batch of evaluation or generation; scores do not depend on it."""
 
+    @property
+    def limits(self) -> dict[str, int | None]:
+        """How many rows of each split are scored."""
+        return {"validation": self.validation_rows, "test": self.test_rows}
+
 
 class Generation(Section):
     """Decoding. Without temperature, top_k and top_p: greedy, or beams with num_beams."""

@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 
 # Every session encodes afresh, and leaves nothing behind in the user's cache.
-os.environ["LLMKIT_CACHE"] = tempfile.mkdtemp(prefix="llmkit-test-cache-")
+CACHE = tempfile.TemporaryDirectory(prefix="llmkit-test-cache-")  # deleted at the end
+os.environ["LLMKIT_CACHE"] = CACHE.name
 # Before any Hugging Face library is imported: never ask a hub, whatever the test does.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -61,7 +62,12 @@ def pytest_sessionfinish(session):
         lines = [
             f"| {claim} | {r:,} of {of:,} | {note} |" for claim, (r, of, note) in figures.items()
         ]
-        Path(path).write_text("\n".join([*PROOF_HEADER, *lines]) + "\n", "utf-8")
+        counts = session.config.pluginmanager.get_plugin("terminalreporter").stats
+        outcomes = [
+            f"{len(counts.get(name, []))} {name}" for name in ("passed", "failed", "skipped")
+        ]
+        content = "\n".join([*PROOF_HEADER, *lines, "", f"Tests: {', '.join(outcomes)}."])
+        Path(path).write_text(content + "\n", "utf-8")
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_the_second_time_the_rows_are_there(path, tokenizer, folder):
     second, account_again, was_cached = encode_cached(open_rows(path), tokenizer, LIMITS)
     assert was_cached
     assert fingerprint(first) == fingerprint(second)
-    assert account.to_json() == account_again.to_json()
+    assert account.records[:] == account_again.records[:]
     assert len(list((folder / "encoded").iterdir())) == 1, "nothing half-made is left"
 
 
@@ -86,6 +86,18 @@ def test_rows_that_cannot_be_encoded_leave_nothing_behind(tmp_path, tokenizer, f
     with pytest.raises(UserError, match="broken JSON"):
         encode_cached(open_rows(path), tokenizer, LIMITS)
     assert list((folder / "encoded").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["rows.arrow", "account.arrow"])
+@pytest.mark.parametrize("content", [b"", b"not Arrow", None])
+def test_a_damaged_entry_is_named(path, tokenizer, folder, name, content):
+    encode_cached(open_rows(path), tokenizer, LIMITS)
+    (entry,) = (folder / "encoded").iterdir()
+    (entry / name).unlink()
+    if content is not None:
+        (entry / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{entry}: these cached rows are damaged; delete"):
+        encode_cached(open_rows(path), tokenizer, LIMITS)
 
 
 def test_a_cache_that_cannot_be_written_is_named(path, tokenizer, monkeypatch):

@@ -4,11 +4,15 @@ import json
 import random
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from conftest import SHARED_DATA, TEXT, summary_rows, write_jsonl
+from rich.console import Console
 
+from llmkit.check import Piece, Sample
+from llmkit.check_report import show_sample
 from llmkit.encode import encode_text
 from llmkit.findings import KINDS
 from llmkit.model import load_model
@@ -63,7 +67,7 @@ def found(report: dict, kind: str, split: str = "train") -> set[str]:
         if (finding["kind"], finding["split"]) == (kind, split)
         for row in finding["rows"]
     ]
-    return {Path(row.split(" like ")[0]).name for row in rows}
+    return {Path(row).name for row in rows}
 
 
 def test_clean_rows_are_not_accused(check):
@@ -118,7 +122,7 @@ def test_copies_are_found_in_train_and_across_splits(check):
     assert found(report, "in train", "test") == {"test.jsonl:6"}
     assert found(report, "nearly in train", "test") == {"test.jsonl:7"}
     assert found(report, "source in train", "test") == {"test.jsonl:8"}
-    near = [f["rows"] for f in report["findings"] if f["kind"] == "nearly in train"]
+    near = [f["originals"] for f in report["findings"] if f["kind"] == "nearly in train"]
     assert near[0][0].endswith("train.jsonl:12"), "the original is named"
 
 
@@ -254,6 +258,32 @@ def test_any_terminal_can_show_any_row(tmp_path, subprocess_env):
     assert b"\x1b" not in result.stdout
 
 
+def test_colours_say_what_is_trained_and_what_is_cut():
+    console = Console(file=StringIO(), force_terminal=True, color_system="standard", width=80)
+    pieces = [Piece("Read: ", "prompt"), Piece("much", "cut"), Piece(" so<|endoftext|>", "trained")]
+    show_sample(console, Sample("rows.jsonl:1", "prompt shortened", pieces))
+    shown = console.file.getvalue()
+    assert "\x1b[2mRead: \x1b[0m" in shown
+    assert "\x1b[9;31mmuch\x1b[0m" in shown
+    assert "\x1b[1;32m so<|endoftext|>\x1b[0m" in shown
+
+
+def test_finetune_finds_texts_that_stand_twice(llmkit, tiny_gpt2, tmp_path):
+    texts = [row["document"] for row in summary_rows(40)]
+    path = write_jsonl(tmp_path / "rows.jsonl", [{"text": text} for text in [*texts, texts[3]]])
+    test = write_jsonl(
+        tmp_path / "test.jsonl", [{"text": text} for text in [texts[5], "A new one."]]
+    )
+    settings = (
+        f"model={tiny_gpt2}", f"data.train={path}", f"data.validation={test}", f"data.test={test}",
+        "max_length=64", "train.epochs=null", "train.max_steps=1",
+    )  # fmt: skip
+    result = llmkit("finetune", "pretrain", *settings, "--run-dir", "run")
+    assert result.exit_code == 0, result.output
+    assert f"train: 1 row: the same as an earlier row ({path}:41)" in result.output
+    assert f"test: 1 row: also in train, so their scores measure memory ({test}:1)" in result.output
+
+
 def test_finetune_warns_and_stops_on_errors(llmkit, tiny_gpt2, tmp_path):
     rows = summary_rows(60)
     rows[7]["summary"] = ""
@@ -265,12 +295,13 @@ def test_finetune_warns_and_stops_on_errors(llmkit, tiny_gpt2, tmp_path):
     )  # fmt: skip
     result = llmkit("finetune", "summarize", *settings, "--run-dir", "run")
     assert result.exit_code == 0, result.output
-    assert f"warning: train: 1 row: left out, a text in them is empty ({path}:8)" in result.output
+    warning = f"warning: train: 1 row: a text is empty, so there is nothing to learn ({path}:8)"
+    assert warning in result.output
     bad = write_jsonl(tmp_path / "bad.jsonl", [{**row, "summary": ""} for row in rows[:70]] + rows)
     splits = (f"data.train={bad}", f"data.validation={path}", f"data.test={path}")
     result = llmkit("finetune", "summarize", *settings, *splits, "--run-dir", "again")
     assert result.exit_code == 2
-    assert "left out, which is most of the split" in result.stderr
+    assert "rows: nothing to learn, which is most of the split" in result.stderr
     assert not (tmp_path / "again").exists()
 
 
@@ -382,5 +413,8 @@ def test_faults_planted_in_a_real_set_are_all_found(check, figure, name):
     new = {key: after[key] - before[key] for key in after if after[key] - before[key]}
     num_found = sum(len(new.get(key, set()) & rows) for key, rows in expected.items())
     figure(f"faults planted in {name} and found", num_found, of=105)
-    accused = sum(len(rows - expected.get(key, set())) for key, rows in new.items())
-    figure(f"other rows of {name} newly accused", accused, of=0)
+    accused = {
+        (key[0], row) for key, rows in new.items() for row in rows - expected.get(key, set())
+    }
+    others = len(train) + len(test)
+    figure(f"other rows of {name} left alone", others - len(accused), of=others)

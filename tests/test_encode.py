@@ -174,8 +174,6 @@ def test_token_counts_leave_out_the_first_token():
             "input_ids": [[1, 2, 3], [4, 5]],
             "labels": [[1, -100, 3], [4, -100]],
             "where": ["a", "b"],
-            "digest": [1, 2],
-            "source_digest": [1, 2],
         },
         features=FEATURES,
     )

@@ -12,13 +12,14 @@ import pytest
 import torch
 from accelerate import Accelerator
 from conftest import write_jsonl
+from datasets import Dataset
 from gradient_cases import accumulated_gradient, load, random_rows, whole_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy_gpt2 import loss_and_gradients
 from safetensors.torch import load_file
 
-from llmkit.account import Account
+from llmkit.account import RECORD, Account, record_of
 from llmkit.batches import collate
 from llmkit.encode import Limits, encode_examples
 from llmkit.evaluation import sum_loss
@@ -131,18 +132,18 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
         else:
             assert example.completion.startswith(tokenizer.decode(learnt).rstrip("�"))
         assert tokenizer.eos_token_id not in learnt
-        account = Account()
         prompt = 0 if task.is_language_modelling else sum(map(len, encoded.prompt))
-        account.add(example, ids, encoded.fate, prompt=prompt, trained=len(encoded.completion))
+        record = record_of(example, ids, encoded.fate, prompt, len(encoded.completion))
+        account = Account(Dataset.from_list([record], features=RECORD))
         whole = [*ids[:-1], [*ids[-1], tokenizer.eos_token_id]]
         if not encoded.completion:
-            expected = {"left out": sum(map(len, whole))}
+            expected = {"trained": 0, "prompt": 0, "cut": 0, "left out": sum(map(len, whole))}
         else:
             kept = [*([] if task.is_language_modelling else encoded.prompt), encoded.completion]
             cut = [token for a, b in zip(whole, kept, strict=True) for token in a[len(b) :]]
             trained = sum(label >= 0 for label in encoded.labels)
-            expected = {"trained": trained, "prompt": prompt, "cut": len(cut)}
-        assert dict(account.tokens) == expected
+            expected = {"trained": trained, "prompt": prompt, "cut": len(cut), "left out": 0}
+        assert account.tokens == expected
         reached += 1
 
     is_so()
