@@ -78,14 +78,18 @@ class Account:
     @property
     def supervised_share(self) -> float:
         """Share of the tokens kept that are trained on."""
-        return self.tokens["trained"] / (self.tokens["trained"] + self.tokens["prompt"])
+        kept = self.tokens["trained"] + self.tokens["prompt"]
+        return self.tokens["trained"] / kept if kept else 0.0
 
     def column(self, name: str) -> np.ndarray:
         return self.records.data.column(name).to_numpy()
 
     def places(self, mask: np.ndarray) -> list[str]:
         """Where the rows stand that a mask (num_rows,) picks."""
-        return self.records.select(np.flatnonzero(mask))["where"][:]
+        return self.places_at(np.flatnonzero(mask))
+
+    def places_at(self, indices: np.ndarray) -> list[str]:
+        return self.records.data.column("where").take(indices).to_pylist()
 
 
 def record_of(
@@ -104,8 +108,8 @@ def record_of(
         "trained": trained,
         "has_end_of_text": END_OF_TEXT in example.prompt_text + example.completion,
         "is_shattered": any(map(is_shattered, texts, ids)),
-        "digest": digest(f"{example.prompt_text}\0{example.completion}") if trained else 0,
-        "source_digest": digest(source) if trained else 0,
+        "digest": digest(f"{example.prompt_text}\0{example.completion.strip()}") if trained else 0,
+        "source_digest": digest(source.strip()) if trained else 0,
     }
 
 

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.account import Account
 from llmkit.data import Rows
-from llmkit.encode import Limits, encode_rows, load_encoded
+from llmkit.encode import Limits, encode_rows, load_encoded, require_rows
 from llmkit.errors import UserError
 from llmkit.files import expand
 from llmkit.recipe import PACKAGE
@@ -40,7 +40,8 @@ def encode_cached(
     if not is_there:
         staging = _make_staging(folder.parent)
         try:
-            encode_rows(rows, rows.task, tokenizer, limits, staging)
+            _, account = encode_rows(rows, rows.task, tokenizer, limits, staging)
+            require_rows(account, limits)
             staging.chmod(0o755 & ~_umask())
             _publish(staging, folder)
         finally:

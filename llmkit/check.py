@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
+from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.account import Account
@@ -60,11 +60,12 @@ class SplitCheck:
     @property
     def lengths(self) -> dict[str, list[int]]:
         """PERCENTILES of prompt and completion (end-of-text included) as read; tokens."""
+        lengths = {part: self.account.column(part) for part in ("prompt", "completion")}
+        if not self.account.num_rows:
+            return {part: [0] * len(PERCENTILES) for part in lengths}
         return {
-            part: np.percentile(self.account.column(part), PERCENTILES, method="inverted_cdf")
-            .astype(int)
-            .tolist()
-            for part in ("prompt", "completion")
+            part: np.percentile(values, PERCENTILES, method="inverted_cdf").astype(int).tolist()
+            for part, values in lengths.items()
         }
 
 
@@ -88,14 +89,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Check:
-    """All of it."""
+    """All of it. The texts of all splits are in memory while it is made."""
 
     splits: dict[str, SplitCheck]
     findings: list[Finding]
     samples: list[Sample]
-    num_steps: int
-    padding_share: float
-    """Of what the model would be fed, with the recipe's batches."""
+    order: StepOrder | None
+    """The steps of the run; None where nothing is left to train on."""
 
     def to_json(self) -> dict[str, Any]:
         splits = {
@@ -116,8 +116,8 @@ class Check:
         return {
             "splits": splits,
             "findings": findings,
-            "num_steps": self.num_steps,
-            "padding_share": self.padding_share,
+            "num_steps": self.order.num_steps if self.order else 0,
+            "padding_share": self.order.padding_share() if self.order else 0.0,
             "samples": [asdict(sample) for sample in self.samples],
         }
 
@@ -127,28 +127,37 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     accelerator = start_accelerator(recipe)
     task = get_task(recipe.task, recipe.template)
     metric, _ = choose_metric(recipe, task)
-    rows = open_splits(recipe.data, task, skips_unreadable=True)
-    model, tokenizer = open_model(recipe, rows["train"], recipe.model)
+    splits = open_splits(recipe.data, task, recipe.evaluation.limits, skips_unreadable=True)
+    model, tokenizer = open_model(recipe, splits["train"], recipe.model)
     check_max_length(recipe, model)
     trainable_model(model, recipe)
 
-    encoded, train = encode_rows(rows["train"], task, tokenizer, limits_of(recipe))
-    order = StepOrder(encoded, recipe, accelerator)
-    accounts = {"train": train}
-    findings = find_near(find_near_copies(rows)) + find_in_split("train", train, None)
-    for split, limit in recipe.evaluation.limits.items():
-        check_prompts(islice(rows[split], limit), task, tokenizer, recipe)
-        limits = limits_of(recipe, is_scored=True)
-        _, accounts[split] = encode_rows(rows[split], task, tokenizer, limits)
-        findings += find_in_split(split, accounts[split], train)
-        findings += find_unscorable(split, rows[split], task, metric)
-    splits = {}
-    for split, account in accounts.items():
-        errors = [row for row in rows[split].read_all() if isinstance(row, UserError)]
+    read = {split: list(rows.read_all()) for split, rows in splits.items()}
+    rows = {split: [row for row in all if not is_bad(row)] for split, all in read.items()}
+    checks: dict[str, SplitCheck] = {}
+    findings: list[Finding] = []
+    for split in splits:
+        limits = limits_of(recipe, is_scored=split != "train")
+        encoded, account = encode_rows(rows[split], task, tokenizer, limits)
+        errors = list(filter(is_bad, read[split]))
+        checks[split] = SplitCheck(splits[split].source, account, errors)
         findings += find_unreadable(split, errors)
-        splits[split] = SplitCheck(rows[split].source, account, errors)
-    samples = sample_rows(islice(rows["train"], num_samples), task, tokenizer, limits_of(recipe))
-    return Check(splits, by_severity(findings), samples, order.num_steps, order.padding_share())
+        if split == "train":
+            findings += find_in_split(split, account, None)
+            order = StepOrder(encoded, recipe, accelerator) if len(encoded) else None
+            samples = sample_rows(rows[split][:num_samples], task, tokenizer, limits)
+            if task.is_language_modelling:
+                samples = sample_blocks(encoded, num_samples, tokenizer)
+        else:
+            findings += find_in_split(split, account, checks["train"].account)
+            findings += find_unscorable(split, rows[split], task, metric)
+            check_prompts(rows[split], task, tokenizer, recipe)
+    findings += find_near(find_near_copies(rows), findings)
+    return Check(checks, by_severity(findings), samples, order)
+
+
+def is_bad(row: Row | UserError) -> bool:
+    return isinstance(row, UserError)
 
 
 def check_prompts(
@@ -167,6 +176,22 @@ def sample_rows(
     return [
         Sample(example.where, encoded.fate, list(pieces_of(ids, encoded, tokenizer)))
         for example, ids, encoded in encode_examples(rows, task, tokenizer, limits)
+    ]
+
+
+def sample_blocks(encoded: Dataset, count: int, tokenizer: PreTrainedTokenizerBase) -> list[Sample]:
+    """Encoded rows of plain language modelling: all but the first token is learnt."""
+    rows = encoded.select(range(min(count, len(encoded))))
+    return [
+        Sample(
+            row["where"],
+            f"{len(row['input_ids'])} tokens from here on",
+            [
+                Piece(tokenizer.decode(row["input_ids"][:1]), "prompt"),
+                Piece(tokenizer.decode(row["input_ids"][1:]), "trained"),
+            ],
+        )
+        for row in rows
     ]
 
 

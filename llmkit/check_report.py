@@ -3,25 +3,33 @@
 from html import escape
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from llmkit.check import PERCENTILES, Check, Sample
-from llmkit.report import show_findings
+from llmkit.console import show_table
+from llmkit.errors import NUM_NAMED
+from llmkit.findings import Finding
+from llmkit.report import show_findings, show_warm_up
+from llmkit.schema import Recipe
 
 PERCENTILE_LABELS = ["longest" if p == 100 else f"{p} %" for p in PERCENTILES]
 STYLES = {"prompt": "dim", "cut": "red strike", "trained": "bold green"}
 
 
-def show_check(console: Console, check: Check) -> None:
+def show_check(console: Console, recipe: Recipe, check: Check) -> None:
     """First rows, counts, findings."""
     for sample in check.samples:
         show_sample(console, sample)
-    console.print(counts_table(check))
-    console.print(lengths_table(check))
+    counts = [[label, *(f"{v:,}" if v else "" for v in line)] for label, line in count_lines(check)]
+    rows = [line for line in counts if line[0].startswith("rows")]
+    tokens = [line for line in counts if line[0].startswith("tokens")]
+    show_table(console, ["", *check.splits], [rows, tokens])
+    lengths = [[label, *(f"{v:,}" for v in line)] for label, line in length_lines(check)]
+    show_table(console, ["tokens a row", *PERCENTILE_LABELS], [lengths])
     console.print(batch_line(check))
+    if check.order is not None:
+        show_warm_up(console, recipe, check.order)
     console.print()
     show_findings(console, check.findings)
     console.print(summary(check))
@@ -45,18 +53,6 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
-def counts_table(check: Check) -> Table:
-    """Rows and tokens by what becomes of them; each column adds up to what was read."""
-    table = Table(box=box.SIMPLE)
-    table.add_column("")
-    for name in check.splits:
-        table.add_column(name, justify="right", no_wrap=True)
-    for label, values in count_lines(check):
-        is_total = label.endswith("read")
-        table.add_row(label, *(f"{v:,}" if v else "" for v in values), end_section=is_total)
-    return table
-
-
 def count_lines(check: Check) -> list[tuple[str, list[int]]]:
     """(label, number in each split)."""
     splits = check.splits.values()
@@ -72,17 +68,6 @@ def count_lines(check: Check) -> list[tuple[str, list[int]]]:
     return [line for line in lines if any(line[1])]
 
 
-def lengths_table(check: Check) -> Table:
-    """Percentiles of the lengths, in tokens."""
-    table = Table(box=box.SIMPLE)
-    table.add_column("tokens a row")
-    for label in PERCENTILE_LABELS:
-        table.add_column(label, justify="right")
-    for label, values in length_lines(check):
-        table.add_row(label, *(f"{value:,}" for value in values))
-    return table
-
-
 def length_lines(check: Check) -> list[tuple[str, list[int]]]:
     return [
         (f"{name}: {part}", lengths)
@@ -92,10 +77,12 @@ def length_lines(check: Check) -> list[tuple[str, list[int]]]:
 
 
 def batch_line(check: Check) -> str:
+    if check.order is None:
+        return "no row is left to train on"
     share = check.splits["train"].account.supervised_share
     return (
-        f"{check.num_steps:,} steps; of their tokens {share:.1%} are trained on; of what they feed "
-        f"the model {check.padding_share:.1%} is padding"
+        f"{check.order.num_steps:,} steps; of their tokens {share:.1%} are trained on; of what "
+        f"they feed the model {check.order.padding_share():.1%} is padding"
     )
 
 
@@ -111,7 +98,7 @@ def summary(check: Check) -> str:
 
 def write_html(check: Check, path: Path) -> None:
     """One page that needs nothing else."""
-    findings = "".join(f"<li class={f.severity}>{escape(str(f))}</li>" for f in check.findings)
+    findings = "".join(map(_html_finding, check.findings))
     samples = "".join(
         f"<h3>{escape(s.where)} <small>{escape(s.fate)}</small></h3><pre>"
         + "".join(f"<span class={p.role}>{escape(p.text)}</span>" for p in s.pieces)
@@ -127,6 +114,15 @@ def write_html(check: Check, path: Path) -> None:
         batches=batch_line(check),
     )
     path.write_text(page, "utf-8")
+
+
+def _html_finding(finding: Finding) -> str:
+    """The finding, and, folded away, all of its rows where it names the first only."""
+    line = f"<li class={finding.severity}>{escape(str(finding))}"
+    if len(finding.rows) <= NUM_NAMED:
+        return line
+    places = "".join(f"<li>{escape(place)}</li>" for place in finding.places)
+    return f"{line}<details><summary>all of them</summary><ul>{places}</ul></details>"
 
 
 def _html_table(header: list[str], lines: list[tuple[str, list[int]]]) -> str:

@@ -136,12 +136,12 @@ def check(
     from llmkit.check_report import show_check, write_html
     from llmkit.files import check_output
 
-    page = check_output(html, "--html")
+    page = check_output(html, "--html", ".html")
     result = run_check(settings, rows)
     if as_json:
         click.echo(json.dumps(result.to_json(), ensure_ascii=False, indent=2))
     else:
-        show_check(make_console(), result)
+        show_check(make_console(), settings, result)
     if page is not None:
         write_html(result, page)
     sys.exit(2 if any(finding.severity == "error" for finding in result.findings) else 0)

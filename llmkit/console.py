@@ -4,12 +4,37 @@ import logging
 import os
 import warnings
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 
 def make_console(*, stderr: bool = False) -> Console:
     """Lines wrap on a terminal; into a file or a pipe they stay whole."""
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def show_table(console: Console, header: list[str], groups: list[list[list[str]]]) -> None:
+    """Lines under a header, a rule between groups of them; the first cell of each is its label.
+
+    Where the terminal is too narrow, a line a cell: rich would cut the numbers.
+    """
+    table = Table(box=box.SIMPLE)
+    table.add_column(header[0])
+    for name in header[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for group in groups:
+        for line in group:
+            table.add_row(*line, end_section=line is group[-1])
+    unbounded = console.options.update(max_width=1000)
+    if console.measure(table, options=unbounded).maximum <= console.width:
+        console.print(table)
+        return
+    for label, *cells in (line for group in groups for line in group):
+        console.print(label)
+        for name, cell in zip(header[1:], cells, strict=True):
+            if cell:
+                console.print(f"  {name} {cell}")
 
 
 def quiet_libraries() -> None:

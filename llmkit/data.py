@@ -5,11 +5,12 @@ the task's columns only, each text checked. Encoding (encode.py) and scoring sta
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from llmkit import files
@@ -41,6 +42,8 @@ class Rows:
     skips_unreadable: bool = False
     owns_unreadable: bool = True
     """Whether skipped rows count as this split's; of splits by hash they are train's alone."""
+    first: int | None = None
+    """Give only so many rows, the first that belong to this split."""
 
     def __iter__(self) -> Iterator[Row]:
         """The rows; raises UserError at the first that cannot be read, unless told otherwise."""
@@ -52,6 +55,14 @@ class Rows:
 
     def read_all(self) -> Iterator[Row | UserError]:
         """The rows, and in place of one that cannot be read what is wrong with it."""
+        num_given = 0
+        for row in self._all():
+            yield row
+            num_given += not isinstance(row, UserError)
+            if num_given == self.first:
+                return
+
+    def _all(self) -> Iterator[Row | UserError]:
         for index, (where, raw) in enumerate(islice(self.read(), self.limit)):
             try:
                 if isinstance(raw, UserError):
@@ -65,8 +76,17 @@ class Rows:
                 yield {"id": str(raw.get("id", index)), "where": where, **row}
 
 
-def open_splits(data: Data, task: Task, *, skips_unreadable: bool = False) -> dict[str, Rows]:
-    """train, validation and test of a recipe; UserError where one is empty or its first row bad."""
+def open_splits(
+    data: Data,
+    task: Task,
+    first: Mapping[str, int | None] = MappingProxyType({}),
+    *,
+    skips_unreadable: bool = False,
+) -> dict[str, Rows]:
+    """train, validation and test of a recipe; UserError where one is empty or its first row bad.
+
+    first: how many rows of a split are wanted; all of a split that is not named.
+    """
     for name in data.columns:
         if name not in task.columns:
             hint = did_you_mean(name, list(task.columns))
@@ -86,7 +106,10 @@ def open_splits(data: Data, task: Task, *, skips_unreadable: bool = False) -> di
         else:
             no_rows = UserError(f"{rows.source}: the {split} split has no rows; name other data")
             raise next(iter(errors), no_rows)
-    return {s: replace(rows, skips_unreadable=skips_unreadable) for s, rows in splits.items()}
+    return {
+        split: replace(rows, skips_unreadable=skips_unreadable, first=first.get(split))
+        for split, rows in splits.items()
+    }
 
 
 def _open_split(data: Data, task: Task, split: str) -> Rows:

@@ -34,18 +34,28 @@ class NearCopy:
     original: str
 
 
-def repeated_rows(account: Account) -> list[str]:
-    """Where the rows stand that an earlier row of the same split equals."""
+def repeated_rows(account: Account) -> list[tuple[str, str]]:
+    """Where the rows stand that an earlier row of the same split equals, and where that does."""
     digests = account.column("digest")
-    is_first = digests == 0
-    is_first[np.unique(digests, return_index=True)[1]] = True
-    return account.places(~is_first)
+    _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
+    originals = first[inverse]
+    copies = np.flatnonzero((originals < np.arange(len(digests))) & (digests != 0))
+    return _pairs(account, copies, account, originals[copies])
 
 
-def rows_in_train(account: Account, train: Account, column: str) -> list[str]:
-    """Where the rows stand whose `digest` (or `source_digest`) a training row has too."""
+def rows_in_train(account: Account, train: Account, column: str) -> list[tuple[str, str]]:
+    """Where the rows stand whose `digest` (or `source_digest`) a training row has too, and where
+    the first such row does."""
     digests = account.column(column)
-    return account.places(np.isin(digests, train.column(column)) & (digests != 0))
+    known, first = np.unique(train.column(column), return_index=True)
+    copies = np.flatnonzero(np.isin(digests, known) & (digests != 0))
+    return _pairs(account, copies, train, first[np.searchsorted(known, digests[copies])])
+
+
+def _pairs(
+    account: Account, copies: np.ndarray, others: Account, originals: np.ndarray
+) -> list[tuple[str, str]]:
+    return list(zip(account.places_at(copies), others.places_at(originals), strict=True))
 
 
 def find_near_copies(splits: dict[str, Iterable[Row]]) -> list[NearCopy]:
@@ -55,30 +65,37 @@ def find_near_copies(splits: dict[str, Iterable[Row]]) -> list[NearCopy]:
     """
     places, candidates = _propose(splits)
     wanted = set(candidates) | {other for others in candidates.values() for other in others}
-    texts = {i: texts for i, (_, texts) in enumerate(_texts(splits)) if i in wanted}
+    rows = {i: Shingled(texts) for i, (_, texts) in enumerate(_texts(splits)) if i in wanted}
     found = {}
     for index, others in candidates.items():
         split, where = places[index]
         for other in others:
             original_split, original = places[other]
-            if (index, original_split) not in found and are_near(texts[index], texts[other]):
+            if (index, original_split) not in found and are_near(rows[index], rows[other]):
                 found[index, original_split] = NearCopy(split, where, original_split, original)
     return list(found.values())
 
 
-def are_near(texts: list[str], others: list[str]) -> bool:
-    """Whether two rows, a text a column, are near copies without being the same."""
-    if texts == others:
+class Shingled:
+    """A row, a text a column, with the word pairs that it is compared by."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.texts = texts
+        self.columns = [shingles(text) for text in texts]
+        self.whole = shingles("\n".join(texts))
+
+
+def are_near(row: Shingled, other: Shingled) -> bool:
+    """Whether two rows are near copies without being the same."""
+    if row.texts == other.texts or jaccard(row.whole, other.whole) < SIMILAR:
         return False
-    whole = jaccard("\n".join(texts), "\n".join(others))
-    pairs = zip(texts, others, strict=True)
-    return whole >= SIMILAR and all(jaccard(text, other) >= ALIKE for text, other in pairs)
+    return all(map(lambda a, b: jaccard(a, b) >= ALIKE, row.columns, other.columns))
 
 
-def jaccard(text: str, other: str) -> float:
-    """Share of common word pairs."""
-    a, b = shingles(text), shingles(other)
-    return len(a & b) / len(a | b)
+def jaccard(a: set[str], b: set[str]) -> float:
+    """Share of common members."""
+    common = len(a & b)
+    return common / (len(a) + len(b) - common)
 
 
 # Thai, Lao, Burmese, Khmer, Japanese and Chinese put no blanks between words.

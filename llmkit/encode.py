@@ -7,6 +7,7 @@ generation.
 
 import hashlib
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def encode_example(
 ) -> Encoded:
     """The example in at most max_length tokens; ids: of the prompt's segments, the completion."""
     *prompt_ids, completion = ids
-    if not all(text.strip() for text in (*(s.text for s in example.prompt), example.completion)):
+    if any(map(is_blank, (*(s.text for s in example.prompt), example.completion))):
         return Encoded([], [], "empty")
     completion = [*completion, eos]
     prompt = encode_prompt(example.prompt, prompt_ids, max_length - len(completion))
@@ -126,6 +127,11 @@ def encode_example(
     if room < 1 or not truncate_completion:
         return Encoded([], [], "completion too long")
     return Encoded(shortest, completion[:room], "completion cut")
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing in the text would be seen: only white space, controls and joiners."""
+    return all(c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in text)
 
 
 def encode_examples(
@@ -145,10 +151,10 @@ def encode_examples(
             encoded = encode_example(
                 example, ids, eos, limits.max_length, limits.truncate_completion
             )
-        elif example.completion.strip():
-            encoded = Encoded([[eos]], [*ids[-1], eos], "whole")
-        else:
+        elif is_blank(example.completion):
             encoded = Encoded([], [], "empty")
+        else:
+            encoded = Encoded([[eos]], [*ids[-1], eos], "whole")
         yield example, ids, encoded
 
 
@@ -162,8 +168,7 @@ def encode_rows(
     """Encoded rows in memory-mapped Arrow, and an account of every row and token.
 
     With packing, texts of plain language modelling are rows of their own instead of one stream.
-    folder: where the Arrow files are written; None: one that goes with the data sets. Raises
-    UserError when no row is left to learn.
+    folder: where the Arrow files are written; None: one that goes with the data sets.
     """
     temporary = None
     if folder is None:
@@ -189,8 +194,6 @@ def encode_rows(
         records.finalize()
     encoded, account = load_encoded(folder)
     encoded.folder = account.records.folder = temporary  # deleted with the data sets
-    if not len(encoded):
-        raise UserError(_nothing_left(account, limits))
     return encoded, account
 
 
@@ -200,16 +203,19 @@ def load_encoded(folder: Path) -> tuple[Dataset, Account]:
     return encoded, Account(records)
 
 
-def _nothing_left(account: Account, limits: Limits) -> str:
+def require_rows(account: Account, limits: Limits) -> None:
+    """Raise UserError when no row is left to learn."""
+    if account.tokens["trained"]:
+        return
     reasons = ", ".join(f"{count} {fate}" for fate, count in account.fates.items())
     advice = "mend the rows"
-    if account.fates["completion too long"]:
+    if account.fates["completion too long"] and not limits.truncate_completion:
         advice = (
             f"raise max_length={limits.max_length}, shorten the template, or set "
             "truncate_completion=true"
         )
     first = account.records[0]["where"]
-    return f"{first} and on: no row is left to learn from ({reasons}); {advice}"
+    raise UserError(f"{first} and on: no row is left to learn from ({reasons}); {advice}")
 
 
 def _layout(

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from accelerate import Accelerator
@@ -19,6 +18,7 @@ from llmkit.encode import (
     encode_prompts,
     encode_rows,
     limits_of,
+    require_rows,
     room_for_prompt,
 )
 from llmkit.generate import generate
@@ -44,18 +44,16 @@ class EvaluationSet:
 
 
 def prepare_evaluation(
-    rows: Iterable[Row],
-    task: Task,
-    tokenizer: PreTrainedTokenizerBase,
-    recipe: Recipe,
-    limit: int | None,
+    rows: Iterable[Row], task: Task, tokenizer: PreTrainedTokenizerBase, recipe: Recipe
 ) -> EvaluationSet:
-    rows = list(islice(rows, limit))
+    rows = list(rows)
     examples = [to_example(row, task, recipe.template) for row in rows]
     prompts = []
     if not task.is_language_modelling:
         prompts = encode_prompts(examples, tokenizer, room_for_prompt(recipe))
-    encoded, account = encode_rows(rows, task, tokenizer, limits_of(recipe, is_scored=True))
+    limits = limits_of(recipe, is_scored=True)
+    encoded, account = encode_rows(rows, task, tokenizer, limits)
+    require_rows(account, limits)
     return EvaluationSet(task, rows, examples, prompts, encoded, account)
 
 

@@ -31,6 +31,10 @@ def check(path: Path, given_by: str) -> None:
         raise UserError(
             f"{path}: unknown kind of file; rows come as {', '.join(READERS)}: check {given_by}"
         )
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{shown(str(path))}: a name that is not UTF-8; rename the file") from None
     # os.path, since Path's own raise where a name is too long
     if not os.path.exists(path):
         raise UserError(f"{path}: no such file; check {given_by}")
@@ -40,11 +44,18 @@ def check(path: Path, given_by: str) -> None:
         raise UserError(f"{path}: no permission to read it; change that, or check {given_by}")
 
 
-def check_output(output: str | None, given_by: str = "--output") -> Path | None:
-    """The file to write; UserError, before any work, when that cannot be."""
+def check_output(
+    output: str | None, given_by: str = "--output", suffix: str | None = None
+) -> Path | None:
+    """The file to write; UserError, before any work, when that cannot be.
+
+    suffix: how its name has to end, so that no file of another kind is written over.
+    """
     if output is None:
         return None
     path = expand(output)
+    if suffix and path.suffix.lower() != suffix:
+        raise UserError(f"{given_by}: {path}: the name of such a file ends in {suffix}")
     if path.is_dir():
         raise UserError(f"{given_by}: {path} is a folder; name a file")
     if not path.parent.is_dir():
@@ -104,8 +115,17 @@ def _decode(line: bytes, path: Path, number: int) -> str:
     return text.removeprefix("\ufeff") if number == 1 else text
 
 
-def _decoded_lines(path: Path) -> Iterator[str]:
-    return (_decode(line, path, number) for number, line in _lines(path))
+def _decoded_lines(path: Path, bad: list[UserError] | None = None) -> Iterator[str]:
+    """The lines as text. One that is none raises UserError; given `bad`, the error is put there
+    and the line comes with replacements, so that the reader of rows finds the next row."""
+    for number, line in _lines(path):
+        try:
+            yield _decode(line, path, number)
+        except UserError as error:
+            if bad is None:
+                raise
+            bad.append(error)
+            yield line.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _read_jsonl(path: Path) -> Iterator[Raw]:
@@ -161,17 +181,23 @@ def _not_a_row(value: Any, where: str) -> UserError:
 
 def _read_table(path: Path, delimiter: str) -> Iterator[Raw]:
     """A csv or tsv file with a header line."""
-    reader = csv.reader(_decoded_lines(path), delimiter=delimiter, strict=True)
+    bad: list[UserError] = []
+    reader = csv.reader(_decoded_lines(path, bad), delimiter=delimiter, strict=True)
     start = 1
     try:
         header = next(filter(None, reader), [])
+        if bad:
+            raise bad[0]
         _check_names(header, f"{path}:{reader.line_num}")
         start = reader.line_num + 1  # a field may hold line breaks: a row stands where it begins
         for fields in reader:
             where, start = f"{path}:{start}", reader.line_num + 1
-            if not fields:
+            if bad:
+                yield where, bad[0]
+                bad.clear()
+            elif not fields:
                 continue
-            if len(fields) == len(header):
+            elif len(fields) == len(header):
                 yield where, dict(zip(header, fields, strict=True))
             else:
                 yield (
@@ -243,14 +269,15 @@ def _reason(error: Exception) -> str:
 def _read_txt(path: Path) -> Iterator[Raw]:
     """A row a paragraph: blank lines separate, line breaks inside stay."""
     paragraph: list[str] = []
+    bad: list[UserError] = []
     start = 1
-    for number, line in enumerate(chain(_decoded_lines(path), [""]), 1):
+    for number, line in enumerate(chain(_decoded_lines(path, bad), [""]), 1):
         if line.strip():
             start = start if paragraph else number
             paragraph.append(line)
         elif paragraph:
-            yield f"{path}:{start}", {"text": "".join(paragraph).strip()}
-            paragraph = []
+            yield f"{path}:{start}", bad[0] if bad else {"text": "".join(paragraph).strip()}
+            paragraph, bad[:] = [], []
 
 
 # A cell may be longer than the 128 kB that csv allows by default.

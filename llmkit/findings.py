@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from llmkit.account import SHATTERED, Account
 from llmkit.duplicates import SIMILAR, NearCopy, repeated_rows, rows_in_train
+from llmkit.encode import is_blank
 from llmkit.errors import UserError, name_some
 from llmkit.model import END_OF_TEXT
-from llmkit.tasks import Row, Task
+from llmkit.tasks import Row, Task, to_example
 
 LEFT_OUT = ("empty", "completion too long")  # fates of the rows that nothing is learnt from
 MOST = 0.5  # with more left out, the run is not the one that was asked for
@@ -55,7 +56,7 @@ KINDS = {
         "choose another evaluation.metric, such as loss",
     ),
     "source in train": (
-        "note", "their source is in train too, with another completion",
+        "note", "their source is in train too, in another row",
         "name data.train alone, and rows of one source stay in one split",
     ),
     "prompt shortened": ("note", "source shortened to fit max_length", "raise max_length"),
@@ -75,20 +76,24 @@ class Finding:
     rows: list[str]
     """Where they stand (file:line); of unreadable ones, with what is wrong there."""
     originals: list[str] = field(default_factory=list)
-    """For each of them the row that it nearly repeats."""
+    """For each of them the row that it repeats."""
 
     @property
     def severity(self) -> str:
         return KINDS[self.kind][0]
 
+    @property
+    def places(self) -> list[str]:
+        """The rows, each with what it repeats."""
+        if not self.originals:
+            return self.rows
+        pairs = zip(self.rows, self.originals, strict=True)
+        return [f"{row} like {original}" for row, original in pairs]
+
     def __str__(self) -> str:
         severity, matter, advice = KINDS[self.kind]
         count = "1 row" if len(self.rows) == 1 else f"{len(self.rows):,} rows"
-        places = self.rows
-        if self.originals:
-            pairs = zip(self.rows, self.originals, strict=True)
-            places = [f"{row} like {original}" for row, original in pairs]
-        return f"{severity}: {self.split}: {count}: {matter} ({name_some(places)}); {advice}"
+        return f"{severity}: {self.split}: {count}: {matter} ({name_some(self.places)}); {advice}"
 
 
 def find_in_split(split: str, account: Account, train: Account | None) -> list[Finding]:
@@ -96,23 +101,33 @@ def find_in_split(split: str, account: Account, train: Account | None) -> list[F
 
     train: the account of the training rows; None when the split is them.
     """
-    found = {kind: rows for kind, rows in account.odd_rows.items() if kind in KINDS}
+    findings = [
+        Finding(split, kind, rows) for kind, rows in account.odd_rows.items() if kind in KINDS
+    ]
     left_out = [where for fate in LEFT_OUT for where in account.odd_rows.get(fate, [])]
     if len(left_out) > MOST * account.num_rows:
-        found["most left out"] = left_out
-    found["repeated"] = repeated_rows(account)
+        findings.append(Finding(split, "most left out", left_out))
+    copies = {"repeated": repeated_rows(account)}
     if train is not None:
-        found["in train"] = rows_in_train(account, train, "digest")
-        copies = set(found["in train"])
+        copies["in train"] = rows_in_train(account, train, "digest")
+        known = {where for where, _ in copies["in train"]}
         sources = rows_in_train(account, train, "source_digest")
-        found["source in train"] = [where for where in sources if where not in copies]
-    return by_severity(Finding(split, kind, rows) for kind, rows in found.items() if rows)
+        copies["source in train"] = [pair for pair in sources if pair[0] not in known]
+    for kind, pairs in copies.items():
+        if pairs:
+            findings.append(Finding(split, kind, *map(list, zip(*pairs, strict=True))))
+    return by_severity(findings)
 
 
-def find_near(copies: list[NearCopy]) -> list[Finding]:
-    """Near copies, by split and by where the original stands."""
+def find_near(copies: list[NearCopy], exact: list[Finding]) -> list[Finding]:
+    """Near copies, by split and by where the original stands; those found `exact` are left away."""
+    known = {
+        (f.split, where) for f in exact if f.kind in ("repeated", "in train") for where in f.rows
+    }
     found: dict[tuple[str, str], Finding] = {}
     for copy in copies:
+        if (copy.split, copy.where) in known:
+            continue
         kind = "nearly repeated" if copy.original_split == copy.split else "nearly in train"
         finding = found.setdefault((copy.split, kind), Finding(copy.split, kind, []))
         finding.rows.append(copy.where)
@@ -124,17 +139,27 @@ def find_unscorable(split: str, rows: Iterable[Row], task: Task, metric: str) ->
     """References in scripts that the metric throws away, as ROUGE's tokenizer does."""
     if metric == "loss" or task.score is None:
         return []
-    suspects = {}
-    for row in rows:
-        target = row[task.target]
-        text = target if isinstance(target, str) else target[0]
-        if len(text.split()) > 1 and not re.search(r"[0-9A-Za-z]", text):
-            suspects[row["where"]] = text
-    if not suspects:
-        return []
-    texts = list(suspects.values()) * 4  # so that a measure over the corpus has enough to count
-    scores = task.score(texts, [[text] for text in texts])
-    return [] if scores[metric] else [Finding(split, "scored 0", list(suspects))]
+    references = {row["where"]: to_example(row, task).references for row in rows}
+    foreign = {
+        where: texts for where, texts in references.items() if not any(map(is_readable, texts))
+    }
+
+    def scores_0(references: list[list[str]]) -> bool:
+        return not task.score([texts[0] for texts in references], references)[metric]
+
+    if foreign == references and scores_0(list(foreign.values())):
+        return [Finding(split, "scored 0", list(foreign))]
+    unread = [
+        where
+        for where, texts in foreign.items()
+        if scores_0([texts]) and not scores_0([[re.sub(r"\w", "a", text) for text in texts]])
+    ]
+    return [Finding(split, "scored 0", unread)] if unread else []
+
+
+def is_readable(text: str) -> bool:
+    """Whether the text has something in it that every metric reads, or is blank anyway."""
+    return bool(re.search(r"[0-9A-Za-z]", text)) or is_blank(text)
 
 
 def find_unreadable(split: str, errors: list[UserError]) -> list[Finding]:

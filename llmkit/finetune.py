@@ -108,7 +108,7 @@ def evaluate_model(
     folder = check_output_folder(output)
     accelerator = start_accelerator(recipe)
     task = get_task(recipe.task, recipe.template)
-    splits = open_splits(recipe.data, task)
+    splits = open_splits(recipe.data, task, recipe.evaluation.limits)
     models = {"this model": name}
     if Path(name) != Path(recipe.model):
         models["untuned"] = recipe.model
@@ -116,9 +116,7 @@ def evaluate_model(
     for label, which in models.items():
         model, tokenizer = open_model(recipe, splits["train"], which)
         check_max_length(recipe, model)
-        test = prepare_evaluation(
-            splits["test"], task, tokenizer, recipe, recipe.evaluation.test_rows
-        )
+        test = prepare_evaluation(splits["test"], task, tokenizer, recipe)
         table[label], predictions[label] = evaluate(
             model.to(accelerator.device), tokenizer, test, recipe, accelerator
         )
@@ -164,13 +162,13 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     """Data and model of a recipe. Every mistake of the user's shows here."""
     task = get_task(recipe.task, recipe.template)
     metric = choose_metric(recipe, task)
-    splits = open_splits(recipe.data, task)
+    splits = open_splits(recipe.data, task, recipe.evaluation.limits)
     model, tokenizer = open_model(recipe, splits["train"], recipe.model)
     check_max_length(recipe, model)
     encoded, account, was_cached = encode_cached(splits["train"], tokenizer, limits_of(recipe))
     sets = {
-        split: prepare_evaluation(splits[split], task, tokenizer, recipe, limit)
-        for split, limit in recipe.evaluation.limits.items()
+        split: prepare_evaluation(splits[split], task, tokenizer, recipe)
+        for split in ("validation", "test")
     }
     findings = find_in_split("train", account, None)
     for split, prepared in sets.items():

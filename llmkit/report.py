@@ -1,12 +1,11 @@
 """What a person sees before and after training."""
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 from torch import nn
 
 from llmkit.account import Account
+from llmkit.console import show_table
 from llmkit.evaluation import EvaluationSet
 from llmkit.findings import Finding
 from llmkit.model import count_parameters
@@ -44,6 +43,11 @@ def show_start(
         f"{order.micro_batch_size} a micro-batch x {order.gradient_accumulation_steps} accumulated "
         f"x {order.num_processes} process{'es' if order.num_processes > 1 else ''}"
     )
+    show_warm_up(console, recipe, order)
+
+
+def show_warm_up(console: Console, recipe: Recipe, order: StepOrder) -> None:
+    """Say so where the warm-up is longer than the run."""
     if recipe.train.warmup_steps > order.num_steps:
         console.print(
             f"warning: train.warmup_steps={recipe.train.warmup_steps} outlasts the run's "
@@ -74,23 +78,11 @@ def show_results(
 def show_scores(console: Console, test: EvaluationSet, table: dict[str, Scores]) -> None:
     """A row a model or baseline, a column a score; what was not measured stays empty."""
     names = list(dict.fromkeys([*test.task.metrics, "loss"]))
-    shown = Table(title=f"{len(test.rows)} test rows", title_justify="left", box=box.SIMPLE)
-    shown.add_column("")
-    for name in names:
-        shown.add_column(name, justify="right", no_wrap=True)
-    for label, scores in table.items():
-        shown.add_row(label, *(_format(scores.get(name)) for name in names))
-    console.print()
-    unbounded = console.options.update(max_width=1000)
-    if console.measure(shown, options=unbounded).maximum <= console.width:
-        console.print(shown)
-    else:  # rich would cut the numbers to the terminal's width
-        console.print(f"{len(test.rows)} test rows")
-        for label, scores in table.items():
-            console.print(label)
-            for name in names:
-                if name in scores:
-                    console.print(f"  {name} {_format(scores[name])}")
+    lines = [
+        [label, *(_format(scores.get(name)) for name in names)] for label, scores in table.items()
+    ]
+    console.print(f"\n{len(test.rows)} test rows")
+    show_table(console, ["", *names], [lines])
     if test.task.signature:
         console.print(Text(test.task.signature(), style="dim"))
 

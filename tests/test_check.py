@@ -141,16 +141,77 @@ def test_unreadable_rows_are_all_named_and_the_others_counted(check):
     assert report["splits"]["train"]["rows"] == {"whole": 38, "unreadable": 2}
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_every_row_of_a_table_that_is_not_utf_8_is_named(llmkit, tmp_path, suffix):
+    delimiter = "\t" if suffix == ".tsv" else ","
+    lines = [f'"{row["document"]}"{delimiter}s' for row in clean_rows(90, seed=1)]
+    lines[7] += " Zürich"
+    lines[9] = f'"two\nlines, the second bad: ü"{delimiter}s'
+    lines[20] = "\0" + lines[20].replace('"', "").replace(",", "")
+    content = "\n".join([delimiter.join(("document", "summary")), *lines, ""]).encode("latin-1")
+    path = tmp_path / f"rows{suffix}"
+    path.write_bytes(content)
+    result = llmkit("check", "summarize", f"data.train={path}", *DEFAULTS, "--json")
+    assert result.exit_code == 2
+    report = json.loads(result.stdout)
+    (finding,) = (f for f in report["findings"] if f["kind"] == "unreadable")
+    assert [Path(row.split(": ")[0]).name for row in finding["rows"]] == [
+        f"rows{suffix}:9",
+        f"rows{suffix}:12",
+        f"rows{suffix}:23",
+    ]
+
+
 def test_references_that_the_metric_cannot_read_are_found(check):
     test = clean_rows(10, seed=2)
     test[4]["summary"] = "हिन्दी में सारांश"
+    test[6]["summary"] = "ร้านอาหารเปิดทุกวันจันทร์"  # without blanks, as Thai is written
     _, report = check(clean_rows(40, seed=1), test)
-    assert found(report, "scored 0", "test") == {"test.jsonl:5"}
+    assert found(report, "scored 0", "test") == {"test.jsonl:5", "test.jsonl:7"}
     train = renamed(clean_rows(40, seed=1), "translate")
     test = [{"en": "Good morning, dear people of the town.", "de": "Доброе утро, дорогие люди."}]
     columns = ("data.columns.source=en", "data.columns.target=de")
     _, report = check(train, test * 2, *columns, task="translate")
     assert not found(report, "scored 0", "test"), "BLEU reads Cyrillic"
+    test.append({"en": "Good morning.", "de": "Доброе утро"})
+    _, report = check(train, test * 2, *columns, task="translate")
+    assert not found(report, "scored 0", "test"), "too short for 4-grams in any script"
+    test = [{"en": f"Good morning, {name}.", "de": "早上好亲爱的人们"} for name in ("Ann", "Bo")]
+    _, report = check(train, test, *columns, task="translate")
+    assert found(report, "scored 0", "test") == {"test.jsonl:1", "test.jsonl:2"}
+    test = [{"context": "c", "question": "q", "answers": ["ไทย", "Thai"]}] * 2
+    _, report = check(renamed(clean_rows(40, seed=1), "qa"), test, task="qa")
+    assert not found(report, "scored 0", "test"), "another accepted answer is read"
+
+
+def test_only_the_rows_that_are_scored_are_judged(check):
+    test = [*clean_rows(4, seed=2), *({"document": "", "summary": ""} for _ in range(9))]
+    code, report = check(clean_rows(40, seed=1), test, "evaluation.test_rows=4")
+    assert (code, report["findings"]) == (0, [])
+    assert report["splits"]["test"]["rows_read"] == 4
+    code, report = check(clean_rows(40, seed=1), [{**test[0], "summary": 3}, *test])
+    assert code == 2
+    assert found(report, "unreadable", "test")
+
+
+def test_a_split_without_a_row_to_learn_is_shown_all_the_same(check):
+    code, report = check([{"document": "", "summary": "s"}] * 40)
+    assert code == 2
+    assert report["splits"]["train"]["rows"]["empty"] == 40
+    assert report["num_steps"] == 0
+    assert "most left out" in {finding["kind"] for finding in report["findings"]}
+
+
+def test_copies_of_texts_that_differ_in_white_space_are_found(check):
+    texts = [row["document"] for row in clean_rows(40, seed=1)]
+    train = [{"text": text} for text in [*texts, f"{texts[3]} \n"]]
+    _, report = check(train, [{"text": f"\n{texts[5]}"}, {"text": "New."}], task="pretrain")
+    assert found(report, "repeated") == {"train.jsonl:41"}
+    assert found(report, "in train", "test") == {"test.jsonl:1"}
+    (finding,) = (f for f in report["findings"] if f["kind"] == "in train")
+    assert Path(finding["originals"][0]).name == "train.jsonl:6"
+    assert not found(report, "nearly repeated")
+    assert report["samples"][0]["pieces"][0]["text"] == "<|endoftext|>"
 
 
 def test_counts_add_up(check):
@@ -280,8 +341,10 @@ def test_finetune_finds_texts_that_stand_twice(llmkit, tiny_gpt2, tmp_path):
     )  # fmt: skip
     result = llmkit("finetune", "pretrain", *settings, "--run-dir", "run")
     assert result.exit_code == 0, result.output
-    assert f"train: 1 row: the same as an earlier row ({path}:41)" in result.output
-    assert f"test: 1 row: also in train, so their scores measure memory ({test}:1)" in result.output
+    copy = f"train: 1 row: the same as an earlier row ({path}:41 like {path}:4)"
+    leak = f"also in train, so their scores measure memory ({test}:1 like {path}:6)"
+    assert copy in result.output
+    assert leak in result.output
 
 
 def test_finetune_warns_and_stops_on_errors(llmkit, tiny_gpt2, tmp_path):
@@ -321,6 +384,9 @@ def test_the_terminal_shows_rows_counts_and_findings(llmkit, tmp_path):
     assert "<b>" not in page
     assert "&lt;b&gt;" in page
     assert "http" not in page
+    result = llmkit(*arguments, "--html", path)
+    assert result.exit_code == 2
+    assert "the name of such a file ends in .html" in result.stderr
     result = llmkit(*arguments, "--html", "missing/page.html")
     assert result.exit_code == 2
     assert "--html: there is no folder missing" in result.stderr

@@ -11,6 +11,8 @@ from llmkit.encode import (
     encode_prompts,
     encode_rows,
     encode_text,
+    is_blank,
+    require_rows,
 )
 from llmkit.errors import UserError
 from llmkit.loss import IGNORE_INDEX
@@ -22,7 +24,7 @@ TASKS = {
     "translate": ("source", "target"),
     "qa": ("context", "question", "answers"),
 }
-TEXT = st.text(min_size=1, max_size=60).filter(str.strip)
+TEXT = st.text(min_size=1, max_size=60).filter(lambda text: not is_blank(text))
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +128,18 @@ def test_every_row_read_is_accounted_for(tokenizer):
 
 def test_a_set_without_anything_to_learn_is_refused(tokenizer):
     task = get_task("summarize")
+    limits = Limits(max_length=20)
+    row = {"id": "0", "document": "d", "summary": "long " * 50}
+    encoded, account = encode_rows([row], task, tokenizer, limits)
+    assert len(encoded) == 0
     with pytest.raises(UserError, match=r"no row is left to learn from .*completion too long"):
-        encode_rows(
-            [{"id": "0", "document": "d", "summary": "long " * 50}],
-            task,
-            tokenizer,
-            Limits(max_length=20),
-        )
+        require_rows(account, limits)
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\u200b\ufeff", "\x00\x1b"])
+def test_what_cannot_be_seen_is_blank(text):
+    assert is_blank(text)
+    assert not is_blank(f"{text}\u0e01{text}")
 
 
 @given(
@@ -146,7 +153,7 @@ def test_language_modelling_teaches_every_token_once(tokenizer, texts, max_lengt
     rows = [{"id": str(i), "text": text} for i, text in enumerate([*texts, "x"])]
     limits = Limits(max_length, packing=packing)
     encoded, account = encode_rows(rows, task, tokenizer, limits)
-    kept = [row["text"] for row in rows if row["text"].strip()]
+    kept = [row["text"] for row in rows if not is_blank(row["text"])]
     expected = [
         token
         for ids in encode_text([f" {t}"[1:] for t in kept], tokenizer)
@@ -157,7 +164,7 @@ def test_language_modelling_teaches_every_token_once(tokenizer, texts, max_lengt
     assert all(len(row["input_ids"]) <= max_length for row in encoded)
     assert account.num_rows == len(rows)
     assert account.tokens["trained"] == len(expected)
-    dropped = encode_text([row["text"] for row in rows if not row["text"].strip()], tokenizer)
+    dropped = encode_text([row["text"] for row in rows if is_blank(row["text"])], tokenizer)
     assert account.tokens["left out"] == sum(len(ids) + 1 for ids in dropped)
     if packing:
         starts = [row for row in encoded if row["input_ids"][0] == tokenizer.eos_token_id]
