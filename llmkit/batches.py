@@ -1,13 +1,23 @@
 """Encoded rows -> the batches of a step: order, dealing out to processes, padding or packing."""
 
+import sys
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from llmkit.loss import IGNORE_INDEX
+from llmkit.schema import Recipe
 
 Batch = dict[str, Tensor]
+ENDLESS = sys.maxsize  # capacity of the one sequence that holds all rows of a batch
+
+
+def batch_capacity(recipe: Recipe) -> int | None:
+    """Tokens that a sequence of several rows holds; None: each row is a sequence of its own."""
+    if recipe.train.engine == "fast":
+        return ENDLESS
+    return recipe.max_length if recipe.packing else None
 
 
 def row_order(num_rows: int, seed: int, epoch: int) -> list[int]:
@@ -40,6 +50,7 @@ def lay_out(lengths: list[int], capacity: int | None) -> list[list[int]]:
     """
     if capacity is None:
         return [[row] for row in range(len(lengths))]
+    capacity = min(capacity, sum(lengths))
     sequences = first_fit(lengths, capacity)
     low, high = max(max(lengths), -(-sum(lengths) // len(sequences))), capacity
     while low < high:

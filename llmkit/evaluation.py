@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.account import Account
-from llmkit.batches import collate
+from llmkit.batches import ENDLESS, collate
 from llmkit.encode import (
     count_tokens,
     encode_prompts,
@@ -23,7 +23,7 @@ from llmkit.encode import (
 )
 from llmkit.generate import generate
 from llmkit.loss import SupervisedLoss, causal_lm, num_supervised
-from llmkit.schema import Recipe
+from llmkit.schema import Engine, Recipe
 from llmkit.tasks import Example, Row, Scores, Task, to_example
 from llmkit.tasks.pretrain import compressor_bits_per_byte
 
@@ -69,7 +69,9 @@ def evaluate(
     Scores hold `loss` (mean nats per supervised token over the whole set) and the task's own.
     """
     batch_size = recipe.evaluation.batch_size
-    loss_sum, num_tokens = sum_loss(model, evaluation_set.encoded, batch_size, accelerator)
+    loss_sum, num_tokens = sum_loss(
+        model, evaluation_set.encoded, batch_size, accelerator, recipe.train.engine
+    )
     scores = {"loss": loss_sum / num_tokens}
     if evaluation_set.task.is_language_modelling:
         return scores | language_modelling_scores(loss_sum, num_tokens, evaluation_set.rows), []
@@ -80,17 +82,22 @@ def evaluate(
 
 @torch.inference_mode()
 def sum_loss(
-    model: nn.Module, encoded: Dataset, batch_size: int, accelerator: Accelerator
+    model: nn.Module,
+    encoded: Dataset,
+    batch_size: int,
+    accelerator: Accelerator,
+    engine: Engine,
 ) -> tuple[float, int]:
     """(sum of nats, supervised tokens) over the whole set and all processes."""
-    loss = SupervisedLoss(model)
+    loss = SupervisedLoss(model, engine)
+    capacity = ENDLESS if engine == "fast" else None
     was_training = model.training
     model.eval()
     by_length = count_tokens(encoded)[0].argsort(kind="stable").tolist()
     starts = range(0, len(by_length), batch_size)
     totals = torch.zeros(2, dtype=torch.float64)
     for start in starts[accelerator.process_index :: accelerator.num_processes]:
-        batch = collate([encoded[i] for i in by_length[start : start + batch_size]])
+        batch = collate([encoded[i] for i in by_length[start : start + batch_size]], capacity)
         num_tokens = num_supervised(batch["labels"])
         with accelerator.autocast():
             loss_sum = loss(**{k: v.to(accelerator.device) for k, v in batch.items()})

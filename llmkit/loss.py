@@ -9,7 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GPT2LMHeadModel
 
+from llmkit.engine import hidden_states
+from llmkit.schema import Engine
+
 IGNORE_INDEX = -100
+LOGIT_ROWS = 1024  # positions whose logits are in memory at a time
 
 
 def num_supervised(labels: Tensor) -> int:
@@ -18,11 +22,16 @@ def num_supervised(labels: Tensor) -> int:
 
 
 class SupervisedLoss(nn.Module):
-    """A model with its loss in one forward pass, so that distributed wrappers see all of it."""
+    """A model with its loss in one forward pass, so that distributed wrappers see all of it.
 
-    def __init__(self, model: nn.Module) -> None:
+    With engine `fast`, rows share one sequence (batches.ENDLESS) and engine.py runs the model;
+    with `reference`, the model's own forward pass does.
+    """
+
+    def __init__(self, model: nn.Module, engine: Engine) -> None:
         super().__init__()
         self.model = model
+        self.engine = engine
 
     def forward(
         self,
@@ -38,15 +47,56 @@ class SupervisedLoss(nn.Module):
         Where rows share a sequence, position_ids and row_ids (B, T) keep them apart.
         """
         model = causal_lm(self.model)
-        mask = None if row_ids is None else packed_mask(row_ids, model.dtype)
-        hidden = model.transformer(
-            input_ids, attention_mask=mask, position_ids=position_ids, use_cache=False
-        ).last_hidden_state  # (B, T, n_embd)
         is_supervised = labels[:, 1:] != IGNORE_INDEX  # (B, T - 1)
-        logits = model.lm_head(hidden[:, :-1][is_supervised])  # (num_supervised, vocab_size)
+        if self.engine == "fast":
+            lengths = row_ids[0].unique_consecutive(return_counts=True)[1].tolist()
+            used = is_supervised[0].nonzero()[:, 0]
+            hidden = hidden_states(model.transformer, input_ids[0], position_ids[0], lengths, used)
+        else:
+            mask = None if row_ids is None else packed_mask(row_ids, model.dtype)
+            states = model.transformer(
+                input_ids, attention_mask=mask, position_ids=position_ids, use_cache=False
+            ).last_hidden_state  # (B, T, n_embd)
+            hidden = states[:, :-1][is_supervised]
         targets = labels[:, 1:][is_supervised]
-        precise = torch.promote_types(logits.dtype, torch.float32)  # float32 or better
-        return F.cross_entropy(logits.to(precise), targets, reduction="sum")
+        return SumCrossEntropy.apply(hidden, model.lm_head.weight, targets)
+
+
+class SumCrossEntropy(torch.autograd.Function):
+    """Cross-entropy of many positions over a large vocabulary, LOGIT_ROWS positions at a time.
+
+    The gradients are made beside the loss, so that the logits of a piece are gone before the next.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        """hidden: (num_supervised, n_embd), weight: (vocab_size, n_embd), targets:
+        (num_supervised); nats, in float32 or better."""
+        precise = torch.promote_types(hidden.dtype, torch.float32)
+        total = hidden.new_zeros((), dtype=precise)
+        grad_hidden, grad_weight = torch.zeros_like(hidden), None
+        for start in range(0, len(targets), LOGIT_ROWS):
+            rows = slice(start, start + LOGIT_ROWS)
+            logits = F.linear(hidden[rows], weight)
+            log_p = logits.to(precise).log_softmax(-1)
+            wanted = targets[rows, None]
+            total -= log_p.gather(1, wanted).sum()
+            grad_logits = log_p.exp_().scatter_add_(1, wanted, -torch.ones_like(log_p[:, :1]))
+            grad_logits = grad_logits.to(logits.dtype)
+            if ctx.needs_input_grad[0]:
+                grad_hidden[rows] = grad_logits @ weight
+            if ctx.needs_input_grad[1]:
+                piece = (grad_logits.t() @ hidden[rows]).to(weight.dtype)
+                grad_weight = piece if grad_weight is None else grad_weight.add_(piece)
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        grad_hidden, grad_weight = ctx.saved_tensors
+        if grad_weight is not None:
+            grad_weight = grad_weight.mul_(grad)
+        return grad_hidden * grad, grad_weight, None
 
 
 def packed_mask(row_ids: Tensor, dtype: torch.dtype) -> Tensor:

@@ -93,6 +93,9 @@ class Lora(Section):
     """Layers of GPT-2 that get an adapter (c_proj: the attention's and the MLP's)."""
 
 
+Engine = Literal["fast", "reference"]
+
+
 class Train(Section):
     """How the weights are changed."""
 
@@ -135,6 +138,8 @@ class Train(Section):
     """Leave out up to so many steps whose loss or gradient is not finite, then stop; steps."""
     dropout: float | None = Field(None, ge=0, lt=1)
     """Dropout everywhere in the model; null: what the model's config says."""
+    engine: Engine = "fast"
+    """Forward pass: llmkit's own, without padding, or the model's in Hugging Face transformers."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     """Arithmetic of the forward pass; fp16 needs a GPU."""
     device: Literal["auto", "cpu"] = "auto"

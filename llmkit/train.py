@@ -12,7 +12,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import nn
 
-from llmkit.batches import Batch, collate, padded_size, row_order, split_step
+from llmkit.batches import Batch, batch_capacity, collate, padded_size, row_order, split_step
 from llmkit.encode import count_tokens
 from llmkit.errors import UserError, name_some
 from llmkit.log import RunLog
@@ -43,7 +43,7 @@ def train(
     """
     settings = recipe.train
     optimizer = build_optimizer(model, settings)
-    loss_module, optimizer = accelerator.prepare(SupervisedLoss(model), optimizer)
+    loss_module, optimizer = accelerator.prepare(SupervisedLoss(model, settings.engine), optimizer)
     best = Best(*metric, patience=recipe.evaluation.early_stopping_patience)
     evaluate_every = recipe.evaluation.every or order.steps_per_epoch
     skipped = num_left_out = 0
@@ -163,7 +163,7 @@ class StepOrder:
 
     def __init__(self, encoded: Dataset, recipe: Recipe, accelerator: Accelerator) -> None:
         self.encoded = encoded
-        self.capacity = recipe.max_length if recipe.packing else None
+        self.capacity = batch_capacity(recipe)
         self.seed = recipe.seed
         self.global_batch_size = min(recipe.train.global_batch_size, len(encoded))
         self.rank, self.num_processes = accelerator.process_index, accelerator.num_processes

@@ -41,6 +41,7 @@ def random_step(seed: int) -> tuple[Dataset, Recipe, int]:
         "summarize",
         overrides=(
             f"train.global_batch_size={global_batch_size}",
+            f"train.engine={rng.choice(('fast', 'reference'))}",
             f"train.micro_batch_size={rng.randrange(1, global_batch_size + 1)}",
             f"packing={rng.choice(['true', 'false'])}",
             "max_length=128",
@@ -61,17 +62,17 @@ def whole_gradient(model: torch.nn.Module, seed: int) -> torch.Tensor:
     order = StepOrder(rows, recipe, Accelerator(cpu=True))
     batch = collate([rows[index] for index in order.rows(step)])
     count = int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
-    (SupervisedLoss(model)(**batch) / count).backward()
+    (SupervisedLoss(model, "reference")(**batch) / count).backward()
     return flat_gradient(model)
 
 
 def accumulated_gradient(
     model: torch.nn.Module, seed: int, accelerator: Accelerator
 ) -> torch.Tensor:
-    """The same step by the training loop."""
+    """The same step by the training loop, with either engine."""
     rows, recipe, step = random_step(seed)
     order = StepOrder(rows, recipe, accelerator)
-    loss = accelerator.prepare(SupervisedLoss(model))
+    loss = accelerator.prepare(SupervisedLoss(model, recipe.train.engine))
     forward_backward(loss, order.micro_batches(step), order, step, accelerator)
     return flat_gradient(model)
 

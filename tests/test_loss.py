@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmkit.batches import collate
+from llmkit.batches import ENDLESS, collate
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss, num_supervised
 from llmkit.model import load_model
 
@@ -15,15 +15,23 @@ def model(tiny_gpt2):
     return load_model(str(tiny_gpt2))[0].eval()
 
 
+@pytest.fixture(scope="module", params=["fast", "reference"])
+def loss_of(model, request):
+    """The loss of rows, by either engine."""
+    capacity = ENDLESS if request.param == "fast" else None
+    return lambda rows: SupervisedLoss(model, request.param)(**collate(rows, capacity))
+
+
 def row(length, num_prompt, seed=0):
     ids = torch.randint(1, 300, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
     return {"input_ids": ids, "labels": [IGNORE_INDEX] * num_prompt + ids[num_prompt:]}
 
 
-def test_equals_the_loss_of_hugging_face(model):
-    batch = collate([row(20, 5, seed=1), row(20, 0, seed=2)])
+def test_equals_the_loss_of_hugging_face(model, loss_of):
+    rows = [row(20, 5, seed=1), row(20, 0, seed=2)]
+    batch = collate(rows)
     expected = model(**batch).loss * num_supervised(batch["labels"])
-    torch.testing.assert_close(SupervisedLoss(model)(**batch), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(loss_of(rows), expected, rtol=1e-6, atol=0)
 
 
 @settings(max_examples=50)
@@ -34,30 +42,28 @@ def test_equals_the_loss_of_hugging_face(model):
         max_size=6,
     )
 )
-def test_a_batch_is_the_sum_of_its_rows(model, shapes):
+def test_a_batch_is_the_sum_of_its_rows(loss_of, shapes):
     """Padding, ragged lengths and rows without a label change nothing."""
     rows = [row(length, prompt, seed=i) for i, (length, prompt) in enumerate(shapes)]
-    loss = SupervisedLoss(model)
-    alone = sum(loss(**collate([one])).item() for one in rows)
-    assert loss(**collate(rows)).item() == pytest.approx(alone, rel=1e-5, abs=1e-5)
+    alone = sum(loss_of([one]).item() for one in rows)
+    assert loss_of(rows).item() == pytest.approx(alone, rel=1e-5, abs=1e-5)
 
 
-def test_each_label_owns_one_term(model):
+def test_each_label_owns_one_term(model, loss_of):
     """Taking one label away takes away exactly that token's loss: nothing is shifted twice."""
     whole = row(12, 4)
     logprobs = model(torch.tensor([whole["input_ids"]])).logits[0].log_softmax(-1)
-    loss = SupervisedLoss(model)
-    total = loss(**collate([whole])).item()
+    total = loss_of([whole]).item()
     for position in range(4, 12):
         labels = list(whole["labels"])
         labels[position] = IGNORE_INDEX
-        term = total - loss(**collate([{**whole, "labels": labels}])).item()
+        term = total - loss_of([{**whole, "labels": labels}]).item()
         expected = -logprobs[position - 1, whole["input_ids"][position]].item()
         assert term == pytest.approx(expected, abs=1e-4)
 
 
-def test_an_empty_micro_batch_has_no_loss_and_no_gradient(model):
-    loss = SupervisedLoss(model)(**collate([]))
+def test_an_empty_micro_batch_has_no_loss_and_no_gradient(model, loss_of):
+    loss = loss_of([])
     loss.backward()
     assert loss.item() == 0
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
@@ -77,7 +83,7 @@ def test_packed_rows_give_the_loss_and_gradient_of_rows_alone(tiny_gpt2, attenti
     rows = packed_rows(seed)
     results = []
     for batches in ([collate([one]) for one in rows], [collate(rows, capacity=100)]):
-        loss = sum(SupervisedLoss(model)(**batch) for batch in batches)
+        loss = sum(SupervisedLoss(model, "reference")(**batch) for batch in batches)
         loss.backward()
         results.append((loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])))
         model.zero_grad(set_to_none=True)

@@ -20,7 +20,7 @@ from numpy_gpt2 import loss_and_gradients
 from safetensors.torch import load_file
 
 from llmkit.account import RECORD, Account, record_of
-from llmkit.batches import collate
+from llmkit.batches import ENDLESS, collate
 from llmkit.encode import Limits, encode_examples, is_blank
 from llmkit.evaluation import sum_loss
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss
@@ -35,8 +35,15 @@ def distance(value: torch.Tensor, expected: torch.Tensor) -> float:
     return float((value.double() - expected.double()).norm() / expected.double().norm())
 
 
+ENGINES = ("fast", "reference")
+
+
+def loss_of(model: torch.nn.Module, rows: list[dict], engine: str) -> torch.Tensor:
+    return SupervisedLoss(model, engine)(**collate(rows, ENDLESS if engine == "fast" else None))
+
+
 def test_loss_and_gradients_are_those_of_the_papers(tiny_gpt2, trials, figure):
-    """Against GPT-2 in NumPy, on random weights and random batches, ragged and padded."""
+    """Against GPT-2 in NumPy, on random weights and random ragged batches, by either engine."""
     model = load_model(str(tiny_gpt2))[0].double()
     fuse_gelu(model)
     set_dropout(model, 0.0)
@@ -47,7 +54,7 @@ def test_loss_and_gradients_are_those_of_the_papers(tiny_gpt2, trials, figure):
             for parameter in model.parameters():
                 parameter.normal_(std=0.3)
         rows = random_rows(random.Random(seed), 4)
-        loss = SupervisedLoss(model.train())(**collate(list(rows)))
+        loss = loss_of(model.train(), list(rows), ENGINES[seed % 2])
         loss.backward()
         weights = {name: p.detach().numpy() for name, p in model.transformer.named_parameters()}
         expected, _, gradients = loss_and_gradients(
@@ -67,7 +74,7 @@ def test_loss_and_gradients_are_those_of_the_papers(tiny_gpt2, trials, figure):
 def test_accumulation_gives_the_gradient_of_the_whole_step(
     tiny_gpt2, tmp_path, subprocess_env, trials, figure
 ):
-    """Micro-batches, ragged rows, packing, short last steps, one process and two."""
+    """Micro-batches, ragged rows, packing, engines, short last steps, one process and two."""
     tried = trials(12, 200)
     alone, shared = tried[: len(tried) // 2], tried[len(tried) // 2 :]
     in_two_processes(tiny_gpt2, tmp_path, shared, subprocess_env)
@@ -151,15 +158,17 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
     figure(claim, min(reached, tried), tried)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["fast", "sdpa", "eager"])
 def test_packed_rows_do_not_see_each_other(tiny_gpt2, attention, trials, figure):
     """Other neighbours, of the same length, move a row's own loss by exactly nothing."""
     model = load_model(str(tiny_gpt2))[0].eval()
-    model.set_attn_implementation(attention)
+    engine, capacity = ("fast", ENDLESS) if attention == "fast" else ("reference", 128)
+    if engine == "reference":
+        model.set_attn_implementation(attention)
     tried, reached = trials(10, 100), 0
     for seed in tried:
         rows = list(random_rows(random.Random(seed), 6))
-        own = last_in_its_sequence(collate(rows, capacity=128)["row_ids"])
+        own = last_in_its_sequence(collate(rows, capacity)["row_ids"])
         losses = set()
         for change in range(3):
             others = [
@@ -171,7 +180,7 @@ def test_packed_rows_do_not_see_each_other(tiny_gpt2, attention, trials, figure)
                 }
                 for index, row in enumerate(rows)
             ]
-            losses.add(SupervisedLoss(model)(**collate(others, capacity=128)).item())
+            losses.add(SupervisedLoss(model, engine)(**collate(others, capacity)).item())
         reached += len(losses) == 1
     claim = f"a packed row's loss, other neighbours beside it: exactly the same ({attention})"
     figure(claim, reached, len(tried))
@@ -192,7 +201,8 @@ def test_the_loss_of_an_evaluation_does_not_depend_on_the_batch_size(tiny_gpt2, 
     tried, reached, worst = trials(2, 20), 0, 0.0
     for seed in tried:
         rows = random_rows(random.Random(seed), 70)
-        sums = [sum_loss(model, rows, size, accelerator) for size in (1, 2, 3, 7, 16, 64)]
+        engine = ENGINES[seed % 2]
+        sums = [sum_loss(model, rows, size, accelerator, engine) for size in (1, 2, 3, 7, 16, 64)]
         losses = [loss / count for loss, count in sums]
         spread = (max(losses) - min(losses)) / min(losses)
         reached += spread <= 1e-6

@@ -65,7 +65,11 @@ def gradient(recipe, tiny_gpt2, rows, step=0, accelerator=None):
     order = StepOrder(encode(recipe, tokenizer, rows), recipe, accelerator)
     model.eval()  # no dropout
     loss, _ = forward_backward(
-        SupervisedLoss(model), order.micro_batches(step), order, step, accelerator
+        SupervisedLoss(model, recipe.train.engine),
+        order.micro_batches(step),
+        order,
+        step,
+        accelerator,
     )
     return loss, torch.cat([p.grad.flatten() for p in model.parameters()])
 

@@ -1,0 +1,181 @@
+"""The fast forward pass against the model's own: loss, gradients, training, dropout."""
+
+import math
+import random
+
+import pytest
+import torch
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from llmkit import loss as loss_file
+from llmkit.batches import ENDLESS, collate
+from llmkit.engine import Dropper, check_config
+from llmkit.errors import UserError
+from llmkit.loss import IGNORE_INDEX, SupervisedLoss
+from llmkit.model import add_lora, freeze_layers, fuse_gelu, set_dropout
+from llmkit.schema import Lora
+
+
+def small_model(n_positions: int = 1024, **changes) -> GPT2LMHeadModel:
+    torch.manual_seed(1)
+    config = GPT2Config(
+        n_layer=3, n_head=4, n_embd=64, vocab_size=320, n_positions=n_positions, **changes
+    )
+    model = GPT2LMHeadModel(config)
+    fuse_gelu(model)
+    set_dropout(model, 0.0)
+    return model.train()
+
+
+def rows_of(lengths: list[int], seed: int = 0) -> list[dict]:
+    rng = random.Random(seed)
+    rows = []
+    for length in lengths:
+        ids = [rng.randrange(320) for _ in range(length)]
+        start = rng.randrange(length)
+        rows.append({"input_ids": ids, "labels": [IGNORE_INDEX] * start + ids[start:]})
+    return rows
+
+
+def loss_and_gradients(model: nn.Module, rows: list[dict], engine: str):
+    model.zero_grad()
+    batch = collate(rows, ENDLESS if engine == "fast" else None)
+    loss = SupervisedLoss(model, engine)(**batch)
+    loss.backward()
+    gradients = {
+        name: parameter.grad.clone()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
+    return loss.item(), gradients
+
+
+CASES = {
+    "ragged": rows_of([7, 40, 3, 2, 19, 300]),
+    "one row": rows_of([25]),
+    "1,024 tokens": rows_of([1024, 5, 257]),
+    "equal rows": rows_of([31] * 6),
+    "a row without a label": [*rows_of([9, 20]), {"input_ids": [3, 4], "labels": [-100, -100]}],
+    "no label at all": [{"input_ids": [3, 4, 5], "labels": [-100] * 3}],
+    "all labels": [{"input_ids": row["input_ids"], "labels": row["input_ids"]}
+                   for row in rows_of([90, 400, 12])],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("trained", ["full", "lora", "frozen"])
+def test_the_loss_and_each_gradient_are_the_models_own(case, trained):
+    model = small_model()
+    if trained == "lora":
+        model = add_lora(model, Lora(r=4), 1)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                nn.init.normal_(parameter, std=0.05)
+    if trained == "frozen":
+        freeze_layers(model, 1)
+    expected, gradients = loss_and_gradients(model, CASES[case], "reference")
+    loss, found = loss_and_gradients(model, CASES[case], "fast")
+    assert loss == pytest.approx(expected, rel=1e-6)
+    assert found.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        difference = (found[name] - gradient).norm()
+        assert difference <= 1e-5 * gradient.norm() + 1e-9, name
+
+
+def test_logits_by_pieces_change_nothing(monkeypatch):
+    model = small_model()
+    whole = loss_and_gradients(model, CASES["ragged"], "fast")
+    monkeypatch.setattr(loss_file, "LOGIT_ROWS", 7)
+    loss, gradients = loss_and_gradients(model, CASES["ragged"], "fast")
+    assert loss == pytest.approx(whole[0], rel=1e-6)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, whole[1][name], rtol=1e-4, atol=1e-5)
+
+
+def test_fifty_steps_stay_together():
+    losses = {}
+    for engine in ("reference", "fast"):
+        model = small_model(128)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+        losses[engine] = []
+        for step in range(50):
+            batch = rows_of([step % 3 + 2, 40, 17, 60], seed=step % 3)
+            count = sum(label >= 0 for row in batch for label in row["labels"][1:])
+            loss, _ = loss_and_gradients(model, batch, engine)
+            for parameter in model.parameters():
+                parameter.grad /= count
+            optimizer.step()
+            losses[engine].append(loss / count)
+    assert losses["fast"] == pytest.approx(losses["reference"], abs=1e-4)
+    assert losses["fast"][-1] < losses["fast"][0] - 0.1
+
+
+def test_in_bf16_the_loss_is_near_and_the_gradients_are_whole():
+    model = small_model()
+    exact, gradients = loss_and_gradients(model, CASES["ragged"], "reference")
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, found = loss_and_gradients(model, CASES["ragged"], "fast")
+    assert loss == pytest.approx(exact, rel=2e-3)
+    assert found.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        assert found[name].dtype == torch.float32
+        assert (found[name] - gradient).norm() <= 0.05 * gradient.norm() + 1e-6, name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.013])
+def test_dropout_keeps_the_rate_and_the_expectation(dtype, rate):
+    torch.manual_seed(3)
+    layer, x = nn.Dropout(rate), torch.full((1000, 1001), 3.0, dtype=dtype)
+    dropped = Dropper(x.device).add(torch.zeros(x.shape), x, layer)
+    share = (dropped == 0).float().mean().item()
+    assert share == pytest.approx(rate, abs=6 * math.sqrt(rate / 1e6))
+    assert dropped.float().mean().item() == pytest.approx(3.0, rel=6 * math.sqrt(rate / 1e6))
+    neighbours = ((dropped[:, 1:] == 0) & (dropped[:, :-1] == 0)).float().mean().item()
+    assert neighbours == pytest.approx(rate**2, abs=6 * math.sqrt(rate**2 / 1e6))
+
+
+def test_dropout_follows_the_seed_and_the_model_s_own_rates():
+    model = small_model(128)
+    set_dropout(model, 0.3)
+
+    def loss(seed: int) -> float:
+        torch.manual_seed(seed)
+        return loss_and_gradients(model, CASES["one row"], "fast")[0]
+
+    assert loss(1) == loss(1) != loss(2)
+    model.eval()
+    assert loss(1) == loss(2)
+
+
+def test_the_gradient_under_dropout_is_the_derivative_of_the_loss():
+    model = small_model(128).double()
+    set_dropout(model, 0.2)
+    rows = CASES["one row"]
+
+    def loss() -> float:
+        torch.manual_seed(5)
+        return loss_and_gradients(model, rows, "fast")
+
+    _, gradients = loss()
+    weights = dict(model.named_parameters())
+    for name in ("wte", "h.0.attn.c_attn", "h.1.attn.c_proj", "h.2.mlp.c_fc"):
+        name = f"transformer.{name}.weight"
+        torch.manual_seed(6)
+        direction = torch.randn_like(weights[name])
+        sides = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                weights[name].add_(direction, alpha=sign * 1e-6)
+            sides.append(loss()[0])
+            with torch.no_grad():
+                weights[name].add_(direction, alpha=-sign * 1e-6)
+        slope = (sides[0] - sides[1]) / 2e-6
+        assert slope == pytest.approx((gradients[name] * direction).sum().item(), rel=1e-4), name
+
+
+def test_a_variant_that_the_engine_does_not_know_is_refused():
+    with pytest.raises(UserError, match="scale_attn_by_inverse_layer_idx; set train"):
+        check_config(GPT2Config(scale_attn_by_inverse_layer_idx=True))
+    check_config(GPT2Config())
