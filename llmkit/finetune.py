@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, set_seed
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list, is_bf16_available, set_seed
 from rich.console import Console
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -15,17 +15,18 @@ from transformers import PreTrainedTokenizerBase
 from llmkit import report
 from llmkit.cache import encode_cached
 from llmkit.data import Rows, open_splits
-from llmkit.encode import fingerprint, limits_of
+from llmkit.encode import count_tokens, fingerprint, limits_of
+from llmkit.engine import check_config
 from llmkit.errors import UserError
 from llmkit.evaluation import EvaluationSet, baseline_scores, evaluate, prepare_evaluation
 from llmkit.files import expand
 from llmkit.findings import find_in_split, find_unscorable, refuse_errors
 from llmkit.log import RunLog
+from llmkit.memory import fitting_tokens
 from llmkit.model import (
     add_lora,
     commit_of,
     freeze_layers,
-    fuse_gelu,
     load_model,
     save_model,
     scratch_model,
@@ -45,6 +46,7 @@ from llmkit.run import (
 from llmkit.schema import Recipe
 from llmkit.tasks import Scores, Task, get_task
 from llmkit.train import StepOrder, train
+from llmkit.tuner import BF16_PAYS, tune_cpu
 
 
 @dataclass(frozen=True)
@@ -152,10 +154,24 @@ def start_accelerator(recipe: Recipe) -> Accelerator:
             f"--num-processes: {num_local}, but this machine has {num_devices} accelerators; start "
             "one process each, or set train.device=cpu"
         )
-    accelerator = Accelerator(cpu=use_cpu, mixed_precision=recipe.train.mixed_precision)
+    PartialState(cpu=use_cpu)
+    (precision,) = broadcast_object_list([choose_precision(recipe, use_cpu)])
+    accelerator = Accelerator(cpu=use_cpu, mixed_precision=precision)
     accelerator.gradient_accumulation_steps = 1  # the loop accumulates; the environment may not
     set_seed(recipe.seed)
     return accelerator
+
+
+def choose_precision(recipe: Recipe, use_cpu: bool) -> str:
+    """The recipe's mixed precision; of `auto` the one that is faster here."""
+    if use_cpu:
+        tuning = tune_cpu()
+    if recipe.train.mixed_precision != "auto":
+        return recipe.train.mixed_precision
+    if use_cpu:
+        return "bf16" if tuning.bf16_gain >= BF16_PAYS else "no"
+    has_bf16 = torch.accelerator.current_accelerator().type != "cuda" or is_bf16_available()
+    return "bf16" if has_bf16 else "no"
 
 
 def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepared:
@@ -178,6 +194,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     facts = {
         "seed": recipe.seed,
         "device": str(accelerator.device),
+        "mixed_precision": accelerator.mixed_precision,
         "num_processes": accelerator.num_processes,
         "model": model_facts(recipe, model),
         "data": {
@@ -194,8 +211,15 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
         "train_rows": dict(account.fates),
     }
     model = trainable_model(model, recipe).to(accelerator.device)
-    order = StepOrder(encoded, recipe, accelerator)
-    report.show_start(console, recipe, model, order, account, was_cached)
+    tokens = fitting_tokens(
+        model,
+        accelerator.device,
+        accelerator.mixed_precision,
+        int(count_tokens(encoded)[0].max()),
+        accelerator.num_processes,
+    )
+    order = StepOrder(encoded, recipe, accelerator, tokens)
+    report.show_start(console, recipe, model, order, account, was_cached, accelerator)
     report.show_findings(console, [f for f in findings if f.severity == "warning"])
     return Prepared(model, tokenizer, order, **sets, metric=metric, facts=facts)
 
@@ -229,7 +253,10 @@ def open_model(
 ) -> tuple[nn.Module, PreTrainedTokenizerBase]:
     """The recipe's model, or another one by name."""
     if name != "scratch":
-        return load_model(name, recipe.model_revision if name == recipe.model else None)
+        model, tokenizer = load_model(name, recipe.model_revision if name == recipe.model else None)
+        if recipe.train.engine == "fast":
+            check_config(model.config)
+        return model, tokenizer
     task = train_rows.task
     texts = (row[name] for row in train_rows for name in task.columns)
     flat = (part for text in texts for part in ([text] if isinstance(text, str) else text))
@@ -244,7 +271,6 @@ def trainable_model(model: nn.Module, recipe: Recipe) -> nn.Module:
             f"train.freeze_layers: {settings.freeze_layers} leaves nothing to train; "
             f"the model has {model.config.n_layer} blocks"
         )
-    fuse_gelu(model)
     if settings.dropout is not None:
         set_dropout(model, settings.dropout)
     if settings.method == "lora":

@@ -77,6 +77,13 @@ class RunLog:
                 f"step {step}/{self.num_steps}  {status}  lr {learning_rate:.2e}  {left:.0f} s left"
             )
 
+    def note(self, text: str) -> None:
+        """What a reader of the log has to know of the step at hand."""
+        if self.path is None:
+            return
+        self._write(note=text)
+        self.console.print(text)
+
     def left_out(self, step: int, reason: str) -> None:
         """A step whose gradient was thrown away."""
         if self.path is None:

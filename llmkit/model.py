@@ -63,6 +63,7 @@ def load_model(
             f"model: {name}: the tokenizer has {len(tokenizer)} entries, but the model only "
             f"{model.config.vocab_size}; this folder holds parts of two models"
         )
+    fuse_gelu(model)
     return model, tokenizer
 
 
@@ -141,7 +142,9 @@ def scratch_model(
         bos_token_id=tokenizer.eos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    return GPT2LMHeadModel(config), tokenizer
+    model = GPT2LMHeadModel(config)
+    fuse_gelu(model)
+    return model, tokenizer
 
 
 def set_dropout(model: GPT2LMHeadModel, probability: float) -> None:

@@ -1,5 +1,6 @@
 """What a person sees before and after training."""
 
+from accelerate import Accelerator
 from rich.console import Console
 from rich.text import Text
 from torch import nn
@@ -23,6 +24,7 @@ def show_start(
     order: StepOrder,
     account: Account,
     was_cached: bool,
+    accelerator: Accelerator,
 ) -> None:
     """Data, model and batch arithmetic, before the first step, and what in it is odd."""
     num_all, num_trainable = count_parameters(model)
@@ -32,6 +34,8 @@ def show_start(
         f"model   {recipe.model}: {num_all:,} parameters, {num_trainable:,} trained "
         f"({recipe.train.method})"
     )
+    arithmetic = {"no": "float32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
+    console.print(f"engine  {recipe.train.engine}, {arithmetic} on {accelerator.device}")
     origin = "  (encoded before: from the cache)" if was_cached else ""
     console.print(f"rows    {account.num_rows:,} read: {counts}{origin}")
     console.print(

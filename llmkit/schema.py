@@ -111,8 +111,9 @@ class Train(Section):
     """Optimizer steps; give this or epochs."""
     global_batch_size: int = Field(32, ge=1)
     """Rows of one optimizer step, over all processes and micro-batches."""
-    micro_batch_size: int = Field(8, ge=1)
-    """Rows of one forward pass in one process; the accumulation follows from it."""
+    micro_batch_size: int | None = Field(None, ge=1)
+    """Rows of one forward pass in one process; the accumulation follows from it. null: as many as
+    fit into memory, up to where more are no faster."""
     optimizer: Literal["adamw", "rmsprop", "sgd", "adafactor"] = "adamw"
     """Update rule; sgd has momentum."""
     learning_rate: float = Field(5e-5, gt=0)
@@ -140,8 +141,9 @@ class Train(Section):
     """Dropout everywhere in the model; null: what the model's config says."""
     engine: Engine = "fast"
     """Forward pass: llmkit's own, without padding, or the model's in Hugging Face transformers."""
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    """Arithmetic of the forward pass; fp16 needs a GPU."""
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    """Arithmetic of the forward and backward pass, weights stay float32. auto: bf16 where it is
+    measured to be faster, else no; fp16 needs a GPU."""
     device: Literal["auto", "cpu"] = "auto"
     """auto: the accelerators that are there, else the CPU."""
     log_every: int = Field(10, ge=1)

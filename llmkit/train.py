@@ -1,5 +1,6 @@
 """The training loop."""
 
+import gc
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from llmkit.encode import count_tokens
 from llmkit.errors import UserError, name_some
 from llmkit.log import RunLog
 from llmkit.loss import SupervisedLoss
+from llmkit.memory import BEST_TOKENS
 from llmkit.optim import build_optimizer, learning_rate_at, set_learning_rate
 from llmkit.schema import Recipe
 from llmkit.tasks import Scores
@@ -53,12 +55,7 @@ def train(
         started = time.perf_counter()
         learning_rate = learning_rate_at(step, order.num_steps, settings)
         set_learning_rate(optimizer, learning_rate)
-        # Dropout is a pure function of seed, step and process, whatever validation drew before.
-        torch.manual_seed(hash((recipe.seed, step, accelerator.process_index)))
-
-        loss, micro_losses = forward_backward(
-            loss_module, order.micro_batches(step), order, step, accelerator
-        )
+        loss, micro_losses = forward_backward_in_memory(loss_module, order, step, accelerator, log)
         grad_norm = accelerator.clip_grad_norm_(
             loss_module.parameters(), settings.max_grad_norm or math.inf
         )
@@ -105,6 +102,50 @@ def train(
     if not best.step:
         raise FloatingPointError(f"no validation gave a finite {best.metric}; nothing was saved")
     return best.step
+
+
+def forward_backward_in_memory(
+    loss_module: nn.Module,
+    order: "StepOrder",
+    step: int,
+    accelerator: Accelerator,
+    log: RunLog,
+) -> tuple[float, list[torch.Tensor]]:
+    """`forward_backward`; where memory runs out, again with micro-batches of half the size.
+
+    A step's gradient does not depend on how its rows are dealt out, but for dropout's draws.
+    Several processes cannot do it, as the others wait in the exchange of the gradient.
+    """
+    while True:
+        # Dropout is a pure function of seed, step and process, whatever validation drew before.
+        torch.manual_seed(hash((order.seed, step, order.rank)))
+        try:
+            return forward_backward(
+                loss_module, order.micro_batches(step), order, step, accelerator
+            )
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if order.micro_batch_size == 1 or order.num_processes > 1:
+                raise UserError(
+                    f"step {step + 1}: out of memory with micro-batches of "
+                    f"{order.micro_batch_size}; lower max_length"
+                    f"{' or train.micro_batch_size' if order.micro_batch_size > 1 else ''}"
+                ) from None
+        loss_module.zero_grad(set_to_none=True)
+        gc.collect()
+        if torch.accelerator.is_available():
+            torch.accelerator.empty_cache()
+        order.micro_batch_size //= 2
+        log.note(
+            f"step {step + 1}: out of memory; micro-batches of {order.micro_batch_size} from here "
+            "on, which changes nothing but what dropout draws"
+        )
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocation failed, on a GPU or a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def forward_backward(
@@ -161,15 +202,23 @@ def describe_nonfinite(
 class StepOrder:
     """Which rows each step trains on, in which process: pure functions of the step."""
 
-    def __init__(self, encoded: Dataset, recipe: Recipe, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        encoded: Dataset,
+        recipe: Recipe,
+        accelerator: Accelerator,
+        max_tokens: int = BEST_TOKENS,
+    ) -> None:
+        """max_tokens: of a micro-batch, where the recipe leaves its size open."""
         self.encoded = encoded
         self.capacity = batch_capacity(recipe)
         self.seed = recipe.seed
         self.global_batch_size = min(recipe.train.global_batch_size, len(encoded))
         self.rank, self.num_processes = accelerator.process_index, accelerator.num_processes
         rows_per_process = -(-self.global_batch_size // self.num_processes)
-        self.micro_batch_size = min(recipe.train.micro_batch_size, rows_per_process)
         self.lengths, self.supervised = (counts.tolist() for counts in count_tokens(encoded))
+        fitting = recipe.train.micro_batch_size or max(1, max_tokens // max(self.lengths))
+        self.micro_batch_size = min(fitting, rows_per_process)
         self.steps_per_epoch = -(-len(encoded) // self.global_batch_size)
         epochs = recipe.train.epochs or 0
         self.num_steps = recipe.train.max_steps or max(1, round(epochs * self.steps_per_epoch))

@@ -21,6 +21,7 @@ from llmkit.console import quiet_libraries
 quiet_libraries()  # before the libraries it is about are imported
 
 import torch
+from accelerate.state import AcceleratorState
 
 from llmkit.model import scratch_model
 from llmkit.schema import Scratch
@@ -101,6 +102,17 @@ def tally(request):
         return passed
 
     return begin
+
+
+@pytest.fixture(autouse=True)
+def one_run_a_process():
+    yield
+    forget_accelerator()
+
+
+def forget_accelerator() -> None:
+    """accelerate remembers the first precision it was asked for in a process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session")

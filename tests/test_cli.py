@@ -238,7 +238,8 @@ def test_two_processes_give_the_losses_of_one(tiny_gpt2, tmp_path, subprocess_en
     for count in (1, 2):
         arguments = (
             "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={path}", *SHORT,
-            "train.max_steps=20", "train.global_batch_size=7", "train.micro_batch_size=2",
+            "train.max_steps=20", "train.mixed_precision=no", "train.global_batch_size=7",
+            "train.micro_batch_size=2",
             "train.log_every=1", "train.learning_rate=1e-3", "train.dropout=0.0",
             "--run-dir", f"run{count}", "--num-processes", count,
         )  # fmt: skip

@@ -13,7 +13,7 @@ from llmkit.batches import ENDLESS, collate
 from llmkit.engine import Dropper, check_config
 from llmkit.errors import UserError
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss
-from llmkit.model import add_lora, freeze_layers, fuse_gelu, set_dropout
+from llmkit.model import add_lora, freeze_layers, set_dropout
 from llmkit.schema import Lora
 
 
@@ -23,7 +23,6 @@ def small_model(n_positions: int = 1024, **changes) -> GPT2LMHeadModel:
         n_layer=3, n_head=4, n_embd=64, vocab_size=320, n_positions=n_positions, **changes
     )
     model = GPT2LMHeadModel(config)
-    fuse_gelu(model)
     set_dropout(model, 0.0)
     return model.train()
 

@@ -24,7 +24,7 @@ from llmkit.batches import ENDLESS, collate
 from llmkit.encode import Limits, encode_examples, is_blank
 from llmkit.evaluation import sum_loss
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss
-from llmkit.model import fuse_gelu, load_model, set_dropout
+from llmkit.model import load_model, set_dropout
 from llmkit.tasks import TASKS
 
 LIMITS = {torch.float32: 1e-6, torch.float64: 1e-12}
@@ -45,7 +45,6 @@ def loss_of(model: torch.nn.Module, rows: list[dict], engine: str) -> torch.Tens
 def test_loss_and_gradients_are_those_of_the_papers(tiny_gpt2, trials, figure):
     """Against GPT-2 in NumPy, on random weights and random ragged batches, by either engine."""
     model = load_model(str(tiny_gpt2))[0].double()
-    fuse_gelu(model)
     set_dropout(model, 0.0)
     tried, reached, worst = trials(20, 1000), 0, 0.0
     for seed in tried:

@@ -8,12 +8,13 @@ import shutil
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from conftest import summary_rows, write_jsonl
+from conftest import forget_accelerator, summary_rows, write_jsonl
 from rich.console import Console
 from transformers import GPT2LMHeadModel
 
+from llmkit import train as train_file
 from llmkit.encode import encode_rows, limits_of
+from llmkit.errors import UserError
 from llmkit.finetune import finetune, start_accelerator, trainable_model
 from llmkit.loss import SupervisedLoss
 from llmkit.model import add_lora, load_model, save_model
@@ -40,6 +41,7 @@ def recipe(tiny_gpt2, tmp_path):
                 "train.max_steps=4",
                 "train.global_batch_size=8",
                 "train.log_every=1",
+                "train.mixed_precision=no",
                 "evaluation.validation_rows=4",
                 "evaluation.test_rows=4",
                 "generation.max_new_tokens=4",
@@ -48,11 +50,6 @@ def recipe(tiny_gpt2, tmp_path):
         )
 
     return make
-
-
-def forget_accelerator():
-    """accelerate remembers the first precision it was asked for in a process."""
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def encode(recipe, tokenizer, rows):
@@ -87,14 +84,21 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(recipe, tiny_gpt2, m
     assert (split - whole).norm() / whole.norm() < 1e-6
 
 
-def test_packing_changes_the_layout_and_nothing_else(recipe, tmp_path):
+def test_engine_and_packing_change_the_layout_and_nothing_else(recipe, tmp_path):
     runs = []
-    for packing in ("false", "true"):
-        settings = recipe(f"packing={packing}", "train.micro_batch_size=4", "train.dropout=0")
-        finetune(settings, tmp_path / packing, Console(quiet=True))
-        runs.append([line["loss"] for line in read_metrics(tmp_path / packing)[0]])
-    assert runs[1] == pytest.approx(runs[0], rel=1e-5)
+    layouts = (
+        ("train.engine=fast",),
+        ("train.engine=reference",),
+        ("train.engine=reference", "packing=true"),
+    )
+    for number, layout in enumerate(layouts):
+        settings = recipe(*layout, "train.micro_batch_size=4", "train.dropout=0")
+        run = tmp_path / f"run{number}"
+        finetune(settings, run, Console(quiet=True))
+        runs.append([line["loss"] for line in read_metrics(run)[0]])
     assert len(runs[0]) == 4
+    assert runs[0] == pytest.approx(runs[1], rel=1e-5)
+    assert runs[2] == pytest.approx(runs[1], rel=1e-5)
 
 
 def test_the_last_short_step_of_an_epoch_is_used_with_its_own_count(recipe, tiny_gpt2):
@@ -294,6 +298,41 @@ def test_steps_that_are_not_finite_are_left_out_where_the_recipe_allows(
     assert len(steps) == 8
     saved = load_model(str(tmp_path / "run" / "model"))[0].transformer.wte.weight
     assert torch.isfinite(saved).all()
+
+
+class Tight(SupervisedLoss):
+    """A loss that runs out of memory beyond so many tokens, in the middle of a step."""
+
+    room = 260
+
+    def forward(self, input_ids, *arguments, **batch):
+        if input_ids.numel() > self.room:
+            raise torch.OutOfMemoryError("for 1 GiB")
+        return super().forward(input_ids, *arguments, **batch)
+
+
+def test_out_of_memory_halves_the_micro_batch_and_changes_nothing(
+    recipe, tiny_gpt2, tmp_path, monkeypatch
+):
+    settings = recipe(
+        "train.max_steps=4", "train.dropout=0", "train.global_batch_size=8",
+    )  # fmt: skip
+    finetune(settings, tmp_path / "roomy", Console(quiet=True))
+    monkeypatch.setattr(train_file, "SupervisedLoss", Tight)
+    finetune(settings, tmp_path / "tight", Console(quiet=True))
+    roomy, tight = (read_metrics(tmp_path / name)[0] for name in ("roomy", "tight"))
+    notes = [line["note"] for line in tight if "note" in line]
+    assert notes
+    assert all("out of memory; micro-batches of" in note for note in notes)
+    losses = [[line["loss"] for line in lines if "loss" in line] for lines in (roomy, tight)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_a_row_that_does_not_fit_alone_ends_in_one_line(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_file, "SupervisedLoss", Tight)
+    monkeypatch.setattr(Tight, "room", 20)
+    with pytest.raises(UserError, match="out of memory with micro-batches of 1; lower max_length"):
+        finetune(recipe("train.max_steps=1"), tmp_path / "run", Console(quiet=True))
 
 
 def test_best_prefers_the_lower_loss_among_equals_and_runs_out_of_patience():

@@ -1,0 +1,46 @@
+"""How much of a step fits into memory at once."""
+
+from pathlib import Path
+
+import psutil
+import torch
+from torch import nn
+
+from llmkit.loss import LOGIT_ROWS, causal_lm
+from llmkit.model import count_parameters
+
+BEST_TOKENS = 8192  # of a micro-batch; the matrix units gain nothing from more
+SHARE = 0.7  # of the memory that is free; estimates err, and others take some
+STATES = 16  # bytes a trained weight needs: itself, its gradient and two moments, float32
+KEPT = 40  # numbers of n_embd's width that a block keeps of a token for the backward pass
+
+
+def fitting_tokens(
+    model: nn.Module, device: torch.device, precision: str, longest: int, num_processes: int
+) -> int:
+    """Tokens of a micro-batch that fit beside model and optimizer, at most BEST_TOKENS.
+
+    longest: tokens of the longest row, since attention keeps a number for each pair in a row.
+    An estimate from the shape of the model; what it misses, the training loop mends.
+    """
+    config = causal_lm(model).config
+    itemsize = 4 if precision == "no" else 2
+    a_token = config.n_layer * itemsize * (KEPT // 2 * config.n_embd + 2 * config.n_head * longest)
+    num_all, num_trained = count_parameters(model)
+    fixed = 4 * num_all + STATES * num_trained + 3 * 4 * LOGIT_ROWS * config.vocab_size
+    room = SHARE * available_bytes(device) / (num_processes if device.type == "cpu" else 1) - fixed
+    return int(max(longest, min(BEST_TOKENS, room // a_token)))
+
+
+def available_bytes(device: torch.device) -> int:
+    """Free memory of a GPU, or of the machine within this process's own limit."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    available = psutil.virtual_memory().available
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text("ascii"))
+        used = int((group / "memory.current").read_text("ascii"))
+    except (OSError, ValueError):  # no such group, or one without a limit ("max")
+        return available
+    return min(available, limit - used)

@@ -1,0 +1,115 @@
+"""Choices that depend on the machine and change no result beyond rounding: made by measuring.
+
+What was measured is kept in the cache folder, by processor, threads and library version.
+"""
+
+import ctypes
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from llmkit.cache import cache_folder
+
+ROWS, WIDTH = 256, 768  # of the product that is timed: GPT-2's first in its MLP
+BF16_PAYS = 1.3  # times as fast as float32, from which on its coarser numbers are worth it
+EXACT = 1e-5  # largest relative error of a product that still counts as float32
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was measured: seconds of a product, by its arithmetic."""
+
+    float32: float
+    """By the library that is its default."""
+    onednn: float | None
+    """float32 by oneDNN; None where that would round to bf16 in between."""
+    bf16: float
+
+    @property
+    def bf16_gain(self) -> float:
+        return min(self.float32, self.onednn or self.float32) / self.bf16
+
+    @property
+    def onednn_pays(self) -> bool:
+        return self.onednn is not None and self.onednn < self.float32
+
+
+def tune_cpu() -> Tuning:
+    """Measure, or look up, this machine's arithmetic and set it up; under half a second."""
+    keep_memory()
+    path = cache_folder() / "tuning" / f"{_machine()}.json"
+    try:
+        tuning = Tuning(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        tuning = measure()
+        _keep(tuning, path)
+    torch.set_float32_matmul_precision("medium" if tuning.onednn_pays else "highest")
+    return tuning
+
+
+def measure() -> Tuning:
+    """Time one product in each arithmetic."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(ROWS, WIDTH, generator=generator)
+    weight = torch.randn(WIDTH, 4 * WIDTH, generator=generator)
+    exact = x.double() @ weight.double()
+    torch.set_float32_matmul_precision("highest")
+    float32 = _seconds(lambda: x @ weight)
+    torch.set_float32_matmul_precision("medium")  # the library's word for oneDNN
+    error = ((x @ weight).double() - exact).norm() / exact.norm()
+    onednn = _seconds(lambda: x @ weight) if error < EXACT else None
+    rounded, rounded_weight = x.bfloat16(), weight.bfloat16()
+    return Tuning(float32, onednn, _seconds(lambda: rounded @ rounded_weight))
+
+
+def _seconds(product: Callable[[], object], times: int = 7) -> float:
+    """The best of a few: what else runs on the machine only ever slows."""
+    product()
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        product()
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+def _machine() -> str:
+    """Name of what the measurement holds for."""
+    model = platform.processor() or platform.machine()
+    if sys.platform == "linux":
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        model = next((line.partition(": ")[2] for line in lines if "model name" in line), model)
+    parts = (model, torch.get_num_threads(), "torch", torch.__version__)
+    return "".join(c if c.isalnum() or c in ".+" else "-" for c in " ".join(map(str, parts)))
+
+
+def _keep(tuning: Tuning, path: Path) -> None:
+    """For the next time; where nothing can be written, that measures again."""
+    partial = path.with_suffix(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(asdict(tuning)), "utf-8")
+        partial.replace(path)
+    except OSError:
+        return
+
+
+def keep_memory() -> None:
+    """Tell glibc not to give freed memory back to the system.
+
+    Each step frees and takes what the last one did; asking for it page by page again takes a good
+    part of the step.
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL("libc.so.6").mallopt
+    trim_threshold, mmap_max = -1, -4  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_MAX
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
