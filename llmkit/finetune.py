@@ -55,6 +55,7 @@ class Prepared:
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
+    train_rows: Rows
     order: StepOrder
     """The encoded training rows, step by step."""
     validation: EvaluationSet
@@ -79,15 +80,18 @@ def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scores]:
         start_run(run, recipe, prepared.facts)
     accelerator.wait_for_everyone()
 
-    console.print(f"scoring the untuned model on {len(prepared.test.rows)} test rows")
-    untuned, _ = evaluate(prepared.model, prepared.tokenizer, prepared.test, recipe, accelerator)
     training = train_in_run(prepared, recipe, run, accelerator, console)
     accelerator.free_memory()
-    prepared.model.cpu()  # its place on the device is for the best weights now
-    model, _ = load_model(str(model_dir(run)))
-    model.to(accelerator.device)
-    tuned, predictions = evaluate(model, prepared.tokenizer, prepared.test, recipe, accelerator)
+    prepared.model.cpu()  # its place on the device is for others now
 
+    def score(model: nn.Module) -> tuple[Scores, list[str]]:
+        model.to(accelerator.device)
+        return evaluate(model, prepared.tokenizer, prepared.test, recipe, accelerator)
+
+    num_rows = len(prepared.test.rows)
+    console.print(f"scoring the best weights and the untuned model on {num_rows} test rows")
+    tuned, predictions = score(load_model(str(model_dir(run)))[0])
+    untuned, _ = score(open_model(recipe, prepared.train_rows, recipe.model)[0])
     table = {"fine-tuned": tuned, "untuned": untuned, **baselines}
     if accelerator.is_main_process:
         write_predictions(predictions_path(run), prepared.test, predictions)
@@ -221,7 +225,8 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     order = StepOrder(encoded, recipe, accelerator, tokens)
     report.show_start(console, recipe, model, order, account, was_cached, accelerator)
     report.show_findings(console, [f for f in findings if f.severity == "warning"])
-    return Prepared(model, tokenizer, order, **sets, metric=metric, facts=facts)
+    train_rows = splits["train"]
+    return Prepared(model, tokenizer, train_rows, order, **sets, metric=metric, facts=facts)
 
 
 def choose_metric(recipe: Recipe, task: Task) -> tuple[str, bool]:
@@ -251,12 +256,13 @@ def check_max_length(recipe: Recipe, model: nn.Module) -> None:
 def open_model(
     recipe: Recipe, train_rows: Rows, name: str
 ) -> tuple[nn.Module, PreTrainedTokenizerBase]:
-    """The recipe's model, or another one by name."""
+    """The recipe's model, or another one by name; `scratch` is the same one each time."""
     if name != "scratch":
         model, tokenizer = load_model(name, recipe.model_revision if name == recipe.model else None)
         if recipe.train.engine == "fast":
             check_config(model.config)
         return model, tokenizer
+    set_seed(recipe.seed)
     task = train_rows.task
     texts = (row[name] for row in train_rows for name in task.columns)
     flat = (part for text in texts for part in ([text] if isinstance(text, str) else text))

@@ -235,7 +235,8 @@ class Recipe(Section):
     """Cut a completion that does not fit max_length instead of dropping the row."""
     packing: bool = False
     """Lay several rows into one sequence of max_length tokens, where they do not see each other:
-    less padding, the same result. Texts of pretrain become rows of their own, not one stream."""
+    less padding, the same result (train.engine=fast never pads). Texts of pretrain become rows of
+    their own, not one stream."""
     data: Data = Data()
     """The rows."""
     train: Train

@@ -68,6 +68,12 @@ MUTATIONS = {
         "is_seen = is_causal.expand(len(row_ids), -1, -1)",
         f"{PROOF}packed_rows_do_not_see_each_other",
     ),
+    "rows laid end to end see each other": Mutation(
+        "engine.py",
+        "pieces.append((slice(first, end), slice(start, end)))",
+        "pieces.append((slice(first, end), slice(0, end)))",
+        f"{PROOF}packed_rows_do_not_see_each_other",
+    ),
     "a packed row's first token is learnt from its neighbour's last": Mutation(
         "batches.py",
         'batch["labels"][line, start] = IGNORE_INDEX',
@@ -139,8 +145,8 @@ MUTATIONS = {
     ),
     "the model's own mean is taken for a sum": Mutation(
         "loss.py",
-        'reduction="sum"',
-        'reduction="mean"',
+        "log_p.gather(1, wanted).sum()",
+        "log_p.gather(1, wanted).mean()",
         f"{PROOF}loss_and_gradients_are_those_of_the_papers",
     ),
     "the epoch's short last step is divided as if it were full": Mutation(
