@@ -28,7 +28,9 @@ Run = dict[str, Any]
 
 def write_report(runs_path: Path, output: Path, warmup: int) -> None:
     """Make the report of all runs in the file."""
-    runs = [json.loads(line) for line in runs_path.read_text("utf-8").splitlines()]
+    everything = [json.loads(line) for line in runs_path.read_text("utf-8").splitlines()]
+    tuning = [run for run in everything if run["round"] == 0]
+    runs = [run for run in everything if run["round"]]
     growth = [run for run in runs if run["workload"].startswith("growth")]
     rest = [run for run in runs if not run["workload"].startswith("growth")]
     parts = ["# Benchmark\n", machine(), others(runs), MEANING]
@@ -36,6 +38,7 @@ def write_report(runs_path: Path, output: Path, warmup: int) -> None:
         parts.append(section(workload, dropout, group, warmup))
     parts += [growth_section(growth)] if growth else []
     parts.append(settings_section(runs))
+    parts += [tuning_section(tuning)] if tuning else []
     output.write_text("\n".join(parts), "utf-8")
 
 
@@ -209,4 +212,22 @@ def settings_section(runs: list[Run]) -> str:
         )
     for (contestant, text), where in seen.items():
         lines.append(f"- **{contestant}** ({', '.join(dict.fromkeys(where))}): `{text}`")
+    return "\n".join([*lines, ""])
+
+
+def tuning_section(runs: list[Run]) -> str:
+    """What was tried for each tuned peer, the fastest first."""
+    lines = ["## What was tried for the tuned peers\n"]
+    lines.append("Seconds behind the first step, one run each; the first of each line was taken.\n")
+    for (name, workload, dropout), group in grouped(
+        runs, "contestant", "workload", "dropout"
+    ).items():
+        tried = [
+            (run["marks"][-1] - run["marks"][0], run["tuning"]) for run in group if "marks" in run
+        ]
+        shown = [
+            f"{seconds:.1f} ({', '.join(f'{k}={v}' for k, v in tuning.items())})"
+            for seconds, tuning in sorted(tried, key=lambda each: each[0])
+        ]
+        lines.append(f"- **{name}**, {workload}, dropout {dropout:g}: {'; '.join(shown)}")
     return "\n".join([*lines, ""])

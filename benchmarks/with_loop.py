@@ -28,16 +28,20 @@ def train(job: Job, model: nn.Module, forward: nn.Module) -> tuple[Clock, list[f
     """forward: the model, compiled or not."""
     optimizer = build_optimizer(model)
     batches = list(read_batches(job))
+    split = job.tuning["split"]
     losses = []
     clock = Clock()
-    for input_ids in batches:
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = forward(input_ids=input_ids, labels=input_ids, use_cache=False).loss
-        loss.backward()
+    for batch in batches:
+        loss_sum = 0.0
+        for input_ids in batch.chunk(split):
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = forward(input_ids=input_ids, labels=input_ids, use_cache=False).loss / split
+            loss.backward()
+            loss_sum += loss.item()
         nn.utils.clip_grad_norm_(model.parameters(), shared.MAX_GRAD_NORM)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
+        losses.append(loss_sum)
         clock.mark()
     return clock, losses
 
@@ -45,7 +49,7 @@ def train(job: Job, model: nn.Module, forward: nn.Module) -> tuple[Clock, list[f
 def main() -> None:
     job = read_job()
     torch.manual_seed(shared.SEED)
-    model = load_model(job).train()
+    model = load_model(job, attn_implementation=job.tuning["attention"]).train()
     is_compiled = job.variant == "compiled"
     clock, losses = train(job, model, torch.compile(model) if is_compiled else model)
     settings = {
@@ -53,6 +57,7 @@ def main() -> None:
         "autocast": "bf16",
         "optim": "torch.optim.AdamW(fused=True)",
         "batch": job.batch,
+        **job.tuning,
         "learning_rate": shared.LEARNING_RATE,
         "weight_decay": shared.WEIGHT_DECAY,
         "betas": shared.BETAS,

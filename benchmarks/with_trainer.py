@@ -28,8 +28,6 @@ SETTINGS = {
     "defaults": {"train_sampling_strategy": "sequential"},
     "tuned": {"train_sampling_strategy": "group_by_length", "bf16": True},
 }
-# The same function as GPT-2's gelu_new, in one kernel instead of eight.
-CONFIG = {"defaults": {}, "tuned": {"activation_function": "gelu_pytorch_tanh"}}
 
 
 class Marks(TrainerCallback):
@@ -42,13 +40,24 @@ class Marks(TrainerCallback):
         self.clock.mark()
 
 
+def config_of(job: Job) -> dict[str, str]:
+    """What a tuned contestant changes in the model's config; the function stays the same."""
+    if job.variant == "defaults":
+        return {}
+    # GPT-2's gelu_new takes eight kernels, this one.
+    gelu = {"activation_function": "gelu_pytorch_tanh"}
+    return {**gelu, "attn_implementation": job.tuning["attention"]}
+
+
 def hyperparameters(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
     """Arguments of a Trainer: the contestant's own, and what all contestants share."""
     if job.same_batches:
         settings = settings | {"train_sampling_strategy": "sequential"}
+    split = job.tuning.get("split", 1)
     return {
         "use_cpu": True,
-        "per_device_train_batch_size": job.batch,
+        "per_device_train_batch_size": job.batch // split,
+        "gradient_accumulation_steps": split,
         "max_steps": job.steps,
         "learning_rate": shared.LEARNING_RATE,
         "lr_scheduler_type": "constant",
@@ -75,7 +84,7 @@ def time_training(trainer: Trainer) -> tuple[Clock, list[float]]:
 
 def main() -> None:
     job = read_job()
-    config = CONFIG[job.variant]
+    config = config_of(job)
     arguments = hyperparameters(job, SETTINGS[job.variant])
     tokenizer = load_tokenizer(job)
     collator = Counted(DataCollatorForSeq2Seq(tokenizer))
