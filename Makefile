@@ -6,8 +6,10 @@ RECIPE ?= summarize
 PROMPT ?= The ferry was late again.
 MODEL ?= embedded
 ARGS ?=
+PEERS_BIN := .venv-benchmark/bin
+PEERS := .venv-benchmark/installed
 
-.PHONY: help setup finetune generate evaluate check test test-all proof lint assets clean
+.PHONY: help setup finetune generate evaluate check test test-all proof benchmark lint assets clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +47,23 @@ test-all: $(INSTALLED) ## Run all tests, the slow ones too
 proof: $(INSTALLED) ## Run the proofs in full and write PROOF.md
 	$(BIN)/pytest -m '' tests/test_proof.py tests/test_check.py tests/test_malformed.py \
 	  tests/test_recipe.py tests/test_mutations.py --proof PROOF.md $(ARGS)
+
+benchmark: $(PEERS) ## Time llmkit and its peers: SUMMARIZE=rows.jsonl ARGS="--rounds 3"
+	$(PEERS_BIN)/python -m benchmarks.run $(DATA) $(ARGS)
+# Rows and GPT-2's tokenizer are not in the repo; without them the package's own are taken.
+DATA = $(foreach name,SUMMARIZE TRANSLATE TEXT TOKENIZER,$(DATA_$(name)))
+DATA_SUMMARIZE = $(if $(SUMMARIZE),--summarize $(SUMMARIZE))
+DATA_TRANSLATE = $(if $(TRANSLATE),--translate $(TRANSLATE))
+DATA_TEXT = $(if $(TEXT),--text $(TEXT))
+DATA_TOKENIZER = $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
+
+# The peers have an environment of their own, with llmkit in it: all run on the same libraries.
+$(PEERS): pyproject.toml constraints.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-benchmark
+	$(PEERS_BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(PEERS_BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  -r benchmarks/requirements.txt -e .
+	@touch $@
 
 lint: $(INSTALLED) ## Check style and formatting
 	$(BIN)/ruff check .

@@ -1,0 +1,134 @@
+"""What every contestant shares: its job, the rows, the model, the clock and the result."""
+
+import json
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import load_from_disk
+from transformers import AutoTokenizer, GPT2LMHeadModel, PreTrainedTokenizerBase
+
+from llmkit.batches import row_order
+from llmkit.loss import IGNORE_INDEX
+
+SEED = 0
+LEARNING_RATE = 5e-5  # constant
+WEIGHT_DECAY = 0.01  # of the matrices, not of biases and LayerNorm
+BETAS = (0.9, 0.999)
+MAX_GRAD_NORM = 1.0
+LORA = {
+    "r": 8,
+    "lora_alpha": 16,
+    "lora_dropout": 0.0,
+    "target_modules": ["c_attn", "c_proj", "c_fc"],
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one contestant, in a process of its own."""
+
+    contestant: str
+    variant: str
+    workload: str
+    task: str
+    rows: str
+    """Folder of the encoded rows, as prepare.py wrote it."""
+    model: str
+    """Folder of the model and its tokenizer."""
+    steps: int
+    batch: int
+    """Rows of a step."""
+    dropout: float
+    method: str
+    """full or lora."""
+    tuning: dict[str, Any]
+    """What run.py found fastest for a tuned peer: `split`, the forward passes that a step is split
+    into; `attention`; `full_logits` (TRL). Empty for the others."""
+    same_batches: bool
+    """Keep contestants from grouping rows by length: to compare losses, not speed."""
+    result: str
+    """File for the result."""
+
+
+def read_job() -> Job:
+    """The job that the driver gave as the only argument."""
+    return Job(**json.loads(sys.argv[1]))
+
+
+def rows_in_order(job: Job) -> list[dict[str, list[int]]]:
+    """The rows as llmkit's StepOrder deals them out, epoch behind epoch, until the last step."""
+    rows = load_from_disk(job.rows)
+    needed = job.steps * job.batch
+    order = [
+        index
+        for epoch in range(-(-needed // len(rows)))
+        for index in row_order(len(rows), SEED, epoch)
+    ]
+    columns = rows.select_columns(["input_ids", "labels"])
+    return [columns[index] for index in order[:needed]]
+
+
+def load_model(job: Job, **config: Any) -> GPT2LMHeadModel:
+    """The model in fp32, with the job's dropout everywhere."""
+    names = ("embd_pdrop", "resid_pdrop", "attn_pdrop")
+    dropout = dict.fromkeys(names, job.dropout)
+    return GPT2LMHeadModel.from_pretrained(job.model, dtype="float32", **dropout, **config)
+
+
+def load_tokenizer(job: Job) -> PreTrainedTokenizerBase:
+    """The tokenizer, which pads with end-of-text as GPT-2's has nothing else."""
+    tokenizer = AutoTokenizer.from_pretrained(job.model)
+    tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+class Counted:
+    """A collator that counts what it hands to the model."""
+
+    def __init__(self, collator: Any) -> None:
+        self.collator = collator
+        self.counts = {"tokens": 0, "supervised": 0, "fed": 0}
+
+    def __call__(self, rows: list[dict[str, Any]]) -> Any:
+        batch = self.collator(rows)
+        self.counts["tokens"] += int(batch["attention_mask"].sum())
+        self.counts["supervised"] += int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
+        self.counts["fed"] += batch["input_ids"].numel()
+        return batch
+
+
+class Clock:
+    """Seconds from the start of training to the end of each step."""
+
+    def __init__(self) -> None:
+        self.marks: list[float] = []
+        self.started = time.perf_counter()
+
+    def mark(self) -> None:
+        self.marks.append(time.perf_counter() - self.started)
+
+
+def write_result(
+    job: Job,
+    clock: Clock,
+    losses: list[float],
+    settings: dict[str, Any],
+    counts: dict[str, int],
+) -> None:
+    """What the run measured. counts: tokens without padding, those of them with loss, fed ones."""
+    if len(losses) != job.steps or len(clock.marks) != job.steps:
+        raise RuntimeError(f"{len(losses)} losses, {len(clock.marks)} times, {job.steps} steps")
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    result = {
+        "marks": clock.marks,
+        "losses": losses,
+        "peak_bytes": peak,
+        "settings": settings,
+        **counts,
+    }
+    Path(job.result).write_text(json.dumps(result), "utf-8")

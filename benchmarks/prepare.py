@@ -1,0 +1,87 @@
+"""Rows and model that all contestants share, written once per run of the benchmark.
+
+python -m benchmarks.prepare '{"folder": ..., "tokenizer": ..., "workloads": [...]}'
+"""
+
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer, PreTrainedTokenizerBase
+
+from benchmarks.job import SEED
+from llmkit.data import open_splits
+from llmkit.encode import FEATURES, encode_rows, limits_of
+from llmkit.loss import IGNORE_INDEX
+from llmkit.model import load_model
+from llmkit.recipe import load_recipe
+from llmkit.tasks import get_task
+
+MAX_LENGTH = 1024
+
+
+def write_model(folder: Path, tokenizer_folder: str | None) -> PreTrainedTokenizerBase:
+    """GPT-2 124M with random weights, and the tokenizer: GPT-2's if given, else the package's."""
+    if tokenizer_folder is None:
+        _, tokenizer = load_model("embedded")
+    else:
+        tokenizer = GPT2Tokenizer.from_pretrained(tokenizer_folder)
+    end = tokenizer.eos_token_id
+    torch.manual_seed(SEED)
+    GPT2LMHeadModel(GPT2Config(bos_token_id=end, eos_token_id=end)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def real_rows(workload: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[dict]:
+    """The first rows of a file, or of the package, encoded by llmkit; of texts, full blocks."""
+    task = get_task(workload["task"])
+    data = workload["data"]
+    is_text = task.is_language_modelling
+    overrides = [f"max_length={MAX_LENGTH}"]
+    overrides += [f"data.{split}={data}" for split in ("train", "validation", "test") if data]
+    overrides += [] if is_text else [f"data.limit={workload['batch'] * workload['steps']}"]
+    recipe = load_recipe(task.name, overrides=tuple(overrides))
+    rows = open_splits(recipe.data, task)["train"]
+    encoded, _ = encode_rows(rows, task, tokenizer, limits_of(recipe))
+    return [row for row in encoded if not is_text or len(row["input_ids"]) == MAX_LENGTH]
+
+
+def random_rows(length: int, count: int) -> list[dict]:
+    """Rows of random tokens, the last eighth of each to be learnt."""
+    draw = random.Random(SEED)
+    rows = []
+    for _ in range(count):
+        ids = [draw.randrange(GPT2Config().vocab_size) for _ in range(length)]
+        kept = length // 8
+        labels = [IGNORE_INDEX] * (length - kept) + ids[-kept:]
+        rows.append({"input_ids": ids, "labels": labels, "where": "random"})
+    return rows
+
+
+def write_rows(workload: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> None:
+    """As many whole batches as the steps need, or as there are: then they are read again."""
+    needed = workload["batch"] * workload["steps"]
+    if workload["length"]:
+        rows = random_rows(workload["length"], needed)
+    else:
+        rows = real_rows(workload, tokenizer)
+    kept = min(needed, len(rows)) // workload["batch"] * workload["batch"]
+    if not kept:
+        raise SystemExit(f"{workload['name']}: {len(rows)} rows do not fill a batch")
+    Dataset.from_list(rows[:kept], features=FEATURES).save_to_disk(workload["rows"])
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    tokenizer = write_model(Path(given["model"]), given["tokenizer"])
+    for workload in given["workloads"]:
+        write_rows(workload, tokenizer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""The runs as tables: RESULTS.md."""
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Iterable
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+# GPT-2 124M: weights of the linear layers in its blocks, and of its head.
+BODY, HEAD = 12 * 12 * 768**2, 50257 * 768
+LIBRARIES = ("llmkit", "torch", "transformers", "trl", "peft", "accelerate", "datasets")
+MEANING = """\
+Seconds are those of the training steps, the first included; imports, loading and tokenizing are
+not. Each is the median of the rounds, with the fastest and the slowest behind it. Useful tokens are
+real ones, padding left out. "times llmkit" is the ratio of the medians. "of GEMM" is the arithmetic
+that the rows ask of the linear layers, (6 x body weights x tokens + 6 x head weights x tokens that
+carry loss) in all, 4 instead of 6 where the weights are frozen, over the seconds and the bf16 GEMM
+rate of the same rounds. "padding" is its share of what the model was fed. Peak memory is the
+process's largest resident set.
+"""
+
+Run = dict[str, Any]
+
+
+def write_report(runs_path: Path, output: Path, warmup: int) -> None:
+    """Make the report of all runs in the file."""
+    everything = [json.loads(line) for line in runs_path.read_text("utf-8").splitlines()]
+    tuning = [run for run in everything if run["round"] == 0]
+    runs = [run for run in everything if run["round"]]
+    growth = [run for run in runs if run["workload"].startswith("growth")]
+    rest = [run for run in runs if not run["workload"].startswith("growth")]
+    parts = ["# Benchmark\n", machine(), others(runs), MEANING]
+    for (workload, dropout), group in grouped(rest, "workload", "dropout").items():
+        parts.append(section(workload, dropout, group, warmup))
+    parts += [growth_section(growth)] if growth else []
+    parts.append(settings_section(runs))
+    parts += [tuning_section(tuning)] if tuning else []
+    output.write_text("\n".join(parts), "utf-8")
+
+
+def grouped(runs: Iterable[Run], *keys: str) -> dict[tuple, list[Run]]:
+    """Runs by the values of these keys, in the order of their first ones."""
+    groups: dict[tuple, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(tuple(run[key] for key in keys), []).append(run)
+    return groups
+
+
+# ------------------------------------------------------------------------------ machine
+
+
+def machine() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    threads = os.environ.get("OMP_NUM_THREADS", "not set")
+    return (
+        f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores, "
+        f"{memory:.0f} GiB; {platform.system()}, Python {platform.python_version()}; {versions}; "
+        f"OMP_NUM_THREADS {threads}.\n"
+    )
+
+
+def others(runs: list[Run]) -> str:
+    """How idle the machine was: without that, no figure means much."""
+    share = max(run["others"] for run in runs)
+    dates = sorted({run["date"] for run in runs})
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    text = f"Measured {when}. Other programs used at most {share:.0%} of the cores during a run"
+    return f"{text}{': these figures are noisy' if share > 0.05 else ''}.\n"
+
+
+# ------------------------------------------------------------------------------- tables
+
+
+def section(workload: str, dropout: float, runs: list[Run], warmup: int) -> str:
+    """A workload's table, and under it what its figures rest on."""
+    gemm = [run["gflops"] for run in runs if "gflops" in run]
+    failures = [f"{run['contestant']}: {run['error']}" for run in runs if "error" in run]
+    trained = grouped((run for run in runs if "marks" in run), "contestant")
+    if not trained:
+        return "\n".join([f"## {workload}, dropout {dropout:g}\n", *failures, ""])
+    first = next(iter(trained.values()))[0]
+    facts = (
+        f"{first['data'] or 'Embedded rows'}: {first['steps']} steps of {first['batch']} rows, "
+        f"{first['tokens']:,} tokens, {first['supervised']:,} of them with loss; "
+        f"{len(next(iter(trained.values())))} rounds."
+    )
+    if gemm:
+        facts += f" bf16 GEMM: {spread(gemm, 0)} GFLOP/s."
+    if first["same_batches"]:
+        facts += " Nobody groups rows by length here."
+    rate = statistics.median(gemm) if gemm else None
+    factor = 4 if workload == "lora" else 6
+    names = (
+        "contestant", "seconds", "times llmkit", "useful tokens/s", "of GEMM", "peak, GB",
+        "padding", "first loss", "last loss",
+    )  # fmt: skip
+    reference = median_seconds(trained.get(("llmkit",)))
+    rows = [
+        row(contestant, group, reference, rate, factor) for (contestant,), group in trained.items()
+    ]
+    parts = [f"## {workload}, dropout {dropout:g}\n", f"{facts}\n", table(names, rows)]
+    if workload == "lm":
+        parts.append(warm_table(trained, warmup))
+    return "\n".join([*parts, *check_counts(trained), *failures, ""])
+
+
+def row(
+    contestant: str, runs: list[Run], reference: float | None, rate: float | None, factor: int
+) -> list[str]:
+    """A contestant's line of the table."""
+    seconds = [run["marks"][-1] for run in runs]
+    median = statistics.median(seconds)
+    first = runs[0]
+    work = factor * (BODY * first["tokens"] + HEAD * first["supervised"]) / 1e9
+    return [
+        contestant,
+        spread(seconds, 1),
+        f"{median / reference:.2f}" if reference else "-",
+        f"{first['tokens'] / median:,.0f}",
+        f"{work / median / rate:.0%}" if rate else "-",
+        f"{statistics.median(run['peak_bytes'] for run in runs) / 1e9:.1f}",
+        f"{1 - first['tokens'] / first['fed']:.0%}" if "fed" in first else "-",
+        f"{first['losses'][0]:.4f}",
+        f"{first['losses'][-1]:.4f}",
+    ]
+
+
+def median_seconds(runs: list[Run] | None) -> float | None:
+    return statistics.median(run["marks"][-1] for run in runs) if runs else None
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Median, lowest and highest."""
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{middle:,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})"
+
+
+def warm_table(trained: dict[tuple, list[Run]], warmup: int) -> str:
+    """Seconds of a step once whatever compiles has compiled, and what the first steps took."""
+    rows = []
+    reference = None
+    for (contestant,), runs in trained.items():
+        if len(runs[0]["marks"]) <= warmup:
+            return f"No step is left behind the first {warmup}.\n"
+        after = [(r["marks"][-1] - r["marks"][warmup - 1]) / (r["steps"] - warmup) for r in runs]
+        if contestant == "llmkit":
+            reference = statistics.median(after)
+        ratio = f"{statistics.median(after) / reference:.2f}" if reference else "-"
+        before = spread([run["marks"][warmup - 1] for run in runs], 1)
+        rows.append([contestant, before, spread(after, 2), ratio])
+    names = ("contestant", f"first {warmup} steps, s", "a later step, s", "times llmkit")
+    return table(names, rows)
+
+
+def check_counts(trained: dict[tuple, list[Run]]) -> list[str]:
+    """A warning where contestants were not fed the same tokens and labels."""
+    fed = {name: (runs[0]["tokens"], runs[0]["supervised"]) for (name,), runs in trained.items()}
+    if len(set(fed.values())) == 1:
+        return []
+    return [f"NOT COMPARABLE: {name}: {t} tokens, {s} with loss" for name, (t, s) in fed.items()]
+
+
+def table(names: Iterable[str], rows: list[list[str]]) -> str:
+    names = list(names)
+    lines = [names, ["---", *["---:"] * (len(names) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def growth_section(runs: list[Run]) -> str:
+    """llmkit's time per token as batches and rows grow; the first step of each is left out."""
+    batches = sorted({run["batch"] for run in runs})
+    cells = {(run["tokens"] // run["steps"] // run["batch"], run["batch"]): run for run in runs}
+    rows = []
+    for length in sorted({length for length, _ in cells}):
+        costs = [per_token(cells[length, batch]) for batch in batches]
+        rows.append([str(length), *costs])
+    names = ["tokens in a row", *(f"batch {batch}" for batch in batches)]
+    text = (
+        "Milliseconds per token and, behind it, peak memory in GB; rows of random tokens, the last "
+        f"eighth with loss, dropout {runs[0]['dropout']:g}, median of the steps behind the first."
+    )
+    return "\n".join(["## Cost as work grows (llmkit)\n", f"{text}\n", table(names, rows)])
+
+
+def per_token(run: Run) -> str:
+    if "error" in run:
+        return "failed"
+    marks = run["marks"]
+    seconds = statistics.median(end - start for start, end in pairwise(marks))
+    tokens = run["tokens"] / run["steps"]
+    return f"{1000 * seconds / tokens:.3f} ({run['peak_bytes'] / 1e9:.1f})"
+
+
+def settings_section(runs: list[Run]) -> str:
+    """Every setting of each contestant, once."""
+    lines = ["## Settings\n"]
+    seen = {}
+    for run in runs:
+        if "settings" not in run or run["workload"].startswith("growth"):
+            continue
+        text = ", ".join(f"{name}={value}" for name, value in run["settings"].items())
+        seen.setdefault((run["contestant"], text), []).append(
+            f"{run['workload']} {run['dropout']:g}"
+        )
+    for (contestant, text), where in seen.items():
+        lines.append(f"- **{contestant}** ({', '.join(dict.fromkeys(where))}): `{text}`")
+    return "\n".join([*lines, ""])
+
+
+def tuning_section(runs: list[Run]) -> str:
+    """What was tried for each tuned peer, the fastest first."""
+    lines = ["## What was tried for the tuned peers\n"]
+    lines.append("Seconds behind the first step, one run each; the first of each line was taken.\n")
+    for (name, workload, dropout), group in grouped(
+        runs, "contestant", "workload", "dropout"
+    ).items():
+        tried = [
+            (run["marks"][-1] - run["marks"][0], run["tuning"]) for run in group if "marks" in run
+        ]
+        shown = [
+            f"{seconds:.1f} ({', '.join(f'{k}={v}' for k, v in tuning.items())})"
+            for seconds, tuning in sorted(tried, key=lambda each: each[0])
+        ]
+        lines.append(f"- **{name}**, {workload}, dropout {dropout:g}: {'; '.join(shown)}")
+    return "\n".join([*lines, ""])

@@ -1,0 +1,311 @@
+"""Run llmkit and its peers side by side and write what they took into RESULTS.md.
+
+    make benchmark                 with the package's own rows and tokenizer
+    make benchmark SUMMARIZE=train.jsonl TRANSLATE=train.jsonl TEXT=train.txt TOKENIZER=folder
+    python -m benchmarks.run --help
+
+Each run is a process of its own; contestants take turns (A B C, A B C, ...), so that whatever else
+the machine does falls on all of them. Runs are kept in build/benchmark/runs.jsonl: those of the
+workloads named are replaced, and the report is made of all that stand there.
+"""
+
+import argparse
+import json
+import math
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import write_report
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build" / "benchmark"
+CONTESTANTS = {
+    "llmkit": ("with_llmkit", ""),
+    "HF Trainer, defaults": ("with_trainer", "defaults"),
+    "HF Trainer, tuned": ("with_trainer", "tuned"),
+    "TRL, defaults": ("with_trl", "defaults"),
+    "TRL, tuned": ("with_trl", "tuned"),
+    "plain loop": ("with_loop", "compiled"),
+    "plain loop, not compiled": ("with_loop", "eager"),
+    "GEMM": ("gemm", ""),
+}
+# Tried for the peers that are tuned, on each workload, on this machine; the fastest is measured.
+# The first is taken where there is no tuning. A step split into smaller forward passes has less
+# padding and smaller tensors; the result is the same.
+SPLITS = (
+    {"split": 2, "attention": "eager"},
+    {"split": 1, "attention": "eager"},
+    {"split": 4, "attention": "eager"},
+    {"split": 2, "attention": "sdpa"},
+)
+LOGITS = tuple({**tuning, "full_logits": True} for tuning in SPLITS[:3])
+LOOPS = (
+    {"split": 1, "attention": "sdpa"},
+    {"split": 2, "attention": "sdpa"},
+    {"split": 4, "attention": "sdpa"},
+    {"split": 1, "attention": "eager"},
+)
+CANDIDATES = {
+    "HF Trainer, tuned": SPLITS,
+    "TRL, tuned": SPLITS + LOGITS,
+    "plain loop": LOOPS,
+    "plain loop, not compiled": LOOPS,
+}
+PEERS = ("HF Trainer, defaults", "HF Trainer, tuned", "TRL, defaults", "TRL, tuned")
+NAMES = ("summarize", "translate", "lora", "lm", "growth")
+GROWTH_BATCHES = (4, 8, 16, 32)
+GROWTH_LENGTHS = (64, 128, 256, 512, 1024)
+GROWTH_STEPS = 4  # the first is left out
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is trained on, and by whom."""
+
+    name: str
+    task: str
+    contestants: tuple[str, ...]
+    batch: int
+    steps: int
+    data: str | None = None
+    """File of the rows; None: the package's own."""
+    method: str = "full"
+    length: int | None = None
+    """Rows of so many random tokens instead of data."""
+
+    @property
+    def rows(self) -> str:
+        """Folder of the encoded rows."""
+        return str(BUILD / "rows" / self.name)
+
+
+def main() -> int:
+    options = parse()
+    workloads = [w for name in options.workloads for w in workloads_of(name, options)]
+    BUILD.mkdir(parents=True, exist_ok=True)
+    prepare(workloads, options.tokenizer)
+    path = BUILD / "runs.jsonl"
+    forget(path, workloads, options.dropout)
+    failed = 0
+    for workload in workloads:
+        for dropout in options.dropout[: 1 if workload.length else None]:
+            failed += measure(workload, dropout, options, path)
+    write_report(path, options.output, options.warmup)
+    print(f"{options.output}: written; {failed} runs failed")
+    return int(failed > 0)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("--workloads", nargs="+", choices=NAMES, default=list(NAMES))
+    add("--contestants", nargs="+", choices=list(CONTESTANTS), help="only these")
+    add("--rounds", type=int, default=3, help="runs of each contestant")
+    add("--steps", type=int, default=12, help="of summarize, translate and lora")
+    add("--batch", type=int, default=8, help="rows of a step there")
+    add("--lm-steps", type=int, default=100)
+    add("--lm-batch", type=int, default=4)
+    add("--warmup", type=int, default=5, help="lm: first steps also left out")
+    add("--tuning-steps", type=int, default=12, help="of each choice for a tuned peer; 0: none")
+    add("--dropout", nargs="+", type=float, default=[0.1, 0.0])
+    add("--same-batches", action="store_true", help="no grouping by length: to compare losses")
+    add("--summarize", type=existing, help="rows with document and summary (jsonl)")
+    add("--translate", type=existing, help="rows with en and de (jsonl)")
+    add("--text", type=existing, help="plain text (txt) or rows with text (jsonl)")
+    add("--tokenizer", type=existing, help="folder of GPT-2's vocab.json and merges.txt")
+    add("--output", type=Path, default=ROOT / "benchmarks" / "RESULTS.md")
+    return parser.parse_args()
+
+
+def existing(name: str) -> str:
+    if not Path(name).exists():
+        raise argparse.ArgumentTypeError(f"{name}: not there")
+    return str(Path(name).resolve())
+
+
+def workloads_of(name: str, options: argparse.Namespace) -> list[Workload]:
+    """The workload of that name; of growth, one for each cell of its table."""
+    size = {"batch": options.batch, "steps": options.steps}
+    everyone = ("llmkit", *PEERS)
+    match name:
+        case "summarize":
+            return [Workload(name, "summarize", everyone, data=options.summarize, **size)]
+        case "translate":
+            return [Workload(name, "translate", everyone, data=options.translate, **size)]
+        case "lora":
+            two = ("llmkit", "TRL, tuned")
+            data = options.summarize
+            return [Workload(name, "summarize", two, data=data, method="lora", **size)]
+        case "lm":
+            two = ("llmkit", "plain loop")
+            size = {"batch": options.lm_batch, "steps": options.lm_steps}
+            return [Workload(name, "pretrain", two, data=options.text, **size)]
+    return [
+        Workload(
+            f"growth {length}x{batch}", "summarize", ("llmkit",), batch, GROWTH_STEPS, length=length
+        )
+        for length in GROWTH_LENGTHS
+        for batch in GROWTH_BATCHES
+    ]
+
+
+def prepare(workloads: list[Workload], tokenizer: str | None) -> None:
+    """Write the model and the rows of all workloads."""
+    given = {
+        "model": str(BUILD / "model"),
+        "tokenizer": tokenizer,
+        "workloads": [{**asdict(workload), "rows": workload.rows} for workload in workloads],
+    }
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.prepare", json.dumps(given)],
+        cwd=ROOT, env=environment(), check=True,
+    )  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """For every process: on the CPU, without network, silent."""
+    return os.environ | {
+        "CUDA_VISIBLE_DEVICES": "",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def forget(path: Path, workloads: list[Workload], dropouts: list[float]) -> None:
+    """Drop the earlier runs of what is about to be measured."""
+    if not path.exists():
+        return
+    names = {workload.name for workload in workloads}
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    kept = []
+    for line in lines:
+        run = json.loads(line)
+        if run["workload"] not in names or run["dropout"] not in dropouts:
+            kept.append(line)
+    path.write_text("".join(kept), "utf-8")
+
+
+def measure(workload: Workload, dropout: float, options: argparse.Namespace, path: Path) -> int:
+    """All rounds of all contestants, written down one by one; returns how many failed."""
+    contestants = workload.contestants if workload.length else ("GEMM", *workload.contestants)
+    if options.contestants:
+        contestants = tuple(options.contestants)
+    tunings = {name: tune(name, workload, dropout, options, path) for name in contestants}
+    failed = 0
+    for number in range(1, 1 + (1 if workload.length else options.rounds)):
+        for name in contestants:
+            run = run_contestant(name, workload, dropout, tunings[name], options.same_batches)
+            failed += "error" in run
+            keep(run | {"round": number}, path)
+    return failed
+
+
+def tune(
+    contestant: str, workload: Workload, dropout: float, options: argparse.Namespace, path: Path
+) -> dict[str, Any]:
+    """The fastest of a peer's candidates behind the first step; nothing for the others."""
+    candidates = [c for c in CANDIDATES.get(contestant, ()) if workload.batch % c["split"] == 0]
+    if not candidates or not options.tuning_steps:
+        return candidates[0] if candidates else {}
+    short = replace(workload, steps=min(workload.steps, options.tuning_steps))
+    best, fastest = candidates[0], math.inf
+    for tuning in candidates:
+        run = run_contestant(contestant, short, dropout, tuning, options.same_batches)
+        keep(run | {"round": 0}, path)
+        seconds = math.inf if "error" in run else run["marks"][-1] - run["marks"][0]
+        if seconds < fastest:
+            best, fastest = tuning, seconds
+    return best
+
+
+def keep(run: dict[str, Any], path: Path) -> None:
+    """Write a run down at once. Round 0: it was made to tune a peer."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(run) + "\n")
+    show(run)
+
+
+def run_contestant(
+    contestant: str,
+    workload: Workload,
+    dropout: float,
+    tuning: dict[str, Any],
+    same_batches: bool,
+) -> dict[str, Any]:
+    """One run in a process of its own: what it measured, or its error's last line."""
+    module, variant = CONTESTANTS[contestant]
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        job = {
+            "contestant": contestant,
+            "variant": variant,
+            "workload": workload.name,
+            "task": workload.task,
+            "rows": workload.rows,
+            "model": str(BUILD / "model"),
+            "steps": workload.steps,
+            "batch": workload.batch,
+            "dropout": dropout,
+            "method": workload.method,
+            "tuning": tuning,
+            "same_batches": same_batches,
+            "result": f"{folder}/result.json",
+        }
+        names = ("workload", "contestant", "dropout", "steps", "batch", "tuning")
+        facts = {name: job[name] for name in names}
+        facts |= {"data": Path(workload.data).name if workload.data else None}
+        facts |= {"same_batches": same_batches, "date": time.strftime("%Y-%m-%d")}
+        own = environment() | {"TORCHINDUCTOR_CACHE_DIR": folder}  # nothing compiled before
+        others = busy_seconds() - used_seconds()
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{module}", json.dumps(job)],
+            cwd=ROOT, env=own, capture_output=True, text=True,
+        )  # fmt: skip
+        cores = (time.perf_counter() - started) * (os.cpu_count() or 1)
+        facts["others"] = max(0.0, busy_seconds() - used_seconds() - others) / cores
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+            return facts | {"error": f"exit {done.returncode}: {last[0][:300]}"}
+        return facts | json.loads(Path(job["result"]).read_text("utf-8"))
+
+
+def busy_seconds() -> float:
+    """Seconds that the machine's cores have worked, for anyone; 0 where the system does not say."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return 0.0
+    user, nice, system, _idle, _waiting, *interrupts = (int(field) for field in fields[:8])
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+
+def used_seconds() -> float:
+    """Those of them that were ours."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def show(run: dict[str, Any]) -> None:
+    """A line for whoever waits."""
+    tuning = f" {run['tuning']}" if run["tuning"] else ""
+    what = f"{run['workload']}, dropout {run['dropout']}, {run['contestant']}{tuning}:"
+    if "error" in run:
+        print(what, run["error"], flush=True)
+    elif "gflops" in run:
+        print(what, f"{run['gflops']:.0f} GFLOP/s", flush=True)
+    else:
+        seconds, losses = run["marks"][-1], run["losses"]
+        print(what, f"{seconds:.1f} s, loss {losses[0]:.4f} to {losses[-1]:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""llmkit, through its own functions, with every choice of engine left to its default."""
+
+from typing import Any
+
+from datasets import load_from_disk
+
+from benchmarks import job as shared
+from benchmarks.job import Clock, Job, read_job, write_result
+from llmkit.finetune import start_accelerator, trainable_model
+from llmkit.model import load_model
+from llmkit.recipe import load_recipe
+from llmkit.schema import Recipe, Train
+from llmkit.train import StepOrder, train
+
+
+class Log:
+    """Stands in for llmkit's RunLog: keeps the time and the loss of each step."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.losses: list[float] = []
+
+    def step(self, step: int, *, loss: float, **others: float) -> None:
+        self.clock.mark()
+        self.losses.append(loss)
+
+    def left_out(self, step: int, reason: str) -> None:
+        raise RuntimeError(reason)
+
+    def validation(self, *others: Any) -> None:
+        """There is none."""
+
+
+def overrides_of(job: Job) -> dict[str, Any]:
+    """The job as keys of a recipe."""
+    precision = default_of("mixed_precision")
+    return {
+        "model": job.model,
+        "seed": shared.SEED,
+        "train.method": job.method,
+        "train.epochs": "null",
+        "train.max_steps": job.steps,
+        "train.global_batch_size": job.batch,
+        "train.micro_batch_size": default_of("micro_batch_size"),
+        "train.mixed_precision": "bf16" if precision == "no" else precision,
+        "train.dropout": job.dropout,
+        "train.learning_rate": shared.LEARNING_RATE,
+        "train.schedule": "constant",
+        "train.warmup_steps": 0,
+        "train.weight_decay": shared.WEIGHT_DECAY,
+        "train.betas": list(shared.BETAS),
+        "train.max_grad_norm": shared.MAX_GRAD_NORM,
+        **{f"train.lora.{name}": value for name, value in shared.LORA.items()},
+    }
+
+
+def default_of(key: str) -> Any:
+    """What llmkit itself does where nobody says otherwise."""
+    return Train.model_fields[key].default
+
+
+def run(job: Job, recipe: Recipe, settings: dict[str, Any]) -> None:
+    accelerator = start_accelerator(recipe)
+    model, _ = load_model(job.model)
+    model = trainable_model(model, recipe)
+    order = StepOrder(load_from_disk(job.rows), recipe, accelerator)
+    log = Log(Clock())
+    train(
+        model,
+        order,
+        recipe,
+        accelerator,
+        log,
+        validate=lambda: {"loss": 0.0},
+        keep=lambda: None,
+        metric=("loss", False),
+    )
+    steps = range(job.steps)
+    counts = {
+        "tokens": sum(map(order.num_tokens, steps)),
+        "supervised": sum(map(order.num_supervised, steps)),
+    }
+    write_result(job, log.clock, log.losses, settings, counts)
+
+
+def main() -> None:
+    job = read_job()
+    given = overrides_of(job)
+    recipe = load_recipe(job.task, overrides=tuple(f"{k}={v}" for k, v in given.items()))
+    left_out = {"model", "train.epochs"} | {k for k in given if k.startswith("train.lora.")}
+    settings = {k: v for k, v in given.items() if k not in left_out}
+    run(job, recipe, settings)
+
+
+if __name__ == "__main__":
+    main()
