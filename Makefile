@@ -73,4 +73,4 @@ assets: $(INSTALLED) ## Rebuild the embedded rows and model, and say what differ
 	$(BIN)/python scripts/make_assets.py
 
 clean: ## Remove .venv, caches and builds; runs/ stays
-	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-benchmark build dist .pytest_cache .ruff_cache .hypothesis

@@ -176,12 +176,13 @@ def table(names: Iterable[str], rows: list[list[str]]) -> str:
 
 def growth_section(runs: list[Run]) -> str:
     """llmkit's time per token as batches and rows grow; the first step of each is left out."""
-    batches = sorted({run["batch"] for run in runs})
-    cells = {(run["tokens"] // run["steps"] // run["batch"], run["batch"]): run for run in runs}
-    rows = []
-    for length in sorted({length for length, _ in cells}):
-        costs = [per_token(cells[length, batch]) for batch in batches]
-        rows.append([str(length), *costs])
+    cells = {run["workload"].removeprefix("growth "): per_token(run) for run in runs}
+    sizes = [tuple(map(int, cell.split("x"))) for cell in cells]
+    batches = sorted({batch for _, batch in sizes})
+    rows = [
+        [str(length), *(cells.get(f"{length}x{batch}", "") for batch in batches)]
+        for length in sorted({length for length, _ in sizes})
+    ]
     names = ["tokens in a row", *(f"batch {batch}" for batch in batches)]
     text = (
         "Milliseconds per token and, behind it, peak memory in GB; rows of random tokens, the last "

@@ -9,7 +9,7 @@ from benchmarks.job import Clock, Job, read_job, write_result
 from llmkit.finetune import start_accelerator, trainable_model
 from llmkit.model import load_model
 from llmkit.recipe import load_recipe
-from llmkit.schema import Recipe, Train
+from llmkit.schema import Recipe
 from llmkit.train import StepOrder, train
 
 
@@ -27,13 +27,15 @@ class Log:
     def left_out(self, step: int, reason: str) -> None:
         raise RuntimeError(reason)
 
+    def note(self, text: str) -> None:
+        raise RuntimeError(text)
+
     def validation(self, *others: Any) -> None:
         """There is none."""
 
 
 def overrides_of(job: Job) -> dict[str, Any]:
     """The job as keys of a recipe."""
-    precision = default_of("mixed_precision")
     return {
         "model": job.model,
         "seed": shared.SEED,
@@ -41,8 +43,6 @@ def overrides_of(job: Job) -> dict[str, Any]:
         "train.epochs": "null",
         "train.max_steps": job.steps,
         "train.global_batch_size": job.batch,
-        "train.micro_batch_size": default_of("micro_batch_size"),
-        "train.mixed_precision": "bf16" if precision == "no" else precision,
         "train.dropout": job.dropout,
         "train.learning_rate": shared.LEARNING_RATE,
         "train.schedule": "constant",
@@ -52,11 +52,6 @@ def overrides_of(job: Job) -> dict[str, Any]:
         "train.max_grad_norm": shared.MAX_GRAD_NORM,
         **{f"train.lora.{name}": value for name, value in shared.LORA.items()},
     }
-
-
-def default_of(key: str) -> Any:
-    """What llmkit itself does where nobody says otherwise."""
-    return Train.model_fields[key].default
 
 
 def run(job: Job, recipe: Recipe, settings: dict[str, Any]) -> None:
@@ -80,7 +75,12 @@ def run(job: Job, recipe: Recipe, settings: dict[str, Any]) -> None:
         "tokens": sum(map(order.num_tokens, steps)),
         "supervised": sum(map(order.num_supervised, steps)),
     }
-    write_result(job, log.clock, log.losses, settings, counts)
+    chosen = {
+        "engine": recipe.train.engine,
+        "mixed_precision": accelerator.mixed_precision,
+        "micro_batch_size": order.micro_batch_size,
+    }
+    write_result(job, log.clock, log.losses, settings | chosen, counts)
 
 
 def main() -> None:
