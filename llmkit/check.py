@@ -145,9 +145,10 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         if split == "train":
             findings += find_in_split(split, account, None)
             order = StepOrder(encoded, recipe, accelerator) if len(encoded) else None
-            samples = sample_rows(rows[split][:num_samples], task, tokenizer, limits)
             if task.is_language_modelling:
                 samples = sample_blocks(encoded, num_samples, tokenizer)
+            else:
+                samples = sample_rows(rows[split][:num_samples], task, tokenizer, limits)
         else:
             findings += find_in_split(split, account, checks["train"].account)
             findings += find_unscorable(split, rows[split], task, metric)

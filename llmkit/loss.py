@@ -59,7 +59,10 @@ class SupervisedLoss(nn.Module):
             ).last_hidden_state  # (B, T, n_embd)
             hidden = states[:, :-1][is_supervised]
         targets = labels[:, 1:][is_supervised]
-        return SumCrossEntropy.apply(hidden, model.lm_head.weight, targets)
+        weight = model.lm_head.weight
+        if not torch.is_grad_enabled():  # the function itself cannot tell
+            weight = weight.detach()
+        return SumCrossEntropy.apply(hidden, weight, targets)
 
 
 class SumCrossEntropy(torch.autograd.Function):
@@ -81,6 +84,8 @@ class SumCrossEntropy(torch.autograd.Function):
             log_p = logits.to(precise).log_softmax(-1)
             wanted = targets[rows, None]
             total -= log_p.gather(1, wanted).sum()
+            if not any(ctx.needs_input_grad):
+                continue
             grad_logits = log_p.exp_().scatter_add_(1, wanted, -torch.ones_like(log_p[:, :1]))
             grad_logits = grad_logits.to(logits.dtype)
             if ctx.needs_input_grad[0]:

@@ -9,7 +9,7 @@ from torch import nn
 from llmkit.loss import LOGIT_ROWS, causal_lm
 from llmkit.model import count_parameters
 
-BEST_TOKENS = 8192  # of a micro-batch; the matrix units gain nothing from more
+BEST_TOKENS = 8192  # of a micro-batch, where memory allows; how speed depends on it is unmeasured
 SHARE = 0.7  # of the memory that is free; estimates err, and others take some
 STATES = 16  # bytes a trained weight needs: itself, its gradient and two moments, float32
 KEPT = 40  # numbers of n_embd's width that a block keeps of a token for the backward pass

@@ -113,7 +113,7 @@ class Train(Section):
     """Rows of one optimizer step, over all processes and micro-batches."""
     micro_batch_size: int | None = Field(None, ge=1)
     """Rows of one forward pass in one process; the accumulation follows from it. null: as many as
-    fit into memory, up to where more are no faster."""
+    fit into memory, up to a few thousand tokens."""
     optimizer: Literal["adamw", "rmsprop", "sgd", "adafactor"] = "adamw"
     """Update rule; sgd has momentum."""
     learning_rate: float = Field(5e-5, gt=0)
