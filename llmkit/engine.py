@@ -6,6 +6,7 @@ layers are those of the Hugging Face model, whose own forward pass is the refere
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 from llmkit.errors import UserError
 
 QUERIES = 256  # queries of a long row that are handled together: what is behind them is not read
+SCORES = 2**15  # of attention, a head: as many as short rows may have to be handled together
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of an element
 
 
 def check_config(config: GPT2Config) -> None:
@@ -62,18 +65,13 @@ def attend(qkv: Tensor, lengths: list[int], block: GPT2Block, drop: "Dropper") -
     """Causal attention (N, n_embd) of each row to itself; qkv: (N, 3 n_embd)."""
     num_heads, dropout = block.attn.num_heads, drop.rate(block.attn.attn_dropout)
     if qkv.device.type == "cpu":
-        return RowAttention.apply(qkv, lengths, num_heads, dropout, drop)
+        return RowAttention.apply(qkv, bundle_rows(lengths), num_heads, dropout, drop)
     rows = []
     for row in qkv.split(lengths):
-        q, k, v = by_head(row, 3 * num_heads).chunk(3)
+        q, k, v = row.unflatten(1, (3 * num_heads, -1)).transpose(0, 1).chunk(3)
         out = F.scaled_dot_product_attention(q[None], k[None], v[None], None, dropout, True)
         rows.append(out[0].transpose(0, 1).flatten(1))
     return torch.cat(rows)
-
-
-def by_head(x: Tensor, num_heads: int) -> Tensor:
-    """(T, num_heads * D) -> (num_heads, T, D), a view."""
-    return x.unflatten(1, (num_heads, -1)).transpose(0, 1)
 
 
 class RowAttention(torch.autograd.Function):
@@ -84,61 +82,102 @@ class RowAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, qkv: Tensor, lengths: list[int], num_heads: int, dropout: float, drop):
+    def forward(ctx, qkv: Tensor, bundles: list[list[slice]], num_heads: int, dropout: float, drop):
+        """qkv: (N, 3 n_embd), bundles: rows that are handled together."""
         out = torch.empty_like(qkv[:, : qkv.shape[1] // 3])
         saved = []
-        for queries, seen in causal_pieces(lengths):
-            q, _, _ = by_head(qkv[queries], 3 * num_heads).chunk(3)
-            _, k, v = by_head(qkv[seen], 3 * num_heads).chunk(3)
-            bias = causal_bias(q.shape[1], k.shape[1], qkv.dtype)
-            scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[2] ** -0.5)
-            probabilities = scores.softmax(-1)
-            kept = drop.kept(scores.shape, dropout, qkv.dtype) if dropout else None
-            attended = torch.bmm(probabilities if kept is None else probabilities * kept, v)
-            by_head(out[queries], num_heads).copy_(attended)
-            saved += [probabilities, kept]
+        for rows in bundles:
+            q, k, v = by_head(qkv, rows, 3, num_heads)
+            attended = torch.empty_like(q)
+            for queries, seen in causal_pieces(q.shape[1]):
+                bias = causal_bias(queries.stop - queries.start, seen.stop, q.dtype)
+                scale = q.shape[2] ** -0.5
+                scores = torch.baddbmm(bias, q[:, queries], k[:, seen].mT, alpha=scale)
+                probabilities = weights = scores.softmax(-1)
+                mask = drop.mask(scores.shape, dropout, q.dtype) if dropout else None
+                if mask is not None:
+                    weights = keep(probabilities, mask)
+                attended[:, queries] = torch.bmm(weights, v[:, seen])
+                saved += [probabilities, mask]
+            put_by_row(attended[None], out, rows)
         ctx.save_for_backward(qkv, *saved)
-        ctx.lengths, ctx.num_heads, ctx.scale = lengths, num_heads, kept_scale(dropout)
+        ctx.bundles, ctx.num_heads, ctx.scale = bundles, num_heads, kept_scale(dropout)
         return out.mul_(ctx.scale) if dropout else out
 
     @staticmethod
     def backward(ctx, grad_out: Tensor):
         qkv, *saved = ctx.saved_tensors
-        num_heads = ctx.num_heads
         grad_out = grad_out * ctx.scale
-        grad = torch.zeros_like(qkv)
-        for queries, seen in causal_pieces(ctx.lengths):
-            probabilities, kept, *saved = saved
-            q, _, _ = by_head(qkv[queries], 3 * num_heads).chunk(3)
-            _, k, v = by_head(qkv[seen], 3 * num_heads).chunk(3)
-            grad_q, _, _ = by_head(grad[queries], 3 * num_heads).chunk(3)
-            _, grad_k, grad_v = by_head(grad[seen], 3 * num_heads).chunk(3)
-            grad_attended = by_head(grad_out[queries], num_heads)
-            weights = probabilities if kept is None else probabilities * kept
-            grad_v += torch.bmm(weights.transpose(1, 2), grad_attended)
-            grad_weights = torch.bmm(grad_attended, v.transpose(1, 2))
-            if kept is not None:
-                grad_weights *= kept
-            grad_scores = torch._softmax_backward_data(
-                grad_weights, probabilities, -1, probabilities.dtype
-            )
-            grad_scores *= q.shape[2] ** -0.5
-            grad_q += torch.bmm(grad_scores, k)
-            grad_k += torch.bmm(grad_scores.transpose(1, 2), q)
+        grad = torch.empty_like(qkv)
+        for rows in ctx.bundles:
+            q, k, v = by_head(qkv, rows, 3, ctx.num_heads)
+            (grad_attended,) = by_head(grad_out, rows, 1, ctx.num_heads)
+            grads = torch.zeros(3, *q.shape, dtype=q.dtype)
+            grad_q, grad_k, grad_v = grads
+            for queries, seen in causal_pieces(q.shape[1]):
+                probabilities, mask, *saved = saved
+                grad_piece = grad_attended[:, queries]
+                weights = probabilities if mask is None else keep(probabilities, mask)
+                grad_v[:, seen].baddbmm_(weights.mT, grad_piece)
+                grad_weights = torch.bmm(grad_piece, v[:, seen].mT)
+                if mask is not None:
+                    grad_weights = keep(grad_weights, mask)
+                grad_scores = torch._softmax_backward_data(
+                    grad_weights, probabilities, -1, probabilities.dtype
+                )
+                scale = q.shape[2] ** -0.5
+                grad_q[:, queries].baddbmm_(grad_scores, k[:, seen], alpha=scale)
+                grad_k[:, seen].baddbmm_(grad_scores.mT, q[:, queries], alpha=scale)
+            put_by_row(grads, grad, rows)
         return grad, None, None, None, None
 
 
-def causal_pieces(lengths: list[int]) -> list[tuple[slice, slice]]:
-    """(queries, what they may see) of each row, long rows in several pieces."""
-    pieces, start = [], 0
+def bundle_rows(lengths: list[int]) -> list[list[slice]]:
+    """Neighbouring rows, short ones together: many small products would take longer."""
+    bundles: list[list[slice]] = []
+    start = longest = 0
     for length in lengths:
-        for first in range(start, start + length, QUERIES):
-            end = min(first + QUERIES, start + length)
-            pieces.append((slice(first, end), slice(start, end)))
+        longest = max(longest, length)
+        if not bundles or (len(bundles[-1]) + 1) * longest**2 > SCORES:
+            bundles.append([])
+            longest = length
+        bundles[-1].append(slice(start, start + length))
         start += length
-    return pieces
+    return bundles
 
 
+def by_head(x: Tensor, rows: list[slice], parts: int, num_heads: int) -> Tensor:
+    """Rows of x (N, parts * num_heads * D) -> (parts, len(rows) * num_heads, T, D).
+
+    Padded with 0 behind a row's end, which causal attention does not look at.
+    """
+    longest = max(row.stop - row.start for row in rows)
+    make = torch.empty if len(rows) == 1 else torch.zeros
+    size = x.shape[1] // (parts * num_heads)
+    padded = make(parts, len(rows), num_heads, longest, size, dtype=x.dtype)
+    for index, row in enumerate(rows):
+        part = x[row].unflatten(1, (parts, num_heads, size)).permute(1, 2, 0, 3)
+        padded[:, index, :, : part.shape[2]] = part
+    return padded.flatten(1, 2)
+
+
+def put_by_row(padded: Tensor, x: Tensor, rows: list[slice]) -> None:
+    """The way back from `by_head`, into x."""
+    parts, num_heads = padded.shape[0], padded.shape[1] // len(rows)
+    padded = padded.unflatten(1, (len(rows), num_heads))
+    for index, row in enumerate(rows):
+        part = x[row].unflatten(1, (parts, num_heads, -1)).permute(1, 2, 0, 3)
+        part.copy_(padded[:, index, :, : part.shape[2]])
+
+
+def causal_pieces(length: int) -> list[tuple[slice, slice]]:
+    """(queries, what they may see): those of a long row in several pieces."""
+    ends = [*range(QUERIES, length, QUERIES), length]
+    starts = range(0, length, QUERIES)
+    return [(slice(start, end), slice(0, end)) for start, end in zip(starts, ends, strict=True)]
+
+
+@lru_cache(maxsize=64)
 def causal_bias(num_queries: int, num_keys: int, dtype: torch.dtype) -> Tensor:
     """0 where a query may see a key, else -inf; the last query sees the last key."""
     bias = torch.full((num_queries, num_keys), -math.inf, dtype=dtype)
@@ -165,23 +204,42 @@ class Dropper:
         rate = self.rate(layer)
         if not (rate and self.is_cpu):
             return residual + layer(x)
-        return torch.add(residual, x * self.kept(x.shape, rate, x.dtype), alpha=kept_scale(rate))
+        kept = Keep.apply(x, self.mask(x.shape, rate, x.dtype))
+        return torch.add(residual, kept, alpha=kept_scale(rate))
 
-    def kept(self, shape: torch.Size, rate: float, dtype: torch.dtype) -> Tensor:
-        """1 for an element that is kept, 0 for a dropped one."""
+    def mask(self, shape: torch.Size, rate: float, dtype: torch.dtype) -> Tensor:
+        """Integers of dtype's size: every bit set for an element that is kept, none for others."""
         if self.bits is None:
             self.bits = np.random.SFC64(torch.randint(2**62, ()).item())
-        count, threshold = math.prod(shape), dropped_of_65536(rate) - 2**15
+        count, end = math.prod(shape), 2**15 - dropped_of_65536(rate)
         words = torch.from_numpy(self.bits.random_raw(-(-count // 4)).view(np.int16))[:count]
-        # words >= threshold, without the detour over bool, which the library converts slowly
-        is_kept = words.clamp(threshold - 1, threshold).sub_(threshold - 1)
-        return is_kept.view(shape).to(dtype)
+        # -1 where words < end, without the detour over bool, which the library converts slowly
+        mask = words.clamp(end - 1, end).sub_(end)
+        return mask.view(shape).to(INTEGERS[dtype.itemsize])
+
+
+class Keep(torch.autograd.Function):
+    """Elements, and their gradient, where a mask of Dropper's says so; 0 elsewhere."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(mask)
+        return keep(x, mask)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return keep(grad, *ctx.saved_tensors), None
+
+
+def keep(x: Tensor, mask: Tensor) -> Tensor:
+    """x where all bits of the mask are set, 0 where none is: faster than a product."""
+    return (x.view(mask.dtype) & mask).view(x.dtype)
 
 
 def dropped_of_65536(rate: float) -> int:
-    return round(rate * 2**16)
+    return min(max(1, round(rate * 2**16)), 2**16 - 1)
 
 
 def kept_scale(rate: float) -> float:
     """What a kept element is multiplied by, so that the expectation stays."""
-    return 2**16 / (2**16 - dropped_of_65536(rate))
+    return 2**16 / (2**16 - dropped_of_65536(rate)) if rate else 1.0
