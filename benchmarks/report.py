@@ -12,6 +12,7 @@ from typing import Any
 
 # GPT-2 124M: weights of the linear layers in its blocks, and of its head.
 BODY, HEAD = 12 * 12 * 768**2, 50257 * 768
+LONG_RUN = 100  # steps of plain language modelling over which a compilation is counted
 LIBRARIES = ("llmkit", "torch", "transformers", "trl", "peft", "accelerate", "datasets")
 MEANING = """\
 Seconds are those of the training steps, the first included; imports, loading and tokenizing are
@@ -144,19 +145,28 @@ def spread(values: list[float], digits: int) -> str:
 
 
 def warm_table(trained: dict[tuple, list[Run]], warmup: int) -> str:
-    """Seconds of a step once whatever compiles has compiled, and what the first steps took."""
+    """Seconds of a step once whatever compiles has compiled, what the first steps took, and what a
+    run of LONG_RUN steps would take at that."""
     rows = []
-    reference = None
+    step_of_llmkit = total_of_llmkit = None
     for (contestant,), runs in trained.items():
         if len(runs[0]["marks"]) <= warmup:
             return f"No step is left behind the first {warmup}.\n"
+        before = [run["marks"][warmup - 1] for run in runs]
         after = [(r["marks"][-1] - r["marks"][warmup - 1]) / (r["steps"] - warmup) for r in runs]
+        step = statistics.median(after)
+        total = statistics.median(before) + (LONG_RUN - warmup) * step
         if contestant == "llmkit":
-            reference = statistics.median(after)
-        ratio = f"{statistics.median(after) / reference:.2f}" if reference else "-"
-        before = spread([run["marks"][warmup - 1] for run in runs], 1)
-        rows.append([contestant, before, spread(after, 2), ratio])
-    names = ("contestant", f"first {warmup} steps, s", "a later step, s", "times llmkit")
+            step_of_llmkit, total_of_llmkit = step, total
+        ratios = ["-", "-"]
+        if step_of_llmkit is not None:
+            ratios = [f"{step / step_of_llmkit:.2f}", f"{total / total_of_llmkit:.2f}"]
+        cells = [contestant, spread(before, 1), spread(after, 2), ratios[0], f"{total:,.0f}"]
+        rows.append([*cells, ratios[1]])
+    names = (
+        "contestant", f"first {warmup} steps, s", "a later step, s", "times llmkit",
+        f"{LONG_RUN} steps, reckoned, s", "times llmkit",
+    )  # fmt: skip
     return table(names, rows)
 
 

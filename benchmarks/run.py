@@ -110,7 +110,7 @@ def parse() -> argparse.Namespace:
     add("--rounds", type=int, default=3, help="runs of each contestant")
     add("--steps", type=int, default=12, help="of summarize, translate and lora")
     add("--batch", type=int, default=8, help="rows of a step there")
-    add("--lm-steps", type=int, default=100)
+    add("--lm-steps", type=int, default=15)
     add("--lm-batch", type=int, default=4)
     add("--warmup", type=int, default=5, help="lm: first steps also left out")
     add("--tuning-steps", type=int, default=12, help="of each choice for a tuned peer; 0: none")

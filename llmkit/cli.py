@@ -86,10 +86,10 @@ def finetune(
         scale_arguments = ["--scale", scale] if scale else []
         arguments = ["finetune", recipe, *overrides, *scale_arguments, "--run-dir", str(run)]
         sys.exit(launch(arguments, num_processes))
-    from llmkit.console import make_console, quiet_libraries
+    from llmkit.console import library_imports, make_console
 
-    quiet_libraries()
-    from llmkit.finetune import finetune as run_finetune
+    with library_imports():
+        from llmkit.finetune import finetune as run_finetune
 
     console = make_console()
     try:
@@ -129,11 +129,11 @@ def check(
     from llmkit.recipe import load_recipe
 
     settings = load_recipe(recipe, scale=scale, overrides=overrides)
-    from llmkit.console import make_console, quiet_libraries
+    from llmkit.console import library_imports, make_console
 
-    quiet_libraries()
-    from llmkit.check import check as run_check
-    from llmkit.check_report import show_check, write_html
+    with library_imports():
+        from llmkit.check import check as run_check
+        from llmkit.check_report import show_check, write_html
     from llmkit.files import check_output
 
     page = check_output(html, "--html", ".html")
@@ -170,10 +170,10 @@ def evaluate(
     if recipe is None and run is None:
         raise UserError(f"{model}: is no run, so name what to score it on: --recipe RECIPE")
     settings = load_recipe(recipe or str(recipe_path(run)), scale=scale, overrides=overrides)
-    from llmkit.console import make_console, quiet_libraries
+    from llmkit.console import library_imports, make_console
 
-    quiet_libraries()
-    from llmkit.finetune import evaluate_model
+    with library_imports():
+        from llmkit.finetune import evaluate_model
 
     evaluate_model(name, settings, make_console(), output)
 
@@ -213,10 +213,10 @@ def generate(prompt: str | None, model: str | None, input_file: str | None, outp
     """Complete prompts with a model or a run."""
     if (prompt is None) == (input_file is None):
         raise UserError("give one of --prompt TEXT and --input FILE")
-    from llmkit.console import make_console, quiet_libraries
+    from llmkit.console import library_imports, make_console
 
-    quiet_libraries()
-    from llmkit.complete import check_input, complete_file, complete_prompt, open_completer
+    with library_imports():
+        from llmkit.complete import check_input, complete_file, complete_prompt, open_completer
     from llmkit.files import check_output
 
     rows = None if input_file is None else check_input(input_file)

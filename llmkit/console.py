@@ -1,8 +1,11 @@
 """The terminal: one console for what a person reads, and libraries that keep quiet."""
 
+import gc
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
@@ -37,8 +40,14 @@ def show_table(console: Console, header: list[str], groups: list[list[list[str]]
                 console.print(f"  {name} {cell}")
 
 
-def quiet_libraries() -> None:
-    """No bars or advice from below: what matters, llmkit says itself. Call before imports."""
+@contextmanager
+def library_imports() -> Iterator[None]:
+    """Around the first import of libraries: quick ones, that keep quiet afterwards.
+
+    No bars or advice from below: what matters, llmkit says itself. The garbage collector would
+    walk the libraries' million objects over and over, a fifth of the import, and later with all
+    that makes many rows; none of them is ever garbage.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -46,3 +55,9 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore")
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -131,7 +131,9 @@ def encode_example(
 
 def is_blank(text: str) -> bool:
     """Whether nothing in the text would be seen: only white space, controls and joiners."""
-    return all(c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in text)
+    return not text[:1].isalnum() and all(
+        c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in text.lstrip()
+    )
 
 
 def encode_examples(
@@ -284,10 +286,11 @@ def _encode_segments(
     """Each example with the ids of its prompt segments and of its completion, chunk by chunk."""
     examples = iter(examples)
     while chunk := list(islice(examples, CHUNK)):
-        texts = [[*(s.text for s in e.prompt), e.completion] for e in chunk]
-        ids = iter(encode_text([text for row in texts for text in row], tokenizer))
-        for example, row in zip(chunk, texts, strict=True):
-            yield example, [next(ids) for _ in row]
+        rows = [[*(s.text for s in e.prompt), e.completion] for e in chunk]
+        texts = list({text: None for row in rows for text in row})  # the template's only once
+        ids = dict(zip(texts, encode_text(texts, tokenizer), strict=True))
+        for example, row in zip(chunk, rows, strict=True):
+            yield example, [ids[text] for text in row]
 
 
 def fingerprint(encoded: Dataset) -> str:

@@ -137,15 +137,17 @@ def language_modelling_scores(loss_sum: float, num_tokens: int, rows: list[Row])
     }
 
 
-def baseline_scores(evaluation_set: EvaluationSet) -> dict[str, Scores]:
-    """What the task's simple answers score on the same rows."""
-    task = evaluation_set.task
+def baseline_scores(
+    evaluation_set: EvaluationSet, num_rows: int | None = None
+) -> dict[str, Scores]:
+    """What the task's simple answers score on the same rows, or on the first of them."""
+    task, rows = evaluation_set.task, evaluation_set.rows[:num_rows]
     if task.is_language_modelling:
-        texts = [row["text"] for row in evaluation_set.rows]
+        texts = [row["text"] for row in rows]
         return {"xz compressor": {"bits_per_byte": compressor_bits_per_byte(texts)}}
-    references = [example.references for example in evaluation_set.examples]
+    references = [example.references for example in evaluation_set.examples[:num_rows]]
     return {
-        name: task.score([answer(row) for row in evaluation_set.rows], references)
+        name: task.score([answer(row) for row in rows], references)
         for name, answer in task.baselines.items()
     }
 

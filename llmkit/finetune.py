@@ -31,6 +31,7 @@ from llmkit.model import (
     save_model,
     scratch_model,
     set_dropout,
+    unmap_weights,
     weights_fingerprint,
 )
 from llmkit.run import (
@@ -75,7 +76,7 @@ def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scores]:
     (run,) = broadcast_object_list([run])  # its name may hold the time of each process's start
     console.print(f"run     {run}")
     prepared = prepare(recipe, accelerator, console)
-    baselines = baseline_scores(prepared.test)  # now, so that no metric fails after the training
+    baseline_scores(prepared.test, num_rows=1)  # so that no metric fails after the training
     if accelerator.is_main_process:
         start_run(run, recipe, prepared.facts)
     accelerator.wait_for_everyone()
@@ -92,7 +93,7 @@ def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scores]:
     console.print(f"scoring the best weights and the untuned model on {num_rows} test rows")
     tuned, predictions = score(load_model(str(model_dir(run)))[0])
     untuned, _ = score(open_model(recipe, prepared.train_rows, recipe.model)[0])
-    table = {"fine-tuned": tuned, "untuned": untuned, **baselines}
+    table = {"fine-tuned": tuned, "untuned": untuned, **baseline_scores(prepared.test)}
     if accelerator.is_main_process:
         write_predictions(predictions_path(run), prepared.test, predictions)
         seconds = round(time.perf_counter() - started, 1)
@@ -280,9 +281,10 @@ def trainable_model(model: nn.Module, recipe: Recipe) -> nn.Module:
     if settings.dropout is not None:
         set_dropout(model, settings.dropout)
     if settings.method == "lora":
-        return add_lora(model, settings.lora, settings.freeze_layers)
-    if settings.freeze_layers:
+        model = add_lora(model, settings.lora, settings.freeze_layers)
+    elif settings.freeze_layers:
         freeze_layers(model, settings.freeze_layers)
+    unmap_weights(model)
     return model
 
 

@@ -183,6 +183,13 @@ def freeze_layers(model: GPT2LMHeadModel, num_layers: int) -> None:
         module.requires_grad_(False)
 
 
+def unmap_weights(model: nn.Module) -> None:
+    """Copy the trained weights from their file's pages into memory, at once and not as changed."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.clone()
+
+
 def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """A plain folder that `GPT2LMHeadModel.from_pretrained` loads; adapters are merged in fp32.
 
@@ -206,7 +213,7 @@ def weights_fingerprint(model: GPT2LMHeadModel) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
+        digest.update(tensor.contiguous().numpy())
     return digest.hexdigest()
 
 

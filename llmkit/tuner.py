@@ -5,6 +5,7 @@ What was measured is kept in the cache folder, by processor, threads and library
 
 import ctypes
 import json
+import mmap
 import os
 import platform
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 from llmkit.cache import cache_folder
@@ -102,14 +104,25 @@ def _keep(tuning: Tuning, path: Path) -> None:
 
 
 def keep_memory() -> None:
-    """Tell glibc not to give freed memory back to the system.
+    """Have glibc keep freed memory, and take it from the system in large pages.
 
     Each step frees and takes what the last one did; asking for it page by page again takes a good
     part of the step.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return
-    mallopt = ctypes.CDLL("libc.so.6").mallopt
+    libc = ctypes.CDLL("libc.so.6")
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    libc.free.argtypes = [ctypes.c_void_p]
     trim_threshold, mmap_max = -1, -4  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_MAX
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, 2**31 - 1)
+    libc.mallopt(mmap_max, 0)
+    libc.mallopt(trim_threshold, -1)
+    # Advice stays with the addresses: a large block, given back unused, leaves it to all that
+    # follows.
+    size = psutil.virtual_memory().available // 2
+    block = libc.malloc(size)
+    if block:
+        start = -(-block // mmap.PAGESIZE) * mmap.PAGESIZE
+        libc.madvise(start, size - mmap.PAGESIZE, mmap.MADV_HUGEPAGE)
+        libc.free(block)

@@ -16,14 +16,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from llmkit import cli
-from llmkit.console import quiet_libraries
+from llmkit.console import library_imports
 
-quiet_libraries()  # before the libraries it is about are imported
+with library_imports():
+    import torch
+    from accelerate.state import AcceleratorState
 
-import torch
-from accelerate.state import AcceleratorState
-
-from llmkit.model import scratch_model
+    from llmkit.model import scratch_model
 from llmkit.schema import Scratch
 
 hypothesis.settings.register_profile("llmkit", deadline=None, derandomize=True)

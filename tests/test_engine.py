@@ -5,12 +5,14 @@ import random
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from llmkit import loss as loss_file
 from llmkit.batches import ENDLESS, collate
-from llmkit.engine import Dropper, check_config
+from llmkit.engine import SCORES, Dropper, bundle_rows, check_config
 from llmkit.errors import UserError
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss
 from llmkit.model import add_lora, freeze_layers, set_dropout
@@ -135,6 +137,23 @@ def test_dropout_keeps_the_rate_and_the_expectation(dtype, rate):
     assert neighbours == pytest.approx(rate**2, abs=6 * math.sqrt(rate**2 / 1e6))
 
 
+@pytest.mark.parametrize("rate", [1e-9, 1 - 1e-9])
+def test_dropout_at_the_end_of_its_range_keeps_or_drops_nearly_all(rate):
+    mask = Dropper(torch.device("cpu")).mask(torch.Size([1000, 1000]), rate, torch.float32)
+    assert (mask == 0).double().mean().item() == pytest.approx(rate, abs=1e-4)
+
+
+@given(st.lists(st.integers(2, 600), min_size=1, max_size=60))
+def test_rows_that_attention_handles_together_are_all_there_once_and_not_too_many(lengths):
+    bundles = bundle_rows(lengths)
+    rows = [row for bundle in bundles for row in bundle]
+    assert [row.stop - row.start for row in rows] == lengths
+    assert [row.start for row in rows] == [sum(lengths[:i]) for i in range(len(lengths))]
+    for bundle in bundles:
+        longest = max(row.stop - row.start for row in bundle)
+        assert len(bundle) == 1 or len(bundle) * longest**2 <= SCORES
+
+
 def test_dropout_follows_the_seed_and_the_model_s_own_rates():
     model = small_model(128)
     set_dropout(model, 0.3)
@@ -148,10 +167,11 @@ def test_dropout_follows_the_seed_and_the_model_s_own_rates():
     assert loss(1) == loss(2)
 
 
-def test_the_gradient_under_dropout_is_the_derivative_of_the_loss():
-    model = small_model(128).double()
+@pytest.mark.parametrize("case", ["one row", "equal rows", "ragged"])
+def test_the_gradient_under_dropout_is_the_derivative_of_the_loss(case):
+    model = small_model(512).double()
     set_dropout(model, 0.2)
-    rows = CASES["one row"]
+    rows = CASES[case]
 
     def loss() -> float:
         torch.manual_seed(5)

@@ -70,8 +70,8 @@ MUTATIONS = {
     ),
     "rows laid end to end see each other": Mutation(
         "engine.py",
-        "pieces.append((slice(first, end), slice(start, end)))",
-        "pieces.append((slice(first, end), slice(0, end)))",
+        "bundles[-1].append(slice(start, start + length))",
+        "bundles[-1].append(slice(0, start + length))",
         f"{PROOF}packed_rows_do_not_see_each_other",
     ),
     "a packed row's first token is learnt from its neighbour's last": Mutation(
