@@ -304,8 +304,12 @@ def fingerprint(encoded: Dataset) -> str:
 
 def count_tokens(encoded: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """For each row: tokens, and tokens that carry loss (the first is never predicted)."""
-    labels = encoded.data.column("labels").combine_chunks()
-    ends = labels.offsets.to_numpy()
-    is_supervised = (labels.values.to_numpy() != IGNORE_INDEX).astype(np.int64)
-    is_supervised[ends[:-1]] = 0
-    return np.diff(ends), np.add.reduceat(is_supervised, ends[:-1])
+    lengths, supervised = [], []
+    for chunk in encoded.data.column("labels").chunks:  # never all tokens at once
+        ends = chunk.offsets.to_numpy()
+        is_supervised = chunk.values.to_numpy()[ends[0] : ends[-1]] != IGNORE_INDEX
+        starts = ends[:-1] - ends[0]
+        is_supervised[starts] = False
+        lengths.append(np.diff(ends))
+        supervised.append(np.add.reduceat(is_supervised, starts, dtype=np.int64))
+    return np.concatenate(lengths), np.concatenate(supervised)

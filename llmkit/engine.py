@@ -93,11 +93,9 @@ class RowAttention(torch.autograd.Function):
                 bias = causal_bias(queries.stop - queries.start, seen.stop, q.dtype)
                 scale = q.shape[2] ** -0.5
                 scores = torch.baddbmm(bias, q[:, queries], k[:, seen].mT, alpha=scale)
-                probabilities = weights = scores.softmax(-1)
+                probabilities = scores.softmax(-1)
                 mask = drop.mask(scores.shape, dropout, q.dtype) if dropout else None
-                if mask is not None:
-                    weights = keep(probabilities, mask)
-                attended[:, queries] = torch.bmm(weights, v[:, seen])
+                attended[:, queries] = torch.bmm(keep(probabilities, mask), v[:, seen])
                 saved += [probabilities, mask]
             put_by_row(attended[None], out, rows)
         ctx.save_for_backward(qkv, *saved)
@@ -117,11 +115,8 @@ class RowAttention(torch.autograd.Function):
             for queries, seen in causal_pieces(q.shape[1]):
                 probabilities, mask, *saved = saved
                 grad_piece = grad_attended[:, queries]
-                weights = probabilities if mask is None else keep(probabilities, mask)
-                grad_v[:, seen].baddbmm_(weights.mT, grad_piece)
-                grad_weights = torch.bmm(grad_piece, v[:, seen].mT)
-                if mask is not None:
-                    grad_weights = keep(grad_weights, mask)
+                grad_v[:, seen].baddbmm_(keep(probabilities, mask).mT, grad_piece)
+                grad_weights = keep(torch.bmm(grad_piece, v[:, seen].mT), mask)
                 grad_scores = torch._softmax_backward_data(
                     grad_weights, probabilities, -1, probabilities.dtype
                 )
@@ -231,9 +226,10 @@ class Keep(torch.autograd.Function):
         return keep(grad, *ctx.saved_tensors), None
 
 
-def keep(x: Tensor, mask: Tensor) -> Tensor:
-    """x where all bits of the mask are set, 0 where none is: faster than a product."""
-    return (x.view(mask.dtype) & mask).view(x.dtype)
+def keep(x: Tensor, mask: Tensor | None) -> Tensor:
+    """x where all bits of the mask are set, 0 where none is (faster than a product); all of x
+    without a mask."""
+    return x if mask is None else (x.view(mask.dtype) & mask).view(x.dtype)
 
 
 def dropped_of_65536(rate: float) -> int:
