@@ -14,12 +14,12 @@ from datasets import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer, PreTrainedTokenizerBase
 
 from benchmarks.job import SEED
-from llmkit.data import open_splits
-from llmkit.encode import FEATURES, encode_rows, limits_of
+from llmkit.data import Rows, open_splits
+from llmkit.encode import FEATURES, Limits, encode_rows, limits_of
 from llmkit.loss import IGNORE_INDEX
 from llmkit.model import load_model
 from llmkit.recipe import load_recipe
-from llmkit.tasks import get_task
+from llmkit.tasks import Task, get_task
 
 MAX_LENGTH = 1024
 
@@ -37,17 +37,22 @@ def write_model(folder: Path, tokenizer_folder: str | None) -> PreTrainedTokeniz
     return tokenizer
 
 
-def real_rows(workload: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[dict]:
-    """The first rows of a file, or of the package, encoded by llmkit; of texts, full blocks."""
-    task = get_task(workload["task"])
-    data = workload["data"]
-    is_text = task.is_language_modelling
+def open_rows(task: Task, data: str | None, limit: int | None = None) -> tuple[Rows, Limits]:
+    """The first rows of a file, or of the package, and how they are encoded."""
     overrides = [f"max_length={MAX_LENGTH}"]
     overrides += [f"data.{split}={data}" for split in ("train", "validation", "test") if data]
-    overrides += [] if is_text else [f"data.limit={workload['batch'] * workload['steps']}"]
+    overrides += [f"data.limit={limit}"] if limit else []
     recipe = load_recipe(task.name, overrides=tuple(overrides))
-    rows = open_splits(recipe.data, task)["train"]
-    encoded, _ = encode_rows(rows, task, tokenizer, limits_of(recipe))
+    return open_splits(recipe.data, task)["train"], limits_of(recipe)
+
+
+def real_rows(workload: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[dict]:
+    """Rows encoded by llmkit; of texts, full blocks."""
+    task = get_task(workload["task"])
+    is_text = task.is_language_modelling
+    limit = None if is_text else workload["batch"] * workload["steps"]
+    rows, limits = open_rows(task, workload["data"], limit)
+    encoded, _ = encode_rows(rows, task, tokenizer, limits)
     return [row for row in encoded if not is_text or len(row["input_ids"]) == MAX_LENGTH]
 
 

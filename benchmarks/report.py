@@ -17,7 +17,8 @@ LIBRARIES = ("llmkit", "torch", "transformers", "trl", "peft", "accelerate", "da
 MEANING = """\
 Seconds are those of the training steps, the first included; imports, loading and tokenizing are
 not. Each is the median of the rounds, with the fastest and the slowest behind it. Useful tokens are
-real ones, padding left out. "times llmkit" is the ratio of the medians. "of GEMM" is the arithmetic
+real ones, padding left out. "times llmkit" is the ratio of the medians, "behind step 1" that of the
+steps after the first, which takes memory from the system and plans. "of GEMM" is the arithmetic
 that the rows ask of the linear layers, (6 x body weights x tokens + 6 x head weights x tokens that
 carry loss) in all, 4 instead of 6 where the weights are frozen, over the seconds and the bf16 GEMM
 rate of the same rounds. "padding" is its share of what the model was fed. Peak memory is the
@@ -31,13 +32,15 @@ def write_report(runs_path: Path, output: Path, warmup: int) -> None:
     """Make the report of all runs in the file."""
     everything = [json.loads(line) for line in runs_path.read_text("utf-8").splitlines()]
     tuning = [run for run in everything if run["round"] == 0]
-    runs = [run for run in everything if run["round"]]
+    around = [run for run in everything if run["workload"] == "around"]
+    runs = [run for run in everything if run["round"] and run not in around]
     growth = [run for run in runs if run["workload"].startswith("growth")]
     rest = [run for run in runs if not run["workload"].startswith("growth")]
-    parts = ["# Benchmark\n", machine(), others(runs), MEANING]
+    parts = ["# Benchmark\n", machine(), others(everything), MEANING]
     for (workload, dropout), group in grouped(rest, "workload", "dropout").items():
         parts.append(section(workload, dropout, group, warmup))
     parts += [growth_section(growth)] if growth else []
+    parts += [around_section(run) for run in around]
     parts.append(settings_section(runs))
     parts += [tuning_section(tuning)] if tuning else []
     output.write_text("\n".join(parts), "utf-8")
@@ -100,10 +103,10 @@ def section(workload: str, dropout: float, runs: list[Run], warmup: int) -> str:
     rate = statistics.median(gemm) if gemm else None
     factor = 4 if workload == "lora" else 6
     names = (
-        "contestant", "seconds", "times llmkit", "useful tokens/s", "of GEMM", "peak, GB",
-        "padding", "first loss", "last loss",
+        "contestant", "seconds", "times llmkit", "behind step 1", "useful tokens/s", "of GEMM",
+        "peak, GB", "padding", "first loss", "last loss",
     )  # fmt: skip
-    reference = median_seconds(trained.get(("llmkit",)))
+    reference = trained.get(("llmkit",))
     rows = [
         row(contestant, group, reference, rate, factor) for (contestant,), group in trained.items()
     ]
@@ -114,17 +117,19 @@ def section(workload: str, dropout: float, runs: list[Run], warmup: int) -> str:
 
 
 def row(
-    contestant: str, runs: list[Run], reference: float | None, rate: float | None, factor: int
+    contestant: str, runs: list[Run], reference: list[Run] | None, rate: float | None, factor: int
 ) -> list[str]:
     """A contestant's line of the table."""
     seconds = [run["marks"][-1] for run in runs]
     median = statistics.median(seconds)
     first = runs[0]
+    is_warm = reference is not None and first["steps"] > 1
     work = factor * (BODY * first["tokens"] + HEAD * first["supervised"]) / 1e9
     return [
         contestant,
         spread(seconds, 1),
-        f"{median / reference:.2f}" if reference else "-",
+        f"{median / median_seconds(reference):.2f}" if reference else "-",
+        f"{median_seconds(runs, 1) / median_seconds(reference, 1):.2f}" if is_warm else "-",
         f"{first['tokens'] / median:,.0f}",
         f"{work / median / rate:.0%}" if rate else "-",
         f"{statistics.median(run['peak_bytes'] for run in runs) / 1e9:.1f}",
@@ -134,8 +139,11 @@ def row(
     ]
 
 
-def median_seconds(runs: list[Run] | None) -> float | None:
-    return statistics.median(run["marks"][-1] for run in runs) if runs else None
+def median_seconds(runs: list[Run], skipped: int = 0) -> float:
+    """Seconds of a run without its first `skipped` steps."""
+    return statistics.median(
+        run["marks"][-1] - (run["marks"][skipped - 1] if skipped else 0.0) for run in runs
+    )
 
 
 def spread(values: list[float], digits: int) -> str:
@@ -208,6 +216,33 @@ def per_token(run: Run) -> str:
     seconds = statistics.median(end - start for start, end in pairwise(marks))
     tokens = run["tokens"] / run["steps"]
     return f"{1000 * seconds / tokens:.3f} ({run['peak_bytes'] / 1e9:.1f})"
+
+
+def around_section(run: Run) -> str:
+    """From the command to the first step, and from rows to tokens."""
+    starts = [[name, spread(seconds, 1)] for name, seconds in run["starts"].items()]
+    rows = []
+    for task, facts in run["tokenizing"].items():
+        seconds = facts["seconds"]
+        own = statistics.median(seconds["llmkit"])
+        ratios = [f"{statistics.median(seconds[way]) / own:.2f}" for way in ("call", "library")]
+        cells = [f"{facts['rows']:,}", f"{facts['characters']:,}"]
+        rows.append([task, *cells, *(spread(each, 2) for each in seconds.values()), *ratios])
+    names = (
+        "task", "rows", "characters", "llmkit, s", "`tokenizer(texts)`, s",
+        "`encode_batch_fast(texts)`, s", "second / first", "third / first",
+    )  # fmt: skip
+    return "\n".join(
+        [
+            "## Around the steps\n",
+            "From `llmkit finetune` to the end of the first step, of one embedded row; seconds:\n",
+            table(("model", "seconds"), starts),
+            "From a file's rows to tokens: llmkit reads and checks them, makes prompts, tokens and "
+            "labels, keeps account of each and writes it all down; the tokenizer's batch call and "
+            "that of the library below it get the finished texts, 1,000 at a time.\n",
+            table(names, rows),
+        ]
+    )
 
 
 def settings_section(runs: list[Run]) -> str:

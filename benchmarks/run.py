@@ -59,7 +59,7 @@ CANDIDATES = {
     "plain loop, not compiled": LOOPS,
 }
 PEERS = ("HF Trainer, defaults", "HF Trainer, tuned", "TRL, defaults", "TRL, tuned")
-NAMES = ("summarize", "translate", "lora", "lm", "growth")
+NAMES = ("summarize", "translate", "lora", "lm", "growth", "around")
 GROWTH_BATCHES = (4, 8, 16, 32)
 GROWTH_LENGTHS = (64, 128, 256, 512, 1024)
 GROWTH_STEPS = 4  # the first is left out
@@ -92,8 +92,10 @@ def main() -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     prepare(workloads, options.tokenizer)
     path = BUILD / "runs.jsonl"
-    forget(path, workloads, options.dropout)
+    forget(path, options)
     failed = 0
+    if "around" in options.workloads:
+        failed += measure_around(options, path)
     for workload in workloads:
         for dropout in options.dropout[: 1 if workload.length else None]:
             failed += measure(workload, dropout, options, path)
@@ -147,6 +149,8 @@ def workloads_of(name: str, options: argparse.Namespace) -> list[Workload]:
             two = ("llmkit", "plain loop")
             size = {"batch": options.lm_batch, "steps": options.lm_steps}
             return [Workload(name, "pretrain", two, data=options.text, **size)]
+        case "around":
+            return []
     return [
         Workload(
             f"growth {length}x{batch}", "summarize", ("llmkit",), batch, GROWTH_STEPS, length=length
@@ -180,16 +184,15 @@ def environment() -> dict[str, str]:
     }
 
 
-def forget(path: Path, workloads: list[Workload], dropouts: list[float]) -> None:
+def forget(path: Path, options: argparse.Namespace) -> None:
     """Drop the earlier runs of what is about to be measured."""
     if not path.exists():
         return
-    names = {workload.name for workload in workloads}
-    lines = path.read_text("utf-8").splitlines(keepends=True)
     kept = []
-    for line in lines:
+    for line in path.read_text("utf-8").splitlines(keepends=True):
         run = json.loads(line)
-        if run["workload"] not in names or run["dropout"] not in dropouts:
+        name = run["workload"].partition(" ")[0]  # of growth, all its cells
+        if name not in options.workloads or run["dropout"] not in [None, *options.dropout]:
             kept.append(line)
     path.write_text("".join(kept), "utf-8")
 
@@ -207,6 +210,28 @@ def measure(workload: Workload, dropout: float, options: argparse.Namespace, pat
             failed += "error" in run
             keep(run | {"round": number}, path)
     return failed
+
+
+def measure_around(options: argparse.Namespace, path: Path) -> int:
+    """Start and tokenizing, in one process; returns whether it failed."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        given = {
+            "model": str(BUILD / "model"),
+            "rows": {
+                "summarize": options.summarize,
+                "translate": options.translate,
+                "pretrain": options.text,
+            },
+            "rounds": options.rounds,
+            "result": f"{folder}/result.json",
+        }
+        own = environment() | {"TOKENIZERS_PARALLELISM": "true"}
+        facts = {"workload": "around", "dropout": None, "round": 1}
+        run = facts | {"date": time.strftime("%Y-%m-%d")} | run_module("around", given, own)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(run) + "\n")
+    print("around:", run.get("error") or run["starts"], flush=True)
+    return int("error" in run)
 
 
 def tune(
@@ -241,7 +266,7 @@ def run_contestant(
     tuning: dict[str, Any],
     same_batches: bool,
 ) -> dict[str, Any]:
-    """One run in a process of its own: what it measured, or its error's last line."""
+    """One run of a job."""
     module, variant = CONTESTANTS[contestant]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         job = {
@@ -264,18 +289,23 @@ def run_contestant(
         facts |= {"data": Path(workload.data).name if workload.data else None}
         facts |= {"same_batches": same_batches, "date": time.strftime("%Y-%m-%d")}
         own = environment() | {"TORCHINDUCTOR_CACHE_DIR": folder}  # nothing compiled before
-        others = busy_seconds() - used_seconds()
-        started = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{module}", json.dumps(job)],
-            cwd=ROOT, env=own, capture_output=True, text=True,
-        )  # fmt: skip
-        cores = (time.perf_counter() - started) * (os.cpu_count() or 1)
-        facts["others"] = max(0.0, busy_seconds() - used_seconds() - others) / cores
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-            return facts | {"error": f"exit {done.returncode}: {last[0][:300]}"}
-        return facts | json.loads(Path(job["result"]).read_text("utf-8"))
+        return facts | run_module(module, job, own)
+
+
+def run_module(module: str, given: dict[str, Any], own: dict[str, str]) -> dict[str, Any]:
+    """A module in a process of its own: what it measured, or its error's last line."""
+    others = busy_seconds() - used_seconds()
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{module}", json.dumps(given)],
+        cwd=ROOT, env=own, capture_output=True, text=True,
+    )  # fmt: skip
+    cores = (time.perf_counter() - started) * (os.cpu_count() or 1)
+    facts = {"others": max(0.0, busy_seconds() - used_seconds() - others) / cores}
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        return facts | {"error": f"exit {done.returncode}: {last[0][:300]}"}
+    return facts | json.loads(Path(given["result"]).read_text("utf-8"))
 
 
 def busy_seconds() -> float:

@@ -139,7 +139,7 @@ MUTATIONS = {
     ),
     "the first token, never predicted, is counted": Mutation(
         "encode.py",
-        "    is_supervised[ends[:-1]] = 0\n",
+        "        is_supervised[starts] = False\n",
         "",
         "test_encode.py::test_token_counts_leave_out_the_first_token",
     ),
