@@ -97,6 +97,7 @@ def record_of(
 ) -> dict[str, Any]:
     """A row's record; ids: the tokens of its prompt segments and of its completion."""
     *prompt_ids, completion = ids
+    prompt_text = example.prompt_text
     texts = [*(segment.text for segment in example.prompt), example.completion]
     source = "".join(s.text for s in example.prompt if s.is_shortenable) or example.completion
     return {
@@ -106,9 +107,9 @@ def record_of(
         "completion": len(completion) + 1,
         "prompt_kept": prompt_kept,
         "trained": trained,
-        "has_end_of_text": END_OF_TEXT in example.prompt_text + example.completion,
+        "has_end_of_text": END_OF_TEXT in prompt_text + example.completion,
         "is_shattered": any(map(is_shattered, texts, ids)),
-        "digest": digest(f"{example.prompt_text}\0{example.completion.strip()}") if trained else 0,
+        "digest": digest(f"{prompt_text}\0{example.completion.strip()}") if trained else 0,
         "source_digest": digest(source.strip()) if trained else 0,
     }
 

@@ -131,8 +131,9 @@ def encode_example(
 
 def is_blank(text: str) -> bool:
     """Whether nothing in the text would be seen: only white space, controls and joiners."""
+    text = text.strip()
     return not text[:1].isalnum() and all(
-        c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in text.lstrip()
+        c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in text
     )
 
 
