@@ -36,7 +36,8 @@ def seconds_to_first_step(model: str, rounds: int) -> list[float]:
                 "train.global_batch_size=1", "--run-dir", f"{folder}/run",
             ]  # fmt: skip
             started = time.perf_counter()
-            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            own = os.environ | {"TMPDIR": folder}  # it is killed and cannot clear up
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=own) as process:
                 if not any(line.startswith("step 1/") for line in process.stdout):
                     raise RuntimeError(f"no first step: {' '.join(command)}")
                 seconds.append(time.perf_counter() - started)

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from llmkit.batches import row_order
 from llmkit.loss import IGNORE_INDEX
+from llmkit.model import unmap_weights
 
 SEED = 0
 LEARNING_RATE = 5e-5  # constant
@@ -76,7 +77,9 @@ def load_model(job: Job, **config: Any) -> GPT2LMHeadModel:
     """The model in fp32, with the job's dropout everywhere."""
     names = ("embd_pdrop", "resid_pdrop", "attn_pdrop")
     dropout = dict.fromkeys(names, job.dropout)
-    return GPT2LMHeadModel.from_pretrained(job.model, dtype="float32", **dropout, **config)
+    model = GPT2LMHeadModel.from_pretrained(job.model, dtype="float32", **dropout, **config)
+    unmap_weights(model)  # before the clock starts, as llmkit does
+    return model
 
 
 def load_tokenizer(job: Job) -> PreTrainedTokenizerBase:

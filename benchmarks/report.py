@@ -33,7 +33,7 @@ def write_report(runs_path: Path, output: Path, warmup: int) -> None:
     everything = [json.loads(line) for line in runs_path.read_text("utf-8").splitlines()]
     tuning = [run for run in everything if run["round"] == 0]
     around = [run for run in everything if run["workload"] == "around"]
-    runs = [run for run in everything if run["round"] and run not in around]
+    runs = [run for run in everything if run["round"] and run["workload"] != "around"]
     growth = [run for run in runs if run["workload"].startswith("growth")]
     rest = [run for run in runs if not run["workload"].startswith("growth")]
     parts = ["# Benchmark\n", machine(), others(everything), MEANING]
@@ -220,6 +220,8 @@ def per_token(run: Run) -> str:
 
 def around_section(run: Run) -> str:
     """From the command to the first step, and from rows to tokens."""
+    if "error" in run:
+        return f"## Around the steps\n\n{run['error']}\n"
     starts = [[name, spread(seconds, 1)] for name, seconds in run["starts"].items()]
     rows = []
     for task, facts in run["tokenizing"].items():
@@ -235,7 +237,8 @@ def around_section(run: Run) -> str:
     return "\n".join(
         [
             "## Around the steps\n",
-            "From `llmkit finetune` to the end of the first step, of one embedded row; seconds:\n",
+            "From `llmkit finetune` to the end of the first step, of one embedded row, with the "
+            "machine measured and the rows encoded before; seconds:\n",
             table(("model", "seconds"), starts),
             "From a file's rows to tokens: llmkit reads and checks them, makes prompts, tokens and "
             "labels, keeps account of each and writes it all down; the tokenizer's batch call and "

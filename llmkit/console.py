@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,8 +46,8 @@ def library_imports() -> Iterator[None]:
     """Around the first import of libraries: quick ones, that keep quiet afterwards.
 
     No bars or advice from below: what matters, llmkit says itself. The garbage collector would
-    walk the libraries' million objects over and over, a fifth of the import, and later with all
-    that makes many rows; none of them is ever garbage.
+    walk the libraries' objects over and over, a fifth of the import, and again whenever many rows
+    are made; none of them is ever garbage.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
@@ -55,6 +56,9 @@ def library_imports() -> Iterator[None]:
     warnings.filterwarnings("ignore")
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
+    if "transformers" in sys.modules or not gc.isenabled():
+        yield
+        return
     gc.disable()
     try:
         yield

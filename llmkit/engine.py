@@ -1,6 +1,6 @@
 """The fast forward pass: all rows of a batch end to end in one sequence, without padding.
 
-The linear layers see one matrix of all tokens, attention goes from row to row, and behind the last
+The linear layers see one matrix of all tokens, attention stays within each row, and behind the last
 block's keys and values only those positions go on whose output is used. Weights, adapters and
 layers are those of the Hugging Face model, whose own forward pass is the reference.
 """
@@ -183,8 +183,9 @@ class Dropper:
     """Dropout of one forward pass, at the rates of the model's own layers.
 
     On a CPU the library's generator takes longer than the products on either side. Here 16 random
-    bits decide on an element: the rate is the wanted one to 2^-17, and what is kept is scaled by
-    the rate as it is, so that expectations are exact. All bits follow from torch's seed.
+    bits decide on an element: the rate is the wanted one to 2^-17, but no nearer to 0 or 1 than
+    2^-16, and what is kept is scaled by the rate as it is, so that expectations are exact. All
+    bits follow from torch's seed.
     """
 
     def __init__(self, device: torch.device) -> None:

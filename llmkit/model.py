@@ -184,7 +184,8 @@ def freeze_layers(model: GPT2LMHeadModel, num_layers: int) -> None:
 
 
 def unmap_weights(model: nn.Module) -> None:
-    """Copy the trained weights from their file's pages into memory, at once and not as changed."""
+    """Copy the trained weights from their file into memory, now and in one pass, instead of page
+    by page when the optimizer first writes."""
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.clone()

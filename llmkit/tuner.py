@@ -21,6 +21,7 @@ from llmkit.cache import cache_folder
 
 ROWS, WIDTH = 256, 768  # of the product that is timed: GPT-2's first in its MLP
 BF16_PAYS = 1.3  # times as fast as float32, from which on its coarser numbers are worth it
+LARGE_PAGES = 2**34  # bytes of address space, at most, that are to have them
 EXACT = 1e-5  # largest relative error of a product that still counts as float32
 
 
@@ -111,6 +112,8 @@ def keep_memory() -> None:
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return
+    import resource  # there on Linux, not everywhere
+
     libc = ctypes.CDLL("libc.so.6")
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -120,8 +123,9 @@ def keep_memory() -> None:
     libc.mallopt(trim_threshold, -1)
     # Advice stays with the addresses: a large block, given back unused, leaves it to all that
     # follows.
-    size = psutil.virtual_memory().available // 2
-    block = libc.malloc(size)
+    size = min(psutil.virtual_memory().available // 2, LARGE_PAGES)
+    is_limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    block = None if is_limited else libc.malloc(size)
     if block:
         start = -(-block // mmap.PAGESIZE) * mmap.PAGESIZE
         libc.madvise(start, size - mmap.PAGESIZE, mmap.MADV_HUGEPAGE)
