@@ -155,27 +155,30 @@ def spread(values: list[float], digits: int) -> str:
 def warm_table(trained: dict[tuple, list[Run]], warmup: int) -> str:
     """Seconds of a step once whatever compiles has compiled, what the first steps took, and what a
     run of LONG_RUN steps would take at that."""
+    if any(len(runs[0]["marks"]) <= warmup for runs in trained.values()):
+        return f"No step is left behind the first {warmup}.\n"
+    befores, afters, costs = {}, {}, {}
+    for name, runs in trained.items():
+        befores[name] = [run["marks"][warmup - 1] for run in runs]
+        afters[name] = [
+            (run["marks"][-1] - run["marks"][warmup - 1]) / (run["steps"] - warmup) for run in runs
+        ]
+        step = statistics.median(afters[name])
+        costs[name] = step, statistics.median(befores[name]) + (LONG_RUN - warmup) * step
+    reference = costs.get(("llmkit",))
     rows = []
-    step_of_llmkit = total_of_llmkit = None
-    for (contestant,), runs in trained.items():
-        if len(runs[0]["marks"]) <= warmup:
-            return f"No step is left behind the first {warmup}.\n"
-        before = [run["marks"][warmup - 1] for run in runs]
-        after = [(r["marks"][-1] - r["marks"][warmup - 1]) / (r["steps"] - warmup) for r in runs]
-        step = statistics.median(after)
-        total = statistics.median(before) + (LONG_RUN - warmup) * step
-        if contestant == "llmkit":
-            step_of_llmkit, total_of_llmkit = step, total
-        ratios = ["-", "-"]
-        if step_of_llmkit is not None:
-            ratios = [f"{step / step_of_llmkit:.2f}", f"{total / total_of_llmkit:.2f}"]
-        cells = [contestant, spread(before, 1), spread(after, 2), ratios[0], f"{total:,.0f}"]
-        rows.append([*cells, ratios[1]])
+    for name, (step, total) in costs.items():
+        ratios = (
+            [f"{step / reference[0]:.2f}", f"{total / reference[1]:.2f}"] if reference else "--"
+        )
+        cells = [name[0], spread(befores[name], 1), spread(afters[name], 2), ratios[0]]
+        rows.append([*cells, f"{total:,.0f}", ratios[1]])
     names = (
-        "contestant", f"first {warmup} steps, s", "a later step, s", "times llmkit",
-        f"{LONG_RUN} steps, reckoned, s", "times llmkit",
+        "contestant", f"first {warmup} steps, s", "a later step, s", "later step, times llmkit",
+        f"{LONG_RUN} steps, reckoned, s", f"{LONG_RUN} steps, times llmkit",
     )  # fmt: skip
-    return table(names, rows)
+    text = f"Reckoned: the first {warmup} steps, and for the others the median of a later step.\n"
+    return f"{table(names, rows)}\n{text}"
 
 
 def check_counts(trained: dict[tuple, list[Run]]) -> list[str]:

@@ -105,15 +105,15 @@ class RowAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_out: Tensor):
         qkv, *saved = ctx.saved_tensors
-        grad_out = grad_out * ctx.scale
+        saved = iter(saved)
         grad = torch.empty_like(qkv)
         for rows in ctx.bundles:
             q, k, v = by_head(qkv, rows, 3, ctx.num_heads)
-            (grad_attended,) = by_head(grad_out, rows, 1, ctx.num_heads)
+            grad_attended = by_head(grad_out, rows, 1, ctx.num_heads)[0].mul_(ctx.scale)
             grads = torch.zeros(3, *q.shape, dtype=q.dtype)
             grad_q, grad_k, grad_v = grads
             for queries, seen in causal_pieces(q.shape[1]):
-                probabilities, mask, *saved = saved
+                probabilities, mask = next(saved), next(saved)
                 grad_piece = grad_attended[:, queries]
                 grad_v[:, seen].baddbmm_(keep(probabilities, mask).mT, grad_piece)
                 grad_weights = keep(torch.bmm(grad_piece, v[:, seen].mT), mask)
