@@ -22,6 +22,7 @@ from llmkit.cache import cache_folder
 ROWS, WIDTH = 256, 768  # of the product that is timed: GPT-2's first in its MLP
 BF16_PAYS = 1.3  # times as fast as float32, from which on its coarser numbers are worth it
 LARGE_PAGES = 2**34  # bytes of address space, at most, that are to have them
+KERNELS = 64  # that oneDNN keeps: those of a few steps' shapes
 EXACT = 1e-5  # largest relative error of a product that still counts as float32
 
 
@@ -47,6 +48,7 @@ class Tuning:
 def tune_cpu() -> Tuning:
     """Measure, or look up, this machine's arithmetic and set it up; under half a second."""
     keep_memory()
+    keep_few_kernels()
     path = cache_folder() / "tuning" / f"{_machine()}.json"
     try:
         tuning = Tuning(**json.loads(path.read_text("utf-8")))
@@ -130,3 +132,13 @@ def keep_memory() -> None:
         start = -(-block // mmap.PAGESIZE) * mmap.PAGESIZE
         libc.madvise(start, size - mmap.PAGESIZE, mmap.MADV_HUGEPAGE)
         libc.free(block)
+
+
+def keep_few_kernels() -> None:
+    """Have oneDNN keep its programs for a few shapes only; made again in less than a millisecond.
+
+    It and torch's layer over it keep those of 1,024 shapes each, up to 1 MB apiece, and nearly
+    every step of ragged rows has shapes that no other has.
+    """
+    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(name, str(KERNELS))

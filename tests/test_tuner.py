@@ -1,5 +1,8 @@
 """What is measured at the start, and what is guessed of memory."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -59,3 +62,26 @@ def test_micro_batches_shrink_with_the_memory_that_is_free(tiny_gpt2, monkeypatc
 
 def test_some_memory_is_free():
     assert 2**20 < available_bytes(torch.device("cpu")) < 2**50
+
+
+SHAPES = """
+import psutil, sys, torch
+from llmkit.tuner import tune_cpu
+
+tune_cpu()
+x, weight = torch.randn(1000, 512).bfloat16(), torch.randn(512, 512).bfloat16()
+x[:99] @ weight
+before = psutil.Process().memory_info().rss
+for rows in range(100, 700):
+    x[:rows] @ weight
+print((psutil.Process().memory_info().rss - before) // 2**20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured by Linux's means")
+def test_memory_does_not_grow_with_the_number_of_shapes():
+    # By default each shape leaves its programs behind: 600 of them more than 200 MB.
+    done = subprocess.run(
+        [sys.executable, "-c", SHAPES], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 150
