@@ -48,7 +48,7 @@ class Job:
     """full or lora."""
     tuning: dict[str, Any]
     """What run.py found fastest for a tuned peer: `split`, the forward passes that a step is split
-    into; `attention`; `full_logits` (TRL). Empty for the others."""
+    into; `attention`; `full_logits` (TRL); `allocator`. Empty for the others."""
     same_batches: bool
     """Keep contestants from grouping rows by length: to compare losses, not speed."""
     result: str

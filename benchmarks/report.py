@@ -18,11 +18,13 @@ MEANING = """\
 Seconds are those of the training steps, the first included; imports, loading and tokenizing are
 not. Each is the median of the rounds, with the fastest and the slowest behind it. Useful tokens are
 real ones, padding left out. "times llmkit" is the ratio of the medians, "behind step 1" that of the
-steps after the first, which takes memory from the system and plans. "of GEMM" is the arithmetic
-that the rows ask of the linear layers, (6 x body weights x tokens + 6 x head weights x tokens that
-carry loss) in all, 4 instead of 6 where the weights are frozen, over the seconds and the bf16 GEMM
-rate of the same rounds. "padding" is its share of what the model was fed. Peak memory is the
-process's largest resident set.
+steps after the first, which takes memory from the system and plans. Peers that group
+rows by length begin with the longest, so that their first step is their dearest. "of GEMM" is the
+arithmetic that the rows ask of the linear layers, (6 x body weights x tokens + 6 x head weights x
+tokens that carry loss) in all, 4 instead of 6 where the weights are frozen, over the seconds and
+the bf16 GEMM rate of the same rounds; that llmkit leaves out what the last block would make of
+tokens without loss is not subtracted. "padding" is its share of what the model was fed. Peak memory
+is the process's largest resident set.
 """
 
 Run = dict[str, Any]
@@ -39,7 +41,7 @@ def write_report(runs_path: Path, output: Path, warmup: int) -> None:
     parts = ["# Benchmark\n", machine(), others(everything), MEANING]
     for (workload, dropout), group in grouped(rest, "workload", "dropout").items():
         parts.append(section(workload, dropout, group, warmup))
-    parts += [growth_section(growth)] if growth else []
+    parts += [growth_section(group) for group in grouped(growth, "dropout").values()]
     parts += [around_section(run) for run in around]
     parts.append(settings_section(runs))
     parts += [tuning_section(tuning)] if tuning else []
@@ -278,7 +280,7 @@ def tuning_section(runs: list[Run]) -> str:
             (run["marks"][-1] - run["marks"][0], run["tuning"]) for run in group if "marks" in run
         ]
         shown = [
-            f"{seconds:.1f} ({', '.join(f'{k}={v}' for k, v in tuning.items())})"
+            f"{seconds:.1f} ({', '.join(f'{k}={v}' for k, v in tuning.items() if v)})"
             for seconds, tuning in sorted(tried, key=lambda each: each[0])
         ]
         lines.append(f"- **{name}**, {workload}, dropout {dropout:g}: {'; '.join(shown)}")

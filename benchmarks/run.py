@@ -33,30 +33,33 @@ CONTESTANTS = {
     "TRL, defaults": ("with_trl", "defaults"),
     "TRL, tuned": ("with_trl", "tuned"),
     "plain loop": ("with_loop", "compiled"),
-    "plain loop, not compiled": ("with_loop", "eager"),
     "GEMM": ("gemm", ""),
 }
-# Tried for the peers that are tuned, on each workload, on this machine; the fastest is measured.
-# The first is taken where there is no tuning. A step split into smaller forward passes has less
-# padding and smaller tensors; the result is the same.
-SPLITS = (
-    {"split": 2, "attention": "eager"},
-    {"split": 1, "attention": "eager"},
-    {"split": 4, "attention": "eager"},
-    {"split": 2, "attention": "sdpa"},
+# What is tried for the peers that are tuned, on each workload, on this machine: one choice behind
+# the other, each with the best of those before it. Without tuning it is the first of each. A step
+# split into smaller forward passes has less padding and smaller tensors; the result is the same.
+SPLITS = (2, 1, 4, 8)
+# glibc's, which else gives large blocks back to the system and asks for them again, page by page.
+ALLOCATOR = (
+    "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776:glibc.malloc.hugetlb=1"
 )
-LOGITS = tuple({**tuning, "full_logits": True} for tuning in SPLITS[:3])
-LOOPS = (
-    {"split": 1, "attention": "sdpa"},
-    {"split": 2, "attention": "sdpa"},
-    {"split": 4, "attention": "sdpa"},
-    {"split": 1, "attention": "eager"},
-)
-CANDIDATES = {
-    "HF Trainer, tuned": SPLITS,
-    "TRL, tuned": SPLITS + LOGITS,
-    "plain loop": LOOPS,
-    "plain loop, not compiled": LOOPS,
+CHOICES: dict[str, dict[str, tuple]] = {
+    "HF Trainer, tuned": {
+        "split": SPLITS,
+        "attention": ("eager", "sdpa"),
+        "allocator": ("", ALLOCATOR),
+    },
+    "TRL, tuned": {
+        "split": SPLITS,
+        "attention": ("eager", "sdpa"),
+        "full_logits": (False, True),
+        "allocator": ("", ALLOCATOR),
+    },
+    "plain loop": {
+        "split": (1, 2, 4),
+        "attention": ("sdpa", "eager"),
+        "allocator": ("", ALLOCATOR),
+    },
 }
 PEERS = ("HF Trainer, defaults", "HF Trainer, tuned", "TRL, defaults", "TRL, tuned")
 NAMES = ("summarize", "translate", "lora", "lm", "growth", "around")
@@ -192,7 +195,12 @@ def forget(path: Path, options: argparse.Namespace) -> None:
     for line in path.read_text("utf-8").splitlines(keepends=True):
         run = json.loads(line)
         name = run["workload"].partition(" ")[0]  # of growth, all its cells
-        if name not in options.workloads or run["dropout"] not in [None, *options.dropout]:
+        is_measured_again = (
+            name in options.workloads
+            and run["dropout"] in [None, *options.dropout]
+            and run.get("contestant") in [None, *(options.contestants or CONTESTANTS)]
+        )
+        if not is_measured_again:
             kept.append(line)
     path.write_text("".join(kept), "utf-8")
 
@@ -200,8 +208,7 @@ def forget(path: Path, options: argparse.Namespace) -> None:
 def measure(workload: Workload, dropout: float, options: argparse.Namespace, path: Path) -> int:
     """All rounds of all contestants, written down one by one; returns how many failed."""
     contestants = workload.contestants if workload.length else ("GEMM", *workload.contestants)
-    if options.contestants:
-        contestants = tuple(options.contestants)
+    contestants = [name for name in contestants if name in (options.contestants or contestants)]
     tunings = {name: tune(name, workload, dropout, options, path) for name in contestants}
     failed = 0
     for number in range(1, 1 + (1 if workload.length else options.rounds)):
@@ -237,18 +244,22 @@ def measure_around(options: argparse.Namespace, path: Path) -> int:
 def tune(
     contestant: str, workload: Workload, dropout: float, options: argparse.Namespace, path: Path
 ) -> dict[str, Any]:
-    """The fastest of a peer's candidates behind the first step; nothing for the others."""
-    candidates = [c for c in CANDIDATES.get(contestant, ()) if workload.batch % c["split"] == 0]
-    if not candidates or not options.tuning_steps:
-        return candidates[0] if candidates else {}
+    """The choices that are fastest behind the first step; nothing where there are none."""
+    choices = CHOICES.get(contestant, {})
+    best = {name: values[0] for name, values in choices.items()}
+    if not choices or not options.tuning_steps:
+        return best
     short = replace(workload, steps=min(workload.steps, options.tuning_steps))
-    best, fastest = candidates[0], math.inf
-    for tuning in candidates:
-        run = run_contestant(contestant, short, dropout, tuning, options.same_batches)
-        keep(run | {"round": 0}, path)
-        seconds = math.inf if "error" in run else run["marks"][-1] - run["marks"][0]
-        if seconds < fastest:
-            best, fastest = tuning, seconds
+    fastest = math.inf
+    for name, values in choices.items():
+        for tuning in [best | {name: value} for value in values]:
+            if workload.batch % tuning["split"] or (tuning == best and fastest < math.inf):
+                continue
+            run = run_contestant(contestant, short, dropout, tuning, options.same_batches)
+            keep(run | {"round": 0}, path)
+            seconds = math.inf if "error" in run else run["marks"][-1] - run["marks"][0]
+            if seconds < fastest:
+                best, fastest = tuning, seconds
     return best
 
 
@@ -289,6 +300,8 @@ def run_contestant(
         facts |= {"data": Path(workload.data).name if workload.data else None}
         facts |= {"same_batches": same_batches, "date": time.strftime("%Y-%m-%d")}
         own = environment() | {"TORCHINDUCTOR_CACHE_DIR": folder}  # nothing compiled before
+        if tuning.get("allocator"):
+            own["GLIBC_TUNABLES"] = tuning["allocator"]
         return facts | run_module(module, job, own)
 
 

@@ -6,7 +6,7 @@ from datasets import load_from_disk
 
 from benchmarks import job as shared
 from benchmarks.job import Clock, Job, read_job, write_result
-from llmkit.finetune import start_accelerator, trainable_model
+from llmkit.finetune import fitting, start_accelerator, trainable_model
 from llmkit.model import load_model
 from llmkit.recipe import load_recipe
 from llmkit.schema import Recipe
@@ -58,7 +58,8 @@ def run(job: Job, recipe: Recipe, settings: dict[str, Any]) -> None:
     accelerator = start_accelerator(recipe)
     model, _ = load_model(job.model)
     model = trainable_model(model, recipe)
-    order = StepOrder(load_from_disk(job.rows), recipe, accelerator)
+    rows = load_from_disk(job.rows)
+    order = StepOrder(rows, recipe, accelerator, fitting(model, rows, accelerator))
     log = Log(Clock())
     train(
         model,

@@ -24,8 +24,8 @@ def read_batches(job: Job) -> Iterator[Tensor]:
     yield from rows.split(job.batch)
 
 
-def train(job: Job, model: nn.Module, forward: nn.Module) -> tuple[Clock, list[float]]:
-    """forward: the model, compiled or not."""
+def train(job: Job, model: nn.Module) -> tuple[Clock, list[float]]:
+    forward = torch.compile(model)
     optimizer = build_optimizer(model)
     batches = list(read_batches(job))
     split = job.tuning["split"]
@@ -50,10 +50,9 @@ def main() -> None:
     job = read_job()
     torch.manual_seed(shared.SEED)
     model = load_model(job, attn_implementation=job.tuning["attention"]).train()
-    is_compiled = job.variant == "compiled"
-    clock, losses = train(job, model, torch.compile(model) if is_compiled else model)
+    clock, losses = train(job, model)
     settings = {
-        "torch.compile": is_compiled,
+        "torch.compile": True,
         "autocast": "bf16",
         "optim": "torch.optim.AdamW(fused=True)",
         "batch": job.batch,

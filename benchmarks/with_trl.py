@@ -36,7 +36,10 @@ def adapter_of(job: Job) -> LoraConfig | None:
 
 
 def loss_from_logits(outputs: Any, labels: Tensor, num_items_in_batch: Tensor) -> Tensor:
-    """The model's usual loss in place of TRL's head, which on a CPU is slow going backward."""
+    """The model's usual loss in place of TRL's head, which on a CPU is slow going backward.
+
+    TRL then runs the model a second time, forward only, for its metrics; no setting stops that.
+    """
     logits = outputs.logits
     return ForCausalLMLoss(logits, labels, logits.shape[-1], num_items_in_batch)
 

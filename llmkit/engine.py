@@ -66,6 +66,11 @@ def attend(qkv: Tensor, lengths: list[int], block: GPT2Block, drop: "Dropper") -
     num_heads, dropout = block.attn.num_heads, drop.rate(block.attn.attn_dropout)
     if qkv.device.type == "cpu":
         return RowAttention.apply(qkv, bundle_rows(lengths), num_heads, dropout, drop)
+    return library_attention(qkv, lengths, num_heads, dropout)
+
+
+def library_attention(qkv: Tensor, lengths: list[int], num_heads: int, dropout: float) -> Tensor:
+    """The same by the library's kernels, a row at a time: what a GPU is given."""
     rows = []
     for row in qkv.split(lengths):
         q, k, v = row.unflatten(1, (3 * num_heads, -1)).transpose(0, 1).chunk(3)
@@ -96,7 +101,7 @@ class RowAttention(torch.autograd.Function):
                 probabilities = scores.softmax(-1)
                 mask = drop.mask(scores.shape, dropout, q.dtype) if dropout else None
                 attended[:, queries] = torch.bmm(keep(probabilities, mask), v[:, seen])
-                saved += [probabilities, mask]
+                saved += [probabilities, mask] if ctx.needs_input_grad[0] else []
             put_by_row(attended[None], out, rows)
         ctx.save_for_backward(qkv, *saved)
         ctx.bundles, ctx.num_heads, ctx.scale = bundles, num_heads, kept_scale(dropout)

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list, is_bf16_available, set_seed
+from accelerate.utils import (
+    broadcast_object_list,
+    gather_object,
+    is_bf16_available,
+    set_seed,
+)
+from datasets import Dataset
 from rich.console import Console
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -201,6 +207,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
         "seed": recipe.seed,
         "device": str(accelerator.device),
         "mixed_precision": accelerator.mixed_precision,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "num_processes": accelerator.num_processes,
         "model": model_facts(recipe, model),
         "data": {
@@ -217,18 +224,20 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
         "train_rows": dict(account.fates),
     }
     model = trainable_model(model, recipe).to(accelerator.device)
-    tokens = fitting_tokens(
-        model,
-        accelerator.device,
-        accelerator.mixed_precision,
-        int(count_tokens(encoded)[0].max()),
-        accelerator.num_processes,
-    )
-    order = StepOrder(encoded, recipe, accelerator, tokens)
+    order = StepOrder(encoded, recipe, accelerator, fitting(model, encoded, accelerator))
+    facts["micro_batch_size"] = order.micro_batch_size
     report.show_start(console, recipe, model, order, account, was_cached, accelerator)
     report.show_findings(console, [f for f in findings if f.severity == "warning"])
     train_rows = splits["train"]
     return Prepared(model, tokenizer, train_rows, order, **sets, metric=metric, facts=facts)
+
+
+def fitting(model: nn.Module, encoded: Dataset, accelerator: Accelerator) -> int:
+    """Tokens of a micro-batch that fit into memory in every process, since all deal alike."""
+    longest = int(count_tokens(encoded)[0].max())
+    precision, num_processes = accelerator.mixed_precision, accelerator.num_processes
+    mine = fitting_tokens(model, accelerator.device, precision, longest, num_processes)
+    return min(gather_object([mine]))
 
 
 def choose_metric(recipe: Recipe, task: Task) -> tuple[str, bool]:

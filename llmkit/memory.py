@@ -10,9 +10,10 @@ from llmkit.loss import LOGIT_ROWS, causal_lm
 from llmkit.model import count_parameters
 
 BEST_TOKENS = 8192  # of a micro-batch, where memory allows; how speed depends on it is unmeasured
+CGROUP = Path("/sys/fs/cgroup")
 SHARE = 0.7  # of the memory that is free; estimates err, and others take some
-STATES = 16  # bytes a trained weight needs: itself, its gradient and two moments, float32
-KEPT = 40  # numbers of n_embd's width that a block keeps of a token for the backward pass
+STATES = 12  # bytes a trained weight needs beside itself: gradient and two moments, float32
+KEPT = 20  # numbers of n_embd's width that a block keeps of a token for the backward pass
 
 
 def fitting_tokens(
@@ -25,22 +26,26 @@ def fitting_tokens(
     """
     config = causal_lm(model).config
     itemsize = 4 if precision == "no" else 2
-    a_token = config.n_layer * itemsize * (KEPT // 2 * config.n_embd + 2 * config.n_head * longest)
+    a_token = config.n_layer * itemsize * (KEPT * config.n_embd + 2 * config.n_head * longest)
     num_all, num_trained = count_parameters(model)
-    fixed = 4 * num_all + STATES * num_trained + 3 * 4 * LOGIT_ROWS * config.vocab_size
+    copies = itemsize * num_all if itemsize < 4 else 0  # in that precision, made anew each step
+    fixed = copies + STATES * num_trained + 3 * 4 * LOGIT_ROWS * config.vocab_size
     room = SHARE * available_bytes(device) / (num_processes if device.type == "cpu" else 1) - fixed
     return int(max(longest, min(BEST_TOKENS, room // a_token)))
 
 
 def available_bytes(device: torch.device) -> int:
-    """Free memory of a GPU, or of the machine within this process's own limit."""
+    """Free memory of a GPU, or of the machine within the container's limit (cgroup v2)."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     available = psutil.virtual_memory().available
-    group = Path("/sys/fs/cgroup")
     try:
-        limit = int((group / "memory.max").read_text("ascii"))
-        used = int((group / "memory.current").read_text("ascii"))
-    except (OSError, ValueError):  # no such group, or one without a limit ("max")
+        limit = int((CGROUP / "memory.max").read_text("ascii"))
+        used = int((CGROUP / "memory.current").read_text("ascii"))
+        counts = dict(
+            line.split() for line in (CGROUP / "memory.stat").read_text("ascii").splitlines()
+        )
+        used -= int(counts["inactive_file"])  # copies of files, which the system drops on demand
+    except (OSError, ValueError, KeyError):  # no such group, or one without a limit ("max")
         return available
     return min(available, limit - used)

@@ -123,7 +123,7 @@ def forward_backward_in_memory(
             return forward_backward(
                 loss_module, order.micro_batches(step), order, step, accelerator
             )
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             if order.micro_batch_size == 1 or order.num_processes > 1:
@@ -143,9 +143,10 @@ def forward_backward_in_memory(
         )
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an allocation failed, on a GPU or a CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether an allocation failed: on a GPU, or on a CPU by torch or, of dropout's bits, NumPy."""
+    is_ours = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return is_ours or "can't allocate memory" in str(error)
 
 
 def forward_backward(

@@ -5,12 +5,12 @@ What was measured is kept in the cache folder, by processor, threads and library
 
 import ctypes
 import json
+import math
 import mmap
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import torch
 
 from llmkit.cache import cache_folder
 
+TIMES = 8  # that each product is timed; the first plans
 ROWS, WIDTH = 256, 768  # of the product that is timed: GPT-2's first in its MLP
 BF16_PAYS = 1.3  # times as fast as float32, from which on its coarser numbers are worth it
 LARGE_PAGES = 2**34  # bytes of address space, at most, that are to have them
@@ -64,25 +65,26 @@ def measure() -> Tuning:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(ROWS, WIDTH, generator=generator)
     weight = torch.randn(WIDTH, 4 * WIDTH, generator=generator)
-    exact = x.double() @ weight.double()
-    torch.set_float32_matmul_precision("highest")
-    float32 = _seconds(lambda: x @ weight)
-    torch.set_float32_matmul_precision("medium")  # the library's word for oneDNN
-    error = ((x @ weight).double() - exact).norm() / exact.norm()
-    onednn = _seconds(lambda: x @ weight) if error < EXACT else None
     rounded, rounded_weight = x.bfloat16(), weight.bfloat16()
-    return Tuning(float32, onednn, _seconds(lambda: rounded @ rounded_weight))
-
-
-def _seconds(product: Callable[[], object], times: int = 7) -> float:
-    """The best of a few: what else runs on the machine only ever slows."""
-    product()
-    taken = []
-    for _ in range(times):
-        started = time.perf_counter()
-        product()
-        taken.append(time.perf_counter() - started)
-    return min(taken)
+    products = {
+        "float32": ("highest", lambda: x @ weight),
+        "onednn": ("medium", lambda: x @ weight),  # the library's word for it
+        "bf16": ("highest", lambda: rounded @ rounded_weight),
+    }
+    seconds = dict.fromkeys(products, math.inf)
+    # By turns, so that what else the machine does falls on all; it only ever slows, so the best of
+    # a few counts.
+    for _ in range(TIMES):
+        for name, (precision, product) in products.items():
+            torch.set_float32_matmul_precision(precision)
+            started = time.perf_counter()
+            product()
+            seconds[name] = min(seconds[name], time.perf_counter() - started)
+    torch.set_float32_matmul_precision("medium")
+    exact = x.double() @ weight.double()
+    error = ((x @ weight).double() - exact).norm() / exact.norm()
+    onednn = seconds["onednn"] if error < EXACT else None
+    return Tuning(seconds["float32"], onednn, seconds["bf16"])
 
 
 def _machine() -> str:

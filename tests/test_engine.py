@@ -12,7 +12,14 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from llmkit import loss as loss_file
 from llmkit.batches import ENDLESS, collate
-from llmkit.engine import SCORES, Dropper, bundle_rows, check_config
+from llmkit.engine import (
+    SCORES,
+    Dropper,
+    RowAttention,
+    bundle_rows,
+    check_config,
+    library_attention,
+)
 from llmkit.errors import UserError
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss
 from llmkit.model import add_lora, freeze_layers, set_dropout
@@ -198,3 +205,29 @@ def test_a_variant_that_the_engine_does_not_know_is_refused():
     with pytest.raises(UserError, match="scale_attn_by_inverse_layer_idx; set train"):
         check_config(GPT2Config(scale_attn_by_inverse_layer_idx=True))
     check_config(GPT2Config())
+
+
+@pytest.mark.parametrize("lengths", [[1], [2, 5, 3], [300, 7, 299]])
+def test_attention_by_the_library_s_kernels_is_the_same(lengths):
+    """What a GPU is given, here on the CPU."""
+    torch.manual_seed(0)
+    qkv = torch.randn(sum(lengths), 3 * 32, dtype=torch.float64, requires_grad=True)
+    ours = RowAttention.apply(qkv, bundle_rows(lengths), 4, 0.0, None)
+    weight = torch.randn_like(ours)
+    (expected,) = torch.autograd.grad((ours * weight).sum(), qkv)
+    other = library_attention(qkv, lengths, 4, 0.0)
+    torch.testing.assert_close(other, ours)
+    torch.testing.assert_close(torch.autograd.grad((other * weight).sum(), qkv)[0], expected)
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_attention_keeps_probabilities_only_where_a_gradient_is_wanted(wanted):
+    class Context:
+        needs_input_grad = (wanted,)
+
+        def save_for_backward(self, *tensors):
+            self.kept = tensors
+
+    context, lengths = Context(), [300, 7]
+    RowAttention.forward(context, torch.randn(307, 3 * 32), bundle_rows(lengths), 4, 0.0, None)
+    assert (len(context.kept) > 1) == wanted

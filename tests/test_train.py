@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -371,3 +372,11 @@ def test_the_optimizer_holds_only_what_is_trained(tiny_gpt2, recipe):
         for p in g["params"]
     )
     assert held == sum(p.numel() for p in adapted.parameters() if p.requires_grad) < 10_000
+
+
+@pytest.mark.parametrize("allocate", [lambda: torch.empty(2**62 // 4), lambda: np.empty(2**60)])
+def test_a_failed_allocation_on_the_cpu_is_out_of_memory(allocate):
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        allocate()
+    assert train_file.is_out_of_memory(caught.value)
+    assert not train_file.is_out_of_memory(RuntimeError("shapes do not match"))
