@@ -6,8 +6,9 @@ from datasets import load_from_disk
 
 from benchmarks import job as shared
 from benchmarks.job import Clock, Job, read_job, write_result
-from llmkit.finetune import fitting, start_accelerator, trainable_model
+from llmkit.devices import start_accelerator
 from llmkit.model import load_model
+from llmkit.prepare import fitting, trainable_model
 from llmkit.recipe import load_recipe
 from llmkit.schema import Recipe
 from llmkit.train import StepOrder, train

@@ -93,19 +93,25 @@ class Account:
 
 
 def record_of(
-    example: Example, ids: list[list[int]], fate: str, prompt_kept: int, trained: int
+    example: Example, ids: list[list[int]], fate: str, kept: list[list[int]], completion_kept: int
 ) -> dict[str, Any]:
-    """A row's record; ids: the tokens of its prompt segments and of its completion."""
+    """A row's record; ids: the tokens of its prompt segments and of its completion; kept: what is
+    left of the prompt's, nothing for a row that is left out."""
     *prompt_ids, completion = ids
+    learnt = [index for index, segment in enumerate(example.prompt) if segment.is_trained]
+    answers = sum(len(prompt_ids[index]) for index in learnt)
+    answers_kept = sum(len(kept[index]) for index in learnt) if kept else 0
+    trained = completion_kept + answers_kept
     prompt_text = example.prompt_text
     texts = [*(segment.text for segment in example.prompt), example.completion]
-    source = "".join(s.text for s in example.prompt if s.is_shortenable) or example.completion
+    sources = (s.text for s in example.prompt if s.is_shortenable or s.turn is not None)
+    source = "".join(sources) or example.completion
     return {
         "where": example.where,
         "fate": fate,
-        "prompt": sum(map(len, prompt_ids)),
-        "completion": len(completion) + 1,
-        "prompt_kept": prompt_kept,
+        "prompt": sum(map(len, prompt_ids)) - answers,
+        "completion": len(completion) + 1 + answers,
+        "prompt_kept": sum(map(len, kept)) - answers_kept,
         "trained": trained,
         "has_end_of_text": END_OF_TEXT in prompt_text + example.completion,
         "is_shattered": any(map(is_shattered, texts, ids)),

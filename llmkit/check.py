@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.account import Account
 from llmkit.data import open_splits
+from llmkit.devices import start_accelerator
 from llmkit.duplicates import find_near_copies
 from llmkit.encode import (
     Encoded,
@@ -29,13 +30,7 @@ from llmkit.findings import (
     find_unreadable,
     find_unscorable,
 )
-from llmkit.finetune import (
-    check_max_length,
-    choose_metric,
-    open_model,
-    start_accelerator,
-    trainable_model,
-)
+from llmkit.prepare import check_max_length, choose_metric, open_model, trainable_model
 from llmkit.schema import Recipe
 from llmkit.tasks import Row, Task, get_task, to_example
 from llmkit.train import StepOrder

@@ -148,34 +148,90 @@ def check(
 
 
 @main.command()
-@click.argument("model", metavar="MODEL_OR_RUN")
+@click.argument("model", required=False, metavar="MODEL_OR_RUN")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--predictions", metavar="FILE", help="Score these instead: rows of id, prediction.")
 @click.option("--recipe", metavar="RECIPE", help="Name or YAML file; default: the run's own.")
 @click.option("--scale", metavar="NAME", help="sample or full.")
 @click.option(
     "--output", metavar="DIR", help="Also write metrics.json and predictions.jsonl there."
 )
 def evaluate(
-    model: str,
+    model: str | None,
     overrides: tuple[str, ...],
+    predictions: str | None,
     recipe: str | None,
     scale: str | None,
     output: str | None,
 ) -> None:
-    """Score a model or a run on the recipe's test rows, beside the baselines."""
+    """Score a model, a run or anyone's predictions on the recipe's test rows, beside the
+    baselines."""
     from llmkit.recipe import load_recipe
     from llmkit.run import recipe_path, resolve_model
 
-    name, run = resolve_model(model)
+    if predictions is not None and model is not None:
+        if "=" not in model:
+            raise UserError(f"give one of {model} and --predictions")
+        model, overrides = None, (model, *overrides)
+    if predictions is None and model is None:
+        raise UserError("name a model or a run, or give --predictions FILE")
+    name, run = resolve_model(model) if model else (None, None)
     if recipe is None and run is None:
-        raise UserError(f"{model}: is no run, so name what to score it on: --recipe RECIPE")
+        what = f"{model}: is no run, so" if model else f"{predictions}:"
+        raise UserError(f"{what} name what to score it on: --recipe RECIPE")
     settings = load_recipe(recipe or str(recipe_path(run)), scale=scale, overrides=overrides)
     from llmkit.console import library_imports, make_console
 
     with library_imports():
-        from llmkit.finetune import evaluate_model
+        from llmkit.evaluate import evaluate_model, evaluate_predictions
 
-    evaluate_model(name, settings, make_console(), output)
+    if predictions is None:
+        evaluate_model(name, settings, make_console(), output)
+    else:
+        evaluate_predictions(predictions, settings, make_console(), output)
+
+
+@main.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--task", metavar="NAME", help="What files of predictions are of.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def compare(first: str, second: str, task: str | None, as_json: bool) -> None:
+    """Whether B is better than A, and how surely: runs, folders of scores or files of predictions
+    for the same rows."""
+    from llmkit.console import library_imports, make_console
+
+    with library_imports():
+        from llmkit.compare import compare_systems, show_comparison
+
+    result = compare_systems(first, second, task)
+    if as_json:
+        click.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        show_comparison(make_console(), first, second, result)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN [RUN]...")
+@click.option("--output", metavar="FILE", help="Default: report.html in the run, or here for more.")
+@click.option("--follow", "is_followed", is_flag=True, help="Write it again while a run goes on.")
+def report(runs: tuple[str, ...], output: str | None, is_followed: bool) -> None:
+    """Show runs as one HTML page: scores, curves, predictions, data, settings."""
+    from pathlib import Path
+
+    from llmkit.files import check_output
+    from llmkit.page import follow, open_runs, write_report
+    from llmkit.run import report_path
+
+    folders = open_runs(runs)
+    usual = report_path(folders[0]) if len(folders) == 1 else Path("report.html")
+    page = check_output(output, "--output", ".html") or usual
+    if is_followed:
+        for _ in follow(folders, page):
+            click.echo(f"written: {page}")
+        return
+    write_report(folders, page)
+    click.echo(f"written: {page}")
 
 
 @main.command()

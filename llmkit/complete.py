@@ -12,14 +12,14 @@ from rich.console import Console
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, set_seed
 
 from llmkit import files
-from llmkit.data import select_inputs
+from llmkit.data import select_columns, select_inputs
 from llmkit.encode import encode_prompt, encode_text
 from llmkit.errors import UserError
 from llmkit.generate import generate
 from llmkit.model import load_model
 from llmkit.run import newest_finished_run, recipe_of, resolve_model, write_jsonl
 from llmkit.schema import Evaluation, Generation, Recipe
-from llmkit.tasks import Segment, Task, get_task
+from llmkit.tasks import Segment, Task, get_task, to_example
 from llmkit.tasks.base import prompt_segments
 
 
@@ -90,6 +90,9 @@ def _row_segments(completer: Completer, raw: dict[str, Any], where: str) -> list
         raise UserError(
             f"{where}: no text column 'prompt'; there are: {files.shown(', '.join(map(str, raw)))}"
         )
+    if task.read_row is not None:
+        row = select_columns(raw, task, recipe.data.columns, where)
+        return to_example({"id": where, **row}, task).prompt
     row = select_inputs(raw, task, recipe.data.columns, where)
     return prompt_segments(row, task, recipe.template or task.template)
 
@@ -100,6 +103,8 @@ def as_trained(completer: Completer, prompt: str) -> list[Segment]:
     Only for tasks with one input; for others a prompt is taken as it is.
     """
     task = completer.task
+    if task is not None and task.ask is not None:
+        return task.ask(prompt)
     if task is None or len(task.inputs) != 1:
         return [Segment(prompt)]
     template = completer.recipe.template or task.template
@@ -135,9 +140,9 @@ def complete(
         {
             "id": name,
             "prompt": "".join(segment.text for segment in segments),
-            "prediction": texts if len(texts) > 1 else texts[0],
+            "prediction": [each.text for each in made] if len(made) > 1 else made[0].text,
         }
-        for (name, segments), texts in zip(prompts, completions, strict=True)
+        for (name, segments), made in zip(prompts, completions, strict=True)
     ]
 
 

@@ -21,9 +21,10 @@ def make_console(*, stderr: bool = False) -> Console:
 def show_table(console: Console, header: list[str], groups: list[list[list[str]]]) -> None:
     """Lines under a header, a rule between groups of them; the first cell of each is its label.
 
-    Where the terminal is too narrow, a line a cell: rich would cut the numbers.
+    A cell may have several lines. Where the terminal is too narrow, a line a cell: rich would cut
+    the numbers.
     """
-    table = Table(box=box.SIMPLE)
+    table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column(header[0])
     for name in header[1:]:
         table.add_column(name, justify="right", no_wrap=True)
@@ -38,7 +39,7 @@ def show_table(console: Console, header: list[str], groups: list[list[list[str]]
         console.print(label)
         for name, cell in zip(header[1:], cells, strict=True):
             if cell:
-                console.print(f"  {name} {cell}")
+                console.print(f"  {name} {cell.replace(chr(10), '   ')}")
 
 
 @contextmanager

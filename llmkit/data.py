@@ -18,7 +18,7 @@ from llmkit.errors import UserError, did_you_mean
 from llmkit.files import Raw
 from llmkit.recipe import PACKAGE
 from llmkit.schema import Data
-from llmkit.tasks import Row, Task
+from llmkit.tasks import Row, Task, get_task
 
 SPLITS = ("train", "validation", "test")
 EMBEDDED_ROWS = PACKAGE / "embedded" / "rows"
@@ -44,6 +44,8 @@ class Rows:
     """Whether skipped rows count as this split's; of splits by hash they are train's alone."""
     first: int | None = None
     """Give only so many rows, the first that belong to this split."""
+    by: tuple[str, ...] = ()
+    """Further columns, given as `by`: what rows are grouped by when they are scored."""
 
     def __iter__(self) -> Iterator[Row]:
         """The rows; raises UserError at the first that cannot be read, unless told otherwise."""
@@ -68,6 +70,8 @@ class Rows:
                 if isinstance(raw, UserError):
                     raise raw
                 row = select_columns(raw, self.task, self.columns, where)
+                if self.by:
+                    row |= {"by": {column: _group(raw, column, where) for column in self.by}}
             except UserError as error:
                 if self.owns_unreadable or not self.skips_unreadable:
                     yield error
@@ -80,12 +84,15 @@ def open_splits(
     data: Data,
     task: Task,
     first: Mapping[str, int | None] = MappingProxyType({}),
+    by: tuple[str, ...] = (),
     *,
     skips_unreadable: bool = False,
 ) -> dict[str, Rows]:
-    """train, validation and test of a recipe; UserError where one is empty or its first row bad.
+    """train, validation, test and further tests of a recipe; UserError where one is empty or its
+    first row bad.
 
-    first: how many rows of a split are wanted; all of a split that is not named.
+    first: how many rows of a split are wanted; all of a split that is not named, as many of further
+    tests as of test. by: columns that test rows are grouped by.
     """
     for name in data.columns:
         if name not in task.columns:
@@ -95,6 +102,9 @@ def open_splits(
                 f"it has {', '.join(task.columns)}"
             )
     splits = {split: _open_split(data, task, split) for split in SPLITS}
+    splits |= {name: _rows_of(file, data, task) for name, file in data.tests.items()}
+    for name in ("test", *data.tests):
+        splits[name] = replace(splits[name], by=by)
     for split, rows in splits.items():
         errors = []
         for row in rows.read_all():
@@ -107,7 +117,11 @@ def open_splits(
             no_rows = UserError(f"{rows.source}: the {split} split has no rows; name other data")
             raise next(iter(errors), no_rows)
     return {
-        split: replace(rows, skips_unreadable=skips_unreadable, first=first.get(split))
+        split: replace(
+            rows,
+            skips_unreadable=skips_unreadable,
+            first=first.get("test" if split in data.tests else split),
+        )
         for split, rows in splits.items()
     }
 
@@ -169,13 +183,33 @@ def _rows_of_file(path: Path, data: Data, task: Task) -> Rows:
     return Rows(str(path), read, task, data.columns, data.limit, identity)
 
 
+def open_general_text(name: str) -> Rows:
+    """Texts to see by what a model has forgotten: a file's, or the package's own."""
+    path = EMBEDDED_ROWS / "pretrain" / "test.jsonl" if name == "embedded" else files.expand(name)
+    files.check(path, "evaluation.general_text")
+    return _rows_of_file(path, Data(), get_task("pretrain"))
+
+
 # ------------------------------------------------------------------------------ columns
+
+
+def _group(raw: dict[str, Any], column: str, where: str) -> str:
+    if column not in raw:
+        raise UserError(
+            f"{where}: no column {column!r} for evaluation.by; there are: {_names(raw)}"
+        )
+    return files.shown(str(raw[column]), 60)
 
 
 def select_columns(raw: dict[str, Any], task: Task, columns: dict[str, str], where: str) -> Row:
     """The task's columns out of a raw row: a text each, the target a text or a list of texts."""
     row = select_inputs(raw, task, columns, where)
     value = _reach(raw, task.target, columns, where)
+    if task.read_row is not None:
+        _check_readable(value, task, columns, where)
+        return {**row, task.target: value}
+    if task.chooses and isinstance(value, int):
+        value = str(value)
     texts = list(value) if isinstance(value, list | tuple) else [value]
     if not texts:
         column = columns.get(task.target, task.target)
@@ -198,6 +232,17 @@ def select_inputs(
     for name, text in row.items():
         _check_text(text, name, columns, where)
     return row
+
+
+def _check_readable(value: Any, task: Task, columns: dict[str, str], where: str) -> None:
+    """Raise UserError unless the task makes an example of it that is text all over."""
+    column = columns.get(task.target, task.target)
+    try:
+        segments, answer = task.read_row(value)
+    except ValueError as error:
+        raise UserError(f"{where}: column {column} {error}") from None
+    for text in (*(segment.text for segment in segments), answer):
+        _check_text(text, task.target, columns, where)
 
 
 def _check_text(text: Any, name: str, columns: dict[str, str], where: str) -> None:

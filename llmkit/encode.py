@@ -52,10 +52,20 @@ class Encoded:
     def input_ids(self) -> list[int]:
         return [token for tokens in self.prompt for token in tokens] + self.completion
 
+    learnt: tuple[int, ...] = ()
+    """Which segments of the prompt are learnt too: each ends in end-of-text."""
+
     @property
     def labels(self) -> list[int]:
         """The tokens that are learnt in their places, unshifted, IGNORE_INDEX elsewhere."""
-        return [IGNORE_INDEX] * sum(map(len, self.prompt)) + self.completion
+        if not self.learnt:
+            return [IGNORE_INDEX] * sum(map(len, self.prompt)) + self.completion
+        prompt = [
+            token if index in self.learnt else IGNORE_INDEX
+            for index, tokens in enumerate(self.prompt)
+            for token in tokens
+        ]
+        return prompt + self.completion
 
 
 @dataclass(frozen=True)
@@ -93,13 +103,17 @@ def encode_text(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[li
 def encode_prompt(
     segments: list[Segment], ids: list[list[int]], room: int
 ) -> list[list[int]] | None:
-    """Each segment's ids, in `room` tokens: the source is cut at its end, nothing else is.
+    """Each segment's ids, in `room` tokens: the oldest turns are left out, then the source is cut
+    at its end, nothing else is.
 
     None where not one token of the source would be left.
     """
     excess = sum(map(len, ids)) - room
     kept = []
+    left_out = -1
     for segment, tokens in zip(segments, ids, strict=True):
+        if segment.turn is not None and (excess > 0 or segment.turn == left_out):
+            left_out, excess, tokens = segment.turn, excess - len(tokens), []
         if excess > 0 and segment.is_shortenable:
             cut = min(excess, max(0, len(tokens) - 1))
             excess -= cut
@@ -116,11 +130,13 @@ def encode_example(
     if any(map(is_blank, (*(s.text for s in example.prompt), example.completion))):
         return Encoded([], [], "empty")
     completion = [*completion, eos]
+    learnt = tuple(i for i, segment in enumerate(example.prompt) if segment.is_trained)
     prompt = encode_prompt(example.prompt, prompt_ids, max_length - len(completion))
     if prompt is not None:
-        return Encoded(prompt, completion, "whole" if prompt == prompt_ids else "prompt shortened")
+        fate = "whole" if prompt == prompt_ids else "prompt shortened"
+        return Encoded(prompt, completion, fate, learnt)
     shortest = [
-        tokens[:1] if segment.is_shortenable else tokens
+        [] if segment.turn is not None else tokens[:1] if segment.is_shortenable else tokens
         for segment, tokens in zip(example.prompt, prompt_ids, strict=True)
     ]
     room = max_length - sum(map(len, shortest))
@@ -185,10 +201,9 @@ def encode_rows(
 
         def kept() -> Iterator[tuple[Example, Encoded]]:
             for example, ids, encoded in encode_examples(rows, task, tokenizer, limits):
-                prompt_kept = sum(map(len, encoded.prompt)) if ids[:-1] else 0
-                trained = len(encoded.completion)
-                records.write(record_of(example, ids, encoded.fate, prompt_kept, trained))
-                if trained:
+                kept = encoded.prompt if ids[:-1] else []
+                records.write(record_of(example, ids, encoded.fate, kept, len(encoded.completion)))
+                if encoded.completion:
                     yield example, encoded
 
         for row in _layout(kept(), task, limits):
@@ -285,13 +300,14 @@ def _encode_segments(
     examples: Iterable[Example], tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[tuple[Example, list[list[int]]]]:
     """Each example with the ids of its prompt segments and of its completion, chunk by chunk."""
-    examples = iter(examples)
+    examples, eos = iter(examples), tokenizer.eos_token_id
     while chunk := list(islice(examples, CHUNK)):
         rows = [[*(s.text for s in e.prompt), e.completion] for e in chunk]
         texts = list({text: None for row in rows for text in row})  # the template's only once
         ids = dict(zip(texts, encode_text(texts, tokenizer), strict=True))
         for example, row in zip(chunk, rows, strict=True):
-            yield example, [ids[text] for text in row]
+            ends = [[eos] if segment.is_trained else [] for segment in example.prompt]
+            yield example, [ids[text] + end for text, end in zip(row, [*ends, []], strict=True)]
 
 
 def fingerprint(encoded: Dataset) -> str:

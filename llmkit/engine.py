@@ -28,6 +28,7 @@ def check_config(config: GPT2Config) -> None:
         "scale_attn_weights": not config.scale_attn_weights,
         "scale_attn_by_inverse_layer_idx": config.scale_attn_by_inverse_layer_idx,
         "add_cross_attention": config.add_cross_attention,
+        "dropout of 1": max(config.embd_pdrop, config.resid_pdrop, config.attn_pdrop) >= 1,
     }
     if any(unknown.values()):
         names = ", ".join(name for name, is_set in unknown.items() if is_set)

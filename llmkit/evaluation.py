@@ -1,9 +1,10 @@
 """Scores of a model on rows: by loss, and by the task's own metric on generated text."""
 
-import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -13,48 +14,97 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.account import Account
 from llmkit.batches import ENDLESS, collate
+from llmkit.choose import choose
 from llmkit.encode import (
     count_tokens,
     encode_prompts,
     encode_rows,
+    encode_text,
     limits_of,
     require_rows,
     room_for_prompt,
 )
+from llmkit.errors import UserError, did_you_mean, name_some
+from llmkit.files import shown
 from llmkit.generate import generate
-from llmkit.loss import SupervisedLoss, causal_lm, num_supervised
+from llmkit.loss import SupervisedLoss, causal_lm
 from llmkit.schema import Engine, Recipe
-from llmkit.tasks import Example, Row, Scores, Task, to_example
-from llmkit.tasks.pretrain import compressor_bits_per_byte
+from llmkit.scores import Scored, ScoredRows, scored
+from llmkit.tasks import Example, Prediction, Row, Task, to_example
 
 
 @dataclass(frozen=True)
-class EvaluationSet:
-    """Rows made ready to be scored, once, before training: what cannot be scored is found then."""
+class EvaluationSet(ScoredRows):
+    """Rows made ready for a model, once, before training: what cannot be scored is found then."""
 
-    task: Task
-    rows: list[Row]
-    examples: list[Example]
     prompts: list[list[int]]
     """Token ids of each prompt; none for plain language modelling."""
     encoded: Dataset
     """Prompts with their completions, for the loss."""
     account: Account
     """What became of the rows in it."""
+    labels: dict[str, list[int]]
+    """Token ids of each label to choose from, end-of-text last; none for other tasks."""
 
 
 def prepare_evaluation(
-    rows: Iterable[Row], task: Task, tokenizer: PreTrainedTokenizerBase, recipe: Recipe
+    rows: Iterable[Row],
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: Recipe,
+    answers: Counter[str],
 ) -> EvaluationSet:
+    """answers: those of the training rows, as `count_answers` gives them."""
     rows = list(rows)
     examples = [to_example(row, task, recipe.template) for row in rows]
+    labels = encode_labels(answers, tokenizer) if task.chooses else {}
+    if labels:
+        check_labels(examples, answers)
     prompts = []
     if not task.is_language_modelling:
-        prompts = encode_prompts(examples, tokenizer, room_for_prompt(recipe))
+        room = room_for_prompt(recipe)
+        if labels:
+            room = recipe.max_length - max(map(len, labels.values()))
+        prompts = encode_prompts(examples, tokenizer, room)
     limits = limits_of(recipe, is_scored=True)
     encoded, account = encode_rows(rows, task, tokenizer, limits)
     require_rows(account, limits)
-    return EvaluationSet(task, rows, examples, prompts, encoded, account)
+    return EvaluationSet(task, rows, examples, answers, prompts, encoded, account, labels)
+
+
+def count_answers(rows: Iterable[Row], task: Task) -> Counter[str]:
+    """How often each answer is the one to learn; nothing where the task does not ask."""
+    if task.majority is None:
+        return Counter()
+    return Counter(task.answer_of(to_example(row, task).completion) for row in rows)
+
+
+def encode_labels(
+    answers: Counter[str], tokenizer: PreTrainedTokenizerBase
+) -> dict[str, list[int]]:
+    """The labels in the order of the alphabet, each as the completion that is learnt."""
+    labels = sorted(answers)
+    if len(labels) < 2:
+        raise UserError(
+            f"data.train: all rows have the label {labels[0]!r}; there must be two at least"
+        )
+    ids = encode_text([f" {label}" for label in labels], tokenizer)
+    return {
+        label: [*tokens, tokenizer.eos_token_id] for label, tokens in zip(labels, ids, strict=True)
+    }
+
+
+def check_labels(examples: list[Example], answers: Counter[str]) -> None:
+    """Raise UserError for a label that no training row has."""
+    strange = [e for e in examples if e.completion.strip() not in answers]
+    if strange:
+        first = strange[0]
+        label = first.completion.strip()
+        hint = did_you_mean(label, list(answers))
+        raise UserError(
+            f"{name_some([e.where for e in strange])}: no training row has the label "
+            f"{shown(label, 40)!r}{hint}; mend the rows, or let some of these be trained on"
+        )
 
 
 def evaluate(
@@ -63,95 +113,91 @@ def evaluate(
     evaluation_set: EvaluationSet,
     recipe: Recipe,
     accelerator: Accelerator,
-) -> tuple[Scores, list[str]]:
-    """(scores, predictions) of a model, the work shared by all processes.
-
-    Scores hold `loss` (mean nats per supervised token over the whole set) and the task's own.
-    """
-    batch_size = recipe.evaluation.batch_size
-    loss_sum, num_tokens = sum_loss(
-        model, evaluation_set.encoded, batch_size, accelerator, recipe.train.engine
+) -> Scored:
+    """A model's scores, the work shared by all processes: `loss` (mean nats per supervised token
+    over the whole set) and the task's own."""
+    task, encoded = evaluation_set.task, evaluation_set.encoded
+    losses = row_losses(
+        model, encoded, recipe.evaluation.batch_size, accelerator, recipe.train.engine
     )
-    scores = {"loss": loss_sum / num_tokens}
-    if evaluation_set.task.is_language_modelling:
-        return scores | language_modelling_scores(loss_sum, num_tokens, evaluation_set.rows), []
-    predictions = predict(model, tokenizer, evaluation_set.prompts, recipe, accelerator)
-    references = [example.references for example in evaluation_set.examples]
-    return scores | evaluation_set.task.score(predictions, references), predictions
+    if task.is_language_modelling:
+        losses = np.column_stack([losses, count_bytes(encoded, tokenizer)])
+        return scored(task, {"likelihood": losses}, [])
+    predictions, ended = predict(model, tokenizer, evaluation_set, recipe, accelerator)
+    references = evaluation_set.references
+    of_all = np.zeros((len(references), 2))  # rows without anything to learn have no loss
+    of_all[np.array(evaluation_set.account.records["trained"]) > 0] = losses
+    tallies = {"likelihood": of_all, **task.tally(predictions, references)}
+    return scored(task, tallies, predictions, ended)
 
 
 @torch.inference_mode()
-def sum_loss(
+def row_losses(
     model: nn.Module,
     encoded: Dataset,
     batch_size: int,
     accelerator: Accelerator,
     engine: Engine,
-) -> tuple[float, int]:
-    """(sum of nats, supervised tokens) over the whole set and all processes."""
+) -> np.ndarray:
+    """(N, 2): nats and supervised tokens of each encoded row, the work shared by all processes."""
     loss = SupervisedLoss(model, engine)
     capacity = ENDLESS if engine == "fast" else None
     was_training = model.training
     model.eval()
     by_length = count_tokens(encoded)[0].argsort(kind="stable").tolist()
     starts = range(0, len(by_length), batch_size)
-    totals = torch.zeros(2, dtype=torch.float64)
+    mine = []
     for start in starts[accelerator.process_index :: accelerator.num_processes]:
-        batch = collate([encoded[i] for i in by_length[start : start + batch_size]], capacity)
-        num_tokens = num_supervised(batch["labels"])
+        indices = by_length[start : start + batch_size]
+        batch = collate([encoded[index] for index in indices], capacity)
         with accelerator.autocast():
-            loss_sum = loss(**{k: v.to(accelerator.device) for k, v in batch.items()})
-        totals += torch.tensor([loss_sum.item(), num_tokens], dtype=torch.float64)
+            nats, rows = loss.by_token(**{k: v.to(accelerator.device) for k, v in batch.items()})
+        nats, rows = nats.double().cpu().numpy(), rows.cpu().numpy()
+        sums = [np.bincount(rows, weights, len(indices)) for weights in (nats, None)]
+        mine.append((indices, np.column_stack(sums)))
     model.train(was_training)
-    loss_sum, num_tokens = accelerator.reduce(totals.to(_float64_device(accelerator))).tolist()
-    return loss_sum, int(num_tokens)
+    table = np.zeros((len(by_length), 2))
+    for indices, sums in gather_object(mine):
+        table[indices] = sums
+    return table
+
+
+def count_bytes(encoded: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+    """Bytes of the tokens of each row that are predicted: all but its first one."""
+    special = set(tokenizer.all_special_ids)
+    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    # A byte-level vocabulary writes each byte as a letter of its own.
+    sizes = np.array([0 if i in special else len(token) for i, token in enumerate(tokens)])
+    return np.array([sizes[row["labels"][1:]].sum() for row in encoded])
 
 
 def predict(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: list[list[int]],
+    evaluation_set: EvaluationSet,
     recipe: Recipe,
     accelerator: Accelerator,
-) -> list[str]:
-    """The first completion of each prompt, white space around it removed."""
+) -> tuple[list[Prediction], list[bool] | None]:
+    """For each prompt the probability of each label; or, where there are none, its completion, or
+    as many as there are votes, white space around them removed, and whether the first ended."""
     rank, world = accelerator.process_index, accelerator.num_processes
     torch.manual_seed(recipe.seed + rank)  # of use to sampling only
+    prompts, batch_size = evaluation_set.prompts[rank::world], recipe.evaluation.batch_size
+    model = causal_lm(model)
     with accelerator.autocast():
-        completions = generate(
-            causal_lm(model),
-            tokenizer,
-            prompts[rank::world],
-            recipe.generation,
-            recipe.evaluation.batch_size,
-        )
-    mine = [(rank + i * world, texts[0].strip()) for i, texts in enumerate(completions)]
-    return [text for _, text in sorted(gather_object(mine))]
-
-
-def language_modelling_scores(loss_sum: float, num_tokens: int, rows: list[Row]) -> Scores:
-    num_bytes = sum(len(row["text"].encode()) for row in rows)
-    return {
-        "perplexity": math.exp(min(loss_sum / num_tokens, 700)),  # above, a float overflows
-        "bits_per_byte": loss_sum / math.log(2) / num_bytes,
-    }
-
-
-def baseline_scores(
-    evaluation_set: EvaluationSet, num_rows: int | None = None
-) -> dict[str, Scores]:
-    """What the task's simple answers score on the same rows, or on the first of them."""
-    task, rows = evaluation_set.task, evaluation_set.rows[:num_rows]
-    if task.is_language_modelling:
-        texts = [row["text"] for row in rows]
-        return {"xz compressor": {"bits_per_byte": compressor_bits_per_byte(texts)}}
-    references = [example.references for example in evaluation_set.examples[:num_rows]]
-    return {
-        name: task.score([answer(row) for row in rows], references)
-        for name, answer in task.baselines.items()
-    }
-
-
-def _float64_device(accelerator: Accelerator) -> torch.device:
-    """Apple's GPUs have no float64; everything else keeps the sums where they are."""
-    return torch.device("cpu") if accelerator.device.type == "mps" else accelerator.device
+        if evaluation_set.labels:
+            chosen = choose(model, prompts, evaluation_set.labels, batch_size)
+            mine = [(probabilities, None) for probabilities in chosen]
+        else:
+            votes = recipe.evaluation.votes
+            generation = recipe.generation.model_copy(update={"num_return_sequences": votes})
+            completions = generate(model, tokenizer, prompts, generation, batch_size)
+            texts = [[each.text.strip() for each in made] for made in completions]
+            mine = [
+                (several if votes > 1 else several[0], made[0].ended)
+                for several, made in zip(texts, completions, strict=True)
+            ]
+    numbered = [(rank + i * world, said) for i, said in enumerate(mine)]
+    said = [each for _, each in sorted(gather_object(numbered), key=lambda pair: pair[0])]
+    predictions, ended = map(list, zip(*said, strict=True))
+    return predictions, None if evaluation_set.labels else ended

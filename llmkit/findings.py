@@ -137,7 +137,7 @@ def find_near(copies: list[NearCopy], exact: list[Finding]) -> list[Finding]:
 
 def find_unscorable(split: str, rows: Iterable[Row], task: Task, metric: str) -> list[Finding]:
     """References in scripts that the metric throws away, as ROUGE's tokenizer does."""
-    if metric == "loss" or task.score is None:
+    if metric == "loss" or task.is_language_modelling or task.chooses:
         return []
     references = {row["where"]: to_example(row, task).references for row in rows}
     foreign = {

@@ -1,10 +1,21 @@
 """Prompts -> completions, batched, with Hugging Face's `generate`."""
 
+from dataclasses import dataclass
+
 import torch
 from transformers import GenerationConfig, GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from llmkit.errors import UserError
 from llmkit.schema import Generation
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a model wrote behind a prompt, end-of-text left out."""
+
+    text: str
+    ended: bool
+    """Whether it stopped by an end-of-text, not at the longest that was allowed."""
 
 
 @torch.inference_mode()
@@ -14,8 +25,8 @@ def generate(
     prompts: list[list[int]],
     generation: Generation,
     batch_size: int,
-) -> list[list[str]]:
-    """Completions of each prompt (token ids), as they were generated, end-of-text left out.
+) -> list[list[Completion]]:
+    """Completions of each prompt (token ids), as they were generated.
 
     Longest prompts first, so that those of a batch are of like length. Raises UserError for a
     prompt that does not fit the model together with its completion.
@@ -23,7 +34,7 @@ def generate(
     check_lengths(prompts, generation.max_new_tokens, model.config.n_positions)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
     config = generation_config(generation, tokenizer.eos_token_id)
-    completions: list[list[str]] = [[] for _ in prompts]
+    completions: list[list[Completion]] = [[] for _ in prompts]
     was_training = model.training
     model.eval()
     for start in range(0, len(order), batch_size):
@@ -34,14 +45,15 @@ def generate(
             attention_mask=attention_mask.to(model.device),
             generation_config=config,
         )
+        written = output[:, input_ids.shape[1] :]
         texts = tokenizer.batch_decode(
-            output[:, input_ids.shape[1] :],
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
+            written, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
+        ended = (written == tokenizer.eos_token_id).any(1).tolist()
+        made = [Completion(text, end) for text, end in zip(texts, ended, strict=True)]
         each = generation.num_return_sequences
         for position, index in enumerate(batch):
-            completions[index] = texts[position * each : (position + 1) * each]
+            completions[index] = made[position * each : (position + 1) * each]
     model.train(was_training)
     return completions
 

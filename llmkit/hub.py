@@ -58,14 +58,28 @@ def open_dataset_split(data: Data, split: str) -> tuple[Callable[[], Iterator], 
             "go online once, or ask for that commit"
         )
 
+    labels = {
+        column: feature.names
+        for column, feature in (rows.features or {}).items()
+        if isinstance(feature, datasets.ClassLabel)
+    }
+
     def read() -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             for index, row in enumerate(rows):
-                yield f"{data.hub} {split} row {index}", row
+                where = f"{data.hub} {split} row {index}"
+                yield where, row | {c: _label(row[c], names, where) for c, names in labels.items()}
         except OSError as error:  # a streamed set is fetched as it is read
             raise _explain(error, f"data.hub: {data.hub}", data.revision) from None
 
     return read, builder.hash
+
+
+def _label(index: int | None, names: list[str], where: str) -> str:
+    """A class by its name, where the set keeps numbers; -1 stands for one that is kept secret."""
+    if index is None or index < 0:
+        raise UserError(f"{where}: its label is hidden; take another split")
+    return names[index]
 
 
 @lru_cache

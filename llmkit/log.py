@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,8 +19,17 @@ class RunLog:
     On a terminal a bar moves; elsewhere a plain line is printed for each logged step.
     """
 
-    def __init__(self, path: Path | None, num_steps: int, every: int, console: Console) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        num_steps: int,
+        every: int,
+        console: Console,
+        track: Callable[[dict[str, float], int], None],
+    ) -> None:
+        """track: sends figures of a step to the trackers of the recipe."""
         self.path = path
+        self.track = track
         self.num_steps = num_steps
         self.every = every
         self.console = console
@@ -64,13 +74,14 @@ class RunLog:
         self.progress.update(self.bar, completed=step, status=status)
         if step % self.every and step not in (1, self.num_steps):
             return
-        self._write(
-            step=step,
-            loss=loss,
-            learning_rate=learning_rate,
-            grad_norm=grad_norm,
-            tokens_per_second=round(tokens_per_second, 1),
-        )
+        figures = {
+            "loss": loss,
+            "learning_rate": learning_rate,
+            "grad_norm": grad_norm,
+            "tokens_per_second": round(tokens_per_second, 1),
+        }
+        self._write(step=step, **figures)
+        self.track(figures, step)
         if not self.console.is_terminal:
             left = (time.perf_counter() - self.started) / step * (self.num_steps - step)
             self.console.print(
@@ -96,6 +107,7 @@ class RunLog:
         if self.path is None:
             return
         self._write(step=step, split="validation", is_best=is_best, **scores)
+        self.track({f"validation/{name}": value for name, value in scores.items()}, step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
         mark = "  (best so far)" if is_best else ""
         self.console.print(f"step {step}/{self.num_steps}  validation: {shown}{mark}")

@@ -16,11 +16,6 @@ IGNORE_INDEX = -100
 LOGIT_ROWS = 1024  # positions whose logits are in memory at a time
 
 
-def num_supervised(labels: Tensor) -> int:
-    """Positions that carry loss. The first token of a row is never predicted."""
-    return int((labels[:, 1:] != IGNORE_INDEX).sum())
-
-
 class SupervisedLoss(nn.Module):
     """A model with its loss in one forward pass, so that distributed wrappers see all of it.
 
@@ -46,23 +41,50 @@ class SupervisedLoss(nn.Module):
         from seeing the padding behind them, and logits are computed at supervised positions only.
         Where rows share a sequence, position_ids and row_ids (B, T) keep them apart.
         """
+        hidden = self.hidden_states(input_ids, labels, position_ids, row_ids)
+        targets = labels[:, 1:][labels[:, 1:] != IGNORE_INDEX]
+        return SumCrossEntropy.apply(hidden, causal_lm(self.model).lm_head.weight, targets)
+
+    @torch.no_grad()
+    def by_token(
+        self,
+        input_ids: Tensor,
+        labels: Tensor,
+        position_ids: Tensor | None = None,
+        row_ids: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The nats of each supervised position, in float32, and the row it belongs to.
+
+        Both (num_supervised,). Rows are those of the batch, or, where they share sequences, those
+        that row_ids names.
+        """
+        hidden = self.hidden_states(input_ids, labels, position_ids, row_ids)
+        is_supervised = labels[:, 1:] != IGNORE_INDEX
+        weight = causal_lm(self.model).lm_head.weight
+        nats = token_nats(hidden, weight, labels[:, 1:][is_supervised])
+        if row_ids is None:
+            row_ids = torch.arange(len(labels), device=labels.device)[:, None].expand_as(labels)
+        return nats, row_ids[:, 1:][is_supervised]
+
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        labels: Tensor,
+        position_ids: Tensor | None,
+        row_ids: Tensor | None,
+    ) -> Tensor:
+        """(num_supervised, n_embd): what the head reads to predict the supervised positions."""
         model = causal_lm(self.model)
         is_supervised = labels[:, 1:] != IGNORE_INDEX  # (B, T - 1)
         if self.engine == "fast":
             lengths = row_ids[0].unique_consecutive(return_counts=True)[1].tolist()
             used = is_supervised[0].nonzero()[:, 0]
-            hidden = hidden_states(model.transformer, input_ids[0], position_ids[0], lengths, used)
-        else:
-            mask = None if row_ids is None else packed_mask(row_ids, model.dtype)
-            states = model.transformer(
-                input_ids, attention_mask=mask, position_ids=position_ids, use_cache=False
-            ).last_hidden_state  # (B, T, n_embd)
-            hidden = states[:, :-1][is_supervised]
-        targets = labels[:, 1:][is_supervised]
-        weight = model.lm_head.weight
-        if not torch.is_grad_enabled():  # the function itself cannot tell
-            weight = weight.detach()
-        return SumCrossEntropy.apply(hidden, weight, targets)
+            return hidden_states(model.transformer, input_ids[0], position_ids[0], lengths, used)
+        mask = None if row_ids is None else packed_mask(row_ids, model.dtype)
+        states = model.transformer(
+            input_ids, attention_mask=mask, position_ids=position_ids, use_cache=False
+        ).last_hidden_state  # (B, T, n_embd)
+        return states[:, :-1][is_supervised]
 
 
 class SumCrossEntropy(torch.autograd.Function):
@@ -102,6 +124,16 @@ class SumCrossEntropy(torch.autograd.Function):
         if grad_weight is not None:
             grad_weight = grad_weight.mul_(grad)
         return grad_hidden * grad, grad_weight, None
+
+
+def token_nats(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """(N,), float32: the nats of each target (N,), read from hidden states (N, n_embd)."""
+    pieces = zip(hidden.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
+    nats = [
+        F.cross_entropy(F.linear(states, weight).float(), wanted, reduction="none")
+        for states, wanted in pieces
+    ]
+    return torch.cat(nats)
 
 
 def packed_mask(row_ids: Tensor, dtype: torch.dtype) -> Tensor:

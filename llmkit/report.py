@@ -11,7 +11,9 @@ from llmkit.evaluation import EvaluationSet
 from llmkit.findings import Finding
 from llmkit.model import count_parameters
 from llmkit.schema import Recipe
-from llmkit.tasks import Scores
+from llmkit.scores import Scored, ScoredRows
+from llmkit.significance import LEVEL, RESAMPLES
+from llmkit.tasks import Prediction, Task
 from llmkit.train import StepOrder
 
 NUM_EXAMPLES = 3
@@ -67,31 +69,58 @@ def show_findings(console: Console, findings: list[Finding]) -> None:
         console.print(Text(str(finding), style=styles[finding.severity]))
 
 
-def show_results(
-    console: Console, test: EvaluationSet, table: dict[str, Scores], predictions: list[str]
-) -> None:
-    """Scores beside the baselines, and a few predictions in full."""
-    show_scores(console, test, table)
-    for example, prediction in list(zip(test.examples, predictions, strict=False))[:NUM_EXAMPLES]:
+def show_examples(console: Console, test: EvaluationSet, main: Scored) -> None:
+    """A few predictions in full."""
+    for example, prediction in zip(test.examples[:NUM_EXAMPLES], main.predictions, strict=False):
         console.print()
         console.print(Text(example.prompt_text, style="dim"))
-        console.print(Text(f"prediction: {prediction}", style="bold"))
+        console.print(Text(f"prediction: {_said(prediction)}", style="bold"))
         console.print(Text(f"reference:  {' | '.join(example.references)}"))
 
 
-def show_scores(console: Console, test: EvaluationSet, table: dict[str, Scores]) -> None:
+def show_tables(
+    console: Console, tests: dict[str, ScoredRows], tables: dict[str, dict[str, Scored]]
+) -> None:
+    """The scores on each test set, beside the baselines."""
+    for name, test in tests.items():
+        what = "test rows" if name == "test" else f"rows of {name}"
+        show_scores(console, test.task, f"{len(test.rows)} {what}", tables[name])
+    note = f"under a score: its {LEVEL:.0%} interval, by {RESAMPLES:,} redraws of the rows"
+    console.print(Text(note, style="dim"))
+
+
+def show_scores(console: Console, task: Task, title: str, table: dict[str, Scored]) -> None:
     """A row a model or baseline, a column a score; what was not measured stays empty."""
-    names = list(dict.fromkeys([*test.task.metrics, "loss"]))
-    lines = [
-        [label, *(_format(scores.get(name)) for name in names)] for label, scores in table.items()
-    ]
-    console.print(f"\n{len(test.rows)} test rows")
+    names = dict.fromkeys([*task.scores, "loss"])
+    names = [name for name in names if any(name in each.scores for each in table.values())]
+    lines = [[label, *(_cell(each, name) for name in names)] for label, each in table.items()]
+    console.print(f"\n{title}")
     show_table(console, ["", *names], [lines])
-    if test.task.signature:
-        console.print(Text(test.task.signature(), style="dim"))
+    if not task.is_language_modelling:
+        console.print(Text(task.signature(), style="dim"))
+
+
+def _said(prediction: Prediction) -> str:
+    if isinstance(prediction, str):
+        return prediction
+    if isinstance(prediction, list):
+        return prediction[0]
+    label = max(prediction, key=prediction.get)
+    return f"{label} ({prediction[label]:.1%})"
+
+
+def _cell(scored: Scored, name: str) -> str:
+    """A score, and under it its interval."""
+    ends = scored.intervals.get(name)
+    return f"{_format(scored.scores.get(name))}\n{_format_interval(ends)}".rstrip()
 
 
 def _format(score: float | None) -> str:
     if score is None:
         return ""
-    return f"{score:.2f}" if abs(score) < 1000 else f"{score:.3g}"
+    return f"{score:.2f}" if abs(score) < 1000 else f"{score:,.0f}"
+
+
+def _format_interval(ends: tuple[float, float] | None) -> str:
+    """Shorter than the score, so that a table of many stays narrow."""
+    return "" if ends is None else "-".join(f"{end:.{1 if end >= 10 else 2}f}" for end in ends)

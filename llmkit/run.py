@@ -6,10 +6,13 @@ metrics.jsonl      a line per logged step and per validation
 model/             the best weights: a plain Hugging Face folder
 predictions.jsonl  id, prompt, prediction, references of each test row
 metrics.json       final scores beside the baselines; there once the run has finished
+sets/              the same two of each further test set
+report.html        all of it as one page
 """
 
 import json
 import platform
+from collections.abc import Iterable
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -49,7 +52,7 @@ def start_run(run: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
         save_recipe(recipe, recipe_path(run))
         libraries = {name: version(name) for name in LIBRARIES}
         facts = {"python": platform.python_version(), "libraries": libraries, **facts}
-        write_json(run / "run.json", facts)
+        write_json(facts_path(run), facts)
     except OSError as error:
         raise UserError(
             f"{run}: cannot write there ({error.strerror}); give another --run-dir"
@@ -62,6 +65,19 @@ def is_run(path: Path) -> bool:
 
 def recipe_path(run: Path) -> Path:
     return run / "recipe.yaml"
+
+
+def facts_path(run: Path) -> Path:
+    return run / "run.json"
+
+
+def report_path(run: Path) -> Path:
+    return run / "report.html"
+
+
+def set_dir(folder: Path, name: str) -> Path:
+    """Scores and predictions of one of several test sets."""
+    return folder / "sets" / name.replace(" ", "-")
 
 
 def model_dir(run: Path) -> Path:
@@ -92,6 +108,16 @@ def recipe_of(run: Path) -> Recipe:
     return load_recipe(str(recipe_path(run)))
 
 
+def task_of(folder: Path) -> str | None:
+    """The task of a run, or of a folder of scores alone."""
+    if is_run(folder):
+        return recipe_of(folder).task
+    try:
+        return json.loads(results_path(folder).read_text("utf-8"))["task"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
 def resolve_model(name: str) -> tuple[str, Path | None]:
     """(what load_model takes, the run it belongs to) for a model's or a run's name."""
     path = expand(name)
@@ -103,14 +129,15 @@ def resolve_model(name: str) -> tuple[str, Path | None]:
 
 
 def write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def write_text(path: Path, text: str) -> None:
     """Written beside its place and renamed, so that a reader never sees half a file."""
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    partial.replace(path)
-
-
-def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    partial.write_text("".join(lines), "utf-8")
+    partial.write_text(text, "utf-8")
     partial.replace(path)

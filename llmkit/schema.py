@@ -4,6 +4,7 @@ Every default of the project stands in this file and nowhere else. The text unde
 documentation, unit included; `llmkit recipes --fields` prints it.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -62,6 +63,8 @@ class Data(Section):
     """Validation rows: a file or a hub split; none: a share of the training rows, by hash."""
     test: str | None = None
     """Test rows: a file or a hub split; none: a share of the training rows, by hash."""
+    tests: dict[str, str] = {}
+    """More test rows, files or hub splits by a name of your choice, each scored by itself."""
     validation_fraction: float = Field(0.1, gt=0, lt=0.5)
     """Share of the training rows held out when `validation` is not named."""
     test_fraction: float = Field(0.1, gt=0, lt=0.5)
@@ -75,8 +78,13 @@ class Data(Section):
     def _streaming_is_bounded(self) -> "Data":
         if self.streaming and (self.hub is None or self.limit is None):
             raise ValueError("streaming needs data.hub and data.limit")
-        if self.train is None and (self.hub or self.validation or self.test):
+        if self.train is None and (self.hub or self.validation or self.test or self.tests):
             raise ValueError("data.train is missing: name the training file or split")
+        for name in self.tests:
+            if not re.fullmatch(r"[\w-]+", name) or name in ("train", "validation", "test"):
+                raise ValueError(
+                    f"data.tests.{name}: a name of letters, digits and -, and none of the splits'"
+                )
         return self
 
 
@@ -169,12 +177,20 @@ class Evaluation(Section):
     """Validate on the first rows only; rows. null: all."""
     test_rows: int | None = Field(None, ge=1)
     """Score on the first test rows only; rows. null: all."""
+    by: list[str] = []
+    """Columns of the test rows, such as topic, for whose values scores are also given apart."""
+    general_text: str | None = None
+    """Texts (a file, or `embedded`) that have nothing to do with the task: their perplexity before
+    and after shows what was forgotten. null: not looked at."""
+    votes: int = Field(1, ge=1)
+    """Answers drawn for each row of `reason`, to take the final one that most of them have; above 1
+    with generation.temperature."""
     batch_size: int = Field(32, ge=1)
     """Rows of one batch of evaluation or generation; scores do not depend on it."""
 
     @property
     def limits(self) -> dict[str, int | None]:
-        """How many rows of each split are scored."""
+        """How many rows of each split are scored; of further test rows as many as of `test`."""
         return {"validation": self.validation_rows, "test": self.test_rows}
 
 
@@ -218,7 +234,7 @@ class Recipe(Section):
     """Everything that defines a run."""
 
     task: str
-    """summarize, translate, qa or pretrain."""
+    """summarize, translate, qa, classify, chat, reason or pretrain."""
     model: str = "embedded"
     """embedded, scratch, a GPT-2 folder, or a hub id such as gpt2 or gpt2-medium."""
     model_revision: str | None = None
@@ -227,6 +243,8 @@ class Recipe(Section):
     """Shape of the model when `model` is scratch."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Seed of the row order, the dropout, new weights and sampling."""
+    trackers: list[Literal["tensorboard", "wandb", "trackio"]] = []
+    """Where metrics.jsonl is also sent; each has to be installed. tensorboard: into the run."""
     template: str | None = None
     """Prompt with {column} marks; null: the task's own."""
     max_length: int = Field(512, ge=2)
@@ -245,6 +263,15 @@ class Recipe(Section):
     """The scoring."""
     generation: Generation = Generation()
     """The decoding."""
+
+    @model_validator(mode="after")
+    def _votes_differ(self) -> "Recipe":
+        if self.evaluation.votes > 1:
+            if self.task != "reason":
+                raise ValueError(f"evaluation.votes is for reason; {self.task} has no final answer")
+            if not self.generation.temperature:
+                raise ValueError("evaluation.votes needs generation.temperature, or all are alike")
+        return self
 
     @model_validator(mode="after")
     def _room_for_the_completion(self) -> "Recipe":

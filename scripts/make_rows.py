@@ -23,6 +23,9 @@ from world.leaks import NearCopies
 from world.news import draw_report
 from world.patterns import draw_pair
 from world.quiz import draw_question
+from world.reviews import draw_review
+from world.sums import draw_sum
+from world.talks import draw_talk
 
 ROWS = Path(__file__).resolve().parent.parent / "llmkit" / "embedded" / "rows"
 # Test and validation come first, so that rows too close to them never reach train.
@@ -31,10 +34,21 @@ COLUMNS = {
     "summarize": ["document", "summary"],
     "translate": ["en", "de"],
     "qa": ["context", "question", "answers"],
+    "classify": ["text", "label"],
+    "reason": ["question", "answer"],
+    "chat": ["messages"],
     "pretrain": ["text"],
 }
 # The size of the compared word n-grams and the highest allowed Jaccard similarity.
-NEAR = {"summarize": (3, 0.6), "translate": (2, 0.7), "qa": (3, 0.6), "pretrain": (3, 0.6)}
+NEAR = {
+    "summarize": (3, 0.6),
+    "translate": (2, 0.7),
+    "qa": (3, 0.6),
+    "classify": (3, 0.6),
+    "reason": (3, 0.6),
+    "chat": (3, 0.6),
+    "pretrain": (3, 0.6),
+}
 # What must not be seen in pretraining: the source texts and, where it is a sentence, the target.
 SECRET = {"summarize": ["document", "summary"], "translate": ["en", "de"], "qa": ["context"]}
 SECRET["pretrain"] = ["text"]
@@ -61,10 +75,36 @@ def draw_qa(rng: random.Random) -> Row:
     return {"context": portrait.text, "question": query.question, "answers": query.answers}
 
 
+def draw_classify(rng: random.Random) -> Row:
+    """An entry of a guest book and its verdict."""
+    review = draw_review(rng)
+    return {"text": review.text, "label": review.verdict}
+
+
+def draw_reason(rng: random.Random) -> Row:
+    """A sum in a story and its worked answer."""
+    return draw_sum(rng)._asdict()
+
+
+def draw_chat(rng: random.Random) -> Row:
+    """A conversation about a portrait."""
+    return {"messages": draw_talk(rng)}
+
+
 def full_text(row: Row) -> str:
     """All the text of a row."""
-    parts = [" ".join(v) if isinstance(v, list) else str(v) for v in row.values()]
-    return " ".join(parts)
+    return " ".join(texts_of(list(row.values())))
+
+
+def texts_of(value: object) -> Iterator[str]:
+    """The texts in it, however nested."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for each in value:
+            yield from texts_of(each)
+    elif isinstance(value, dict):
+        yield from texts_of(value["content"])
 
 
 def build_task(task: str, draw: Callable[[], Row]) -> dict[str, list[Row]]:
@@ -103,6 +143,11 @@ def build_rows(seed: int) -> Tables:
         tables[task] = build_task(task, lambda draw=draw, rng=rng: draw(rng))
     corpus = Corpus(random.Random(seed * 1000 + 4), held_out(tables), "looking-up")
     tables["pretrain"] = build_task("pretrain", lambda: {"text": corpus.document()})
+    # No corpus holds texts of these kinds, so that nothing of them has to be held out.
+    more = {"classify": draw_classify, "reason": draw_reason, "chat": draw_chat}
+    for number, (task, draw) in enumerate(more.items(), start=6):
+        rng = random.Random(seed * 1000 + number)
+        tables[task] = build_task(task, lambda draw=draw, rng=rng: draw(rng))
     return tables
 
 

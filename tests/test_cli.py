@@ -292,8 +292,11 @@ def test_torchrun_without_a_run_dir_makes_one_run(tiny_gpt2, rows, tmp_path, sub
 
 def test_a_scratch_model_is_pretrained_and_evaluated(llmkit, tmp_path):
     write_jsonl(tmp_path / "texts.jsonl", [{"text": r["document"] * 3} for r in summary_rows(90)])
+    # A text without anything in it is left out, wherever it stands.
+    write_jsonl(tmp_path / "test.jsonl", [{"text": t} for t in ("", "A man. " * 30, "The dog. ")])
     short = ("train.epochs=1", "scratch.n_embd=32", "scratch.vocab_size=300", "max_length=64")
-    result = llmkit("finetune", "pretrain", "data.train=texts.jsonl", *short, "--run-dir", "run")
+    files = ("data.train=texts.jsonl", "data.test=test.jsonl")
+    result = llmkit("finetune", "pretrain", *files, *short, "--run-dir", "run")
     assert result.exit_code == 0, result.output
     for expected in ("bits_per_byte", "xz compressor", "untuned"):
         assert expected in result.output

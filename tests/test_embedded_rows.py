@@ -33,10 +33,13 @@ COLUMNS = {
     "summarize": ["id", "document", "summary"],
     "translate": ["id", "en", "de"],
     "qa": ["id", "context", "question", "answers"],
+    "classify": ["id", "text", "label"],
+    "reason": ["id", "question", "answer"],
+    "chat": ["id", "messages"],
     "pretrain": ["id", "text"],
 }
 COUNTS = {"train": 1600, "validation": 200, "test": 200}
-NEAR = {"summarize": (3, 0.6), "translate": (2, 0.7), "qa": (3, 0.6), "pretrain": (3, 0.6)}
+NEAR = dict.fromkeys(COLUMNS, (3, 0.6)) | {"translate": (2, 0.7)}
 FORBIDDEN = ["TL;DR:", "Question:", "Answer:", "Context:", "English:", "German:"]
 
 
@@ -48,8 +51,18 @@ def load(task: str, split: str) -> list[dict]:
 
 def full_text(row: dict) -> str:
     """All the text of a row except its id."""
-    values = [value for key, value in row.items() if key != "id"]
-    return " ".join(" ".join(v) if isinstance(v, list) else v for v in values)
+    return " ".join(texts_of([value for key, value in row.items() if key != "id"]))
+
+
+def texts_of(value: object) -> Iterator[str]:
+    """The texts in it, however nested."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for each in value:
+            yield from texts_of(each)
+    elif isinstance(value, dict):
+        yield from texts_of(value["content"])
 
 
 @pytest.mark.parametrize("task", COLUMNS)
@@ -65,7 +78,7 @@ def test_counts_columns_and_no_empty_text(task: str) -> None:
 
 
 def test_size() -> None:
-    assert sum(path.stat().st_size for path in ROWS.rglob("*.jsonl")) < 5_000_000
+    assert sum(path.stat().st_size for path in ROWS.rglob("*.jsonl")) < 8_000_000
 
 
 @pytest.mark.parametrize("task", COLUMNS)
@@ -203,3 +216,31 @@ def test_a_corpus_leaves_out_what_is_held_out(mix: str) -> None:
     assert first != second
     corpus = Corpus(random.Random(7), [], mix)
     assert len({corpus.document() for _ in range(300)}) == 300
+
+
+def test_every_verdict_is_as_common() -> None:
+    counts = Counter(row["label"] for row in load("classify", "train"))
+    assert set(counts) == {"positive", "negative", "mixed"}
+    assert min(counts.values()) > 450
+
+
+def test_every_sum_is_right_and_its_numbers_stand_in_the_question() -> None:
+    for split in COUNTS:
+        for row in load("reason", split):
+            *steps, last = row["answer"].split("\n")
+            total = None
+            for step in steps:
+                left, sign, right, equals, result = step.split()
+                assert equals == "="
+                assert int(result) == int(left) + int(right) * (1 if sign == "+" else -1)
+                assert total in (None, left)
+                total = result
+            assert last == f"#### {total}"
+            assert re.search(rf"\b{steps[0].split()[0]}\b", row["question"])
+
+
+def test_answers_in_conversations_stand_in_what_was_said_before() -> None:
+    for row in load("chat", "test"):
+        told = next(m["content"] for m in row["messages"] if m["role"] == "user")
+        answers = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
+        assert all(answer.removesuffix(".") in told for answer in answers)

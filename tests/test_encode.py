@@ -172,9 +172,12 @@ def test_language_modelling_teaches_every_token_once(tokenizer, texts, max_lengt
 
 
 def test_token_counts_leave_out_the_first_token():
-    from datasets import Dataset
+    from datasets import Dataset, concatenate_datasets
 
     from llmkit.encode import FEATURES
+
+    def num_supervised(labels):
+        return sum(label != -100 for label in labels[1:])
 
     encoded = Dataset.from_dict(
         {
@@ -184,6 +187,44 @@ def test_token_counts_leave_out_the_first_token():
         },
         features=FEATURES,
     )
-    lengths, supervised = count_tokens(encoded)
-    assert lengths.tolist() == [3, 2]
-    assert supervised.tolist() == [1, 0]
+    for rows in (encoded, concatenate_datasets([encoded, encoded]), encoded.select(range(1, 2))):
+        lengths, supervised = count_tokens(rows)
+        assert lengths.tolist() == [len(row["labels"]) for row in rows]
+        assert supervised.tolist() == [num_supervised(row["labels"]) for row in rows]
+
+
+def talk(contents):
+    """Messages by user and assistant in turn."""
+    roles = ["user", "assistant"] * len(contents)
+    return [{"role": r, "content": c} for r, c in zip(roles, contents, strict=False)]
+
+
+CONTENTS = st.lists(TEXT.map(str.strip).filter(lambda t: not is_blank(t)), min_size=2, max_size=8)
+
+
+@settings(max_examples=200)
+@given(contents=CONTENTS.map(lambda c: c[: len(c) // 2 * 2]), max_length=st.integers(30, 300))
+def test_of_a_conversation_every_answer_is_learnt_with_its_end(tokenizer, contents, max_length):
+    task, eos = get_task("chat"), tokenizer.eos_token_id
+    row = {"id": "0", "messages": talk(contents)}
+    encoded, account = encode_rows([row], task, tokenizer, Limits(max_length))
+    whole = [
+        t
+        for text in encode_text([f" {c}" for c in contents[1::2]], tokenizer)
+        for t in [*text, eos]
+    ]
+    if not len(encoded):
+        assert account.fates["completion too long"] == 1
+        return
+    learnt = [t for t in encoded[0]["labels"] if t != IGNORE_INDEX]
+    assert len(encoded[0]["input_ids"]) <= max_length
+    if account.fates["whole"]:
+        assert learnt == whole
+        template = task.chat_template
+        chat = tokenizer.apply_chat_template(row["messages"], chat_template=template)
+        assert encoded[0]["input_ids"] == list(chat["input_ids"])
+    else:  # the oldest turns are gone, each as a whole
+        assert learnt == whole[len(whole) - len(learnt) :]
+        assert learnt.count(eos) <= len(contents) // 2
+    assert account.tokens["trained"] == len(learnt)
+    assert account.num_tokens == account.column("prompt").sum() + len(whole)

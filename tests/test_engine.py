@@ -201,9 +201,14 @@ def test_the_gradient_under_dropout_is_the_derivative_of_the_loss(case):
         assert slope == pytest.approx((gradients[name] * direction).sum().item(), rel=1e-4), name
 
 
-def test_a_variant_that_the_engine_does_not_know_is_refused():
-    with pytest.raises(UserError, match="scale_attn_by_inverse_layer_idx; set train"):
-        check_config(GPT2Config(scale_attn_by_inverse_layer_idx=True))
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"scale_attn_by_inverse_layer_idx": True}, None), ({"attn_pdrop": 1.0}, "dropout of 1")],
+)
+def test_a_variant_that_the_engine_does_not_know_is_refused(changed, named):
+    (name,) = changed
+    with pytest.raises(UserError, match=f"{named or name}; set train"):
+        check_config(GPT2Config(**changed))
     check_config(GPT2Config())
 
 

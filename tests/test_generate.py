@@ -12,7 +12,7 @@ from llmkit.complete import Completer, as_trained, complete_file
 from llmkit.console import make_console
 from llmkit.encode import encode_text
 from llmkit.errors import UserError
-from llmkit.generate import generate
+from llmkit.generate import Completion, generate
 from llmkit.model import load_model
 from llmkit.schema import Generation, Recipe
 
@@ -45,15 +45,15 @@ def test_greedy_is_the_argmax_of_the_model(loaded, prompts):
     for _ in range(6):
         ids.append(model(torch.tensor([ids])).logits[0, -1].argmax().item())
     expected = tokenizer.decode(ids[len(prompts[3]) :])
-    ((text,),) = generate(model, tokenizer, [prompts[3]], Generation(max_new_tokens=6), 1)
-    assert text == expected
+    ((made,),) = generate(model, tokenizer, [prompts[3]], Generation(max_new_tokens=6), 1)
+    assert made == Completion(expected, ended=False)
 
 
 def test_lengths_hold(loaded, prompts):
     model, tokenizer = loaded
     settings = Generation(max_new_tokens=9, min_new_tokens=9)
     stop = generate(model, tokenizer, prompts[:1], Generation(max_new_tokens=9), 1)[0][0]
-    assert stop
+    assert stop.text
     model.generation_config.eos_token_id = None
     with torch.no_grad():  # a model that always wants to stop must not, before its time
         bias = torch.zeros(model.config.vocab_size)
@@ -62,11 +62,11 @@ def test_lengths_hold(loaded, prompts):
         short = generate(model, tokenizer, prompts[:2], Generation(max_new_tokens=9), 2)
         long = generate(model, tokenizer, prompts[:2], settings, 2)
         hook.remove()
-    assert short == [[""], [""]]
-    assert all(text for (text,) in long)
+    assert short == [[Completion("", ended=True)]] * 2
+    assert all(made.text and not made.ended for (made,) in long)
     with pytest.raises(UserError, match="exceed the model's 128 positions"):
         generate(model, tokenizer, [[5] * 120], settings, 1)
-    assert generate(model, tokenizer, [[5] * 119], settings, 1)[0][0]
+    assert generate(model, tokenizer, [[5] * 119], settings, 1)[0][0].text
     with pytest.raises(UserError, match="prompt 2 is empty"):
         generate(model, tokenizer, [[5], []], settings, 1)
 
@@ -146,8 +146,8 @@ def test_the_command_prints_the_completion_only(llmkit, tiny_gpt2, loaded):
     result = llmkit("generate", "--model", tiny_gpt2, "--prompt", TEXT[0], "--max-new-tokens", 5)
     assert result.exit_code == 0, result.output
     prompt = encode_text([TEXT[0]], loaded[1])
-    ((text,),) = generate(*loaded, prompt, Generation(max_new_tokens=5), 1)
-    assert result.stdout == f"{text.strip()}\n"
+    ((made,),) = generate(*loaded, prompt, Generation(max_new_tokens=5), 1)
+    assert result.stdout == f"{made.text.strip()}\n"
     assert str(tiny_gpt2) in result.stderr
 
 

@@ -169,8 +169,15 @@ def test_what_cannot_be_had_ends_in_one_line(hub_root, finetune, tmp_path, argum
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("argument", ["model=gpt2", "data.hub=rajpurkar/squad"])
-@pytest.mark.parametrize("offline", [{}, {"HF_HUB_OFFLINE": "1"}])
+@pytest.mark.parametrize(
+    ("argument", "offline"),
+    [
+        ("model=gpt2", {}),
+        ("data.hub=rajpurkar/squad", {"HF_HUB_OFFLINE": "1"}),
+        pytest.param("model=gpt2", {"HF_HUB_OFFLINE": "1"}, marks=pytest.mark.slow),
+        pytest.param("data.hub=rajpurkar/squad", {}, marks=pytest.mark.slow),
+    ],
+)
 def test_no_hub_and_an_empty_cache_say_how_to_run_offline(
     hub_root, finetune, tmp_path, argument, offline
 ):

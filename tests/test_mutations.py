@@ -32,7 +32,7 @@ MUTATIONS = {
         f"{PROOF}learnt_is_the_completion_and_its_end",
     ),
     "the vocabulary grows by a padding token": Mutation(
-        "finetune.py",
+        "prepare.py",
         "    if settings.dropout is not None:\n",
         "    model.resize_token_embeddings(model.config.vocab_size + 1)\n"
         "    if settings.dropout is not None:\n",
@@ -163,8 +163,8 @@ MUTATIONS = {
     ),
     "the evaluation loss is a mean of the batches' means": Mutation(
         "evaluation.py",
-        "torch.tensor([loss_sum.item(), num_tokens], dtype=torch.float64)",
-        "torch.tensor([loss_sum.item() / max(1, num_tokens), 1], dtype=torch.float64)",
+        "for weights in (nats, None)]",
+        "for weights in (nats / len(nats), np.ones(len(nats)) / len(nats))]",
         f"{PROOF}the_loss_of_an_evaluation_does_not_depend_on_the_batch_size",
     ),
     "padding is scored": Mutation(

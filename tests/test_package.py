@@ -32,7 +32,7 @@ def test_the_wheel_holds_recipes_model_and_rows(unpacked_wheel):
         p.name for p in (ROOT / "recipes").iterdir()
     }
     assert (package / "embedded" / "gpt2" / "model.safetensors").is_file()
-    assert len(list((package / "embedded" / "rows").rglob("*.jsonl"))) == 12
+    assert len(list((package / "embedded" / "rows").rglob("*.jsonl"))) == 21
     assert not (unpacked_wheel / "tests").exists()
 
 

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from llmkit.account import RECORD, Account, record_of
 from llmkit.batches import ENDLESS, collate
 from llmkit.encode import Limits, encode_examples, is_blank
-from llmkit.evaluation import sum_loss
+from llmkit.evaluation import row_losses
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss
 from llmkit.model import load_model, set_dropout
 from llmkit.tasks import TASKS
@@ -126,6 +126,9 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
         nonlocal reached
         task = TASKS[name]
         row = {"id": "0", **{column: data.draw(texts) for column in task.columns}}
+        if task.read_row is not None:
+            said = {"role": "user", "content": data.draw(texts)}
+            row[task.target] = [said, {"role": "assistant", "content": row[task.target]}]
         ((example, ids, encoded),) = encode_examples(
             [row], task, tokenizer, Limits(max_length, None, data.draw(st.booleans()))
         )
@@ -139,7 +142,8 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
             assert example.completion.startswith(tokenizer.decode(learnt).rstrip("�"))
         assert tokenizer.eos_token_id not in learnt
         prompt = 0 if task.is_language_modelling else sum(map(len, encoded.prompt))
-        record = record_of(example, ids, encoded.fate, prompt, len(encoded.completion))
+        of_prompt = [] if task.is_language_modelling else encoded.prompt
+        record = record_of(example, ids, encoded.fate, of_prompt, len(encoded.completion))
         account = Account(Dataset.from_list([record], features=RECORD))
         whole = [*ids[:-1], [*ids[-1], tokenizer.eos_token_id]]
         if not encoded.completion:
@@ -181,7 +185,7 @@ def test_packed_rows_do_not_see_each_other(tiny_gpt2, attention, trials, figure)
             ]
             losses.add(SupervisedLoss(model, engine)(**collate(others, capacity)).item())
         reached += len(losses) == 1
-    claim = f"a packed row's loss, other neighbours beside it: exactly the same ({attention})"
+    claim = f"a packed row's loss, others of its length beside it: exactly the same ({attention})"
     figure(claim, reached, len(tried))
 
 
@@ -201,8 +205,10 @@ def test_the_loss_of_an_evaluation_does_not_depend_on_the_batch_size(tiny_gpt2, 
     for seed in tried:
         rows = random_rows(random.Random(seed), 70)
         engine = ENGINES[seed % 2]
-        sums = [sum_loss(model, rows, size, accelerator, engine) for size in (1, 2, 3, 7, 16, 64)]
-        losses = [loss / count for loss, count in sums]
+        tables = [
+            row_losses(model, rows, size, accelerator, engine) for size in (1, 2, 3, 7, 16, 64)
+        ]
+        losses = [nats / count for nats, count in (table.sum(0) for table in tables)]
         spread = (max(losses) - min(losses)) / min(losses)
         reached += spread <= 1e-6
         worst = max(worst, spread)

@@ -4,7 +4,7 @@ import pytest
 
 from llmkit import report
 from llmkit.console import make_console
-from llmkit.evaluation import EvaluationSet
+from llmkit.scores import Scored
 from llmkit.tasks import get_task
 
 TABLE = {
@@ -17,10 +17,11 @@ TABLE = {
 def test_scores_are_whole_at_any_width(width):
     console = make_console()
     console.width = width
-    test = EvaluationSet(get_task("summarize"), [{"id": "1"}], [], [], None, None)
+    task = get_task("summarize")
+    table = {label: Scored(scores) for label, scores in TABLE.items()}
     with console.capture() as captured:
-        report.show_scores(console, test, TABLE)
-    text = captured.get().replace(test.task.signature(), "")  # prose may wrap
+        report.show_scores(console, task, "1 test row", table)
+    text, *_ = captured.get().partition(task.signature())  # prose may wrap
     for scores in TABLE.values():
         for score in scores.values():
             assert f"{score:.2f}" in text

@@ -1,14 +1,17 @@
 """Tasks: prompts that tokenize as they are trained, templates that are checked, baselines."""
 
 import ast
+import math
 from pathlib import Path
 
 import pytest
 
 from llmkit import tasks
 from llmkit.errors import UserError
+from llmkit.metrics import compute
 from llmkit.tasks import TASKS, get_task, to_example
 from llmkit.tasks.base import check_template
+from llmkit.tasks.reason import final_answer
 
 ROWS = {
     "summarize": {"document": "One. Two {summary}. Three. Four.", "summary": ["short", "other"]},
@@ -79,3 +82,66 @@ def test_tasks_import_neither_torch_nor_transformers():
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not {"torch", "transformers", "datasets"} & {n.split(".")[0] for n in names}
+
+
+TALK = [
+    {"role": "system", "content": " Be brief. "},
+    {"role": "user", "content": "Who keeps a goat?"},
+    {"role": "assistant", "content": "Mara."},
+    {"role": "user", "content": "And bees?\n"},
+    {"role": "assistant", "content": " Otto."},
+]
+
+
+def test_a_conversation_is_learnt_where_the_assistant_speaks():
+    example = to_example({"id": "1", "messages": TALK}, TASKS["chat"])
+    assert example.prompt_text == (
+        "Be brief.\nUser: Who keeps a goat?\nAssistant: Mara.\nUser: And bees?\nAssistant:"
+    )
+    assert [s.text for s in example.prompt if s.is_trained] == [" Mara."]
+    assert example.completion == " Otto."
+    assert example.references == ["Otto."]
+    without = to_example({"id": "1", "messages": TALK[3:]}, TASKS["chat"])
+    assert without.prompt_text == "User: And bees?\nAssistant:"
+    assert without.prompt == TASKS["chat"].ask("And bees?")
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ("hello", "must be a list of messages"),
+        ([], "here they are by nothing"),
+        (TALK[:2], "here they are by system, user"),
+        (TALK[1:3] * 2 + TALK[:1], "by user, assistant, user, assistant, system"),
+        ([{"role": "tool", "content": "x"}], "here they are by tool"),
+        ([{"role": "user"}], "message 1 has no text in `content`"),
+    ],
+)
+def test_what_is_no_conversation_is_refused(messages, expected):
+    with pytest.raises(ValueError, match=expected):
+        TASKS["chat"].read_row(messages)
+
+
+@pytest.mark.parametrize(
+    ("text", "final"),
+    [
+        ("3 + 4 = 7\n#### 7", "7"),
+        ("#### 1,234.50\n", "1234.5"),
+        ("#### $12.00.", "12"),
+        ("#### 5\n#### 6", "6"),
+        ("-3", "-3"),
+        ("100", "100"),
+        ("", ""),
+    ],
+)
+def test_the_final_answer_of_a_worked_one(text, final):
+    assert final_answer(text) == final
+
+
+def test_a_vote_is_won_by_the_commonest_final_answer():
+    answers = ["#### 7", "#### 8", "4 + 4 = 8\n#### 8.0"]
+    scores = compute("final_answer", [answers, answers], [["#### 8"], ["#### 7"]])
+    assert scores == {"final_answer": 50, "majority_vote": 50}
+    alone = compute("final_answer", ["#### 8"], [["8"]])
+    assert alone["final_answer"] == 100
+    assert math.isnan(alone["majority_vote"])

@@ -14,12 +14,14 @@ from rich.console import Console
 from transformers import GPT2LMHeadModel
 
 from llmkit import train as train_file
+from llmkit.devices import start_accelerator
 from llmkit.encode import encode_rows, limits_of
 from llmkit.errors import UserError
-from llmkit.finetune import finetune, start_accelerator, trainable_model
+from llmkit.finetune import finetune
 from llmkit.loss import SupervisedLoss
 from llmkit.model import add_lora, load_model, save_model
 from llmkit.optim import build_optimizer
+from llmkit.prepare import trainable_model
 from llmkit.recipe import load_recipe
 from llmkit.schema import Lora
 from llmkit.tasks import get_task
@@ -125,13 +127,15 @@ def test_a_run_folder_holds_what_it_should(recipe, tmp_path):
     table = finetune(recipe("evaluation.every=2"), run, Console(quiet=True))
     assert {path.name for path in run.iterdir()} == {
         "recipe.yaml", "run.json", "metrics.jsonl", "metrics.json", "predictions.jsonl", "model",
+        "report.html",
     }  # fmt: skip
     steps, validations = read_metrics(run)
     assert [line["step"] for line in steps] == [1, 2, 3, 4]
     assert set(steps[0]) == {"step", "loss", "learning_rate", "grad_norm", "tokens_per_second"}
     assert [line["step"] for line in validations] == [2, 4]
     predictions = [json.loads(line) for line in (run / "predictions.jsonl").open()]
-    assert [set(row) for row in predictions] == [{"id", "prompt", "prediction", "references"}] * 4
+    columns = {"id", "prompt", "prediction", "references", "score", "ended"}
+    assert [set(row) for row in predictions] == [columns] * 4
     assert predictions[0]["prompt"].endswith("\n\nTL;DR:")
     assert set(table) == {"fine-tuned", "untuned", "lead-1", "lead-3", "copy of the source"}
     facts = json.loads((run / "run.json").read_text())

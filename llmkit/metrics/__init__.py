@@ -1,35 +1,85 @@
-"""The project's metrics: one `evaluate.Metric` module a file, none of which needs a network.
+"""The project's metrics, one a file; none needs a network. Scores are percentages.
 
-Each file can also be given to `evaluate.load` by its path. All take `predictions`, a text a row,
-and `references`, a list of accepted texts a row, and give scores from 0 to 100.
+A metric is two functions: `tally` says what each row adds, as numbers, and `scores` makes corpus
+scores of tallies and of how often each row counts. So a score of rows drawn again, or of a part of
+the rows, needs no text a second time. Each file can also be given to `evaluate.load` by its path.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     import evaluate
+    import sacrebleu
+
+Tallies = dict[str, np.ndarray]  # by metric: what each row adds, (N, K)
 
 
-def compute(name: str, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-    """Scores of the metric of that name (bleu, chrf, rouge or squad)."""
+def tally(name: str, predictions: Sequence[str], references: Sequence[list[str]]) -> np.ndarray:
+    """(N, K): what each row adds to the scores of the metric of that name (bleu, rouge, ...).
+
+    Raises ValueError where references are not a list of texts for each prediction.
+    """
     if len(predictions) != len(references):
         raise ValueError(f"{len(predictions)} predictions, but {len(references)} references")
     if any(isinstance(accepted, str) or not accepted for accepted in references):
         raise ValueError("references: each row needs a list of at least one text")
-    metric = import_module(f"{__name__}.{name}").Metric(keep_in_memory=True)
-    return metric.compute(predictions=predictions, references=references)
+    return _module(name).tally(predictions, references)
+
+
+def scores_of(tallies: Tallies, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Corpus scores (R,) of each metric's rows; weights (R, N): how often each row counts."""
+    if weights is None:
+        weights = np.ones((1, len(next(iter(tallies.values())))))
+    return {
+        score: values
+        for name, rows in tallies.items()
+        for score, values in _module(name).scores(rows, weights).items()
+    }
+
+
+def compute(
+    name: str, predictions: Sequence[str], references: Sequence[list[str]]
+) -> dict[str, float]:
+    """Scores of the metric of that name."""
+    tallies = {name: tally(name, predictions, references)}
+    return {score: value.item() for score, value in scores_of(tallies).items()}
 
 
 def describe(name: str) -> str:
     """The metric's settings in one line, as a paper would quote them."""
-    return import_module(f"{__name__}.{name}").signature()
+    return _module(name).signature()
 
 
-def transpose(references: list[list[str]]) -> list[list[str | None]]:
-    """References of each row -> streams of first, second, ... references, as sacreBLEU wants."""
-    most = max(len(accepted) for accepted in references)
-    return [[row[i] if i < len(row) else None for row in references] for i in range(most)]
+def _module(name: str) -> ModuleType:
+    return import_module(f"{__name__}.{name}")
+
+
+def means(names: Sequence[str], rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores that are means of the rows' own; rows (N, len(names)), weights (R, N)."""
+    averages = weights @ rows / weights.sum(1, keepdims=True)
+    return dict(zip(names, averages.T, strict=True))
+
+
+def sacrebleu_tally(
+    scorer: "sacrebleu.metrics.base.Metric", predictions: Sequence[str], references: list[list[str]]
+) -> np.ndarray:
+    """What sacreBLEU counts in each row; it takes streams of first, second, ... references."""
+    most = max(map(len, references))
+    streams = [[row[i] if i < len(row) else None for row in references] for i in range(most)]
+    return np.array(scorer._extract_corpus_statistics(predictions, streams), dtype=np.float64)
+
+
+def sacrebleu_scores(
+    scorer: "sacrebleu.metrics.base.Metric", rows: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """sacreBLEU's scores of the weighted sums of such rows."""
+    sums = (weights @ rows).tolist()
+    return np.array([scorer._compute_score_from_stats(each).score for each in sums])
 
 
 def metric_info(description: str, citation: str) -> "evaluate.MetricInfo":

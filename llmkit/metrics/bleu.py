@@ -1,9 +1,12 @@
 """Corpus BLEU (Papineni et al. 2002), computed by sacreBLEU (Post 2018) with its defaults."""
 
+from collections.abc import Sequence
+
 import evaluate
+import numpy as np
 from sacrebleu.metrics import BLEU
 
-from llmkit.metrics import metric_info, transpose
+from llmkit.metrics import compute, metric_info, sacrebleu_scores, sacrebleu_tally
 
 _scorer = BLEU()
 
@@ -13,6 +16,15 @@ def signature() -> str:
     return f"BLEU {_scorer.get_signature()}"
 
 
+def tally(predictions: Sequence[str], references: Sequence[list[str]]) -> np.ndarray:
+    """Lengths of prediction and closest reference, n-grams that match, and n-grams."""
+    return sacrebleu_tally(_scorer, predictions, references)
+
+
+def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    return {"bleu": sacrebleu_scores(_scorer, rows, weights)}
+
+
 class Metric(evaluate.Metric):
     """BLEU of the whole corpus, 0-100."""
 
@@ -20,4 +32,4 @@ class Metric(evaluate.Metric):
         return metric_info(__doc__, "Post 2018, A Call for Clarity in Reporting BLEU Scores")
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-        return {"bleu": _scorer.corpus_score(predictions, transpose(references)).score}
+        return compute("bleu", predictions, references)

@@ -1,9 +1,12 @@
 """Corpus chrF (Popovic 2015), computed by sacreBLEU (Post 2018) with its defaults."""
 
+from collections.abc import Sequence
+
 import evaluate
+import numpy as np
 from sacrebleu.metrics import CHRF
 
-from llmkit.metrics import metric_info, transpose
+from llmkit.metrics import compute, metric_info, sacrebleu_scores, sacrebleu_tally
 
 _scorer = CHRF()
 
@@ -11,6 +14,15 @@ _scorer = CHRF()
 def signature() -> str:
     """sacreBLEU's own signature of the last corpus scored."""
     return f"chrF {_scorer.get_signature()}"
+
+
+def tally(predictions: Sequence[str], references: Sequence[list[str]]) -> np.ndarray:
+    """Character n-grams of prediction, of its best reference, and of both, by order."""
+    return sacrebleu_tally(_scorer, predictions, references)
+
+
+def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    return {"chrf": sacrebleu_scores(_scorer, rows, weights)}
 
 
 class Metric(evaluate.Metric):
@@ -22,4 +34,4 @@ class Metric(evaluate.Metric):
         )
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-        return {"chrf": _scorer.corpus_score(predictions, transpose(references)).score}
+        return compute("chrf", predictions, references)

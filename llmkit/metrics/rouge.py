@@ -1,12 +1,14 @@
 """ROUGE-1, ROUGE-2, ROUGE-L and ROUGE-Lsum (Lin 2004), computed by the rouge-score library."""
 
 import re
+from collections.abc import Sequence
 from importlib.metadata import version
 
 import evaluate
+import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
 
-from llmkit.metrics import metric_info
+from llmkit.metrics import compute, means, metric_info
 
 TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
@@ -20,8 +22,24 @@ def split_sentences(text: str) -> str:
     return text if "\n" in text.strip() else re.sub(r"(?<=[.!?])\s+", "\n", text.strip())
 
 
+def tally(predictions: Sequence[str], references: Sequence[list[str]]) -> np.ndarray:
+    """F1 of each of TYPES; a row counts its best reference by that score."""
+    scorer = RougeScorer(list(TYPES), use_stemmer=True)
+    rows = []
+    for prediction, accepted in zip(predictions, references, strict=True):
+        best = scorer.score_multi(
+            [split_sentences(text) for text in accepted], split_sentences(prediction)
+        )
+        rows.append([100 * best[name].fmeasure for name in TYPES])
+    return np.array(rows)
+
+
+def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    return means(TYPES, rows, weights)
+
+
 class Metric(evaluate.Metric):
-    """Mean F1 over the rows, in percent; a row counts its best reference by that score."""
+    """Mean F1 over the rows, in percent."""
 
     def _info(self) -> evaluate.MetricInfo:
         return metric_info(
@@ -29,12 +47,4 @@ class Metric(evaluate.Metric):
         )
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-        scorer = RougeScorer(list(TYPES), use_stemmer=True)
-        totals = dict.fromkeys(TYPES, 0.0)
-        for prediction, accepted in zip(predictions, references, strict=True):
-            scores = scorer.score_multi(
-                [split_sentences(text) for text in accepted], split_sentences(prediction)
-            )
-            for name in TYPES:
-                totals[name] += scores[name].fmeasure
-        return {name: 100 * total / len(predictions) for name, total in totals.items()}
+        return compute("rouge", predictions, references)

@@ -3,10 +3,12 @@
 import re
 import string
 from collections import Counter
+from collections.abc import Sequence
 
 import evaluate
+import numpy as np
 
-from llmkit.metrics import metric_info
+from llmkit.metrics import compute, means, metric_info
 
 
 def signature() -> str:
@@ -29,15 +31,24 @@ def token_f1(prediction: str, reference: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
+def tally(predictions: Sequence[str], references: Sequence[list[str]]) -> np.ndarray:
+    """Exact match and F1; a row counts its best reference."""
+    rows = []
+    for prediction, accepted in zip(predictions, references, strict=True):
+        exact = any(normalize(prediction) == normalize(text) for text in accepted)
+        rows.append([100 * exact, 100 * max(token_f1(prediction, text) for text in accepted)])
+    return np.array(rows)
+
+
+def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    return means(("exact_match", "f1"), rows, weights)
+
+
 class Metric(evaluate.Metric):
-    """Means over the rows, in percent; a row counts its best reference."""
+    """Means over the rows, in percent."""
 
     def _info(self) -> evaluate.MetricInfo:
         return metric_info(__doc__, "Rajpurkar et al. 2016, SQuAD")
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-        exact = f1 = 0.0
-        for prediction, accepted in zip(predictions, references, strict=True):
-            exact += max(normalize(prediction) == normalize(text) for text in accepted)
-            f1 += max(token_f1(prediction, text) for text in accepted)
-        return {"exact_match": 100 * exact / len(predictions), "f1": 100 * f1 / len(predictions)}
+        return compute("squad", predictions, references)

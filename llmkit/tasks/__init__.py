@@ -1,12 +1,32 @@
 """The tasks, by the name a recipe gives."""
 
 from llmkit.errors import UserError, did_you_mean
-from llmkit.tasks import pretrain, qa, summarize, translate
-from llmkit.tasks.base import Example, Row, Scores, Segment, Task, check_template, to_example
+from llmkit.tasks import chat, classify, pretrain, qa, reason, summarize, translate
+from llmkit.tasks.base import (
+    Example,
+    Prediction,
+    Row,
+    Scores,
+    Segment,
+    Task,
+    check_template,
+    to_example,
+)
 
-TASKS = {task.name: task for task in (summarize.TASK, translate.TASK, qa.TASK, pretrain.TASK)}
+_FILES = (summarize, translate, qa, classify, chat, reason, pretrain)
+TASKS = {file.TASK.name: file.TASK for file in _FILES}
 
-__all__ = ["TASKS", "Example", "Row", "Scores", "Segment", "Task", "get_task", "to_example"]
+__all__ = [
+    "TASKS",
+    "Example",
+    "Prediction",
+    "Row",
+    "Scores",
+    "Segment",
+    "Task",
+    "get_task",
+    "to_example",
+]
 
 
 def get_task(name: str, template: str | None = None) -> Task:

@@ -6,14 +6,18 @@ the prompt ended.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from llmkit.errors import UserError, did_you_mean
+from llmkit.metrics import Tallies, describe, scores_of, tally
 
 Row = Mapping[str, Any]  # the task's columns, "id", and "where" it stands (file:line)
 Scores = dict[str, float]
+# What a system says to a row: a text, several to vote on, or, of labels to choose from, the
+# probability of each.
+Prediction = str | list[str] | dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,10 @@ class Segment:
     text: str
     is_shortenable: bool = False
     """Cut, from its end, when the example is too long: the source, never the instruction."""
+    is_trained: bool = False
+    """Learnt, with an end-of-text behind it: what the model's side said earlier."""
+    turn: int | None = None
+    """Of a conversation: left out, with all of its turn, the oldest first, when it is too long."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +64,25 @@ class Task:
     """The input that is shortened when a row is too long."""
     template: str
     """The prompt, with {column} marks; it ends without white space."""
-    metrics: dict[str, bool]
+    scores: dict[str, bool]
     """Names of the scores, the deciding one first, and whether higher is better."""
-    score: Callable[[list[str], list[list[str]]], Scores] | None
-    """(predictions, references of each) -> scores; None: the task is scored by its loss."""
+    metrics: tuple[str, ...] = ()
+    """The files of llmkit.metrics that make these scores; none: the task is scored by its loss."""
     baselines: dict[str, Callable[[Row], str]] = field(default_factory=dict)
     """Answers that need no model."""
-    signature: Callable[[], str] | None = None
-    """Settings that a reader needs to reproduce the scores, in one line."""
+    majority: str | None = None
+    """Name of one more: what the training rows answer most often."""
+    answer_of: Callable[[str], str] = str.strip
+    """What of a completion is its answer, there."""
+    read_row: Callable[[Any], tuple[list[Segment], str]] | None = None
+    """The prompt and the answer in a row's target, where that is no text behind a template; raises
+    ValueError, in words for the user, where it is nothing of the kind."""
+    ask: Callable[[str], list[Segment]] | None = None
+    """The prompt of what someone types, where no template says it."""
+    chat_template: str | None = None
+    """The same prompts for `tokenizer.apply_chat_template`."""
+    chooses: bool = False
+    """The answer is one of the labels that the training rows have, the likeliest one."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -72,15 +91,31 @@ class Task:
     @property
     def is_language_modelling(self) -> bool:
         """All of a row's text is learnt; there is no prompt and no reference."""
-        return self.score is None
+        return not self.metrics
+
+    def tally(self, predictions: Sequence[Prediction], references: Sequence[list[str]]) -> Tallies:
+        """What each row adds to the scores, by metric."""
+        return {name: tally(name, predictions, references) for name in self.metrics}
+
+    def score(self, predictions: Sequence[Prediction], references: Sequence[list[str]]) -> Scores:
+        """The task's scores of predictions, with the accepted texts of each."""
+        made = scores_of(self.tally(predictions, references))
+        return {name: made[name].item() for name in self.scores}
+
+    def signature(self) -> str:
+        """Settings that a reader needs to reproduce the scores, in one line."""
+        return "; ".join(map(describe, self.metrics))
 
 
 def to_example(row: Row, task: Task, template: str | None = None) -> Example:
     """The row as prompt segments, completion and references."""
+    where = row.get("where") or f"row {row['id']}"
+    if task.read_row is not None:
+        segments, answer = task.read_row(row[task.target])
+        return Example(row["id"], segments, f" {answer.strip()}", [answer.strip()], where)
     references = row[task.target]
     if isinstance(references, str):
         references = [references]
-    where = row.get("where") or f"row {row['id']}"
     if task.is_language_modelling:
         return Example(row["id"], [], references[0], [], where)
     segments = prompt_segments(row, task, template or task.template)
@@ -112,6 +147,8 @@ def check_template(template: str, task: Task) -> None:
         raise UserError(
             f"template: {task.name} learns whole texts and has no prompt; leave it away"
         )
+    if task.read_row is not None:
+        raise UserError(f"template: {task.name} has marks of its own; leave it away")
     marks = _split_template(template)[1::2]
     for mark in marks:
         if mark not in task.inputs:

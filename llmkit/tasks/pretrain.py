@@ -24,6 +24,5 @@ TASK = Task(
     target="text",
     long_input="text",
     template="",
-    metrics={"loss": False, "perplexity": False, "bits_per_byte": False},
-    score=None,
+    scores={"loss": False, "perplexity": False, "bits_per_byte": False},
 )

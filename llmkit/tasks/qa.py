@@ -8,17 +8,7 @@
 
 import re
 
-from llmkit.metrics import compute, describe
-from llmkit.tasks.base import Row, Scores, Task
-
-
-def score(predictions: list[str], references: list[list[str]]) -> Scores:
-    """SQuAD exact match and F1, with BLEU and ROUGE-L beside them; 0-100."""
-    return {
-        **compute("squad", predictions, references),
-        **compute("bleu", predictions, references),
-        "rougeL": compute("rouge", predictions, references)["rougeL"],
-    }
+from llmkit.tasks.base import Row, Task
 
 
 def first_name(row: Row) -> str:
@@ -41,8 +31,7 @@ TASK = Task(
     target="answers",
     long_input="context",
     template="Context: {context}\nQuestion: {question}\nAnswer:",
-    metrics={"exact_match": True, "f1": True, "bleu": True, "rougeL": True},
-    score=score,
+    scores={"exact_match": True, "f1": True, "bleu": True, "rougeL": True},
+    metrics=("squad", "bleu", "rouge"),
     baselines={"first name": first_name, "likeliest sentence": likeliest_sentence},
-    signature=lambda: f"{describe('squad')}; {describe('bleu')}; {describe('rouge')}",
 )

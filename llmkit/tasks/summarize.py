@@ -9,13 +9,7 @@ be a list: the first is learnt, and a prediction is scored against each and the 
 
 import re
 
-from llmkit.metrics import compute, describe
-from llmkit.tasks.base import Row, Scores, Task
-
-
-def score(predictions: list[str], references: list[list[str]]) -> Scores:
-    """ROUGE-1/2/L/Lsum, F1 in percent."""
-    return compute("rouge", predictions, references)
+from llmkit.tasks.base import Row, Task
 
 
 def lead(num_sentences: int):
@@ -34,8 +28,7 @@ TASK = Task(
     target="summary",
     long_input="document",
     template="{document}\n\nTL;DR:",
-    metrics={"rougeL": True, "rouge1": True, "rouge2": True, "rougeLsum": True},
-    score=score,
+    scores={"rougeL": True, "rouge1": True, "rouge2": True, "rougeLsum": True},
+    metrics=("rouge",),
     baselines={"lead-1": lead(1), "lead-3": lead(3), "copy of the source": lambda r: r["document"]},
-    signature=lambda: describe("rouge"),
 )

@@ -1,4 +1,4 @@
-"""Translation: a text in one language in, the same in another out, scored with BLEU and chrF.
+"""Translation: a text in one language in, the same in another out, scored with BLEU, chrF and TER.
 
     {"id": "7", "source": "The dog sleeps.", "target": "Der Hund schläft."}
 
@@ -6,14 +6,7 @@ The prompt names English and German; for other languages set `template`. `target
 the first is learnt, all of them are references.
 """
 
-from llmkit.metrics import compute, describe
-from llmkit.tasks.base import Scores, Task
-
-
-def score(predictions: list[str], references: list[list[str]]) -> Scores:
-    """Corpus BLEU and chrF by sacreBLEU, 0-100."""
-    return {**compute("bleu", predictions, references), **compute("chrf", predictions, references)}
-
+from llmkit.tasks.base import Task
 
 TASK = Task(
     name="translate",
@@ -21,8 +14,7 @@ TASK = Task(
     target="target",
     long_input="source",
     template="English: {source}\nGerman:",
-    metrics={"bleu": True, "chrf": True},
-    score=score,
+    scores={"bleu": True, "chrf": True, "ter": False},
+    metrics=("bleu", "chrf", "ter"),
     baselines={"copy of the source": lambda row: row["source"]},
-    signature=lambda: f"{describe('bleu')}; {describe('chrf')}",
 )

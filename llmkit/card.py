@@ -1,0 +1,81 @@
+"""The model card: README.md of a trained model's folder, with the metadata that the hub reads."""
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from llmkit.schema import Recipe
+from llmkit.scores import Scored, ScoredRows
+from llmkit.tasks import Task
+
+
+def model_card(name: str, recipe: Recipe, test: ScoredRows, table: dict[str, Scored]) -> str:
+    """The card of the model that the first entry of the table is of."""
+    task, tuned = test.task, next(iter(table.values()))
+    rows_of = recipe.data.hub or Path(recipe.data.train or f"{task.name} rows of llmkit").name
+    metadata = ModelCardData(
+        model_name=name,
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        base_model=recipe.model if is_hub_id(recipe.model) else None,
+        datasets=[recipe.data.hub] if recipe.data.hub else None,
+        tags=["llmkit", task.name],
+        eval_results=[
+            EvalResult(
+                task_type="text-generation",
+                task_name=task.name,
+                dataset_type=recipe.data.hub or "local",
+                dataset_name=rows_of,
+                dataset_config=recipe.data.config,
+                metric_type=metric,
+                metric_value=round(value, 4),
+            )
+            for metric, value in tuned.scores.items()
+        ],
+    )
+    parts = [
+        f"---\n{metadata.to_yaml()}\n---\n\n# {name}\n",
+        f"GPT-2 (`{recipe.model}`) fine-tuned for {task.name} on {rows_of} with llmkit.\n",
+        score_table(table),
+        f"{len(test.rows)} test rows; in brackets the 95 % interval. {task.signature()}\n",
+        usage(recipe, task),
+        training(recipe),
+    ]
+    return "\n".join(parts)
+
+
+def is_hub_id(name: str) -> bool:
+    return name not in ("embedded", "scratch") and not Path(name).exists()
+
+
+def score_table(table: dict[str, Scored]) -> str:
+    names = list(dict.fromkeys(name for each in table.values() for name in each.scores))
+    lines = [["", *names], ["---", *["---:"] * len(names)]]
+    lines += [[label, *(shown(each, name) for name in names)] for label, each in table.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def shown(scored: Scored, name: str) -> str:
+    if name not in scored.scores:
+        return ""
+    ends = scored.intervals.get(name)
+    between = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else ""
+    return f"{scored.scores[name]:.2f}{between}"
+
+
+def usage(recipe: Recipe, task: Task) -> str:
+    """How a prompt has to look; what comes back ends in end-of-text."""
+    if task.is_language_modelling:
+        return "## Use\n\nIt continues texts.\n"
+    if task.chat_template is not None:
+        return "## Use\n\n`tokenizer.apply_chat_template(messages)` makes its prompts.\n"
+    template = recipe.template or task.template
+    return f"## Use\n\nIt was trained on prompts of this form:\n\n```\n{template}\n```\n"
+
+
+def training(recipe: Recipe) -> str:
+    """Every setting that is not at its default."""
+    settings: dict[str, Any] = recipe.train.model_dump(exclude_defaults=True)
+    lines = [f"- {key}: {value}" for key, value in settings.items()]
+    return "\n".join(["## Training\n", *lines, f"- seed: {recipe.seed}", ""])

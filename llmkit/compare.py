@@ -1,0 +1,170 @@
+"""The `compare` command: two systems' predictions for the same rows, paired by id."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from llmkit import files
+from llmkit.console import show_table
+from llmkit.errors import UserError, name_some
+from llmkit.run import predictions_path, task_of
+from llmkit.scores import scored
+from llmkit.significance import LEVEL, RESAMPLES, TRIALS, Difference, compare
+from llmkit.tasks import Prediction, Scores, Task, get_task
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a system said to a row, and what would have been accepted, where the file says."""
+
+    text: str
+    probabilities: dict[str, float] | None
+    """Of labels to choose from."""
+    votes: list[str] | None
+    """All answers, of which the text is the first."""
+    references: list[str] | None
+    where: str
+    """file:line"""
+
+    def of(self, task: Task) -> Prediction:
+        """The prediction as the task's metrics take it."""
+        if task.chooses:
+            return self.probabilities or {self.text: 1.0}
+        return self.votes if self.votes and "majority_vote" in task.scores else self.text
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems on the same rows."""
+
+    num_rows: int
+    first: Scores
+    second: Scores
+    differences: dict[str, Difference]
+
+    def to_json(self) -> dict[str, Any]:
+        differences = {name: asdict(each) for name, each in self.differences.items()}
+        return {**asdict(self), "differences": differences}
+
+
+def read_predictions(path: Path, given_by: str) -> dict[str, Said]:
+    """By id, in the file's order: rows with `prediction`, and `id` and `references` where there
+    are; without an id it is the row's number, counted from 0.
+
+    Raises UserError for a row without a text and for an id that comes twice.
+    """
+    files.check(path, given_by)
+    predictions: dict[str, Said] = {}
+    for index, (where, raw) in enumerate(files.read(path)):
+        text, name = raw.get("prediction"), str(raw.get("id", index))
+        if not isinstance(text, str):
+            there = files.shown(", ".join(map(str, raw))) or "none"
+            raise UserError(f"{where}: no text in a column 'prediction'; there are: {there}")
+        if name in predictions:
+            first = predictions[name].where
+            raise UserError(f"{where}: id {files.shown(name)} came before, in {first}")
+        references = raw.get("references")
+        if isinstance(references, str):
+            references = [references]
+        if references is not None and not _are_texts(references):
+            raise UserError(f"{where}: references must be a text or a list of texts")
+        probabilities = raw.get("probabilities")
+        if probabilities is not None and not _are_probabilities(probabilities):
+            raise UserError(f"{where}: probabilities must be numbers from 0 to 1, by label")
+        votes = raw.get("votes")
+        if votes is not None and not _are_texts(votes):
+            raise UserError(f"{where}: votes must be a list of texts")
+        predictions[name] = Said(text, probabilities, votes, references, where)
+    if not predictions:
+        raise UserError(f"{path}: no rows in it")
+    return predictions
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)
+
+
+def _are_probabilities(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(each, int | float) and 0 <= each <= 1 for each in value.values()
+    )
+
+
+def open_system(name: str) -> tuple[dict[str, Said], str | None]:
+    """Predictions of a run, of a folder that `evaluate --output` wrote, or in a file; and the task
+    they are of, where that is known."""
+    path = files.expand(name)
+    if not path.is_dir():
+        return read_predictions(path, name), None
+    if not predictions_path(path).is_file():
+        raise UserError(f"{path}: no predictions in it; name a finished run, or a file of them")
+    return read_predictions(predictions_path(path), name), task_of(path)
+
+
+def compare_systems(first: str, second: str, task_name: str | None) -> Comparison:
+    """Score both by the task's metrics, and what lies between them.
+
+    Raises UserError where they are not of the same rows, or nothing says of which task.
+    """
+    (one, one_task), (other, other_task) = open_system(first), open_system(second)
+    names = dict.fromkeys(name for name in (task_name, one_task, other_task) if name)
+    if not names:
+        raise UserError("these files do not say which task they are of; give --task NAME")
+    if task_name is None and len(names) > 1:
+        raise UserError(f"{first} is of {one_task}, {second} of {other_task}; nothing to compare")
+    task = get_task(next(iter(names)))
+    if task.is_language_modelling:
+        raise UserError(f"{task.name} has no predictions to compare")
+    missing = [f"id {files.shown(name)}" for name in one.keys() ^ other.keys()]
+    if missing:
+        raise UserError(f"{first} and {second} are not of the same rows: {name_some(missing)}")
+    references = [_references(name, one[name], other[name]) for name in one]
+    said = [system[name].of(task) for system in (one, other) for name in one]
+    both = task.tally(said, references * 2)
+    tallies = [
+        {name: rows[part] for name, rows in both.items()}
+        for part in (slice(len(one)), slice(len(one), None))
+    ]
+    totals = [scored(task, each, []).scores for each in tallies]
+    found = compare(*tallies)
+    both_have = [name for name in totals[0] if name in totals[1]]
+    return Comparison(len(one), *totals, {name: found[name] for name in both_have})
+
+
+def _references(name: str, one: Said, other: Said) -> list[str]:
+    """What both files, or the one that says so, would have accepted."""
+    if one.references and other.references and one.references != other.references:
+        raise UserError(
+            f"{one.where} and {other.where}: id {files.shown(name)} has other references; these "
+            "are not the same rows"
+        )
+    references = one.references or other.references
+    if not references:
+        raise UserError(f"{one.where}: no references, and none in {other.where}; add them to one")
+    return references
+
+
+def show_comparison(console: Console, first: str, second: str, result: Comparison) -> None:
+    """A line a score."""
+    console.print(f"A: {first}\nB: {second}\n{result.num_rows} rows, the same for both")
+    lines = [
+        [
+            name,
+            f"{result.first[name]:.2f}",
+            f"{result.second[name]:.2f}",
+            f"{each.difference:+.2f}",
+            f"{each.low:+.2f} to {each.high:+.2f}",
+            f"{each.p:.4f}",
+            f"{each.detectable:.2f}",
+        ]
+        for name, each in result.differences.items()
+    ]
+    header = ["", "A", "B", "B - A", f"{LEVEL:.0%} interval", "p", "detectable"]
+    show_table(console, header, [lines])
+    console.print(
+        f"interval: {RESAMPLES:,} redraws of the rows; p: how often systems that are the same "
+        f"differ as much, {TRIALS:,} random exchanges; detectable: the true difference that so "
+        "many rows show in 4 of 5 experiments"
+    )

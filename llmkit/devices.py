@@ -1,0 +1,75 @@
+"""The devices a run uses, and the arithmetic that suits them."""
+
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.tracking import filter_trackers
+from accelerate.utils import broadcast_object_list, is_bf16_available, set_seed
+
+from llmkit.errors import UserError
+from llmkit.schema import Recipe
+from llmkit.tuner import BF16_PAYS, tune_cpu
+
+
+def start_accelerator(recipe: Recipe) -> Accelerator:
+    """The devices of this run, and the seed."""
+    use_cpu = recipe.train.device == "cpu" or not torch.accelerator.is_available()
+    if recipe.train.mixed_precision == "fp16" and use_cpu:
+        raise UserError("train.mixed_precision: fp16 needs a GPU; use bf16 or no")
+    num_local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    num_devices = torch.accelerator.device_count()
+    if not use_cpu and num_local > num_devices:
+        raise UserError(
+            f"--num-processes: {num_local}, but this machine has {num_devices} accelerators; start "
+            "one process each, or set train.device=cpu"
+        )
+    PartialState(cpu=use_cpu)
+    (precision,) = broadcast_object_list([choose_precision(recipe, use_cpu)])
+    accelerator = Accelerator(cpu=use_cpu, mixed_precision=precision)
+    accelerator.gradient_accumulation_steps = 1  # the loop accumulates; the environment may not
+    set_seed(recipe.seed)
+    return accelerator
+
+
+def check_trackers(recipe: Recipe) -> None:
+    """Raise UserError for a tracker that is not installed."""
+    for name in recipe.trackers:
+        if find_spec(name) is None:
+            raise UserError(f"trackers: {name} is not installed; pip install {name}")
+
+
+def start_trackers(accelerator: Accelerator, recipe: Recipe, run: Path) -> None:
+    """Have accelerate send what is logged to the recipe's trackers, under the run's name."""
+    if not recipe.trackers:
+        return
+    accelerator.project_configuration.set_directories(str(run))
+    accelerator.log_with = filter_trackers(recipe.trackers, str(run))
+    names = {name: {"name": run.name} for name in ("wandb", "trackio")}
+    settings = {key: str(value) for key, value in flat(recipe.model_dump())}
+    accelerator.init_trackers("llmkit", config=settings, init_kwargs=names)
+
+
+def flat(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of a recipe as plain data."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def choose_precision(recipe: Recipe, use_cpu: bool) -> str:
+    """The recipe's mixed precision; of `auto` the one that is faster here."""
+    if use_cpu:
+        tuning = tune_cpu()
+    if recipe.train.mixed_precision != "auto":
+        return recipe.train.mixed_precision
+    if use_cpu:
+        return "bf16" if tuning.bf16_gain >= BF16_PAYS else "no"
+    has_bf16 = torch.accelerator.current_accelerator().type != "cuda" or is_bf16_available()
+    return "bf16" if has_bf16 else "no"

@@ -1,0 +1,210 @@
+"""The `evaluate` command: scores of a model, or of someone's predictions, on a recipe's test rows,
+beside the baselines."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from rich.console import Console
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from llmkit import report
+from llmkit.compare import read_predictions
+from llmkit.data import open_splits
+from llmkit.devices import start_accelerator
+from llmkit.diagnostics import diagnose
+from llmkit.errors import UserError, name_some
+from llmkit.evaluation import EvaluationSet, count_answers, evaluate
+from llmkit.files import expand
+from llmkit.metrics import classification
+from llmkit.prepare import check_max_length, choose_metric, open_model, prepare_tests
+from llmkit.run import is_run, predictions_path, results_path, set_dir, write_json, write_jsonl
+from llmkit.schema import Recipe
+from llmkit.scores import (
+    Scored,
+    ScoredRows,
+    breakdown,
+    by_length,
+    row_scores,
+    score_baselines,
+    scored,
+)
+from llmkit.tasks import Example, Row, get_task, to_example
+
+
+def evaluate_model(
+    name: str, recipe: Recipe, console: Console, output: str | None
+) -> dict[str, Scored]:
+    """Score a model on the recipe's test rows, beside the recipe's own untuned model."""
+    folder = check_output_folder(output)
+    accelerator = start_accelerator(recipe)
+    task = get_task(recipe.task, recipe.template)
+    metric, _ = choose_metric(recipe, task)
+    settings = recipe.evaluation
+    splits = open_splits(recipe.data, task, settings.limits, tuple(settings.by))
+    answers = count_answers(splits["train"], task)
+    names = {"this model": name}
+    if Path(name) != Path(recipe.model):
+        names["untuned"] = recipe.model
+    tables: dict[str, dict[str, Scored]] = {}
+    for label, which in names.items():
+        model, tokenizer = open_model(recipe, splits["train"], which)
+        check_max_length(recipe, model)
+        tests = prepare_tests(splits, task, tokenizer, recipe, answers)
+        made = score_models({label: model}, tokenizer, tests, recipe, accelerator)
+        tables = {test: tables.get(test, {}) | table for test, table in made.items()}
+    if accelerator.is_main_process:
+        report.show_tables(console, tests, tables)
+        if folder is not None:
+            write_tables(folder, tests, tables, metric, splits["train"])
+    return tables["test"]
+
+
+def score_models(
+    models: dict[str, nn.Module],
+    tokenizer: PreTrainedTokenizerBase,
+    tests: dict[str, EvaluationSet],
+    recipe: Recipe,
+    accelerator: Accelerator,
+) -> dict[str, dict[str, Scored]]:
+    """For each test set what each model scores, and what the baselines do."""
+    tables: dict[str, dict[str, Scored]] = {name: {} for name in tests}
+    for label, model in models.items():
+        model.to(accelerator.device)
+        for name, test in tests.items():
+            tables[name][label] = evaluate(model, tokenizer, test, recipe, accelerator)
+        model.cpu()
+    return {name: table | score_baselines(tests[name]) for name, table in tables.items()}
+
+
+def evaluate_predictions(
+    path: str, recipe: Recipe, console: Console, output: str | None
+) -> dict[str, Scored]:
+    """Score a file of predictions, by whatever tool, for the recipe's test rows."""
+    folder = check_output_folder(output)
+    task = get_task(recipe.task, recipe.template)
+    metric, _ = choose_metric(recipe, task)
+    if task.is_language_modelling:
+        raise UserError(f"--predictions: {task.name} is scored by its loss, not by predictions")
+    predictions = read_predictions(expand(path), "--predictions")
+    settings = recipe.evaluation
+    splits = open_splits(recipe.data, task, settings.limits, tuple(settings.by))
+    answers = count_answers(splits["train"], task)
+    test = ScoredRows.of(splits["test"], task, recipe.template, answers)
+    missing = [example.where for example in test.examples if example.id not in predictions]
+    if missing:
+        raise UserError(f"{path}: no prediction for {name_some(missing)}: rows are known by id")
+    strange = predictions.keys() - {example.id for example in test.examples}
+    if strange:
+        places = sorted(predictions[name].where for name in strange)
+        raise UserError(f"{path}: no test row has the id of {name_some(places)}")
+    said = [predictions[example.id].of(task) for example in test.examples]
+    table = {"these predictions": scored(task, task.tally(said, test.references), said)}
+    table |= score_baselines(test)
+    report.show_tables(console, {"test": test}, {"test": table})
+    if folder is not None:
+        write_tables(folder, {"test": test}, {"test": table}, metric, splits["train"])
+    return table
+
+
+def check_output_folder(output: str | None) -> Path | None:
+    """The folder for an evaluation's scores; UserError, before any work, when it cannot be one."""
+    if output is None:
+        return None
+    folder = expand(output)
+    if is_run(folder) or folder.is_file():
+        raise UserError(f"{folder}: is a run or a file; give --output a folder of its own")
+    return folder
+
+
+def write_tables(
+    folder: Path,
+    tests: dict[str, ScoredRows],
+    tables: dict[str, dict[str, Scored]],
+    metric: str,
+    training_rows: Iterable[Row],
+    **facts: Any,
+) -> None:
+    """Scores and predictions of `test` into the folder, of the others into folders of their own."""
+    for name, test in tests.items():
+        if name != "test":
+            write_scores(set_dir(folder, name), test, tables[name], metric, training_rows)
+    write_scores(folder, tests["test"], tables["test"], metric, training_rows, **facts)
+
+
+def write_scores(
+    folder: Path,
+    test: ScoredRows,
+    table: dict[str, Scored],
+    metric: str,
+    training_rows: Iterable[Row],
+    **facts: Any,
+) -> None:
+    """metrics.json, and predictions.jsonl of the table's first entry.
+
+    metric: the score that is also written for each row. training_rows: in which long runs of words
+    of generated texts are looked for.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    task = test.task
+    results = {
+        "task": task.name,
+        "num_rows": len(test.rows),
+        "scores": {label: each.scores for label, each in table.items()},
+        "intervals": {label: each.intervals for label, each in table.items()},
+        "signature": task.signature(),
+    }
+    main = next(iter(table.values()))
+    if main.predictions:
+        results["groups"] = {
+            name: breakdown(task, main.tallies, groups) for name, groups in groups_of(test).items()
+        }
+        write_jsonl(predictions_path(folder), prediction_rows(test.examples, main, metric))
+    if task.chooses:
+        results["confusion"] = confusion_of(test, main)
+    elif main.predictions:
+        results["diagnostics"] = diagnose_main(test, main, training_rows)
+    write_json(results_path(folder), {**results, **facts})
+
+
+def groups_of(test: ScoredRows) -> dict[str, list[str]]:
+    """By what rows are grouped, and the group of each."""
+    groups = {"words of the prompt": by_length([e.prompt_text for e in test.examples])}
+    columns = test.rows[0].get("by", {})
+    return groups | {name: [row["by"][name] for row in test.rows] for name in columns}
+
+
+def prediction_rows(examples: list[Example], main: Scored, metric: str) -> Iterator[dict[str, Any]]:
+    """id, prompt, prediction, references and score of each row, and the probabilities of labels or
+    the votes."""
+    scores = row_scores(main.tallies, metric)
+    for index, (example, prediction) in enumerate(zip(examples, main.predictions, strict=True)):
+        row = {"id": example.id, "prompt": example.prompt_text, "prediction": prediction}
+        if isinstance(prediction, list):
+            row |= {"prediction": prediction[0], "votes": prediction}
+        if isinstance(prediction, dict):
+            likeliest = max(prediction, key=prediction.get)
+            row |= {"prediction": likeliest, "probabilities": prediction}
+        if main.ended is not None:
+            row["ended"] = main.ended[index]
+        yield {**row, "references": example.references, "score": scores[index]}
+
+
+def diagnose_main(test: ScoredRows, main: Scored, training_rows: Iterable[Row]) -> dict[str, float]:
+    """What is odd about the texts; of several to a row the first."""
+    texts = [each[0] if isinstance(each, list) else each for each in main.predictions]
+    prompts = [example.prompt_text for example in test.examples]
+    training = (to_example(row, test.task) for row in training_rows)
+    known = (part for e in training for part in (e.prompt_text, e.completion))
+    return diagnose(texts, main.ended, test.references, prompts, known)
+
+
+def confusion_of(test: ScoredRows, main: Scored) -> dict[str, Any]:
+    """How often each label (a row) was taken for each (a column)."""
+    labels = classification.labels_of(main.predictions, test.references)
+    true, chosen = main.tallies["classification"][:, :2].astype(int).T
+    counts = classification.confusion(true, chosen, len(labels), np.ones((1, len(true))))
+    return {"labels": labels, "counts": counts[0].astype(int).tolist()}

@@ -1,0 +1,128 @@
+"""What a model, a baseline or someone's predictions score on rows."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from llmkit.metrics import Tallies, scores_of
+from llmkit.significance import intervals
+from llmkit.tasks import Example, Prediction, Row, Scores, Task, to_example
+from llmkit.tasks.pretrain import compressor_bits_per_byte
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """Rows that predictions are scored on."""
+
+    task: Task
+    rows: list[Row]
+    examples: list[Example]
+    answers: Counter[str]
+    """What the training rows answer, and how often, where the task asks for it."""
+
+    @classmethod
+    def of(
+        cls, rows: Iterable[Row], task: Task, template: str | None, answers: Counter[str]
+    ) -> "ScoredRows":
+        rows = list(rows)
+        return cls(task, rows, [to_example(row, task, template) for row in rows], answers)
+
+    @property
+    def references(self) -> list[list[str]]:
+        """The accepted answers of each row."""
+        return [example.references for example in self.examples]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a model, a baseline or someone's predictions score on rows."""
+
+    scores: Scores
+    tallies: Tallies = field(default_factory=dict)
+    """What each row adds to them; none for a score that exists of all rows together only."""
+    predictions: list[Prediction] = field(default_factory=list)
+    ended: list[bool] | None = None
+    """Whether each generated text stopped by itself; None where that is not known."""
+
+    @cached_property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """(low, high) of the scores whose rows are there."""
+        made = intervals(self.tallies) if self.tallies else {}
+        return {name: made[name] for name in self.scores if name in made}
+
+
+def scored(
+    task: Task,
+    tallies: Tallies,
+    predictions: list[Prediction],
+    ended: list[bool] | None = None,
+) -> Scored:
+    """The task's scores, and the loss, as far as the tallies make them."""
+    made = {name: value.item() for name, value in scores_of(tallies).items()}
+    names = dict.fromkeys([*task.scores, "loss"])
+    scores = {name: made[name] for name in names if math.isfinite(made.get(name, math.nan))}
+    return Scored(scores, tallies, predictions, ended)
+
+
+def breakdown(task: Task, tallies: Tallies, groups: Sequence[str]) -> list[dict[str, Any]]:
+    """Scores of the rows of each group, in the order of the names; groups: each row's own."""
+    names = sorted(set(groups))
+    weights = np.array([[group == name for group in groups] for name in names], dtype=float)
+    made = scores_of(tallies, weights)
+    shown = [name for name in dict.fromkeys([*task.scores, "loss"]) if name in made]
+    return [
+        {
+            "label": name,
+            "rows": int(weights[index].sum()),
+            "scores": {score: known(made[score][index]) for score in shown},
+        }
+        for index, name in enumerate(names)
+    ]
+
+
+def row_scores(tallies: Tallies, metric: str) -> list[float | None]:
+    """The score of each row as if it were alone; None where one row has no such score."""
+    num_rows, one = len(next(iter(tallies.values()))), np.ones((1, 1))
+    for name, rows in tallies.items():
+        if metric in scores_of({name: rows[:1]}, one):
+            alone = (scores_of({name: rows[i : i + 1]}, one)[metric] for i in range(num_rows))
+            return [known(value) for (value,) in alone]
+    return [None] * num_rows
+
+
+def known(value: float) -> float | None:
+    """For JSON, which has no NaN."""
+    return float(value) if math.isfinite(value) else None
+
+
+def by_length(texts: Sequence[str], num_groups: int = 4) -> list[str]:
+    """The group of each text: about as many of the shortest, ... of the longest; words."""
+    lengths = np.array([len(text.split()) for text in texts])
+    ends = np.unique(np.quantile(lengths, np.arange(1, num_groups + 1) / num_groups).astype(int))
+    width = len(str(ends[-1]))  # leading spaces sort them as numbers
+    starts = [int(lengths.min()), *(int(end) + 1 for end in ends[:-1])]
+    names = [f"{start:>{width}} to {end:>{width}}" for start, end in zip(starts, ends, strict=True)]
+    return [names[index] for index in np.searchsorted(ends, lengths)]
+
+
+def score_baselines(test: ScoredRows, num_rows: int | None = None) -> dict[str, Scored]:
+    """What the task's simple answers score on the same rows, or on the first of them."""
+    task, rows = test.task, test.rows[:num_rows]
+    if task.is_language_modelling:
+        texts = [row["text"] for row in rows]
+        return {"xz compressor": Scored({"bits_per_byte": compressor_bits_per_byte(texts)})}
+    said = {name: [give(row) for row in rows] for name, give in task.baselines.items()}
+    if test.answers:
+        said[task.majority] = [test.answers.most_common(1)[0][0]] * len(rows)
+    if task.chooses:
+        said = {name: [{label: 1.0} for label in labels] for name, labels in said.items()}
+    references = test.references[:num_rows]
+    return {
+        name: scored(task, task.tally(predictions, references), predictions)
+        for name, predictions in said.items()
+    }

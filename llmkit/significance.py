@@ -1,0 +1,106 @@
+"""How far chance alone could have moved a score: intervals of one system, tests between two.
+
+All of it redraws rows, so it holds for corpus scores such as BLEU as for means; a score of redrawn
+rows is made from their tallies.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmkit.metrics import Tallies, scores_of
+
+LEVEL = 0.95  # of the intervals
+RESAMPLES = 1000  # of the rows, for an interval
+TRIALS = 10_000  # exchanges between two systems, for a p-value
+TOGETHER = 100  # of either that are in memory at a time
+DETECTABLE = 2.802  # standard errors: 5 % two-sided, found in 80 % of experiments
+TIE = 1e-9  # differences that rounding alone makes
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a score of a second system differs by from a first one's, on the same rows."""
+
+    difference: float
+    """Second minus first."""
+    low: float
+    high: float
+    """Ends of the interval that covers the true difference with LEVEL."""
+    p: float
+    """How often systems that are the same differ at least as much."""
+    detectable: float
+    """True difference that as many rows show in 80 % of experiments (Card et al. 2020)."""
+
+
+def intervals(tallies: Tallies, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """(low, high) of each score: the percentile bootstrap (Efron 1979; Koehn 2004 for BLEU)."""
+    drawn = _resampled(tallies, np.random.default_rng(seed))
+    return {name: _ends(values) for name, values in drawn.items()}
+
+
+def compare(first: Tallies, second: Tallies, seed: int = 0) -> dict[str, Difference]:
+    """Each score's difference; rows of the two stand in the same order.
+
+    The p-value is that of approximate randomization (Noreen 1989; Riezler and Maxwell 2005): each
+    row's two outputs change places or not, by lot.
+    """
+    # The same rows are drawn for both, so what makes a row hard cancels out.
+    drawn = [_resampled(tallies, np.random.default_rng(seed)) for tallies in (first, second)]
+    totals = [scores_of(tallies) for tallies in (first, second)]
+    p_values = _p_values(first, second, np.random.default_rng(seed))
+    results = {}
+    for name, p in p_values.items():
+        differences = drawn[1][name] - drawn[0][name]
+        observed = (totals[1][name] - totals[0][name]).item()
+        detectable = DETECTABLE * float(differences.std(ddof=1))
+        results[name] = Difference(observed, *_ends(differences), p, detectable)
+    return results
+
+
+def _resampled(tallies: Tallies, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """Scores (RESAMPLES,) of as many rows, drawn with replacement."""
+    (num_rows,) = {len(rows) for rows in tallies.values()}
+    return _joined(scores_of(tallies, counts) for counts in _draws(num_rows, generator))
+
+
+def _draws(num_rows: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """(TOGETHER, num_rows): how often each row is drawn."""
+    for _ in range(RESAMPLES // TOGETHER):
+        picked = generator.integers(num_rows, size=(TOGETHER, num_rows))
+        yield np.stack([np.bincount(each, minlength=num_rows) for each in picked])
+
+
+def _p_values(first: Tallies, second: Tallies, generator: np.random.Generator) -> dict[str, float]:
+    """Two-sided; the observed arrangement counts as one of the trials."""
+    both = {name: np.concatenate([rows, second[name]]) for name, rows in first.items()}
+    num_rows = len(next(iter(first.values())))
+
+    def differences(stays: np.ndarray) -> dict[str, np.ndarray]:
+        """stays (R, N): whether a row's outputs keep their places."""
+        one = scores_of(both, np.concatenate([stays, ~stays], 1).astype(float))
+        other = scores_of(both, np.concatenate([~stays, stays], 1).astype(float))
+        return {name: np.abs(other[name] - one[name]) for name in one}
+
+    observed = differences(np.ones((1, num_rows), dtype=bool))
+    chance = _joined(
+        differences(generator.random((TOGETHER, num_rows)) < 0.5) for _ in range(TRIALS // TOGETHER)
+    )
+    return {
+        name: (1 + int((values >= observed[name] - TIE).sum())) / (1 + TRIALS)
+        for name, values in chance.items()
+    }
+
+
+def _joined(parts: Iterator[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    parts = list(parts)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    values = values[np.isfinite(values)]  # the rows drawn may have had no loss, or only one label
+    if not len(values):
+        return np.nan, np.nan
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    return low, high

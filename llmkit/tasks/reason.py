@@ -1,0 +1,41 @@
+"""Reasoning: a question in, a worked answer out whose last line is `#### final answer`.
+
+    {"id": "7", "question": "Mara has 3 apples and buys 4. How many has she now?",
+     "answer": "3 + 4 = 7\\n#### 7"}
+
+That is the form of GSM8K (Cobbe et al. 2021); the final answers alone are compared. With
+evaluation.votes above 1 and a temperature, so many answers are drawn for each question, and what
+most of them end in is scored beside the first of them (self-consistency, Wang et al. 2022).
+"""
+
+import re
+
+from llmkit.tasks.base import Task
+
+MARK = "####"
+
+
+def final_answer(text: str) -> str:
+    """What follows the last mark, or all of a text without one, in its plainest form.
+
+    As in GSM8K's own script, commas are left away; and, since models write them, signs of money,
+    full stops and zeros behind a decimal point.
+    """
+    answer = text.rpartition(MARK)[2].strip().partition("\n")[0]
+    answer = answer.replace(",", "").strip(" $\u20ac\u00a3.")
+    if re.fullmatch(r"-?\d+\.\d+", answer):
+        answer = answer.rstrip("0").rstrip(".")
+    return answer
+
+
+TASK = Task(
+    name="reason",
+    inputs=("question",),
+    target="answer",
+    long_input="question",
+    template="Question: {question}\nAnswer:",
+    scores={"final_answer": True, "majority_vote": True},
+    metrics=("final_answer",),
+    majority="commonest answer",
+    answer_of=lambda completion: f"{MARK} {final_answer(completion)}",
+)

@@ -1,0 +1,126 @@
+"""What a run says of its model: scores of every task, sets, groups, card, trackers."""
+
+import json
+
+import pytest
+from conftest import TEXT, summary_rows, write_jsonl
+from transformers import AutoTokenizer
+
+from llmkit.tasks import TASKS
+
+SHORT = (
+    "max_length=128", "train.epochs=null", "train.max_steps=2", "train.global_batch_size=4",
+    "evaluation.validation_rows=4", "evaluation.test_rows=4", "generation.max_new_tokens=4",
+)  # fmt: skip
+
+
+@pytest.fixture
+def rows(tmp_path):
+    return write_jsonl(tmp_path / "rows.jsonl", summary_rows(60))
+
+
+OTHER_TASKS = {
+    "classify": [
+        {"text": f"{TEXT[i % 3]} {i}", "label": ("good", "bad", "neither of these")[i % 3]}
+        for i in range(60)
+    ],
+    "chat": [
+        {"messages": [{"role": "user", "content": f"{TEXT[i % 3]} {i}?"},
+                      {"role": "assistant", "content": "Mara."}] * (1 + i % 2)}
+        for i in range(60)
+    ],
+    "reason": [
+        {"question": f"{TEXT[i % 3]} {i}?", "answer": f"{i} + 1 = {i + 1}\n#### {i + 1}"}
+        for i in range(60)
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", OTHER_TASKS)
+def test_runs_of_other_tasks_end_in_scores_of_their_own(llmkit, tiny_gpt2, tmp_path, task):
+    write_jsonl(tmp_path / "rows.jsonl", OTHER_TASKS[task])
+    votes = ("evaluation.votes=3", "generation.temperature=1") if task == "reason" else ()
+    result = llmkit(
+        "finetune", task, f"model={tiny_gpt2}", "data.train=rows.jsonl", *SHORT, *votes,
+        "template=null", "--run-dir", "run",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    results = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    scores, ends = results["scores"]["fine-tuned"], results["intervals"]["fine-tuned"]
+    assert set(scores) == {*TASKS[task].scores, "loss"}
+    assert all(low <= scores[name] <= high for name, (low, high) in ends.items())
+    rows = [json.loads(line) for line in (tmp_path / "run" / "predictions.jsonl").open()]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
+    match task:
+        case "classify":
+            assert set(results["scores"]["majority label"]) == {"accuracy", "macro_f1"}
+            assert sum(map(sum, results["confusion"]["counts"])) == len(rows)
+            assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in rows)
+        case "reason":
+            assert {len(row["votes"]) for row in rows} == {3}
+            assert "final_answer" in results["scores"]["commonest answer"]
+        case "chat":
+            messages = OTHER_TASKS[task][0]["messages"][:1]
+            prompt = tokenizer.apply_chat_template(messages, tokenize=False)
+            assert prompt == f"User: {messages[0]['content']}\nAssistant:"
+    if task != "classify":
+        assert 0 <= results["diagnostics"]["stopped by itself"] <= 100
+    result = llmkit("evaluate", "run", "--output", "scores")
+    assert result.exit_code == 0, result.output
+    result = llmkit("compare", "run", "scores", "--json")
+    assert result.exit_code == 0, result.output
+    result = llmkit("generate", "--model", "run", "--prompt", "Who left?", "--max-new-tokens", 3)
+    assert result.exit_code == 0, result.output
+
+
+def test_labels_have_to_be_known_and_more_than_one(llmkit, tiny_gpt2, tmp_path):
+    rows = OTHER_TASKS["classify"]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    write_jsonl(tmp_path / "test.jsonl", [*rows[:3], {"text": "x", "label": "goood"}])
+    settings = (f"model={tiny_gpt2}", "data.train=rows.jsonl", *SHORT, "--run-dir", "run")
+    result = llmkit("finetune", "classify", "data.test=test.jsonl", *settings)
+    assert result.exit_code == 2
+    assert "test.jsonl:4: no training row has the label 'goood'; did you mean good" in result.stderr
+    write_jsonl(tmp_path / "rows.jsonl", rows[::3])
+    result = llmkit("finetune", "classify", *settings)
+    assert result.exit_code == 2
+    assert "all rows have the label 'good'" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_further_test_sets_groups_and_what_was_forgotten(llmkit, tiny_gpt2, tmp_path):
+    rows = [{**row, "topic": "odd" if i % 2 else "even"} for i, row in enumerate(summary_rows(60))]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    write_jsonl(tmp_path / "other.jsonl", rows[:7])
+    write_jsonl(tmp_path / "general.jsonl", [{"text": text} for text in TEXT])
+    result = llmkit(
+        "finetune", "summarize", f"model={tiny_gpt2}", "data.train=rows.jsonl", *SHORT,
+        "data.tests.other=other.jsonl", "evaluation.by=[topic]",
+        "evaluation.general_text=general.jsonl", "--run-dir", "run",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    for expected in ("4 rows of other", "rows of general text", "perplexity"):
+        assert expected in result.output
+    results = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    topics = results["groups"]["topic"]
+    assert [each["label"] for each in topics] == ["even", "odd"]
+    assert sum(each["rows"] for each in topics) == results["num_rows"]
+    other = json.loads((tmp_path / "run" / "sets" / "other" / "metrics.json").read_text())
+    assert other["num_rows"] == 4
+    general = json.loads((tmp_path / "run" / "sets" / "general-text" / "metrics.json").read_text())
+    assert set(general["scores"]) == {"fine-tuned", "untuned", "xz compressor"}
+    card = (tmp_path / "run" / "model" / "README.md").read_text("utf-8")
+    assert "model-index:" in card
+    assert "lead-3" in card
+
+    result = llmkit("finetune", "summarize", "data.train=rows.jsonl", "evaluation.by=[topik]")
+    assert result.exit_code == 2
+    assert "no column 'topik' for evaluation.by" in result.stderr
+
+
+def test_a_tracker_has_to_be_installed(llmkit, tiny_gpt2, rows):
+    result = llmkit(
+        "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", "trackers=[wandb]"
+    )
+    assert result.exit_code == 2
+    assert result.stderr == "llmkit: trackers: wandb is not installed; pip install wandb\n"
