@@ -7,6 +7,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from llmkit.schema import Recipe
 from llmkit.scores import Scored, ScoredRows
+from llmkit.significance import LEVEL
 from llmkit.tasks import Task
 
 
@@ -38,7 +39,7 @@ def model_card(name: str, recipe: Recipe, test: ScoredRows, table: dict[str, Sco
         f"---\n{metadata.to_yaml()}\n---\n\n# {name}\n",
         f"GPT-2 (`{recipe.model}`) fine-tuned for {task.name} on {rows_of} with llmkit.\n",
         score_table(table),
-        f"{len(test.rows)} test rows; in brackets the 95 % interval. {task.signature()}\n",
+        f"{len(test.rows)} test rows; in brackets the {LEVEL:.0%} interval. {task.signature()}\n",
         usage(recipe, task),
         training(recipe),
     ]

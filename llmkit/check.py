@@ -30,8 +30,9 @@ from llmkit.findings import (
     find_unreadable,
     find_unscorable,
 )
-from llmkit.prepare import check_max_length, choose_metric, open_model, trainable_model
+from llmkit.prepare import check_max_length, open_model, trainable_model
 from llmkit.schema import Recipe
+from llmkit.scores import choose_metric
 from llmkit.tasks import Row, Task, get_task, to_example
 from llmkit.train import StepOrder
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from llmkit.errors import UserError
-from llmkit.loss import token_nats
+from llmkit.loss import added_mask, token_nats
 
 
 @torch.inference_mode()
@@ -56,9 +56,7 @@ def label_nats(model: GPT2LMHeadModel, prompts: list[list[int]], labels: list[li
     columns = torch.arange(len(branch))
     is_seen = (columns <= columns[:, None]) & ((branch == 0) | (branch == branch[:, None]))
     is_padding = columns < longest - torch.tensor([[len(p)] for p in prompts])  # (B, T)
-    is_seen = is_seen & ~is_padding[:, None]
-    mask = torch.zeros(is_seen.shape, dtype=model.dtype)
-    mask = mask.masked_fill(~is_seen, torch.finfo(model.dtype).min)[:, None]
+    mask = added_mask(is_seen & ~is_padding[:, None], model.dtype)
     states = model.transformer(
         input_ids=torch.tensor(ids, device=model.device),
         attention_mask=mask.to(model.device),

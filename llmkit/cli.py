@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import asdict
 
 import click
 
@@ -206,7 +207,7 @@ def compare(first: str, second: str, task: str | None, as_json: bool) -> None:
 
     result = compare_systems(first, second, task)
     if as_json:
-        click.echo(json.dumps(result.to_json(), indent=2))
+        click.echo(json.dumps(asdict(result), indent=2))
     else:
         show_comparison(make_console(), first, second, result)
 

@@ -1,6 +1,6 @@
 """The `compare` command: two systems' predictions for the same rows, paired by id."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,6 @@ class Comparison:
     first: Scores
     second: Scores
     differences: dict[str, Difference]
-
-    def to_json(self) -> dict[str, Any]:
-        differences = {name: asdict(each) for name, each in self.differences.items()}
-        return {**asdict(self), "differences": differences}
 
 
 def read_predictions(path: Path, given_by: str) -> dict[str, Said]:

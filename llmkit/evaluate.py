@@ -20,7 +20,7 @@ from llmkit.errors import UserError, name_some
 from llmkit.evaluation import EvaluationSet, count_answers, evaluate
 from llmkit.files import expand
 from llmkit.metrics import classification
-from llmkit.prepare import check_max_length, choose_metric, open_model, prepare_tests
+from llmkit.prepare import check_max_length, open_model, prepare_tests
 from llmkit.run import is_run, predictions_path, results_path, set_dir, write_json, write_jsonl
 from llmkit.schema import Recipe
 from llmkit.scores import (
@@ -28,11 +28,12 @@ from llmkit.scores import (
     ScoredRows,
     breakdown,
     by_length,
+    choose_metric,
     row_scores,
     score_baselines,
     scored,
 )
-from llmkit.tasks import Example, Row, get_task, to_example
+from llmkit.tasks import Example, Row, get_task, text_of, to_example
 
 
 def evaluate_model(
@@ -49,13 +50,13 @@ def evaluate_model(
     names = {"this model": name}
     if Path(name) != Path(recipe.model):
         names["untuned"] = recipe.model
-    tables: dict[str, dict[str, Scored]] = {}
+    by_model = {}
     for label, which in names.items():
         model, tokenizer = open_model(recipe, splits["train"], which)
         check_max_length(recipe, model)
         tests = prepare_tests(splits, task, tokenizer, recipe, answers)
-        made = score_models({label: model}, tokenizer, tests, recipe, accelerator)
-        tables = {test: tables.get(test, {}) | table for test, table in made.items()}
+        by_model[label] = score_model(model, tokenizer, tests, recipe, accelerator)
+    tables = tables_of(by_model, tests)
     if accelerator.is_main_process:
         report.show_tables(console, tests, tables)
         if folder is not None:
@@ -63,21 +64,28 @@ def evaluate_model(
     return tables["test"]
 
 
-def score_models(
-    models: dict[str, nn.Module],
+def score_model(
+    model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     tests: dict[str, EvaluationSet],
     recipe: Recipe,
     accelerator: Accelerator,
+) -> dict[str, Scored]:
+    """What a model scores on each test set."""
+    model.to(accelerator.device)
+    return {
+        name: evaluate(model, tokenizer, test, recipe, accelerator) for name, test in tests.items()
+    }
+
+
+def tables_of(
+    by_model: dict[str, dict[str, Scored]], tests: dict[str, EvaluationSet]
 ) -> dict[str, dict[str, Scored]]:
-    """For each test set what each model scores, and what the baselines do."""
-    tables: dict[str, dict[str, Scored]] = {name: {} for name in tests}
-    for label, model in models.items():
-        model.to(accelerator.device)
-        for name, test in tests.items():
-            tables[name][label] = evaluate(model, tokenizer, test, recipe, accelerator)
-        model.cpu()
-    return {name: table | score_baselines(tests[name]) for name, table in tables.items()}
+    """For each test set what each model scores on it, and what the baselines do."""
+    return {
+        name: {label: made[name] for label, made in by_model.items()} | score_baselines(test)
+        for name, test in tests.items()
+    }
 
 
 def evaluate_predictions(
@@ -182,12 +190,12 @@ def prediction_rows(examples: list[Example], main: Scored, metric: str) -> Itera
     the votes."""
     scores = row_scores(main.tallies, metric)
     for index, (example, prediction) in enumerate(zip(examples, main.predictions, strict=True)):
-        row = {"id": example.id, "prompt": example.prompt_text, "prediction": prediction}
+        said = text_of(prediction)
+        row = {"id": example.id, "prompt": example.prompt_text, "prediction": said}
         if isinstance(prediction, list):
-            row |= {"prediction": prediction[0], "votes": prediction}
+            row["votes"] = prediction
         if isinstance(prediction, dict):
-            likeliest = max(prediction, key=prediction.get)
-            row |= {"prediction": likeliest, "probabilities": prediction}
+            row["probabilities"] = prediction
         if main.ended is not None:
             row["ended"] = main.ended[index]
         yield {**row, "references": example.references, "score": scores[index]}
@@ -195,7 +203,7 @@ def prediction_rows(examples: list[Example], main: Scored, metric: str) -> Itera
 
 def diagnose_main(test: ScoredRows, main: Scored, training_rows: Iterable[Row]) -> dict[str, float]:
     """What is odd about the texts; of several to a row the first."""
-    texts = [each[0] if isinstance(each, list) else each for each in main.predictions]
+    texts = list(map(text_of, main.predictions))
     prompts = [example.prompt_text for example in test.examples]
     training = (to_example(row, test.task) for row in training_rows)
     known = (part for e in training for part in (e.prompt_text, e.completion))

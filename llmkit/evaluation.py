@@ -55,8 +55,8 @@ def prepare_evaluation(
     answers: Counter[str],
 ) -> EvaluationSet:
     """answers: those of the training rows, as `count_answers` gives them."""
-    rows = list(rows)
-    examples = [to_example(row, task, recipe.template) for row in rows]
+    scored_rows = ScoredRows.of(rows, task, recipe.template, answers)
+    rows, examples = scored_rows.rows, scored_rows.examples
     labels = encode_labels(answers, tokenizer) if task.chooses else {}
     if labels:
         check_labels(examples, answers)
@@ -126,7 +126,7 @@ def evaluate(
     predictions, ended = predict(model, tokenizer, evaluation_set, recipe, accelerator)
     references = evaluation_set.references
     of_all = np.zeros((len(references), 2))  # rows without anything to learn have no loss
-    of_all[np.array(evaluation_set.account.records["trained"]) > 0] = losses
+    of_all[evaluation_set.account.column("trained") > 0] = losses
     tallies = {"likelihood": of_all, **task.tally(predictions, references)}
     return scored(task, tallies, predictions, ended)
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
+from torch import nn
 
 from llmkit import report
 from llmkit.card import model_card
 from llmkit.devices import check_trackers, start_accelerator, start_trackers
-from llmkit.evaluate import score_models, write_tables
+from llmkit.evaluate import score_model, tables_of, write_tables
 from llmkit.evaluation import evaluate
 from llmkit.log import RunLog
 from llmkit.model import load_model, save_model
@@ -47,11 +48,15 @@ def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scored]:
 
     num_rows = sum(len(each.rows) for each in tests.values())
     console.print(f"scoring the best weights and the untuned model on {num_rows} test rows")
-    models = {
-        "fine-tuned": load_model(str(model_dir(run)))[0],
-        "untuned": open_model(recipe, prepared.train_rows, recipe.model)[0],
+
+    def score(model: nn.Module) -> dict[str, Scored]:
+        return score_model(model, prepared.tokenizer, tests, recipe, accelerator)
+
+    by_model = {
+        "fine-tuned": score(load_model(str(model_dir(run)))[0]),
+        "untuned": score(open_model(recipe, prepared.train_rows, recipe.model)[0]),
     }
-    tables = score_models(models, prepared.tokenizer, tests, recipe, accelerator)
+    tables = tables_of(by_model, tests)
     if accelerator.is_main_process:
         seconds = round(time.perf_counter() - started, 1)
         metric, _ = prepared.metric

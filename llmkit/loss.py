@@ -41,9 +41,10 @@ class SupervisedLoss(nn.Module):
         from seeing the padding behind them, and logits are computed at supervised positions only.
         Where rows share a sequence, position_ids and row_ids (B, T) keep them apart.
         """
-        hidden = self.hidden_states(input_ids, labels, position_ids, row_ids)
-        targets = labels[:, 1:][labels[:, 1:] != IGNORE_INDEX]
-        return SumCrossEntropy.apply(hidden, causal_lm(self.model).lm_head.weight, targets)
+        is_supervised = labels[:, 1:] != IGNORE_INDEX  # (B, T - 1)
+        hidden = self.states_at(is_supervised, input_ids, position_ids, row_ids)
+        weight, targets = causal_lm(self.model).lm_head.weight, labels[:, 1:][is_supervised]
+        return SumCrossEntropy.apply(hidden, weight, targets)
 
     @torch.no_grad()
     def by_token(
@@ -58,24 +59,23 @@ class SupervisedLoss(nn.Module):
         Both (num_supervised,). Rows are those of the batch, or, where they share sequences, those
         that row_ids names.
         """
-        hidden = self.hidden_states(input_ids, labels, position_ids, row_ids)
         is_supervised = labels[:, 1:] != IGNORE_INDEX
-        weight = causal_lm(self.model).lm_head.weight
-        nats = token_nats(hidden, weight, labels[:, 1:][is_supervised])
+        hidden = self.states_at(is_supervised, input_ids, position_ids, row_ids)
+        weight, targets = causal_lm(self.model).lm_head.weight, labels[:, 1:][is_supervised]
+        nats = token_nats(hidden, weight, targets)
         if row_ids is None:
             row_ids = torch.arange(len(labels), device=labels.device)[:, None].expand_as(labels)
         return nats, row_ids[:, 1:][is_supervised]
 
-    def hidden_states(
+    def states_at(
         self,
+        is_supervised: Tensor,
         input_ids: Tensor,
-        labels: Tensor,
         position_ids: Tensor | None,
         row_ids: Tensor | None,
     ) -> Tensor:
         """(num_supervised, n_embd): what the head reads to predict the supervised positions."""
         model = causal_lm(self.model)
-        is_supervised = labels[:, 1:] != IGNORE_INDEX  # (B, T - 1)
         if self.engine == "fast":
             lengths = row_ids[0].unique_consecutive(return_counts=True)[1].tolist()
             used = is_supervised[0].nonzero()[:, 0]
@@ -144,8 +144,12 @@ def packed_mask(row_ids: Tensor, dtype: torch.dtype) -> Tensor:
     """
     length = row_ids.shape[1]
     is_causal = torch.ones(length, length, dtype=torch.bool, device=row_ids.device).tril()
-    is_seen = (row_ids[:, :, None] == row_ids[:, None, :]) & is_causal
-    mask = torch.zeros(is_seen.shape, dtype=dtype, device=row_ids.device)
+    return added_mask((row_ids[:, :, None] == row_ids[:, None, :]) & is_causal, dtype)
+
+
+def added_mask(is_seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, 1, T, T), added to attention scores, of what each query (B, T, T) may see."""
+    mask = torch.zeros(is_seen.shape, dtype=dtype, device=is_seen.device)
     return mask.masked_fill(~is_seen, torch.finfo(dtype).min)[:, None]
 
 

@@ -18,6 +18,8 @@ from llmkit.run import (
     results_path,
     write_text,
 )
+from llmkit.scores import choose_metric
+from llmkit.significance import LEVEL
 from llmkit.tasks import get_task
 
 ASSETS = Path(__file__).parent / "page"
@@ -64,7 +66,8 @@ def sources(run: Path) -> list[Path]:
 
 def report_page(runs: list[Path]) -> str:
     """The page as HTML, style, program and data in it."""
-    data = json.dumps({"runs": [run_data(run) for run in runs]}, ensure_ascii=False)
+    content = {"level": f"{LEVEL:.0%}", "runs": [run_data(run) for run in runs]}
+    data = json.dumps(content, ensure_ascii=False)
     parts = {name: (ASSETS / f"report.{name}").read_text("utf-8") for name in ("html", "css", "js")}
     page = parts["html"].replace("{{css}}", parts["css"]).replace("{{js}}", parts["js"])
     # Nothing in a text may end the element that the data stands in.
@@ -79,7 +82,7 @@ def run_data(run: Path) -> dict[str, Any]:
     results = read_json(results_path(run))
     facts = read_json(facts_path(run))
     scores = results.get("scores", {})
-    metric = recipe.evaluation.metric or next(iter(task.scores))
+    metric, higher_is_better = choose_metric(recipe, task)
     rows = list(read_lines(predictions_path(run)))
     sets = {path.parent.name: read_json(path) for path in sorted(run.glob("sets/*/metrics.json"))}
     return {
@@ -99,7 +102,7 @@ def run_data(run: Path) -> dict[str, Any]:
         "confusion": results.get("confusion"),
         "groups": results.get("groups", {}),
         "sets": sets,
-        "predictions": picked(rows, task.scores.get(metric, False)),
+        "predictions": picked(rows, higher_is_better),
         "findings": facts.pop("findings", []),
         "facts": facts,
         "recipe": recipe.model_dump(),

@@ -32,6 +32,7 @@ from llmkit.model import (
     weights_fingerprint,
 )
 from llmkit.schema import Recipe
+from llmkit.scores import choose_metric
 from llmkit.tasks import Task, get_task
 from llmkit.train import StepOrder
 
@@ -128,15 +129,6 @@ def fitting(model: nn.Module, encoded: Dataset, accelerator: Accelerator) -> int
     precision, num_processes = accelerator.mixed_precision, accelerator.num_processes
     mine = fitting_tokens(model, accelerator.device, precision, longest, num_processes)
     return min(gather_object([mine]))
-
-
-def choose_metric(recipe: Recipe, task: Task) -> tuple[str, bool]:
-    """The score that chooses the best weights, and whether higher is better."""
-    metric = recipe.evaluation.metric or next(iter(task.scores))
-    if metric not in task.scores and metric != "loss":
-        names = ", ".join([*task.scores, "loss"])
-        raise UserError(f"evaluation.metric: {task.name} has no score {metric!r}; it has {names}")
-    return metric, task.scores.get(metric, False)
 
 
 def model_facts(recipe: Recipe, model: nn.Module) -> dict:

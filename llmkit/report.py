@@ -7,13 +7,12 @@ from torch import nn
 
 from llmkit.account import Account
 from llmkit.console import show_table
-from llmkit.evaluation import EvaluationSet
 from llmkit.findings import Finding
 from llmkit.model import count_parameters
 from llmkit.schema import Recipe
 from llmkit.scores import Scored, ScoredRows
 from llmkit.significance import LEVEL, RESAMPLES
-from llmkit.tasks import Prediction, Task
+from llmkit.tasks import Prediction, Task, text_of
 from llmkit.train import StepOrder
 
 NUM_EXAMPLES = 3
@@ -69,7 +68,7 @@ def show_findings(console: Console, findings: list[Finding]) -> None:
         console.print(Text(str(finding), style=styles[finding.severity]))
 
 
-def show_examples(console: Console, test: EvaluationSet, main: Scored) -> None:
+def show_examples(console: Console, test: ScoredRows, main: Scored) -> None:
     """A few predictions in full."""
     for example, prediction in zip(test.examples[:NUM_EXAMPLES], main.predictions, strict=False):
         console.print()
@@ -91,8 +90,7 @@ def show_tables(
 
 def show_scores(console: Console, task: Task, title: str, table: dict[str, Scored]) -> None:
     """A row a model or baseline, a column a score; what was not measured stays empty."""
-    names = dict.fromkeys([*task.scores, "loss"])
-    names = [name for name in names if any(name in each.scores for each in table.values())]
+    names = [n for n in task.score_names if any(n in each.scores for each in table.values())]
     lines = [[label, *(_cell(each, name) for name in names)] for label, each in table.items()]
     console.print(f"\n{title}")
     show_table(console, ["", *names], [lines])
@@ -101,12 +99,8 @@ def show_scores(console: Console, task: Task, title: str, table: dict[str, Score
 
 
 def _said(prediction: Prediction) -> str:
-    if isinstance(prediction, str):
-        return prediction
-    if isinstance(prediction, list):
-        return prediction[0]
-    label = max(prediction, key=prediction.get)
-    return f"{label} ({prediction[label]:.1%})"
+    text = text_of(prediction)
+    return f"{text} ({prediction[text]:.1%})" if isinstance(prediction, dict) else text
 
 
 def _cell(scored: Scored, name: str) -> str:

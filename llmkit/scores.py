@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from llmkit.errors import UserError
 from llmkit.metrics import Tallies, scores_of
+from llmkit.schema import Recipe
 from llmkit.significance import intervals
 from llmkit.tasks import Example, Prediction, Row, Scores, Task, to_example
 from llmkit.tasks.pretrain import compressor_bits_per_byte
@@ -56,6 +58,15 @@ class Scored:
         return {name: made[name] for name in self.scores if name in made}
 
 
+def choose_metric(recipe: Recipe, task: Task) -> tuple[str, bool]:
+    """The score that chooses the best weights, and whether higher is better."""
+    metric = recipe.evaluation.metric or next(iter(task.scores))
+    if metric not in task.score_names:
+        names = ", ".join(task.score_names)
+        raise UserError(f"evaluation.metric: {task.name} has no score {metric!r}; it has {names}")
+    return metric, task.scores.get(metric, False)
+
+
 def scored(
     task: Task,
     tallies: Tallies,
@@ -64,8 +75,7 @@ def scored(
 ) -> Scored:
     """The task's scores, and the loss, as far as the tallies make them."""
     made = {name: value.item() for name, value in scores_of(tallies).items()}
-    names = dict.fromkeys([*task.scores, "loss"])
-    scores = {name: made[name] for name in names if math.isfinite(made.get(name, math.nan))}
+    scores = {n: made[n] for n in task.score_names if math.isfinite(made.get(n, math.nan))}
     return Scored(scores, tallies, predictions, ended)
 
 
@@ -74,7 +84,7 @@ def breakdown(task: Task, tallies: Tallies, groups: Sequence[str]) -> list[dict[
     names = sorted(set(groups))
     weights = np.array([[group == name for group in groups] for name in names], dtype=float)
     made = scores_of(tallies, weights)
-    shown = [name for name in dict.fromkeys([*task.scores, "loss"]) if name in made]
+    shown = [name for name in task.score_names if name in made]
     return [
         {
             "label": name,

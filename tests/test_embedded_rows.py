@@ -19,6 +19,7 @@ ROWS = ROOT / "llmkit" / "embedded" / "rows"
 SCRIPT = ROOT / "scripts" / "make_rows.py"
 sys.path.insert(0, str(SCRIPT.parent))
 
+from make_rows import texts_of  # noqa: E402
 from world import lexicon  # noqa: E402
 from world.corpus import MIXES, Corpus  # noqa: E402
 from world.leaks import NearCopies, shingles  # noqa: E402
@@ -52,17 +53,6 @@ def load(task: str, split: str) -> list[dict]:
 def full_text(row: dict) -> str:
     """All the text of a row except its id."""
     return " ".join(texts_of([value for key, value in row.items() if key != "id"]))
-
-
-def texts_of(value: object) -> Iterator[str]:
-    """The texts in it, however nested."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for each in value:
-            yield from texts_of(each)
-    elif isinstance(value, dict):
-        yield from texts_of(value["content"])
 
 
 @pytest.mark.parametrize("task", COLUMNS)

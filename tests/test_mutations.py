@@ -64,8 +64,8 @@ MUTATIONS = {
     ),
     "packed rows see each other": Mutation(
         "loss.py",
-        "is_seen = (row_ids[:, :, None] == row_ids[:, None, :]) & is_causal",
-        "is_seen = is_causal.expand(len(row_ids), -1, -1)",
+        "(row_ids[:, :, None] == row_ids[:, None, :]) & is_causal",
+        "is_causal.expand(len(row_ids), -1, -1)",
         f"{PROOF}packed_rows_do_not_see_each_other",
     ),
     "rows laid end to end see each other": Mutation(
@@ -118,8 +118,9 @@ MUTATIONS = {
     ),
     "labels are shifted twice": Mutation(
         "loss.py",
-        "labels[:, 1:][is_supervised]",
-        "labels.roll(-1, 1)[:, 1:][is_supervised].clamp(min=0)",
+        "SumCrossEntropy.apply(hidden, weight, targets)",
+        "SumCrossEntropy.apply("
+        "hidden, weight, labels.roll(-1, 1)[:, 1:][is_supervised].clamp(min=0))",
         f"{PROOF}loss_and_gradients_are_those_of_the_papers",
     ),
     "a mean of the micro-batches' means": Mutation(

@@ -320,7 +320,7 @@ for (const run of data.runs) {
 section("Side by side", sideBySide());
 section("Scores", ...data.runs.flatMap((run) => Object.keys(run.scores).length ? [
   ...named(run), scoreTable(run),
-  make("p", { class: "faint" }, `Under a score its 95 % interval. ${run.signature}`), ...confusion(run),
+  make("p", { class: "faint" }, `Under a score its ${data.level} interval. ${run.signature}`), ...confusion(run),
   ...Object.entries(run.sets).flatMap(([name, of]) => [make("h3", {}, `${name}, ${of.num_rows} rows`), scoreTable(of)]),
 ] : []));
 section("Generated texts", ...data.runs.flatMap((run) => Object.keys(run.diagnostics).length ? [

@@ -10,6 +10,7 @@ from llmkit.tasks.base import (
     Segment,
     Task,
     check_template,
+    text_of,
     to_example,
 )
 
@@ -25,6 +26,7 @@ __all__ = [
     "Segment",
     "Task",
     "get_task",
+    "text_of",
     "to_example",
 ]
 

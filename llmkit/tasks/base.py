@@ -20,6 +20,15 @@ Scores = dict[str, float]
 Prediction = str | list[str] | dict[str, float]
 
 
+def text_of(prediction: Prediction) -> str:
+    """What is said in one text: of several the first, of labels the likeliest."""
+    if isinstance(prediction, str):
+        return prediction
+    if isinstance(prediction, list):
+        return prediction[0]
+    return max(prediction, key=prediction.get)
+
+
 @dataclass(frozen=True)
 class Segment:
     """A piece of a prompt."""
@@ -92,6 +101,11 @@ class Task:
     def is_language_modelling(self) -> bool:
         """All of a row's text is learnt; there is no prompt and no reference."""
         return not self.metrics
+
+    @property
+    def score_names(self) -> list[str]:
+        """The scores in the order in which they are shown, the loss last."""
+        return list(dict.fromkeys([*self.scores, "loss"]))
 
     def tally(self, predictions: Sequence[Prediction], references: Sequence[list[str]]) -> Tallies:
         """What each row adds to the scores, by metric."""

@@ -37,8 +37,7 @@ def read_messages(messages: Any) -> tuple[list[Segment], str]:
         segments += [Segment(text, turn=number) for text in opening]
         answer = f" {answered['content'].strip()}"
         segments.append(Segment(answer, is_trained=True, turn=number))
-    opening, asked, closing = question(turns[-2]["content"], is_first=not segments)
-    segments += [Segment(opening), Segment(asked, is_shortenable=True), Segment(closing)]
+    segments += ask(turns[-2]["content"], is_first=not segments)
     return segments, turns[-1]["content"]
 
 
@@ -47,9 +46,9 @@ def question(content: str, is_first: bool) -> tuple[str, str, str]:
     return f"{'' if is_first else chr(10)}User:", f" {content.strip()}", "\nAssistant:"
 
 
-def ask(text: str) -> list[Segment]:
-    """The prompt of a conversation's first question."""
-    opening, asked, closing = question(text, is_first=True)
+def ask(text: str, is_first: bool = True) -> list[Segment]:
+    """The question that is to be answered now, the first of a conversation or a later one."""
+    opening, asked, closing = question(text, is_first)
     return [Segment(opening), Segment(asked, is_shortenable=True), Segment(closing)]
 
 
