@@ -58,10 +58,11 @@ def real_rows(workload: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> l
 
 def random_rows(length: int, count: int) -> list[dict]:
     """Rows of random tokens, the last eighth of each to be learnt."""
+    vocab_size = GPT2Config().vocab_size
     draw = random.Random(SEED)
     rows = []
     for _ in range(count):
-        ids = [draw.randrange(GPT2Config().vocab_size) for _ in range(length)]
+        ids = [draw.randrange(vocab_size) for _ in range(length)]
         kept = length // 8
         labels = [IGNORE_INDEX] * (length - kept) + ids[-kept:]
         rows.append({"input_ids": ids, "labels": labels, "where": "random"})
