@@ -38,7 +38,7 @@ def write_report(runs_path: Path, output: Path, warmup: int) -> None:
     runs = [run for run in everything if run["round"] and run["workload"] != "around"]
     growth = [run for run in runs if run["workload"].startswith("growth")]
     rest = [run for run in runs if not run["workload"].startswith("growth")]
-    parts = ["# Benchmark\n", machine(), others(everything), MEANING]
+    parts = ["# Benchmark\n", machine(), others([*runs, *around], tuning), MEANING]
     for (workload, dropout), group in grouped(rest, "workload", "dropout").items():
         parts.append(section(workload, dropout, group, warmup))
     parts += [growth_section(group) for group in grouped(growth, "dropout").values()]
@@ -73,13 +73,16 @@ def machine() -> str:
     )
 
 
-def others(runs: list[Run]) -> str:
+def others(runs: list[Run], tuning: list[Run]) -> str:
     """How idle the machine was: without that, no figure means much."""
-    share = max(run["others"] for run in runs)
+    share, meanwhile = (max((run["others"] for run in each), default=0) for each in (runs, tuning))
     dates = sorted({run["date"] for run in runs})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    text = f"Measured {when}. Other programs used at most {share:.0%} of the cores during a run"
-    return f"{text}{': these figures are noisy' if share > 0.05 else ''}.\n"
+    return (
+        f"Measured {when}. Other programs used at most {share:.0%} of the cores during a run"
+        f"{': these figures are noisy' if share > 0.05 else ''}, and at most {meanwhile:.0%} while "
+        "peers were tuned.\n"
+    )
 
 
 # ------------------------------------------------------------------------------- tables
