@@ -46,7 +46,7 @@ test-all: $(INSTALLED) ## Run all tests, the slow ones too
 
 proof: $(INSTALLED) ## Run the proofs in full and write PROOF.md
 	$(BIN)/pytest -m '' tests/test_proof.py tests/test_check.py tests/test_malformed.py \
-	  tests/test_recipe.py tests/test_mutations.py --proof PROOF.md $(ARGS)
+	  tests/test_recipe.py tests/test_significance.py tests/test_mutations.py --proof PROOF.md $(ARGS)
 
 benchmark: $(PEERS) ## Time llmkit and its peers: SUMMARIZE=rows.jsonl ARGS="--rounds 3"
 	$(PEERS_BIN)/python -m benchmarks.run $(DATA) $(ARGS)

@@ -5,16 +5,35 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from llmkit import __version__
 from llmkit.schema import Recipe
 from llmkit.scores import Scored, ScoredRows
 from llmkit.significance import LEVEL
 from llmkit.tasks import Task
+
+USE = """## Use
+
+```python
+from transformers import AutoTokenizer, GPT2LMHeadModel
+
+folder = "."  # this one
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = GPT2LMHeadModel.from_pretrained(folder)
+prompt = {prompt}
+ids = tokenizer(prompt, return_tensors="pt").input_ids
+written = model.generate(
+    ids, max_new_tokens={max_new_tokens}, do_sample=False, pad_token_id=tokenizer.eos_token_id
+)
+print(tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True))
+```
+"""
 
 
 def model_card(name: str, recipe: Recipe, test: ScoredRows, table: dict[str, Scored]) -> str:
     """The card of the model that the first entry of the table is of."""
     task, tuned = test.task, next(iter(table.values()))
     rows_of = recipe.data.hub or Path(recipe.data.train or f"{task.name} rows of llmkit").name
+    base = recipe.model if is_hub_id(recipe.model) else Path(recipe.model).name
     metadata = ModelCardData(
         model_name=name,
         library_name="transformers",
@@ -37,7 +56,7 @@ def model_card(name: str, recipe: Recipe, test: ScoredRows, table: dict[str, Sco
     )
     parts = [
         f"---\n{metadata.to_yaml()}\n---\n\n# {name}\n",
-        f"GPT-2 (`{recipe.model}`) fine-tuned for {task.name} on {rows_of} with llmkit.\n",
+        f"GPT-2 (`{base}`) fine-tuned for {task.name} on {rows_of} with llmkit {__version__}.\n",
         score_table(table),
         f"{len(test.rows)} test rows; in brackets the {LEVEL:.0%} interval. {task.signature()}\n",
         usage(recipe, task),
@@ -66,13 +85,13 @@ def shown(scored: Scored, name: str) -> str:
 
 
 def usage(recipe: Recipe, task: Task) -> str:
-    """How a prompt has to look; what comes back ends in end-of-text."""
+    """How a prompt has to look, and a program that continues one."""
+    prompt = repr(recipe.template or task.template) + "  # its marks filled in"
     if task.is_language_modelling:
-        return "## Use\n\nIt continues texts.\n"
-    if task.chat_template is not None:
-        return "## Use\n\n`tokenizer.apply_chat_template(messages)` makes its prompts.\n"
-    template = recipe.template or task.template
-    return f"## Use\n\nIt was trained on prompts of this form:\n\n```\n{template}\n```\n"
+        prompt = '"Once"'
+    elif task.chat_template is not None:
+        prompt = "tokenizer.apply_chat_template(messages, tokenize=False)"
+    return USE.format(prompt=prompt, max_new_tokens=recipe.generation.max_new_tokens)
 
 
 def training(recipe: Recipe) -> str:

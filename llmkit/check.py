@@ -16,12 +16,11 @@ from llmkit.encode import (
     Encoded,
     Limits,
     encode_examples,
-    encode_prompts,
     encode_rows,
     limits_of,
-    room_for_prompt,
 )
 from llmkit.errors import UserError
+from llmkit.evaluation import count_answers, encode_labels, prepare_prompts
 from llmkit.findings import (
     Finding,
     by_severity,
@@ -33,7 +32,7 @@ from llmkit.findings import (
 from llmkit.prepare import check_max_length, open_model, trainable_model
 from llmkit.schema import Recipe
 from llmkit.scores import choose_metric
-from llmkit.tasks import Row, Task, get_task, to_example
+from llmkit.tasks import Row, Task, recipe_task, to_example
 from llmkit.train import StepOrder
 
 PERCENTILES = (50, 90, 99, 100)
@@ -121,9 +120,9 @@ class Check:
 def check(recipe: Recipe, num_samples: int) -> Check:
     """Read, encode and compare all rows of a recipe; raises UserError where nothing can be read."""
     accelerator = start_accelerator(recipe)
-    task = get_task(recipe.task, recipe.template)
+    task = recipe_task(recipe)
     metric, _ = choose_metric(recipe, task)
-    splits = open_splits(recipe.data, task, recipe.evaluation.limits, skips_unreadable=True)
+    splits = open_splits(recipe.data, task, recipe.evaluation, skips_unreadable=True)
     model, tokenizer = open_model(recipe, splits["train"], recipe.model)
     check_max_length(recipe, model)
     trainable_model(model, recipe)
@@ -140,6 +139,9 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         findings += find_unreadable(split, errors)
         if split == "train":
             findings += find_in_split(split, account, None)
+            labels = {}
+            if task.chooses:
+                labels = encode_labels(count_answers(rows[split], task), tokenizer)
             order = StepOrder(encoded, recipe, accelerator) if len(encoded) else None
             if task.is_language_modelling:
                 samples = sample_blocks(encoded, num_samples, tokenizer)
@@ -148,22 +150,14 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         else:
             findings += find_in_split(split, account, checks["train"].account)
             findings += find_unscorable(split, rows[split], task, metric)
-            check_prompts(rows[split], task, tokenizer, recipe)
+            examples = [to_example(row, task, recipe.template) for row in rows[split]]
+            prepare_prompts(examples, task, tokenizer, recipe, labels)
     findings += find_near(find_near_copies(rows), findings)
     return Check(checks, by_severity(findings), samples, order)
 
 
 def is_bad(row: Row | UserError) -> bool:
     return isinstance(row, UserError)
-
-
-def check_prompts(
-    rows: Iterable[Row], task: Task, tokenizer: PreTrainedTokenizerBase, recipe: Recipe
-) -> None:
-    """Raise UserError where a prompt leaves no room to generate its completion."""
-    if not task.is_language_modelling:
-        examples = (to_example(row, task, recipe.template) for row in rows)
-        encode_prompts(examples, tokenizer, room_for_prompt(recipe))
 
 
 def sample_rows(

@@ -6,6 +6,7 @@ from transformers import GPT2LMHeadModel
 
 from llmkit.errors import UserError
 from llmkit.loss import added_mask, token_nats
+from llmkit.model import evaluating
 
 
 @torch.inference_mode()
@@ -26,14 +27,12 @@ def choose(
             raise UserError(f"prompt {index + 1}: {len(prompt)} tokens; it must have 1 to {room}")
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
     chosen: list[dict[str, float]] = [{} for _ in prompts]
-    was_training = model.training
-    model.eval()
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        nats = label_nats(model, [prompts[index] for index in batch], list(labels.values()))
+        with evaluating(model):
+            nats = label_nats(model, [prompts[index] for index in batch], list(labels.values()))
         for index, row in zip(batch, (-nats.double()).softmax(-1).tolist(), strict=True):
             chosen[index] = dict(zip(labels, row, strict=True))
-    model.train(was_training)
     return chosen
 
 

@@ -5,19 +5,18 @@ the task's columns only, each text checked. Encoding (encode.py) and scoring sta
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from llmkit import files
 from llmkit.errors import UserError, did_you_mean
 from llmkit.files import Raw
 from llmkit.recipe import PACKAGE
-from llmkit.schema import Data
+from llmkit.schema import Data, Evaluation
 from llmkit.tasks import Row, Task, get_task
 
 SPLITS = ("train", "validation", "test")
@@ -83,17 +82,16 @@ class Rows:
 def open_splits(
     data: Data,
     task: Task,
-    first: Mapping[str, int | None] = MappingProxyType({}),
-    by: tuple[str, ...] = (),
+    evaluation: Evaluation | None = None,
     *,
     skips_unreadable: bool = False,
 ) -> dict[str, Rows]:
     """train, validation, test and further tests of a recipe; UserError where one is empty or its
     first row bad.
 
-    first: how many rows of a split are wanted; all of a split that is not named, as many of further
-    tests as of test. by: columns that test rows are grouped by.
+    evaluation: how many rows of a split are scored, and by which columns; None: all, by none.
     """
+    evaluation = evaluation or Evaluation()
     for name in data.columns:
         if name not in task.columns:
             hint = did_you_mean(name, list(task.columns))
@@ -104,7 +102,7 @@ def open_splits(
     splits = {split: _open_split(data, task, split) for split in SPLITS}
     splits |= {name: _rows_of(file, data, task) for name, file in data.tests.items()}
     for name in ("test", *data.tests):
-        splits[name] = replace(splits[name], by=by)
+        splits[name] = replace(splits[name], by=tuple(evaluation.by))
     for split, rows in splits.items():
         errors = []
         for row in rows.read_all():
@@ -120,7 +118,7 @@ def open_splits(
         split: replace(
             rows,
             skips_unreadable=skips_unreadable,
-            first=first.get("test" if split in data.tests else split),
+            first=evaluation.limits.get("test" if split in data.tests else split),
         )
         for split, rows in splits.items()
     }

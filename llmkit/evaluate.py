@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from accelerate import Accelerator
 from rich.console import Console
 from torch import nn
@@ -19,7 +18,6 @@ from llmkit.diagnostics import diagnose
 from llmkit.errors import UserError, name_some
 from llmkit.evaluation import EvaluationSet, count_answers, evaluate
 from llmkit.files import expand
-from llmkit.metrics import classification
 from llmkit.prepare import check_max_length, open_model, prepare_tests
 from llmkit.run import is_run, predictions_path, results_path, set_dir, write_json, write_jsonl
 from llmkit.schema import Recipe
@@ -29,11 +27,12 @@ from llmkit.scores import (
     breakdown,
     by_length,
     choose_metric,
+    confusion_of,
     row_scores,
     score_baselines,
     scored,
 )
-from llmkit.tasks import Example, Row, get_task, text_of, to_example
+from llmkit.tasks import Example, Row, recipe_task, text_of, to_example
 
 
 def evaluate_model(
@@ -42,10 +41,9 @@ def evaluate_model(
     """Score a model on the recipe's test rows, beside the recipe's own untuned model."""
     folder = check_output_folder(output)
     accelerator = start_accelerator(recipe)
-    task = get_task(recipe.task, recipe.template)
+    task = recipe_task(recipe)
     metric, _ = choose_metric(recipe, task)
-    settings = recipe.evaluation
-    splits = open_splits(recipe.data, task, settings.limits, tuple(settings.by))
+    splits = open_splits(recipe.data, task, recipe.evaluation)
     answers = count_answers(splits["train"], task)
     names = {"this model": name}
     if Path(name) != Path(recipe.model):
@@ -93,13 +91,12 @@ def evaluate_predictions(
 ) -> dict[str, Scored]:
     """Score a file of predictions, by whatever tool, for the recipe's test rows."""
     folder = check_output_folder(output)
-    task = get_task(recipe.task, recipe.template)
+    task = recipe_task(recipe)
     metric, _ = choose_metric(recipe, task)
     if task.is_language_modelling:
         raise UserError(f"--predictions: {task.name} is scored by its loss, not by predictions")
     predictions = read_predictions(expand(path), "--predictions")
-    settings = recipe.evaluation
-    splits = open_splits(recipe.data, task, settings.limits, tuple(settings.by))
+    splits = open_splits(recipe.data, task, recipe.evaluation)
     answers = count_answers(splits["train"], task)
     test = ScoredRows.of(splits["test"], task, recipe.template, answers)
     missing = [example.where for example in test.examples if example.id not in predictions]
@@ -198,6 +195,8 @@ def prediction_rows(examples: list[Example], main: Scored, metric: str) -> Itera
             row["probabilities"] = prediction
         if main.ended is not None:
             row["ended"] = main.ended[index]
+        if main.expected is not None:
+            row["expected_tokens"] = main.expected[index]
         yield {**row, "references": example.references, "score": scores[index]}
 
 
@@ -208,11 +207,3 @@ def diagnose_main(test: ScoredRows, main: Scored, training_rows: Iterable[Row]) 
     training = (to_example(row, test.task) for row in training_rows)
     known = (part for e in training for part in (e.prompt_text, e.completion))
     return diagnose(texts, main.ended, test.references, prompts, known)
-
-
-def confusion_of(test: ScoredRows, main: Scored) -> dict[str, Any]:
-    """How often each label (a row) was taken for each (a column)."""
-    labels = classification.labels_of(main.predictions, test.references)
-    true, chosen = main.tallies["classification"][:, :2].astype(int).T
-    counts = classification.confusion(true, chosen, len(labels), np.ones((1, len(true))))
-    return {"labels": labels, "counts": counts[0].astype(int).tolist()}

@@ -1,8 +1,8 @@
 """Scores of a model on rows: by loss, and by the task's own metric on generated text."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,7 +27,8 @@ from llmkit.encode import (
 from llmkit.errors import UserError, did_you_mean, name_some
 from llmkit.files import shown
 from llmkit.generate import generate
-from llmkit.loss import SupervisedLoss, causal_lm
+from llmkit.loss import IGNORE_INDEX, SupervisedLoss, causal_lm
+from llmkit.model import evaluating
 from llmkit.schema import Engine, Recipe
 from llmkit.scores import Scored, ScoredRows, scored
 from llmkit.tasks import Example, Prediction, Row, Task, to_example
@@ -58,18 +59,32 @@ def prepare_evaluation(
     scored_rows = ScoredRows.of(rows, task, recipe.template, answers)
     rows, examples = scored_rows.rows, scored_rows.examples
     labels = encode_labels(answers, tokenizer) if task.chooses else {}
-    if labels:
-        check_labels(examples, answers)
-    prompts = []
-    if not task.is_language_modelling:
-        room = room_for_prompt(recipe)
-        if labels:
-            room = recipe.max_length - max(map(len, labels.values()))
-        prompts = encode_prompts(examples, tokenizer, room)
+    prompts = prepare_prompts(examples, task, tokenizer, recipe, labels)
     limits = limits_of(recipe, is_scored=True)
     encoded, account = encode_rows(rows, task, tokenizer, limits)
     require_rows(account, limits)
     return EvaluationSet(task, rows, examples, answers, prompts, encoded, account, labels)
+
+
+def prepare_prompts(
+    examples: list[Example],
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: Recipe,
+    labels: dict[str, list[int]],
+) -> list[list[int]]:
+    """Token ids of each prompt; none for plain language modelling.
+
+    Raises UserError where a prompt leaves no room for what is to follow, or a row has a label that
+    is not among the labels.
+    """
+    if task.is_language_modelling:
+        return []
+    if not task.chooses:
+        return encode_prompts(examples, tokenizer, room_for_prompt(recipe))
+    check_labels(examples, labels)
+    longest = max(map(len, labels.values()))
+    return encode_prompts(examples, tokenizer, recipe.max_length - longest)
 
 
 def count_answers(rows: Iterable[Row], task: Task) -> Counter[str]:
@@ -94,13 +109,13 @@ def encode_labels(
     }
 
 
-def check_labels(examples: list[Example], answers: Counter[str]) -> None:
+def check_labels(examples: list[Example], labels: Iterable[str]) -> None:
     """Raise UserError for a label that no training row has."""
-    strange = [e for e in examples if e.completion.strip() not in answers]
+    strange = [e for e in examples if e.completion.strip() not in labels]
     if strange:
         first = strange[0]
         label = first.completion.strip()
-        hint = did_you_mean(label, list(answers))
+        hint = did_you_mean(label, list(labels))
         raise UserError(
             f"{name_some([e.where for e in strange])}: no training row has the label "
             f"{shown(label, 40)!r}{hint}; mend the rows, or let some of these be trained on"
@@ -117,49 +132,63 @@ def evaluate(
     """A model's scores, the work shared by all processes: `loss` (mean nats per supervised token
     over the whole set) and the task's own."""
     task, encoded = evaluation_set.task, evaluation_set.encoded
-    losses = row_losses(
+    nats = token_losses(
         model, encoded, recipe.evaluation.batch_size, accelerator, recipe.train.engine
     )
+    losses = np.array([[each.sum(dtype=float), len(each)] for each in nats])
     if task.is_language_modelling:
         losses = np.column_stack([losses, count_bytes(encoded, tokenizer)])
         return scored(task, {"likelihood": losses}, [])
     predictions, ended = predict(model, tokenizer, evaluation_set, recipe, accelerator)
     references = evaluation_set.references
     of_all = np.zeros((len(references), 2))  # rows without anything to learn have no loss
-    of_all[evaluation_set.account.column("trained") > 0] = losses
+    is_encoded = evaluation_set.account.column("trained") > 0
+    of_all[is_encoded] = losses
     tallies = {"likelihood": of_all, **task.tally(predictions, references)}
-    return scored(task, tallies, predictions, ended)
+    tokens = iter(token_probabilities(encoded, nats, tokenizer))
+    expected = [next(tokens) if each else [] for each in is_encoded]
+    return replace(scored(task, tallies, predictions, ended), expected=expected)
 
 
 @torch.inference_mode()
-def row_losses(
+def token_losses(
     model: nn.Module,
     encoded: Dataset,
     batch_size: int,
     accelerator: Accelerator,
     engine: Engine,
-) -> np.ndarray:
-    """(N, 2): nats and supervised tokens of each encoded row, the work shared by all processes."""
+) -> list[np.ndarray]:
+    """The nats of each supervised token of each encoded row, the work shared by all processes."""
     loss = SupervisedLoss(model, engine)
     capacity = ENDLESS if engine == "fast" else None
-    was_training = model.training
-    model.eval()
     by_length = count_tokens(encoded)[0].argsort(kind="stable").tolist()
     starts = range(0, len(by_length), batch_size)
     mine = []
     for start in starts[accelerator.process_index :: accelerator.num_processes]:
         indices = by_length[start : start + batch_size]
         batch = collate([encoded[index] for index in indices], capacity)
-        with accelerator.autocast():
+        with evaluating(model), accelerator.autocast():
             nats, rows = loss.by_token(**{k: v.to(accelerator.device) for k, v in batch.items()})
-        nats, rows = nats.double().cpu().numpy(), rows.cpu().numpy()
-        sums = [np.bincount(rows, weights, len(indices)) for weights in (nats, None)]
-        mine.append((indices, np.column_stack(sums)))
-    model.train(was_training)
-    table = np.zeros((len(by_length), 2))
-    for indices, sums in gather_object(mine):
-        table[indices] = sums
-    return table
+        nats, rows = nats.cpu().numpy(), rows.cpu().numpy()
+        mine.append((indices, [nats[rows == row] for row in range(len(indices))]))
+    each = [np.zeros(0, np.float32)] * len(by_length)
+    for indices, parts in gather_object(mine):
+        for index, part in zip(indices, parts, strict=True):
+            each[index] = part
+    return each
+
+
+def token_probabilities(
+    encoded: Dataset, nats: list[np.ndarray], tokenizer: PreTrainedTokenizerBase
+) -> Iterator[list[tuple[str, float]]]:
+    """Of each encoded row the tokens that are learnt, as texts, and how probable each was."""
+    texts: dict[int, str] = {}
+    for labels, row in zip(encoded["labels"], nats, strict=True):
+        ids = [label for label in labels[1:] if label != IGNORE_INDEX]
+        for token in ids:
+            texts.setdefault(token, tokenizer.decode([token]))
+        probabilities = [float(f"{p:.3g}") for p in np.exp(-row)]
+        yield [(texts[token], p) for token, p in zip(ids, probabilities, strict=True)]
 
 
 def count_bytes(encoded: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:

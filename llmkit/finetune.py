@@ -93,17 +93,19 @@ def train_in_run(
 
     path = log_path(run) if accelerator.is_main_process else None
     num_steps, every = prepared.order.num_steps, recipe.train.log_every
-    with RunLog(path, num_steps, every, console, accelerator.log) as log:
-        best_step = train(
-            prepared.model,
-            prepared.order,
-            recipe,
-            accelerator,
-            log,
-            validate,
-            keep,
-            prepared.metric,
-        )
-    for tracker in accelerator.trackers:
-        tracker.finish()
+    try:
+        with RunLog(path, num_steps, every, console, accelerator.log) as log:
+            best_step = train(
+                prepared.model,
+                prepared.order,
+                recipe,
+                accelerator,
+                log,
+                validate,
+                keep,
+                prepared.metric,
+            )
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()
     return {"best_step": best_step, "train_seconds": round(time.perf_counter() - started, 1)}

@@ -6,6 +6,7 @@ import torch
 from transformers import GenerationConfig, GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from llmkit.errors import UserError
+from llmkit.model import evaluating
 from llmkit.schema import Generation
 
 
@@ -35,16 +36,15 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
     config = generation_config(generation, tokenizer.eos_token_id)
     completions: list[list[Completion]] = [[] for _ in prompts]
-    was_training = model.training
-    model.eval()
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         input_ids, attention_mask = pad_left([prompts[i] for i in batch], tokenizer.eos_token_id)
-        output = model.generate(
-            input_ids=input_ids.to(model.device),
-            attention_mask=attention_mask.to(model.device),
-            generation_config=config,
-        )
+        with evaluating(model):
+            output = model.generate(
+                input_ids=input_ids.to(model.device),
+                attention_mask=attention_mask.to(model.device),
+                generation_config=config,
+            )
         written = output[:, input_ids.shape[1] :]
         texts = tokenizer.batch_decode(
             written, skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -54,7 +54,6 @@ def generate(
         each = generation.num_return_sequences
         for position, index in enumerate(batch):
             completions[index] = made[position * each : (position + 1) * each]
-    model.train(was_training)
     return completions
 
 

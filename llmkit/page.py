@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llmkit.errors import UserError
 from llmkit.files import expand
 from llmkit.run import (
@@ -20,12 +22,13 @@ from llmkit.run import (
 )
 from llmkit.scores import choose_metric
 from llmkit.significance import LEVEL
-from llmkit.tasks import get_task
+from llmkit.tasks import recipe_task
 
 ASSETS = Path(__file__).parent / "page"
 POINTS = 1000  # of a curve; of longer ones every second, third, ... is drawn
 SHOWN = 10  # predictions of each kind
 LONGEST = 4000  # characters of a text on the page
+TOKENS = 400  # of what was expected, on the page
 EVERY = 2.0  # seconds between two looks at a run that is followed
 
 
@@ -77,7 +80,7 @@ def report_page(runs: list[Path]) -> str:
 def run_data(run: Path) -> dict[str, Any]:
     """What the page says of a run."""
     recipe = recipe_of(run)
-    task = get_task(recipe.task)
+    task = recipe_task(recipe)
     log = list(read_lines(log_path(run)))
     results = read_json(results_path(run))
     facts = read_json(facts_path(run))
@@ -103,6 +106,8 @@ def run_data(run: Path) -> dict[str, Any]:
         "groups": results.get("groups", {}),
         "sets": sets,
         "predictions": picked(rows, higher_is_better),
+        "lengths": [] if task.chooses else lengths(rows),
+        "certainty": certainty(rows),
         "findings": facts.pop("findings", []),
         "facts": facts,
         "recipe": recipe.model_dump(),
@@ -121,10 +126,31 @@ def picked(rows: list[dict[str, Any]], higher_is_better: bool) -> dict[str, list
     return {kind: [shortened(row) for row in each] for kind, each in kinds.items()}
 
 
+def lengths(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    """Words of the first reference and of the prediction, of as many rows as a figure can show."""
+    drawn = random.Random(0).sample(rows, min(POINTS, len(rows)))
+    return [
+        tuple(len(text.split()) for text in (r["references"][0], r["prediction"])) for r in drawn
+    ]
+
+
+def certainty(rows: list[dict[str, Any]]) -> list[tuple[int, float]]:
+    """(probability, share of the expected tokens that have about this one), both in percent."""
+    probabilities = [p for row in rows for _, p in row.get("expected_tokens", [])]
+    if not probabilities:
+        return []
+    counts, ends = np.histogram(probabilities, bins=10, range=(0, 1))
+    shares = 100 * counts / counts.sum()
+    return [
+        (round(100 * end) + 5, share) for end, share in zip(ends[:-1], shares.tolist(), strict=True)
+    ]
+
+
 def shortened(row: dict[str, Any]) -> dict[str, Any]:
     """The row with its long texts cut, and said so."""
     return {key: cut(value) if isinstance(value, str) else value for key, value in row.items()} | {
-        "references": [cut(text) for text in row["references"][:5]]
+        "references": [cut(text) for text in row["references"][:5]],
+        "expected_tokens": row.get("expected_tokens", [])[:TOKENS],
     }
 
 

@@ -33,7 +33,7 @@ from llmkit.model import (
 )
 from llmkit.schema import Recipe
 from llmkit.scores import choose_metric
-from llmkit.tasks import Task, get_task
+from llmkit.tasks import Task, recipe_task
 from llmkit.train import StepOrder
 
 
@@ -57,10 +57,10 @@ class Prepared:
 
 def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepared:
     """Data and model of a recipe. Every mistake of the user's shows here."""
-    task = get_task(recipe.task, recipe.template)
+    task = recipe_task(recipe)
     metric = choose_metric(recipe, task)
     settings = recipe.evaluation
-    splits = open_splits(recipe.data, task, settings.limits, tuple(settings.by))
+    splits = open_splits(recipe.data, task, settings)
     model, tokenizer = open_model(recipe, splits["train"], recipe.model)
     check_max_length(recipe, model)
     tokenizer.chat_template = task.chat_template or tokenizer.chat_template

@@ -10,12 +10,13 @@ from llmkit.console import show_table
 from llmkit.findings import Finding
 from llmkit.model import count_parameters
 from llmkit.schema import Recipe
-from llmkit.scores import Scored, ScoredRows
+from llmkit.scores import Scored, ScoredRows, confusion_of
 from llmkit.significance import LEVEL, RESAMPLES
 from llmkit.tasks import Prediction, Task, text_of
 from llmkit.train import StepOrder
 
 NUM_EXAMPLES = 3
+MOST_LABELS = 10  # of a confusion matrix on a terminal
 
 
 def show_start(
@@ -84,6 +85,8 @@ def show_tables(
     for name, test in tests.items():
         what = "test rows" if name == "test" else f"rows of {name}"
         show_scores(console, test.task, f"{len(test.rows)} {what}", tables[name])
+        if test.task.chooses:
+            show_confusion(console, test, next(iter(tables[name].values())))
     note = f"under a score: its {LEVEL:.0%} interval, by {RESAMPLES:,} redraws of the rows"
     console.print(Text(note, style="dim"))
 
@@ -96,6 +99,15 @@ def show_scores(console: Console, task: Task, title: str, table: dict[str, Score
     show_table(console, ["", *names], [lines])
     if not task.is_language_modelling:
         console.print(Text(task.signature(), style="dim"))
+
+
+def show_confusion(console: Console, test: ScoredRows, main: Scored) -> None:
+    """True labels down, chosen ones across."""
+    confusion = confusion_of(test, main)
+    labels, counts = confusion["labels"], confusion["counts"]
+    if len(labels) <= MOST_LABELS:
+        lines = [[label, *map(str, row)] for label, row in zip(labels, counts, strict=True)]
+        show_table(console, ["true label, and chosen", *labels], [lines])
 
 
 def _said(prediction: Prediction) -> str:

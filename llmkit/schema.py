@@ -8,7 +8,10 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+# A single text stands for a list of one: evaluation.by=topic.
+OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 
 
 class Section(BaseModel):
@@ -164,6 +167,15 @@ class Train(Section):
         return self
 
 
+class BertScore(Section):
+    """BERTScore (Zhang et al. 2020), beside the task's own scores."""
+
+    model: str | None = None
+    """Folder of an encoder, such as roberta-large; null: no BERTScore."""
+    layer: int | None = Field(None, ge=1)
+    """Layer whose output is compared; null: the one that its authors recommend."""
+
+
 class Evaluation(Section):
     """How the model is scored during and after training."""
 
@@ -177,11 +189,13 @@ class Evaluation(Section):
     """Validate on the first rows only; rows. null: all."""
     test_rows: int | None = Field(None, ge=1)
     """Score on the first test rows only; rows. null: all."""
-    by: list[str] = []
+    by: Annotated[list[str], OneOrMore] = []
     """Columns of the test rows, such as topic, for whose values scores are also given apart."""
     general_text: str | None = None
     """Texts (a file, or `embedded`) that have nothing to do with the task: their perplexity before
     and after shows what was forgotten. null: not looked at."""
+    bertscore: BertScore = BertScore()
+    """One more score of generated texts."""
     votes: int = Field(1, ge=1)
     """Answers drawn for each row of `reason`, to take the final one that most of them have; above 1
     with generation.temperature."""
@@ -243,7 +257,7 @@ class Recipe(Section):
     """Shape of the model when `model` is scratch."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Seed of the row order, the dropout, new weights and sampling."""
-    trackers: list[Literal["tensorboard", "wandb", "trackio"]] = []
+    trackers: Annotated[list[Literal["tensorboard", "wandb", "trackio"]], OneOrMore] = []
     """Where metrics.jsonl is also sent; each has to be installed. tensorboard: into the run."""
     template: str | None = None
     """Prompt with {column} marks; null: the task's own."""

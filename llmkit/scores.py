@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llmkit.errors import UserError
-from llmkit.metrics import Tallies, scores_of
+from llmkit.metrics import Tallies, classification, scores_of
 from llmkit.schema import Recipe
 from llmkit.significance import intervals
 from llmkit.tasks import Example, Prediction, Row, Scores, Task, to_example
@@ -50,6 +50,8 @@ class Scored:
     predictions: list[Prediction] = field(default_factory=list)
     ended: list[bool] | None = None
     """Whether each generated text stopped by itself; None where that is not known."""
+    expected: list[list[tuple[str, float]]] | None = None
+    """The tokens that each row is to answer with, and how probable the model held each."""
 
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
@@ -132,7 +134,45 @@ def score_baselines(test: ScoredRows, num_rows: int | None = None) -> dict[str, 
     if task.chooses:
         said = {name: [{label: 1.0} for label in labels] for name, labels in said.items()}
     references = test.references[:num_rows]
-    return {
+    baselines = {
         name: scored(task, task.tally(predictions, references), predictions)
         for name, predictions in said.items()
     }
+    return baselines | score_references(task, references)
+
+
+def score_references(task: Task, references: list[list[str]]) -> dict[str, Scored]:
+    """What the best of each row's references scores against its others: how far people agree.
+
+    The best by the task's deciding score; rows with one reference have no say. A prediction is
+    scored against one reference more, so it may come out above.
+    """
+    turns = [
+        (row, text, accepted[:place] + accepted[place + 1 :])
+        for row, accepted in enumerate(references)
+        for place, text in enumerate(accepted)
+        if len(accepted) > 1
+    ]
+    if not turns:
+        return {}
+    texts = [text for _, text, _ in turns]
+    tallies = task.tally(texts, [others for _, _, others in turns])
+    metric, higher_is_better = next(iter(task.scores.items()))
+    alone = row_scores(tallies, metric)
+    ranked = sorted(
+        range(len(turns)), key=lambda turn: alone[turn] or 0, reverse=not higher_is_better
+    )
+    kept = sorted({turns[turn][0]: turn for turn in ranked}.values())  # the last is the best
+    label = "best of the references"
+    if len(kept) < len(references):
+        label += f", {len(kept)} rows"
+    of_best = {name: rows[kept] for name, rows in tallies.items()}
+    return {label: scored(task, of_best, [texts[turn] for turn in kept])}
+
+
+def confusion_of(test: ScoredRows, main: Scored) -> dict[str, Any]:
+    """How often each label (a row) was taken for each (a column)."""
+    labels = classification.labels_of(main.predictions, test.references)
+    true, chosen = main.tallies["classification"][:, :2].astype(int).T
+    counts = classification.confusion(true, chosen, len(labels), np.ones((1, len(true))))
+    return {"labels": labels, "counts": counts[0].astype(int).tolist()}

@@ -164,8 +164,8 @@ MUTATIONS = {
     ),
     "the evaluation loss is a mean of the batches' means": Mutation(
         "evaluation.py",
-        "for weights in (nats, None)]",
-        "for weights in (nats / len(nats), np.ones(len(nats)) / len(nats))]",
+        "nats[rows == row] for row",
+        "nats[rows == row] * (100 / len(nats)) for row",
         f"{PROOF}the_loss_of_an_evaluation_does_not_depend_on_the_batch_size",
     ),
     "padding is scored": Mutation(

@@ -20,6 +20,8 @@ ACTIONS = """
 const found = { errors: window.errors };
 found.headings = [...document.querySelectorAll("h2")].map((e) => e.textContent);
 found.curves = document.querySelectorAll("polyline").length;
+found.points = document.querySelectorAll("circle.point").length;
+found.tokens = document.querySelectorAll("span.token").length;
 found.tables = document.querySelectorAll("table").length;
 found.hostile = document.querySelectorAll("main img, main script").length;
 const sort = [...document.querySelectorAll("th button")].find((e) => e.textContent === "rougeL" &&
@@ -96,11 +98,21 @@ def test_a_reader_sees_all_of_it_and_nothing_goes_out(runs, tmp_path, count, wid
     assert found["requests"] == 0
     assert found["hostile"] == 0
     headings = " ".join(found["headings"])
-    for expected in ("Scores", "Curves", "Predictions", "Scores by group", "Data", "Settings"):
+    for expected in (
+        "Scores",
+        "Curves",
+        "Predictions",
+        "All predictions",
+        "Scores by group",
+        "Data",
+        "Settings",
+    ):
         assert expected in headings
     assert ("Side by side" in headings) == (count == 2)
     assert found["curves"] >= 6 * count
     assert found["tables"] >= 3
+    assert found["points"] >= count
+    assert found["tokens"] >= 10
     assert found["falling"] == sorted(found["falling"], reverse=True)
     assert found["rising"] == sorted(found["rising"])
     assert len(set(found["rising"])) > 1

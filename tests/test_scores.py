@@ -1,11 +1,15 @@
 """What a run says of its model: scores of every task, sets, groups, card, trackers."""
 
 import json
+import math
+import subprocess
+import sys
 
 import pytest
 from conftest import TEXT, summary_rows, write_jsonl
 from transformers import AutoTokenizer
 
+from llmkit.scores import score_references
 from llmkit.tasks import TASKS
 
 SHORT = (
@@ -50,11 +54,18 @@ def test_runs_of_other_tasks_end_in_scores_of_their_own(llmkit, tiny_gpt2, tmp_p
     assert set(scores) == {*TASKS[task].scores, "loss"}
     assert all(low <= scores[name] <= high for name, (low, high) in ends.items())
     rows = [json.loads(line) for line in (tmp_path / "run" / "predictions.jsonl").open()]
+    tokens = [token for row in rows for token in row["expected_tokens"]]
+    loss = -sum(math.log(p) for _, p in tokens) / len(tokens)
+    assert loss == pytest.approx(scores["loss"], rel=0.01)  # they have three digits
+    for row in rows:
+        said = "".join(text for text, _ in row["expected_tokens"])
+        assert said.endswith(f" {row['references'][0]}<|endoftext|>")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
     match task:
         case "classify":
             assert set(results["scores"]["majority label"]) == {"accuracy", "macro_f1"}
             assert sum(map(sum, results["confusion"]["counts"])) == len(rows)
+            assert "true label, and chosen" in result.output
             assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in rows)
         case "reason":
             assert {len(row["votes"]) for row in rows} == {3}
@@ -85,6 +96,9 @@ def test_labels_have_to_be_known_and_more_than_one(llmkit, tiny_gpt2, tmp_path):
     result = llmkit("finetune", "classify", *settings)
     assert result.exit_code == 2
     assert "all rows have the label 'good'" in result.stderr
+    result = llmkit("check", "classify", "data.test=test.jsonl", *settings[:-2])
+    assert result.exit_code == 2
+    assert "all rows have the label 'good'" in result.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -95,7 +109,7 @@ def test_further_test_sets_groups_and_what_was_forgotten(llmkit, tiny_gpt2, tmp_
     write_jsonl(tmp_path / "general.jsonl", [{"text": text} for text in TEXT])
     result = llmkit(
         "finetune", "summarize", f"model={tiny_gpt2}", "data.train=rows.jsonl", *SHORT,
-        "data.tests.other=other.jsonl", "evaluation.by=[topic]",
+        "data.tests.other=other.jsonl", "evaluation.by=topic",
         "evaluation.general_text=general.jsonl", "--run-dir", "run",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -112,10 +126,54 @@ def test_further_test_sets_groups_and_what_was_forgotten(llmkit, tiny_gpt2, tmp_
     card = (tmp_path / "run" / "model" / "README.md").read_text("utf-8")
     assert "model-index:" in card
     assert "lead-3" in card
+    assert str(tmp_path) not in card
+    program = card.split("```python\n")[1].split("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path / "run" / "model", capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout
 
-    result = llmkit("finetune", "summarize", "data.train=rows.jsonl", "evaluation.by=[topik]")
-    assert result.exit_code == 2
-    assert "no column 'topik' for evaluation.by" in result.stderr
+    for command in ("finetune", "check"):
+        result = llmkit(command, "summarize", "data.train=rows.jsonl", "evaluation.by=[topik]")
+        assert result.exit_code == 2
+        assert "no column 'topik' for evaluation.by" in result.stderr
+
+
+@pytest.mark.parametrize(("name", "better"), [("summarize", max), ("qa", max), ("translate", max)])
+def test_the_best_reference_is_scored_against_the_others(name, better):
+    task = TASKS[name]
+    rows = [["a big cat sat here", "the big cat sat", "dogs"], ["alone"], ["one two", "two one"]]
+    made = score_references(task, rows)
+    assert list(made) == ["best of the references, 2 rows"]
+    said = made["best of the references, 2 rows"].predictions
+    metric = next(iter(task.scores))
+    for accepted, best in zip((rows[0], rows[2]), said, strict=True):
+        alone = {
+            text: task.score([text], [[other for other in accepted if other is not text]])[metric]
+            for text in accepted
+        }
+        assert alone[best] == better(alone.values())
+    others = [
+        [o for o in accepted if o != best]
+        for accepted, best in zip((rows[0], rows[2]), said, strict=True)
+    ]
+    assert made["best of the references, 2 rows"].scores == pytest.approx(task.score(said, others))
+    assert score_references(task, [["one"], ["two"]]) == {}
+
+
+def test_random_sentences_are_the_documents_and_depend_on_its_id_alone():
+    draw = TASKS["summarize"].baselines["random-3"]
+    sentences = [f"Sentence number {number}." for number in range(9)]
+    document = " ".join(sentences)
+    drawn = [draw({"id": str(number), "document": document}) for number in range(20)]
+    assert len(set(drawn)) > 10
+    assert drawn[3] == draw({"id": "3", "document": document})
+    for text in drawn:
+        picked = [sentence for sentence in sentences if sentence in text]
+        assert len(picked) == 3
+        assert text == " ".join(picked)
+    assert draw({"id": "1", "document": "One. Two."}) == "One. Two."
 
 
 def test_a_tracker_has_to_be_installed(llmkit, tiny_gpt2, rows):

@@ -134,10 +134,11 @@ def test_a_run_folder_holds_what_it_should(recipe, tmp_path):
     assert set(steps[0]) == {"step", "loss", "learning_rate", "grad_norm", "tokens_per_second"}
     assert [line["step"] for line in validations] == [2, 4]
     predictions = [json.loads(line) for line in (run / "predictions.jsonl").open()]
-    columns = {"id", "prompt", "prediction", "references", "score", "ended"}
+    columns = {"id", "prompt", "prediction", "references", "score", "ended", "expected_tokens"}
     assert [set(row) for row in predictions] == [columns] * 4
     assert predictions[0]["prompt"].endswith("\n\nTL;DR:")
-    assert set(table) == {"fine-tuned", "untuned", "lead-1", "lead-3", "copy of the source"}
+    baselines = {"lead-1", "lead-3", "random-3", "copy of the source"}
+    assert set(table) == {"fine-tuned", "untuned", *baselines}
     facts = json.loads((run / "run.json").read_text())
     assert facts["libraries"]["torch"]
     assert facts["data"]["train"]["rows"] == 24

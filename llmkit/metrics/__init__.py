@@ -22,13 +22,14 @@ Tallies = dict[str, np.ndarray]  # by metric: what each row adds, (N, K)
 def tally(name: str, predictions: Sequence[str], references: Sequence[list[str]]) -> np.ndarray:
     """(N, K): what each row adds to the scores of the metric of that name (bleu, rouge, ...).
 
+    A name may have an argument behind a colon: bertscore:FOLDER:LAYER.
     Raises ValueError where references are not a list of texts for each prediction.
     """
     if len(predictions) != len(references):
         raise ValueError(f"{len(predictions)} predictions, but {len(references)} references")
     if any(isinstance(accepted, str) or not accepted for accepted in references):
         raise ValueError("references: each row needs a list of at least one text")
-    return _module(name).tally(predictions, references)
+    return _module(name).tally(predictions, references, *_arguments(name))
 
 
 def scores_of(tallies: Tallies, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -52,11 +53,16 @@ def compute(
 
 def describe(name: str) -> str:
     """The metric's settings in one line, as a paper would quote them."""
-    return _module(name).signature()
+    return _module(name).signature(*_arguments(name))
 
 
 def _module(name: str) -> ModuleType:
-    return import_module(f"{__name__}.{name}")
+    return import_module(f"{__name__}.{name.partition(':')[0]}")
+
+
+def _arguments(name: str) -> list[str]:
+    argument = name.partition(":")[2]
+    return [argument] if argument else []
 
 
 def means(names: Sequence[str], rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -99,21 +99,12 @@ function ticks(low, high, count) {
   return Array.from({ length: Math.floor((high - first) / step + 1e-9) + 1 }, (_, i) => first + i * step);
 }
 
-/** A figure of curves over the steps; series: [{label, colour, points: [[x, y]]}]. */
-function chart(title, series) {
-  series = series.filter((each) => each.points.length);
-  if (!series.length) return null;
-  const all = series.flatMap((each) => each.points);
-  const [xs, ys] = [all.map((p) => p[0]), all.map((p) => p[1])];
-  const [left, right] = [Math.min(...xs), Math.max(...xs)];
-  let [low, high] = [Math.min(...ys), Math.max(...ys)];
+/** An empty drawing with its axes, and where values belong in it. */
+function frame(title, [left, right], [low, high]) {
   if (low === high) [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
   const x = (value) => LEFT + ((value - left) / (right - left || 1)) * (WIDTH - LEFT - RIGHT);
   const y = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - BOTTOM - TOP);
-  const drawing = svg("svg", {
-    viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", tabindex: 0,
-    "aria-label": `${title}, steps ${left} to ${right}; arrow keys move along it`,
-  });
+  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title });
   for (const value of ticks(low, high, 5)) {
     drawing.append(
       svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
@@ -125,6 +116,39 @@ function chart(title, series) {
       drawing.append(svg("text", { x: x(value), y: HEIGHT - 8, "text-anchor": "middle" }, number(value)));
     }
   }
+  return { drawing, x, y };
+}
+
+const extent = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
+
+const keys = (series) => series.map((each) =>
+  make("span", { class: "key", style: `--colour:${each.colour}; margin-right:1em` }, each.label));
+
+/** A figure of points; series: [{label, colour, points: [[x, y]]}]. A line shows where both are equal. */
+function scatter(title, series) {
+  series = series.filter((each) => each.points.length);
+  if (!series.length) return null;
+  const most = Math.max(...series.flatMap((each) => each.points.map((p) => Math.max(...p))));
+  const { drawing, x, y } = frame(title, [0, most], [0, most]);
+  drawing.append(svg("line", { class: "cursor", x1: x(0), y1: y(0), x2: x(most), y2: y(most) }));
+  for (const each of series) {
+    for (const p of each.points) {
+      drawing.append(svg("circle", { class: "point", cx: x(p[0]), cy: y(p[1]), r: 3, style: `fill:${each.colour}` }));
+    }
+  }
+  return make("figure", {}, make("figcaption", {}, title), drawing, make("output", {}, ...keys(series)));
+}
+
+/** A figure of curves; series: [{label, colour, points: [[x, y]]}]; along: what x is. */
+function chart(title, series, along = "step") {
+  series = series.filter((each) => each.points.length);
+  if (!series.length) return null;
+  const all = series.flatMap((each) => each.points);
+  const xs = all.map((p) => p[0]);
+  const [left, right] = extent(xs);
+  const about = `${title}, ${along} ${left} to ${right}; arrow keys move along it`;
+  const { drawing, x, y } = frame(about, [left, right], extent(all.map((p) => p[1])));
+  drawing.setAttribute("tabindex", 0);
   for (const each of series) {
     const points = each.points.map((p) => `${x(p[0]).toFixed(1)},${y(p[1]).toFixed(1)}`).join(" ");
     drawing.append(svg("polyline", { class: "curve", style: `stroke:${each.colour}`, points }));
@@ -146,7 +170,7 @@ function chart(title, series) {
     cursor.setAttribute("x1", x(step));
     cursor.setAttribute("x2", x(step));
     cursor.setAttribute("visibility", "visible");
-    shown.replaceChildren(`step ${number(step)}`, ...series.map((each) =>
+    shown.replaceChildren(`${along} ${number(step)}`, ...series.map((each) =>
       make("span", { class: "key", style: `--colour:${each.colour}; margin-left:1em` },
         `${each.label} ${number(nearest(each.points, step)[1])}`)));
   };
@@ -163,8 +187,7 @@ function chart(title, series) {
     at = Math.max(0, Math.min(steps.length - 1, at + move));
     show();
   });
-  shown.append(...series.map((each) =>
-    make("span", { class: "key", style: `--colour:${each.colour}; margin-right:1em` }, each.label)));
+  shown.append(...keys(series));
   return make("figure", {}, make("figcaption", {}, title), drawing, shown);
 }
 
@@ -241,6 +264,16 @@ function curves() {
   return figures.length ? make("div", { class: "charts" }, ...figures) : null;
 }
 
+/** What all predictions look like, of each run. */
+function views() {
+  const series = (points) => data.runs.map((run, index) => ({ label: run.name, colour: colour(index), points: points(run) }));
+  const figures = [
+    scatter("words of the prediction (up) for words of the reference (across)", series((run) => run.lengths)),
+    chart("expected tokens by their probability under the model, % of all", series((run) => run.certainty), "probability (%)"),
+  ].filter(Boolean);
+  return figures.length ? make("div", { class: "charts" }, ...figures) : null;
+}
+
 /** Words of a text with those that the other lacks marked: a longest common subsequence. */
 function difference(text, other, mark) {
   const [a, b] = [text.split(/(\s+)/).filter(Boolean), other.split(/(\s+)/).filter(Boolean)];
@@ -264,6 +297,20 @@ function difference(text, other, mark) {
   return result;
 }
 
+const percent = (p) => `${(100 * p).toFixed(1)} %`;
+
+/** The tokens that were to be said, the less probable the darker; the least probable in numbers. */
+function expected(tokens) {
+  const line = make("pre", {});
+  line.append(...tokens.map(([text, p]) => make("span", {
+    class: p < 0.1 ? "token unlikely" : "token", style: `--doubt:${Math.round(60 * (1 - p))}%`, title: percent(p),
+  }, text)));
+  const least = [...tokens].sort((a, b) => a[1] - b[1]).slice(0, 3);
+  const told = least.map(([text, p]) => `\u201c${text.trim() || text}\u201d ${percent(p)}`).join(", ");
+  return make("details", {}, make("summary", {}, "how probable each expected token was"), line,
+    make("small", {}, `least probable: ${told}`));
+}
+
 function prediction(row, name) {
   const [reference] = row.references;
   const told = [`id ${row.id}`];
@@ -279,9 +326,10 @@ function prediction(row, name) {
   for (const other of row.references.slice(1)) {
     article.append(make("pre", {}, make("small", {}, "or "), other));
   }
+  if (row.expected_tokens?.length) article.append(expected(row.expected_tokens));
   if (row.probabilities) {
     const each = Object.entries(row.probabilities).sort((a, b) => b[1] - a[1]).slice(0, 5);
-    article.append(make("small", {}, each.map(([label, p]) => `${label} ${(100 * p).toFixed(1)} %`).join(", ")));
+    article.append(make("small", {}, each.map(([label, p]) => `${label} ${percent(p)}`).join(", ")));
   }
   return article;
 }
@@ -330,6 +378,7 @@ section("Curves", curves());
 for (const run of data.runs) {
   section(data.runs.length > 1 ? `Predictions: ${run.name}` : "Predictions", ...predictions(run));
 }
+section("All predictions", views());
 section("Scores by group", ...data.runs.flatMap((run) => Object.entries(run.groups).flatMap(([name, groups], index) => {
   const names = Object.keys(groups[0].scores);
   return [...(index ? [] : named(run)), table([name, "rows", ...names], groups.map((each) => [

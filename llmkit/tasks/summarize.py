@@ -7,19 +7,30 @@ The cue `TL;DR:` is the one of the GPT-2 paper (Radford et al. 2019, section 3.6
 be a list: the first is learnt, and a prediction is scored against each and the best one counts.
 """
 
+import random
 import re
 
 from llmkit.tasks.base import Row, Task
+
+
+def sentences_of(row: Row) -> list[str]:
+    return re.split(r"(?<=[.!?])\s+", row["document"].strip())
 
 
 def lead(num_sentences: int):
     """The document's first sentences: the baseline to beat (Lead-3 of See et al. 2017)."""
 
     def first_sentences(row: Row) -> str:
-        sentences = re.split(r"(?<=[.!?])\s+", row["document"].strip())
-        return " ".join(sentences[:num_sentences])
+        return " ".join(sentences_of(row)[:num_sentences])
 
     return first_sentences
+
+
+def random_3(row: Row) -> str:
+    """Three sentences, drawn by the row's id, in the document's order."""
+    sentences = sentences_of(row)
+    drawn = random.Random(row["id"]).sample(range(len(sentences)), min(3, len(sentences)))
+    return " ".join(sentences[place] for place in sorted(drawn))
 
 
 TASK = Task(
@@ -30,5 +41,10 @@ TASK = Task(
     template="{document}\n\nTL;DR:",
     scores={"rougeL": True, "rouge1": True, "rouge2": True, "rougeLsum": True},
     metrics=("rouge",),
-    baselines={"lead-1": lead(1), "lead-3": lead(3), "copy of the source": lambda r: r["document"]},
+    baselines={
+        "lead-1": lead(1),
+        "lead-3": lead(3),
+        "random-3": random_3,
+        "copy of the source": lambda row: row["document"],
+    },
 )
