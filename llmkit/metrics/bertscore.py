@@ -68,7 +68,9 @@ def embed(texts: Sequence[str], encoder: str) -> list[tuple[Tensor, Tensor]]:
     """Of each text the unit vectors of its tokens (T, D), and which of them are no special ones."""
     folder, layer = _place(encoder)
     model, tokenizer = _load(folder)
-    longest = min(tokenizer.model_max_length, model.config.max_position_embeddings - 2)
+    longest = tokenizer.model_max_length
+    if longest > model.config.max_position_embeddings:  # the folder does not say
+        longest = model.config.max_position_embeddings - 2
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     made: list[tuple[Tensor, Tensor]] = [None] * len(texts)
     for start in range(0, len(texts), BATCH):

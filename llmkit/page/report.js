@@ -151,7 +151,9 @@ function chart(title, series, along = "step") {
   drawing.setAttribute("tabindex", 0);
   for (const each of series) {
     const points = each.points.map((p) => `${x(p[0]).toFixed(1)},${y(p[1]).toFixed(1)}`).join(" ");
-    drawing.append(svg("polyline", { class: "curve", style: `stroke:${each.colour}`, points }));
+    drawing.append(svg("polyline", {
+      class: each.dashed ? "curve dashed" : "curve", style: `stroke:${each.colour}`, points,
+    }));
     if (each.points.length < 30) {
       for (const p of each.points) {
         drawing.append(svg("circle", { cx: x(p[0]), cy: y(p[1]), r: 2.5, style: `fill:${each.colour}` }));
@@ -249,8 +251,8 @@ function curves() {
   const losses = [
     ...series("steps", "loss", "training"),
     ...data.runs.map((run, index) => ({
-      label: [data.runs.length > 1 ? run.name : "", "validation"].filter(Boolean).join(" "),
-      colour: colour(index + (data.runs.length > 1 ? 0 : 1)), points: of(run.validations, "step", "loss"),
+      label: [data.runs.length > 1 ? run.name : "", "validation (dashed)"].filter(Boolean).join(" "),
+      colour: colour(index), dashed: true, points: of(run.validations, "step", "loss"),
     })),
   ];
   const metrics = [...new Set(data.runs.flatMap((run) => run.metric === "loss" ? [] : [run.metric]))];
