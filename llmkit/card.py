@@ -19,11 +19,9 @@ from transformers import AutoTokenizer, GPT2LMHeadModel
 folder = "."  # this one
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = GPT2LMHeadModel.from_pretrained(folder)
-prompt = {prompt}
+{prompt}
 ids = tokenizer(prompt, return_tensors="pt").input_ids
-written = model.generate(
-    ids, max_new_tokens={max_new_tokens}, do_sample=False, pad_token_id=tokenizer.eos_token_id
-)
+written = model.generate(ids, {decoding}, pad_token_id=tokenizer.eos_token_id)
 print(tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True))
 ```
 """
@@ -86,12 +84,21 @@ def shown(scored: Scored, name: str) -> str:
 
 def usage(recipe: Recipe, task: Task) -> str:
     """How a prompt has to look, and a program that continues one."""
-    prompt = repr(recipe.template or task.template) + "  # its marks filled in"
+    prompt = f"prompt = {recipe.template or task.template!r}  # fill in its marks"
     if task.is_language_modelling:
-        prompt = '"Once"'
+        prompt = 'prompt = "Once"'
     elif task.chat_template is not None:
-        prompt = "tokenizer.apply_chat_template(messages, tokenize=False)"
-    return USE.format(prompt=prompt, max_new_tokens=recipe.generation.max_new_tokens)
+        prompt = (
+            'messages = [{"role": "user", "content": "Who keeps a goat?"}]\n'
+            "prompt = tokenizer.apply_chat_template(messages, tokenize=False)"
+        )
+    settings: dict[str, Any] = recipe.generation.model_dump(exclude_defaults=True)
+    settings |= {
+        "max_new_tokens": recipe.generation.max_new_tokens,
+        "do_sample": recipe.generation.temperature > 0,
+    }
+    decoding = ", ".join(f"{key}={value}" for key, value in settings.items())
+    return USE.format(prompt=prompt, decoding=decoding)
 
 
 def training(recipe: Recipe) -> str:

@@ -1,8 +1,10 @@
 """Scores of a model on rows: by loss, and by the task's own metric on generated text."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -30,8 +32,10 @@ from llmkit.generate import generate
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss, causal_lm
 from llmkit.model import evaluating
 from llmkit.schema import Engine, Recipe
-from llmkit.scores import Scored, ScoredRows, scored
+from llmkit.scores import Scored, ScoredRows, known, scored
 from llmkit.tasks import Example, Prediction, Row, Task, to_example
+
+LONGEST_LETTER = 4  # bytes, and so tokens, of a character
 
 
 @dataclass(frozen=True)
@@ -180,15 +184,22 @@ def token_losses(
 
 def token_probabilities(
     encoded: Dataset, nats: list[np.ndarray], tokenizer: PreTrainedTokenizerBase
-) -> Iterator[list[tuple[str, float]]]:
-    """Of each encoded row the tokens that are learnt, as texts, and how probable each was."""
-    texts: dict[int, str] = {}
+) -> Iterator[list[tuple[str, float | None]]]:
+    """Of each encoded row the answer's tokens, as texts, and how probable each was; tokens that
+    are a letter only together stay together."""
+    spell = lru_cache(maxsize=None)(lambda ids: tokenizer.decode(list(ids)))
     for labels, row in zip(encoded["labels"], nats, strict=True):
-        ids = [label for label in labels[1:] if label != IGNORE_INDEX]
-        for token in ids:
-            texts.setdefault(token, tokenizer.decode([token]))
-        probabilities = [float(f"{p:.3g}") for p in np.exp(-row)]
-        yield [(texts[token], p) for token, p in zip(ids, probabilities, strict=True)]
+        answer = labels[1:]
+        if IGNORE_INDEX in answer:  # earlier answers of a conversation are learnt, too
+            answer = answer[len(answer) - answer[::-1].index(IGNORE_INDEX) :]
+        tokens, ids, nats_of_ids = [], (), 0.0
+        for token, each in zip(answer, row[len(row) - len(answer) :].tolist(), strict=True):
+            ids, nats_of_ids = (*ids, token), nats_of_ids + each
+            if not spell(ids).endswith("\N{REPLACEMENT CHARACTER}") or len(ids) == LONGEST_LETTER:
+                probability = known(float(f"{math.exp(-nats_of_ids):.3g}"))
+                tokens.append((spell(ids), probability))
+                ids, nats_of_ids = (), 0.0
+        yield tokens
 
 
 def count_bytes(encoded: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:

@@ -20,9 +20,8 @@ from llmkit.run import (
     results_path,
     write_text,
 )
-from llmkit.scores import choose_metric
 from llmkit.significance import LEVEL
-from llmkit.tasks import recipe_task
+from llmkit.tasks import get_task
 
 ASSETS = Path(__file__).parent / "page"
 POINTS = 1000  # of a curve; of longer ones every second, third, ... is drawn
@@ -80,12 +79,13 @@ def report_page(runs: list[Path]) -> str:
 def run_data(run: Path) -> dict[str, Any]:
     """What the page says of a run."""
     recipe = recipe_of(run)
-    task = recipe_task(recipe)
+    task = get_task(recipe.task)
     log = list(read_lines(log_path(run)))
     results = read_json(results_path(run))
     facts = read_json(facts_path(run))
     scores = results.get("scores", {})
-    metric, higher_is_better = choose_metric(recipe, task)
+    metric = recipe.evaluation.metric or next(iter(task.scores))
+    higher_is_better = task.scores.get(metric, metric == "bertscore")
     rows = list(read_lines(predictions_path(run)))
     sets = {path.parent.name: read_json(path) for path in sorted(run.glob("sets/*/metrics.json"))}
     return {
@@ -136,7 +136,8 @@ def lengths(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
 
 def certainty(rows: list[dict[str, Any]]) -> list[tuple[int, float]]:
     """(probability, share of the expected tokens that have about this one), both in percent."""
-    probabilities = [p for row in rows for _, p in row.get("expected_tokens", [])]
+    tokens = [token for row in rows for token in row.get("expected_tokens", [])]
+    probabilities = [p for _, p in tokens if p is not None]
     if not probabilities:
         return []
     counts, ends = np.histogram(probabilities, bins=10, range=(0, 1))

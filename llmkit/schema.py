@@ -173,7 +173,7 @@ class BertScore(Section):
     model: str | None = None
     """Folder of an encoder, such as roberta-large; null: no BERTScore."""
     layer: int | None = Field(None, ge=1)
-    """Layer whose output is compared; null: the one that its authors recommend."""
+    """Layer whose output is compared; null: the one that BERTScore's authors recommend."""
 
 
 class Evaluation(Section):

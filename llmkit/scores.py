@@ -50,7 +50,7 @@ class Scored:
     predictions: list[Prediction] = field(default_factory=list)
     ended: list[bool] | None = None
     """Whether each generated text stopped by itself; None where that is not known."""
-    expected: list[list[tuple[str, float]]] | None = None
+    expected: list[list[tuple[str, float | None]]] | None = None
     """The tokens that each row is to answer with, and how probable the model held each."""
 
     @cached_property
@@ -147,6 +147,8 @@ def score_references(task: Task, references: list[list[str]]) -> dict[str, Score
     The best by the task's deciding score; rows with one reference have no say. A prediction is
     scored against one reference more, so it may come out above.
     """
+    if task.chooses:
+        return {}
     turns = [
         (row, text, accepted[:place] + accepted[place + 1 :])
         for row, accepted in enumerate(references)
@@ -165,7 +167,7 @@ def score_references(task: Task, references: list[list[str]]) -> dict[str, Score
     kept = sorted({turns[turn][0]: turn for turn in ranked}.values())  # the last is the best
     label = "best of the references"
     if len(kept) < len(references):
-        label += f", {len(kept)} rows"
+        label += f", {len(kept)} row{'s' if len(kept) > 1 else ''}"
     of_best = {name: rows[kept] for name, rows in tallies.items()}
     return {label: scored(task, of_best, [texts[turn] for turn in kept])}
 

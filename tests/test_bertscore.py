@@ -66,6 +66,7 @@ def test_the_same_scores_most_and_nothing_scores_nothing(encoder):
     long = " ".join(WORDS * 5)  # more than the encoder can read
     rows = tally(name, [TEXT[0], "", long], [[TEXT[0]], ["the dog"], [long]])[:, 0]
     assert rows == pytest.approx([100, 0, 100])
+    assert tally(name, [["the dog", "a ferry"]], [["the dog"]]) == pytest.approx(100)  # votes
 
 
 def test_it_stands_beside_the_tasks_own_scores(llmkit, tiny_gpt2, encoder, tmp_path):
@@ -87,10 +88,12 @@ def test_it_stands_beside_the_tasks_own_scores(llmkit, tiny_gpt2, encoder, tmp_p
         ("summarize", ("model=nowhere",), "evaluation.bertscore.model: nowhere: no folder"),
         ("classify", ("model={encoder}",), "evaluation.bertscore: classify generates no texts"),
         ("qa", ("model={encoder}", "layer=13"), "evaluation.bertscore.layer: 13, but"),
+        ("qa", ("model={tiny_gpt2}", "layer=1"), "gpt2 does not serve"),
     ],
 )
-def test_what_cannot_be_is_refused(llmkit, encoder, task, settings, expected):
-    given = (f"evaluation.bertscore.{each.format(encoder=encoder)}" for each in settings)
+def test_what_cannot_be_is_refused(llmkit, encoder, tiny_gpt2, task, settings, expected):
+    folders = {"encoder": encoder, "tiny_gpt2": tiny_gpt2}
+    given = (f"evaluation.bertscore.{each.format(**folders)}" for each in settings)
     result = llmkit("evaluate", "embedded", "--recipe", task, *given)
     assert result.exit_code == 2
     assert expected in result.stderr

@@ -56,10 +56,11 @@ def test_runs_of_other_tasks_end_in_scores_of_their_own(llmkit, tiny_gpt2, tmp_p
     rows = [json.loads(line) for line in (tmp_path / "run" / "predictions.jsonl").open()]
     tokens = [token for row in rows for token in row["expected_tokens"]]
     loss = -sum(math.log(p) for _, p in tokens) / len(tokens)
-    assert loss == pytest.approx(scores["loss"], rel=0.01)  # they have three digits
+    if task != "chat":  # which learns earlier answers, too
+        assert loss == pytest.approx(scores["loss"], rel=0.01)  # they have three digits
     for row in rows:
         said = "".join(text for text, _ in row["expected_tokens"])
-        assert said.endswith(f" {row['references'][0]}<|endoftext|>")
+        assert said == f" {row['references'][0]}<|endoftext|>"
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
     match task:
         case "classify":
@@ -160,6 +161,7 @@ def test_the_best_reference_is_scored_against_the_others(name, better):
     ]
     assert made["best of the references, 2 rows"].scores == pytest.approx(task.score(said, others))
     assert score_references(task, [["one"], ["two"]]) == {}
+    assert score_references(TASKS["classify"], [["one", "two"]]) == {}
 
 
 def test_random_sentences_are_the_documents_and_depend_on_its_id_alone():

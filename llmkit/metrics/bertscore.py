@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 
 from llmkit.errors import UserError
+from llmkit.files import expand
 from llmkit.metrics import means
+from llmkit.tasks.base import text_of
 
-BATCH = 64  # texts
-# The layer that ranks systems most as people do, by family and number of layers: the authors'.
+BATCH = 64  # rows, or texts, whose vectors are in memory at a time
+# The layer that ranks systems most as people do, of the plain pretrained models, by family and
+# number of layers (the authors' list).
 LAYERS = {
     ("bert", 12): 9,
     ("bert", 24): 18,
@@ -26,8 +29,6 @@ LAYERS = {
     ("distilbert", 6): 5,
     ("xlm-roberta", 12): 9,
     ("xlm-roberta", 24): 17,
-    ("deberta", 24): 18,
-    ("deberta", 48): 40,
 }
 
 
@@ -38,14 +39,18 @@ def signature(encoder: str) -> str:
 
 def tally(predictions: Sequence[str], references: Sequence[list[str]], encoder: str) -> np.ndarray:
     """(N, 1): F1 of the best reference. encoder: a folder, and behind its last colon the layer."""
-    texts = list(dict.fromkeys([*predictions, *(text for row in references for text in row)]))
-    made = dict(zip(texts, embed(texts, encoder), strict=True))
-    return np.array(
-        [
-            [100 * max(f1(made[prediction], made[text]) for text in accepted)]
-            for prediction, accepted in zip(predictions, references, strict=True)
+    said = list(map(text_of, predictions))
+    rows = []
+    for start in range(0, len(said), BATCH):
+        part = list(
+            zip(said[start : start + BATCH], references[start : start + BATCH], strict=True)
+        )
+        texts = list(dict.fromkeys(text for one, accepted in part for text in (one, *accepted)))
+        made = dict(zip(texts, embed(texts, encoder), strict=True))
+        rows += [
+            [100 * max(f1(made[one], made[text]) for text in accepted)] for one, accepted in part
         ]
-    )
+    return np.array(rows)
 
 
 def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -89,6 +94,7 @@ def embed(texts: Sequence[str], encoder: str) -> list[tuple[Tensor, Tensor]]:
 
 def check(folder: str, layer: int | None) -> str:
     """The encoder by folder and layer; UserError where it cannot be opened or has no such layer."""
+    folder = str(expand(folder))
     model, _ = _load(folder)
     family, num_layers = model.config.model_type, model.config.num_hidden_layers
     layer = layer or LAYERS.get((family, num_layers))
@@ -99,6 +105,14 @@ def check(folder: str, layer: int | None) -> str:
         )
     if layer > num_layers:
         raise UserError(f"evaluation.bertscore.layer: {layer}, but {folder} has {num_layers}")
+    try:
+        embed(["a", "a b"], f"{folder}:{layer}")
+    except Exception as error:  # no padding token, no hidden states: no encoder
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"evaluation.bertscore.model: {folder}: {family} does not serve ({reason}); name an "
+            "encoder such as roberta-large"
+        ) from None
     return f"{folder}:{layer}"
 
 
@@ -114,10 +128,12 @@ def _load(folder: str):
     if not (Path(folder) / "config.json").is_file():
         raise UserError(f"evaluation.bertscore.model: {folder}: no folder of a model")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         model = AutoModel.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
         )
+        # The authors have RoBERTa read a text's first word as it reads the others.
+        prefix = {"add_prefix_space": True} if model.config.model_type == "roberta" else {}
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **prefix)
     except Exception as error:  # whatever a damaged folder provokes in the library
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"evaluation.bertscore.model: {folder}: {reason}") from None

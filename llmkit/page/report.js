@@ -328,7 +328,7 @@ function prediction(row, name) {
   for (const other of row.references.slice(1)) {
     article.append(make("pre", {}, make("small", {}, "or "), other));
   }
-  if (row.expected_tokens?.length) article.append(expected(row.expected_tokens));
+  if (row.expected_tokens?.length && row.expected_tokens.every(([, p]) => p !== null)) article.append(expected(row.expected_tokens));
   if (row.probabilities) {
     const each = Object.entries(row.probabilities).sort((a, b) => b[1] - a[1]).slice(0, 5);
     article.append(make("small", {}, each.map(([label, p]) => `${label} ${percent(p)}`).join(", ")));
