@@ -8,10 +8,12 @@ from benchmarks import job as shared
 from benchmarks.job import Clock, Job, read_job, write_result
 from llmkit.devices import start_accelerator
 from llmkit.model import load_model
+from llmkit.order import StepOrder
 from llmkit.prepare import fitting, trainable_model
+from llmkit.progress import Progress
 from llmkit.recipe import load_recipe
 from llmkit.schema import Recipe
-from llmkit.train import StepOrder, train
+from llmkit.step import Learner, take_step
 
 
 class Log:
@@ -28,11 +30,8 @@ class Log:
     def left_out(self, step: int, reason: str) -> None:
         raise RuntimeError(reason)
 
-    def note(self, text: str) -> None:
+    def note(self, step: int, text: str) -> None:
         raise RuntimeError(text)
-
-    def validation(self, *others: Any) -> None:
-        """There is none."""
 
 
 def overrides_of(job: Job) -> dict[str, Any]:
@@ -62,16 +61,9 @@ def run(job: Job, recipe: Recipe, settings: dict[str, Any]) -> None:
     rows = load_from_disk(job.rows)
     order = StepOrder(rows, recipe, accelerator, fitting(model, rows, accelerator))
     log = Log(Clock())
-    train(
-        model,
-        order,
-        recipe,
-        accelerator,
-        log,
-        validate=lambda: {"loss": 0.0},
-        keep=lambda: None,
-        metric=("loss", False),
-    )
+    learner, progress = Learner.of(model, order, recipe, accelerator), Progress()
+    while progress.step < order.num_steps:
+        take_step(learner, progress, log)
     steps = range(job.steps)
     counts = {
         "tokens": sum(map(order.num_tokens, steps)),

@@ -29,11 +29,11 @@ from llmkit.findings import (
     find_unreadable,
     find_unscorable,
 )
+from llmkit.order import StepOrder
 from llmkit.prepare import check_max_length, open_model, trainable_model
 from llmkit.schema import Recipe
 from llmkit.scores import choose_metric
 from llmkit.tasks import Row, Task, recipe_task, to_example
-from llmkit.train import StepOrder
 
 PERCENTILES = (50, 90, 99, 100)
 

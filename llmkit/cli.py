@@ -9,10 +9,7 @@ import click
 
 from llmkit import __version__
 from llmkit.errors import UserError
-
-
-class Stopped(Exception):
-    """Ctrl-C, with what there is to say about it."""
+from llmkit.signals import Signals, Stopped
 
 
 class Command(click.Group):
@@ -34,16 +31,17 @@ class Command(click.Group):
             _fail(f"{command}: {error.format_message()} See `{command} --help`.", 2)
         except UserError as error:
             _fail(str(error), 2)
+        except Stopped as stop:
+            _fail(f"{stop}{stop.advice}", stop.exit_code)
         except (KeyboardInterrupt, click.Abort):
             _fail("stopped by Ctrl-C", 130)
-        except Stopped as stop:
-            _fail(str(stop), 130)
         except FloatingPointError as error:
             _fail(str(error), 1)
         except BrokenPipeError:
             sys.exit(1)
         except OSError as error:
-            _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
+            advice = getattr(error, "advice", "")
+            _fail(f"{error.filename or 'the system'}: {error.strerror or error}{advice}", 1)
 
 
 def _fail(message: str, code: int) -> None:
@@ -65,39 +63,53 @@ def main() -> None:
 @click.option("--run-dir", metavar="DIR", help="Folder of the run; default: a new one under runs/.")
 @click.option("--num-processes", type=click.IntRange(1), default=1, show_default=True,
               help="Processes on this machine, one a device.")  # fmt: skip
+@click.option(
+    "--resume",
+    metavar="RUN|auto",
+    help="Go on with a stopped run; auto: the newest of this recipe, if any.",
+)
+@click.option("--allow-change", "allowed", metavar="KEY", multiple=True,
+              help="With --resume: this key, or data.test, may differ from the run's.")  # fmt: skip
 def finetune(
     recipe: str,
     overrides: tuple[str, ...],
     scale: str | None,
     run_dir: str | None,
     num_processes: int,
+    resume: str | None,
+    allowed: tuple[str, ...],
 ) -> None:
     """Fine-tune by RECIPE, a name or a YAML file; score before and after.
 
     KEY=VALUE sets any key of the recipe: train.learning_rate=2e-5 data.train=rows.jsonl
     """
     from llmkit.recipe import describe_scales, load_recipe
-    from llmkit.run import choose_run_dir, model_dir
+    from llmkit.run import choose_run_dir, find_run_to_resume, how_to_go_on
 
     settings = load_recipe(recipe, scale=scale, overrides=overrides)
-    run = choose_run_dir(run_dir, recipe)
+    found = find_run_to_resume(resume, run_dir, settings) if resume else None
+    run = found or choose_run_dir(run_dir, recipe, starts_over=resume == "auto")
     if num_processes > 1:
         from llmkit.launch import launch
 
-        scale_arguments = ["--scale", scale] if scale else []
-        arguments = ["finetune", recipe, *overrides, *scale_arguments, "--run-dir", str(run)]
-        sys.exit(launch(arguments, num_processes))
+        options = ["--scale", scale] if scale else []
+        options += ["--resume", str(found)] if found else ["--run-dir", str(run)]
+        options += ["--resume", "auto"] if resume and not found else []
+        options += [part for key in allowed for part in ("--allow-change", key)]
+        sys.exit(launch(["finetune", recipe, *overrides, *options], num_processes))
     from llmkit.console import library_imports, make_console
 
-    with library_imports():
-        from llmkit.finetune import finetune as run_finetune
-
-    console = make_console()
-    try:
-        run_finetune(settings, run, console)
-    except KeyboardInterrupt:
-        kept = f"; the best weights so far: {model_dir(run)}" if model_dir(run).is_dir() else ""
-        raise Stopped(f"stopped by Ctrl-C{kept}") from None
+    with Signals() as signals:
+        try:
+            with library_imports():
+                from llmkit.finetune import finetune as run_finetune
+            console = make_console()
+            if resume and not found:
+                console.print(f"resume  no stopped run of this recipe: a new one, {run}")
+            run_finetune(settings, run, console, signals, found is not None, allowed)
+        except (Stopped, OSError) as trouble:
+            trouble.advice = how_to_go_on(run)
+            raise
     scales = describe_scales(recipe)
     is_sample = "full" in scales and (scale or scales[0]) == "sample"
     if is_sample and os.environ.get("RANK", "0") == "0":

@@ -1,7 +1,6 @@
 """The devices a run uses, and the arithmetic that suits them."""
 
 import os
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,14 @@ from accelerate.tracking import filter_trackers
 from accelerate.utils import broadcast_object_list, is_bf16_available, set_seed
 
 from llmkit.errors import UserError
+from llmkit.recipe import flat
 from llmkit.schema import Recipe
 from llmkit.tuner import BF16_PAYS, tune_cpu
 
 
-def start_accelerator(recipe: Recipe) -> Accelerator:
-    """The devices of this run, and the seed."""
+def start_accelerator(recipe: Recipe, like: dict[str, Any] | None = None) -> Accelerator:
+    """The devices of this run, and the seed. like: facts of an earlier run, whose arithmetic it is
+    to have."""
     use_cpu = recipe.train.device == "cpu" or not torch.accelerator.is_available()
     if recipe.train.mixed_precision == "fp16" and use_cpu:
         raise UserError("train.mixed_precision: fp16 needs a GPU; use bf16 or no")
@@ -29,7 +30,12 @@ def start_accelerator(recipe: Recipe) -> Accelerator:
             "one process each, or set train.device=cpu"
         )
     PartialState(cpu=use_cpu)
-    (precision,) = broadcast_object_list([choose_precision(recipe, use_cpu)])
+    precision = choose_precision(recipe, use_cpu)
+    if like is not None:
+        if recipe.train.mixed_precision == "auto":
+            precision = like["mixed_precision"]
+        torch.set_float32_matmul_precision(like["float32_matmul_precision"])
+    (precision,) = broadcast_object_list([precision])
     accelerator = Accelerator(cpu=use_cpu, mixed_precision=precision)
     accelerator.gradient_accumulation_steps = 1  # the loop accumulates; the environment may not
     set_seed(recipe.seed)
@@ -52,15 +58,6 @@ def start_trackers(accelerator: Accelerator, recipe: Recipe, run: Path) -> None:
     names = {name: {"name": run.name} for name in ("wandb", "trackio")}
     settings = {key: str(value) for key, value in flat(recipe.model_dump())}
     accelerator.init_trackers("llmkit", config=settings, init_kwargs=names)
-
-
-def flat(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of a recipe as plain data."""
-    for key, value in section.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def choose_precision(recipe: Recipe, use_cpu: bool) -> str:

@@ -10,6 +10,7 @@ from torch import nn
 
 from llmkit import report
 from llmkit.card import model_card
+from llmkit.checkpoint import prune, save_checkpoint
 from llmkit.devices import check_trackers, start_accelerator, start_trackers
 from llmkit.evaluate import score_model, tables_of, write_tables
 from llmkit.evaluation import evaluate
@@ -17,23 +18,53 @@ from llmkit.log import RunLog
 from llmkit.model import load_model, save_model
 from llmkit.page import write_report
 from llmkit.prepare import Prepared, open_model, prepare
+from llmkit.progress import Progress
+from llmkit.resume import (
+    Origin,
+    check_facts,
+    check_recipe,
+    facts_of,
+    find_origin,
+    go_on,
+    rehearse,
+    state_of,
+)
 from llmkit.run import log_path, model_dir, report_path, start_run, write_text
 from llmkit.schema import Recipe
 from llmkit.scores import Scored, score_baselines
+from llmkit.signals import Signals
+from llmkit.step import Learner
 from llmkit.tasks import Scores
 from llmkit.train import train
 
 
-def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scored]:
-    """Run a recipe into the folder `run`; returns the final scores by model or baseline."""
+def finetune(
+    recipe: Recipe,
+    run: Path,
+    console: Console,
+    signals: Signals | None = None,
+    resumes: bool = False,
+    allowed: tuple[str, ...] = (),
+) -> dict[str, Scored]:
+    """Run a recipe into the folder `run`; returns the final scores by model or baseline.
+
+    resumes: go on from the newest checkpoint there. allowed: keys of the recipe, `data.SPLIT` or
+    `model` that may have changed since. Raises signals.Stopped where that was asked for.
+    """
     started = time.perf_counter()
+    signals = signals or Signals()  # that nobody sends
     check_trackers(recipe)
-    accelerator = start_accelerator(recipe)
+    origin = find_origin(run, console) if resumes else None
+    if origin is not None:
+        check_recipe(origin, recipe, allowed)
+    accelerator = start_accelerator(recipe, origin.facts if origin else None)
     if not accelerator.is_main_process:
         console = Console(quiet=True)
     (run,) = broadcast_object_list([run])  # its name may hold the time of each process's start
     console.print(f"run     {run}")
     prepared = prepare(recipe, accelerator, console)
+    if origin is not None:
+        check_facts(origin, facts_of(prepared.facts), allowed, console)
     tests = prepared.tests
     if not tests["test"].task.is_language_modelling:  # a metric that cannot run fails now
         score_baselines(tests["test"], num_rows=1)
@@ -42,7 +73,7 @@ def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scored]:
     accelerator.wait_for_everyone()
     start_trackers(accelerator, recipe, run)
 
-    training = train_in_run(prepared, recipe, run, accelerator, console)
+    training = train_in_run(prepared, recipe, run, accelerator, console, signals, origin)
     accelerator.free_memory()
     prepared.model.cpu()  # its place on the device is for others now
 
@@ -61,10 +92,10 @@ def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scored]:
         seconds = round(time.perf_counter() - started, 1)
         metric, _ = prepared.metric
         facts = {"seconds": seconds, **training}
-        write_tables(run, tests, tables, metric, prepared.train_rows, **facts)
-        write_report([run], report_path(run))
         card = model_card(run.name, recipe, tests["test"], tables["test"])
         write_text(model_dir(run) / "README.md", card)
+        write_tables(run, tests, tables, metric, prepared.train_rows, **facts)  # it has finished
+        write_report([run], report_path(run))
         report.show_tables(console, tests, tables)
         report.show_examples(console, tests["test"], tables["test"]["fine-tuned"])
         console.print(
@@ -76,36 +107,46 @@ def finetune(recipe: Recipe, run: Path, console: Console) -> dict[str, Scored]:
 
 
 def train_in_run(
-    prepared: Prepared, recipe: Recipe, run: Path, accelerator: Accelerator, console: Console
+    prepared: Prepared,
+    recipe: Recipe,
+    run: Path,
+    accelerator: Accelerator,
+    console: Console,
+    signals: Signals,
+    origin: Origin | None,
 ) -> dict:
-    """Train, keep the best weights in the run's model folder; returns facts of the training."""
+    """Train, keep checkpoints and the best weights; returns facts of the training."""
     started = time.perf_counter()
+    model, tokenizer, order = prepared.model, prepared.tokenizer, prepared.order
+    learner = Learner.of(model, order, recipe, accelerator)
+    progress = Progress() if origin is None else go_on(origin, learner, tokenizer, run, console)
 
     def validate() -> Scores:
-        return evaluate(
-            prepared.model, prepared.tokenizer, prepared.validation, recipe, accelerator
-        ).scores
+        return evaluate(model, tokenizer, prepared.validation, recipe, accelerator).scores
 
     def keep() -> None:
         if accelerator.is_main_process:
-            save_model(prepared.model, prepared.tokenizer, model_dir(run))
+            save_model(model, tokenizer, model_dir(run))
+        accelerator.wait_for_everyone()
+
+    def save() -> None:
+        progress.micro_batch_size = order.micro_batch_size
+        progress.scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}
+        if accelerator.is_main_process:
+            state = state_of(progress, recipe, prepared.facts)
+            saved = save_checkpoint(run, model, learner.optimizer, state)
+            prune(run, saved, recipe.checkpoint.keep)
         accelerator.wait_for_everyone()
 
     path = log_path(run) if accelerator.is_main_process else None
-    num_steps, every = prepared.order.num_steps, recipe.train.log_every
     try:
-        with RunLog(path, num_steps, every, console, accelerator.log) as log:
-            best_step = train(
-                prepared.model,
-                prepared.order,
-                recipe,
-                accelerator,
-                log,
-                validate,
-                keep,
-                prepared.metric,
-            )
+        with RunLog(path, order.num_steps, recipe.train.log_every, console, accelerator.log) as log:
+            log.go_on_from(progress.step, progress.is_validated)
+            if origin is None:
+                rehearse(learner, tokenizer, run)
+            train(learner, progress, log, signals, prepared.metric, validate, keep, save)
     finally:
         for tracker in accelerator.trackers:
             tracker.finish()
-    return {"best_step": best_step, "train_seconds": round(time.perf_counter() - started, 1)}
+    seconds = round(time.perf_counter() - started, 1)
+    return {"best_step": progress.best_step, "train_seconds": seconds}

@@ -17,7 +17,6 @@ def launch(arguments: list[str], num_processes: int) -> int:
     The first process speaks for all; of another one's errors the last line is shown where the
     first has none of its own. When one fails, the others, which wait for it, are ended.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the children are ended
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     environment = {
         "OMP_NUM_THREADS": str(max(1, (cores or 1) // num_processes)),
@@ -27,7 +26,18 @@ def launch(arguments: list[str], num_processes: int) -> int:
         "WORLD_SIZE": str(num_processes),
         "LOCAL_WORLD_SIZE": str(num_processes),
     }
-    processes = []
+    processes: list[subprocess.Popen] = []
+    asked: list[int] = []
+
+    def pass_on(number: int, _: object) -> None:
+        """The children finish their step and save; asked twice, they end."""
+        if number != signal.SIGUSR1:
+            asked.append(number)
+        for process in processes:
+            process.send_signal(number if len(asked) < 2 else signal.SIGKILL)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, pass_on)
     with tempfile.TemporaryFile() as errors:
         try:
             for rank in range(num_processes):
@@ -37,6 +47,7 @@ def launch(arguments: list[str], num_processes: int) -> int:
                         env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
                         stdout=None if rank == 0 else subprocess.DEVNULL,
                         stderr=None if rank == 0 else errors,
+                        start_new_session=True,  # a terminal's Ctrl-C comes from here alone
                     )
                 )
             code = _wait(processes)
@@ -44,6 +55,7 @@ def launch(arguments: list[str], num_processes: int) -> int:
             for process in processes:
                 process.kill()
                 process.wait()
+        code = 128 + asked[0] if asked and code else abs(code)
         if code and processes[0].returncode in (0, -signal.SIGKILL):  # the first said nothing
             print(_last_line(errors) or f"llmkit: a process ended with {code}", file=sys.stderr)
     return code
@@ -53,18 +65,15 @@ def _wait(processes: list[subprocess.Popen]) -> int:
     """The first exit code that is not 0, or 0 when all have ended well."""
     deadline = None
     while True:
-        try:
-            codes = [process.poll() for process in processes]
-            failed = [code for code in codes if code]
-            if None not in codes:
-                return codes[0] or (failed[0] if failed else 0)
-            if failed and deadline is None:
-                deadline = time.monotonic() + GRACE
-            if deadline and time.monotonic() > deadline:
-                return failed[0] if failed else 130
-            time.sleep(0.1)
-        except KeyboardInterrupt:  # the terminal sent it to the children too, and they answer
-            deadline = deadline or time.monotonic() + GRACE
+        codes = [process.poll() for process in processes]
+        failed = [code for code in codes if code]
+        if None not in codes:
+            return codes[0] or (failed[0] if failed else 0)
+        if failed and deadline is None:
+            deadline = time.monotonic() + GRACE
+        if deadline and time.monotonic() > deadline:
+            return failed[0]
+        time.sleep(0.1)
 
 
 def _last_line(errors) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from llmkit.run import write_text
 from llmkit.tasks import Scores
 
 
@@ -34,6 +35,7 @@ class RunLog:
         self.every = every
         self.console = console
         self.started = time.perf_counter()
+        self.first = 0  # steps done before this start
         self.progress = Progress(
             TextColumn("training"),
             BarColumn(bar_width=None),
@@ -57,6 +59,22 @@ class RunLog:
         trace: TracebackType | None,
     ) -> None:
         self.progress.stop()
+
+    def go_on_from(self, step: int, is_validated: bool) -> None:
+        """Forget what was written behind that step: it comes again."""
+        self.first = step
+        self.progress.update(self.bar, completed=step)
+        if self.path is None or not self.path.is_file():
+            return
+        kept = []
+        for line in self.path.read_text("utf-8", errors="replace").splitlines(keepends=True):
+            try:
+                belongs = _belongs(json.loads(line), step, is_validated)
+            except (ValueError, TypeError, KeyError):  # cut short, with all that follows
+                break
+            if belongs:
+                kept.append(line)
+        write_text(self.path, "".join(kept))
 
     def step(
         self,
@@ -83,16 +101,17 @@ class RunLog:
         self._write(step=step, **figures)
         self.track(figures, step)
         if not self.console.is_terminal:
-            left = (time.perf_counter() - self.started) / step * (self.num_steps - step)
+            seconds = time.perf_counter() - self.started
+            left = seconds / (step - self.first) * (self.num_steps - step)
             self.console.print(
                 f"step {step}/{self.num_steps}  {status}  lr {learning_rate:.2e}  {left:.0f} s left"
             )
 
-    def note(self, text: str) -> None:
+    def note(self, step: int, text: str) -> None:
         """What a reader of the log has to know of the step at hand."""
         if self.path is None:
             return
-        self._write(note=text)
+        self._write(step=step, note=text)
         self.console.print(text)
 
     def left_out(self, step: int, reason: str) -> None:
@@ -115,3 +134,8 @@ class RunLog:
     def _write(self, **line: Any) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _belongs(line: dict[str, Any], step: int, is_validated: bool) -> bool:
+    """Whether a line was written up to the end of that step, or of its validation."""
+    return line["step"] < step + (is_validated or line.get("split") != "validation")

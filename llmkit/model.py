@@ -7,7 +7,6 @@ saving as a plain Hugging Face folder.
 import copy
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +23,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from llmkit.checkpoint import disk_errors
 from llmkit.errors import UserError
 from llmkit.files import expand
+from llmkit.folders import publish
 from llmkit.recipe import PACKAGE
 from llmkit.schema import Lora, Scratch
+from llmkit.untrusted import check_folder
 
 EMBEDDED_MODEL = PACKAGE / "embedded" / "gpt2"
 END_OF_TEXT = "<|endoftext|>"
@@ -102,10 +104,7 @@ def _check_folder(folder: Path, name: str) -> None:
     config = folder / "config.json"
     if not config.is_file():
         raise UserError(f"model: {name}: no config.json in it, so it is not a model folder")
-    try:
-        family = json.loads(config.read_text("utf-8")).get("model_type")
-    except (ValueError, AttributeError):
-        raise UserError(f"{config}: not a JSON object; download the model again") from None
+    family = check_folder(folder, name).get("model_type")
     if family != "gpt2":
         raise UserError(f"{config}: model_type is {family!r}; llmkit fine-tunes gpt2")
     if not any(folder.glob("model*.safetensors")):
@@ -193,21 +192,20 @@ def unmap_weights(model: nn.Module) -> None:
 
 
 def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """A plain folder that `GPT2LMHeadModel.from_pretrained` loads; adapters are merged in fp32.
-
-    Written beside its place and renamed, so that a half-written folder never bears the name.
-    """
+    """A plain folder that `GPT2LMHeadModel.from_pretrained` loads, whole or not there; adapters
+    are merged in fp32."""
     if not isinstance(model, GPT2LMHeadModel):
         model = copy.deepcopy(model).merge_and_unload()
-    staging = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    model.save_pretrained(staging)
-    tokenizer.save_pretrained(staging)
-    mode = (staging / "config.json").stat().st_mode
-    for weights in staging.glob("*.safetensors"):  # made its owner's alone, whatever the umask
-        weights.chmod(mode)
-    shutil.rmtree(folder, ignore_errors=True)
-    staging.rename(folder)
+
+    def write(staging: Path) -> None:
+        with disk_errors(staging):
+            model.save_pretrained(staging)
+        tokenizer.save_pretrained(staging)
+        mode = (staging / "config.json").stat().st_mode
+        for weights in staging.glob("*.safetensors"):  # made its owner's alone, whatever the umask
+            weights.chmod(mode)
+
+    publish(folder, write)
 
 
 def weights_fingerprint(model: GPT2LMHeadModel) -> str:

@@ -31,10 +31,10 @@ from llmkit.model import (
     unmap_weights,
     weights_fingerprint,
 )
+from llmkit.order import StepOrder
 from llmkit.schema import Recipe
 from llmkit.scores import choose_metric
 from llmkit.tasks import Task, recipe_task
-from llmkit.train import StepOrder
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,18 @@ def first_comment(path: Path) -> str:
     return path.read_text("utf-8").partition("\n")[0].lstrip("# ")
 
 
-def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Write the recipe as it was run: every value resolved, no scales."""
-    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), "utf-8")
+def recipe_yaml(recipe: Recipe) -> str:
+    """The recipe as it was run: every value resolved, no scales."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
+def flat(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of a recipe, or of what else is nested, as plain data."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _names() -> str:

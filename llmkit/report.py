@@ -9,11 +9,11 @@ from llmkit.account import Account
 from llmkit.console import show_table
 from llmkit.findings import Finding
 from llmkit.model import count_parameters
+from llmkit.order import StepOrder
 from llmkit.schema import Recipe
 from llmkit.scores import Scored, ScoredRows, confusion_of
 from llmkit.significance import LEVEL, RESAMPLES
 from llmkit.tasks import Prediction, Task, text_of
-from llmkit.train import StepOrder
 
 NUM_EXAMPLES = 3
 MOST_LABELS = 10  # of a confusion matrix on a terminal

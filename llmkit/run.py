@@ -3,6 +3,7 @@
 recipe.yaml        the recipe as run, every value resolved
 run.json           versions, seed, device, fingerprints of data and model
 metrics.jsonl      a line per logged step and per validation
+checkpoints/       what a stopped run goes on from
 model/             the best weights: a plain Hugging Face folder
 predictions.jsonl  id, prompt, prediction, references of each test row
 metrics.json       final scores beside the baselines; there once the run has finished
@@ -20,7 +21,8 @@ from typing import Any
 
 from llmkit.errors import UserError
 from llmkit.files import expand
-from llmkit.recipe import load_recipe, save_recipe
+from llmkit.folders import recover, sync
+from llmkit.recipe import load_recipe, recipe_yaml
 from llmkit.schema import Recipe
 
 RUNS = Path("runs")
@@ -30,8 +32,11 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-def choose_run_dir(run_dir: str | None, recipe_name: str) -> Path:
-    """The folder for a new run. Raises UserError when it already holds something."""
+def choose_run_dir(run_dir: str | None, recipe_name: str, *, starts_over: bool = False) -> Path:
+    """The folder for a new run. Raises UserError when it already holds something.
+
+    starts_over: that may be a run without a checkpoint, of which nothing is to be had.
+    """
     if run_dir is None:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         name = f"{Path(recipe_name).stem}-{stamp}"
@@ -39,17 +44,42 @@ def choose_run_dir(run_dir: str | None, recipe_name: str) -> Path:
         return RUNS / (f"{name}-{taken + 1}" if taken else name)
     path = expand(run_dir)
     if is_run(path):
+        if starts_over and not checkpoints(path) and not results_path(path).is_file():
+            return path
         raise UserError(f"{path}: already holds a run; give another --run-dir, or delete it")
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise UserError(f"{path}: not an empty folder; give another --run-dir")
     return path
 
 
+def find_run_to_resume(resume: str, run_dir: str | None, recipe: Recipe) -> Path | None:
+    """The run that --resume names; of `auto` the one at --run-dir, else the stopped one of this
+    recipe that is the newest under runs/, or None where there is none."""
+    if resume == "auto":
+        if run_dir is None:
+            return newest_stopped_run(recipe)
+        run = expand(run_dir)
+        return run if is_run(run) and checkpoints(run) else None
+    run = expand(resume)
+    if run_dir is not None:
+        raise UserError(f"--run-dir: --resume goes on in {run} itself; leave one of them away")
+    if not is_run(run):
+        raise UserError(f"--resume: {run} is no run; name the folder that `llmkit finetune` made")
+    return run
+
+
+def how_to_go_on(run: Path) -> str:
+    """What is left of a stopped run."""
+    if not checkpoints(run):
+        return " before the first checkpoint"
+    return f"; go on with: llmkit finetune {recipe_path(run)} --resume {run}"
+
+
 def start_run(run: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
     """Make the folder and write down what will be run."""
     try:
         run.mkdir(parents=True, exist_ok=True)
-        save_recipe(recipe, recipe_path(run))
+        write_text(recipe_path(run), recipe_yaml(recipe))
         libraries = {name: version(name) for name in LIBRARIES}
         facts = {"python": platform.python_version(), "libraries": libraries, **facts}
         write_json(facts_path(run), facts)
@@ -84,6 +114,21 @@ def model_dir(run: Path) -> Path:
     return run / "model"
 
 
+def checkpoints_dir(run: Path) -> Path:
+    return run / "checkpoints"
+
+
+def checkpoint_dir(run: Path, step: int) -> Path:
+    return checkpoints_dir(run) / f"step-{step:08d}"
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The newest first; one whose replacement was cut short gets its name back."""
+    for path in checkpoints_dir(run).glob("step-*.replaced"):
+        recover(path.with_suffix(""))
+    return sorted(checkpoints_dir(run).glob("step-" + 8 * "[0-9]"), reverse=True)
+
+
 def log_path(run: Path) -> Path:
     return run / "metrics.jsonl"
 
@@ -96,6 +141,20 @@ def predictions_path(folder: Path) -> Path:
 def results_path(folder: Path) -> Path:
     """In a run, or in a folder of scores alone."""
     return folder / "metrics.json"
+
+
+def newest_stopped_run(recipe: Recipe) -> Path | None:
+    """The run of this very recipe, under runs/, that was started last and has not finished."""
+    runs = [run for run in RUNS.glob("*") if is_run(run) and checkpoints(run)]
+    stopped = [run for run in runs if not results_path(run).is_file() and is_of(run, recipe)]
+    return max(stopped, key=lambda run: recipe_path(run).stat().st_mtime, default=None)
+
+
+def is_of(run: Path, recipe: Recipe) -> bool:
+    try:
+        return recipe_of(run) == recipe
+    except UserError:  # of another version, or damaged
+        return False
 
 
 def newest_finished_run() -> Path | None:
@@ -140,4 +199,6 @@ def write_text(path: Path, text: str) -> None:
     """Written beside its place and renamed, so that a reader never sees half a file."""
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(text, "utf-8")
+    sync(partial)
     partial.replace(path)
+    sync(path.parent)

@@ -167,6 +167,15 @@ class Train(Section):
         return self
 
 
+class Checkpoint(Section):
+    """What a run that was stopped goes on from (`finetune --resume`)."""
+
+    every: int | None = Field(None, ge=1)
+    """Write a checkpoint every so many optimizer steps; null: behind each validation."""
+    keep: int = Field(2, ge=1)
+    """Checkpoints that stay, beside the one of the best weights."""
+
+
 class BertScore(Section):
     """BERTScore (Zhang et al. 2020), beside the task's own scores."""
 
@@ -273,6 +282,8 @@ class Recipe(Section):
     """The rows."""
     train: Train
     """The training."""
+    checkpoint: Checkpoint = Checkpoint()
+    """The checkpoints."""
     evaluation: Evaluation = Evaluation()
     """The scoring."""
     generation: Generation = Generation()

@@ -137,7 +137,7 @@ def llmkit(monkeypatch, tmp_path):
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def subprocess_env() -> dict[str, str]:
     """Environment of a process that can reach this machine only."""
     paths = [str(NO_NETWORK), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -17,9 +17,10 @@ from llmkit.batches import collate
 from llmkit.encode import FEATURES
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss
 from llmkit.model import load_model
+from llmkit.order import StepOrder
 from llmkit.recipe import load_recipe
 from llmkit.schema import Recipe
-from llmkit.train import StepOrder, forward_backward
+from llmkit.step import forward_backward
 
 
 def random_rows(rng: random.Random, count: int) -> Dataset:

@@ -13,6 +13,7 @@ import pytest
 from conftest import SHARED_DATA, TEXT, summary_rows, write_jsonl
 from safetensors.torch import load_file, save_file
 
+from llmkit.checkpoint import newest
 from llmkit.recipe import list_recipes
 
 SHORT = (
@@ -226,7 +227,10 @@ def test_ctrl_c_during_training_ends_in_one_line(tiny_gpt2, rows, tmp_path, subp
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors.strip() == "llmkit: stopped by Ctrl-C"
+    (run,) = (tmp_path / "runs").iterdir()
+    run = f"runs/{run.name}"
+    advice = f"go on with: llmkit finetune {run}/recipe.yaml --resume {run}"
+    assert errors.strip() == f"llmkit: stopped by Ctrl-C; {advice}"
 
 
 def test_two_processes_give_the_losses_of_one(tiny_gpt2, tmp_path, subprocess_env):
@@ -268,6 +272,9 @@ def test_sigterm_ends_every_process(tiny_gpt2, rows, tmp_path, subprocess_env):
     process.terminate()
     process.communicate(timeout=30)
     assert process.returncode == 143
+    found, reasons = newest(tmp_path / "run")  # one of them, the first, has saved
+    assert found is not None
+    assert not reasons
     left = subprocess.run(["pgrep", "-f", str(rows)], capture_output=True, text=True)
     assert not left.stdout.split()
 

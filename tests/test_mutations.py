@@ -124,7 +124,7 @@ MUTATIONS = {
         f"{PROOF}loss_and_gradients_are_those_of_the_papers",
     ),
     "a mean of the micro-batches' means": Mutation(
-        "train.py",
+        "step.py",
         "accelerator.backward(micro_loss * accelerator.num_processes / num_supervised)",
         "accelerator.backward(\n"
         '                micro_loss / max(1, int((batch["labels"][:, 1:] != -100).sum()))\n'
@@ -133,7 +133,7 @@ MUTATIONS = {
         f"{PROOF}accumulation_gives_the_gradient_of_the_whole_step",
     ),
     "divided once more by the number of micro-batches": Mutation(
-        "train.py",
+        "step.py",
         "accelerator.num_processes / num_supervised)",
         "accelerator.num_processes / num_supervised / len(order.dealt(step)[0]))",
         f"{PROOF}accumulation_gives_the_gradient_of_the_whole_step",
@@ -151,13 +151,13 @@ MUTATIONS = {
         f"{PROOF}loss_and_gradients_are_those_of_the_papers",
     ),
     "the epoch's short last step is divided as if it were full": Mutation(
-        "train.py",
+        "order.py",
         "count = sum(self.supervised[index] for index in self.rows(step))",
         "count = sum(self.supervised[index] for index in self.rows(0))",
         f"{PROOF}accumulation_gives_the_gradient_of_the_whole_step",
     ),
     "processes average what they should add": Mutation(
-        "train.py",
+        "step.py",
         "micro_loss * accelerator.num_processes / num_supervised",
         "micro_loss / num_supervised",
         f"{PROOF}accumulation_gives_the_gradient_of_the_whole_step",
@@ -175,7 +175,7 @@ MUTATIONS = {
         "test_loss.py::test_a_batch_is_the_sum_of_its_rows",
     ),
     "a step with a NaN goes into the weights": Mutation(
-        "train.py",
+        "step.py",
         "if math.isfinite(loss) and gradient_is_finite:",
         "if True:",
         "test_train.py::test_a_loss_that_is_not_finite_stops_before_the_step",

@@ -13,7 +13,7 @@ from conftest import forget_accelerator, summary_rows, write_jsonl
 from rich.console import Console
 from transformers import GPT2LMHeadModel
 
-from llmkit import train as train_file
+from llmkit import step as step_file
 from llmkit.devices import start_accelerator
 from llmkit.encode import encode_rows, limits_of
 from llmkit.errors import UserError
@@ -21,11 +21,13 @@ from llmkit.finetune import finetune
 from llmkit.loss import SupervisedLoss
 from llmkit.model import add_lora, load_model, save_model
 from llmkit.optim import build_optimizer
+from llmkit.order import StepOrder
 from llmkit.prepare import trainable_model
+from llmkit.progress import Progress
 from llmkit.recipe import load_recipe
 from llmkit.schema import Lora
+from llmkit.step import forward_backward
 from llmkit.tasks import get_task
-from llmkit.train import Best, StepOrder, forward_backward
 
 
 @pytest.fixture
@@ -127,7 +129,7 @@ def test_a_run_folder_holds_what_it_should(recipe, tmp_path):
     table = finetune(recipe("evaluation.every=2"), run, Console(quiet=True))
     assert {path.name for path in run.iterdir()} == {
         "recipe.yaml", "run.json", "metrics.jsonl", "metrics.json", "predictions.jsonl", "model",
-        "report.html",
+        "report.html", "checkpoints",
     }  # fmt: skip
     steps, validations = read_metrics(run)
     assert [line["step"] for line in steps] == [1, 2, 3, 4]
@@ -324,7 +326,7 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing(
         "train.max_steps=4", "train.dropout=0", "train.global_batch_size=8",
     )  # fmt: skip
     finetune(settings, tmp_path / "roomy", Console(quiet=True))
-    monkeypatch.setattr(train_file, "SupervisedLoss", Tight)
+    monkeypatch.setattr(step_file, "SupervisedLoss", Tight)
     finetune(settings, tmp_path / "tight", Console(quiet=True))
     roomy, tight = (read_metrics(tmp_path / name)[0] for name in ("roomy", "tight"))
     notes = [line["note"] for line in tight if "note" in line]
@@ -335,22 +337,25 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing(
 
 
 def test_a_row_that_does_not_fit_alone_ends_in_one_line(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_file, "SupervisedLoss", Tight)
+    monkeypatch.setattr(step_file, "SupervisedLoss", Tight)
     monkeypatch.setattr(Tight, "room", 20)
     with pytest.raises(UserError, match="out of memory with micro-batches of 1; lower max_length"):
         finetune(recipe("train.max_steps=1"), tmp_path / "run", Console(quiet=True))
 
 
-def test_best_prefers_the_lower_loss_among_equals_and_runs_out_of_patience():
-    best = Best("rougeL", higher_is_better=True, patience=2)
-    scores = [(1.0, 9.0), (3.0, 5.0), (3.0, 4.0), (3.0, 4.0), (2.0, 1.0)]
-    found = [best.update(i, {"rougeL": s, "loss": x}) for i, (s, x) in enumerate(scores)]
-    assert found == [True, True, True, False, False]
-    assert best.step == 2
-    assert best.is_exhausted
-    lower = Best("loss", higher_is_better=False, patience=None)
-    assert [lower.update(i, {"loss": s}) for i, s in enumerate([2.0, 1.0, 1.5])] == [1, 1, 0]
-    assert not lower.is_exhausted
+def test_the_best_is_finite_and_of_equal_scores_the_one_of_lower_loss():
+    progress = Progress()
+    scores = [(1.0, 9.0), (3.0, 5.0), (3.0, 4.0), (3.0, 4.0), (2.0, 1.0), (math.nan, 1.0)]
+    found = []
+    for step, (rouge, loss) in enumerate(scores):
+        progress.step = step
+        found.append(progress.rate({"rougeL": rouge, "loss": loss}, "rougeL", True))
+    assert found == [True, True, True, False, False, False]
+    assert progress.best_step == 2
+    assert progress.misses == 3
+    lower = Progress()
+    assert [lower.rate({"loss": s}, "loss", False) for s in [2.0, 1.0, 1.5]] == [1, 1, 0]
+    assert not Progress().rate({"loss": math.nan}, "loss", False)
 
 
 def test_early_stopping_ends_the_run(recipe, tmp_path):
@@ -383,5 +388,5 @@ def test_the_optimizer_holds_only_what_is_trained(tiny_gpt2, recipe):
 def test_a_failed_allocation_on_the_cpu_is_out_of_memory(allocate):
     with pytest.raises((RuntimeError, MemoryError)) as caught:
         allocate()
-    assert train_file.is_out_of_memory(caught.value)
-    assert not train_file.is_out_of_memory(RuntimeError("shapes do not match"))
+    assert step_file.is_out_of_memory(caught.value)
+    assert not step_file.is_out_of_memory(RuntimeError("shapes do not match"))

@@ -1,0 +1,126 @@
+"""Folders that are whole or not there: written beside their place, synced, and renamed."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+LARGEST_JSON = 2**20  # bytes of a manifest, or of what else is small
+PIECE = 2**22  # bytes hashed at a time
+
+
+class Damaged(Exception):
+    """What is wrong with a folder, in a few words."""
+
+
+def publish(folder: Path, write: Callable[[Path], None]) -> None:
+    """Have `write` fill the folder, all of it or nothing; one that is there is replaced.
+
+    Killed at any moment, it leaves the old folder or the new one, under its own name or, between
+    two renames, under the one that `recover` knows.
+    """
+    staging, replaced = beside(folder, "partial"), beside(folder, "replaced")
+    recover(folder)
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir(parents=True)
+        write(staging)
+        write_manifest(staging)
+        sync(staging)
+        if folder.is_dir():
+            folder.rename(replaced)
+        staging.rename(folder)
+    except OSError:
+        recover(folder)
+        shutil.rmtree(staging, ignore_errors=True)  # a full disk has its room back
+        raise
+    sync(folder.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Give a folder its name back where its replacement was cut short between two renames."""
+    replaced = beside(folder, "replaced")
+    if replaced.is_dir():
+        if folder.is_dir():
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            with suppress(FileNotFoundError):  # another process was quicker
+                replaced.rename(folder)
+
+
+def beside(folder: Path, word: str) -> Path:
+    return folder.with_name(f"{folder.name}.{word}")
+
+
+def write_manifest(folder: Path) -> None:
+    """Sync the folder's files and write down what they are."""
+    files = {}
+    for path in sorted(folder.iterdir()):
+        sync(path)
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({"files": files}, indent=2) + "\n", "utf-8")
+    sync(manifest)
+
+
+def verify(folder: Path) -> None:
+    """Raise Damaged where the folder is not what its manifest says, file by file, byte by byte."""
+    files = read_json(folder / MANIFEST).get("files")
+    if not isinstance(files, dict) or not all(isinstance(each, dict) for each in files.values()):
+        raise Damaged(f"{MANIFEST} lists no files")
+    there = {path.name for path in folder.iterdir()} - {MANIFEST}
+    for name in sorted(files.keys() ^ there):
+        raise Damaged(f"{name} is missing" if name in files else f"{name} does not belong there")
+    for name, expected in files.items():
+        path = folder / name
+        if path.is_symlink() or not path.is_file():
+            raise Damaged(f"{name} is no plain file")
+        if path.stat().st_size != expected.get("bytes"):
+            raise Damaged(f"{name} has {path.stat().st_size:,} bytes, not as many as were written")
+        if sha256(path) != expected.get("sha256"):
+            raise Damaged(f"{name} is not what was written (its sha256 differs)")
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Have the system write a file, or a folder's names, to the disk now."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def require_room(folder: Path, num_bytes: int) -> None:
+    """Raise OSError where the disk has less room than that."""
+    if shutil.disk_usage(folder).free < num_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A small JSON object; Damaged for anything else."""
+    try:
+        if path.is_symlink() or path.stat().st_size > LARGEST_JSON:
+            raise Damaged(f"{path.name} is a link, or too large")
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise Damaged(f"{path.name} is missing") from None
+    except (ValueError, RecursionError):
+        raise Damaged(f"{path.name} is no JSON") from None
+    if not isinstance(content, dict):
+        raise Damaged(f"{path.name} is no JSON object")
+    return content

@@ -1,0 +1,188 @@
+"""Going on with a run that was stopped: from which checkpoint, and whether it is the same run."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.checkpoint import load_state, newest, restore, trained
+from llmkit.errors import UserError
+from llmkit.folders import Damaged, recover, require_room, verify, write_manifest
+from llmkit.loss import causal_lm
+from llmkit.model import save_model
+from llmkit.progress import Progress
+from llmkit.recipe import flat
+from llmkit.run import checkpoint_dir, checkpoints_dir, model_dir, results_path
+from llmkit.schema import Recipe
+from llmkit.step import Learner
+
+
+class Origin:
+    """A checkpoint to go on from, and what it says of its run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            state = load_state(path)
+            self.progress = Progress(**state["progress"])
+            self.recipe: dict[str, Any] = state["recipe"]
+            self.facts: dict[str, Any] = state["facts"]
+        except (Damaged, KeyError, TypeError) as error:
+            raise UserError(f"{path}: no checkpoint of this version of llmkit ({error})") from None
+
+
+def find_origin(run: Path, console: Console) -> Origin:
+    """The newest checkpoint of a run that verifies; says which, and why not a newer one."""
+    if results_path(run).is_file():
+        raise UserError(f"{run}: this run has finished; there is nothing to go on with")
+    path, reasons = newest(run)
+    for reason in reasons:
+        console.print(f"warning: passed over {reason}")
+    if path is None:
+        raise UserError(f"{run}: no checkpoint to go on from; start again, without --resume")
+    origin = Origin(path)
+    console.print(f"resume  behind step {origin.progress.step}: {path}, the newest that is whole")
+    return origin
+
+
+def check_recipe(origin: Origin, recipe: Recipe, allowed: tuple[str, ...]) -> None:
+    """Raise UserError for each key that is not as it was, unless it is among those allowed."""
+    before, now = dict(flat(origin.recipe)), dict(flat(recipe.model_dump(mode="json")))
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    lines = [
+        f"{key}: {before.get(key)!r} in the run, {now.get(key)!r} now; leave it, or go on all the "
+        f"same with --allow-change {key}"
+        for key in changed
+        if key not in allowed
+    ]
+    if lines:
+        raise UserError("\n".join(lines))
+
+
+def check_facts(
+    origin: Origin, facts: dict[str, Any], allowed: tuple[str, ...], console: Console
+) -> None:
+    """Raise UserError where rows, tokenizer or base model are not the run's; say what else is not,
+    since then the rest of the run need not be the same bit by bit."""
+    before, now = dict(flat(origin.facts)), dict(flat(facts))
+    changed = [key for key in before if before[key] != now.get(key)]
+    lines = []
+    for key in changed:
+        name = key.removesuffix(".tokens_sha256").removesuffix(".sha256")
+        if not key.endswith("sha256"):
+            console.print(f"warning: {key} was {before[key]}, is {now.get(key)}: not bit-identical")
+        elif name not in allowed:
+            what = "base model's weights" if name == "model" else "rows, or their tokens,"
+            lines.append(
+                f"{name}: the {what} are not those of the run; bring them back, or go on all the "
+                f"same with --allow-change {name}"
+            )
+    if lines:
+        raise UserError("\n".join(lines))
+
+
+def facts_of(facts: dict[str, Any]) -> dict[str, Any]:
+    """Of a run's record what decides whether a resumed run is the same, bit by bit."""
+    names = ("device", "mixed_precision", "float32_matmul_precision", "num_processes")
+    return {
+        **{name: facts[name] for name in names},
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "model": {"sha256": facts["model"]["sha256"]},
+        "data": {
+            split: {"tokens_sha256": of["tokens_sha256"]} for split, of in facts["data"].items()
+        },
+    }
+
+
+def state_of(progress: Progress, recipe: Recipe, facts: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says beside weights and moments; `Origin` reads it."""
+    return {
+        "step": progress.step,
+        "progress": asdict(progress),
+        "recipe": recipe.model_dump(mode="json"),
+        "facts": facts_of(facts),
+    }
+
+
+def go_on(
+    origin: Origin,
+    learner: Learner,
+    tokenizer: PreTrainedTokenizerBase,
+    run: Path,
+    console: Console,
+) -> Progress:
+    """Put the learner where the checkpoint was, and the best weights into the model folder."""
+    progress, order, recipe = origin.progress, learner.order, learner.recipe
+    if progress.step > order.num_steps:
+        raise UserError(
+            f"{origin.path}: it is behind step {progress.step}, and the run now has "
+            f"{order.num_steps} only; train longer, or start again"
+        )
+    if progress.step == order.num_steps and origin.recipe != recipe.model_dump(mode="json"):
+        progress.is_validated = False  # the step was not the last one then
+    optimizer = learner.optimizer
+    if origin.recipe["train"]["optimizer"] != recipe.train.optimizer:
+        console.print("warning: another optimizer than the run's: its moments begin anew")
+        optimizer = None
+    try:
+        if progress.best_step and learner.accelerator.is_main_process:
+            mend_model(progress.best_step, learner.model, tokenizer, run)
+        restore(origin.path, learner.model, optimizer)
+    except Damaged as error:
+        raise UserError(f"{run}: {error}; start again, without --resume") from None
+    if order.num_processes == origin.facts["num_processes"]:
+        order.micro_batch_size = progress.micro_batch_size
+    if learner.accelerator.scaler is not None and progress.scaler:
+        learner.accelerator.scaler.load_state_dict(progress.scaler)
+    return progress
+
+
+def mend_model(
+    best_step: int, model: nn.Module, tokenizer: PreTrainedTokenizerBase, run: Path
+) -> None:
+    """Write the best weights out of their checkpoint: the model folder may hold those of a later
+    step, which was lost, or of none. If that checkpoint is not whole, the folder has to be."""
+    folder, best = model_dir(run), checkpoint_dir(run, best_step)
+    recover(folder)
+    try:
+        verify(best)
+    except (Damaged, OSError):
+        verify(folder)
+        return
+    restore(best, model, None)
+    save_model(model, tokenizer, folder)
+
+
+def rehearse(learner: Learner, tokenizer: PreTrainedTokenizerBase, run: Path) -> None:
+    """Before the first step: whether all that will be saved can be, and has room."""
+    if not learner.accelerator.is_main_process:
+        return
+    model = learner.model
+    bare = causal_lm(model)
+    weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    moving = sum(w.numel() * w.element_size() for w in trained(model).values())
+    kept = learner.recipe.checkpoint.keep + 2  # the best one, and the next, before the oldest goes
+    num_bytes = kept * 3 * moving + 2 * weights
+    folder = checkpoints_dir(run) / "rehearsal.partial"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True)
+        bare.config.save_pretrained(folder)
+        bare.generation_config.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        write_manifest(folder)
+        require_room(folder, num_bytes)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise UserError(
+            f"{run}: nothing could be saved there ({reason}); about {num_bytes / 1e9:.1f} GB are "
+            "needed: make room, lower checkpoint.keep, or give another --run-dir"
+        ) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

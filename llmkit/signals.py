@@ -1,0 +1,74 @@
+"""Ctrl-C, SIGTERM and SIGUSR1: a run stops, or saves, where nothing is half done."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stopped(BaseException):
+    """Someone asked the run to stop. As KeyboardInterrupt, no `except Exception` swallows it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        self.exit_code = 128 + number
+        self.advice = ""
+        """How to go on."""
+
+    def __str__(self) -> str:
+        return f"stopped by {self.name}"
+
+
+class Signals:
+    """What was asked from outside; a second request to stop ends the process at once."""
+
+    def __init__(self) -> None:
+        self.stop: int | None = None
+        """The signal that asked to stop."""
+        self.wants_save = False
+        self._is_deferred = False
+
+    def __enter__(self) -> "Signals":
+        names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # Windows has two of them
+        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+        self._previous = {number: signal.signal(number, self._take) for number in numbers}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """In here a request waits; whoever is inside looks at `stop` and `wants_save`."""
+        self._is_deferred = True
+        try:
+            yield
+        finally:
+            self._is_deferred = False
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within `deferred`, a part that may be left at any moment."""
+        self._is_deferred = False
+        try:
+            self.raise_if_stopped()
+            yield
+        finally:
+            self._is_deferred = True
+
+    def raise_if_stopped(self) -> None:
+        if self.stop is not None:
+            raise Stopped(self.stop)
+
+    def _take(self, number: int, _: FrameType | None) -> None:
+        if signal.Signals(number).name == "SIGUSR1":
+            self.wants_save = True
+            return
+        if self.stop is not None:
+            os._exit(128 + number)
+        self.stop = number
+        if not self._is_deferred:
+            raise Stopped(number)

@@ -1,0 +1,202 @@
+"""One optimizer step."""
+
+import gc
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import nn
+
+from llmkit.batches import Batch
+from llmkit.errors import UserError
+from llmkit.log import RunLog
+from llmkit.loss import SupervisedLoss
+from llmkit.optim import build_optimizer, learning_rate_at, set_learning_rate
+from llmkit.order import StepOrder
+from llmkit.progress import Progress
+from llmkit.schema import Recipe
+
+MAX_OVERFLOWS = 20  # a scaler finds its scale in fewer
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A model, and what changes its weights."""
+
+    model: nn.Module
+    loss_module: nn.Module
+    """The model's loss, in the wrapper that distributed training needs."""
+    optimizer: torch.optim.Optimizer
+    order: StepOrder
+    recipe: Recipe
+    accelerator: Accelerator
+
+    @classmethod
+    def of(
+        cls, model: nn.Module, order: StepOrder, recipe: Recipe, accelerator: Accelerator
+    ) -> "Learner":
+        optimizer = build_optimizer(model, recipe.train)
+        loss_module = SupervisedLoss(model, recipe.train.engine)
+        return cls(model, *accelerator.prepare(loss_module, optimizer), order, recipe, accelerator)
+
+
+def take_step(learner: Learner, progress: Progress, log: RunLog) -> None:
+    """The next optimizer step.
+
+    One whose loss or gradient is not finite is left out, or, beyond the recipe's
+    max_nonfinite_steps, raises FloatingPointError; either way before the weights change.
+    """
+    order, settings, accelerator = learner.order, learner.recipe.train, learner.accelerator
+    loss_module, optimizer, step = learner.loss_module, learner.optimizer, progress.step
+    started = time.perf_counter()
+    learner.model.train()
+    learning_rate = learning_rate_at(step, order.num_steps, settings)
+    set_learning_rate(optimizer, learning_rate)
+    loss, micro_losses = forward_backward_in_memory(loss_module, order, step, accelerator, log)
+    grad_norm = accelerator.clip_grad_norm_(
+        loss_module.parameters(), settings.max_grad_norm or math.inf
+    )
+    trouble = describe_nonfinite(loss, micro_losses, grad_norm, order, step, accelerator)
+    if trouble is None:
+        optimizer.step()
+    elif progress.num_left_out < settings.max_nonfinite_steps:
+        progress.num_left_out += 1
+        if accelerator.scaler is not None:
+            accelerator.scaler.update()
+    else:
+        raise FloatingPointError(
+            f"{trouble}; stopped before the weights changed: look at these rows, lower "
+            "train.learning_rate or set train.mixed_precision=no"
+        )
+    optimizer.zero_grad(set_to_none=True)
+    overflowed = accelerator.optimizer_step_was_skipped
+    progress.num_overflows = progress.num_overflows + 1 if overflowed else 0
+    if progress.num_overflows == MAX_OVERFLOWS:
+        raise FloatingPointError(
+            f"step {step + 1}: the fp16 gradient overflowed {MAX_OVERFLOWS} times in a row; "
+            "nothing is learnt any more: set train.mixed_precision=bf16 or no"
+        )
+    progress.step += 1
+    seconds = time.perf_counter() - started
+    if trouble is not None or overflowed:
+        log.left_out(step + 1, trouble or f"step {step + 1}: the fp16 gradient overflowed")
+    else:
+        log.step(
+            step + 1,
+            loss=loss,
+            learning_rate=learning_rate,
+            grad_norm=float(grad_norm),
+            tokens_per_second=order.num_tokens(step) / seconds,
+        )
+
+
+def forward_backward_in_memory(
+    loss_module: nn.Module,
+    order: "StepOrder",
+    step: int,
+    accelerator: Accelerator,
+    log: RunLog,
+) -> tuple[float, list[torch.Tensor]]:
+    """`forward_backward`; where memory runs out, again with micro-batches of half the size.
+
+    A step's gradient does not depend on how its rows are dealt out, but for dropout's draws.
+    Several processes cannot do it, as the others wait in the exchange of the gradient.
+    """
+    while True:
+        # Dropout is a pure function of seed, step and process, whatever validation drew before.
+        torch.manual_seed(hash((order.seed, step, order.rank)))
+        try:
+            return forward_backward(
+                loss_module, order.micro_batches(step), order, step, accelerator
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if order.micro_batch_size == 1 or order.num_processes > 1:
+                raise UserError(
+                    f"step {step + 1}: out of memory with micro-batches of "
+                    f"{order.micro_batch_size}; lower max_length"
+                    f"{' or train.micro_batch_size' if order.micro_batch_size > 1 else ''}"
+                ) from None
+        loss_module.zero_grad(set_to_none=True)
+        gc.collect()
+        if torch.accelerator.is_available():
+            torch.accelerator.empty_cache()
+        order.micro_batch_size //= 2
+        log.note(
+            step + 1,
+            f"step {step + 1}: out of memory; micro-batches of {order.micro_batch_size} from here "
+            "on, which changes nothing but what dropout draws",
+        )
+
+
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether an allocation failed: on a GPU, or on a CPU by torch or, of dropout's bits, NumPy."""
+    is_ours = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return is_ours or "can't allocate memory" in str(error)
+
+
+def forward_backward(
+    loss_module: nn.Module,
+    micro_batches: Iterator[Batch],
+    order: "StepOrder",
+    step: int,
+    accelerator: Accelerator,
+) -> tuple[float, list[torch.Tensor]]:
+    """Accumulate the step's gradient; returns its loss, nats per supervised token, and the sums of
+    this process's micro-batches.
+
+    Each micro-batch gives a sum over its tokens, divided by the token count of the whole step
+    (all micro-batches, all processes), so the result does not depend on how rows were dealt out.
+    """
+    num_supervised = order.num_supervised(step)
+    micro_losses = []
+    for is_last, batch in mark_last(micro_batches):
+        # Gradients are exchanged once a step, with the last micro-batch.
+        with nullcontext() if is_last else accelerator.no_sync(loss_module):
+            micro_loss = loss_module(**{k: v.to(accelerator.device) for k, v in batch.items()})
+            # Distributed training averages gradients over processes; we want their sum.
+            accelerator.backward(micro_loss * accelerator.num_processes / num_supervised)
+        micro_losses.append(micro_loss.detach())
+    loss_sum = accelerator.reduce(torch.stack(micro_losses).sum(), "sum")
+    return loss_sum.item() / num_supervised, micro_losses
+
+
+def describe_nonfinite(
+    loss: float,
+    micro_losses: list[torch.Tensor],
+    grad_norm: torch.Tensor,
+    order: "StepOrder",
+    step: int,
+    accelerator: Accelerator,
+) -> str | None:
+    """What is not finite, and in which rows: those of the micro-batches whose loss it is, else all
+    of the step; None when all is well.
+
+    An fp16 gradient may overflow: its scaler steps over it and lowers the scale.
+    """
+    gradient_is_finite = bool(torch.isfinite(grad_norm)) or accelerator.scaler is not None
+    if math.isfinite(loss) and gradient_is_finite:
+        return None
+    mine = zip(order.dealt(step)[order.rank], micro_losses, strict=True)
+    bad = [row for rows, value in mine if not torch.isfinite(value) for row in rows]
+    bad = gather_object(bad) or order.rows(step)
+    return (
+        f"step {step + 1}: the loss is {loss} and the gradient's norm {float(grad_norm)} "
+        f"(rows {order.name_rows(bad)})"
+    )
+
+
+def mark_last(items: Iterator) -> Iterator[tuple[bool, object]]:
+    """Each item with whether it is the last."""
+    items = iter(items)
+    current = next(items)
+    for following in items:
+        yield False, current
+        current = following
+    yield True, current
