@@ -32,7 +32,7 @@ WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "sta
 def save_checkpoint(
     run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
 ) -> Path:
-    """Write the checkpoint of a step, `state["step"]`."""
+    """Write the checkpoint of a step, the one that the state's progress names."""
 
     def write(staging: Path) -> None:
         weights = {name: weight.detach() for name, weight in trained(model).items()}
@@ -41,7 +41,7 @@ def save_checkpoint(
             save_file(_plain(optimizer_tensors(model, optimizer)), staging / OPTIMIZER)
         (staging / STATE).write_text(json.dumps(state, indent=2) + "\n", "utf-8")
 
-    path = checkpoint_dir(run, state["step"])
+    path = checkpoint_dir(run, state["progress"]["step"])
     publish(path, write)
     return path
 

@@ -103,7 +103,6 @@ def facts_of(facts: dict[str, Any]) -> dict[str, Any]:
 def state_of(progress: Progress, recipe: Recipe, facts: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint says beside weights and moments; `Origin` reads it."""
     return {
-        "step": progress.step,
         "progress": asdict(progress),
         "recipe": recipe.model_dump(mode="json"),
         "facts": facts_of(facts),

@@ -68,13 +68,18 @@ def stop_behind(monkeypatch, step: int, number=signal.SIGTERM) -> None:
     monkeypatch.setattr(train_file, "take_step", take_and_send)
 
 
-def interrupted(recipe, run, monkeypatch, step: int) -> None:
-    """The run, stopped behind that step and resumed."""
+def run_until(recipe, run, monkeypatch, step: int) -> None:
+    """The run, stopped behind that step."""
     with monkeypatch.context() as patch:
         stop_behind(patch, step)
         with pytest.raises(Stopped) as caught:
             run_to_the_end(recipe, run)
     assert caught.value.exit_code == 143
+
+
+def interrupted(recipe, run, monkeypatch, step: int) -> None:
+    """The run, stopped behind that step and resumed."""
+    run_until(recipe, run, monkeypatch, step)
     run_to_the_end(recipe, run, resumes=True)
 
 
@@ -138,10 +143,7 @@ def test_a_checkpoint_is_written_when_someone_asks(recipe, tmp_path, monkeypatch
 def stopped(recipe, tmp_path, monkeypatch):
     """A run with checkpoints of its steps 2, 3 and 4, the last one when it was stopped."""
     settings = recipe("checkpoint.keep=3", "checkpoint.every=1", "train.dropout=0.1")
-    with monkeypatch.context() as patch:
-        stop_behind(patch, 4)
-        with pytest.raises(Stopped):
-            run_to_the_end(settings, tmp_path / "run")
+    run_until(settings, tmp_path / "run", monkeypatch, 4)
     return tmp_path / "run", settings
 
 
@@ -210,10 +212,7 @@ def test_it_goes_on_from_the_newest_whole_one_and_says_so(stopped, tmp_path, rec
 
 def test_damaged_checkpoints_of_later_steps_are_left_behind(recipe, tmp_path, monkeypatch):
     settings = recipe("checkpoint.every=2", "checkpoint.keep=3", "train.dropout=0.1")
-    with monkeypatch.context() as patch:
-        stop_behind(patch, 5)
-        with pytest.raises(Stopped):
-            run_to_the_end(settings, tmp_path / "run")
+    run_until(settings, tmp_path / "run", monkeypatch, 5)
     for step in (4, 5):
         (tmp_path / "run" / "checkpoints" / f"step-0000000{step}" / "state.json").unlink()
     run_to_the_end(settings, tmp_path / "run", resumes=True)
@@ -222,10 +221,7 @@ def test_damaged_checkpoints_of_later_steps_are_left_behind(recipe, tmp_path, mo
 
 
 def test_a_run_can_be_made_longer_but_not_shorter_than_it_is(recipe, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        stop_behind(patch, 5)
-        with pytest.raises(Stopped):
-            run_to_the_end(recipe("train.schedule=constant"), tmp_path / "run")
+    run_until(recipe("train.schedule=constant"), tmp_path / "run", monkeypatch, 5)
     allowed = ("train.max_steps",)
     other = recipe("train.schedule=constant", "train.max_steps=4")
     with pytest.raises(UserError, match="it is behind step 5, and the run now has 4 only"):
@@ -298,10 +294,7 @@ def test_another_base_model_is_refused(tiny_gpt2, tmp_path, recipe, monkeypatch)
     copy = tmp_path / "gpt2"
     shutil.copytree(tiny_gpt2, copy)
     settings = recipe(f"model={copy}")
-    with monkeypatch.context() as patch:
-        stop_behind(patch, 3)
-        with pytest.raises(Stopped):
-            run_to_the_end(settings, tmp_path / "run")
+    run_until(settings, tmp_path / "run", monkeypatch, 3)
     weights = load_file(copy / "model.safetensors")
     weights["transformer.h.0.ln_1.bias"] += 1e-3
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})

@@ -1,12 +1,15 @@
 """Folders from strangers: refused in one line, before anything in them is run or swallowed."""
 
+import ast
 import json
 import os
 import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 
+import llmkit
 from llmkit.errors import UserError
 from llmkit.model import load_model
 
@@ -124,3 +127,16 @@ def test_what_is_no_file_is_refused(folder):
     os.mkfifo(folder / "vocab.json")  # to read it would never end
     with pytest.raises(UserError, match="no plain file"):
         load_model(str(folder))
+
+
+def test_the_package_has_no_pickle_and_no_eval():
+    banned = {"pickle", "eval", "exec", "shell", "torch.load", "yaml.load"}
+    for path in Path(llmkit.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call):
+                assert ast.unparse(node.func) not in banned, path
+                for keyword in node.keywords:
+                    if keyword.arg in ("shell", "trust_remote_code"):
+                        assert ast.unparse(keyword.value) == "False", path
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                assert "pickle" not in ast.unparse(node), path

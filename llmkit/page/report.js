@@ -215,16 +215,17 @@ function named(run) {
   return data.runs.length > 1 ? [make("h3", {}, run.name)] : [];
 }
 
+/** A score, and under it its interval. */
+function scoreCell(scores, intervals, name) {
+  const [value, ends] = [(scores ?? {})[name], (intervals ?? {})[name]];
+  return { text: score(value), value: value ?? -Infinity, note: ends ? ends.map(score).join(" to ") : "" };
+}
+
 /** Of a run, or of one of its further test sets: both have scores and intervals. */
 function scoreTable(of) {
   const names = [...new Set(Object.values(of.scores).flatMap(Object.keys))];
   const rows = Object.entries(of.scores).map(([label, scores]) => [
-    label,
-    ...names.map((name) => {
-      const ends = (of.intervals[label] ?? {})[name];
-      const value = scores[name];
-      return { text: score(value), value: value ?? -Infinity, note: ends ? ends.map(score).join(" to ") : "" };
-    }),
+    label, ...names.map((name) => scoreCell(scores, of.intervals[label], name)),
   ]);
   return table(["", ...names], rows);
 }
@@ -233,12 +234,7 @@ function sideBySide() {
   if (data.runs.length < 2) return null;
   const names = [...new Set(data.runs.flatMap((run) => Object.keys(run.scores[run.main] ?? {})))];
   return table(["run", ...names], data.runs.map((run) => [
-    run.name,
-    ...names.map((name) => {
-      const value = (run.scores[run.main] ?? {})[name];
-      const ends = ((run.intervals[run.main] ?? {})[name]);
-      return { text: score(value), value: value ?? -Infinity, note: ends ? ends.map(score).join(" to ") : "" };
-    }),
+    run.name, ...names.map((name) => scoreCell(run.scores[run.main], run.intervals[run.main], name)),
   ]));
 }
 
