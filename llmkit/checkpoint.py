@@ -74,7 +74,7 @@ def prune(run: Path, saved: Path, keep: int) -> None:
     verify(saved)
     found = checkpoints(run)
     kept = [path for path in found if path.name <= saved.name][:keep]
-    best = [checkpoint_dir(run, load_state(path)["progress"]["best_step"]) for path in kept]
+    best = [checkpoint_dir(run, best_step_of(path)) for path in kept]
     for path in found:
         if path not in (*kept, *best):
             shutil.rmtree(path, ignore_errors=True)
@@ -84,6 +84,14 @@ def prune(run: Path, saved: Path, keep: int) -> None:
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
     return read_json(checkpoint / STATE)
+
+
+def best_step_of(checkpoint: Path) -> int:
+    """The step of the best weights so far; 0 where that cannot be read."""
+    try:
+        return int(load_state(checkpoint)["progress"]["best_step"])
+    except (Damaged, OSError, KeyError, TypeError, ValueError):
+        return 0
 
 
 def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:

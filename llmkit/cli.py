@@ -32,16 +32,27 @@ class Command(click.Group):
         except UserError as error:
             _fail(str(error), 2)
         except Stopped as stop:
-            _fail(f"{stop}{stop.advice}", stop.exit_code)
+            _fail(f"{stop}{advice_of(stop)}", stop.exit_code)
         except (KeyboardInterrupt, click.Abort):
             _fail("stopped by Ctrl-C", 130)
         except FloatingPointError as error:
-            _fail(str(error), 1)
+            _fail(f"{error}{advice_of(error)}", 1)
         except BrokenPipeError:
             sys.exit(1)
         except OSError as error:
-            advice = getattr(error, "advice", "")
-            _fail(f"{error.filename or 'the system'}: {error.strerror or error}{advice}", 1)
+            what = error.strerror or error
+            _fail(f"{error.filename or 'the system'}: {what}{advice_of(error)}", 1)
+        except (MemoryError, RuntimeError) as error:
+            from llmkit.memory import is_out_of_memory
+
+            if not is_out_of_memory(error):
+                raise
+            _fail(f"out of memory; lower evaluation.batch_size or max_length{advice_of(error)}", 1)
+
+
+def advice_of(error: BaseException) -> str:
+    """How to go on behind it, where something is left of a run."""
+    return getattr(error, "advice", "")
 
 
 def _fail(message: str, code: int) -> None:
@@ -83,6 +94,7 @@ def finetune(
 
     KEY=VALUE sets any key of the recipe: train.learning_rate=2e-5 data.train=rows.jsonl
     """
+    from llmkit.launch import end_with_launcher, launch
     from llmkit.recipe import describe_scales, load_recipe
     from llmkit.run import choose_run_dir, find_run_to_resume, how_to_go_on
 
@@ -90,8 +102,6 @@ def finetune(
     found = find_run_to_resume(resume, run_dir, settings) if resume else None
     run = found or choose_run_dir(run_dir, recipe, starts_over=resume == "auto")
     if num_processes > 1:
-        from llmkit.launch import launch
-
         options = ["--scale", scale] if scale else []
         options += ["--resume", str(found)] if found else ["--run-dir", str(run)]
         options += ["--resume", "auto"] if resume and not found else []
@@ -99,6 +109,7 @@ def finetune(
         sys.exit(launch(["finetune", recipe, *overrides, *options], num_processes))
     from llmkit.console import library_imports, make_console
 
+    end_with_launcher()
     with Signals() as signals:
         try:
             with library_imports():
@@ -107,8 +118,11 @@ def finetune(
             if resume and not found:
                 console.print(f"resume  no stopped run of this recipe: a new one, {run}")
             run_finetune(settings, run, console, signals, found is not None, allowed)
-        except (Stopped, OSError) as trouble:
-            trouble.advice = how_to_go_on(run)
+        except (Stopped, OSError, FloatingPointError, MemoryError, RuntimeError) as trouble:
+            num_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+            options = ["--num-processes", str(num_processes)] if num_processes > 1 else []
+            options += [part for key in allowed for part in ("--allow-change", key)]
+            trouble.advice = how_to_go_on(run, options)
             raise
     scales = describe_scales(recipe)
     is_sample = "full" in scales and (scale or scales[0]) == "sample"

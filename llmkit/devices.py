@@ -3,7 +3,6 @@
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -13,10 +12,11 @@ from accelerate.utils import broadcast_object_list, is_bf16_available, set_seed
 from llmkit.errors import UserError
 from llmkit.recipe import flat
 from llmkit.schema import Recipe
+from llmkit.state import Facts
 from llmkit.tuner import BF16_PAYS, tune_cpu
 
 
-def start_accelerator(recipe: Recipe, like: dict[str, Any] | None = None) -> Accelerator:
+def start_accelerator(recipe: Recipe, like: Facts | None = None) -> Accelerator:
     """The devices of this run, and the seed. like: facts of an earlier run, whose arithmetic it is
     to have."""
     use_cpu = recipe.train.device == "cpu" or not torch.accelerator.is_available()
@@ -33,8 +33,8 @@ def start_accelerator(recipe: Recipe, like: dict[str, Any] | None = None) -> Acc
     precision = choose_precision(recipe, use_cpu)
     if like is not None:
         if recipe.train.mixed_precision == "auto":
-            precision = like["mixed_precision"]
-        torch.set_float32_matmul_precision(like["float32_matmul_precision"])
+            precision = like.mixed_precision
+        torch.set_float32_matmul_precision(like.float32_matmul_precision)
     (precision,) = broadcast_object_list([precision])
     accelerator = Accelerator(cpu=use_cpu, mixed_precision=precision)
     accelerator.gradient_accumulation_steps = 1  # the loop accumulates; the environment may not

@@ -1,7 +1,10 @@
 """The main job, in order: rows, encoded rows, training, scores, report."""
 
+import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -14,25 +17,18 @@ from llmkit.checkpoint import prune, save_checkpoint
 from llmkit.devices import check_trackers, start_accelerator, start_trackers
 from llmkit.evaluate import score_model, tables_of, write_tables
 from llmkit.evaluation import evaluate
+from llmkit.folders import sync
 from llmkit.log import RunLog
 from llmkit.model import load_model, save_model
 from llmkit.page import write_report
 from llmkit.prepare import Prepared, open_model, prepare
 from llmkit.progress import Progress
-from llmkit.resume import (
-    Origin,
-    check_facts,
-    check_recipe,
-    facts_of,
-    find_origin,
-    go_on,
-    rehearse,
-    state_of,
-)
-from llmkit.run import log_path, model_dir, report_path, start_run, write_text
+from llmkit.resume import Origin, check_facts, check_recipe, find_origin, go_on, rehearse
+from llmkit.run import alone_in, log_path, model_dir, report_path, start_run, write_text
 from llmkit.schema import Recipe
 from llmkit.scores import Scored, score_baselines
 from llmkit.signals import Signals
+from llmkit.state import facts_of, state_of
 from llmkit.step import Learner
 from llmkit.tasks import Scores
 from llmkit.train import train
@@ -54,56 +50,32 @@ def finetune(
     started = time.perf_counter()
     signals = signals or Signals()  # that nobody sends
     check_trackers(recipe)
-    origin = find_origin(run, console) if resumes else None
-    if origin is not None:
-        check_recipe(origin, recipe, allowed)
-    accelerator = start_accelerator(recipe, origin.facts if origin else None)
-    if not accelerator.is_main_process:
-        console = Console(quiet=True)
-    (run,) = broadcast_object_list([run])  # its name may hold the time of each process's start
-    console.print(f"run     {run}")
-    prepared = prepare(recipe, accelerator, console)
-    if origin is not None:
-        check_facts(origin, facts_of(prepared.facts), allowed, console)
-    tests = prepared.tests
-    if not tests["test"].task.is_language_modelling:  # a metric that cannot run fails now
-        score_baselines(tests["test"], num_rows=1)
-    if accelerator.is_main_process:
-        start_run(run, recipe, prepared.facts)
-    accelerator.wait_for_everyone()
-    start_trackers(accelerator, recipe, run)
-
-    training = train_in_run(prepared, recipe, run, accelerator, console, signals, origin)
-    accelerator.free_memory()
-    prepared.model.cpu()  # its place on the device is for others now
-
-    num_rows = sum(len(each.rows) for each in tests.values())
-    console.print(f"scoring the best weights and the untuned model on {num_rows} test rows")
-
-    def score(model: nn.Module) -> dict[str, Scored]:
-        return score_model(model, prepared.tokenizer, tests, recipe, accelerator)
-
-    by_model = {
-        "fine-tuned": score(load_model(str(model_dir(run)))[0]),
-        "untuned": score(open_model(recipe, prepared.train_rows, recipe.model)[0]),
-    }
-    tables = tables_of(by_model, tests)
-    if accelerator.is_main_process:
-        seconds = round(time.perf_counter() - started, 1)
-        metric, _ = prepared.metric
-        facts = {"seconds": seconds, **training}
-        card = model_card(run.name, recipe, tests["test"], tables["test"])
-        write_text(model_dir(run) / "README.md", card)
-        write_tables(run, tests, tables, metric, prepared.train_rows, **facts)  # it has finished
-        write_report([run], report_path(run))
-        report.show_tables(console, tests, tables)
-        report.show_examples(console, tests["test"], tables["test"]["fine-tuned"])
-        console.print(
-            f"\n{seconds:.0f} s in all, {training['train_seconds']:.0f} s of them training"
-        )
-        console.print(f"report: {report_path(run)}")
-        console.print(f"model: {model_dir(run)}; llmkit generate --model {run} --prompt TEXT")
-    return tables["test"]
+    with ExitStack() as held:
+        origin = None
+        if resumes:
+            if os.environ.get("RANK", "0") == "0":
+                held.enter_context(alone_in(run))
+            origin = find_origin(run, console)
+            check_recipe(origin, recipe, allowed)
+        accelerator = start_accelerator(recipe, origin.facts if origin else None)
+        if not accelerator.is_main_process:
+            console = Console(quiet=True)
+        (run,) = broadcast_object_list([run])  # its name may hold the time of each process's start
+        console.print(f"run     {run}")
+        prepared = prepare(recipe, accelerator, console)
+        if origin is not None:
+            check_facts(origin, facts_of(prepared.facts), allowed, console)
+        test = prepared.tests["test"]
+        if not test.task.is_language_modelling:  # a metric that cannot run fails now
+            score_baselines(test, num_rows=1)
+        if accelerator.is_main_process:
+            if not resumes:
+                held.enter_context(alone_in(run))
+            start_run(run, recipe, prepared.facts)
+        accelerator.wait_for_everyone()
+        start_trackers(accelerator, recipe, run)
+        facts = train_in_run(prepared, recipe, run, accelerator, console, signals, origin)
+        return score_run(prepared, recipe, run, accelerator, console, facts, started)
 
 
 def train_in_run(
@@ -114,7 +86,7 @@ def train_in_run(
     console: Console,
     signals: Signals,
     origin: Origin | None,
-) -> dict:
+) -> dict[str, Any]:
     """Train, keep checkpoints and the best weights; returns facts of the training."""
     started = time.perf_counter()
     model, tokenizer, order = prepared.model, prepared.tokenizer, prepared.order
@@ -133,6 +105,7 @@ def train_in_run(
         progress.micro_batch_size = order.micro_batch_size
         progress.scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}
         if accelerator.is_main_process:
+            sync(log_path(run))  # or its lines are lost where the checkpoint is not
             state = state_of(progress, recipe, prepared.facts)
             saved = save_checkpoint(run, model, learner.optimizer, state)
             prune(run, saved, recipe.checkpoint.keep)
@@ -150,3 +123,47 @@ def train_in_run(
             tracker.finish()
     seconds = round(time.perf_counter() - started, 1)
     return {"best_step": progress.best_step, "train_seconds": seconds}
+
+
+def score_run(
+    prepared: Prepared,
+    recipe: Recipe,
+    run: Path,
+    accelerator: Accelerator,
+    console: Console,
+    facts: dict[str, Any],
+    started: float,
+) -> dict[str, Scored]:
+    """Score the best weights beside the untuned ones and the baselines, and write it all down.
+
+    facts: of the training. started: when the run did.
+    """
+    tests = prepared.tests
+    accelerator.free_memory()
+    prepared.model.cpu()  # its place on the device is for others now
+
+    num_rows = sum(len(each.rows) for each in tests.values())
+    console.print(f"scoring the best weights and the untuned model on {num_rows} test rows")
+
+    def score(model: nn.Module) -> dict[str, Scored]:
+        return score_model(model, prepared.tokenizer, tests, recipe, accelerator)
+
+    by_model = {
+        "fine-tuned": score(load_model(str(model_dir(run)))[0]),
+        "untuned": score(open_model(recipe, prepared.train_rows, recipe.model)[0]),
+    }
+    tables = tables_of(by_model, tests)
+    if accelerator.is_main_process:
+        seconds = round(time.perf_counter() - started, 1)
+        metric, _ = prepared.metric
+        facts = {"seconds": seconds, **facts}
+        card = model_card(run.name, recipe, tests["test"], tables["test"])
+        write_text(model_dir(run) / "README.md", card)
+        write_tables(run, tests, tables, metric, prepared.train_rows, **facts)  # it has finished
+        write_report([run], report_path(run))
+        report.show_tables(console, tests, tables)
+        report.show_examples(console, tests["test"], tables["test"]["fine-tuned"])
+        console.print(f"\n{seconds:.0f} s in all, {facts['train_seconds']:.0f} s of them training")
+        console.print(f"report: {report_path(run)}")
+        console.print(f"model: {model_dir(run)}; llmkit generate --model {run} --prompt TEXT")
+    return tables["test"]

@@ -29,7 +29,7 @@ def publish(folder: Path, write: Callable[[Path], None]) -> None:
     recover(folder)
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        staging.mkdir(parents=True)
+        staging.mkdir()
         write(staging)
         write_manifest(staging)
         sync(staging)
@@ -53,6 +53,14 @@ def recover(folder: Path) -> None:
         else:
             with suppress(FileNotFoundError):  # another process was quicker
                 replaced.rename(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those it stands in, whose names outlive a loss of power."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync(path.parent)
 
 
 def beside(folder: Path, word: str) -> Path:

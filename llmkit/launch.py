@@ -6,8 +6,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
+LAUNCHED = "LLMKIT_LAUNCHED"
 GRACE = 5.0  # seconds that the others get to end by themselves once one has failed
 
 
@@ -25,6 +27,7 @@ def launch(arguments: list[str], num_processes: int) -> int:
         "MASTER_PORT": str(_free_port()),
         "WORLD_SIZE": str(num_processes),
         "LOCAL_WORLD_SIZE": str(num_processes),
+        LAUNCHED: "1",
     }
     processes: list[subprocess.Popen] = []
     asked: list[int] = []
@@ -45,6 +48,7 @@ def launch(arguments: list[str], num_processes: int) -> int:
                     subprocess.Popen(
                         [sys.executable, "-m", "llmkit", *arguments],
                         env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                        stdin=subprocess.PIPE,  # which closes when this process is gone
                         stdout=None if rank == 0 else subprocess.DEVNULL,
                         stderr=None if rank == 0 else errors,
                         start_new_session=True,  # a terminal's Ctrl-C comes from here alone
@@ -59,6 +63,18 @@ def launch(arguments: list[str], num_processes: int) -> int:
         if code and processes[0].returncode in (0, -signal.SIGKILL):  # the first said nothing
             print(_last_line(errors) or f"llmkit: a process ended with {code}", file=sys.stderr)
     return code
+
+
+def end_with_launcher() -> None:
+    """In a process that `launch` started: stop, as by SIGTERM, when the launcher is gone."""
+    if os.environ.pop(LAUNCHED, None) is None:
+        return
+
+    def wait() -> None:
+        os.read(0, 1)  # the end of the pipe: nobody writes into it
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _wait(processes: list[subprocess.Popen]) -> int:

@@ -64,10 +64,11 @@ class RunLog:
         """Forget what was written behind that step: it comes again."""
         self.first = step
         self.progress.update(self.bar, completed=step)
-        if self.path is None or not self.path.is_file():
+        if self.path is None:
             return
         kept = []
-        for line in self.path.read_text("utf-8", errors="replace").splitlines(keepends=True):
+        there = self.path.read_text("utf-8", errors="replace") if self.path.is_file() else ""
+        for line in there.splitlines(keepends=True):
             try:
                 belongs = _belongs(json.loads(line), step, is_validated)
             except (ValueError, TypeError, KeyError):  # cut short, with all that follows

@@ -49,3 +49,9 @@ def available_bytes(device: torch.device) -> int:
     except (OSError, ValueError, KeyError):  # no such group, or one without a limit ("max")
         return available
     return min(available, limit - used)
+
+
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether an allocation failed: on a GPU, or on a CPU by torch or, of dropout's bits, NumPy."""
+    is_ours = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return is_ours or "can't allocate memory" in str(error)

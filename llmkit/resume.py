@@ -1,25 +1,27 @@
 """Going on with a run that was stopped: from which checkpoint, and whether it is the same run."""
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import torch
+from pydantic import ValidationError
 from rich.console import Console
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.checkpoint import load_state, newest, restore, trained
 from llmkit.errors import UserError
-from llmkit.folders import Damaged, recover, require_room, verify, write_manifest
+from llmkit.folders import Damaged, make_folder, recover, require_room, verify, write_manifest
 from llmkit.loss import causal_lm
 from llmkit.model import save_model
 from llmkit.progress import Progress
 from llmkit.recipe import flat
 from llmkit.run import checkpoint_dir, checkpoints_dir, model_dir, results_path
 from llmkit.schema import Recipe
+from llmkit.state import Facts, State
 from llmkit.step import Learner
+
+# These may move: what stands there is compared, not the path.
+PLACES = ("model", "data.train", "data.validation", "data.test")
 
 
 class Origin:
@@ -28,12 +30,13 @@ class Origin:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            state = load_state(path)
-            self.progress = Progress(**state["progress"])
-            self.recipe: dict[str, Any] = state["recipe"]
-            self.facts: dict[str, Any] = state["facts"]
-        except (Damaged, KeyError, TypeError) as error:
-            raise UserError(f"{path}: no checkpoint of this version of llmkit ({error})") from None
+            state = State.model_validate(load_state(path))
+        except (Damaged, ValidationError) as error:
+            reason = str(error).replace("\n", " ")
+            raise UserError(f"{path}: no checkpoint of this version of llmkit ({reason})") from None
+        self.progress, self.recipe, self.facts = state.progress, state.recipe, state.facts
+        if self.progress.step < 0 or path.name != checkpoint_dir(path, self.progress.step).name:
+            raise UserError(f"{path}: it is of step {self.progress.step}, not of its name's")
 
 
 def find_origin(run: Path, console: Console) -> Origin:
@@ -52,8 +55,9 @@ def find_origin(run: Path, console: Console) -> Origin:
 
 def check_recipe(origin: Origin, recipe: Recipe, allowed: tuple[str, ...]) -> None:
     """Raise UserError for each key that is not as it was, unless it is among those allowed."""
-    before, now = dict(flat(origin.recipe)), dict(flat(recipe.model_dump(mode="json")))
-    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    before, now = (dict(flat(each.model_dump(mode="json"))) for each in (origin.recipe, recipe))
+    keys = [key for key in {**before, **now} if key not in PLACES]
+    changed = [key for key in keys if before.get(key) != now.get(key)]
     lines = [
         f"{key}: {before.get(key)!r} in the run, {now.get(key)!r} now; leave it, or go on all the "
         f"same with --allow-change {key}"
@@ -64,12 +68,10 @@ def check_recipe(origin: Origin, recipe: Recipe, allowed: tuple[str, ...]) -> No
         raise UserError("\n".join(lines))
 
 
-def check_facts(
-    origin: Origin, facts: dict[str, Any], allowed: tuple[str, ...], console: Console
-) -> None:
+def check_facts(origin: Origin, facts: Facts, allowed: tuple[str, ...], console: Console) -> None:
     """Raise UserError where rows, tokenizer or base model are not the run's; say what else is not,
     since then the rest of the run need not be the same bit by bit."""
-    before, now = dict(flat(origin.facts)), dict(flat(facts))
+    before, now = dict(flat(origin.facts.model_dump())), dict(flat(facts.model_dump()))
     changed = [key for key in before if before[key] != now.get(key)]
     lines = []
     for key in changed:
@@ -86,29 +88,6 @@ def check_facts(
         raise UserError("\n".join(lines))
 
 
-def facts_of(facts: dict[str, Any]) -> dict[str, Any]:
-    """Of a run's record what decides whether a resumed run is the same, bit by bit."""
-    names = ("device", "mixed_precision", "float32_matmul_precision", "num_processes")
-    return {
-        **{name: facts[name] for name in names},
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "model": {"sha256": facts["model"]["sha256"]},
-        "data": {
-            split: {"tokens_sha256": of["tokens_sha256"]} for split, of in facts["data"].items()
-        },
-    }
-
-
-def state_of(progress: Progress, recipe: Recipe, facts: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says beside weights and moments; `Origin` reads it."""
-    return {
-        "progress": asdict(progress),
-        "recipe": recipe.model_dump(mode="json"),
-        "facts": facts_of(facts),
-    }
-
-
 def go_on(
     origin: Origin,
     learner: Learner,
@@ -123,10 +102,10 @@ def go_on(
             f"{origin.path}: it is behind step {progress.step}, and the run now has "
             f"{order.num_steps} only; train longer, or start again"
         )
-    if progress.step == order.num_steps and origin.recipe != recipe.model_dump(mode="json"):
+    if progress.step == order.num_steps and origin.recipe != recipe:
         progress.is_validated = False  # the step was not the last one then
     optimizer = learner.optimizer
-    if origin.recipe["train"]["optimizer"] != recipe.train.optimizer:
+    if origin.recipe.train.optimizer != recipe.train.optimizer:
         console.print("warning: another optimizer than the run's: its moments begin anew")
         optimizer = None
     try:
@@ -135,7 +114,7 @@ def go_on(
         restore(origin.path, learner.model, optimizer)
     except Damaged as error:
         raise UserError(f"{run}: {error}; start again, without --resume") from None
-    if order.num_processes == origin.facts["num_processes"]:
+    if order.num_processes == origin.facts.num_processes:
         order.micro_batch_size = progress.micro_batch_size
     if learner.accelerator.scaler is not None and progress.scaler:
         learner.accelerator.scaler.load_state_dict(progress.scaler)
@@ -171,7 +150,7 @@ def rehearse(learner: Learner, tokenizer: PreTrainedTokenizerBase, run: Path) ->
     folder = checkpoints_dir(run) / "rehearsal.partial"
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        folder.mkdir(parents=True)
+        make_folder(folder)
         bare.config.save_pretrained(folder)
         bare.generation_config.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -1,5 +1,6 @@
 """The run folder: what is in it, and how to find one. Nothing else knows these paths.
 
+.lock              held by the process that trains here
 recipe.yaml        the recipe as run, every value resolved
 run.json           versions, seed, device, fingerprints of data and model
 metrics.jsonl      a line per logged step and per validation
@@ -13,15 +14,19 @@ report.html        all of it as one page
 
 import json
 import platform
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from llmkit.errors import UserError
 from llmkit.files import expand
-from llmkit.folders import recover, sync
+from llmkit.folders import make_folder, recover, sync
 from llmkit.recipe import load_recipe, recipe_yaml
 from llmkit.schema import Recipe
 
@@ -47,7 +52,8 @@ def choose_run_dir(run_dir: str | None, recipe_name: str, *, starts_over: bool =
         if starts_over and not checkpoints(path) and not results_path(path).is_file():
             return path
         raise UserError(f"{path}: already holds a run; give another --run-dir, or delete it")
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+    left_by_a_start = {lock_path(path).name, f"{recipe_path(path).name}.partial"}
+    if path.is_file() or (path.is_dir() and {p.name for p in path.iterdir()} - left_by_a_start):
         raise UserError(f"{path}: not an empty folder; give another --run-dir")
     return path
 
@@ -68,25 +74,53 @@ def find_run_to_resume(resume: str, run_dir: str | None, recipe: Recipe) -> Path
     return run
 
 
-def how_to_go_on(run: Path) -> str:
-    """What is left of a stopped run."""
+def how_to_go_on(run: Path, options: Iterable[str]) -> str:
+    """What is left of a stopped run. options: of the command, besides --resume."""
     if not checkpoints(run):
         return " before the first checkpoint"
-    return f"; go on with: llmkit finetune {recipe_path(run)} --resume {run}"
+    command = ["llmkit", "finetune", str(recipe_path(run)), "--resume", str(run), *options]
+    return f"; go on with: {shlex.join(command)}"
+
+
+@contextmanager
+def alone_in(run: Path) -> Iterator[None]:
+    """In here no other process trains in the run's folder, which is made if need be. The system
+    takes the lock from a process that is gone.
+
+    Raises UserError where another one holds it, or the folder cannot be made.
+    """
+    lock = FileLock(lock_path(run), timeout=0)
+    try:
+        make_folder(run)
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"{run}: another process trains in this folder; wait for its end, or stop it"
+        ) from None
+    except OSError as error:
+        raise cannot_write(run, error) from None
+    except NotImplementedError:  # a file system without locks
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def start_run(run: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
-    """Make the folder and write down what will be run."""
+    """Write down what will be run."""
     try:
-        run.mkdir(parents=True, exist_ok=True)
         write_text(recipe_path(run), recipe_yaml(recipe))
         libraries = {name: version(name) for name in LIBRARIES}
         facts = {"python": platform.python_version(), "libraries": libraries, **facts}
         write_json(facts_path(run), facts)
     except OSError as error:
-        raise UserError(
-            f"{run}: cannot write there ({error.strerror}); give another --run-dir"
-        ) from None
+        raise cannot_write(run, error) from None
+
+
+def cannot_write(run: Path, error: OSError) -> UserError:
+    return UserError(f"{run}: cannot write there ({error.strerror}); give another --run-dir")
 
 
 def is_run(path: Path) -> bool:
@@ -95,6 +129,10 @@ def is_run(path: Path) -> bool:
 
 def recipe_path(run: Path) -> Path:
     return run / "recipe.yaml"
+
+
+def lock_path(run: Path) -> Path:
+    return run / ".lock"
 
 
 def facts_path(run: Path) -> Path:

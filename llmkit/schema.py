@@ -172,6 +172,8 @@ class Checkpoint(Section):
 
     every: int | None = Field(None, ge=1)
     """Write a checkpoint every so many optimizer steps; null: behind each validation."""
+    minutes: float | None = Field(10.0, gt=0)
+    """Write one also where so many minutes have passed since the last; null: never."""
     keep: int = Field(2, ge=1)
     """Checkpoints that stay, beside the one of the best weights."""
 

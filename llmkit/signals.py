@@ -14,8 +14,6 @@ class Stopped(BaseException):
         super().__init__(number)
         self.name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         self.exit_code = 128 + number
-        self.advice = ""
-        """How to go on."""
 
     def __str__(self) -> str:
         return f"stopped by {self.name}"

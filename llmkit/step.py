@@ -16,6 +16,7 @@ from llmkit.batches import Batch
 from llmkit.errors import UserError
 from llmkit.log import RunLog
 from llmkit.loss import SupervisedLoss
+from llmkit.memory import is_out_of_memory
 from llmkit.optim import build_optimizer, learning_rate_at, set_learning_rate
 from llmkit.order import StepOrder
 from llmkit.progress import Progress
@@ -133,12 +134,6 @@ def forward_backward_in_memory(
             f"step {step + 1}: out of memory; micro-batches of {order.micro_batch_size} from here "
             "on, which changes nothing but what dropout draws",
         )
-
-
-def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether an allocation failed: on a GPU, or on a CPU by torch or, of dropout's bits, NumPy."""
-    is_ours = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return is_ours or "can't allocate memory" in str(error)
 
 
 def forward_backward(

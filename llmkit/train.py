@@ -1,5 +1,7 @@
 """The training loop: steps, validations, checkpoints, and requests to stop."""
 
+import math
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -30,20 +32,27 @@ def train(
     """
     order, recipe = learner.order, learner.recipe
     evaluate_every = recipe.evaluation.every or order.steps_per_epoch
-    save_every = recipe.checkpoint.every
+    save_every, seconds = recipe.checkpoint.every, 60 * (recipe.checkpoint.minutes or math.inf)
+    saved_at = time.monotonic()
     patience = recipe.evaluation.early_stopping_patience
 
     def is_over() -> bool:
         gave_up = patience is not None and progress.misses >= patience
         return progress.step >= order.num_steps or gave_up
 
+    def save_now() -> None:
+        nonlocal saved_at
+        save()
+        saved_at = time.monotonic()
+
     # Of several processes none may leave while the others wait for it in an exchange.
     is_alone = learner.accelerator.num_processes == 1
     with signals.deferred():
         while True:
+            signals.wants_save |= time.monotonic() - saved_at > seconds
             stops, wants_save = asked(learner, signals)
             if stops or wants_save:
-                save()
+                save_now()
             if stops:
                 raise Stopped(stops)
             if not progress.is_validated:
@@ -51,7 +60,7 @@ def train(
                     with signals.at_once() if is_alone else nullcontext():
                         scores = validate()
                 except Stopped:
-                    save()
+                    save_now()
                     raise
                 is_best = progress.rate(scores, *metric)
                 progress.is_validated = True
@@ -60,7 +69,7 @@ def train(
                     keep()
                 # The best weights can be made again out of their checkpoint.
                 if save_every is None or is_best or is_over():
-                    save()
+                    save_now()
             elif is_over():
                 break
             else:
@@ -68,7 +77,7 @@ def train(
                 is_last = progress.step == order.num_steps
                 progress.is_validated = not is_last and progress.step % evaluate_every != 0
                 if save_every and progress.step % save_every == 0:
-                    save()
+                    save_now()
     signals.raise_if_stopped()  # asked in the last moment
     if not progress.best_step:
         raise FloatingPointError(f"no validation gave a finite {metric[0]}; nothing was saved")

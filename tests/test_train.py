@@ -129,7 +129,7 @@ def test_a_run_folder_holds_what_it_should(recipe, tmp_path):
     table = finetune(recipe("evaluation.every=2"), run, Console(quiet=True))
     assert {path.name for path in run.iterdir()} == {
         "recipe.yaml", "run.json", "metrics.jsonl", "metrics.json", "predictions.jsonl", "model",
-        "report.html", "checkpoints",
+        "report.html", "checkpoints", ".lock",
     }  # fmt: skip
     steps, validations = read_metrics(run)
     assert [line["step"] for line in steps] == [1, 2, 3, 4]

@@ -110,7 +110,21 @@ def test_json_that_is_none_or_gigantic_is_refused(folder, name, content):
 )
 def test_an_absurd_header_of_weights_is_refused(folder, header):
     (folder / "model.safetensors").write_bytes(header)
-    with pytest.raises(UserError, match="model: "):
+    with pytest.raises(UserError, match="model: |are too few"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("n_layer", 10**9), ("n_embd", 2**31), ("vocab_size", 10**12), ("n_positions", 10**11),
+        ("n_inner", 10**10), ("n_layer", "many"), ("n_embd", -32), ("n_embd", None),
+        ("vocab_size", 1e300), ("n_layer", True),
+    ],
+)  # fmt: skip
+def test_a_shape_beyond_the_weights_there_is_refused(folder, key, value):
+    edit(folder / "config.json", lambda content: content.update({key: value}))
+    with pytest.raises(UserError, match=r"config.json: (it tells of|its sizes)"):
         load_model(str(folder))
 
 

@@ -1,0 +1,50 @@
+"""What a checkpoint says beside weights and moments: how far its run has come, and which it is."""
+
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel
+
+from llmkit.progress import Progress
+from llmkit.schema import Recipe
+
+
+class Facts(BaseModel):
+    """What decides whether a resumed run is the same, bit by bit."""
+
+    device: str
+    mixed_precision: Literal["no", "bf16", "fp16"]
+    float32_matmul_precision: Literal["highest", "high", "medium"]
+    num_processes: int
+    threads: int
+    torch: str
+    model: dict[Literal["sha256"], str]
+    data: dict[str, dict[Literal["tokens_sha256"], str]]
+
+
+class State(BaseModel):
+    """What a checkpoint says beside weights and moments."""
+
+    progress: Progress
+    recipe: Recipe
+    facts: Facts
+
+
+def facts_of(record: dict[str, Any]) -> Facts:
+    """The facts in a run's record, and of this process."""
+    names = ("device", "mixed_precision", "float32_matmul_precision", "num_processes")
+    return Facts(
+        **{name: record[name] for name in names},
+        threads=torch.get_num_threads(),
+        torch=str(torch.__version__),
+        model={"sha256": record["model"]["sha256"]},
+        data={
+            split: {"tokens_sha256": of["tokens_sha256"]} for split, of in record["data"].items()
+        },
+    )
+
+
+def state_of(progress: Progress, recipe: Recipe, record: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says beside weights and moments; `Origin` reads it."""
+    state = State(progress=progress, recipe=recipe, facts=facts_of(record))
+    return state.model_dump(mode="json")
