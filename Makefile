@@ -39,13 +39,15 @@ check: $(INSTALLED) ## Show what would be trained on: RECIPE=summarize ARGS="--r
 	$(BIN)/llmkit check $(RECIPE) $(ARGS)
 
 test: $(INSTALLED) ## Run the fast tests
-	$(BIN)/pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+# A process a core, and a thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 
 test-all: $(INSTALLED) ## Run all tests, the slow ones too
-	$(BIN)/pytest -m '' $(ARGS)
+	$(PYTEST) -m '' $(ARGS)
 
 proof: $(INSTALLED) ## Run the proofs in full and write PROOF.md
-	$(BIN)/pytest -m '' tests/test_proof.py tests/test_check.py tests/test_malformed.py \
+	$(PYTEST) -m '' tests/test_proof.py tests/test_check.py tests/test_malformed.py \
 	  tests/test_recipe.py tests/test_significance.py tests/test_mutations.py --proof PROOF.md $(ARGS)
 
 benchmark: $(PEERS) ## Time llmkit and its peers: SUMMARIZE=rows.jsonl ARGS="--rounds 3"

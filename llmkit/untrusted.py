@@ -44,25 +44,26 @@ def check_folder(folder: Path, name: str) -> dict[str, Any]:
     for part in contents.get("model.safetensors.index.json", {}).get("weight_map", {}).values():
         if not isinstance(part, str) or Path(part).name != part:
             raise UserError(f"{folder}: its index leads out of the folder ({shown(str(part), 60)})")
-    check_shape(folder, contents["config.json"])
+    num_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    check_shape(contents["config.json"], num_bytes, name)
     return contents["config.json"]
 
 
-def check_shape(folder: Path, config: dict[str, Any]) -> None:
-    """Refuse a config of more weights than the folder holds: to make them would eat the memory."""
+def check_shape(config: dict[str, Any], num_bytes: int, name: str) -> None:
+    """Refuse a config of more weights than the files of weights can hold, all together: to make
+    them would eat the memory."""
     config = GPT2Config().to_dict() | config
     sizes = [config[name] for name in ("n_layer", "n_embd", "n_positions", "vocab_size")]
     sizes.append(config["n_inner"] or 4 * sizes[1] if isinstance(sizes[1], int) else None)
     if not all(type(size) is int and size > 0 for size in sizes):
-        raise UserError(f"{folder / 'config.json'}: its sizes are no numbers; download it again")
+        raise UserError(f"model: {name}: damaged (no sizes in config.json); download it again")
     n_layer, n_embd, n_positions, vocab_size, n_inner = sizes
     blocks = n_layer * n_embd * (4 * n_embd + 2 * n_inner)
     num_weights = (vocab_size + n_positions) * n_embd + blocks
-    num_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     if num_bytes and num_weights > num_bytes:
         raise UserError(
-            f"{folder / 'config.json'}: it tells of {num_weights:,} weights, for which the "
-            f"{num_bytes:,} bytes of safetensors there are too few; download it again"
+            f"model: {name}: damaged (config.json tells of {num_weights:,} weights, in safetensors "
+            f"of {num_bytes:,} bytes); download or save it again"
         )
 
 

@@ -10,8 +10,12 @@ CACHE = tempfile.TemporaryDirectory(prefix="llmkit-test-cache-")  # deleted at t
 os.environ["LLMKIT_CACHE"] = CACHE.name
 # Before any Hugging Face library is imported: never ask a hub, whatever the test does.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Where connections are written down that would leave this machine, by every process of the session.
+OUTWARD = Path(CACHE.name) / "outward"
+os.environ.setdefault("LLMKIT_TEST_OUTWARD", str(OUTWARD))
 
 import hypothesis
+import no_network.sitecustomize  # noqa: F401  blocks the network in this process
 import pytest
 from click.testing import CliRunner, Result
 
@@ -28,15 +32,7 @@ from llmkit.schema import Scratch
 hypothesis.settings.register_profile("llmkit", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("llmkit")
 
-FIGURES = pytest.StashKey[dict]()  # claim -> reached, of, note
-PROOF_HEADER = [
-    "# What the tests prove, in figures",
-    "",
-    "Made by `make proof`; `make test` runs a part of each.",
-    "",
-    "| claim | reached | |",
-    "|---|---|---|",
-]
+FIGURES = pytest.StashKey[dict]()  # claim -> reached, of, note, counts
 NO_NETWORK = Path(__file__).parent / "no_network"
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 TEXT = [
@@ -56,18 +52,53 @@ def pytest_configure(config):
     config.stash[FIGURES] = {}
 
 
-def pytest_sessionfinish(session):
-    path, figures = session.config.getoption("--proof"), session.config.stash[FIGURES]
-    if path:
-        lines = [
-            f"| {claim} | {r:,} of {of:,} | {note} |" for claim, (r, of, note) in figures.items()
-        ]
-        counts = session.config.pluginmanager.get_plugin("terminalreporter").stats
-        outcomes = [
-            f"{len(counts.get(name, []))} {name}" for name in ("passed", "failed", "skipped")
-        ]
-        content = "\n".join([*PROOF_HEADER, *lines, "", f"Tests: {', '.join(outcomes)}."])
-        Path(path).write_text(content + "\n", "utf-8")
+def pytest_sessionfinish(session, exitstatus):
+    config, figures = session.config, session.config.stash[FIGURES]
+    if hasattr(config, "workeroutput"):  # one of several processes
+        config.workeroutput["figures"] = figures
+        return
+    counts = config.pluginmanager.get_plugin("terminalreporter").stats
+    outcomes = {name: len(counts.get(name, [])) for name in ("passed", "failed", "skipped")}
+    outward = OUTWARD.read_text("utf-8").splitlines() if OUTWARD.is_file() else []
+    for address in outward:
+        print(f"\na connection out of this machine, which was blocked: {address}")
+    if outward:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if config.getoption("--proof"):
+        write_proof(Path(config.getoption("--proof")), figures, outcomes)
+    elif outcomes["passed"]:
+        config.cache.set("llmkit/connections", [outcomes["passed"], len(outward)])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """One of several processes has ended: add its figures."""
+    for claim, entry in ({} if error else node.workeroutput["figures"]).items():
+        add_figure(node.config, claim, **entry)
+
+
+def add_figure(config, claim, reached, of, note="", counts=None):
+    entry = config.stash[FIGURES].setdefault(
+        claim, {"reached": 0, "of": 0, "note": note, "counts": {}}
+    )
+    entry["reached"] += reached
+    entry["of"] += of
+    for name, count in (counts or {}).items():
+        entry["counts"][name] = entry["counts"].get(name, 0) + count
+
+
+def write_proof(path, figures, outcomes):
+    lines = [
+        "# What the tests prove, in figures", "",
+        f"Made by `make {path.stem.lower()}`; `make test` runs a part of each.", "",
+        "| claim | reached | |", "|---|---|---|",
+    ]  # fmt: skip
+    for claim, entry in sorted(figures.items()):
+        counts = [f"{count:,} {name}" for name, count in entry["counts"].items()]
+        note = "; ".join([*filter(None, [entry["note"]]), *counts])
+        lines.append(f"| {claim} | {entry['reached']:,} of {entry['of']:,} | {note} |")
+    lines += ["", f"Tests: {', '.join(f'{n} {name}' for name, n in outcomes.items())}.", ""]
+    path.write_text("\n".join(lines), "utf-8")
 
 
 @pytest.fixture
@@ -76,12 +107,18 @@ def trials(request):
     return lambda few, all: range(all if request.config.getoption("--proof") else few)
 
 
+def in_parts(count):
+    """Have a test run in so many parts, which several processes share; the suite runs the first."""
+    slow = (pytest.param(number, marks=pytest.mark.slow) for number in range(1, count))
+    return pytest.mark.parametrize("part", [0, *slow])
+
+
 @pytest.fixture
 def figure(request):
-    """Put a figure into the table of proofs, and require it."""
+    """Put a figure, or a part of it, into the table of proofs, and require it."""
 
-    def record(claim: str, reached: int, of: int, note: str = "") -> None:
-        request.config.stash[FIGURES][claim] = [reached, of, note]
+    def record(claim: str, reached: int, of: int, note: str = "", **counts: int) -> None:
+        add_figure(request.config, claim, reached, of, note, counts)
         assert reached == of, claim
 
     return record
@@ -92,13 +129,8 @@ def tally(request):
     """Count this test among those of a claim, and, by calling what comes back, as passed."""
 
     def begin(claim: str):
-        entry = request.config.stash[FIGURES].setdefault(claim, [0, 0, ""])
-        entry[1] += 1
-
-        def passed() -> None:
-            entry[0] += 1
-
-        return passed
+        add_figure(request.config, claim, 0, 1)
+        return lambda: add_figure(request.config, claim, 1, 0)
 
     return begin
 

@@ -215,8 +215,7 @@ def run_tests(folder: Path, *tests: str) -> subprocess.CompletedProcess:
     """pytest on tests of this suite, with the package that stands in the folder."""
     return subprocess.run(
         [sys.executable, "-c", "import pytest, sys; sys.exit(pytest.main(sys.argv[1:]))",
-         *(str(TESTS / test) for test in tests), "-q", "-x", "-p", "no:cacheprovider",
-         "--disable-socket", "--allow-unix-socket", "--allow-hosts=127.0.0.1,::1,localhost"],
+         *(str(TESTS / test) for test in tests), "-q", "-x", "-p", "no:cacheprovider"],
         cwd=folder, capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": str(folder)},
     )  # fmt: skip

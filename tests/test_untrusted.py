@@ -110,7 +110,7 @@ def test_json_that_is_none_or_gigantic_is_refused(folder, name, content):
 )
 def test_an_absurd_header_of_weights_is_refused(folder, header):
     (folder / "model.safetensors").write_bytes(header)
-    with pytest.raises(UserError, match="model: |are too few"):
+    with pytest.raises(UserError, match="model: "):
         load_model(str(folder))
 
 
@@ -124,7 +124,7 @@ def test_an_absurd_header_of_weights_is_refused(folder, header):
 )  # fmt: skip
 def test_a_shape_beyond_the_weights_there_is_refused(folder, key, value):
     edit(folder / "config.json", lambda content: content.update({key: value}))
-    with pytest.raises(UserError, match=r"config.json: (it tells of|its sizes)"):
+    with pytest.raises(UserError, match=r"damaged \((config.json tells of|no sizes)"):
         load_model(str(folder))
 
 
