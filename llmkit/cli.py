@@ -123,6 +123,8 @@ def finetune(
             options = ["--num-processes", str(num_processes)] if num_processes > 1 else []
             options += [part for key in allowed for part in ("--allow-change", key)]
             trouble.advice = how_to_go_on(run, options)
+            if isinstance(trouble, OSError):
+                trouble.filename = trouble.filename or str(run)
             raise
     scales = describe_scales(recipe)
     is_sample = "full" in scales and (scale or scales[0]) == "sample"

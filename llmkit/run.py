@@ -75,9 +75,9 @@ def find_run_to_resume(resume: str, run_dir: str | None, recipe: Recipe) -> Path
 
 
 def how_to_go_on(run: Path, options: Iterable[str]) -> str:
-    """What is left of a stopped run. options: of the command, besides --resume."""
+    """For the end of a message. options: of the command, besides --resume."""
     if not checkpoints(run):
-        return " before the first checkpoint"
+        return "; there is no checkpoint yet: start again"
     command = ["llmkit", "finetune", str(recipe_path(run)), "--resume", str(run), *options]
     return f"; go on with: {shlex.join(command)}"
 

@@ -1,21 +1,25 @@
-"""Runs of llmkit in forked processes, each with something that goes wrong at a chosen moment.
+"""Runs of the command line in forked processes, each with something that goes wrong at a chosen
+moment. Started by test_faults.py.
 
-Libraries are imported once; a run then takes a second or two. Reads a job a line (JSON) from
-stdin, answers with its exit status. Started by test_faults.py.
+Libraries are imported once; a run then takes about a second. Reads a job a line (JSON) from stdin,
+answers with the exit status:
 
-    {"recipe": FILE, "run": FOLDER, "resumes": false, "log": FILE, "fault": {...} or null}
+    {"arguments": ["finetune", ...], "run": FOLDER, "output": FILE, "fault": [name, ...] or null}
 
-Faults: {"kill_after": seconds}, whatever is going on; {"in_save": [number, seconds]}, so long after
-the beginning of that save; {"at_call": number}, at that call to the file system of a save;
-{"signal": number, "phase": name, "after": seconds}, in that phase of the run; {"file_size":
-bytes}, beyond which no file grows.
+The process's stdout goes to FILE, its stderr to FILE.errors, both appended. Faults are the functions
+in FAULTS, with their arguments.
 """
 
+import gc
+import io
 import json
 import os
 import random
 import resource
+import shutil
 import signal
+import stat
+import subprocess
 import sys
 import threading
 import time
@@ -24,18 +28,22 @@ from pathlib import Path
 from llmkit.console import library_imports
 
 with library_imports():
+    import safetensors.torch
     import torch
-    from rich.console import Console
 
-    from llmkit import checkpoint, finetune, prepare, resume, train
-    from llmkit import model as model_file
-from llmkit.errors import UserError
-from llmkit.recipe import load_recipe
-from llmkit.signals import Signals, Stopped
-
-CALLS = ("open", "fsync", "rename", "mkdir", "rmdir", "unlink")
-PHASES = {"tokenize": (prepare, "encode_cached"), "train": (train, "take_step"),
-          "evaluate": (finetune, "evaluate"), "save": (finetune, "save_checkpoint")}  # fmt: skip
+    from llmkit import cli, finetune, log, metrics, page, prepare, run, step, train
+PLACES = {
+    "tokenize": (prepare, "encode_cached"), "train": (train, "take_step"),
+    "evaluate": (finetune, "evaluate"), "save": (finetune, "save_checkpoint"),
+    "prune": (finetune, "prune"), "keep": (finetune, "save_model"), "log": (log.RunLog, "_write"),
+    "tables": (finetune, "write_tables"), "report": (page, "write_report"),
+}  # fmt: skip
+SAVING = ("save", "prune", "keep")
+WRITING = {"checkpoint": ("save",), "export": ("keep", "tables", "report"), "log": ("log",)}
+CALLS = (
+    (os, "open"), (os, "fsync"), (os, "rename"), (os, "replace"), (os, "mkdir"), (os, "rmdir"),
+    (os, "unlink"), (io, "open"),
+)  # fmt: skip
 
 
 def die() -> None:
@@ -47,83 +55,247 @@ def later(seconds: float, act) -> None:
     threading.Timer(seconds, act).start()
 
 
-def at_entry(place, name: str, act) -> None:
-    """Have a function of llmkit's call `act` first."""
-    function = getattr(place, name)
+def around(place: tuple, before=None, after=None) -> None:
+    """Have a function of llmkit's, or of the system's, call these, too."""
+    function = getattr(*place)
 
     def call(*arguments, **options):
-        act()
-        return function(*arguments, **options)
-
-    setattr(place, name, call)
-
-
-def arm(fault: dict) -> None:
-    """Lay the fault into this process."""
-    if "kill_after" in fault:
-        later(fault["kill_after"], die)
-    if "in_save" in fault:
-        number, seconds = fault["in_save"]
-        left = [number]
-
-        def count() -> None:
-            left[0] -= 1
-            if left[0] == 0:
-                later(seconds, die)
-
-        for place in (checkpoint, model_file):
-            at_entry(place, "publish", count)
-    if "at_call" in fault:
-        left = [fault["at_call"]]
-        inside = []
-
-        def one_less() -> None:
-            if inside:
-                left[0] -= 1
-                if left[0] == 0:
-                    die()
-
-        for place in (checkpoint, model_file):
-            at_entry(place, "publish", lambda: inside.append(True))
-        for name in CALLS:
-            at_entry(os, name, one_less)
-    if "file_size" in fault:  # as a full disk: what is written beyond fails
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (fault["file_size"],) * 2)
-    if "signal" in fault:
-        sent = []
-
-        def send() -> None:
-            if not sent:
-                sent.append(True)
-                later(fault["after"], lambda: os.kill(os.getpid(), fault["signal"]))
-
-        at_entry(*PHASES[fault["phase"]], send)
-
-
-def run(job: dict) -> int:
-    """The exit status that the command would have."""
-    recipe = load_recipe(job["recipe"])
-    with open(job["log"], "a", encoding="utf-8") as output, Signals() as signals:
-        console = Console(file=output, width=200)
+        if before:
+            before(*arguments)
         try:
-            if job["fault"]:
-                arm(job["fault"])
-            finetune.finetune(recipe, Path(job["run"]), console, signals, job["resumes"])
-        except Stopped as stop:
-            print(stop, file=output)
-            return stop.exit_code
-        except UserError as error:
-            print(error, file=output)
-            return 2
-        except OSError as error:
-            print(error, file=output)
-            return 1
+            return function(*arguments, **options)
+        finally:
+            if after:
+                after(*arguments)
+
+    setattr(*place, call)
+
+
+class At:
+    """Calls `act` the n-th time."""
+
+    def __init__(self, number: int, act) -> None:
+        self.left, self.act = number, act
+
+    def __call__(self, *arguments) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.act(*arguments)
+
+
+def kill_after(seconds: float) -> None:
+    """kill -9, whatever is going on."""
+    later(seconds, die)
+
+
+def kill_in_save(number: int, seconds: float) -> None:
+    """kill -9 so long after the beginning of a save, if it is not over before."""
+    saving = []
+
+    def die_if_saving() -> None:
+        if saving:
+            die()
+
+    begin = At(number, lambda *_: later(seconds, die_if_saving))
+    for name in SAVING:
+        around(PLACES[name], lambda *_: (saving.append(True), begin()), lambda *_: saving.pop())
+
+
+def kill_at_call(number: int) -> None:
+    """kill -9 at a save's n-th call to the file system; a file of weights is cut short by it."""
+    at_call(At(number, die))
+
+
+def at_call(count) -> None:
+    """Call `count` before each call of a save to the file system."""
+    saving = []
+    for name in SAVING:
+        around(PLACES[name], lambda *_: saving.append(True), lambda *_: saving.pop())
+
+    def count_if_saving(*_) -> None:
+        if saving:
+            count()
+
+    for place in CALLS:
+        around(place, count_if_saving)
+
+    whole = safetensors.torch.serialize_file
+
+    def write(tensors, path, *more, **options):
+        """Counted where half of the file is there."""
+        whole(tensors, path, *more, **options)
+        content = Path(path).read_bytes()
+        os.truncate(path, len(content) // 2)
+        count_if_saving()
+        Path(path).write_bytes(content)
+
+    safetensors.torch.serialize_file = write
+
+
+def lose_power(number: int, seed: int) -> None:
+    """At a save's n-th call to the file system what was not synced is lost, and the process dies.
+
+    seed 0: all of it; else each name and each content is, by chance, lost or kept.
+    """
+    root = Path(RUN).parent
+    disk = Disk(root)
+    around((os, "fsync"), None, disk.synced)
+    saved = []  # steps whose save has returned
+    around(PLACES["prune"], lambda run, path, *_: saved.append(path.name))
+
+    def act() -> None:
+        after = root.with_name(f"{root.name}.after")
+        disk.write_down(after, random.Random(seed) if seed else None)
+        (after / "saved").write_text(saved[-1] if saved else "")
+        die()
+
+    at_call(At(number, act))
+
+
+class Disk:
+    """What is on the disk for sure: of folders the names, of files the content, at their last
+    fsync. By their number (inode), as a rename changes neither."""
+
+    def __init__(self, root: Path) -> None:
+        self.held, self.names, self.contents = {}, {}, {}
+        self.root = root
+        for path in [root, *root.rglob("*")]:
+            descriptor = os.open(path, os.O_RDONLY)
+            self.synced(descriptor)
+            os.close(descriptor)
+
+    def synced(self, descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        if status.st_ino not in self.held:  # so that no other file gets its number
+            self.held[status.st_ino] = os.dup(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            with os.scandir(descriptor) as entries:
+                self.names[status.st_ino] = {entry.name: entry.inode() for entry in entries}
+        else:
+            self.contents[status.st_ino] = os.pread(descriptor, status.st_size, 0)
+
+    def write_down(self, folder: Path, chance: random.Random | None) -> None:
+        """Make the folder as it would be found once the power is back."""
+        now = {path.stat().st_ino: path for path in [self.root, *self.root.rglob("*")]}
+
+        def restore(number: int, place: Path) -> None:
+            kept = chance is not None and chance.random() < 0.5 and number in now
+            if number in self.names or (number in now and now[number].is_dir()):
+                place.mkdir()
+                names = self.names.get(number, {})
+                if kept:
+                    names = {path.name: path.stat().st_ino for path in now[number].iterdir()}
+                for name, inside in names.items():
+                    restore(inside, place / name)
+            elif kept:
+                place.write_bytes(now[number].read_bytes())
+            else:
+                place.write_bytes(self.contents.get(number, b""))
+
+        restore(self.root.stat().st_ino, folder)
+
+
+def fill_disk(what: str, number: int, num_bytes: int) -> None:
+    """While the n-th checkpoint, export or line of the log is written no file grows beyond this; of
+    the log: by more than this."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def limit(size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def begin(*_) -> None:
+        limit(num_bytes + (run.log_path(Path(RUN)).stat().st_size if what == "log" else 0))
+
+    count = At(number, begin)
+    for name in WRITING[what]:
+        around(PLACES[name], count, lambda *_: limit(resource.RLIM_INFINITY))
+
+
+def send_signal(number: int, phase: str, seconds: float) -> None:
+    """A signal, so long after the beginning of the first such phase."""
+
+    def send() -> None:
+        Path(f"{OUTPUT}.moment").write_text(str(time.monotonic()))
+        os.kill(os.getpid(), number)
+
+    around(PLACES[phase], At(1, lambda *_: later(seconds, send)))
+
+
+def break_loss(number: int, kind: str) -> None:
+    """In the forward pass of a step: NaN, or no memory for more than a row."""
+    forward = step.SupervisedLoss.forward
+
+    def broken(self, input_ids, *more, **batch):
+        loss = forward(self, input_ids, *more, **batch)
+        is_due = learning and learning[-1][1].step + 1 == number
+        if is_due and kind == "nan":
+            return loss * float("nan")
+        if is_due and learning[-1][0].order.micro_batch_size > 1:
+            raise torch.OutOfMemoryError("for 1 GiB")
+        return loss
+
+    learning = []
+    around(PLACES["train"], lambda *given: learning.append(given), lambda *_: learning.clear())
+    step.SupervisedLoss.forward = broken
+
+
+def remove_run(number: int) -> None:
+    """Someone deletes the folder at a step."""
+    around(PLACES["train"], At(number, lambda *_: shutil.rmtree(RUN)))
+
+
+def make_read_only(number: int) -> None:
+    """The file system that the run is on turns read-only at a step."""
+    command = ["mount", "-o", "remount,ro", str(Path(RUN).parent)]
+    around(PLACES["train"], At(number, lambda *_: subprocess.run(command, check=True)))
+
+
+def shift_clock(seed: int, seconds: float | None = None) -> None:
+    """At each reading the clock is some days off; and, after so many seconds, kill -9."""
+    generator, now = random.Random(seed), time.time
+    time.time = lambda: now() + generator.uniform(-1e6, 1e6)
+    around(PLACES["save"], None, lambda *_: shuffle_times(generator))
+    if seconds is not None:
+        later(seconds, die)
+
+
+def shuffle_times(generator: random.Random) -> None:
+    for path in Path(RUN).rglob("*"):
+        os.utime(path, (generator.uniform(0, 2e9),) * 2)
+
+
+FAULTS = {
+    function.__name__: function
+    for function in (
+        kill_after, kill_in_save, kill_at_call, lose_power, fill_disk, send_signal, break_loss,
+        remove_run, make_read_only, shift_clock,
+    )
+}  # fmt: skip
+RUN = OUTPUT = ""  # the job's
+
+
+def work(job: dict) -> int:
+    """The exit status of the command."""
+    global RUN, OUTPUT
+    RUN, OUTPUT = job["run"], job["output"]
+    for number, suffix in ((1, ""), (2, ".errors")):
+        file = os.open(OUTPUT + suffix, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(file, number)
+    if job["fault"]:
+        name, *arguments = job["fault"]
+        FAULTS[name](*arguments)
+    try:
+        cli.main(job["arguments"])
+    except SystemExit as stop:
+        return stop.code or 0
     return 0
 
 
 def serve() -> None:
     torch.set_num_threads(1)
+    metrics.tally("rouge", ["a"], [["a"]])  # its libraries, too
+    gc.collect()
+    gc.freeze()
     for line in sys.stdin:
         job = json.loads(line)
         started = time.monotonic()
@@ -131,16 +303,16 @@ def serve() -> None:
         if child == 0:
             code = 99
             try:
-                random.seed()
-                code = run(job)
+                code = work(job)
+                sys.stdout.flush()
             finally:
                 os._exit(code)
         _, status = os.waitpid(child, 0)
+        ended = time.monotonic()
         code = os.waitstatus_to_exitcode(status)
-        answer = {"code": code, "seconds": time.monotonic() - started}
+        answer = {"code": code, "seconds": ended - started, "ended": ended}
         print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
-    assert resume  # imported before any fork
     serve()
