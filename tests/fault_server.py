@@ -6,7 +6,7 @@ answers with the exit status:
 
     {"arguments": ["finetune", ...], "run": FOLDER, "output": FILE, "fault": [name, ...] or null}
 
-The process's stdout goes to FILE, its stderr to FILE.errors, both appended. Faults are the functions
+Its stdout goes to FILE, its stderr to FILE.errors, both appended. Faults are the functions
 in FAULTS, with their arguments.
 """
 
@@ -38,6 +38,7 @@ PLACES = {
     "prune": (finetune, "prune"), "keep": (finetune, "save_model"), "log": (log.RunLog, "_write"),
     "tables": (finetune, "write_tables"), "report": (page, "write_report"),
 }  # fmt: skip
+system_open = os.open  # not counted
 SAVING = ("save", "prune", "keep")
 WRITING = {"checkpoint": ("save",), "export": ("keep", "tables", "report"), "log": ("log",)}
 CALLS = (
@@ -160,19 +161,27 @@ class Disk:
         self.held, self.names, self.contents = {}, {}, {}
         self.root = root
         for path in [root, *root.rglob("*")]:
-            descriptor = os.open(path, os.O_RDONLY)
+            descriptor = system_open(path, os.O_RDONLY)
             self.synced(descriptor)
             os.close(descriptor)
 
     def synced(self, descriptor: int) -> None:
         status = os.fstat(descriptor)
-        if status.st_ino not in self.held:  # so that no other file gets its number
-            self.held[status.st_ino] = os.dup(descriptor)
+        self.hold(status.st_ino, os.dup(descriptor))
         if stat.S_ISDIR(status.st_mode):
             with os.scandir(descriptor) as entries:
                 self.names[status.st_ino] = {entry.name: entry.inode() for entry in entries}
+            for name, number in self.names[status.st_ino].items():
+                self.hold(number, system_open(name, os.O_RDONLY, dir_fd=descriptor))
         else:
             self.contents[status.st_ino] = os.pread(descriptor, status.st_size, 0)
+
+    def hold(self, number: int, descriptor: int) -> None:
+        """Keep a file open, so that its number is given to no other one."""
+        if number in self.held:
+            os.close(descriptor)
+        else:
+            self.held[number] = descriptor
 
     def write_down(self, folder: Path, chance: random.Random | None) -> None:
         """Make the folder as it would be found once the power is back."""
@@ -180,11 +189,13 @@ class Disk:
 
         def restore(number: int, place: Path) -> None:
             kept = chance is not None and chance.random() < 0.5 and number in now
-            if number in self.names or (number in now and now[number].is_dir()):
+            if stat.S_ISDIR(os.fstat(self.held[number]).st_mode):
                 place.mkdir()
                 names = self.names.get(number, {})
                 if kept:
                     names = {path.name: path.stat().st_ino for path in now[number].iterdir()}
+                    for path in now[number].iterdir():
+                        self.hold(path.stat().st_ino, system_open(path, os.O_RDONLY))
                 for name, inside in names.items():
                     restore(inside, place / name)
             elif kept:
