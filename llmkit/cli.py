@@ -43,8 +43,11 @@ class Command(click.Group):
             what = error.strerror or error
             _fail(f"{error.filename or 'the system'}: {what}{advice_of(error)}", 1)
         except (MemoryError, RuntimeError) as error:
+            from llmkit.launch import is_lost_connection
             from llmkit.memory import is_out_of_memory
 
+            if is_lost_connection(error):
+                _fail(f"another process of this run is gone{advice_of(error)}", 1)
             if not is_out_of_memory(error):
                 raise
             _fail(f"out of memory; lower evaluation.batch_size or max_length{advice_of(error)}", 1)

@@ -77,6 +77,13 @@ def end_with_launcher() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def is_lost_connection(error: Exception) -> bool:
+    """Whether it came of another process of this run, which is gone."""
+    from torch.distributed import DistError
+
+    return isinstance(error, DistError) or "gloo" in str(error)
+
+
 def _wait(processes: list[subprocess.Popen]) -> int:
     """The first exit code that is not 0, or 0 when all have ended well."""
     deadline = None

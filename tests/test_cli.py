@@ -6,14 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from conftest import SHARED_DATA, TEXT, summary_rows, write_jsonl
 from safetensors.torch import load_file, save_file
+from stopped_runs import start_command
 
-from llmkit.checkpoint import newest
 from llmkit.recipe import list_recipes
 
 SHORT = (
@@ -206,17 +205,8 @@ def test_help_needs_no_heavy_import(subprocess_env):
     assert shown.stdout.splitlines()[-1] == "[]"
 
 
-def start(arguments, tmp_path, environment):
-    """A process of the command line; it heeds Ctrl-C where the tests run in the background too."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "llmkit", *map(str, arguments)],
-        env=environment, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-
-
 def test_ctrl_c_during_training_ends_in_one_line(tiny_gpt2, rows, tmp_path, subprocess_env):
-    process = start(
+    process = start_command(
         ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
          "train.max_steps=100000", "train.log_every=1"),
         tmp_path, subprocess_env,
@@ -231,70 +221,6 @@ def test_ctrl_c_during_training_ends_in_one_line(tiny_gpt2, rows, tmp_path, subp
     run = f"runs/{run.name}"
     advice = f"go on with: llmkit finetune {run}/recipe.yaml --resume {run}"
     assert errors.strip() == f"llmkit: stopped by Ctrl-C; {advice}"
-
-
-def test_two_processes_give_the_losses_of_one(tiny_gpt2, tmp_path, subprocess_env):
-    rows = summary_rows(70)
-    for i, row in enumerate(rows):
-        row["summary"] *= 1 + i % 5
-    path = write_jsonl(tmp_path / "rows.jsonl", rows)
-    losses = {}
-    for count in (1, 2):
-        arguments = (
-            "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={path}", *SHORT,
-            "train.max_steps=20", "train.mixed_precision=no", "train.global_batch_size=7",
-            "train.micro_batch_size=2",
-            "train.log_every=1", "train.learning_rate=1e-3", "train.dropout=0.0",
-            "--run-dir", f"run{count}", "--num-processes", count,
-        )  # fmt: skip
-        process = start(arguments, tmp_path, subprocess_env)
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
-        lines = (tmp_path / f"run{count}" / "metrics.jsonl").read_text().splitlines()
-        steps = [json.loads(line) for line in lines if "split" not in line]
-        losses[count] = [step["loss"] for step in steps]
-        assert len(losses[count]) == 20
-    assert losses[2] == pytest.approx(losses[1], rel=1e-5)
-    scores = [json.loads((tmp_path / f"run{c}" / "metrics.json").read_text()) for c in (1, 2)]
-    for name, value in scores[0]["scores"]["fine-tuned"].items():
-        assert scores[1]["scores"]["fine-tuned"][name] == pytest.approx(value, rel=1e-4)
-
-
-def test_sigterm_ends_every_process(tiny_gpt2, rows, tmp_path, subprocess_env):
-    process = start(
-        ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
-         "train.max_steps=100000", "train.log_every=1", "--num-processes", 2, "--run-dir", "run"),
-        tmp_path, subprocess_env,
-    )  # fmt: skip
-    for line in process.stdout:
-        if line.startswith("step 3/"):
-            break
-    process.terminate()
-    process.communicate(timeout=30)
-    assert process.returncode == 143
-    found, reasons = newest(tmp_path / "run")  # one of them, the first, has saved
-    assert found is not None
-    assert not reasons
-    left = subprocess.run(["pgrep", "-f", str(rows)], capture_output=True, text=True)
-    assert not left.stdout.split()
-
-
-def test_torchrun_without_a_run_dir_makes_one_run(tiny_gpt2, rows, tmp_path, subprocess_env):
-    """Each rank would name it by its own clock."""
-    environment = {
-        **subprocess_env, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29617",
-    }  # fmt: skip
-    arguments = ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT)
-    ranks = []
-    for rank in ("0", "1"):
-        ranks.append(start(arguments, tmp_path, {**environment, "RANK": rank, "LOCAL_RANK": rank}))
-        time.sleep(1.2)
-    outputs = [rank.communicate(timeout=120) for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], outputs
-    assert outputs[1][0] == "", "only the first process speaks"
-    (run,) = (tmp_path / "runs").iterdir()
-    assert (run / "metrics.json").is_file()
 
 
 def test_a_scratch_model_is_pretrained_and_evaluated(llmkit, tmp_path):
@@ -348,21 +274,6 @@ def test_generate_for_runs_of_other_tasks(llmkit, tiny_gpt2, tmp_path, task):
     assert result.exit_code == 0, result.output
     row = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
     assert rows[0]["c"]["t"] in row["prompt"]
-
-
-def test_a_failing_process_ends_the_others(tiny_gpt2, tmp_path, subprocess_env):
-    started = time.monotonic()
-    process = start(
-        ("finetune", "summarize", f"model={tiny_gpt2}", "data.train=none.jsonl",
-         "--num-processes", 2),
-        tmp_path, subprocess_env,
-    )  # fmt: skip
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert errors.splitlines() == [
-        "llmkit: none.jsonl: no such file; check data.train, data.validation and data.test"
-    ]
-    assert time.monotonic() - started < 50
 
 
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="no real data sets beside the checkout")

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from conftest import in_parts, summary_rows, write_jsonl
 from safetensors.torch import load_file
-from traces import traces
+from stopped_runs import traces
 
 from llmkit.checkpoint import newest
 

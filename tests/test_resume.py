@@ -2,85 +2,30 @@
 
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import product
 
 import pytest
 from conftest import forget_accelerator, summary_rows, write_jsonl
 from rich.console import Console
 from safetensors.torch import load_file, save_file
-from traces import traces
+from stopped_runs import interrupted, run_to_the_end, run_until, six_steps, stop_behind, traces
 
-from llmkit import train as train_file
 from llmkit.checkpoint import newest
 from llmkit.errors import UserError
 from llmkit.finetune import finetune
-from llmkit.folders import Damaged, publish, recover, verify
-from llmkit.recipe import load_recipe, recipe_yaml
-from llmkit.signals import Signals, Stopped
+from llmkit.recipe import recipe_yaml
+from llmkit.signals import Stopped
 
 
 @pytest.fixture
 def recipe(tiny_gpt2, tmp_path):
-    """Six steps over two epochs and a bit, in micro-batches of two sizes."""
-    rows = summary_rows(20)
-    for number, row in enumerate(rows):
-        row["summary"] *= 1 + number % 3
-    path = write_jsonl(tmp_path / "rows.jsonl", rows)
-
-    def make(*overrides: str):
-        return load_recipe(
-            "summarize",
-            overrides=(
-                f"model={tiny_gpt2}",
-                *(f"data.{split}={path}" for split in ("train", "validation", "test")),
-                "max_length=128", "train.epochs=null", "train.max_steps=6",
-                "train.global_batch_size=8", "train.micro_batch_size=3", "train.log_every=1",
-                "train.learning_rate=1e-3", "train.mixed_precision=no", "evaluation.every=2",
-                "evaluation.validation_rows=4", "evaluation.test_rows=4",
-                "generation.max_new_tokens=4", *overrides,
-            ),
-        )  # fmt: skip
-
-    return make
-
-
-def run_to_the_end(recipe, run, **options):
-    forget_accelerator()
-    with Signals() as signals:
-        finetune(recipe, run, Console(quiet=True), signals, **options)
-
-
-def stop_behind(monkeypatch, step: int, number=signal.SIGTERM) -> None:
-    """Send this process a signal while it takes that step."""
-    take_step = train_file.take_step
-
-    def take_and_send(learner, progress, log):
-        take_step(learner, progress, log)
-        if progress.step == step:
-            os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(train_file, "take_step", take_and_send)
-
-
-def run_until(recipe, run, monkeypatch, step: int) -> None:
-    """The run, stopped behind that step."""
-    with monkeypatch.context() as patch:
-        stop_behind(patch, step)
-        with pytest.raises(Stopped) as caught:
-            run_to_the_end(recipe, run)
-    assert caught.value.exit_code == 143
-
-
-def interrupted(recipe, run, monkeypatch, step: int) -> None:
-    """The run, stopped behind that step and resumed."""
-    run_until(recipe, run, monkeypatch, step)
-    run_to_the_end(recipe, run, resumes=True)
+    return partial(six_steps, tiny_gpt2, tmp_path)
 
 
 @pytest.mark.parametrize("step", [2, 5, pytest.param(6, marks=pytest.mark.slow)])
@@ -145,54 +90,6 @@ def stopped(recipe, tmp_path, monkeypatch):
     settings = recipe("checkpoint.keep=3", "checkpoint.every=1", "train.dropout=0.1")
     run_until(settings, tmp_path / "run", monkeypatch, 4)
     return tmp_path / "run", settings
-
-
-def damages(checkpoint, generator):
-    """Ways to harm a checkpoint: a function each."""
-    files = sorted(path for path in checkpoint.iterdir())
-    path = generator.choice(files)
-
-    def flip():
-        content = bytearray(path.read_bytes())
-        place = generator.randrange(len(content))
-        content[place] ^= 1 << generator.randrange(8)
-        path.write_bytes(bytes(content))
-
-    def cut():
-        path.write_bytes(path.read_bytes()[: generator.randrange(path.stat().st_size)])
-
-    def swap():
-        one, other = generator.sample(files, 2)
-        first, second = one.read_bytes(), other.read_bytes()
-        one.write_bytes(second)
-        other.write_bytes(first)
-
-    def add():
-        (checkpoint / f"more{generator.randrange(9)}.safetensors").write_bytes(b"x")
-
-    return flip, cut, swap, path.unlink, add
-
-
-def test_a_damaged_checkpoint_is_passed_over(stopped, tmp_path, trials, figure):
-    run, _ = stopped
-    folder = run / "checkpoints"
-    whole = sorted(folder.iterdir())
-    assert [path.name for path in whole] == ["step-00000002", "step-00000003", "step-00000004"]
-    tried, reached = trials(50, 1000), 0
-    for seed in tried:
-        generator = random.Random(seed)
-        copy = tmp_path / "copy"
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(folder, copy / "checkpoints")
-        last = sorted((copy / "checkpoints").iterdir())[-1]
-        before = {path.name: path.read_bytes() for path in last.iterdir()}
-        generator.choice(damages(last, generator))()
-        if before == {path.name: path.read_bytes() for path in last.iterdir()}:
-            reached += 1  # nothing was changed: there is nothing to find
-            continue
-        found, reasons = newest(copy)
-        reached += found == copy / "checkpoints" / "step-00000003" and len(reasons) == 1
-    figure("a damaged checkpoint is found, and the newest good one used", reached, len(tried))
 
 
 def test_it_goes_on_from_the_newest_whole_one_and_says_so(stopped, tmp_path, recipe):
@@ -302,57 +199,6 @@ def test_another_base_model_is_refused(tiny_gpt2, tmp_path, recipe, monkeypatch)
         run_to_the_end(settings, tmp_path / "run", resumes=True)
 
 
-class Cut(BaseException):
-    """As if the process were gone."""
-
-
-def test_a_folder_is_whole_wherever_its_writing_is_cut_short(tmp_path, monkeypatch):
-    """Stopped at each call to the file system in turn."""
-    calls = {"at": 0, "stop": None}
-
-    def counted(function):
-        def call(*arguments, **options):
-            calls["at"] += 1
-            if calls["at"] == calls["stop"]:
-                raise Cut
-            return function(*arguments, **options)
-
-        return call
-
-    for name in ("open", "fsync", "rename", "mkdir", "unlink", "rmdir", "close"):
-        monkeypatch.setattr(os, name, counted(getattr(os, name)))
-
-    def write(content):
-        def fill(folder):
-            (folder / "one").write_text(content)
-            (folder / "two").write_text(content)
-
-        return fill
-
-    target = tmp_path / "folder"
-    publish(target, write("old"))
-    calls.update(at=0)
-    publish(target, write("new"))
-    num_calls = calls["at"]
-    assert num_calls > 10
-    for stop in range(1, num_calls + 1):
-        shutil.rmtree(tmp_path)
-        tmp_path.mkdir()
-        calls.update(stop=None)
-        publish(target, write("old"))
-        calls.update(at=0, stop=stop)
-        with pytest.raises(Cut):
-            publish(target, write("new"))
-        calls.update(stop=None)
-        recover(target)
-        verify(target)
-        contents = {(target / name).read_text() for name in ("one", "two")}
-        assert contents in ({"old"}, {"new"})
-        publish(target, write("next"))
-        verify(target)
-        assert {path.name for path in tmp_path.iterdir()} == {"folder"}
-
-
 def test_a_run_without_room_is_refused_before_it_starts(recipe, tmp_path, monkeypatch):
     from llmkit import resume
 
@@ -396,11 +242,3 @@ def test_the_command_stops_in_one_line_and_goes_on(subprocess_env, tiny_gpt2, tm
     )  # fmt: skip
     assert "Damaged" not in resumed.stderr
     assert "resume  behind step 2" in resumed.stdout
-
-
-def test_nothing_is_damaged_by_being_read(stopped):
-    run, _ = stopped
-    for path in (run / "checkpoints").iterdir():
-        verify(path)
-    with pytest.raises(Damaged, match="is missing"):
-        verify(run)

@@ -1,0 +1,162 @@
+"""Several processes: the work of one, ended and continued together."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import summary_rows, write_jsonl
+from stopped_runs import run_to_the_end, run_until, start_command
+
+from llmkit.checkpoint import newest
+from llmkit.recipe import load_recipe
+
+SHORT = (
+    "max_length=128", "train.epochs=null", "train.max_steps=2", "train.global_batch_size=4",
+    "evaluation.validation_rows=4", "evaluation.test_rows=4", "generation.max_new_tokens=4",
+)  # fmt: skip
+
+
+@pytest.fixture
+def rows(tmp_path):
+    return write_jsonl(tmp_path / "rows.jsonl", summary_rows(60))
+
+
+def test_sigterm_ends_every_process(tiny_gpt2, rows, tmp_path, subprocess_env):
+    process = start_command(
+        ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
+         "train.max_steps=100000", "train.log_every=1", "--num-processes", 2, "--run-dir", "run"),
+        tmp_path, subprocess_env,
+    )  # fmt: skip
+    for line in process.stdout:
+        if line.startswith("step 3/"):
+            break
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    found, reasons = newest(tmp_path / "run")  # one of them, the first, has saved
+    assert found is not None
+    assert not reasons
+    left = subprocess.run(["pgrep", "-f", str(rows)], capture_output=True, text=True)
+    assert not left.stdout.split()
+
+
+def test_torchrun_without_a_run_dir_makes_one_run(tiny_gpt2, rows, tmp_path, subprocess_env):
+    """Each rank would name it by its own clock."""
+    environment = {
+        **subprocess_env, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29617",
+    }  # fmt: skip
+    arguments = ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT)
+    ranks = []
+    for rank in ("0", "1"):
+        ranks.append(
+            start_command(arguments, tmp_path, {**environment, "RANK": rank, "LOCAL_RANK": rank})
+        )
+        time.sleep(1.2)
+    outputs = [rank.communicate(timeout=120) for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    assert outputs[1][0] == "", "only the first process speaks"
+    (run,) = (tmp_path / "runs").iterdir()
+    assert (run / "metrics.json").is_file()
+
+
+def test_a_failing_process_ends_the_others(tiny_gpt2, tmp_path, subprocess_env):
+    started = time.monotonic()
+    process = start_command(
+        ("finetune", "summarize", f"model={tiny_gpt2}", "data.train=none.jsonl",
+         "--num-processes", 2),
+        tmp_path, subprocess_env,
+    )  # fmt: skip
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert errors.splitlines() == [
+        "llmkit: none.jsonl: no such file; check data.train, data.validation and data.test"
+    ]
+    assert time.monotonic() - started < 50
+
+
+def wait_for_step(process, step):
+    for line in process.stdout:
+        if line.startswith(f"step {step}/"):
+            return
+    raise AssertionError(process.stderr.read())
+
+
+def processes_of(path):
+    """Numbers of the processes that have this path in their command."""
+    found = subprocess.run(["pgrep", "-f", str(path)], capture_output=True, text=True)
+    return [int(number) for number in found.stdout.split()]
+
+
+def log_of(run):
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return {(line["step"], line.get("split", "train")): line["loss"] for line in lines}
+
+
+def test_a_run_goes_on_with_two_processes_and_with_one_again(
+    tiny_gpt2, tmp_path, subprocess_env, monkeypatch, figure
+):
+    path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(50))
+    settings = load_recipe(
+        "summarize",
+        overrides=(
+            f"model={tiny_gpt2}", f"data.train={path}", *SHORT, "train.max_steps=90",
+            "train.mixed_precision=no", "train.global_batch_size=7", "train.micro_batch_size=2",
+            "train.log_every=1", "train.learning_rate=1e-3", "train.dropout=0.0",
+            "evaluation.every=10",
+        ),
+    )  # fmt: skip
+    run, file = tmp_path / "run", tmp_path / "run" / "recipe.yaml"
+    run_to_the_end(settings, tmp_path / "whole")
+    run_until(settings, run, monkeypatch, 12)
+    environment = {**subprocess_env, "OMP_NUM_THREADS": "1"}
+    process = start_command(
+        ("finetune", file, "--resume", run, "--num-processes", 2), tmp_path, environment
+    )
+    wait_for_step(process, 50)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert f"--resume {run} --num-processes 2" in errors
+    assert 50 <= int(newest(run)[0].name[-8:]) < 90
+    run_to_the_end(settings, run, resumes=True)
+    expected, reached = log_of(tmp_path / "whole"), log_of(run)
+    assert reached.keys() == expected.keys()
+    worst = max(abs(reached[key] / expected[key] - 1) for key in expected)
+    same = sum(reached[key] == pytest.approx(expected[key], rel=1e-6) for key in expected)
+    figure("1, then 2, then 1 process: each step's loss, and each validation's, that of 1 process "
+           "(1e-6)", same, len(expected), f"worst {worst:.0e}")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "victim", ["a process", pytest.param("the launcher", marks=pytest.mark.slow)]
+)
+def test_one_that_is_killed_takes_the_others_with_it(
+    tiny_gpt2, rows, tmp_path, subprocess_env, victim, tally
+):
+    passed = tally("a process of several, or their launcher, killed (-9): the others end, and the "
+                   "run goes on")  # fmt: skip
+    arguments = (
+        "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
+        "train.max_steps=100000", "train.log_every=1", "checkpoint.every=5",
+        "--num-processes", 2, "--run-dir", "run",
+    )  # fmt: skip
+    process = start_command(arguments, tmp_path, subprocess_env)
+    wait_for_step(process, 12)
+    children = [number for number in processes_of(rows) if number != process.pid]
+    assert len(children) == 2
+    os.kill(max(children) if victim == "a process" else process.pid, signal.SIGKILL)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode in (9, 1, -signal.SIGKILL)
+    assert len(errors.splitlines()) == 1, errors
+    deadline = time.monotonic() + 15
+    while processes_of(rows) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not processes_of(rows)
+    found, reasons = newest(tmp_path / "run")
+    assert found is not None
+    assert not reasons
+    passed()
