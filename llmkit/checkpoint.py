@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from llmkit.folders import Damaged, publish, read_json, verify
+from llmkit.optim import state_shapes
 from llmkit.run import checkpoint_dir, checkpoints
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
@@ -101,11 +102,9 @@ def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer
     """
     places = trained(model)
     loaded = _load(checkpoint / WEIGHTS)
-    if loaded.keys() != places.keys():
-        strange = sorted(loaded.keys() ^ places.keys())[0]
-        raise Damaged(f"{WEIGHTS} and the model differ in {strange}")
+    _check_names(loaded, places, WEIGHTS)
     for name, weight in loaded.items():
-        _check_like(weight, places[name], name)
+        _check_like(weight, places[name].shape, places[name].dtype, f"{WEIGHTS}: {name}")
     with torch.no_grad():
         for name, weight in loaded.items():
             places[name].copy_(weight)
@@ -116,7 +115,10 @@ def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer
 def restore_optimizer(
     tensors: dict[str, Tensor], places: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> None:
-    """The state that `optimizer_tensors` gave; torch knows weights by their number, we by name."""
+    """The state that `optimizer_tensors` gave; torch knows weights by their number, we by name.
+
+    Raises Damaged where it is not the state of all these weights, or of none.
+    """
     content = optimizer.state_dict()
     groups = zip(content["param_groups"], optimizer.param_groups, strict=True)
     numbers = {
@@ -124,11 +126,17 @@ def restore_optimizer(
         for numbered, group in groups
         for number, weight in zip(numbered["params"], group["params"], strict=True)
     }
+    shapes = {
+        f"{name}/{field}": shape
+        for name, weight in places.items()
+        for field, shape in state_shapes(optimizer, weight).items()
+    }
+    if tensors:  # none before the first step
+        _check_names(tensors, shapes, OPTIMIZER)
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         name, _, field = key.rpartition("/")
-        if name not in places:
-            raise Damaged(f"{OPTIMIZER}: the model trains no weight {name}")
+        _check_like(tensor, shapes[key], places[name].dtype, f"{OPTIMIZER}: {key}")
         state.setdefault(numbers[places[name]], {})[field] = tensor.clone()
     optimizer.load_state_dict({**content, "state": state})
 
@@ -158,9 +166,13 @@ def _load(path: Path) -> dict[str, Tensor]:
         raise Damaged(f"{path.name}: {error}") from None
 
 
-def _check_like(tensor: Tensor, place: Tensor, name: str) -> None:
-    if tensor.shape != place.shape or tensor.dtype != place.dtype:
+def _check_names(found: dict[str, Any], expected: dict[str, Any], file: str) -> None:
+    if found.keys() != expected.keys():
+        raise Damaged(f"{file} and the model differ in {min(found.keys() ^ expected.keys())}")
+
+
+def _check_like(tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, what: str) -> None:
+    if tuple(tensor.shape) != tuple(shape) or tensor.dtype != dtype:
         raise Damaged(
-            f"{WEIGHTS}: {name} is {list(tensor.shape)} of {tensor.dtype}, "
-            f"the model's is {list(place.shape)} of {place.dtype}"
+            f"{what} is {list(tensor.shape)} of {tensor.dtype}, not {list(shape)} of {dtype}"
         )

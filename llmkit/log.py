@@ -71,7 +71,12 @@ class RunLog:
         for line in there.splitlines(keepends=True):
             try:
                 belongs = _belongs(json.loads(line), step, is_validated)
-            except (ValueError, TypeError, KeyError):  # cut short, with all that follows
+            except (
+                ValueError,
+                TypeError,
+                LookupError,
+                RecursionError,
+            ):  # cut short, with all that follows
                 break
             if belongs:
                 kept.append(line)

@@ -49,3 +49,22 @@ def build_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
             return torch.optim.SGD(groups, lr=lr, momentum=beta1)
         case "adafactor":
             return torch.optim.Adafactor(groups, lr=lr)
+
+
+def state_shapes(
+    optimizer: torch.optim.Optimizer, weight: nn.Parameter
+) -> dict[str, tuple[int, ...]]:
+    """What the optimizer remembers of a weight once it has changed it: names and shapes."""
+    shape = tuple(weight.shape)
+    match getattr(optimizer, "optimizer", optimizer):  # accelerate wraps it
+        case torch.optim.AdamW():
+            return {"step": (), "exp_avg": shape, "exp_avg_sq": shape}
+        case torch.optim.RMSprop():
+            return {"step": (), "square_avg": shape}
+        case torch.optim.SGD():
+            return {"momentum_buffer": shape}
+        case torch.optim.Adafactor() if weight.ndim < 2:
+            return {"step": (), "variance": shape}
+        case torch.optim.Adafactor():
+            *outer, rows, columns = shape
+            return {"step": (), "row_var": (*outer, rows, 1), "col_var": (*outer, 1, columns)}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llmkit.errors import UserError
-from llmkit.files import expand
+from llmkit.files import expand, shown
 from llmkit.run import (
     facts_path,
     is_run,
@@ -68,12 +68,21 @@ def sources(run: Path) -> list[Path]:
 
 def report_page(runs: list[Path]) -> str:
     """The page as HTML, style, program and data in it."""
-    content = {"level": f"{LEVEL:.0%}", "runs": [run_data(run) for run in runs]}
+    content = {"level": f"{LEVEL:.0%}", "runs": [checked_data(run) for run in runs]}
     data = json.dumps(content, ensure_ascii=False)
     parts = {name: (ASSETS / f"report.{name}").read_text("utf-8") for name in ("html", "css", "js")}
     page = parts["html"].replace("{{css}}", parts["css"]).replace("{{js}}", parts["js"])
     # Nothing in a text may end the element that the data stands in.
     return page.replace("{{data}}", data.replace("<", "\\u003c"))
+
+
+def checked_data(run: Path) -> dict[str, Any]:
+    """`run_data`; UserError where a file is not what llmkit writes, whatever that provokes."""
+    try:
+        return run_data(run)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        reason = shown(f"{type(error).__name__}: {error}", 100)
+        raise UserError(f"{run}: a file in it is damaged ({reason}); score it again") from None
 
 
 def run_data(run: Path) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from llmkit.tasks import Scores
 
@@ -11,11 +13,11 @@ from llmkit.tasks import Scores
 class Progress:
     """Plain numbers, so that a checkpoint can hold them as JSON."""
 
-    step: int = 0
+    step: Annotated[int, Field(ge=0)] = 0
     """Optimizer steps done."""
     is_validated: bool = True
     """Whether the validation that is due after that step has been made."""
-    best_step: int = 0
+    best_step: Annotated[int, Field(ge=0)] = 0
     """The step whose weights scored best; 0: none yet."""
     best_rank: list[float] | None = None
     """Its score, negative where lower is better, and its negative loss."""
@@ -25,7 +27,7 @@ class Progress:
     """Steps left out since their loss or gradient was not finite."""
     num_overflows: int = 0
     """The last steps, one behind the other, whose fp16 gradient overflowed."""
-    micro_batch_size: int | None = None
+    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
     """Rows of a micro-batch, which decide what dropout draws."""
     scaler: dict[str, Any] = field(default_factory=dict)
     """State of the fp16 gradient's scaler."""

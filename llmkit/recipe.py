@@ -15,6 +15,7 @@ from llmkit.files import expand, shown
 from llmkit.schema import Recipe, iter_fields
 
 PACKAGE = Path(__file__).parent
+LARGEST = 2**16  # bytes of a recipe: to read a megabyte of YAML takes seconds
 
 
 def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -140,6 +141,8 @@ _Loader.add_implicit_resolver(
 def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """A recipe file's content, and the line of each dotted key."""
     try:
+        if path.stat().st_size > LARGEST:
+            raise UserError(f"{path}: too large; a recipe has {LARGEST // 2**10} kB at most")
         text = path.read_text("utf-8")
         content = _Loader(text).get_single_data()
         lines = dict(_key_lines(yaml.compose(text, Loader=_Loader)))

@@ -35,7 +35,7 @@ class Origin:
             reason = str(error).replace("\n", " ")
             raise UserError(f"{path}: no checkpoint of this version of llmkit ({reason})") from None
         self.progress, self.recipe, self.facts = state.progress, state.recipe, state.facts
-        if self.progress.step < 0 or path.name != checkpoint_dir(path, self.progress.step).name:
+        if path.name != checkpoint_dir(path, self.progress.step).name:
             raise UserError(f"{path}: it is of step {self.progress.step}, not of its name's")
 
 

@@ -211,7 +211,7 @@ def task_of(folder: Path) -> str | None:
         return recipe_of(folder).task
     try:
         return json.loads(results_path(folder).read_text("utf-8"))["task"]
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

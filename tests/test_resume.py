@@ -39,14 +39,15 @@ def test_a_stopped_run_goes_on_bit_by_bit(recipe, tmp_path, monkeypatch, step):
 SETTINGS = list(
     product(
         ("train.method=full", "train.method=lora", "train.freeze_layers=1"),
-        ("train.optimizer=adamw", "train.optimizer=sgd"),
+        [f"train.optimizer={name}" for name in ("adamw", "sgd", "rmsprop", "adafactor")],
         ("train.engine=fast", "train.engine=reference"),
     )
 )
 
 
 @pytest.mark.parametrize(
-    "number", [pytest.param(n, marks=[pytest.mark.slow] if n % 6 else []) for n in range(12)]
+    "number",
+    [pytest.param(n, marks=[pytest.mark.slow] if n % 9 else []) for n in range(len(SETTINGS))],
 )
 def test_so_does_one_of_every_kind(recipe, tmp_path, monkeypatch, number):
     schedules = ("cosine", "linear", "warmup_stable_decay", "constant")
