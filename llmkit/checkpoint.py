@@ -72,7 +72,10 @@ def newest(run: Path) -> tuple[Path | None, list[str]]:
 def prune(run: Path, saved: Path, keep: int) -> None:
     """Once the one that was just saved verifies, keep it and those before it, `keep` in all, and of
     each of them the best one so far; later ones are of a course that was given up."""
-    verify(saved)
+    try:
+        verify(saved)
+    except Damaged as error:
+        raise OSError(errno.EIO, f"not what was written: {error}", str(saved)) from None
     found = checkpoints(run)
     kept = [path for path in found if path.name <= saved.name][:keep]
     best = [checkpoint_dir(run, best_step_of(path)) for path in kept]

@@ -10,13 +10,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from llmkit.files import shown
+
 MANIFEST = "manifest.json"
 LARGEST_JSON = 2**20  # bytes of a manifest, or of what else is small
 PIECE = 2**22  # bytes hashed at a time
 
 
 class Damaged(Exception):
-    """What is wrong with a folder, in a few words."""
+    """What is wrong with a folder, in a few words, and a line that any terminal can show."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(shown(reason))
 
 
 def publish(folder: Path, write: Callable[[Path], None]) -> None:

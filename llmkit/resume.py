@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.checkpoint import load_state, newest, restore, trained
 from llmkit.errors import UserError
+from llmkit.files import shown
 from llmkit.folders import Damaged, make_folder, recover, require_room, verify, write_manifest
 from llmkit.loss import causal_lm
 from llmkit.model import save_model
@@ -32,7 +33,7 @@ class Origin:
         try:
             state = State.model_validate(load_state(path))
         except (Damaged, ValidationError) as error:
-            reason = str(error).replace("\n", " ")
+            reason = shown(" ".join(str(error).split()))
             raise UserError(f"{path}: no checkpoint of this version of llmkit ({reason})") from None
         self.progress, self.recipe, self.facts = state.progress, state.recipe, state.facts
         if path.name != checkpoint_dir(path, self.progress.step).name:

@@ -94,6 +94,13 @@ def test_a_damaged_checkpoint_is_passed_over(run, tmp_path, trials, figure):
            "and the newest good one taken", reached, len(tried))  # fmt: skip
 
 
+def test_old_ones_stay_where_the_new_one_is_not_what_was_written(run):
+    (checkpoint_dir(run, 3) / "weights.safetensors").write_bytes(b"of a bad disk")
+    with pytest.raises(OSError, match=r"not what was written: weights\.safetensors has 13"):
+        prune(run, checkpoint_dir(run, 3), keep=1)
+    assert newest(run)[0] == checkpoint_dir(run, 2)
+
+
 def save_until_killed(run: Path, returned: Path, seed: int) -> None:
     """A process that goes on from the newest checkpoint, and saves and prunes until it is killed,
     at some moment within 60 ms. Each save that returns is written down."""

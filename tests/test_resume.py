@@ -11,6 +11,7 @@ from functools import partial
 from itertools import product
 
 import pytest
+import torch
 from conftest import forget_accelerator, summary_rows, write_jsonl
 from rich.console import Console
 from safetensors.torch import load_file, save_file
@@ -20,6 +21,7 @@ from llmkit.checkpoint import newest
 from llmkit.errors import UserError
 from llmkit.finetune import finetune
 from llmkit.recipe import recipe_yaml
+from llmkit.run import alone_in
 from llmkit.signals import Stopped
 
 
@@ -139,6 +141,60 @@ def test_early_stopping_counts_on(recipe, tmp_path, monkeypatch):
     interrupted(settings, tmp_path / "run", monkeypatch, 3)
     assert traces(tmp_path / "run") == traces(tmp_path / "whole")
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["best_step"] == 1
+
+
+def test_two_processes_do_not_train_in_one_folder(stopped, tmp_path, subprocess_env):
+    run, settings = stopped
+    with alone_in(run), pytest.raises(UserError, match="another process trains in this folder"):
+        run_to_the_end(settings, run, resumes=True)
+    with alone_in(tmp_path / "new"), pytest.raises(UserError, match="another process trains"):
+        run_to_the_end(settings, tmp_path / "new")
+    child = os.fork()
+    if child == 0:
+        alone_in(run).__enter__()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    run_to_the_end(settings, run, resumes=True)
+
+
+def test_a_checkpoint_is_written_every_so_many_minutes(recipe, tmp_path):
+    run_to_the_end(recipe("checkpoint.minutes=1e-6", "evaluation.every=100"), tmp_path / "run")
+    last, before = sorted((tmp_path / "run" / "checkpoints").iterdir(), reverse=True)
+    assert [last.name, before.name] == ["step-00000006", "step-00000005"]
+
+
+def test_rows_and_model_may_move(recipe, tmp_path, monkeypatch, tiny_gpt2):
+    settings = recipe()
+    run_until(settings, tmp_path / "run", monkeypatch, 3)
+    shutil.copytree(tiny_gpt2, tmp_path / "gpt2")
+    (tmp_path / "rows.jsonl").rename(tmp_path / "moved.jsonl")
+    places = {split: str(tmp_path / "moved.jsonl") for split in ("train", "validation", "test")}
+    moved = settings.model_copy(
+        update={
+            "model": str(tmp_path / "gpt2"),
+            "data": settings.data.model_copy(update=places),
+        }
+    )
+    run_to_the_end(moved, tmp_path / "run", resumes=True)
+
+
+def test_the_scale_of_fp16_gradients_goes_on(recipe, tmp_path, monkeypatch):
+    """A scaler on the CPU, on gradients of float32: it multiplies, divides, and grows."""
+    from llmkit import finetune as finetune_file
+
+    start_accelerator = finetune_file.start_accelerator
+
+    def with_scaler(*arguments):
+        accelerator = start_accelerator(*arguments)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2)
+        return accelerator
+
+    monkeypatch.setattr(finetune_file, "start_accelerator", with_scaler)
+    settings = recipe("train.dropout=0.1")
+    run_to_the_end(settings, tmp_path / "whole")
+    interrupted(settings, tmp_path / "run", monkeypatch, 3)
+    assert traces(tmp_path / "run") == traces(tmp_path / "whole")
+    assert traces(tmp_path / "run")["progress"]["scaler"]["scale"] == 4.0 * 2**3
 
 
 def test_auto_goes_on_or_begins(llmkit, recipe, tmp_path, monkeypatch):
