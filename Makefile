@@ -9,7 +9,7 @@ ARGS ?=
 PEERS_BIN := .venv-benchmark/bin
 PEERS := .venv-benchmark/installed
 
-.PHONY: help setup finetune generate evaluate check test test-all proof benchmark lint assets clean
+.PHONY: help setup finetune generate evaluate check test test-all proof scorecard benchmark lint assets clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,8 +19,8 @@ setup: $(INSTALLED) ## Make .venv and install llmkit into it
 # torch comes first, alone, so that the constraint and not another package's wish picks its build.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
 	@touch $@
 
 finetune: $(INSTALLED) ## Fine-tune: RECIPE=summarize ARGS="train.epochs=1 --scale sample"
@@ -50,6 +50,12 @@ proof: $(INSTALLED) ## Run the proofs in full and write PROOF.md
 	$(PYTEST) -m '' tests/test_proof.py tests/test_check.py tests/test_malformed.py \
 	  tests/test_recipe.py tests/test_significance.py tests/test_mutations.py --proof PROOF.md $(ARGS)
 
+scorecard: test $(PEERS) ## Do every fault to runs, and to those of peers, and write SCORECARD.md
+	$(PYTEST) -m '' $(FAULTS) --proof SCORECARD.md $(ARGS)
+	$(PEERS_BIN)/python -m benchmarks.faults --append SCORECARD.md
+FAULTS := $(addprefix tests/test_,$(addsuffix .py,faults checkpoint resume resume_matrix processes \
+  untrusted hostile mutated))
+
 benchmark: $(PEERS) ## Time llmkit and its peers: SUMMARIZE=rows.jsonl ARGS="--rounds 3"
 	$(PEERS_BIN)/python -m benchmarks.run $(DATA) $(ARGS)
 # Rows and GPT-2's tokenizer are not in the repo; without them the package's own are taken.
@@ -62,8 +68,8 @@ DATA_TOKENIZER = $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
 # The peers have an environment of their own, with llmkit in it: all run on the same libraries.
 $(PEERS): pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv .venv-benchmark
-	$(PEERS_BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(PEERS_BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt \
+	$(PEERS_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(PEERS_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 	  -r benchmarks/requirements.txt -e .
 	@touch $@
 

@@ -1,43 +1,55 @@
-"""What becomes of Hugging Face's Trainer and of TRL's when runs are killed and files are damaged.
+"""The same faults in runs of llmkit, of Hugging Face's Trainer and of TRL's.
 
-    python -m benchmarks.faults --kills 60 --damages 60
+    python -m benchmarks.faults --kills 60 --sizes 40 --damages 60 --append SCORECARD.md
 
-The same faults as in tests/test_faults.py and tests/test_resume.py: a run of 24 steps of a tiny
-GPT-2 with dropout saves every third step; it is killed at random moments and resumed the way its
-documentation says (`resume_from_checkpoint=True`), until it ends or cannot be resumed; or the
-newest of two checkpoints is damaged before it is resumed. Printed is how many runs ended with the
-very weights of a run that nothing happened to.
+Each trains a tiny GPT-2 with dropout for 24 steps and saves every third; it goes on as its
+documentation says (`resume_from_checkpoint=True`, `--resume auto`), until it ends or cannot be
+resumed. Counted is how many runs end with the very weights of a run that nothing happened to.
 """
 
 import argparse
 import hashlib
+import json
 import os
 import random
+import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from datasets import Dataset
+from rich.console import Console
 from transformers import (
     DataCollatorForSeq2Seq,
     GPT2Config,
     GPT2LMHeadModel,
     GPT2Tokenizer,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
-STEPS, EVERY = 24, 3
+from llmkit import metrics
+from llmkit import train as train_file
+from llmkit.checkpoint import newest
+from llmkit.finetune import finetune
+from llmkit.recipe import load_recipe
+from llmkit.run import checkpoints, results_path
+
+STEPS, MIDDLE, EVERY = 24, 13, 3
 ATTEMPTS = 3  # to resume, before a run counts as lost
+LARGEST = 400_000  # bytes; every file of a checkpoint is smaller
 SETTINGS = {
     "use_cpu": True, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2,
     "learning_rate": 1e-3, "lr_scheduler_type": "constant", "logging_steps": 1,
@@ -45,10 +57,71 @@ SETTINGS = {
     "disable_tqdm": True, "bf16": False,
 }  # fmt: skip
 TRAINERS = {"HF Trainer": (Trainer, TrainingArguments), "TRL": (SFTTrainer, SFTConfig)}
+NAMES = ("llmkit", *TRAINERS)
+SAME, LOST, OTHER = "the same weights", "cannot be resumed", "other weights, and no word of it"
 
 
-def train(name: str, folder: Path, max_steps: int) -> None:
-    """Train, from the newest checkpoint if there is one, and write the final weights down."""
+def train(name: str, folder: Path, at_middle=None) -> None:
+    """Train, from the newest checkpoint if there is one, and write the final weights' sum down.
+
+    at_middle: called behind the middle step.
+    """
+    digest = hashlib.sha256()
+    if name == "llmkit":
+        weights = train_with_llmkit(folder, at_middle)
+        digest.update(weights.read_bytes())
+    else:
+        model = train_with_trainer(name, folder, at_middle)
+        for key, weight in sorted(model.state_dict().items()):
+            digest.update(key.encode() + weight.numpy().tobytes())
+    (folder / "final").write_text(digest.hexdigest())
+
+
+def train_with_llmkit(folder: Path, at_middle) -> Path:
+    """The weights of the last checkpoint."""
+    rows = folder.parent / "rows.txt"
+    if not rows.is_file():
+        generator = random.Random(0)
+        texts = ["".join(generator.choices("abcdefgh ", k=generator.randint(8, 40)))
+                 for _ in range(60)]  # fmt: skip
+        rows.write_text("\n\n".join(texts))
+    if at_middle:
+        take_step = train_file.take_step
+
+        def take(learner, progress, log):
+            take_step(learner, progress, log)
+            if progress.step == MIDDLE:
+                at_middle()
+
+        train_file.take_step = take
+    run = folder / "run"
+    settings = {
+        "model": "scratch", "scratch.n_layer": 2, "scratch.n_head": 2, "scratch.n_embd": 32,
+        "scratch.n_positions": 64, "scratch.vocab_size": 300, "max_length": 64,
+        "train.max_steps": STEPS, "train.epochs": "null", "train.global_batch_size": 8,
+        "train.micro_batch_size": 4, "train.schedule": "constant", "train.warmup_steps": 0,
+        "train.learning_rate": 1e-3, "train.dropout": 0.1, "train.mixed_precision": "no",
+        "train.log_every": 1, "checkpoint.every": EVERY, "evaluation.every": STEPS,
+        **{f"data.{split}": rows for split in ("train", "validation", "test")},
+    }  # fmt: skip
+    overrides = tuple(f"{key}={value}" for key, value in settings.items())
+    recipe = load_recipe("pretrain", overrides=overrides)
+    if not results_path(run).is_file():  # killed when it had finished
+        finetune(recipe, run, Console(), resumes=bool(checkpoints(run)))
+    return checkpoints(run)[0] / "weights.safetensors"
+
+
+class AtMiddle(TrainerCallback):
+    def __init__(self, act) -> None:
+        self.act = act
+
+    def on_step_end(self, _, state, __, **___) -> None:
+        if state.global_step == MIDDLE:
+            self.act()
+
+
+def train_with_trainer(name: str, folder: Path, at_middle) -> torch.nn.Module:
+    """The trained model."""
     trainer_class, arguments_class = TRAINERS[name]
     set_seed(0)
     tokenizer = GPT2Tokenizer(vocab={"<|endoftext|>": 0, "a": 1}, merges=[])
@@ -60,19 +133,17 @@ def train(name: str, folder: Path, max_steps: int) -> None:
     tokenizer.pad_token = tokenizer.eos_token
     trainer = trainer_class(
         model=GPT2LMHeadModel(config),
-        args=arguments_class(output_dir=str(folder), max_steps=max_steps, **SETTINGS),
+        args=arguments_class(output_dir=str(folder), max_steps=STEPS, **SETTINGS),
         train_dataset=rows,
         data_collator=DataCollatorForSeq2Seq(tokenizer),
         processing_class=tokenizer,
+        callbacks=[AtMiddle(at_middle)] if at_middle else [],
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) is not None)
-    digest = hashlib.sha256()
-    for key, weight in sorted(trainer.model.state_dict().items()):
-        digest.update(key.encode() + weight.numpy().tobytes())
-    (folder / "final").write_text(digest.hexdigest())
+    return trainer.model
 
 
-def run(name: str, folder: Path, max_steps: int = STEPS, kill_after: float | None = None) -> int:
+def run(name: str, folder: Path, kill_after: float | None = None, at_middle=None) -> int:
     """`train` in a forked process; its exit code."""
     folder.mkdir(exist_ok=True)
     child = os.fork()
@@ -83,78 +154,147 @@ def run(name: str, folder: Path, max_steps: int = STEPS, kill_after: float | Non
             os.dup2(log, 1)
             os.dup2(log, 2)
             if kill_after is not None:
-                threading.Timer(kill_after, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
-            train(name, folder, max_steps)
+                threading.Timer(kill_after, die).start()
+            train(name, folder, at_middle)
             code = 0
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def limit_files(num_bytes: int) -> None:
+    """From now on no file grows beyond this, as on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
+
+
 def outcome(name: str, folder: Path, expected: str) -> str:
     """Resume until it ends, or cannot be."""
     for _ in range(ATTEMPTS):
-        if run(name, folder) == 0:
-            same = (folder / "final").read_text() == expected
-            return "the same weights" if same else "other weights, and no word of it"
-    return "cannot be resumed"
+        if (folder / "final").is_file() or run(name, folder) == 0:
+            return SAME if (folder / "final").read_text() == expected else OTHER
+    return LOST
 
 
 def damage(checkpoint: Path, generator: random.Random) -> None:
-    """Flip a bit in a file of the checkpoint, cut it short, or take it away."""
-    path = generator.choice(sorted(path for path in checkpoint.rglob("*") if path.is_file()))
-    content = bytearray(path.read_bytes())
-    match generator.choice(["flip", "cut", "remove"]):
-        case "flip":
-            content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
-            path.write_bytes(bytes(content))
-        case "cut":
-            path.write_bytes(bytes(content[: generator.randrange(len(content))]))
-        case "remove":
+    """Flip a bit in a file of the checkpoint, cut it short, take it away, or swap two."""
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
+    path = generator.choice(files)
+    content = path.read_bytes()
+    match generator.choice(["flip", "cut", "remove", "swap"]):
+        case "flip" if content:
+            place = generator.randrange(len(content))
+            changed = bytes([content[place] ^ 1 << generator.randrange(8)])
+            path.write_bytes(content[:place] + changed + content[place + 1 :])
+        case "cut" if content:
+            path.write_bytes(content[: generator.randrange(len(content))])
+        case "swap":
+            other = generator.choice([each for each in files if each != path])
+            path.write_bytes(other.read_bytes())
+            other.write_bytes(content)
+        case _:
             path.unlink()
 
 
-def measure(name: str, kills: int, damages: int, folder: Path) -> None:
+def newest_checkpoint(name: str, folder: Path) -> Path:
+    if name == "llmkit":
+        return newest(folder / "run")[0]
+    return Path(get_last_checkpoint(str(folder)))
+
+
+def measure(name: str, kills: int, sizes: int, damages: int, folder: Path) -> dict[str, Counter]:
+    """How often each fault ends how."""
     whole = folder / "whole"
+    run(name, whole)  # what is cached is there now
+    shutil.rmtree(whole)
     started = time.monotonic()
     if run(name, whole) != 0:
         sys.exit(f"{name}: {Path(f'{whole}.log').read_text()[-2000:]}")
     seconds = time.monotonic() - started
     expected = (whole / "final").read_text()
-    again = folder / "again"
-    run(name, again)
-    print(f"{name}: twice the same: {(again / 'final').read_text() == expected}", flush=True)
-    generator = random.Random(1)
-    outcomes: Counter[str] = Counter()
-    for number in range(kills):
-        each = folder / f"kill{number}"
+    if outcome(name, folder / "again", expected) != SAME:
+        sys.exit(f"{name}: two runs that nothing happens to end with other weights")
+    generator, outcomes = random.Random(1), {}
+
+    def count(fault: str, num_trials: int, harm) -> None:
+        outcomes[fault] = Counter()
+        for number in range(num_trials):
+            each = folder / f"each{number}"
+            harm(each, number)
+            outcomes[fault][outcome(name, each, expected)] += 1
+            shutil.rmtree(each)
+
+    def kill(each: Path, _) -> None:
         run(name, each, kill_after=generator.uniform(0.05, seconds))
-        outcomes[outcome(name, each, expected)] += 1
-        shutil.rmtree(each)
-    print(f"{name}: killed at a random moment, {kills} runs: {dict(outcomes)}", flush=True)
+
+    def fill(each: Path, number: int) -> None:
+        num_bytes = LARGEST * number // sizes
+        run(name, each, at_middle=lambda: limit_files(num_bytes))
+
     half = folder / "half"
-    run(name, half, max_steps=STEPS // 2)
-    (half / "final").unlink()
-    outcomes.clear()
-    for number in range(damages):
-        each = folder / f"damage{number}"
+    run(name, half, at_middle=die)
+
+    def harm(each: Path, _) -> None:
         shutil.copytree(half, each)
-        damage(each / f"checkpoint-{STEPS // 2}", generator)
-        outcomes[outcome(name, each, expected)] += 1
-        shutil.rmtree(each)
-    print(f"{name}: newest checkpoint damaged, {damages} runs: {dict(outcomes)}", flush=True)
+        damage(newest_checkpoint(name, each), generator)
+
+    count("killed (-9) at a random moment", kills, kill)
+    count(f"no room for larger files, from step {MIDDLE} on", sizes, fill)
+    count("newest checkpoint damaged", damages, harm)
+    return outcomes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--sizes", type=int, default=40)
     parser.add_argument("--damages", type=int, default=60)
-    parser.add_argument("--only", choices=list(TRAINERS))
+    parser.add_argument("--only", choices=NAMES, help="Print the figures of this one as JSON.")
+    parser.add_argument("--append", metavar="FILE", help="Write the table behind what is there.")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    for name in [options.only] if options.only else TRAINERS:
+    counts = {name: getattr(options, name) for name in ("kills", "sizes", "damages")}
+    if options.only:
+        torch.set_num_threads(1)
+        metrics.tally("bleu", ["a"], [["a"]])  # its libraries, before any fork
         with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-            measure(name, options.kills, options.damages, Path(folder))
+            os.environ["LLMKIT_CACHE"] = f"{folder}/cache"
+            print(json.dumps(measure(options.only, **counts, folder=Path(folder))))
+        return
+    given = [f"--{name}={count}" for name, count in counts.items()]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        outcomes = {name: pool.submit(measured, name, given) for name in NAMES}
+    outcomes = {name: future.result() for name, future in outcomes.items()}
+    table = "\n".join(lines_of(outcomes))
+    print(table)
+    if options.append:
+        with open(options.append, "a", encoding="utf-8") as file:
+            file.write(f"\n{table}\n")
+
+
+def measured(name: str, given: list[str]) -> dict[str, dict[str, int]]:
+    """The figures of one of them, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.faults", "--only", name, *given]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def lines_of(outcomes: dict[str, dict[str, dict[str, int]]]) -> list[str]:
+    """A table in Markdown."""
+    lines = [
+        "## The same faults in other trainers", "",
+        f"{STEPS} steps of a tiny GPT-2 with dropout, saved every {EVERY}; by `python -m "
+        "benchmarks.faults`.", "",
+        f"| fault | end | {' | '.join(outcomes)} |", f"|---|---|{'---:|' * len(outcomes)}",
+    ]  # fmt: skip
+    for fault in next(iter(outcomes.values())):
+        for end in (SAME, LOST, OTHER):
+            counts = (str(each[fault].get(end, 0)) for each in outcomes.values())
+            lines.append(f"| {fault} | {end} | {' | '.join(counts)} |")
+    return lines
 
 
 if __name__ == "__main__":
