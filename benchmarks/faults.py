@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -58,6 +59,7 @@ SETTINGS = {
 }  # fmt: skip
 TRAINERS = {"HF Trainer": (Trainer, TrainingArguments), "TRL": (SFTTrainer, SFTConfig)}
 NAMES = ("llmkit", *TRAINERS)
+HIT = "runs that it stopped or harmed"
 SAME, LOST, OTHER = "the same weights", "cannot be resumed", "other weights, and no word of it"
 
 
@@ -157,6 +159,8 @@ def run(name: str, folder: Path, kill_after: float | None = None, at_middle=None
                 threading.Timer(kill_after, die).start()
             train(name, folder, at_middle)
             code = 0
+        except Exception:
+            traceback.print_exc()
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -221,26 +225,30 @@ def measure(name: str, kills: int, sizes: int, damages: int, folder: Path) -> di
     generator, outcomes = random.Random(1), {}
 
     def count(fault: str, num_trials: int, harm) -> None:
+        """harm: says whether it did any."""
         outcomes[fault] = Counter()
         for number in range(num_trials):
             each = folder / f"each{number}"
-            harm(each, number)
+            outcomes[fault][HIT] += harm(each, number)
             outcomes[fault][outcome(name, each, expected)] += 1
             shutil.rmtree(each)
 
-    def kill(each: Path, _) -> None:
-        run(name, each, kill_after=generator.uniform(0.05, seconds))
+    def kill(each: Path, _) -> bool:
+        while run(name, each, kill_after=generator.uniform(0.05, seconds)) != -signal.SIGKILL:
+            shutil.rmtree(each)  # it was quicker
+        return True
 
-    def fill(each: Path, number: int) -> None:
+    def fill(each: Path, number: int) -> bool:
         num_bytes = LARGEST * number // sizes
-        run(name, each, at_middle=lambda: limit_files(num_bytes))
+        return run(name, each, at_middle=lambda: limit_files(num_bytes)) != 0
 
     half = folder / "half"
     run(name, half, at_middle=die)
 
-    def harm(each: Path, _) -> None:
+    def harm(each: Path, _) -> bool:
         shutil.copytree(half, each)
         damage(newest_checkpoint(name, each), generator)
+        return True
 
     count("killed (-9) at a random moment", kills, kill)
     count(f"no room for larger files, from step {MIDDLE} on", sizes, fill)
@@ -291,7 +299,7 @@ def lines_of(outcomes: dict[str, dict[str, dict[str, int]]]) -> list[str]:
         f"| fault | end | {' | '.join(outcomes)} |", f"|---|---|{'---:|' * len(outcomes)}",
     ]  # fmt: skip
     for fault in next(iter(outcomes.values())):
-        for end in (SAME, LOST, OTHER):
+        for end in (HIT, SAME, LOST, OTHER):
             counts = (str(each[fault].get(end, 0)) for each in outcomes.values())
             lines.append(f"| {fault} | {end} | {' | '.join(counts)} |")
     return lines

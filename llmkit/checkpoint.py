@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from llmkit.folders import Damaged, publish, read_json, verify
+from llmkit.folders import Damaged, publish, read_json, recover, verify
 from llmkit.optim import state_shapes
 from llmkit.run import checkpoint_dir, checkpoints
 
@@ -61,6 +61,7 @@ def newest(run: Path) -> tuple[Path | None, list[str]]:
     reasons = []
     for path in checkpoints(run):
         try:
+            recover(path)
             verify(path)
         except (Damaged, OSError) as error:
             reasons.append(f"{path}: {error}")
@@ -94,7 +95,7 @@ def best_step_of(checkpoint: Path) -> int:
     """The step of the best weights so far; 0 where that cannot be read."""
     try:
         return int(load_state(checkpoint)["progress"]["best_step"])
-    except (Damaged, OSError, KeyError, TypeError, ValueError):
+    except (Damaged, OSError, KeyError, TypeError, ValueError, OverflowError):
         return 0
 
 
@@ -175,7 +176,7 @@ def _check_names(found: dict[str, Any], expected: dict[str, Any], file: str) -> 
 
 
 def _check_like(tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, what: str) -> None:
-    if tuple(tensor.shape) != tuple(shape) or tensor.dtype != dtype:
+    if tensor.shape != torch.Size(shape) or tensor.dtype != dtype:
         raise Damaged(
             f"{what} is {list(tensor.shape)} of {tensor.dtype}, not {list(shape)} of {dtype}"
         )

@@ -50,7 +50,7 @@ class Command(click.Group):
                 _fail(f"another process of this run is gone{advice_of(error)}", 1)
             if not is_out_of_memory(error):
                 raise
-            _fail(f"out of memory; lower evaluation.batch_size or max_length{advice_of(error)}", 1)
+            _fail(f"out of memory; lower evaluation.batch_size{advice_of(error)}", 1)
 
 
 def advice_of(error: BaseException) -> str:
@@ -122,12 +122,10 @@ def finetune(
                 console.print(f"resume  no stopped run of this recipe: a new one, {run}")
             run_finetune(settings, run, console, signals, found is not None, allowed)
         except (Stopped, OSError, FloatingPointError, MemoryError, RuntimeError) as trouble:
-            num_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-            options = ["--num-processes", str(num_processes)] if num_processes > 1 else []
-            options += [part for key in allowed for part in ("--allow-change", key)]
-            trouble.advice = how_to_go_on(run, options)
             if isinstance(trouble, OSError):
                 trouble.filename = trouble.filename or str(run)
+            if found or run_dir or os.environ.get("RANK", "0") == "0":  # else it is another's
+                trouble.advice = how_to_go_on(run, options_to_go_on(trouble, allowed))
             raise
     scales = describe_scales(recipe)
     is_sample = "full" in scales and (scale or scales[0]) == "sample"
@@ -136,6 +134,19 @@ def finetune(
             "full scale, with gpt2 and a standard data set from the hub: "
             f"llmkit finetune {recipe} --scale full"
         )
+
+
+def options_to_go_on(trouble: BaseException, allowed: tuple[str, ...]) -> list[str]:
+    """Of `llmkit finetune RECIPE --resume RUN`, so that it goes otherwise now."""
+    num_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    options = ["--num-processes", str(num_processes)] if num_processes > 1 else []
+    if isinstance(trouble, FloatingPointError):
+        allowed = ("train.learning_rate", *allowed)
+        options = ["train.learning_rate=LOWER", *options]
+    elif isinstance(trouble, MemoryError | RuntimeError) and num_processes == 1:
+        allowed = ("evaluation.batch_size", *allowed)
+        options = ["evaluation.batch_size=FEWER", *options]
+    return [*options, *(part for key in allowed for part in ("--allow-change", key))]
 
 
 @main.command()

@@ -17,14 +17,22 @@ from llmkit.checkpoint import prune, save_checkpoint
 from llmkit.devices import check_trackers, start_accelerator, start_trackers
 from llmkit.evaluate import score_model, tables_of, write_tables
 from llmkit.evaluation import evaluate
-from llmkit.folders import sync
+from llmkit.folders import sync, write_manifest
 from llmkit.log import RunLog
 from llmkit.model import load_model, save_model
 from llmkit.page import write_report
 from llmkit.prepare import Prepared, open_model, prepare
 from llmkit.progress import Progress
 from llmkit.resume import Origin, check_facts, check_recipe, find_origin, go_on, rehearse
-from llmkit.run import alone_in, log_path, model_dir, report_path, start_run, write_text
+from llmkit.run import (
+    alone_in,
+    log_path,
+    model_dir,
+    report_path,
+    require_new,
+    start_run,
+    write_text,
+)
 from llmkit.schema import Recipe
 from llmkit.scores import Scored, score_baselines
 from llmkit.signals import Signals
@@ -50,16 +58,17 @@ def finetune(
     started = time.perf_counter()
     signals = signals or Signals()  # that nobody sends
     check_trackers(recipe)
+    is_first = os.environ.get("RANK", "0") == "0"
     with ExitStack() as held:
         origin = None
+        if not is_first:
+            console = Console(quiet=True)
         if resumes:
-            if os.environ.get("RANK", "0") == "0":
+            if is_first:
                 held.enter_context(alone_in(run))
             origin = find_origin(run, console)
             check_recipe(origin, recipe, allowed)
         accelerator = start_accelerator(recipe, origin.facts if origin else None)
-        if not accelerator.is_main_process:
-            console = Console(quiet=True)
         (run,) = broadcast_object_list([run])  # its name may hold the time of each process's start
         console.print(f"run     {run}")
         prepared = prepare(recipe, accelerator, console)
@@ -68,12 +77,9 @@ def finetune(
         test = prepared.tests["test"]
         if not test.task.is_language_modelling:  # a metric that cannot run fails now
             score_baselines(test, num_rows=1)
-        if accelerator.is_main_process:
-            if not resumes:
-                held.enter_context(alone_in(run))
-            start_run(run, recipe, prepared.facts)
-        accelerator.wait_for_everyone()
-        start_trackers(accelerator, recipe, run)
+        if accelerator.is_main_process and not resumes:
+            held.enter_context(alone_in(run))
+            require_new(run)
         facts = train_in_run(prepared, recipe, run, accelerator, console, signals, origin)
         return score_run(prepared, recipe, run, accelerator, console, facts, started)
 
@@ -92,6 +98,10 @@ def train_in_run(
     model, tokenizer, order = prepared.model, prepared.tokenizer, prepared.order
     learner = Learner.of(model, order, recipe, accelerator)
     progress = Progress() if origin is None else go_on(origin, learner, tokenizer, run, console)
+    if accelerator.is_main_process:
+        start_run(run, recipe, prepared.facts)
+    accelerator.wait_for_everyone()
+    start_trackers(accelerator, recipe, run)
 
     def validate() -> Scores:
         return evaluate(model, tokenizer, prepared.validation, recipe, accelerator).scores
@@ -159,6 +169,7 @@ def score_run(
         facts = {"seconds": seconds, **facts}
         card = model_card(run.name, recipe, tests["test"], tables["test"])
         write_text(model_dir(run) / "README.md", card)
+        write_manifest(model_dir(run))
         write_tables(run, tests, tables, metric, prepared.train_rows, **facts)  # it has finished
         write_report([run], report_path(run))
         report.show_tables(console, tests, tables)

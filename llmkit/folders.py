@@ -1,7 +1,6 @@
 """Folders that are whole or not there: written beside their place, synced, and renamed."""
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -10,11 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from llmkit.files import shown
+from llmkit.files import sha256, shown
 
 MANIFEST = "manifest.json"
 LARGEST_JSON = 2**20  # bytes of a manifest, or of what else is small
-PIECE = 2**22  # bytes hashed at a time
 
 
 class Damaged(Exception):
@@ -76,6 +74,8 @@ def write_manifest(folder: Path) -> None:
     """Sync the folder's files and write down what they are."""
     files = {}
     for path in sorted(folder.iterdir()):
+        if path.name == MANIFEST:
+            continue
         sync(path)
         files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
     manifest = folder / MANIFEST
@@ -101,14 +101,6 @@ def verify(folder: Path) -> None:
             raise Damaged(f"{name} is not what was written (its sha256 differs)")
 
 
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
 def sync(path: Path) -> None:
     """Have the system write a file, or a folder's names, to the disk now."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -127,8 +119,10 @@ def require_room(folder: Path, num_bytes: int) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """A small JSON object; Damaged for anything else."""
     try:
-        if path.is_symlink() or path.stat().st_size > LARGEST_JSON:
-            raise Damaged(f"{path.name} is a link, or too large")
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise Damaged(f"{path.name} is no plain file")
+        if path.stat().st_size > LARGEST_JSON:
+            raise Damaged(f"{path.name} is too large")
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise Damaged(f"{path.name} is missing") from None

@@ -104,9 +104,12 @@ def _check_folder(folder: Path, name: str) -> None:
     config = folder / "config.json"
     if not config.is_file():
         raise UserError(f"model: {name}: no config.json in it, so it is not a model folder")
-    family = check_folder(folder, name).get("model_type")
+    content = check_folder(folder, name)
+    family = content.get("model_type")
     if family != "gpt2":
         raise UserError(f"{config}: model_type is {family!r}; llmkit fine-tunes gpt2")
+    if content.get("add_cross_attention"):
+        raise UserError(f"{config}: cross-attention needs an encoder; llmkit fine-tunes gpt2 alone")
     if not any(folder.glob("model*.safetensors")):
         pickles = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
         if pickles:

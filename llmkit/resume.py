@@ -113,12 +113,12 @@ def go_on(
         if progress.best_step and learner.accelerator.is_main_process:
             mend_model(progress.best_step, learner.model, tokenizer, run)
         restore(origin.path, learner.model, optimizer)
-    except Damaged as error:
+        if learner.accelerator.scaler is not None and progress.scaler:
+            learner.accelerator.scaler.load_state_dict(progress.scaler)
+    except (Damaged, KeyError, TypeError) as error:  # the latter two: of a scaler's state
         raise UserError(f"{run}: {error}; start again, without --resume") from None
     if order.num_processes == origin.facts.num_processes:
         order.micro_batch_size = progress.micro_batch_size
-    if learner.accelerator.scaler is not None and progress.scaler:
-        learner.accelerator.scaler.load_state_dict(progress.scaler)
     return progress
 
 

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from llmkit.errors import UserError
 from llmkit.files import expand
-from llmkit.folders import make_folder, recover, sync
+from llmkit.folders import make_folder, sync
 from llmkit.recipe import load_recipe, recipe_yaml
 from llmkit.schema import Recipe
 
@@ -76,8 +76,10 @@ def find_run_to_resume(resume: str, run_dir: str | None, recipe: Recipe) -> Path
 
 def how_to_go_on(run: Path, options: Iterable[str]) -> str:
     """For the end of a message. options: of the command, besides --resume."""
+    if results_path(run).is_file():
+        return f"; it has finished: llmkit report {shlex.quote(str(run))}"
     if not checkpoints(run):
-        return "; there is no checkpoint yet: start again"
+        return "; there is no checkpoint yet: start again, with --resume auto"
     command = ["llmkit", "finetune", str(recipe_path(run)), "--resume", str(run), *options]
     return f"; go on with: {shlex.join(command)}"
 
@@ -99,13 +101,18 @@ def alone_in(run: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise cannot_write(run, error) from None
-    except NotImplementedError:  # a file system without locks
-        yield
-        return
+    except NotImplementedError:  # a file system without locks: nobody can be kept out
+        pass
     try:
         yield
     finally:
         lock.release()
+
+
+def require_new(run: Path) -> None:
+    """Raise UserError where another process has trained in the folder since it was chosen."""
+    if checkpoints(run) or results_path(run).is_file():
+        raise UserError(f"{run}: another process trained here meanwhile; go on with --resume {run}")
 
 
 def start_run(run: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
@@ -161,10 +168,10 @@ def checkpoint_dir(run: Path, step: int) -> Path:
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The newest first; one whose replacement was cut short gets its name back."""
-    for path in checkpoints_dir(run).glob("step-*.replaced"):
-        recover(path.with_suffix(""))
-    return sorted(checkpoints_dir(run).glob("step-" + 8 * "[0-9]"), reverse=True)
+    """The newest first; one whose replacement was cut short is there once `recover` was called."""
+    names = "step-" + 8 * "[0-9]"
+    found = [*checkpoints_dir(run).glob(names), *checkpoints_dir(run).glob(f"{names}.replaced")]
+    return sorted({path.with_suffix("") for path in found}, reverse=True)
 
 
 def log_path(run: Path) -> Path:
@@ -209,8 +216,9 @@ def task_of(folder: Path) -> str | None:
     """The task of a run, or of a folder of scores alone."""
     if is_run(folder):
         return recipe_of(folder).task
+    path = results_path(folder)
     try:
-        return json.loads(results_path(folder).read_text("utf-8"))["task"]
+        return json.loads(path.read_text("utf-8"))["task"] if path.is_file() else None
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 

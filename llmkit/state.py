@@ -23,7 +23,7 @@ class Facts(BaseModel):
 
 
 class State(BaseModel):
-    """What a checkpoint says beside weights and moments."""
+    """The content of a checkpoint's state.json."""
 
     progress: Progress
     recipe: Recipe
@@ -45,6 +45,6 @@ def facts_of(record: dict[str, Any]) -> Facts:
 
 
 def state_of(progress: Progress, recipe: Recipe, record: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says beside weights and moments; `Origin` reads it."""
+    """What `State` reads back."""
     state = State(progress=progress, recipe=recipe, facts=facts_of(record))
     return state.model_dump(mode="json")

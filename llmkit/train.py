@@ -7,6 +7,7 @@ from contextlib import nullcontext
 
 import torch
 
+from llmkit.errors import UserError
 from llmkit.log import RunLog
 from llmkit.progress import Progress
 from llmkit.signals import Signals, Stopped
@@ -80,7 +81,10 @@ def train(
                     save_now()
     signals.raise_if_stopped()  # asked in the last moment
     if not progress.best_step:
-        raise FloatingPointError(f"no validation gave a finite {metric[0]}; nothing was saved")
+        raise UserError(
+            f"no validation gave a finite {metric[0]}, so there is no model; start again with a "
+            "lower train.learning_rate, or train.mixed_precision=no"
+        )
 
 
 def asked(learner: Learner, signals: Signals) -> tuple[int, bool]:

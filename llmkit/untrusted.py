@@ -12,6 +12,7 @@ from llmkit.files import shown
 HOOKS = ("auto_map", "custom_generate", "custom_pipelines", "trust_remote_code")
 VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt")
 LARGEST_VOCABULARY, LARGEST_JSON = 2**26, 2**22  # bytes
+MOST_LABELS = 2**16
 READ = (
     "config.json", "generation_config.json", "model.safetensors.index.json", "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
@@ -41,7 +42,8 @@ def check_folder(folder: Path, name: str) -> dict[str, Any]:
                 f"{folder / file}: {hook} names code to be run; llmkit runs none: take the key "
                 "away where you trust the rest"
             )
-    for part in contents.get("model.safetensors.index.json", {}).get("weight_map", {}).values():
+    parts = contents.get("model.safetensors.index.json", {}).get("weight_map", {})
+    for part in parts.values() if isinstance(parts, dict) else [None]:
         if not isinstance(part, str) or Path(part).name != part:
             raise UserError(f"{folder}: its index leads out of the folder ({shown(str(part), 60)})")
     num_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
@@ -52,12 +54,12 @@ def check_folder(folder: Path, name: str) -> dict[str, Any]:
 def check_shape(config: dict[str, Any], num_bytes: int, name: str) -> None:
     """Refuse a config of more weights than the files of weights can hold, all together: to make
     them would eat the memory."""
-    config = GPT2Config().to_dict() | config
-    sizes = [config[name] for name in ("n_layer", "n_embd", "n_positions", "vocab_size")]
-    sizes.append(config["n_inner"] or 4 * sizes[1] if isinstance(sizes[1], int) else None)
-    if not all(type(size) is int and size > 0 for size in sizes):
-        raise UserError(f"model: {name}: damaged (no sizes in config.json); download it again")
-    n_layer, n_embd, n_positions, vocab_size, n_inner = sizes
+    sizes = [size_in(config, key) for key in ("n_layer", "n_embd", "n_positions", "vocab_size")]
+    sizes.append(config.get("n_inner") or (4 * sizes[1] if isinstance(sizes[1], int) else None))
+    sizes.append(config.get("num_labels", 1))  # each gets a name
+    if not all(type(size) is int and size > 0 for size in sizes) or sizes[-1] > MOST_LABELS:
+        raise UserError(f"model: {name}: damaged (odd sizes in config.json); download it again")
+    n_layer, n_embd, n_positions, vocab_size, n_inner, _ = sizes
     blocks = n_layer * n_embd * (4 * n_embd + 2 * n_inner)
     num_weights = (vocab_size + n_positions) * n_embd + blocks
     if num_bytes and num_weights > num_bytes:
@@ -65,6 +67,14 @@ def check_shape(config: dict[str, Any], num_bytes: int, name: str) -> None:
             f"model: {name}: damaged (config.json tells of {num_weights:,} weights, in safetensors "
             f"of {num_bytes:,} bytes); download or save it again"
         )
+
+
+def size_in(config: dict[str, Any], key: str) -> Any:
+    """A size, which transformers also takes by another name; None where the two differ."""
+    aliases = [alias for alias, of in GPT2Config.attribute_map.items() if of == key]
+    found = [config[name] for name in (key, *aliases) if name in config]
+    found = found or [getattr(GPT2Config(), key)]
+    return found[0] if all(each == found[0] for each in found) else None
 
 
 def check_size(path: Path) -> None:

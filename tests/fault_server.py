@@ -10,6 +10,7 @@ Its stdout goes to FILE, its stderr to FILE.errors, both appended. Faults are th
 in FAULTS, with their arguments.
 """
 
+import errno
 import gc
 import io
 import json
@@ -19,7 +20,6 @@ import resource
 import shutil
 import signal
 import stat
-import subprocess
 import sys
 import threading
 import time
@@ -85,21 +85,16 @@ class At:
 
 
 def kill_after(seconds: float) -> None:
-    """kill -9, whatever is going on."""
-    later(seconds, die)
+    """kill -9 by the server, whatever is going on; see `serve`."""
 
 
 def kill_in_save(number: int, seconds: float) -> None:
-    """kill -9 so long after the beginning of a save, if it is not over before."""
-    saving = []
-
-    def die_if_saving() -> None:
-        if saving:
-            die()
-
-    begin = At(number, lambda *_: later(seconds, die_if_saving))
+    """An end so long after the beginning of a save, if it is not over before; by the system's
+    alarm, which waits for nothing either, not even for a library that writes a file."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    begin = At(number, lambda *_: signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6)))
     for name in SAVING:
-        around(PLACES[name], lambda *_: (saving.append(True), begin()), lambda *_: saving.pop())
+        around(PLACES[name], begin, lambda *_: signal.setitimer(signal.ITIMER_REAL, 0))
 
 
 def kill_at_call(number: int) -> None:
@@ -256,15 +251,28 @@ def remove_run(number: int) -> None:
 
 
 def make_read_only(number: int) -> None:
-    """The file system that the run is on turns read-only at a step."""
-    command = ["mount", "-o", "remount,ro", str(Path(RUN).parent)]
-    around(PLACES["train"], At(number, lambda *_: subprocess.run(command, check=True)))
+    """From a step on whoever wants to write hears that the file system is read-only."""
+
+    def refuse(*_) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), RUN)
+
+    def refuse_to_write(_, mode="r", *__) -> None:
+        if set(mode) & set("wax+"):
+            refuse()
+
+    def turn(*_) -> None:
+        around((io, "open"), refuse_to_write)
+        for name in ("mkdir", "rename", "replace", "unlink", "rmdir"):
+            around((os, name), refuse)
+
+    around(PLACES["train"], At(number, turn))
 
 
 def shift_clock(seed: int, seconds: float | None = None) -> None:
-    """At each reading the clock is some days off; and, after so many seconds, kill -9."""
+    """At each reading of the clock and of seconds gone by, they are some days off; and, after so
+    many seconds, kill -9."""
     generator, now = random.Random(seed), time.time
-    time.time = lambda: now() + generator.uniform(-1e6, 1e6)
+    time.time = time.monotonic = lambda: now() + generator.uniform(-1e6, 1e6)
     around(PLACES["save"], None, lambda *_: shuffle_times(generator))
     if seconds is not None:
         later(seconds, die)
@@ -318,6 +326,9 @@ def serve() -> None:
                 sys.stdout.flush()
             finally:
                 os._exit(code)
+        if job["fault"] and job["fault"][0] == "kill_after":
+            time.sleep(job["fault"][1])
+            os.kill(child, signal.SIGKILL)  # it waits for us, dead or alive
         _, status = os.waitpid(child, 0)
         ended = time.monotonic()
         code = os.waitstatus_to_exitcode(status)

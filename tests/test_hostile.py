@@ -27,44 +27,54 @@ class Bomb:
 
 BOMB = pickle.dumps(Bomb())
 RUN_IT = f"!!python/object/apply:os.mkdir [{CANARY}]"
-QA = "task: qa\ntrain: {epochs: 1}\n"
-RECIPES = {
-    "a call": f"task: qa\nseed: {RUN_IT}\n",
-    "a call as a key": f"? {RUN_IT}\n: 1\n",
-    "a call at the root": RUN_IT,
-    "a new object": f"task: !!python/object/new:os.mkdir [{CANARY}]\n",
-    "a name": "task: !!python/name:os.system\n",
-    "a module": "task: !!python/module:os\n",
-    "a tuple": "task: !!python/tuple [1, 2]\n",
-    "a handle": "%TAG ! tag:yaml.org,2002:python/\n---\ntask: !object/apply:os.mkdir [canary]\n",
-    "laughs": "a: &a [1]\n" + "".join(f"{k}: &{k} [*a, *a]\n" for k in "bcdef"),
-    "itself": "task: &a [*a]\n",
-    "merged": "a: &a {task: qa}\n<<: *a\n",
-    "deep": "task: " + "[" * 10**5,
-    "deep blocks": "".join(" " * n + "a:\n" for n in range(1500)),
-    "large": "task: qa\n" + "# nothing\n" * 10**6,
-    "a long line": "task: " + "q" * 10**7,
-    "two documents": "task: qa\n---\ntask: chat\n",
-    "a pickle": None,
-    "binary": "task: !!binary gASV\n",
-    "a set": "task: !!set {a, b}\n",
-    "Jinja": f"{QA}template: '{{{{ cycler.__init__.__globals__.os }}}}'\n",
-    "a format": f"{QA}template: '{{question.__class__.__mro__}}'\n",
-    "an index": f"{QA}template: '{{question[0]}} {{0}} {{context!r:>1000000000}}'\n",
-    "a test set's name": f"{QA}data: {{train: r.jsonl, tests: {{../../x: r}}}}\n",
-    "a tracker": f"{QA}trackers: [os]\n",
-    "a task by path": "task: ../../canary\ntrain: {epochs: 1}\n",
-    "an endless number": f"task: qa\nseed: {'9' * 60000}\n",
-    "infinity": "task: qa\ntrain: {epochs: .inf}\n",
-    "a model that is a pipe": "task: summarize\ntrain: {epochs: 1}\nmodel: ./pipe\n",
+QA = "task: qa\nmodel: embedded\ntrain: {epochs: 1}\nmax_length: 200\n"
+RECIPES = {  # what stands in it, and what is said
+    "a call": (f"{QA}seed: {RUN_IT}\n", "not valid YAML"),
+    "a call as a key": (f"? {RUN_IT}\n: 1\n", "not valid YAML"),
+    "a call at the root": (RUN_IT, "not valid YAML"),
+    "a new object": (f"task: !!python/object/new:os.mkdir [{CANARY}]\n", "not valid YAML"),
+    "a name": ("task: !!python/name:os.system\n", "not valid YAML"),
+    "a module": ("task: !!python/module:os\n", "not valid YAML"),
+    "a tuple": ("task: !!python/tuple [1, 2]\n", "not valid YAML"),
+    "a handle": (
+        "%TAG ! tag:yaml.org,2002:python/\n---\ntask: !object/apply:os.mkdir [canary]\n",
+        "not valid YAML",
+    ),
+    "laughs": (
+        "a: &a [1]\n" + "".join(f"{k}: &{k} [*a, *a]\n" for k in "bcdef"), "aliases (*name) are"
+    ),
+    "itself": ("task: &a [*a]\n", "aliases (*name) are not read"),
+    "merged": ("a: &a {task: qa}\n<<: *a\n", "aliases (*name) are not read"),
+    "deep": ("task: " + "[" * 60_000, "nested too deeply"),
+    "deep blocks": ("".join(" " * n + "a:\n" for n in range(340)), "mine.yaml"),
+    "large": (QA + "# nothing\n" * 10**6, "too large"),
+    "a long line": (f"{QA}template: {'q' * 10**7}", "too large"),
+    "two documents": (f"{QA}---\ntask: chat\n", "not valid YAML"),
+    "a pickle": (None, "not UTF-8"),
+    "binary": ("task: !!binary gASV\n", "mine.yaml"),
+    "a set": ("task: !!set {a, b}\n", "mine.yaml"),
+    "Jinja": (f"{QA}template: '{{{{ cycler.__init__.__globals__.os }}}}'\n", "template"),
+    "a format": (f"{QA}template: '{{question.__class__.__mro__}} {{context}}'\n", "template"),
+    "an index": (f"{QA}template: '{{question[0]}} {{0}} {{context!r:>1000000000}}'\n", "template"),
+    "a test set's name": (f"{QA}data: {{train: r.jsonl, tests: {{../../x: r}}}}\n", "data.tests"),
+    "a tracker": (f"{QA}trackers: [os]\n", "trackers"),
+    "a task by path": (QA.replace("qa", "../../canary"), "task"),
+    "an endless number": (f"{QA}seed: {'9' * 60_000}\n", "the value is no int"),
+    "infinity": (QA.replace("epochs: 1", "epochs: .inf"), "train.epochs"),
+    "a model that is a pipe": (QA.replace("embedded", "./pipe"), "model: ./pipe: no such folder"),
 }  # fmt: skip
+
+
+def test_a_recipe_that_is_not_hostile_is_accepted(llmkit, tmp_path):
+    (tmp_path / "mine.yaml").write_text(QA)
+    assert llmkit("check", "mine.yaml").exit_code == 0
 
 
 @pytest.fixture
 def refused(llmkit, tmp_path, tally):
     """Run a command that is to be refused."""
 
-    def run(*arguments):
+    def run(*arguments, because=""):
         passed = tally(CLAIM)
         started = time.monotonic()
         result = llmkit(*arguments)
@@ -73,6 +83,7 @@ def refused(llmkit, tmp_path, tally):
         lines = result.stderr.splitlines()
         assert lines
         assert all(line.startswith("llmkit: ") and line.isprintable() for line in lines)
+        assert because in result.stderr
         assert not (tmp_path / CANARY).exists()
         passed()
 
@@ -81,10 +92,10 @@ def refused(llmkit, tmp_path, tally):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_refused(refused, tmp_path, name):
-    content = RECIPES[name]
+    content, because = RECIPES[name]
     (tmp_path / "mine.yaml").write_bytes(BOMB if content is None else content.encode())
     os.mkfifo(tmp_path / "pipe")
-    refused("finetune", "mine.yaml")
+    refused("finetune", "mine.yaml", because=because)
 
 
 def test_a_value_on_the_command_line_is_refused(refused):
@@ -180,6 +191,9 @@ CHECKPOINTS = {
     "a step by path": edit_state(lambda state: state["progress"].update(step="../../x")),
     "no rows in a piece": edit_state(lambda state: state["progress"].update(micro_batch_size=0)),
     "a piece of words": edit_state(lambda state: state["progress"].update(micro_batch_size="all")),
+    "an endless best step": edit_state(
+        lambda state: state["progress"].update(best_step=float("inf"))
+    ),
     "a best step elsewhere": edit_state(lambda state: state["progress"].update(best_step="../..")),
     "an odd precision": edit_state(lambda state: state["facts"].update(mixed_precision="fp64")),
     "an odd key": edit_state(lambda state: state["recipe"].update(exec="import os")),
@@ -208,6 +222,21 @@ CHECKPOINTS = {
         ),
     ),
 }
+
+
+def test_a_checkpoint_that_is_not_hostile_is_taken(llmkit, run):
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    (checkpoint / "manifest.json").unlink()
+    write_manifest(checkpoint)
+    assert llmkit("finetune", run / "recipe.yaml", "--resume", run).exit_code == 0
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "state.json", "weights.safetensors"])
+def test_a_checkpoint_with_a_pipe_is_refused(refused, run, file):
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    (checkpoint / file).unlink()
+    os.mkfifo(checkpoint / file)
+    refused("finetune", run / "recipe.yaml", "--resume", run)
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)

@@ -18,7 +18,7 @@ from llmkit.errors import UserError
 from llmkit.files import read
 from llmkit.folders import Damaged, verify
 from llmkit.model import load_model
-from llmkit.page import report_page
+from llmkit.page import write_report
 from llmkit.recipe import load_recipe, recipe_yaml
 from llmkit.resume import Origin
 from llmkit.untrusted import check_folder
@@ -183,4 +183,4 @@ def test_a_runs_own_files(feed, stopped, tmp_path, part):
             (run / path.name).write_bytes(path.read_bytes())
     name = ("metrics.jsonl", "run.json")[part % 2]
     feed(f"a run's {name}", f"run/{name}", (run / name).read_bytes(),
-         lambda path: report_page([path.parent]), part)  # fmt: skip
+         lambda path: write_report([path.parent], path.parent / "report.html"), part)  # fmt: skip

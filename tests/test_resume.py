@@ -87,6 +87,10 @@ def test_a_checkpoint_is_written_when_someone_asks(recipe, tmp_path, monkeypatch
     assert names == ["step-00000001", "step-00000006"]
 
 
+def traces_of_files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.fixture
 def stopped(recipe, tmp_path, monkeypatch):
     """A run with checkpoints of its steps 2, 3 and 4, the last one when it was stopped."""
@@ -149,12 +153,39 @@ def test_two_processes_do_not_train_in_one_folder(stopped, tmp_path, subprocess_
         run_to_the_end(settings, run, resumes=True)
     with alone_in(tmp_path / "new"), pytest.raises(UserError, match="another process trains"):
         run_to_the_end(settings, tmp_path / "new")
+    ready, told = os.pipe()
     child = os.fork()
     if child == 0:
-        alone_in(run).__enter__()
-        os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            with alone_in(run):
+                os.write(told, b"held")
+                time.sleep(60)
+        finally:
+            os._exit(1)
+    assert os.read(ready, 4) == b"held"
+    with pytest.raises(UserError, match="another process trains in this folder"):
+        run_to_the_end(settings, run, resumes=True)
+    os.kill(child, signal.SIGKILL)  # the system takes the lock from it
     os.waitpid(child, 0)
     run_to_the_end(settings, run, resumes=True)
+
+
+def test_a_run_that_began_elsewhere_meanwhile_is_not_written_over(recipe, tmp_path, monkeypatch):
+    settings = recipe()
+    run_until(settings, tmp_path / "run", monkeypatch, 3)
+    before = traces_of_files(tmp_path / "run")
+    with pytest.raises(UserError, match="another process trained here meanwhile; go on with"):
+        run_to_the_end(settings, tmp_path / "run")
+    assert traces_of_files(tmp_path / "run") == before
+
+
+def test_a_refused_resume_leaves_the_run_as_it_was(recipe, tmp_path, monkeypatch):
+    run_until(recipe(), tmp_path / "run", monkeypatch, 5)
+    before = traces_of_files(tmp_path / "run")
+    with pytest.raises(UserError, match="the run now has 4 only"):
+        run_to_the_end(recipe("train.max_steps=4"), tmp_path / "run", resumes=True,
+                       allowed=("train.max_steps",))  # fmt: skip
+    assert traces_of_files(tmp_path / "run") == before
 
 
 def test_a_checkpoint_is_written_every_so_many_minutes(recipe, tmp_path):

@@ -1,5 +1,5 @@
-"""Of every kind of run: stopped at the border of an epoch, in the middle of one, and killed in the
-middle of a step's accumulation, it goes on as if it never had been."""
+"""Of every kind of run: stopped at the border of an epoch, in the middle of one, and cut short in
+the middle of a step's accumulation, it goes on as if it never had been."""
 
 from itertools import product
 
@@ -27,7 +27,7 @@ class Gone(BaseException):
     """As if the process were."""
 
 
-def killed_within_a_step(settings, run, monkeypatch) -> None:
+def cut_short_within_a_step(settings, run, monkeypatch) -> None:
     """The process is gone in the middle of step 5, before its last micro-batch."""
     num_calls = 0
     forward = SupervisedLoss.forward
@@ -66,11 +66,11 @@ def test_it_goes_on_bit_by_bit(tiny_gpt2, tmp_path, monkeypatch, figure, number)
     expected = traces(tmp_path / "whole")
     for step in (BORDER, MIDDLE):
         interrupted(settings, tmp_path / f"stopped{step}", monkeypatch, step)
-    killed_within_a_step(settings, tmp_path / "killed", monkeypatch)
-    names = (f"stopped{BORDER}", f"stopped{MIDDLE}", "killed")
+    cut_short_within_a_step(settings, tmp_path / "cut", monkeypatch)
+    names = (f"stopped{BORDER}", f"stopped{MIDDLE}", "cut")
     reached = sum(traces(tmp_path / name) == expected for name in names)
     claim = (
         "full or LoRA x dropout x accumulation x packing x engine x schedule, stopped at an "
-        "epoch's border, within one, or killed within a step: bit-identical"
+        "epoch's border, within one, or cut short within a step: bit-identical"
     )
     figure(claim, reached, of=3)

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from transformers import GPT2Config
 
 import llmkit
 from llmkit.errors import UserError
@@ -119,16 +120,40 @@ def test_an_absurd_header_of_weights_is_refused(folder, header):
     [
         ("n_layer", 10**9), ("n_embd", 2**31), ("vocab_size", 10**12), ("n_positions", 10**11),
         ("n_inner", 10**10), ("n_layer", "many"), ("n_embd", -32), ("n_embd", None),
-        ("vocab_size", 1e300), ("n_layer", True),
+        ("vocab_size", 1e300), ("n_layer", True), ("hidden_size", 10**6), ("num_labels", 10**9),
+        ("num_hidden_layers", 10**6), ("max_position_embeddings", 10**12),
     ],
 )  # fmt: skip
 def test_a_shape_beyond_the_weights_there_is_refused(folder, key, value):
     edit(folder / "config.json", lambda content: content.update({key: value}))
-    with pytest.raises(UserError, match=r"damaged \((config.json tells of|no sizes)"):
+    with pytest.raises(UserError, match=r"damaged \((config.json tells of|odd sizes)"):
         load_model(str(folder))
 
 
-@pytest.mark.parametrize("part", ["../secret.safetensors", "/etc/passwd", "a/../../b", 7])
+@pytest.mark.parametrize("weight_map", [[], None, 3, "all", [["a"]]])
+def test_an_index_of_something_else_is_refused(folder, weight_map):
+    content = {"metadata": {}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="leads out of the folder"):
+        load_model(str(folder))
+
+
+def test_sizes_by_their_other_names_are_taken(folder):
+    def rename(content):
+        for other, name in GPT2Config.attribute_map.items():
+            content[other] = content.pop(name)
+
+    edit(folder / "config.json", rename)
+    assert load_model(str(folder))[0].config.n_embd == 32
+
+
+def test_a_model_that_waits_for_an_encoder_is_refused(folder):
+    edit(folder / "config.json", lambda content: content.update(add_cross_attention=True))
+    with pytest.raises(UserError, match="cross-attention needs an encoder"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize("part", ["../secret.safetensors", "/etc/passwd", "a/../../b", 7, []])
 def test_an_index_does_not_lead_out_of_the_folder(folder, part):
     content = {"metadata": {}, "weight_map": {"transformer.wte.weight": part}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(content))
