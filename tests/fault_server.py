@@ -253,12 +253,13 @@ def remove_run(number: int) -> None:
 def make_read_only(number: int) -> None:
     """From a step on whoever wants to write hears that the file system is read-only."""
 
-    def refuse(*_) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), RUN)
+    def refuse(path, *_) -> None:
+        if str(path).startswith(RUN):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
-    def refuse_to_write(_, mode="r", *__) -> None:
+    def refuse_to_write(path, mode="r", *_) -> None:
         if set(mode) & set("wax+"):
-            refuse()
+            refuse(path)
 
     def turn(*_) -> None:
         around((io, "open"), refuse_to_write)

@@ -54,7 +54,6 @@ RECIPES = {  # what stands in it, and what is said
     "binary": ("task: !!binary gASV\n", "mine.yaml"),
     "a set": ("task: !!set {a, b}\n", "mine.yaml"),
     "Jinja": (f"{QA}template: '{{{{ cycler.__init__.__globals__.os }}}}'\n", "template"),
-    "a format": (f"{QA}template: '{{question.__class__.__mro__}} {{context}}'\n", "template"),
     "an index": (f"{QA}template: '{{question[0]}} {{0}} {{context!r:>1000000000}}'\n", "template"),
     "a test set's name": (f"{QA}data: {{train: r.jsonl, tests: {{../../x: r}}}}\n", "data.tests"),
     "a tracker": (f"{QA}trackers: [os]\n", "trackers"),
