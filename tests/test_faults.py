@@ -70,7 +70,7 @@ class Server:
         self.process.wait()
 
 
-def write_recipe(folder, tiny_gpt2, **train):
+def write_recipe(folder, tiny_gpt2, every=3, evaluate_every=4, keep=2, **train):
     path = write_jsonl(folder / "rows.jsonl", summary_rows(30))
     content = {
         "task": "summarize",
@@ -81,8 +81,8 @@ def write_recipe(folder, tiny_gpt2, **train):
             "max_steps": STEPS, "global_batch_size": 8, "micro_batch_size": 3, "log_every": 1,
             "learning_rate": 1e-3, "dropout": 0.1, "mixed_precision": "no", **train,
         },
-        "checkpoint": {"every": 3},
-        "evaluation": {"every": 4, "validation_rows": 2, "test_rows": 2},
+        "checkpoint": {"every": every, "keep": keep},
+        "evaluation": {"every": evaluate_every, "validation_rows": 2, "test_rows": 2},
         "generation": {"max_new_tokens": 2},
     }  # fmt: skip
     file = folder / "recipe.yaml"
@@ -108,22 +108,33 @@ def whole(server, tmp_path_factory):
     return traces(folder / "second" / "run"), start.seconds
 
 
+@pytest.fixture(scope="module")
+def short(server, tmp_path_factory, tiny_gpt2):
+    """Recipe and traces of a run whose every call to the file system can be tried: its saves write
+    a checkpoint, another one of the same step, the best weights twice, and take old ones away."""
+    folder = tmp_path_factory.mktemp("short")
+    recipe = write_recipe(folder, tiny_gpt2, every=2, evaluate_every=2, keep=1, max_steps=4)
+    assert server.run(folder / "whole" / "run", recipe=recipe).code == 0
+    return recipe, traces(folder / "whole" / "run")
+
+
 @pytest.fixture
 def ends_as_whole(server, whole, tmp_path):
     """Start a run, each time with the next fault, until it has finished: whether all is as in the
     run that nothing happened to, and what came of each start."""
     numbers = iter(range(10**9))
 
-    def go(*faults, between=lambda run: None):
+    def go(*faults, between=lambda run: None, of=(server.recipe, whole[0])):
+        recipe, expected = of
         run = tmp_path / str(next(numbers)) / "run"
         run.parent.mkdir()
         starts = []
         for fault in (*faults, *[None] * ATTEMPTS):
             had_one = newest(run)[0]
-            starts.append(server.run(run, fault))
+            starts.append(server.run(run, fault, recipe))
             code = starts[-1].code
             if code == 0 or (code == 2 and "has finished" in starts[-1].message):
-                is_same = traces(run) == whole[0]
+                is_same = traces(run) == expected
                 if is_same:
                     shutil.rmtree(run.parent)
                 return is_same, starts
@@ -177,12 +188,13 @@ def test_killed_inside_a_save(ends_as_whole, trials, figure, part):
 
 
 @in_parts(10)
-def test_killed_at_each_call_of_a_save(ends_as_whole, trials, figure, part):
+def test_killed_at_each_call_of_a_save(ends_as_whole, short, trials, figure, part):
     """Every tenth call in each part, so all of them in the end; then calls end before the fault."""
     calls = 1 + part
     reached = tried = 0
     for trial in trials(3, 10**6):
-        same, starts = ends_as_whole(["kill_at_call", calls + trial * len(trials(97, 10))])
+        fault = ["kill_at_call", calls + trial * len(trials(41, 10))]
+        same, starts = ends_as_whole(fault, of=short)
         if starts[0].code == 0 and same:
             break  # that was behind the last one
         tried += starts[0].code == KILLED
@@ -206,18 +218,18 @@ def put_power_back(run):
 
 @pytest.mark.parametrize("is_all_lost", [True, False], ids=["all lost", "some lost"])
 @in_parts(10)
-def test_power_lost_at_each_call_of_a_save(ends_as_whole, trials, figure, part, is_all_lost):
+def test_power_lost_at_each_call_of_a_save(ends_as_whole, short, trials, figure, part, is_all_lost):
     """What was not synced is gone, all of it or, by chance, some."""
     call, tried, reached = 1 + part, 0, 0
     for trial in trials(2, 10**6):
         fault = ["lose_power", call, 0 if is_all_lost else call]
-        same, starts = ends_as_whole(fault, between=put_power_back)
+        same, starts = ends_as_whole(fault, between=put_power_back, of=short)
         if starts[0].code == 0 and same:
             break  # that was behind the last one
         tried += starts[0].code == KILLED
         reached += same and starts[0].code == KILLED
         assert reached == trial + 1
-        call += len(trials(83, 10))
+        call += len(trials(59, 10))
     assert tried
     what = "all that was not synced" if is_all_lost else "by chance some of what was not synced"
     figure(f"power lost at a save's call to the file system, each of a run's, and {what}: all as "
