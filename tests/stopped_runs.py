@@ -67,6 +67,14 @@ def run_until(recipe, run, monkeypatch, step: int) -> None:
     assert caught.value.exit_code == 143
 
 
+def stopped_run(model: Path, folder: Path) -> Path:
+    """A run, stopped behind its second step, with the checkpoint of that step."""
+    settings = six_steps(model, folder, "checkpoint.every=1", "checkpoint.keep=1")
+    with pytest.MonkeyPatch.context() as patch:
+        run_until(settings, folder / "run", patch, 2)
+    return folder / "run"
+
+
 def interrupted(recipe, run, monkeypatch, step: int) -> None:
     """The run, stopped behind that step and resumed."""
     run_until(recipe, run, monkeypatch, step)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import summary_rows, write_jsonl
 from safetensors.torch import load_file, save_file
-from stopped_runs import run_until, six_steps
+from stopped_runs import six_steps, stopped_run
 
 from llmkit.folders import write_manifest
 from llmkit.recipe import recipe_yaml
@@ -139,11 +139,7 @@ def test_rows_that_never_end_are_refused(refused, tmp_path, target):
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory, tiny_gpt2):
     """A run with checkpoints, as someone else may have sent it."""
-    folder = tmp_path_factory.mktemp("stopped")
-    settings = six_steps(tiny_gpt2, folder, "checkpoint.every=1", "checkpoint.keep=1")
-    with pytest.MonkeyPatch.context() as patch:
-        run_until(settings, folder / "run", patch, 2)
-    return folder / "run"
+    return stopped_run(tiny_gpt2, tmp_path_factory.mktemp("stopped"))
 
 
 @pytest.fixture

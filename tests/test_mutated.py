@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import in_parts, summary_rows, write_jsonl
 from safetensors.torch import save_file
-from stopped_runs import run_until, six_steps
+from stopped_runs import stopped_run
 from torch import nn
 
 from llmkit.checkpoint import restore
@@ -58,11 +58,7 @@ def mutate(content: bytes, generator: random.Random) -> bytes:
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory, tiny_gpt2):
-    folder = tmp_path_factory.mktemp("stopped")
-    settings = six_steps(tiny_gpt2, folder, "checkpoint.every=1", "checkpoint.keep=1")
-    with pytest.MonkeyPatch.context() as patch:
-        run_until(settings, folder / "run", patch, 2)
-    return folder / "run"
+    return stopped_run(tiny_gpt2, tmp_path_factory.mktemp("stopped"))
 
 
 @pytest.fixture
