@@ -1,6 +1,6 @@
 """The same faults in runs of llmkit, of Hugging Face's Trainer and of TRL's.
 
-    python -m benchmarks.faults --kills 50 --sizes 40 --damages 50 --append SCORECARD.md
+    python -m benchmarks.faults --kills 30 --sizes 40 --damages 30 --append SCORECARD.md
 
 Each trains a tiny GPT-2 with dropout for 24 steps and saves every third; it goes on as its
 documentation says (`resume_from_checkpoint=True`, `--resume auto`), until it ends or cannot be
@@ -258,9 +258,9 @@ def measure(name: str, kills: int, sizes: int, damages: int, folder: Path) -> di
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--sizes", type=int, default=40)
-    parser.add_argument("--damages", type=int, default=50)
+    parser.add_argument("--damages", type=int, default=30)
     parser.add_argument("--only", choices=NAMES, help="Print the figures of this one as JSON.")
     parser.add_argument("--append", metavar="FILE", help="Write the table behind what is there.")
     options = parser.parse_args()
