@@ -268,8 +268,8 @@ def test_no_room(ends_as_whole, trials, figure, what):
         is_right = first.code == 0 or (first.code == 1 and is_one_line(first.message))
         reached += same and is_right
     assert stopped
-    figure(f"no room for the {what}, at sizes from none to enough: one line, nothing lost, then all "
-           "as in the run that had it", reached, len(tried), stopped=stopped)  # fmt: skip
+    figure(f"no room for the {what}, at sizes from none to enough: one line, nothing lost, then "
+           "all as in the run that had it", reached, len(tried), stopped=stopped)  # fmt: skip
 
 
 @pytest.fixture
