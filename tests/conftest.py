@@ -35,6 +35,11 @@ hypothesis.settings.load_profile("llmkit")
 FIGURES = pytest.StashKey[dict]()  # claim -> reached, of, note, counts
 NO_NETWORK = Path(__file__).parent / "no_network"
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+# A run of two steps.
+SHORT = (
+    "max_length=128", "train.epochs=null", "train.max_steps=2", "train.global_batch_size=4",
+    "evaluation.validation_rows=4", "evaluation.test_rows=4", "generation.max_new_tokens=4",
+)  # fmt: skip
 TEXT = [
     "The ferry left the harbour at noon. Mara Linden waited on the pier with two grey geese.",
     "A man in a red coat sold 12 apples, 3 loaves of bread and a map of Brackwater for nothing.",
@@ -162,6 +167,11 @@ def tiny_gpt2(tmp_path_factory) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def rows(tmp_path):
+    return write_jsonl(tmp_path / "rows.jsonl", summary_rows(60))
 
 
 @pytest.fixture

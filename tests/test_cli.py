@@ -9,22 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SHARED_DATA, TEXT, summary_rows, write_jsonl
+from conftest import SHARED_DATA, SHORT, TEXT, summary_rows, write_jsonl
 from safetensors.torch import load_file, save_file
 from stopped_runs import start_command
 
 from llmkit.recipe import list_recipes
 
-SHORT = (
-    "max_length=128", "train.epochs=null", "train.max_steps=2", "train.global_batch_size=4",
-    "evaluation.validation_rows=4", "evaluation.test_rows=4", "generation.max_new_tokens=4",
-)  # fmt: skip
 ROUNDING = 1e-6  # where weights lie in memory decides which kernels add them up, in which order
-
-
-@pytest.fixture
-def rows(tmp_path):
-    return write_jsonl(tmp_path / "rows.jsonl", summary_rows(60))
 
 
 @pytest.fixture

@@ -305,22 +305,27 @@ def test_a_disk_that_is_full(server, whole, small_disk, trials, figure):
            "the run that had room", reached, len(tried), stopped=stopped)  # fmt: skip
 
 
-def test_a_disk_that_turns_read_only(ends_as_whole, trials, figure):
+@pytest.mark.parametrize(
+    ("fault", "claim"),
+    [
+        (
+            "make_read_only",
+            "writing refused from a step on, as by a disk that turns read-only: one line, nothing "
+            "lost, then all as in the run whose disk did not",
+        ),
+        (
+            "remove_run",
+            "the run's folder vanishes: one line; started again, all as in the run whose folder "
+            "did not",
+        ),
+    ],
+)
+def test_a_folder_that_is_lost_ends_in_one_line(ends_as_whole, trials, figure, fault, claim):
     tried, reached = trials(1, STEPS), 0
     for number in tried:
-        same, (first, *_) = ends_as_whole(["make_read_only", 1 + number])
+        same, (first, *_) = ends_as_whole([fault, 1 + number])
         reached += same and first.code == 1 and is_one_line(first.message)
-    figure("writing refused from a step on, as by a disk that turns read-only: one line, nothing "
-           "lost, then all as in the run whose disk did not", reached, len(tried))  # fmt: skip
-
-
-def test_a_run_whose_folder_vanishes_ends_in_one_line(ends_as_whole, trials, figure):
-    tried, reached = trials(1, STEPS), 0
-    for number in tried:
-        same, (first, *_) = ends_as_whole(["remove_run", 1 + number])
-        reached += same and first.code == 1 and is_one_line(first.message)
-    figure("the run's folder vanishes: one line; started again, all as in the run whose folder did "
-           "not", reached, len(tried))  # fmt: skip
+    figure(claim, reached, len(tried))
 
 
 def test_a_clock_that_jumps_changes_nothing(ends_as_whole, trials, figure):
@@ -336,7 +341,7 @@ def test_a_clock_that_jumps_changes_nothing(ends_as_whole, trials, figure):
            reached, len(tried), kills=kills)  # fmt: skip
 
 
-def test_a_loss_that_is_nan_stops_before_damage(server, ends_as_whole, tmp_path, trials, figure):
+def test_a_loss_that_is_nan_stops_before_damage(ends_as_whole, trials, figure):
     tried, reached = trials(2, 50), 0
     generator = random.Random(0)
     for _ in tried:

@@ -7,21 +7,11 @@ import subprocess
 import time
 
 import pytest
-from conftest import summary_rows, write_jsonl
+from conftest import SHORT, summary_rows, write_jsonl
 from stopped_runs import run_to_the_end, run_until, start_command
 
 from llmkit.checkpoint import newest
 from llmkit.recipe import load_recipe
-
-SHORT = (
-    "max_length=128", "train.epochs=null", "train.max_steps=2", "train.global_batch_size=4",
-    "evaluation.validation_rows=4", "evaluation.test_rows=4", "generation.max_new_tokens=4",
-)  # fmt: skip
-
-
-@pytest.fixture
-def rows(tmp_path):
-    return write_jsonl(tmp_path / "rows.jsonl", summary_rows(60))
 
 
 def test_sigterm_ends_every_process(tiny_gpt2, rows, tmp_path, subprocess_env):

@@ -6,22 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from conftest import TEXT, summary_rows, write_jsonl
+from conftest import SHORT, TEXT, summary_rows, write_jsonl
 from transformers import AutoTokenizer
 
 from llmkit.scores import score_references
 from llmkit.tasks import TASKS
-
-SHORT = (
-    "max_length=128", "train.epochs=null", "train.max_steps=2", "train.global_batch_size=4",
-    "evaluation.validation_rows=4", "evaluation.test_rows=4", "generation.max_new_tokens=4",
-)  # fmt: skip
-
-
-@pytest.fixture
-def rows(tmp_path):
-    return write_jsonl(tmp_path / "rows.jsonl", summary_rows(60))
-
 
 OTHER_TASKS = {
     "classify": [
