@@ -1,0 +1,5 @@
+"""The commands, one module each.
+
+The modules import nothing heavy, so that `--help`, shell completion and mistakes answer at once: a
+command imports PyTorch and transformers when it runs.
+"""

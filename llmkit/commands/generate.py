@@ -1,0 +1,55 @@
+"""The `generate` command."""
+
+import click
+
+from llmkit.errors import UserError
+
+
+@click.command()
+@click.option("--prompt", metavar="TEXT", help="The prompt.")
+@click.option(
+    "--model",
+    metavar="MODEL_OR_RUN",
+    help="Default: the newest finished run under runs/, else the embedded model.",
+)
+@click.option(
+    "--input", "input_file", metavar="FILE", help="Rows with a prompt, or the task's columns, each."
+)
+@click.option(
+    "--output", "output_file", metavar="FILE", help="Predictions as jsonl; default: print them."
+)
+@click.option(
+    "--raw", is_flag=True, help="Pass --prompt as it is, without the run's prompt template."
+)
+@click.option("--max-new-tokens", type=int, help="Longest completion, in tokens.")
+@click.option("--min-new-tokens", type=int, help="Shortest completion, in tokens.")
+@click.option("--temperature", type=float, help="0: the likeliest token; above: sample.")
+@click.option("--top-k", type=int, help="Sample among so many likeliest tokens.")
+@click.option("--top-p", type=float, help="Sample among the tokens that hold this probability.")
+@click.option("--num-beams", type=int, help="Beam search with so many beams.")
+@click.option("--num-return-sequences", type=int, help="Completions for each prompt.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the sampling.",
+)
+def generate(prompt: str | None, model: str | None, input_file: str | None, output_file: str | None,
+             raw: bool, seed: int, **decoding) -> None:  # fmt: skip
+    """Complete prompts with a model or a run."""
+    if (prompt is None) == (input_file is None):
+        raise UserError("give one of --prompt TEXT and --input FILE")
+    from llmkit.console import library_imports, make_console
+
+    with library_imports():
+        from llmkit.complete import check_input, complete_file, complete_prompt, open_completer
+    from llmkit.files import check_output
+
+    rows = None if input_file is None else check_input(input_file)
+    output = check_output(output_file)
+    completer = open_completer(model, decoding, seed, make_console(stderr=True))
+    if prompt is not None:
+        complete_prompt(completer, prompt, raw, output)
+    else:
+        complete_file(completer, rows, output)
