@@ -152,7 +152,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
             findings += find_unscorable(split, rows[split], task, metric)
             examples = [to_example(row, task, recipe.template) for row in rows[split]]
             prepare_prompts(examples, task, tokenizer, recipe, labels)
-    findings += find_near(find_near_copies(rows), findings)
+    findings += find_near(find_near_copies(rows, task), findings)
     return Check(checks, by_severity(findings), samples, order)
 
 

@@ -13,7 +13,7 @@ from itertools import chain, islice
 import numpy as np
 
 from llmkit.account import Account
-from llmkit.tasks import Row
+from llmkit.tasks import Row, Task, texts_of
 
 SIMILAR = 0.7  # Jaccard similarity of all word pairs from which on two rows are near copies,
 ALIKE = 0.4  # and of those in each column: two questions about one text are no copies
@@ -58,14 +58,14 @@ def _pairs(
     return list(zip(account.places_at(copies), others.places_at(originals), strict=True))
 
 
-def find_near_copies(splits: dict[str, Iterable[Row]]) -> list[NearCopy]:
+def find_near_copies(splits: dict[str, Iterable[Row]], task: Task) -> list[NearCopy]:
     """Rows, train first, that nearly repeat an earlier row of train or of their own split.
 
     Rows of the very same text are no concern of this function. Each split is read twice.
     """
-    places, candidates = _propose(splits)
+    places, candidates = _propose(splits, task)
     wanted = set(candidates) | {other for others in candidates.values() for other in others}
-    rows = {i: Shingled(texts) for i, (_, texts) in enumerate(_texts(splits)) if i in wanted}
+    rows = {i: Shingled(texts) for i, (_, texts) in enumerate(_texts(splits, task)) if i in wanted}
     found = {}
     for index, others in candidates.items():
         split, where = places[index]
@@ -109,7 +109,9 @@ def shingles(text: str) -> set[str]:
     return {" ".join(words[i : i + 2]) for i in range(max(1, len(words) - 1))}
 
 
-def _propose(splits: dict[str, Iterable[Row]]) -> tuple[list[Place], dict[int, list[int]]]:
+def _propose(
+    splits: dict[str, Iterable[Row]], task: Task
+) -> tuple[list[Place], dict[int, list[int]]]:
     """(place of each row, by row the earlier rows that MinHash takes for near, likeliest first)."""
     from rensa import RMinHash
 
@@ -117,7 +119,7 @@ def _propose(splits: dict[str, Iterable[Row]]) -> tuple[list[Place], dict[int, l
     candidates: dict[int, list[int]] = {}
     buckets: dict[int, list[int]] = defaultdict(list)
     seen: set[int] = set()
-    for number, (place, texts) in enumerate(_texts(splits)):
+    for number, (place, texts) in enumerate(_texts(splits, task)):
         places.append(place)
         content = hash((place[0], *texts))
         if content in seen:
@@ -140,10 +142,8 @@ def _propose(splits: dict[str, Iterable[Row]]) -> tuple[list[Place], dict[int, l
     return places, candidates
 
 
-def _texts(splits: dict[str, Iterable[Row]]) -> Iterator[tuple[Place, list[str]]]:
+def _texts(splits: dict[str, Iterable[Row]], task: Task) -> Iterator[tuple[Place, list[str]]]:
     """Place of each row, and its text in each column."""
     for split, rows in splits.items():
         for row in rows:
-            values = [value for name, value in row.items() if name not in ("id", "where")]
-            texts = ["\n".join(v) if isinstance(v, list) else v for v in values]
-            yield (split, row["where"]), [text.strip() for text in texts]
+            yield (split, row["where"]), [text.strip() for text in texts_of(row, task)]

@@ -34,7 +34,7 @@ from llmkit.model import (
 from llmkit.order import StepOrder
 from llmkit.schema import Recipe
 from llmkit.scores import choose_metric
-from llmkit.tasks import Task, recipe_task
+from llmkit.tasks import Task, recipe_task, texts_of
 
 
 @dataclass(frozen=True)
@@ -156,10 +156,8 @@ def open_model(
             check_config(model.config)
         return model, tokenizer
     set_seed(recipe.seed)
-    task = train_rows.task
-    texts = (row[name] for row in train_rows for name in task.columns)
-    flat = (part for text in texts for part in ([text] if isinstance(text, str) else text))
-    return scratch_model(recipe.scratch, flat)
+    texts = (text for row in train_rows for text in texts_of(row, train_rows.task))
+    return scratch_model(recipe.scratch, texts)
 
 
 def trainable_model(model: nn.Module, recipe: Recipe) -> nn.Module:

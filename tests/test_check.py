@@ -30,7 +30,14 @@ def clean_rows(count: int, seed: int) -> list[dict]:
     return [{"document": sentence(rng, 20), "summary": sentence(rng, 5)} for _ in range(count)]
 
 
+def conversation(asked: str, answered: str, **more: str) -> dict:
+    turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+    return {"messages": turns, **more}
+
+
 def renamed(rows: list[dict], task: str) -> list[dict]:
+    if task == "chat":
+        return [conversation(*row.values()) for row in rows]
     names = {"summarize": ("document", "summary"), "translate": ("en", "de")}
     names |= {"qa": ("context", "question"), "pretrain": ("text", "rest")}
     rows = [dict(zip(names[task], row.values(), strict=True)) for row in rows]
@@ -124,6 +131,21 @@ def test_copies_are_found_in_train_and_across_splits(check):
     assert found(report, "source in train", "test") == {"test.jsonl:8"}
     near = [f["originals"] for f in report["findings"] if f["kind"] == "nearly in train"]
     assert near[0][0].endswith("train.jsonl:12"), "the original is named"
+
+
+def test_copies_of_conversations_are_found_whatever_else_is_in_their_rows(check):
+    train = renamed(clean_rows(60, seed=1), "chat")
+    test = renamed(clean_rows(20, seed=2), "chat")
+    asked, answered = (message["content"] for message in train[4]["messages"])
+    train[40] = conversation(asked, answered)
+    train[50] = conversation(f"{asked.upper()}!", answered)
+    test[5] = conversation(asked, f"{answered} there")
+    for number, row in enumerate([*train, *test]):
+        row["topic"] = f"topic {number}"
+    _, report = check(train, test, "evaluation.by=topic", task="chat")
+    assert found(report, "repeated") == {"train.jsonl:41"}
+    assert found(report, "nearly repeated") == {"train.jsonl:51"}
+    assert found(report, "nearly in train", "test") == {"test.jsonl:6"}
 
 
 def test_unreadable_rows_are_all_named_and_the_others_counted(check):

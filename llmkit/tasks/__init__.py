@@ -14,6 +14,7 @@ from llmkit.tasks.base import (
     Task,
     check_template,
     text_of,
+    texts_of,
     to_example,
 )
 
@@ -31,6 +32,7 @@ __all__ = [
     "get_task",
     "recipe_task",
     "text_of",
+    "texts_of",
     "to_example",
 ]
 

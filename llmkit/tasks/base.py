@@ -136,6 +136,18 @@ def to_example(row: Row, task: Task, template: str | None = None) -> Example:
     return Example(row["id"], segments, f" {references[0].strip()}", references, where)
 
 
+def texts_of(row: Row, task: Task) -> list[str]:
+    """The text in each of the row's columns; of a conversation, the prompt and the answer.
+
+    Columns that the task does not own, such as those of `evaluation.by`, are left out.
+    """
+    if task.read_row is not None:
+        example = to_example(row, task)
+        return [example.prompt_text, example.completion]
+    values = [row[name] for name in task.columns]
+    return [value if isinstance(value, str) else "\n".join(value) for value in values]
+
+
 def prompt_segments(row: Row, task: Task, template: str) -> list[Segment]:
     """The template with the row's texts put in. Marks inside those texts mean nothing.
 
