@@ -22,7 +22,7 @@ from llmkit.data import Rows
 from llmkit.encode import Limits, encode_rows, load_encoded, require_rows
 from llmkit.errors import UserError
 from llmkit.files import expand
-from llmkit.recipe import PACKAGE
+from llmkit.recipe_files import PACKAGE
 
 # What decides which tokens a row gives; an edit of any of these makes a new key.
 CODE = (

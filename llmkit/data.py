@@ -15,7 +15,7 @@ from typing import Any
 from llmkit import files
 from llmkit.errors import UserError, did_you_mean
 from llmkit.files import Raw
-from llmkit.recipe import PACKAGE
+from llmkit.recipe_files import PACKAGE
 from llmkit.schema import Data, Evaluation
 from llmkit.tasks import Row, Task, get_task
 

@@ -27,7 +27,7 @@ from llmkit.checkpoint import disk_errors
 from llmkit.errors import UserError
 from llmkit.files import expand
 from llmkit.folders import publish
-from llmkit.recipe import PACKAGE
+from llmkit.recipe_files import PACKAGE
 from llmkit.schema import Lora, Scratch
 from llmkit.untrusted import check_folder
 

@@ -13,7 +13,7 @@ from conftest import SHARED_DATA, SHORT, TEXT, summary_rows, write_jsonl
 from safetensors.torch import load_file, save_file
 from stopped_runs import start_command
 
-from llmkit.recipe import list_recipes
+from llmkit.recipe_files import list_recipes
 
 ROUNDING = 1e-6  # where weights lie in memory decides which kernels add them up, in which order
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from llmkit.recipe import PACKAGE
+from llmkit.recipe_files import PACKAGE
 
 TESTS = Path(__file__).parent
 

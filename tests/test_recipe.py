@@ -10,7 +10,8 @@ import yaml
 
 from llmkit import recipe as recipe_module
 from llmkit.errors import UserError
-from llmkit.recipe import list_recipes, load_recipe, recipe_yaml
+from llmkit.recipe import load_recipe, recipe_yaml
+from llmkit.recipe_files import list_recipes
 from llmkit.schema import Recipe, iter_fields
 from llmkit.tasks import TASKS
 

@@ -37,7 +37,8 @@ def finetune(
     KEY=VALUE sets any key of the recipe: train.learning_rate=2e-5 data.train=rows.jsonl
     """
     from llmkit.launch import end_with_launcher, launch
-    from llmkit.recipe import describe_scales, load_recipe
+    from llmkit.recipe import load_recipe
+    from llmkit.recipe_files import describe_scales
     from llmkit.run import choose_run_dir, find_run_to_resume, how_to_go_on
 
     settings = load_recipe(recipe, scale=scale, overrides=overrides)
