@@ -267,7 +267,7 @@ def main() -> None:
     counts = {name: getattr(options, name) for name in ("kills", "sizes", "damages")}
     if options.only:
         torch.set_num_threads(1)
-        metrics.tally("bleu", ["a"], [["a"]])  # its libraries, before any fork
+        metrics.compute("bleu", ["a"], [["a"]])  # its libraries, before any fork
         with tempfile.TemporaryDirectory(prefix="faults-") as folder:
             os.environ["LLMKIT_CACHE"] = f"{folder}/cache"
             print(json.dumps(measure(options.only, **counts, folder=Path(folder))))

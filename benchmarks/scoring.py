@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from llmkit.console import library_imports
+from llmkit.prediction import Prediction
 
 with library_imports():
     from llmkit.metrics import tally
@@ -39,7 +40,7 @@ def main() -> None:
     with options.path.open(encoding="utf-8") as lines:
         texts = [json.loads(line)[options.column] for line in islice(lines, options.rows)]
     references = [[text] if isinstance(text, str) else text for text in texts]
-    predictions = [spoilt(accepted[0], generator) for accepted in references]
+    predictions = [Prediction(spoilt(accepted[0], generator)) for accepted in references]
     print(f"{len(predictions):,} predictions, {RESAMPLES:,} resamples")
     total = 0.0
     for name in METRICS:

@@ -9,30 +9,22 @@ from rich.console import Console
 from llmkit import files
 from llmkit.console import show_table
 from llmkit.errors import UserError, name_some
+from llmkit.prediction import Prediction
 from llmkit.run import predictions_path, task_of
 from llmkit.scores import scored
 from llmkit.significance import LEVEL, RESAMPLES, TRIALS, Difference, compare
-from llmkit.tasks import Prediction, Scores, Task, get_task
+from llmkit.tasks import Scores, get_task
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a system said to a row, and what would have been accepted, where the file says."""
+    """A row of a file of predictions."""
 
-    text: str
-    probabilities: dict[str, float] | None
-    """Of labels to choose from."""
-    votes: list[str] | None
-    """All answers, of which the text is the first."""
+    prediction: Prediction
     references: list[str] | None
+    """The accepted answers, where the file gives them."""
     where: str
     """file:line"""
-
-    def of(self, task: Task) -> Prediction:
-        """The prediction as the task's metrics take it."""
-        if task.chooses:
-            return self.probabilities or {self.text: 1.0}
-        return self.votes if self.votes and "majority_vote" in task.scores else self.text
 
 
 @dataclass(frozen=True)
@@ -72,7 +64,7 @@ def read_predictions(path: Path, given_by: str) -> dict[str, Said]:
         votes = raw.get("votes")
         if votes is not None and not _are_texts(votes):
             raise UserError(f"{where}: votes must be a list of texts")
-        predictions[name] = Said(text, probabilities, votes, references, where)
+        predictions[name] = Said(Prediction(text, probabilities, votes), references, where)
     if not predictions:
         raise UserError(f"{path}: no rows in it")
     return predictions
@@ -117,7 +109,7 @@ def compare_systems(first: str, second: str, task_name: str | None) -> Compariso
     if missing:
         raise UserError(f"{first} and {second} are not of the same rows: {name_some(missing)}")
     references = [_references(name, one[name], other[name]) for name in one]
-    said = [system[name].of(task) for system in (one, other) for name in one]
+    said = [system[name].prediction for system in (one, other) for name in one]
     both = task.tally(said, references * 2)
     tallies = [
         {name: rows[part] for name, rows in both.items()}

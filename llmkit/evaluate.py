@@ -32,7 +32,7 @@ from llmkit.scores import (
     score_baselines,
     scored,
 )
-from llmkit.tasks import Example, Row, recipe_task, text_of, to_example
+from llmkit.tasks import Example, Row, recipe_task, to_example
 
 
 def evaluate_model(
@@ -106,7 +106,7 @@ def evaluate_predictions(
     if strange:
         places = sorted(predictions[name].where for name in strange)
         raise UserError(f"{path}: no test row has the id of {name_some(places)}")
-    said = [predictions[example.id].of(task) for example in test.examples]
+    said = [predictions[example.id].prediction for example in test.examples]
     table = {"these predictions": scored(task, task.tally(said, test.references), said)}
     table |= score_baselines(test)
     report.show_tables(console, {"test": test}, {"test": table})
@@ -187,12 +187,11 @@ def prediction_rows(examples: list[Example], main: Scored, metric: str) -> Itera
     the votes."""
     scores = row_scores(main.tallies, metric)
     for index, (example, prediction) in enumerate(zip(examples, main.predictions, strict=True)):
-        said = text_of(prediction)
-        row = {"id": example.id, "prompt": example.prompt_text, "prediction": said}
-        if isinstance(prediction, list):
-            row["votes"] = prediction
-        if isinstance(prediction, dict):
-            row["probabilities"] = prediction
+        row = {"id": example.id, "prompt": example.prompt_text, "prediction": prediction.text}
+        if prediction.votes is not None:
+            row["votes"] = prediction.votes
+        if prediction.probabilities is not None:
+            row["probabilities"] = prediction.probabilities
         if main.ended is not None:
             row["ended"] = main.ended[index]
         if main.expected is not None:
@@ -202,7 +201,7 @@ def prediction_rows(examples: list[Example], main: Scored, metric: str) -> Itera
 
 def diagnose_main(test: ScoredRows, main: Scored, training_rows: Iterable[Row]) -> dict[str, float]:
     """What is odd about the texts; of several to a row the first."""
-    texts = list(map(text_of, main.predictions))
+    texts = [prediction.text for prediction in main.predictions]
     prompts = [example.prompt_text for example in test.examples]
     training = (to_example(row, test.task) for row in training_rows)
     known = (part for e in training for part in (e.prompt_text, e.completion))

@@ -31,9 +31,10 @@ from llmkit.files import shown
 from llmkit.generate import generate
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss, causal_lm
 from llmkit.model import evaluating
+from llmkit.prediction import Prediction
 from llmkit.schema import Engine, Recipe
 from llmkit.scores import Scored, ScoredRows, known, scored
-from llmkit.tasks import Example, Prediction, Row, Task, to_example
+from llmkit.tasks import Example, Row, Task, to_example
 
 LONGEST_LETTER = 4  # bytes, and so tokens, of a character
 
@@ -218,8 +219,8 @@ def predict(
     recipe: Recipe,
     accelerator: Accelerator,
 ) -> tuple[list[Prediction], list[bool] | None]:
-    """For each prompt the probability of each label; or, where there are none, its completion, or
-    as many as there are votes, white space around them removed, and whether the first ended."""
+    """Each prompt's likeliest label with the probability of every label; or, for tasks without
+    labels, its completion, stripped, with the votes, and whether the completion ended by itself."""
     rank, world = accelerator.process_index, accelerator.num_processes
     torch.manual_seed(recipe.seed + rank)  # of use to sampling only
     prompts, batch_size = evaluation_set.prompts[rank::world], recipe.evaluation.batch_size
@@ -227,14 +228,14 @@ def predict(
     with accelerator.autocast():
         if evaluation_set.labels:
             chosen = choose(model, prompts, evaluation_set.labels, batch_size)
-            mine = [(probabilities, None) for probabilities in chosen]
+            mine = [(Prediction(max(each, key=each.get), each), None) for each in chosen]
         else:
             votes = recipe.evaluation.votes
             generation = recipe.generation.model_copy(update={"num_return_sequences": votes})
             completions = generate(model, tokenizer, prompts, generation, batch_size)
             texts = [[each.text.strip() for each in made] for made in completions]
             mine = [
-                (several if votes > 1 else several[0], made[0].ended)
+                (Prediction(several[0], votes=several if votes > 1 else None), made[0].ended)
                 for several, made in zip(texts, completions, strict=True)
             ]
     numbered = [(rank + i * world, said) for i, said in enumerate(mine)]

@@ -13,6 +13,7 @@ from llmkit.duplicates import SIMILAR, NearCopy, repeated_rows, rows_in_train
 from llmkit.encode import is_blank
 from llmkit.errors import UserError, name_some
 from llmkit.model import END_OF_TEXT
+from llmkit.prediction import Prediction
 from llmkit.tasks import Row, Task, to_example
 
 LEFT_OUT = ("empty", "completion too long")  # fates of the rows that nothing is learnt from
@@ -145,7 +146,8 @@ def find_unscorable(split: str, rows: Iterable[Row], task: Task, metric: str) ->
     }
 
     def scores_0(references: list[list[str]]) -> bool:
-        return not task.score([texts[0] for texts in references], references)[metric]
+        said = [Prediction(texts[0]) for texts in references]
+        return not task.score(said, references)[metric]
 
     if foreign == references and scores_0(list(foreign.values())):
         return [Finding(split, "scored 0", list(foreign))]

@@ -10,10 +10,11 @@ from llmkit.console import show_table
 from llmkit.findings import Finding
 from llmkit.model import count_parameters
 from llmkit.order import StepOrder
+from llmkit.prediction import Prediction
 from llmkit.schema import Recipe
 from llmkit.scores import Scored, ScoredRows, confusion_of
 from llmkit.significance import LEVEL, RESAMPLES
-from llmkit.tasks import Prediction, Task, text_of
+from llmkit.tasks import Task
 
 NUM_EXAMPLES = 3
 MOST_LABELS = 10  # of a confusion matrix on a terminal
@@ -111,8 +112,8 @@ def show_confusion(console: Console, test: ScoredRows, main: Scored) -> None:
 
 
 def _said(prediction: Prediction) -> str:
-    text = text_of(prediction)
-    return f"{text} ({prediction[text]:.1%})" if isinstance(prediction, dict) else text
+    probability = (prediction.probabilities or {}).get(prediction.text)
+    return prediction.text if probability is None else f"{prediction.text} ({probability:.1%})"
 
 
 def _cell(scored: Scored, name: str) -> str:

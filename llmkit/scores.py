@@ -11,9 +11,10 @@ import numpy as np
 
 from llmkit.errors import UserError
 from llmkit.metrics import Tallies, classification, scores_of
+from llmkit.prediction import Prediction
 from llmkit.schema import Recipe
 from llmkit.significance import intervals
-from llmkit.tasks import Example, Prediction, Row, Scores, Task, to_example
+from llmkit.tasks import Example, Row, Scores, Task, to_example
 from llmkit.tasks.pretrain import compressor_bits_per_byte
 
 
@@ -128,11 +129,9 @@ def score_baselines(test: ScoredRows, num_rows: int | None = None) -> dict[str, 
     if task.is_language_modelling:
         texts = [row["text"] for row in rows]
         return {"xz compressor": Scored({"bits_per_byte": compressor_bits_per_byte(texts)})}
-    said = {name: [give(row) for row in rows] for name, give in task.baselines.items()}
+    said = {name: [Prediction(give(row)) for row in rows] for name, give in task.baselines.items()}
     if test.answers:
-        said[task.majority] = [test.answers.most_common(1)[0][0]] * len(rows)
-    if task.chooses:
-        said = {name: [{label: 1.0} for label in labels] for name, labels in said.items()}
+        said[task.majority] = [Prediction(test.answers.most_common(1)[0][0])] * len(rows)
     references = test.references[:num_rows]
     baselines = {
         name: scored(task, task.tally(predictions, references), predictions)
@@ -157,8 +156,8 @@ def score_references(task: Task, references: list[list[str]]) -> dict[str, Score
     ]
     if not turns:
         return {}
-    texts = [text for _, text, _ in turns]
-    tallies = task.tally(texts, [others for _, _, others in turns])
+    said = [Prediction(text) for _, text, _ in turns]
+    tallies = task.tally(said, [others for _, _, others in turns])
     metric, higher_is_better = next(iter(task.scores.items()))
     alone = row_scores(tallies, metric)
     ranked = sorted(
@@ -169,7 +168,7 @@ def score_references(task: Task, references: list[list[str]]) -> dict[str, Score
     if len(kept) < len(references):
         label += f", {len(kept)} row{'s' if len(kept) > 1 else ''}"
     of_best = {name: rows[kept] for name, rows in tallies.items()}
-    return {label: scored(task, of_best, [texts[turn] for turn in kept])}
+    return {label: scored(task, of_best, [said[turn] for turn in kept])}
 
 
 def confusion_of(test: ScoredRows, main: Scored) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTo
 
 from llmkit.errors import UserError
 from llmkit.metrics import bertscore, compute, tally
+from llmkit.prediction import Prediction
 
 WORDS = sorted({word.strip(".,?").lower() for text in TEXT for word in text.split()})
 
@@ -52,7 +53,7 @@ def test_it_is_the_papers_formula_and_the_best_reference_counts(encoder):
     assert name.endswith(":9")
     predictions = ["mara waited on the pier", "the dog slept", TEXT[0]]
     references = [["mara linden waited", "the ferry left"], ["who opened the mill?"], [TEXT[1]]]
-    rows = tally(name, predictions, references)[:, 0]
+    rows = tally(name, list(map(Prediction, predictions)), references)[:, 0]
     expected = [
         max(by_hand(said, text, encoder, 9) for text in accepted)
         for said, accepted in zip(predictions, references, strict=True)
@@ -64,9 +65,9 @@ def test_it_is_the_papers_formula_and_the_best_reference_counts(encoder):
 def test_the_same_scores_most_and_nothing_scores_nothing(encoder):
     name = f"bertscore:{encoder}:3"
     long = " ".join(WORDS * 5)  # more than the encoder can read
-    rows = tally(name, [TEXT[0], "", long], [[TEXT[0]], ["the dog"], [long]])[:, 0]
+    predictions = [Prediction(TEXT[0]), Prediction(""), Prediction(long, votes=[long, "a ferry"])]
+    rows = tally(name, predictions, [[TEXT[0]], ["the dog"], [long]])[:, 0]
     assert rows == pytest.approx([100, 0, 100])
-    assert tally(name, [["the dog", "a ferry"]], [["the dog"]]) == pytest.approx(100)  # votes
 
 
 def test_it_stands_beside_the_tasks_own_scores(llmkit, tiny_gpt2, encoder, tmp_path):

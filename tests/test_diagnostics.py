@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from llmkit.diagnostics import diagnose, ngrams, repeated_share
 from llmkit.metrics import scores_of
+from llmkit.prediction import Prediction
 from llmkit.scores import breakdown, by_length, row_scores
 from llmkit.tasks import TASKS
 
@@ -47,7 +48,7 @@ def test_rows_of_like_length_are_scored_together():
     groups = by_length(["a " * n for n in (1, 2, 3, 5, 8, 40, 100, 101)])
     assert len(set(groups)) == 4
     assert [groups.count(name) for name in sorted(set(groups))] == [2, 2, 2, 2]
-    predictions = ["x" if i % 2 else "y" for i in range(8)]
+    predictions = [Prediction("x" if i % 2 else "y") for i in range(8)]
     tallies = TASKS["qa"].tally(predictions, [["x"]] * 8)
     parts = breakdown(TASKS["qa"], tallies, groups)
     assert [part["label"] for part in parts] == sorted(set(groups))

@@ -10,6 +10,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from llmkit import metrics
 from llmkit.metrics import compute, describe
 from llmkit.metrics.squad import normalize
+from llmkit.prediction import Prediction
 from llmkit.tasks import TASKS
 
 NAMES = ("bleu", "chrf", "final_answer", "rouge", "squad", "ter")
@@ -97,8 +98,8 @@ def test_wrong_shapes_are_refused(references):
 def test_every_task_scores_its_references_perfect_and_silence_not(name):
     task = TASKS[name]
     references = [["the ferry left the port at noon"], ["a red dog is sleeping here"]]
-    perfect = task.score([r[0] for r in references], references)
-    silent = task.score(["", ""], references)
+    perfect = task.score([Prediction(r[0]) for r in references], references)
+    silent = task.score([Prediction("")] * 2, references)
     assert set(perfect) == set(task.scores)
     for metric, higher_is_better in task.scores.items():
         assert perfect[metric] == pytest.approx(100 if higher_is_better else 0)

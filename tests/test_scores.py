@@ -9,6 +9,7 @@ import pytest
 from conftest import SHORT, TEXT, summary_rows, write_jsonl
 from transformers import AutoTokenizer
 
+from llmkit.prediction import Prediction
 from llmkit.scores import score_references
 from llmkit.tasks import TASKS
 
@@ -136,11 +137,11 @@ def test_the_best_reference_is_scored_against_the_others(name, better):
     rows = [["a big cat sat here", "the big cat sat", "dogs"], ["alone"], ["one two", "two one"]]
     made = score_references(task, rows)
     assert list(made) == ["best of the references, 2 rows"]
-    said = made["best of the references, 2 rows"].predictions
+    said = [each.text for each in made["best of the references, 2 rows"].predictions]
     metric = next(iter(task.scores))
     for accepted, best in zip((rows[0], rows[2]), said, strict=True):
         alone = {
-            text: task.score([text], [[other for other in accepted if other is not text]])[metric]
+            text: task.score([Prediction(text)], [[o for o in accepted if o is not text]])[metric]
             for text in accepted
         }
         assert alone[best] == better(alone.values())
@@ -148,7 +149,8 @@ def test_the_best_reference_is_scored_against_the_others(name, better):
         [o for o in accepted if o != best]
         for accepted, best in zip((rows[0], rows[2]), said, strict=True)
     ]
-    assert made["best of the references, 2 rows"].scores == pytest.approx(task.score(said, others))
+    scores = task.score(list(map(Prediction, said)), others)
+    assert made["best of the references, 2 rows"].scores == pytest.approx(scores)
     assert score_references(task, [["one"], ["two"]]) == {}
     assert score_references(TASKS["classify"], [["one", "two"]]) == {}
 

@@ -9,6 +9,7 @@ from sacrebleu.significance import PairedTest
 
 from llmkit import significance
 from llmkit.metrics import scores_of, tally
+from llmkit.prediction import Prediction
 from llmkit.significance import compare, intervals
 
 ROWS = 150  # of an experiment
@@ -27,7 +28,9 @@ def population(size: int, rates: tuple[float, float], seed: int = 0):
     hard = [generator.random() for _ in texts]
     systems = []
     for rate in rates:
-        outputs = [worsened(t, rate * h, generator) for t, h in zip(texts, hard, strict=True)]
+        outputs = [
+            Prediction(worsened(t, rate * h, generator)) for t, h in zip(texts, hard, strict=True)
+        ]
         systems.append(
             {name: tally(name, outputs, [[t] for t in texts]) for name in ("bleu", "squad")}
         )
@@ -94,7 +97,10 @@ def test_the_p_value_is_sacrebleus():
     generator = random.Random(5)
     texts = [" ".join(generator.choices(WORDS, k=12)) for _ in range(120)]
     first, second = ([worsened(t, rate, generator) for t in texts] for rate in (0.3, 0.36))
-    tallies = [{"bleu": tally("bleu", out, [[t] for t in texts])} for out in (first, second)]
+    references = [[text] for text in texts]
+    tallies = [
+        {"bleu": tally("bleu", list(map(Prediction, said)), references)} for said in (first, second)
+    ]
     ours = compare(*tallies)["bleu"]
     _, theirs = PairedTest(
         [("first", first), ("second", second)], {"BLEU": BLEU()}, [texts], "ar"

@@ -9,6 +9,7 @@ import pytest
 from llmkit import tasks
 from llmkit.errors import UserError
 from llmkit.metrics import compute
+from llmkit.prediction import Prediction
 from llmkit.tasks import TASKS, get_task, to_example
 from llmkit.tasks.base import check_template
 from llmkit.tasks.reason import final_answer
@@ -140,7 +141,8 @@ def test_the_final_answer_of_a_worked_one(text, final):
 
 def test_a_vote_is_won_by_the_commonest_final_answer():
     answers = ["#### 7", "#### 8", "4 + 4 = 8\n#### 8.0"]
-    scores = compute("final_answer", [answers, answers], [["#### 8"], ["#### 7"]])
+    predictions = [Prediction(answers[0], votes=answers)] * 2
+    scores = TASKS["reason"].score(predictions, [["#### 8"], ["#### 7"]])
     assert scores == {"final_answer": 50, "majority_vote": 50}
     alone = compute("final_answer", ["#### 8"], [["8"]])
     assert alone["final_answer"] == 100

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmkit.prediction import Prediction
+
 if TYPE_CHECKING:
     import evaluate
     import sacrebleu
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 Tallies = dict[str, np.ndarray]  # by metric: what each row adds, (N, K)
 
 
-def tally(name: str, predictions: Sequence[str], references: Sequence[list[str]]) -> np.ndarray:
+def tally(
+    name: str, predictions: Sequence[Prediction], references: Sequence[list[str]]
+) -> np.ndarray:
     """(N, K): what each row adds to the scores of the metric of that name (bleu, rouge, ...).
 
     A name may have an argument behind a colon: bertscore:FOLDER:LAYER.
@@ -43,11 +47,9 @@ def scores_of(tallies: Tallies, weights: np.ndarray | None = None) -> dict[str, 
     }
 
 
-def compute(
-    name: str, predictions: Sequence[str], references: Sequence[list[str]]
-) -> dict[str, float]:
-    """Scores of the metric of that name."""
-    tallies = {name: tally(name, predictions, references)}
+def compute(name: str, texts: Sequence[str], references: Sequence[list[str]]) -> dict[str, float]:
+    """Scores of predicted texts by the metric of that name."""
+    tallies = {name: tally(name, list(map(Prediction, texts)), references)}
     return {score: value.item() for score, value in scores_of(tallies).items()}
 
 
@@ -72,12 +74,15 @@ def means(names: Sequence[str], rows: np.ndarray, weights: np.ndarray) -> dict[s
 
 
 def sacrebleu_tally(
-    scorer: "sacrebleu.metrics.base.Metric", predictions: Sequence[str], references: list[list[str]]
+    scorer: "sacrebleu.metrics.base.Metric",
+    predictions: Sequence[Prediction],
+    references: Sequence[list[str]],
 ) -> np.ndarray:
     """What sacreBLEU counts in each row; it takes streams of first, second, ... references."""
+    texts = [prediction.text for prediction in predictions]
     most = max(map(len, references))
     streams = [[row[i] if i < len(row) else None for row in references] for i in range(most)]
-    return np.array(scorer._extract_corpus_statistics(predictions, streams), dtype=np.float64)
+    return np.array(scorer._extract_corpus_statistics(texts, streams), dtype=np.float64)
 
 
 def sacrebleu_scores(

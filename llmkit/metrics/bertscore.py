@@ -16,7 +16,7 @@ from torch import Tensor
 from llmkit.errors import UserError
 from llmkit.files import expand
 from llmkit.metrics import means
-from llmkit.tasks.base import text_of
+from llmkit.prediction import Prediction
 
 BATCH = 64  # rows, or texts, whose vectors are in memory at a time
 # The layer that ranks systems most as people do, of the plain pretrained models, by family and
@@ -37,9 +37,11 @@ def signature(encoder: str) -> str:
     return f"BERTScore F1 of {Path(folder).name}, layer {layer}, no idf, not rescaled"
 
 
-def tally(predictions: Sequence[str], references: Sequence[list[str]], encoder: str) -> np.ndarray:
+def tally(
+    predictions: Sequence[Prediction], references: Sequence[list[str]], encoder: str
+) -> np.ndarray:
     """(N, 1): F1 of the best reference. encoder: a folder, and behind its last colon the layer."""
-    said = list(map(text_of, predictions))
+    said = [prediction.text for prediction in predictions]
     rows = []
     for start in range(0, len(said), BATCH):
         part = list(

@@ -7,6 +7,7 @@ import numpy as np
 from sacrebleu.metrics import BLEU
 
 from llmkit.metrics import compute, metric_info, sacrebleu_scores, sacrebleu_tally
+from llmkit.prediction import Prediction
 
 _scorer = BLEU()
 
@@ -16,7 +17,7 @@ def signature() -> str:
     return f"BLEU {_scorer.get_signature()}"
 
 
-def tally(predictions: Sequence[str], references: Sequence[list[str]]) -> np.ndarray:
+def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
     """Lengths of prediction and closest reference, n-grams that match, and n-grams."""
     return sacrebleu_tally(_scorer, predictions, references)
 

@@ -7,6 +7,7 @@ import numpy as np
 from sacrebleu.metrics import CHRF
 
 from llmkit.metrics import compute, metric_info, sacrebleu_scores, sacrebleu_tally
+from llmkit.prediction import Prediction
 
 _scorer = CHRF()
 
@@ -16,7 +17,7 @@ def signature() -> str:
     return f"chrF {_scorer.get_signature()}"
 
 
-def tally(predictions: Sequence[str], references: Sequence[list[str]]) -> np.ndarray:
+def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
     """Character n-grams of prediction, of its best reference, and of both, by order."""
     return sacrebleu_tally(_scorer, predictions, references)
 

@@ -1,15 +1,16 @@
 """Accuracy, macro-F1, AUC and calibration error of labels that were chosen by their probability.
 
-A prediction is a mapping of labels to probabilities, and the likeliest label is the one chosen. Of
-a system that gives nothing but labels, the mapping holds the one label alone; AUC and calibration
-error are not there then. Definitions: scikit-learn's f1_score(average="macro") and
+The chosen label is the prediction's text. AUC and calibration error need the probabilities of the
+labels, and are NaN without them. Definitions: scikit-learn's f1_score(average="macro") and
 roc_auc_score(multi_class="ovr"); Guo et al. 2017 (arXiv 1706.04599) for the calibration error, with
 BINS bins of equal width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+
+from llmkit.prediction import Prediction
 
 BINS = 15
 
@@ -18,26 +19,23 @@ def signature() -> str:
     return f"macro-F1 over the labels that occur, AUC one-vs-rest, calibration error of {BINS} bins"
 
 
-def labels_of(
-    predictions: Sequence[Mapping[str, float]], references: Sequence[list[str]]
-) -> list[str]:
+def labels_of(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> list[str]:
     """All that occur, in the order of the alphabet."""
-    return sorted({name for each in predictions for name in each} | {r[0] for r in references})
+    said = {label for each in predictions for label in (each.text, *(each.probabilities or ()))}
+    return sorted(said | {accepted[0] for accepted in references})
 
 
-def tally(
-    predictions: Sequence[Mapping[str, float]], references: Sequence[list[str]]
-) -> np.ndarray:
+def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
     """(N, 2 + L): the true and the chosen label, as places among the L that occur, sorted, and the
     probability of each; NaN where the system gives none."""
     labels = labels_of(predictions, references)
     place = {label: index for index, label in enumerate(labels)}
     rows = np.full((len(predictions), 2 + len(labels)), np.nan)
-    for row, probabilities, (true, *_) in zip(rows, predictions, references, strict=True):
-        row[:2] = place[true], place[max(probabilities, key=probabilities.get)]
-        if len(probabilities) > 1:
+    for row, prediction, (true, *_) in zip(rows, predictions, references, strict=True):
+        row[:2] = place[true], place[prediction.text]
+        if prediction.probabilities:
             row[2:] = 0
-            for label, probability in probabilities.items():
+            for label, probability in prediction.probabilities.items():
                 row[2 + place[label]] = probability
     return rows
 

@@ -1,6 +1,6 @@
 """Exact match of final answers, behind the last `####` of a worked answer, and of a majority's.
 
-A list of several answers to a row is also scored by vote: the final answer that most of them have,
+Several answers to a row are also scored by vote: the final answer that most of them have,
 of equally common ones the one that came first.
 """
 
@@ -11,6 +11,7 @@ import evaluate
 import numpy as np
 
 from llmkit.metrics import compute, means, metric_info
+from llmkit.prediction import Prediction
 from llmkit.tasks.reason import final_answer
 
 
@@ -23,15 +24,14 @@ def vote(answers: Sequence[str]) -> str:
     return Counter(map(final_answer, answers)).most_common(1)[0][0]
 
 
-def tally(predictions: Sequence[str | list[str]], references: Sequence[list[str]]) -> np.ndarray:
-    """(N, 2): whether the first answer's end is right, and the majority's; the latter is NaN where
-    there is one answer only."""
+def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
+    """(N, 2): whether the final answer is right, and the majority's; the latter is NaN without
+    votes."""
     rows = []
     for prediction, accepted in zip(predictions, references, strict=True):
-        answers = [prediction] if isinstance(prediction, str) else prediction
         right = {final_answer(text) for text in accepted}
-        voted = 100 * (vote(answers) in right) if len(answers) > 1 else np.nan
-        rows.append([100 * (final_answer(answers[0]) in right), voted])
+        voted = 100 * (vote(prediction.votes) in right) if prediction.votes else np.nan
+        rows.append([100 * (final_answer(prediction.text) in right), voted])
     return np.array(rows)
 
 

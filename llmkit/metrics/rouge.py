@@ -9,6 +9,7 @@ import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
 
 from llmkit.metrics import compute, means, metric_info
+from llmkit.prediction import Prediction
 
 TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
@@ -22,13 +23,13 @@ def split_sentences(text: str) -> str:
     return text if "\n" in text.strip() else re.sub(r"(?<=[.!?])\s+", "\n", text.strip())
 
 
-def tally(predictions: Sequence[str], references: Sequence[list[str]]) -> np.ndarray:
+def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
     """F1 of each of TYPES; a row counts its best reference by that score."""
     scorer = RougeScorer(list(TYPES), use_stemmer=True)
     rows = []
     for prediction, accepted in zip(predictions, references, strict=True):
         best = scorer.score_multi(
-            [split_sentences(text) for text in accepted], split_sentences(prediction)
+            [split_sentences(text) for text in accepted], split_sentences(prediction.text)
         )
         rows.append([100 * best[name].fmeasure for name in TYPES])
     return np.array(rows)

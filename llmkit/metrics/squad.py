@@ -9,6 +9,7 @@ import evaluate
 import numpy as np
 
 from llmkit.metrics import compute, means, metric_info
+from llmkit.prediction import Prediction
 
 
 def signature() -> str:
@@ -31,12 +32,13 @@ def token_f1(prediction: str, reference: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def tally(predictions: Sequence[str], references: Sequence[list[str]]) -> np.ndarray:
+def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
     """Exact match and F1; a row counts its best reference."""
     rows = []
     for prediction, accepted in zip(predictions, references, strict=True):
-        exact = any(normalize(prediction) == normalize(text) for text in accepted)
-        rows.append([100 * exact, 100 * max(token_f1(prediction, text) for text in accepted)])
+        exact = any(normalize(prediction.text) == normalize(text) for text in accepted)
+        f1 = max(token_f1(prediction.text, text) for text in accepted)
+        rows.append([100 * exact, 100 * f1])
     return np.array(rows)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from sacrebleu.metrics import TER
 
 from llmkit.metrics import compute, metric_info, sacrebleu_scores, sacrebleu_tally
+from llmkit.prediction import Prediction
 
 _scorer = TER()
 
@@ -19,7 +20,7 @@ def signature() -> str:
     return f"TER {_scorer.get_signature()}"
 
 
-def tally(predictions: Sequence[str], references: Sequence[list[str]]) -> np.ndarray:
+def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
     """Edits towards the closest reference, and the references' mean length; words."""
     return sacrebleu_tally(_scorer, predictions, references)
 

@@ -7,13 +7,11 @@ from llmkit.schema import Recipe
 from llmkit.tasks import chat, classify, pretrain, qa, reason, summarize, translate
 from llmkit.tasks.base import (
     Example,
-    Prediction,
     Row,
     Scores,
     Segment,
     Task,
     check_template,
-    text_of,
     texts_of,
     to_example,
 )
@@ -24,14 +22,12 @@ TASKS = {file.TASK.name: file.TASK for file in _FILES}
 __all__ = [
     "TASKS",
     "Example",
-    "Prediction",
     "Row",
     "Scores",
     "Segment",
     "Task",
     "get_task",
     "recipe_task",
-    "text_of",
     "texts_of",
     "to_example",
 ]

@@ -12,21 +12,10 @@ from typing import Any
 
 from llmkit.errors import UserError, did_you_mean
 from llmkit.metrics import Tallies, describe, scores_of, tally
+from llmkit.prediction import Prediction
 
 Row = Mapping[str, Any]  # the task's columns, "id", and "where" it stands (file:line)
 Scores = dict[str, float]
-# What a system says to a row: a text, several to vote on, or, of labels to choose from, the
-# probability of each.
-Prediction = str | list[str] | dict[str, float]
-
-
-def text_of(prediction: Prediction) -> str:
-    """What is said in one text: of several the first, of labels the likeliest."""
-    if isinstance(prediction, str):
-        return prediction
-    if isinstance(prediction, list):
-        return prediction[0]
-    return max(prediction, key=prediction.get)
 
 
 @dataclass(frozen=True)
