@@ -176,5 +176,7 @@ def score_run(
         report.show_examples(console, tests["test"], tables["test"]["fine-tuned"])
         console.print(f"\n{seconds:.0f} s in all, {facts['train_seconds']:.0f} s of them training")
         console.print(f"report: {report_path(run)}")
-        console.print(f"model: {model_dir(run)}; llmkit generate --model {run} --prompt TEXT")
+        console.print(
+            f"model: {model_dir(run)}; {report.generate_command(run, tests['test'].task)}"
+        )
     return tables["test"]

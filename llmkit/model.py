@@ -199,6 +199,7 @@ def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Pat
     are merged in fp32."""
     if not isinstance(model, GPT2LMHeadModel):
         model = copy.deepcopy(model).merge_and_unload()
+    model.config.n_ctx = model.config.n_positions  # llama.cpp's converter reads GPT-2's old name
 
     def write(staging: Path) -> None:
         with disk_errors(staging):

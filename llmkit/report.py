@@ -1,5 +1,8 @@
 """What a person sees before and after training."""
 
+import shlex
+from pathlib import Path
+
 from accelerate import Accelerator
 from rich.console import Console
 from rich.text import Text
@@ -109,6 +112,17 @@ def show_confusion(console: Console, test: ScoredRows, main: Scored) -> None:
     if len(labels) <= MOST_LABELS:
         lines = [[label, *map(str, row)] for label, row in zip(labels, counts, strict=True)]
         show_table(console, ["true label, and chosen", *labels], [lines])
+
+
+def generate_command(run: Path, task: Task) -> str:
+    """The shell command that applies the run's model to new rows, or to a prompt where one text
+    makes a whole prompt."""
+    takes_one_text = len(task.inputs) == 1 or task.ask is not None or task.is_language_modelling
+    if task.chooses or not takes_one_text:
+        arguments = ["--input", "rows.csv", "--output", "predictions.csv"]
+    else:
+        arguments = ["--prompt", "TEXT"]
+    return shlex.join(["llmkit", "generate", "--model", str(run), *arguments])
 
 
 def _said(prediction: Prediction) -> str:

@@ -112,7 +112,8 @@ def alone_in(run: Path) -> Iterator[None]:
 def require_new(run: Path) -> None:
     """Raise UserError where another process has trained in the folder since it was chosen."""
     if checkpoints(run) or results_path(run).is_file():
-        raise UserError(f"{run}: another process trained here meanwhile; go on with --resume {run}")
+        option = shlex.join(["--resume", str(run)])
+        raise UserError(f"{run}: another process trained here meanwhile; go on with {option}")
 
 
 def start_run(run: Path, recipe: Recipe, facts: dict[str, Any]) -> None:

@@ -1,4 +1,7 @@
-"""What is printed: no number is ever cut, however narrow the terminal."""
+"""What is printed: whole numbers on any terminal, commands that a shell takes as they stand."""
+
+import shlex
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +29,19 @@ def test_scores_are_whole_at_any_width(width):
         for score in scores.values():
             assert f"{score:.2f}" in text
     assert all(len(line.rstrip()) <= width for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments"),
+    [
+        ("summarize", ["--prompt", "TEXT"]),
+        ("chat", ["--prompt", "TEXT"]),
+        ("pretrain", ["--prompt", "TEXT"]),
+        ("qa", ["--input", "rows.csv", "--output", "predictions.csv"]),
+        ("classify", ["--input", "rows.csv", "--output", "predictions.csv"]),
+    ],
+)
+@pytest.mark.parametrize("run", ["runs/mine", "runs/my rün's", "runs/$HOME;ls"])
+def test_the_command_for_new_rows_can_be_pasted_into_a_shell(task, arguments, run):
+    command = report.generate_command(Path(run), get_task(task))
+    assert shlex.split(command) == ["llmkit", "generate", "--model", run, *arguments]

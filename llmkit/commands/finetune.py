@@ -1,6 +1,7 @@
 """The `finetune` command."""
 
 import os
+import shlex
 import sys
 
 import click
@@ -72,7 +73,7 @@ def finetune(
     if is_sample and os.environ.get("RANK", "0") == "0":
         console.print(
             "full scale, with gpt2 and a standard data set from the hub: "
-            f"llmkit finetune {recipe} --scale full"
+            f"llmkit finetune {shlex.quote(recipe)} --scale full"
         )
 
 
