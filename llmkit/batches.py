@@ -29,17 +29,32 @@ def row_order(num_rows: int, seed: int, epoch: int) -> list[int]:
 def split_step(
     indices: list[int], lengths: list[int], micro_batch_size: int, num_processes: int
 ) -> list[list[list[int]]]:
-    """The rows of one optimizer step -> for each process, its micro-batches.
+    """Split the rows of one optimizer step into the micro-batches of each process.
 
-    Rows of like length share a micro-batch, which saves padding and, as the step's loss is one
-    mean over all its tokens, changes nothing else. Every process gets as many micro-batches as
-    the others, so that they meet at each synchronisation; the filling ones are empty.
+    Each process gets about as many tokens as the others, since all wait for the slowest. Rows of
+    like length share a micro-batch, which saves padding. Neither changes the step's loss, which is
+    one mean over all its tokens. A process without rows gets one empty micro-batch.
     """
-    by_length = sorted(indices, key=lambda index: lengths[index], reverse=True)
-    size = min(micro_batch_size, -(-len(indices) // num_processes))  # some for every process
-    micro_batches = [by_length[i : i + size] for i in range(0, len(by_length), size)]
-    micro_batches += [[]] * (-len(micro_batches) % num_processes)
-    return [micro_batches[rank::num_processes] for rank in range(num_processes)]
+    dealt = deal(sorted(indices, key=lambda row: lengths[row], reverse=True), lengths, num_processes)
+    return [
+        [rows[i : i + micro_batch_size] for i in range(0, len(rows), micro_batch_size)] or [[]]
+        for rows in dealt
+    ]
+
+
+def deal(by_length: list[int], lengths: list[int], num_processes: int) -> list[list[int]]:
+    """Deal rows, the longest first, each to the process with the fewest tokens so far.
+
+    This greedy rule (longest processing time first; Graham, 1969) exceeds the best possible
+    maximum by a third at most, and by little where a process gets several rows.
+    """
+    dealt: list[list[int]] = [[] for _ in range(num_processes)]
+    tokens = [0] * num_processes
+    for row in by_length:
+        process = tokens.index(min(tokens))
+        dealt[process].append(row)
+        tokens[process] += lengths[row]
+    return dealt
 
 
 def lay_out(lengths: list[int], capacity: int | None) -> list[list[int]]:

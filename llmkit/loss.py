@@ -14,6 +14,7 @@ from llmkit.schema import Engine
 
 IGNORE_INDEX = -100
 LOGIT_ROWS = 1024  # positions whose logits are in memory at a time
+HALF_OF_FLOAT16 = 2**15  # of its largest number, about
 
 
 class SupervisedLoss(nn.Module):
@@ -113,7 +114,7 @@ class SumCrossEntropy(torch.autograd.Function):
             if ctx.needs_input_grad[0]:
                 grad_hidden[rows] = grad_logits @ weight
             if ctx.needs_input_grad[1]:
-                piece = (grad_logits.t() @ hidden[rows]).to(weight.dtype)
+                piece = sum_outer(grad_logits, hidden[rows].to(logits.dtype)).to(weight.dtype)
                 grad_weight = piece if grad_weight is None else grad_weight.add_(piece)
         ctx.save_for_backward(grad_hidden, grad_weight)
         return total
@@ -124,6 +125,20 @@ class SumCrossEntropy(torch.autograd.Function):
         if grad_weight is not None:
             grad_weight = grad_weight.mul_(grad)
         return grad_hidden * grad, grad_weight, None
+
+
+def sum_outer(grad_logits: Tensor, hidden: Tensor) -> Tensor:
+    """(vocab_size, n_embd): the sum over positions of grad_logits (N, vocab_size), within -1 to 1,
+    times hidden (N, n_embd).
+
+    In float16, whose largest number is 65,504, the sum would overflow before any loss scaler could
+    prevent it. There, hidden is scaled down by a power of 2 where the sum may be too large.
+    """
+    if hidden.dtype != torch.float16:
+        return grad_logits.t() @ hidden
+    bound = hidden.abs().amax().float() * len(hidden)
+    scale = torch.exp2((bound / HALF_OF_FLOAT16).log2().ceil().clamp(min=0))
+    return (grad_logits.t() @ (hidden / scale).to(hidden.dtype)).float() * scale
 
 
 def token_nats(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

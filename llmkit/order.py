@@ -29,10 +29,9 @@ class StepOrder:
         self.seed = recipe.seed
         self.global_batch_size = min(recipe.train.global_batch_size, len(encoded))
         self.rank, self.num_processes = accelerator.process_index, accelerator.num_processes
-        rows_per_process = -(-self.global_batch_size // self.num_processes)
         self.lengths, self.supervised = (counts.tolist() for counts in count_tokens(encoded))
         fitting = recipe.train.micro_batch_size or max(1, max_tokens // max(self.lengths))
-        self.micro_batch_size = min(fitting, rows_per_process)
+        self.micro_batch_size = min(fitting, self.global_batch_size)
         self.steps_per_epoch = -(-len(encoded) // self.global_batch_size)
         epochs = recipe.train.epochs or 0
         self.num_steps = recipe.train.max_steps or max(1, round(epochs * self.steps_per_epoch))
@@ -81,6 +80,6 @@ class StepOrder:
         return count
 
     @property
-    def gradient_accumulation_steps(self) -> int:
-        """Micro-batches a full step has in each process."""
-        return -(-self.global_batch_size // (self.micro_batch_size * self.num_processes))
+    def rows_per_process(self) -> int:
+        """Rows of a full step that a process gets on average, rounded up."""
+        return -(-self.global_batch_size // self.num_processes)

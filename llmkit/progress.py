@@ -25,6 +25,8 @@ class Progress:
     """Validations since."""
     num_left_out: int = 0
     """Steps left out since their loss or gradient was not finite."""
+    num_updates: int = 0
+    """Steps that changed the weights."""
     num_overflows: int = 0
     """The last steps, one behind the other, whose fp16 gradient overflowed."""
     micro_batch_size: Annotated[int, Field(ge=1)] | None = None

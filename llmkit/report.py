@@ -48,9 +48,10 @@ def show_start(
         f"tokens  {num_tokens:,} in {len(order.lengths):,} encoded rows, "
         f"{num_supervised:,} ({num_supervised / num_tokens:.0%}) supervised"
     )
+    size = min(order.micro_batch_size, order.rows_per_process)
     console.print(
         f"steps   {order.num_steps} of {order.global_batch_size} rows = "
-        f"{order.micro_batch_size} a micro-batch x {order.gradient_accumulation_steps} accumulated "
+        f"{size} a micro-batch x {-(-order.rows_per_process // size)} accumulated "
         f"x {order.num_processes} process{'es' if order.num_processes > 1 else ''}"
     )
     show_warm_up(console, recipe, order)

@@ -3,14 +3,14 @@
 import gc
 import math
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast, gather_object
 from torch import nn
+from torch.nn.utils import clip_grad_norm_
 
 from llmkit.batches import Batch
 from llmkit.errors import UserError
@@ -31,7 +31,7 @@ class Learner:
 
     model: nn.Module
     loss_module: nn.Module
-    """The model's loss, in the wrapper that distributed training needs."""
+    """The model's loss, computed in the run's precision."""
     optimizer: torch.optim.Optimizer
     order: StepOrder
     recipe: Recipe
@@ -41,16 +41,29 @@ class Learner:
     def of(
         cls, model: nn.Module, order: StepOrder, recipe: Recipe, accelerator: Accelerator
     ) -> "Learner":
-        optimizer = build_optimizer(model, recipe.train)
-        loss_module = SupervisedLoss(model, recipe.train.engine)
-        return cls(model, *accelerator.prepare(loss_module, optimizer), order, recipe, accelerator)
+        loss_module = prepare_loss(model, recipe, accelerator)
+        broadcast([weight.data for weight in model.parameters()])  # from the first process
+        optimizer = accelerator.prepare_optimizer(build_optimizer(model, recipe.train))
+        return cls(model, loss_module, optimizer, order, recipe, accelerator)
+
+
+def prepare_loss(model: nn.Module, recipe: Recipe, accelerator: Accelerator) -> nn.Module:
+    """The model's loss in the run's precision.
+
+    Not wrapped in DistributedDataParallel, which evaluation_mode prevents: it rearranges its
+    buckets after its first step, so the first step after a resume would sum the gradients of three
+    or more processes in another order. `sum_gradients` exchanges them instead.
+    """
+    loss_module = SupervisedLoss(model, recipe.train.engine)
+    return accelerator.prepare_model(loss_module, evaluation_mode=True)
 
 
 def take_step(learner: Learner, progress: Progress, log: RunLog) -> None:
-    """The next optimizer step.
+    """Take the next optimizer step.
 
-    One whose loss or gradient is not finite is left out, or, beyond the recipe's
-    max_nonfinite_steps, raises FloatingPointError; either way before the weights change.
+    A step whose loss or gradient is not finite is left out, or, beyond the recipe's
+    max_nonfinite_steps, raises FloatingPointError; so do MAX_OVERFLOWS overflows of the fp16
+    gradient in a row. In each case the weights stay as they are.
     """
     order, settings, accelerator = learner.order, learner.recipe.train, learner.accelerator
     loss_module, optimizer, step = learner.loss_module, learner.optimizer, progress.step
@@ -59,23 +72,28 @@ def take_step(learner: Learner, progress: Progress, log: RunLog) -> None:
     learning_rate = learning_rate_at(step, order.num_steps, settings)
     set_learning_rate(optimizer, learning_rate)
     loss, micro_losses = forward_backward_in_memory(loss_module, order, step, accelerator, log)
-    grad_norm = accelerator.clip_grad_norm_(
-        loss_module.parameters(), settings.max_grad_norm or math.inf
+    if accelerator.scaler is not None:
+        accelerator.scaler.unscale_(optimizer.optimizer)
+    grad_norm = float(
+        clip_grad_norm_(loss_module.parameters(), settings.max_grad_norm or math.inf)
     )
     trouble = describe_nonfinite(loss, micro_losses, grad_norm, order, step, accelerator)
-    if trouble is None:
-        optimizer.step()
-    elif progress.num_left_out < settings.max_nonfinite_steps:
-        progress.num_left_out += 1
-        if accelerator.scaler is not None:
-            accelerator.scaler.update()
-    else:
+    if trouble is not None and progress.num_left_out >= settings.max_nonfinite_steps:
         raise FloatingPointError(
             f"{trouble}; stopped before the weights changed: look at these rows, lower "
             "train.learning_rate or set train.mixed_precision=no"
         )
+    # The norm decides, as accelerate's optimizer_step_was_skipped is always False for an optimizer
+    # that handles overflows itself, which fused AdamW does.
+    overflowed = trouble is None and not math.isfinite(grad_norm)
+    if trouble is None and not overflowed:
+        optimizer.step()
+        progress.num_updates += 1
+    else:
+        progress.num_left_out += trouble is not None
+        if accelerator.scaler is not None:
+            accelerator.scaler.update()
     optimizer.zero_grad(set_to_none=True)
-    overflowed = accelerator.optimizer_step_was_skipped
     progress.num_overflows = progress.num_overflows + 1 if overflowed else 0
     if progress.num_overflows == MAX_OVERFLOWS:
         raise FloatingPointError(
@@ -84,14 +102,16 @@ def take_step(learner: Learner, progress: Progress, log: RunLog) -> None:
         )
     progress.step += 1
     seconds = time.perf_counter() - started
-    if trouble is not None or overflowed:
-        log.left_out(step + 1, trouble or f"step {step + 1}: the fp16 gradient overflowed")
+    if overflowed:
+        log.left_out(step + 1, f"step {step + 1}: the fp16 gradient overflowed")
+    elif trouble is not None:
+        log.left_out(step + 1, trouble)
     else:
         log.step(
             step + 1,
             loss=loss,
             learning_rate=learning_rate,
-            grad_norm=float(grad_norm),
+            grad_norm=grad_norm,
             tokens_per_second=order.num_tokens(step) / seconds,
         )
 
@@ -151,21 +171,35 @@ def forward_backward(
     """
     num_supervised = order.num_supervised(step)
     micro_losses = []
-    for is_last, batch in mark_last(micro_batches):
-        # Gradients are exchanged once a step, with the last micro-batch.
-        with nullcontext() if is_last else accelerator.no_sync(loss_module):
-            micro_loss = loss_module(**{k: v.to(accelerator.device) for k, v in batch.items()})
-            # Distributed training averages gradients over processes; we want their sum.
-            accelerator.backward(micro_loss * accelerator.num_processes / num_supervised)
+    for batch in micro_batches:
+        micro_loss = loss_module(**{k: v.to(accelerator.device) for k, v in batch.items()})
+        accelerator.backward(micro_loss / num_supervised)
         micro_losses.append(micro_loss.detach())
+    if accelerator.num_processes > 1:
+        sum_gradients(loss_module.parameters())
     loss_sum = accelerator.reduce(torch.stack(micro_losses).sum(), "sum")
     return loss_sum.item() / num_supervised, micro_losses
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its sum over all processes.
+
+    All of them travel in one float32 buffer whose layout never changes: the order in which a
+    collective adds depends on a value's place in its buffer.
+    """
+    trained = [p for p in parameters if p.requires_grad]
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+    buffer = torch.cat([gradient.flatten() for gradient in gradients])
+    torch.distributed.all_reduce(buffer)
+    parts = buffer.split([gradient.numel() for gradient in gradients])
+    for parameter, part in zip(trained, parts, strict=True):
+        parameter.grad = part.view_as(parameter)
 
 
 def describe_nonfinite(
     loss: float,
     micro_losses: list[torch.Tensor],
-    grad_norm: torch.Tensor,
+    grad_norm: float,
     order: "StepOrder",
     step: int,
     accelerator: Accelerator,
@@ -175,23 +209,13 @@ def describe_nonfinite(
 
     An fp16 gradient may overflow: its scaler steps over it and lowers the scale.
     """
-    gradient_is_finite = bool(torch.isfinite(grad_norm)) or accelerator.scaler is not None
+    gradient_is_finite = math.isfinite(grad_norm) or accelerator.scaler is not None
     if math.isfinite(loss) and gradient_is_finite:
         return None
     mine = zip(order.dealt(step)[order.rank], micro_losses, strict=True)
     bad = [row for rows, value in mine if not torch.isfinite(value) for row in rows]
     bad = gather_object(bad) or order.rows(step)
     return (
-        f"step {step + 1}: the loss is {loss} and the gradient's norm {float(grad_norm)} "
+        f"step {step + 1}: the loss is {loss} and the gradient's norm {grad_norm} "
         f"(rows {order.name_rows(bad)})"
     )
-
-
-def mark_last(items: Iterator) -> Iterator[tuple[bool, object]]:
-    """Each item with whether it is the last."""
-    items = iter(items)
-    current = next(items)
-    for following in items:
-        yield False, current
-        current = following
-    yield True, current

@@ -20,7 +20,7 @@ from llmkit.model import load_model
 from llmkit.order import StepOrder
 from llmkit.recipe import load_recipe
 from llmkit.schema import Recipe
-from llmkit.step import forward_backward
+from llmkit.step import forward_backward, prepare_loss
 
 
 def random_rows(rng: random.Random, count: int) -> Dataset:
@@ -73,7 +73,7 @@ def accumulated_gradient(
     """The same step by the training loop, with either engine."""
     rows, recipe, step = random_step(seed)
     order = StepOrder(rows, recipe, accelerator)
-    loss = accelerator.prepare(SupervisedLoss(model, recipe.train.engine))
+    loss = prepare_loss(model, recipe, accelerator)
     forward_backward(loss, order.micro_batches(step), order, step, accelerator)
     return flat_gradient(model)
 

@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,14 +22,37 @@ def test_row_order_is_a_pure_function_of_seed_and_epoch():
     micro_batch_size=st.integers(1, 9),
     num_processes=st.integers(1, 4),
 )
-def test_a_step_is_dealt_out_whole_and_evenly(lengths, micro_batch_size, num_processes):
+def test_a_step_is_dealt_out_whole(lengths, micro_batch_size, num_processes):
     indices = list(range(len(lengths)))
     dealt = split_step(indices, lengths, micro_batch_size, num_processes)
     assert len(dealt) == num_processes
-    assert len({len(micro_batches) for micro_batches in dealt}) == 1
     flat = [i for micro_batches in dealt for batch in micro_batches for i in batch]
     assert Counter(flat) == Counter(indices)
     assert all(len(b) <= micro_batch_size for micro_batches in dealt for b in micro_batches)
+    assert all(dealt), "each process has a micro-batch, maybe an empty one"
+    tokens = [sum(lengths[i] for batch in each for i in batch) for each in dealt]
+    assert max(tokens) - min(tokens) <= max(lengths)
+
+
+@pytest.mark.parametrize("num_processes", range(2, 9))
+@pytest.mark.parametrize("rows_per_process", [8, 32])
+def test_no_process_waits_long_for_another(num_processes, rows_per_process):
+    """Ragged rows, lognormal as documents are: the mean of the tokens over their maximum."""
+    rng = np.random.default_rng(num_processes)
+    balances = []
+    for _ in range(20):
+        lengths = rng.lognormal(5.3, 0.6, num_processes * rows_per_process).clip(8, 1024)
+        lengths = lengths.astype(int).tolist()
+        dealt = split_step(list(range(len(lengths))), lengths, 8, num_processes)
+        tokens = [sum(lengths[i] for batch in each for i in batch) for each in dealt]
+        balances.append(np.mean(tokens) / max(tokens))
+    assert np.mean(balances) >= 0.975
+    assert min(balances) >= 0.95
+
+
+def test_one_process_takes_its_rows_by_length():
+    lengths = [5, 9, 7, 9, 1]
+    assert split_step([0, 1, 2, 3, 4], lengths, 2, 1) == [[[1, 3], [2, 0], [4]]]
 
 
 def test_collate_pads_on_the_right_without_labels():

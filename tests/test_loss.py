@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmkit.batches import ENDLESS, collate
-from llmkit.loss import IGNORE_INDEX, SupervisedLoss
+from llmkit.loss import IGNORE_INDEX, SumCrossEntropy, SupervisedLoss
 from llmkit.model import load_model
 
 
@@ -90,3 +90,22 @@ def test_packed_rows_give_the_loss_and_gradient_of_rows_alone(tiny_gpt2, attenti
     (alone, gradient), (packed, packed_gradient) = results
     torch.testing.assert_close(packed, alone, rtol=1e-6, atol=0)
     assert (packed_gradient - gradient).norm() <= 1e-5 * gradient.norm()
+
+
+@pytest.mark.parametrize("mean", [0.01, 1, 60, 70, 200])
+def test_the_gradient_of_the_head_does_not_overflow_in_float16(mean):
+    """Many positions of one frequent target and a large hidden unit sum to more than 65,504."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(1024, 8, generator=generator)
+    hidden[:, 3] = mean
+    weight = torch.randn(50, 8, generator=generator) / 100
+    targets = torch.zeros(1024, dtype=torch.long)
+    gradients = []
+    for dtype in (torch.float16, None):
+        tensors = [hidden.clone().requires_grad_(), weight.clone().requires_grad_()]
+        with torch.autocast("cpu", dtype or torch.float16, enabled=dtype is not None):
+            loss = SumCrossEntropy.apply(*tensors, targets)
+        (loss / 1024).backward()
+        gradients.append([tensor.grad for tensor in tensors])
+    for half, exact in zip(*gradients, strict=True):
+        assert (half - exact).norm() <= 2e-3 * exact.norm()

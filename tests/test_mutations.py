@@ -125,7 +125,7 @@ MUTATIONS = {
     ),
     "a mean of the micro-batches' means": Mutation(
         "step.py",
-        "accelerator.backward(micro_loss * accelerator.num_processes / num_supervised)",
+        "accelerator.backward(micro_loss / num_supervised)",
         "accelerator.backward(\n"
         '                micro_loss / max(1, int((batch["labels"][:, 1:] != -100).sum()))\n'
         "                / len(order.dealt(step)[0])\n"
@@ -134,8 +134,8 @@ MUTATIONS = {
     ),
     "divided once more by the number of micro-batches": Mutation(
         "step.py",
-        "accelerator.num_processes / num_supervised)",
-        "accelerator.num_processes / num_supervised / len(order.dealt(step)[0]))",
+        "accelerator.backward(micro_loss / num_supervised)",
+        "accelerator.backward(micro_loss / num_supervised / len(order.dealt(step)[0]))",
         f"{PROOF}accumulation_gives_the_gradient_of_the_whole_step",
     ),
     "the first token, never predicted, is counted": Mutation(
@@ -158,8 +158,8 @@ MUTATIONS = {
     ),
     "processes average what they should add": Mutation(
         "step.py",
-        "micro_loss * accelerator.num_processes / num_supervised",
-        "micro_loss / num_supervised",
+        "torch.distributed.all_reduce(buffer)",
+        "torch.distributed.all_reduce(buffer)\n    buffer /= 2",
         f"{PROOF}accumulation_gives_the_gradient_of_the_whole_step",
     ),
     "the evaluation loss is a mean of the batches' means": Mutation(
