@@ -35,7 +35,8 @@ def split_step(
     like length share a micro-batch, which saves padding. Neither changes the step's loss, which is
     one mean over all its tokens. A process without rows gets one empty micro-batch.
     """
-    dealt = deal(sorted(indices, key=lambda row: lengths[row], reverse=True), lengths, num_processes)
+    by_length = sorted(indices, key=lambda row: lengths[row], reverse=True)
+    dealt = deal(by_length, lengths, num_processes)
     return [
         [rows[i : i + micro_batch_size] for i in range(0, len(rows), micro_batch_size)] or [[]]
         for rows in dealt

@@ -11,7 +11,6 @@ functions of seed and step.
 """
 
 import errno
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 
 from llmkit.folders import Damaged, publish, read_json, recover, verify
 from llmkit.optim import state_shapes
-from llmkit.run import checkpoint_dir, checkpoints
+from llmkit.run import checkpoint_dir, checkpoints, to_json
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
 
@@ -40,7 +39,7 @@ def save_checkpoint(
         with disk_errors(staging):
             save_file(_plain(weights), staging / WEIGHTS)
             save_file(_plain(optimizer_tensors(model, optimizer)), staging / OPTIMIZER)
-        (staging / STATE).write_text(json.dumps(state, indent=2) + "\n", "utf-8")
+        (staging / STATE).write_text(to_json(state, indent=2) + "\n", "utf-8")
 
     path = checkpoint_dir(run, state["progress"]["step"])
     publish(path, write)

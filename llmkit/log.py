@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from llmkit.run import write_text
+from llmkit.run import to_json, write_text
 from llmkit.tasks import Scores
 
 
@@ -139,7 +139,7 @@ class RunLog:
 
     def _write(self, **line: Any) -> None:
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(to_json(line) + "\n")
 
 
 def _belongs(line: dict[str, Any], step: int, is_validated: bool) -> bool:

@@ -18,6 +18,7 @@ from llmkit.run import (
     predictions_path,
     recipe_of,
     results_path,
+    to_json,
     write_text,
 )
 from llmkit.significance import LEVEL
@@ -69,7 +70,7 @@ def sources(run: Path) -> list[Path]:
 def report_page(runs: list[Path]) -> str:
     """The page as HTML, style, program and data in it."""
     content = {"level": f"{LEVEL:.0%}", "runs": [checked_data(run) for run in runs]}
-    data = json.dumps(content)  # ASCII: a text may hold half a character
+    data = to_json(content)  # ASCII: a text may hold half a character
     parts = {name: (ASSETS / f"report.{name}").read_text("utf-8") for name in ("html", "css", "js")}
     page = parts["html"].replace("{{css}}", parts["css"]).replace("{{js}}", parts["js"])
     # Nothing in a text may end the element that the data stands in.

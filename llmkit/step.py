@@ -74,9 +74,7 @@ def take_step(learner: Learner, progress: Progress, log: RunLog) -> None:
     loss, micro_losses = forward_backward_in_memory(loss_module, order, step, accelerator, log)
     if accelerator.scaler is not None:
         accelerator.scaler.unscale_(optimizer.optimizer)
-    grad_norm = float(
-        clip_grad_norm_(loss_module.parameters(), settings.max_grad_norm or math.inf)
-    )
+    grad_norm = float(clip_grad_norm_(loss_module.parameters(), settings.max_grad_norm or math.inf))
     trouble = describe_nonfinite(loss, micro_losses, grad_norm, order, step, accelerator)
     if trouble is not None and progress.num_left_out >= settings.max_nonfinite_steps:
         raise FloatingPointError(

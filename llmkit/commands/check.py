@@ -1,6 +1,5 @@
 """The `check` command."""
 
-import json
 import sys
 
 import click
@@ -37,6 +36,7 @@ def check(
 
     settings = load_recipe(recipe, scale=scale, overrides=overrides)
     from llmkit.console import library_imports, make_console
+    from llmkit.run import to_json
 
     with library_imports():
         from llmkit.check import check as run_check
@@ -46,7 +46,7 @@ def check(
     page = check_output(html, "--html", ".html")
     result = run_check(settings, rows)
     if as_json:
-        click.echo(json.dumps(result.to_json(), ensure_ascii=False, indent=2))
+        click.echo(to_json(result.to_json(), ensure_ascii=False, indent=2))
     else:
         show_check(make_console(), settings, result)
     if page is not None:
