@@ -9,7 +9,7 @@ import click
 import torch
 from pydantic import ValidationError
 from rich.console import Console
-from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, set_seed
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from llmkit import files
 from llmkit.data import select_columns, select_inputs
@@ -30,6 +30,7 @@ class Completer:
     model: GPT2LMHeadModel
     tokenizer: PreTrainedTokenizerBase
     generation: Generation
+    seed: int
     recipe: Recipe | None
     console: Console
 
@@ -61,8 +62,7 @@ def open_completer(
     model, tokenizer = load_model(model_name)
     if torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
-    set_seed(seed)
-    return Completer(model, tokenizer, generation, recipe, console)
+    return Completer(model, tokenizer, generation, seed, recipe, console)
 
 
 def complete_prompt(completer: Completer, prompt: str, raw: bool, output: Path | None) -> None:
@@ -135,7 +135,9 @@ def complete(
         message = f"{num_shortened} of {len(prompts)} sources shortened to fit {longest} tokens"
         completer.console.print(message, style="dim")
     batch_size = (recipe.evaluation if recipe else Evaluation()).batch_size
-    completions = generate(completer.model, tokenizer, prompt_ids, generation, batch_size)
+    completions = generate(
+        completer.model, tokenizer, prompt_ids, generation, batch_size, completer.seed
+    )
     return [
         {
             "id": name,

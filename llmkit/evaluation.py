@@ -222,7 +222,6 @@ def predict(
     """Each prompt's likeliest label with the probability of every label; or, for tasks without
     labels, its completion, stripped, with the votes, and whether the completion ended by itself."""
     rank, world = accelerator.process_index, accelerator.num_processes
-    torch.manual_seed(recipe.seed + rank)  # of use to sampling only
     prompts, batch_size = evaluation_set.prompts[rank::world], recipe.evaluation.batch_size
     model = causal_lm(model)
     with accelerator.autocast():
@@ -232,7 +231,10 @@ def predict(
         else:
             votes = recipe.evaluation.votes
             generation = recipe.generation.model_copy(update={"num_return_sequences": votes})
-            completions = generate(model, tokenizer, prompts, generation, batch_size)
+            numbers = range(rank, len(evaluation_set.prompts), world)
+            completions = generate(
+                model, tokenizer, prompts, generation, batch_size, recipe.seed, numbers
+            )
             texts = [[each.text.strip() for each in made] for made in completions]
             mine = [
                 (Prediction(several[0], votes=several if votes > 1 else None), made[0].ended)

@@ -12,7 +12,7 @@ from llmkit.complete import Completer, as_trained, complete_file
 from llmkit.console import make_console
 from llmkit.encode import encode_text
 from llmkit.errors import UserError
-from llmkit.generate import Completion, generate
+from llmkit.generate import Completion, SeededSampling, generate
 from llmkit.model import load_model
 from llmkit.schema import Generation, Recipe
 
@@ -89,13 +89,54 @@ def test_sampling_follows_the_seed_and_beams_return_several(loaded, prompts):
     )
 
     def sample(seed):
-        torch.manual_seed(seed)
-        return generate(model, tokenizer, prompts[:2], sampled, 2)
+        return generate(model, tokenizer, prompts[:2], sampled, 2, seed)
 
     assert sample(1) == sample(1) != sample(2)
-    assert [len(texts) for texts in sample(1)] == [3, 3]
+    assert [len(set(texts)) for texts in sample(1)] == [3, 3]
     beams = Generation(max_new_tokens=5, num_beams=3, num_return_sequences=2)
     assert [len(t) for t in generate(model, tokenizer, prompts[:2], beams, 2)] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 1.0},
+        {"temperature": 0.7, "top_k": 20, "top_p": 0.9, "num_return_sequences": 3},
+        {"temperature": 1.0, "num_beams": 2, "num_return_sequences": 2},
+    ],
+)
+def test_what_is_sampled_does_not_depend_on_the_batch(loaded, prompts, settings):
+    model, tokenizer = loaded
+    settings = Generation(max_new_tokens=8, **settings)
+
+    def sample(batch_size, numbers=None):
+        chosen = prompts if numbers is None else [prompts[number] for number in numbers]
+        return generate(model, tokenizer, chosen, settings, batch_size, 5, numbers)
+
+    whole = sample(32)
+    assert len({texts[0] for texts in whole}) > len(whole) / 2
+    for batch_size in (1, 2, 5):
+        assert sample(batch_size) == whole
+    for rank in (0, 1):  # as two processes share them
+        assert sample(2, range(rank, len(prompts), 2)) == whole[rank::2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "left"), [({}, 5), ({"top_k": 3}, 3), ({"top_p": 0.6}, 2), ({"temperature": 2}, 5)]
+)
+def test_tokens_are_sampled_with_their_probabilities(settings, left):
+    """Of five tokens, chi-square of 4,000 draws; the warpers are restated by hand."""
+    settings = Generation(**{"temperature": 1.0, "max_new_tokens": 1, **settings})
+    logits = torch.tensor([2.0, 1.5, -1.0, 0.0, 1.0])
+    sampling = SeededSampling(settings, [(0, number) for number in range(4000)], prompt_length=1)
+    scores = sampling(torch.zeros(4000, 1, dtype=torch.long), logits.repeat(4000, 1))
+    counts = scores.argmax(1).bincount(minlength=5)
+    kept = logits.argsort(descending=True)[:left]
+    expected = torch.zeros(5).scatter(0, kept, (logits / settings.temperature).softmax(0)[kept])
+    expected *= 4000 / expected.sum()
+    assert counts[expected == 0].sum() == 0
+    chi_square = ((counts - expected)[expected > 0] ** 2 / expected[expected > 0]).sum()
+    assert chi_square < 18.5, "with 4 degrees of freedom, once in a thousand seeds"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +167,7 @@ def test_settings_that_contradict_are_refused(settings):
 )
 def test_a_prompt_is_put_into_the_template_once(loaded, template, prompt, expected):
     recipe = Recipe(task="summarize", template=template, train=TRAIN)
-    completer = Completer(*loaded, Generation(), recipe, make_console(stderr=True))
+    completer = Completer(*loaded, Generation(), 0, recipe, make_console(stderr=True))
     assert "".join(segment.text for segment in as_trained(completer, prompt)) == expected
 
 
@@ -136,7 +177,7 @@ def test_a_column_named_prompt_is_the_source_where_the_run_says_so(loaded, tmp_p
     recipe = Recipe(task="summarize", data=data, max_length=100, train=TRAIN)
     generation = Generation(max_new_tokens=4)
     with (console := make_console()).capture() as captured:
-        completer = Completer(*loaded, generation, recipe, console)
+        completer = Completer(*loaded, generation, 0, recipe, console)
         complete_file(completer, path, tmp_path / "out.jsonl")
     assert "1 of 1 sources shortened to fit 100 tokens" in captured.get()
     assert json.loads((tmp_path / "out.jsonl").read_text())["prompt"].endswith("TL;DR:")
