@@ -24,7 +24,7 @@ def launch(arguments: list[str], num_processes: int) -> int:
         "OMP_NUM_THREADS": str(max(1, (cores or 1) // num_processes)),
         **os.environ,
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
+        "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": str(num_processes),
         "LOCAL_WORLD_SIZE": str(num_processes),
         LAUNCHED: "1",
@@ -104,7 +104,8 @@ def _last_line(errors) -> str:
     return lines[-1] if lines else ""
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

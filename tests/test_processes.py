@@ -4,14 +4,19 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
+import torch
 from conftest import SHORT, summary_rows, write_jsonl
-from stopped_runs import run_to_the_end, run_until, start_command
+from stopped_runs import run_to_the_end, run_until, start_command, traces
 
 from llmkit.checkpoint import newest
+from llmkit.launch import free_port
 from llmkit.recipe import load_recipe
+from llmkit.step import sum_gradients
 
 
 def test_sigterm_ends_every_process(tiny_gpt2, rows, tmp_path, subprocess_env):
@@ -126,6 +131,46 @@ def test_a_run_goes_on_with_two_processes_and_with_one_again(
     same = sum(reached[key] == pytest.approx(expected[key], rel=1e-6) for key in expected)
     figure("1, then 2, then 1 process: the losses and the validations' scores of 1 (1e-6)", same,
            len(expected), f"worst {worst:.0e}")  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_processes", [3, 4])
+def test_a_resume_with_more_processes_is_bit_by_bit(
+    tiny_gpt2, tmp_path, subprocess_env, num_processes
+):
+    """Sums of more than two numbers depend on their order."""
+    script = Path(__file__).with_name("resumed_in_processes.py")
+    environment = {
+        **subprocess_env, "WORLD_SIZE": str(num_processes),
+        "LOCAL_WORLD_SIZE": str(num_processes), "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
+    }  # fmt: skip
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, script, tiny_gpt2, tmp_path],
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(num_processes)
+    ]
+    errors = [rank.communicate()[1].decode() for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0] * num_processes, errors
+    assert traces(tmp_path / "stopped") == traces(tmp_path / "whole")
+
+
+def test_gradients_are_exchanged_in_one_layout(monkeypatch):
+    """The layout follows the weights, also where one has no gradient; frozen ones take no part."""
+    weights = [torch.nn.Parameter(torch.full((size,), float(size))) for size in (2, 3, 1)]
+    weights[2].requires_grad_(False)
+    sent = []
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda buffer: sent.append(buffer.clone()))
+    weights[1].grad = torch.tensor([1.0, 2.0, 3.0])
+    sum_gradients(weights)
+    weights[0].grad = torch.tensor([4.0, 5.0])
+    sum_gradients(weights)
+    assert [buffer.tolist() for buffer in sent] == [[0, 0, 1, 2, 3], [4, 5, 1, 2, 3]]
+    assert weights[1].grad.tolist() == [1, 2, 3]
+    assert weights[2].grad is None
 
 
 @pytest.mark.parametrize(
