@@ -44,6 +44,35 @@ def recipe_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
 
 
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """The recipe as a run records it: its files are found from any working directory."""
+
+    def absolute(name: str | None, *, is_path: bool = True) -> str | None:
+        return os.path.abspath(expand(name)) if name and is_path else name
+
+    data, evaluation = recipe.data, recipe.evaluation
+    is_local = data.hub is None
+    data = data.model_copy(
+        update={
+            **{
+                split: absolute(getattr(data, split), is_path=is_local)
+                for split in ("train", "validation", "test")
+            },
+            "tests": {name: absolute(of, is_path=is_local) for name, of in data.tests.items()},
+        }
+    )
+    general_text, encoder = evaluation.general_text, evaluation.bertscore.model
+    evaluation = evaluation.model_copy(
+        update={
+            "general_text": absolute(general_text, is_path=general_text != "embedded"),
+            "bertscore": evaluation.bertscore.model_copy(update={"model": absolute(encoder)}),
+        }
+    )
+    is_folder = os.path.isdir(expand(recipe.model))  # else a hub id, `embedded` or `scratch`
+    model = absolute(recipe.model, is_path=is_folder)
+    return recipe.model_copy(update={"data": data, "evaluation": evaluation, "model": model})
+
+
 def flat(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted key, value) of a recipe, or of what else is nested, as plain data."""
     for key, value in section.items():

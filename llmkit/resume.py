@@ -15,7 +15,7 @@ from llmkit.folders import Damaged, make_folder, recover, require_room, verify, 
 from llmkit.loss import causal_lm
 from llmkit.model import save_model
 from llmkit.progress import Progress
-from llmkit.recipe import flat
+from llmkit.recipe import flat, with_absolute_paths
 from llmkit.run import checkpoint_dir, checkpoints_dir, model_dir, results_path
 from llmkit.schema import Recipe
 from llmkit.state import Facts, State
@@ -56,8 +56,14 @@ def find_origin(run: Path, console: Console) -> Origin:
 
 def check_recipe(origin: Origin, recipe: Recipe, allowed: tuple[str, ...]) -> None:
     """Raise UserError for each key that is not as it was, unless it is among those allowed."""
-    before, now = (dict(flat(each.model_dump(mode="json"))) for each in (origin.recipe, recipe))
-    keys = [key for key in {**before, **now} if key not in PLACES]
+    recipes = map(with_absolute_paths, (origin.recipe, recipe))
+    before, now = (dict(flat(each.model_dump(mode="json"))) for each in recipes)
+
+    def may_move(key: str) -> bool:
+        is_further = key.startswith("data.tests.") or key == "evaluation.general_text"
+        return key in PLACES or (is_further and None not in (before.get(key), now.get(key)))
+
+    keys = [key for key in {**before, **now} if not may_move(key)]
     changed = [key for key in keys if before.get(key) != now.get(key)]
     lines = [
         f"{key}: {before.get(key)!r} in the run, {now.get(key)!r} now; leave it, or go on all the "
@@ -103,7 +109,8 @@ def go_on(
             f"{origin.path}: it is behind step {progress.step}, and the run now has "
             f"{order.num_steps} only; train longer, or start again"
         )
-    if progress.step == order.num_steps and origin.recipe != recipe:
+    is_same = with_absolute_paths(origin.recipe) == with_absolute_paths(recipe)
+    if progress.step == order.num_steps and not is_same:
         progress.is_validated = False  # the step was not the last one then
     optimizer = learner.optimizer
     if origin.recipe.train.optimizer != recipe.train.optimizer:

@@ -1,7 +1,7 @@
 """The run folder: what is in it, and how to find one. Nothing else knows these paths.
 
 .lock              held by the process that trains here
-recipe.yaml        the recipe as run, every value resolved
+recipe.yaml        the recipe as run: every value resolved, every path absolute
 run.json           versions, seed, device, fingerprints of data and model
 metrics.jsonl      a line per logged step and per validation
 checkpoints/       what a stopped run goes on from
@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from llmkit.errors import UserError
 from llmkit.files import expand
 from llmkit.folders import make_folder, sync
-from llmkit.recipe import load_recipe, recipe_yaml
+from llmkit.recipe import load_recipe, recipe_yaml, with_absolute_paths
 from llmkit.schema import Recipe
 
 RUNS = Path("runs")
@@ -120,7 +120,7 @@ def require_new(run: Path) -> None:
 def start_run(run: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
     """Write down what will be run."""
     try:
-        write_text(recipe_path(run), recipe_yaml(recipe))
+        write_text(recipe_path(run), recipe_yaml(with_absolute_paths(recipe)))
         libraries = {name: version(name) for name in LIBRARIES}
         facts = {"python": platform.python_version(), "libraries": libraries, **facts}
         write_json(facts_path(run), facts)
@@ -199,7 +199,7 @@ def newest_stopped_run(recipe: Recipe) -> Path | None:
 
 def is_of(run: Path, recipe: Recipe) -> bool:
     try:
-        return recipe_of(run) == recipe
+        return with_absolute_paths(recipe_of(run)) == with_absolute_paths(recipe)
     except UserError:  # of another version, or damaged
         return False
 

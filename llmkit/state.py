@@ -6,6 +6,7 @@ import torch
 from pydantic import BaseModel
 
 from llmkit.progress import Progress
+from llmkit.recipe import with_absolute_paths
 from llmkit.schema import Recipe
 
 
@@ -46,5 +47,5 @@ def facts_of(record: dict[str, Any]) -> Facts:
 
 def state_of(progress: Progress, recipe: Recipe, record: dict[str, Any]) -> dict[str, Any]:
     """What `State` reads back."""
-    state = State(progress=progress, recipe=recipe, facts=facts_of(record))
+    state = State(progress=progress, recipe=with_absolute_paths(recipe), facts=facts_of(record))
     return state.model_dump(mode="json")

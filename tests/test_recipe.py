@@ -10,7 +10,7 @@ import yaml
 
 from llmkit import recipe as recipe_module
 from llmkit.errors import UserError
-from llmkit.recipe import load_recipe, recipe_yaml
+from llmkit.recipe import load_recipe, recipe_yaml, with_absolute_paths
 from llmkit.recipe_files import list_recipes
 from llmkit.schema import Recipe, iter_fields
 from llmkit.tasks import TASKS
@@ -194,3 +194,17 @@ def test_scales_hold_no_unknown_sections():
     for path in list_recipes():
         content = yaml.safe_load(path.read_text("utf-8"))
         assert set(content["scales"]["sample"]) <= set(Recipe.model_fields)
+
+
+def test_absolute_paths_leave_names_of_the_hub_and_the_package_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gpt2").mkdir()
+    ours = load_recipe("summarize", overrides=("data.hub=x/y", "data.train=train", "model=gpt2-xl"))
+    assert with_absolute_paths(ours) == ours
+    overrides = ("data.train=a.csv", "data.tests.b=~/b.csv", "model=gpt2")
+    found = with_absolute_paths(load_recipe("summarize", overrides=overrides))
+    assert found.data.train == str(tmp_path / "a.csv")
+    assert found.data.tests == {"b": str(Path.home() / "b.csv")}
+    assert found.data.test is None
+    assert found.model == str(tmp_path / "gpt2")
+    assert with_absolute_paths(found) == found
