@@ -1,6 +1,7 @@
 """A recipe from its YAML file, a scale of it, and `key=value` overrides."""
 
 import difflib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from llmkit.errors import UserError, did_you_mean
-from llmkit.files import shown
+from llmkit.files import expand, shown
 from llmkit.recipe_files import Loader, find_recipe, read_yaml
 from llmkit.schema import Recipe, iter_fields
 
