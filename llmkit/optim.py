@@ -11,11 +11,11 @@ from llmkit.schema import Train
 def learning_rate_at(step: int, num_steps: int, train: Train) -> float:
     """Learning rate of a step, counted from 0: a pure function, so nothing to restore on resume."""
     peak, low = train.learning_rate, train.min_learning_rate
-    if step < train.warmup_steps:
-        return peak * (step + 1) / train.warmup_steps
+    start = num_warmup_steps(num_steps, train)
+    if step < start:
+        return peak * (step + 1) / start
     if train.schedule == "constant":
         return peak
-    start = train.warmup_steps
     if train.schedule == "warmup_stable_decay":
         start = max(start, num_steps - (train.decay_steps or max(1, num_steps // 5)))
         if step < start:
@@ -24,6 +24,12 @@ def learning_rate_at(step: int, num_steps: int, train: Train) -> float:
     if train.schedule == "cosine":
         return low + (peak - low) * 0.5 * (1 + math.cos(math.pi * progress))
     return low + (peak - low) * (1 - progress)
+
+
+def num_warmup_steps(num_steps: int, train: Train) -> int:
+    """The steps of the warm-up; a share of the run's steps is rounded up, as transformers does."""
+    steps = train.warmup_steps
+    return steps if isinstance(steps, int) else math.ceil(steps * num_steps)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

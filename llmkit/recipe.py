@@ -2,17 +2,22 @@
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from llmkit.errors import UserError, did_you_mean
 from llmkit.files import expand, shown
+from llmkit.hints import other_name
 from llmkit.recipe_files import Loader, find_recipe, read_yaml
-from llmkit.schema import Recipe, iter_fields
+from llmkit.schema import Recipe, find_field, iter_fields
+from llmkit.values import choices, is_list, takes
+
+LENGTHS = ("train.epochs", "train.max_steps")  # a recipe has one of them
 
 
 def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -33,6 +38,10 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
         key, value = _parse_override(override)
         _set(content, key, value, override)
         given[key] = override
+    _settle_length(content, given)
+    both = [given[key] for key in LENGTHS if key in given and not given[key].endswith("=null")]
+    if len(both) == 2:
+        raise UserError(f"{' '.join(both)}: give one of them")
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
@@ -94,7 +103,9 @@ def _pick_scale(content: dict[str, Any], scale: str | None, path: Path) -> dict[
         return base
     if scale not in scales:
         raise UserError(f"{path}: no scale {scale!r}; it has {', '.join(scales)}")
-    return _merge(base, scales[scale])
+    content = _merge(base, scales[scale])
+    _settle_length(content, dict(flat(scales[scale])))
+    return content
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -106,19 +117,48 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _settle_length(content: dict[str, Any], given: Container[str]) -> None:
+    """Drop the recipe's own length where another one is given: `train.max_steps=3` replaces the
+    recipe's epochs. Two that are given stay, and the schema refuses them."""
+    train = content.get("train")
+    if not isinstance(train, dict):
+        return
+    for length, other in (LENGTHS, LENGTHS[::-1]):
+        name = length.rpartition(".")[2]
+        if length in given and train[name] is not None and other not in given:
+            train.pop(other.rpartition(".")[2], None)
+
+
 _TEXT_KEYS = {key for key, kind, _, _ in iter_fields() if kind in (str, str | None)}
+_LIST_KEYS = {key for key, kind, _, _ in iter_fields() if is_list(kind)}
 
 
 def _parse_override(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise UserError(f"{override!r}: an override is key=value, such as train.learning_rate=2e-5")
+    if not equals or not key or key[0] in "+~":
+        raise UserError(f"{override!r}: {_how_to_override(key, text)}")
     if key in _TEXT_KEYS or key.startswith("data.columns."):
         return key, None if text == "null" else text  # data.config=3.0 is no number
+    if key in _LIST_KEYS and text != "null" and not text.startswith("["):
+        text = f"[{text}]"
     try:
         return key, Loader(text).get_single_data()
     except (yaml.YAMLError, RecursionError):
         return key, text
+
+
+def _how_to_override(key: str, text: str) -> str:
+    """For a message: what to write in place of an override that is none."""
+    if key.startswith("~"):
+        return f"to unset a key, set it to null: {key[1:]}=null"
+    if key.startswith("+"):
+        return f"set every key alike, without a plus sign: {key.lstrip('+')}={text or 'VALUE'}"
+    example = "train.learning_rate=2e-5"
+    if expand(key).is_file():
+        example = f"data.train={key}, which trains on that file"
+    elif key in {name for name, *_ in iter_fields()}:
+        example = f"{key}=VALUE"
+    return f"an override is key=value, such as {example}"
 
 
 def _set(content: dict[str, Any], key: str, value: Any, override: str) -> None:
@@ -133,37 +173,62 @@ def _set(content: dict[str, Any], key: str, value: Any, override: str) -> None:
 def _explain(
     error: ValidationError, path: Path, lines: dict[str, int], given: dict[str, str]
 ) -> Iterator[str]:
-    """A line for each mistake: where it stands, what is wrong, the nearest name."""
+    """A line for each mistake: where it stands, what is wrong, and what the key takes."""
+    explained = set()
     for mistake in error.errors():
-        key = ".".join(str(part) for part in mistake["loc"])
-        where = given.get(key) or _where(key, path, lines)
+        place = tuple(map(str, mistake["loc"]))
+        key, field = find_field(place)
+        if field is None or mistake["type"] in ("value_error", "missing"):
+            key = ".".join(place)
+        elif key in explained:  # one value fails once for each item, or each type of a union
+            continue
+        explained.add(key)
+        where = given.get(".".join(place)) or given.get(key) or _where(key, path, lines)
         if mistake["type"] == "extra_forbidden":
-            yield f"{where}: unknown key {key}{_nearest_key(key)}"
+            section = mistake["input"] if isinstance(mistake["input"], dict) else {}
+            for unknown, _ in flat(section, f"{key}.") if section else [(key, None)]:
+                where = given.get(unknown) or _where(unknown, path, lines)
+                yield f"{where}: unknown key {unknown}{_nearest_key(unknown)}"
         elif mistake["type"] == "missing":
             yield f"{path}: the key {key} is missing; add it"
+        elif mistake["type"] == "value_error":
+            yield f"{where}: {key + ': ' if key else ''}{mistake['ctx']['error']}"
+        elif field is None:
+            yield f"{where}: {key} is a section; set one of its keys, such as {_first_key(key)}"
         else:
-            message = mistake["msg"].removeprefix("Value error, ")
-            got = (
-                ""
-                if isinstance(mistake["input"], dict | BaseModel)
-                else f", got {mistake['input']!r}"
-            )
-            yield f"{where}: {key + ': ' if key else ''}{message}{got}"
+            yield f"{where}: {key}: takes {_expected(field, mistake['input'])}"
+
+
+def _expected(field: FieldInfo, got: Any) -> str:
+    """What a key takes, and the value that it got."""
+    default = field.default
+    example = (
+        f", such as {','.join(map(str, default))}" if is_list(field.annotation) and default else ""
+    )
+    hint = did_you_mean(got, choices(field)) if isinstance(got, str) else ""
+    return f"{takes(field)}{example}; got {got!r}{hint}"
 
 
 def _where(key: str, path: Path, lines: dict[str, int]) -> str:
     return f"{path}:{lines[key]}" if key in lines else str(path)
 
 
+def _first_key(section: str) -> str:
+    return next(key for key, *_ in iter_fields() if key.startswith(f"{section}."))
+
+
 def _nearest_key(key: str) -> str:
-    """The key that was probably meant: a sibling, the same name elsewhere, or the nearest path."""
+    """The key that was probably meant: by another kit's name for it, the same name elsewhere, a
+    sibling of a similar name, or the nearest path."""
     section, _, name = key.rpartition(".")
     keys = [dotted for dotted, *_ in iter_fields()]
     keys += sorted({dotted.rpartition(".")[0] for dotted in keys} - {""})
+    hint = other_name(key)
+    if hint is not None:
+        return f"; {hint}"
+    elsewhere = [known for known in keys if known.rpartition(".")[2] == name]
     siblings = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == section}
     near = [sibling for sibling in siblings if sorted(sibling) == sorted(name)]  # letters swapped
     near = near or difflib.get_close_matches(name, siblings, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {siblings[near[0]]}?"
-    elsewhere = [k for k in keys if k.rpartition(".")[2] == name]
-    return f"; did you mean {elsewhere[0]}?" if elsewhere else did_you_mean(key, keys)
+    meant = elsewhere or [siblings[sibling] for sibling in near]
+    return f"; did you mean {meant[0]}?" if meant else did_you_mean(key, keys)

@@ -12,6 +12,7 @@ from llmkit.account import Account
 from llmkit.console import show_table
 from llmkit.findings import Finding
 from llmkit.model import count_parameters
+from llmkit.optim import num_warmup_steps
 from llmkit.order import StepOrder
 from llmkit.prediction import Prediction
 from llmkit.schema import Recipe
@@ -59,7 +60,7 @@ def show_start(
 
 def show_warm_up(console: Console, recipe: Recipe, order: StepOrder) -> None:
     """Say so where the warm-up is longer than the run."""
-    if recipe.train.warmup_steps > order.num_steps:
+    if num_warmup_steps(order.num_steps, recipe.train) > order.num_steps:
         console.print(
             f"warning: train.warmup_steps={recipe.train.warmup_steps} outlasts the run's "
             f"{order.num_steps} steps; the learning rate never reaches its peak: "

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 # A single text stands for a list of one: evaluation.by=topic.
 OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
@@ -105,6 +106,8 @@ class Lora(Section):
 
 
 Engine = Literal["fast", "reference"]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Train(Section):
@@ -133,8 +136,8 @@ class Train(Section):
     """Learning rate at the end of the cosine, linear or warmup_stable_decay schedule."""
     schedule: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = "cosine"
     """Course of the learning rate after the warm-up."""
-    warmup_steps: int = Field(0, ge=0)
-    """Linear rise from 0 to the peak; optimizer steps."""
+    warmup_steps: Count | Share = 0
+    """Linear rise from 0 to the peak; optimizer steps, or, below 1, a share of the run's steps."""
     decay_steps: int | None = Field(None, ge=1)
     """Length of warmup_stable_decay's decay; optimizer steps. None: a fifth of the run."""
     betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
@@ -308,6 +311,22 @@ class Recipe(Section):
                 f"for a prompt within max_length ({self.max_length})"
             )
         return self
+
+
+def find_field(place: tuple[str, ...]) -> tuple[str, FieldInfo | None]:
+    """(dotted key, field) of a place within a recipe: of ("train", "betas", "0") train.betas.
+
+    The field is None where the place is a section or unknown.
+    """
+    section = Recipe
+    for depth, name in enumerate(place, start=1):
+        field = section.model_fields.get(name)
+        if field is None:
+            break
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
+            return ".".join(place[:depth]), field
+        section = field.annotation
+    return ".".join(place), None
 
 
 def iter_fields(

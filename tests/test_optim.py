@@ -23,6 +23,12 @@ def test_warm_up_rises_linearly_to_the_peak(schedule):
     assert all(a >= b for a, b in pairwise(course[10:]))
 
 
+def test_a_warm_up_below_1_is_a_share_of_the_steps():
+    assert rates(warmup_steps=0.1) == rates(warmup_steps=10)
+    assert rates(num_steps=7, warmup_steps=0.5) == rates(num_steps=7, warmup_steps=4)
+    assert rates(num_steps=3, warmup_steps=0.01) == rates(num_steps=3, warmup_steps=1)
+
+
 def test_courses_after_the_warm_up():
     assert rates(schedule="constant")[-1] == 1.0
     assert rates(schedule="linear")[50] == pytest.approx(0.5)

@@ -2,12 +2,14 @@
 
 import ast
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 
+from llmkit import hints
 from llmkit import recipe as recipe_module
 from llmkit.errors import UserError
 from llmkit.recipe import load_recipe, recipe_yaml, with_absolute_paths
@@ -165,6 +167,116 @@ def test_bad_values_end_in_one_line(value):
     (line,) = mistakes("qa", f"seed={value}")
     assert line.startswith("seed=")
     assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.lr=1e-4", "did you mean train.learning_rate?"),
+        ("lr=1e-4", "did you mean train.learning_rate?"),
+        ("optimizer.lr=1e-4", "did you mean train.learning_rate?"),
+        ("learning_rate=1e-4", "did you mean train.learning_rate?"),
+        ("num_train_epochs=3", "did you mean train.epochs?"),
+        ("train.batch_size=8", "did you mean train.global_batch_size?"),
+        ("per_device_train_batch_size=8", "train.micro_batch_size"),
+        ("gradient_accumulation_steps=2", "set train.global_batch_size"),
+        ("train.save_steps=3", "did you mean checkpoint.every?"),
+        ("eval_steps=3", "did you mean evaluation.every?"),
+        ("output_dir=x", "--run-dir DIR"),
+        ("report_to=wandb", "did you mean trackers?"),
+        ("lora_r=8", "did you mean train.lora.r?"),
+        ("lora.alpha=8", "did you mean train.lora.lora_alpha?"),
+        ("train.lora_alpha=8", "did you mean train.lora.lora_alpha?"),
+        ("model_name_or_path=gpt2", "did you mean model?"),
+        ("train.fp16=true", "set train.mixed_precision=fp16"),
+        ("bf16=true", "set train.mixed_precision=bf16"),
+        ("gradient_checkpointing=true", "llmkit has no gradient checkpointing"),
+        ("train.warmup_ratio=0.1", "train.warmup_steps=0.1"),
+        ("training_args.max-seq-length=9", "did you mean max_length?"),
+        ("+seed=1", "set every key alike, without a plus sign: seed=1"),
+        ("++train.new=1", "without a plus sign: train.new=1"),
+        ("~trackers", "to unset a key, set it to null: trackers=null"),
+        ("train.epochs", "such as train.epochs=VALUE"),
+    ],
+)
+def test_names_of_other_kits_are_answered_with_ours(override, expected):
+    (line,) = mistakes("summarize", override)
+    assert override in line
+    assert expected in line
+
+
+def test_names_of_other_kits_are_answered_in_a_file(tmp_path):
+    path = tmp_path / "theirs.yaml"
+    path.write_text("task: qa\ntrain: {epochs: 1}\ntraining_args:\n  lr: 1e-4\n  fp16: true\n")
+    assert mistakes(str(path)) == [
+        f"{path}:4: unknown key training_args.lr; did you mean train.learning_rate?",
+        f"{path}:5: unknown key training_args.fp16; set train.mixed_precision=fp16",
+    ]
+
+
+def test_hints_name_keys_that_exist_and_never_a_key_of_ours():
+    names = {key.rpartition(".")[2] for key in KEYS + SECTIONS}
+    assert set(hints.KEYS.values()) <= {*KEYS, *SECTIONS}
+    assert names & {*hints.KEYS, *hints.ADVICE} == {"batch_size"}  # evaluation has one
+    assert not set(hints.KEYS) & set(hints.ADVICE)
+    dotted = {word for text in hints.ADVICE.values() for word in re.findall(r"\w+\.\w+", text)}
+    assert dotted - set(KEYS) == {"0.1"}
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.betas=0.9", "a list of 2 items, each a number from 0 and below 1, such as 0.9,"),
+        ("train.betas=0.9,1.5", "got 1.5"),
+        ("train.warmup_steps=1.5", "a whole number from 0, or a number above 0 and below 1"),
+        ("train.schedule=cosin", "got 'cosin'; did you mean cosine?"),
+        ("trackers=wandb,board", "each one of tensorboard, wandb, trackio; got 'board'"),
+        ("packing=yes", "takes true or false; got 'yes'"),
+        ("evaluation.every=0", "takes a whole number from 1, or null; got 0"),
+        ("train=5", "train is a section; set one of its keys, such as train.method"),
+        ("data.tests.a=3", "data.tests"),
+    ],
+)
+def test_a_wrong_value_is_answered_with_what_the_key_takes(override, expected):
+    (line,) = mistakes("qa", override)
+    assert line.startswith(f"{override}: ")
+    assert expected in line
+
+
+def test_a_list_is_given_with_commas():
+    recipe = load_recipe(
+        "qa",
+        overrides=("train.betas=0.9,0.95", "trackers=wandb,tensorboard", "evaluation.by=topic,len",
+                   "train.lora.target_modules=c_fc"),
+    )  # fmt: skip
+    assert recipe.train.betas == [0.9, 0.95]
+    assert recipe.trackers == ["wandb", "tensorboard"]
+    assert recipe.evaluation.by == ["topic", "len"]
+    assert recipe.train.lora.target_modules == ["c_fc"]
+    assert load_recipe("qa", overrides=("train.betas=[0.9, 0.95]",)).train.betas == [0.9, 0.95]
+    assert load_recipe("qa", overrides=("trackers=",)).trackers == []
+
+
+def lengths(name: str, *overrides: str) -> tuple[float | None, int | None]:
+    train = load_recipe(name, overrides=overrides).train
+    return train.epochs, train.max_steps
+
+
+def test_a_length_replaces_the_other_one_of_the_recipe(tmp_path):
+    assert lengths("summarize", "train.max_steps=3") == (None, 3)
+    path = tmp_path / "steps.yaml"
+    path.write_text(
+        "task: qa\ntrain: {max_steps: 9}\n"
+        "scales: {steps: {seed: 1}, passes: {train: {epochs: 2}}}\n"
+    )
+    assert lengths(str(path)) == (None, 9)
+    assert lengths(str(path), "train.epochs=0.5") == (0.5, None)
+    assert load_recipe(str(path), scale="passes").train.max_steps is None
+    assert lengths("summarize", "train.epochs=null", "train.max_steps=3") == (None, 3)
+    assert lengths("summarize", "train.max_steps=null") == lengths("summarize")
+    assert mistakes("summarize", "train.epochs=1", "train.max_steps=3") == [
+        "train.epochs=1 train.max_steps=3: give one of them"
+    ]
 
 
 def test_a_saved_recipe_reads_back_equal(tmp_path):

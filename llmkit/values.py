@@ -1,0 +1,67 @@
+"""What a key of a recipe takes, in words, for messages and for completion in the shell."""
+
+import types
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+# Of the constraints that annotated-types defines: attribute -> how a message says it.
+BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "up to {}", "lt": "below {}"}
+NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def takes(field: FieldInfo) -> str:
+    """Such as `a whole number from 1, or null`."""
+    return _describe(field.annotation, field.metadata)
+
+
+def choices(field: FieldInfo) -> list[str]:
+    """The values of a key that has few, or whose list has few; of others none."""
+    return list(dict.fromkeys(_choices(field.annotation)))
+
+
+def is_list(kind: Any) -> bool:
+    """Whether a key of that type holds a list, so that the command line takes `a,b` for it."""
+    return get_origin(kind) is list
+
+
+def _describe(kind: Any, constraints: Iterable[Any] = ()) -> str:
+    bounds = [
+        text.format(getattr(constraint, name))
+        for constraint in constraints
+        for name, text in BOUNDS.items()
+        if hasattr(constraint, name)
+    ]
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _describe(arguments[0], _flat(arguments[1:]))
+    if origin in (Union, types.UnionType):
+        inner = [_describe(each, constraints) for each in arguments if each is not types.NoneType]
+        return ", or ".join(inner + ["null"] * (types.NoneType in arguments))
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin is list:
+        sizes = [c.max_length for c in constraints if hasattr(c, "max_length")]
+        size = "".join(f"{size} " for size in sizes)
+        return f"a list of {size}items, each {_describe(arguments[0])}"
+    if origin is dict:
+        return "a section of names and values"
+    return " and ".join([" ".join([NAMES.get(kind, "a value"), *bounds[:1]]), *bounds[1:]])
+
+
+def _flat(metadata: Iterable[Any]) -> list[Any]:
+    """The constraints behind `Annotated`, those inside a `Field` too."""
+    return [part for each in metadata for part in getattr(each, "metadata", [each])]
+
+
+def _choices(kind: Any) -> list[str]:
+    if kind is bool:
+        return ["true", "false"]
+    if kind is types.NoneType:
+        return ["null"]
+    if get_origin(kind) is Literal:
+        return [str(value) for value in get_args(kind)]
+    if get_origin(kind) in (Union, types.UnionType, list, Annotated):
+        return [value for part in get_args(kind) for value in _choices(part)]
+    return []
