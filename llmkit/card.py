@@ -8,8 +8,9 @@ from huggingface_hub import EvalResult, ModelCardData
 from llmkit import __version__
 from llmkit.schema import Recipe
 from llmkit.scores import Scored, ScoredRows
-from llmkit.significance import LEVEL
+from llmkit.significance import LEVEL, MIN_ROWS
 from llmkit.tasks import Task
+from llmkit.verdict import verdict
 
 USE = """## Use
 
@@ -27,8 +28,17 @@ print(tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True))
 """
 
 
-def model_card(name: str, recipe: Recipe, test: ScoredRows, table: dict[str, Scored]) -> str:
-    """The card of the model that the first entry of the table is of."""
+def model_card(
+    name: str,
+    recipe: Recipe,
+    test: ScoredRows,
+    table: dict[str, Scored],
+    metric: tuple[str, bool],
+) -> str:
+    """The card of the model that the first entry of the table is of.
+
+    metric: the deciding score, and whether higher is better.
+    """
     task, tuned = test.task, next(iter(table.values()))
     rows_of = recipe.data.hub or Path(recipe.data.train or f"{task.name} rows of llmkit").name
     base = recipe.model if is_hub_id(recipe.model) else Path(recipe.model).name
@@ -52,11 +62,18 @@ def model_card(name: str, recipe: Recipe, test: ScoredRows, table: dict[str, Sco
             for metric, value in tuned.scores.items()
         ],
     )
+    difference = tuned.differences.get(metric[0])
+    intervals = (
+        f"in brackets the {LEVEL:.0%} interval"
+        if len(test.rows) >= MIN_ROWS
+        else f"fewer than {MIN_ROWS} are too few for an interval"
+    )
     parts = [
         f"---\n{metadata.to_yaml()}\n---\n\n# {name}\n",
         f"GPT-2 (`{base}`) fine-tuned for {task.name} on {rows_of} with llmkit {__version__}.\n",
+        f"**{verdict(*metric, {label: s.scores for label, s in table.items()}, difference)}**\n",
         score_table(table),
-        f"{len(test.rows)} test rows; in brackets the {LEVEL:.0%} interval. {task.signature()}\n",
+        f"{len(test.rows)} test rows; {intervals}. {task.signature()}\n",
         usage(recipe, task),
         training(recipe),
     ]

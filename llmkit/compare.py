@@ -12,7 +12,7 @@ from llmkit.errors import UserError, name_some
 from llmkit.prediction import Prediction
 from llmkit.run import predictions_path, task_of
 from llmkit.scores import scored
-from llmkit.significance import LEVEL, RESAMPLES, TRIALS, Difference, compare
+from llmkit.significance import LEVEL, MIN_ROWS, RESAMPLES, TRIALS, Difference, compare
 from llmkit.tasks import Scores, get_task
 
 
@@ -134,23 +134,34 @@ def _references(name: str, one: Said, other: Said) -> list[str]:
     return references
 
 
+def inference(each: Difference) -> list[str]:
+    """Interval, p-value and detectable difference."""
+    return [f"{each.low:+.2f} to {each.high:+.2f}", f"{each.p:.4f}", f"{each.detectable:.2f}"]
+
+
 def show_comparison(console: Console, first: str, second: str, result: Comparison) -> None:
     """A line a score."""
     console.print(f"A: {first}\nB: {second}\n{result.num_rows} rows, the same for both")
+    has_enough_rows = result.num_rows >= MIN_ROWS
     lines = [
         [
             name,
             f"{result.first[name]:.2f}",
             f"{result.second[name]:.2f}",
             f"{each.difference:+.2f}",
-            f"{each.low:+.2f} to {each.high:+.2f}",
-            f"{each.p:.4f}",
-            f"{each.detectable:.2f}",
+            *(inference(each) if has_enough_rows else []),
         ]
         for name, each in result.differences.items()
     ]
-    header = ["", "A", "B", "B - A", f"{LEVEL:.0%} interval", "p", "detectable"]
+    header = ["", "A", "B", "B - A"]
+    header += [f"{LEVEL:.0%} interval", "p", "detectable"] if has_enough_rows else []
     show_table(console, header, [lines])
+    if not has_enough_rows:
+        console.print(
+            f"no interval and no p-value: {result.num_rows} rows are too few to estimate them "
+            f"({MIN_ROWS} at least)"
+        )
+        return
     console.print(
         f"interval: {RESAMPLES:,} redraws of the rows; p: how often systems that are the same "
         f"differ as much, {TRIALS:,} random exchanges; detectable: the true difference that so "

@@ -2,6 +2,7 @@
 beside the baselines."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ from llmkit.scores import (
     score_baselines,
     scored,
 )
+from llmkit.significance import QUICK_TRIALS, compare, count_rows
 from llmkit.tasks import Example, Row, recipe_task, to_example
+from llmkit.verdict import UNTUNED
 
 
 def evaluate_model(
@@ -42,12 +45,12 @@ def evaluate_model(
     folder = check_output_folder(output)
     accelerator = start_accelerator(recipe)
     task = recipe_task(recipe)
-    metric, _ = choose_metric(recipe, task)
+    metric, higher_is_better = choose_metric(recipe, task)
     splits = open_splits(recipe.data, task, recipe.evaluation)
     answers = count_answers(splits["train"], task)
     names = {"this model": name}
     if Path(name) != Path(recipe.model):
-        names["untuned"] = recipe.model
+        names[UNTUNED] = recipe.model
     by_model = {}
     for label, which in names.items():
         model, tokenizer = open_model(recipe, splits["train"], which)
@@ -57,6 +60,7 @@ def evaluate_model(
     tables = tables_of(by_model, tests)
     if accelerator.is_main_process:
         report.show_tables(console, tests, tables)
+        report.show_verdict(console, tables["test"], (metric, higher_is_better))
         if folder is not None:
             write_tables(folder, tests, tables, metric, splits["train"])
     return tables["test"]
@@ -79,11 +83,26 @@ def score_model(
 def tables_of(
     by_model: dict[str, dict[str, Scored]], tests: dict[str, EvaluationSet]
 ) -> dict[str, dict[str, Scored]]:
-    """For each test set what each model scores on it, and what the baselines do."""
-    return {
-        name: {label: made[name] for label, made in by_model.items()} | score_baselines(test)
-        for name, test in tests.items()
-    }
+    """For each test set what each model scores on it, the first one also compared with the
+    untuned one, and what the baselines score."""
+    main = next(iter(by_model))
+    tables = {}
+    for name, test in tests.items():
+        models = {label: made[name] for label, made in by_model.items()}
+        if main != UNTUNED and UNTUNED in models:
+            models[main] = compared_with(models[UNTUNED], models[main])
+        tables[name] = models | score_baselines(test)
+    return tables
+
+
+def compared_with(other: Scored, main: Scored) -> Scored:
+    """The second with its differences from the first; none where a tokenizer of its own makes
+    other rows of the same texts."""
+    if count_rows(main.tallies) != count_rows(other.tallies):
+        return main
+    found = compare(other.tallies, main.tallies, num_trials=QUICK_TRIALS)
+    both_have = [name for name in main.scores if name in other.scores]
+    return replace(main, differences={name: found[name] for name in both_have})
 
 
 def evaluate_predictions(
@@ -92,7 +111,7 @@ def evaluate_predictions(
     """Score a file of predictions, by whatever tool, for the recipe's test rows."""
     folder = check_output_folder(output)
     task = recipe_task(recipe)
-    metric, _ = choose_metric(recipe, task)
+    metric, higher_is_better = choose_metric(recipe, task)
     if task.is_language_modelling:
         raise UserError(f"--predictions: {task.name} is scored by its loss, not by predictions")
     predictions = read_predictions(expand(path), "--predictions")
@@ -110,6 +129,7 @@ def evaluate_predictions(
     table = {"these predictions": scored(task, task.tally(said, test.references), said)}
     table |= score_baselines(test)
     report.show_tables(console, {"test": test}, {"test": table})
+    report.show_verdict(console, table, (metric, higher_is_better))
     if folder is not None:
         write_tables(folder, {"test": test}, {"test": table}, metric, splits["train"])
     return table
@@ -160,9 +180,14 @@ def write_scores(
         "num_rows": len(test.rows),
         "scores": {label: each.scores for label, each in table.items()},
         "intervals": {label: each.intervals for label, each in table.items()},
+        "metric": metric,
         "signature": task.signature(),
     }
     main = next(iter(table.values()))
+    if main.differences:
+        results["differences"] = {
+            UNTUNED: {name: asdict(each) for name, each in main.differences.items()}
+        }
     if main.predictions:
         results["groups"] = {
             name: breakdown(task, main.tallies, groups) for name, groups in groups_of(test).items()

@@ -40,6 +40,7 @@ from llmkit.state import facts_of, state_of
 from llmkit.step import Learner
 from llmkit.tasks import Scores
 from llmkit.train import train
+from llmkit.verdict import UNTUNED
 
 
 def finetune(
@@ -160,21 +161,22 @@ def score_run(
 
     by_model = {
         "fine-tuned": score(load_model(str(model_dir(run)))[0]),
-        "untuned": score(open_model(recipe, prepared.train_rows, recipe.model)[0]),
+        UNTUNED: score(open_model(recipe, prepared.train_rows, recipe.model)[0]),
     }
     tables = tables_of(by_model, tests)
     if accelerator.is_main_process:
         seconds = round(time.perf_counter() - started, 1)
         metric, _ = prepared.metric
         facts = {"seconds": seconds, **facts}
-        card = model_card(run.name, recipe, tests["test"], tables["test"])
+        card = model_card(run.name, recipe, tests["test"], tables["test"], prepared.metric)
         write_text(model_dir(run) / "README.md", card)
         write_manifest(model_dir(run))
         write_tables(run, tests, tables, metric, prepared.train_rows, **facts)  # it has finished
         write_report([run], report_path(run))
         report.show_tables(console, tests, tables)
         report.show_examples(console, tests["test"], tables["test"]["fine-tuned"])
-        console.print(f"\n{seconds:.0f} s in all, {facts['train_seconds']:.0f} s of them training")
+        report.show_verdict(console, tables["test"], prepared.metric)
+        console.print(f"{seconds:.0f} s in all, {facts['train_seconds']:.0f} s of them training")
         console.print(f"report: {report_path(run)}")
         console.print(
             f"model: {model_dir(run)}; {report.generate_command(run, tests['test'].task)}"

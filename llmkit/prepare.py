@@ -99,6 +99,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     model = trainable_model(model, recipe).to(accelerator.device)
     order = StepOrder(encoded, recipe, accelerator, fitting(model, encoded, accelerator))
     facts["micro_batch_size"] = order.micro_batch_size
+    facts["num_steps"] = order.num_steps
     report.show_start(console, recipe, model, order, account, was_cached, accelerator)
     report.show_findings(console, [f for f in findings if f.severity == "warning"])
     train_rows = splits["train"]

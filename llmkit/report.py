@@ -1,6 +1,7 @@
 """What a person sees before and after training."""
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -17,8 +18,9 @@ from llmkit.order import StepOrder
 from llmkit.prediction import Prediction
 from llmkit.schema import Recipe
 from llmkit.scores import Scored, ScoredRows, confusion_of
-from llmkit.significance import LEVEL, RESAMPLES
+from llmkit.significance import LEVEL, MIN_ROWS, RESAMPLES
 from llmkit.tasks import Task
+from llmkit.verdict import verdict
 
 NUM_EXAMPLES = 3
 MOST_LABELS = 10  # of a confusion matrix on a terminal
@@ -93,8 +95,27 @@ def show_tables(
         show_scores(console, test.task, f"{len(test.rows)} {what}", tables[name])
         if test.task.chooses:
             show_confusion(console, test, next(iter(tables[name].values())))
-    note = f"under a score: its {LEVEL:.0%} interval, by {RESAMPLES:,} redraws of the rows"
-    console.print(Text(note, style="dim"))
+    console.print(Text(interval_note(len(test.rows) for test in tests.values()), style="dim"))
+
+
+def interval_note(nums_rows: Iterable[int]) -> str:
+    """What the second line of a score is, or why there is none; for test sets of so many rows."""
+    nums_rows = list(nums_rows)
+    parts = []
+    if max(nums_rows) >= MIN_ROWS:
+        parts.append(f"below each score: its {LEVEL:.0%} interval, from {RESAMPLES:,} resamples")
+    if min(nums_rows) < MIN_ROWS:
+        parts.append(f"no interval for fewer than {MIN_ROWS} rows: too few to estimate one")
+    return "; ".join(parts)
+
+
+def show_verdict(console: Console, table: dict[str, Scored], metric: tuple[str, bool]) -> None:
+    """The deciding score of the table's first entry, compared with the untuned model."""
+    name, higher_is_better = metric
+    scores = {label: each.scores for label, each in table.items()}
+    difference = next(iter(table.values())).differences.get(name)
+    console.print()
+    console.print(Text(verdict(name, higher_is_better, scores, difference), style="bold"))
 
 
 def show_scores(console: Console, task: Task, title: str, table: dict[str, Scored]) -> None:

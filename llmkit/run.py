@@ -18,7 +18,7 @@ import platform
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -122,10 +122,36 @@ def start_run(run: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
     try:
         write_text(recipe_path(run), recipe_yaml(with_absolute_paths(recipe)))
         libraries = {name: version(name) for name in LIBRARIES}
-        facts = {"python": platform.python_version(), "libraries": libraries, **facts}
+        facts = {
+            "started": started(run),
+            "python": platform.python_version(),
+            "libraries": libraries,
+            **facts,
+        }
         write_json(facts_path(run), facts)
     except OSError as error:
         raise cannot_write(run, error) from None
+
+
+def started(run: Path) -> str:
+    """When training began there, as ISO 8601 in UTC: now, unless the run is being resumed."""
+    try:
+        return json.loads(facts_path(run).read_text("utf-8"))["started"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def is_training(run: Path) -> bool:
+    """Whether a process holds the run's lock."""
+    if not lock_path(run).is_file():
+        return False
+    try:
+        with FileLock(lock_path(run), timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):  # read-only, or a file system without locks
+        return False
 
 
 def cannot_write(run: Path, error: OSError) -> UserError:

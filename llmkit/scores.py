@@ -13,7 +13,7 @@ from llmkit.errors import UserError
 from llmkit.metrics import Tallies, classification, scores_of
 from llmkit.prediction import Prediction
 from llmkit.schema import Recipe
-from llmkit.significance import intervals
+from llmkit.significance import Difference, intervals
 from llmkit.tasks import Example, Row, Scores, Task, to_example
 from llmkit.tasks.pretrain import compressor_bits_per_byte
 
@@ -51,6 +51,8 @@ class Scored:
     predictions: list[Prediction] = field(default_factory=list)
     ended: list[bool] | None = None
     """Whether each generated text stopped by itself; None where that is not known."""
+    differences: dict[str, Difference] = field(default_factory=dict)
+    """What each score differs by from that of the untuned model, where that was scored too."""
     expected: list[list[tuple[str, float | None]]] | None = None
     """The tokens that each row is to answer with, and how probable the model held each."""
 

@@ -5,6 +5,8 @@ import json
 import pytest
 from conftest import summary_rows, write_jsonl
 
+from llmkit.significance import MIN_ROWS
+
 REFERENCES = [
     ["the ferry left the port at noon", "at noon the ferry left"],
     ["a red dog slept"],
@@ -72,8 +74,20 @@ def test_what_cannot_be_compared_ends_in_one_line(
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_too_few_rows_give_a_difference_and_nothing_about_chance(llmkit, tmp_path):
+    write_jsonl(tmp_path / "bad.jsonl", BAD[: MIN_ROWS - 1])
+    write_jsonl(tmp_path / "good.jsonl", GOOD[: MIN_ROWS - 1])
+    command = ("compare", "bad.jsonl", "good.jsonl", "--task", "qa")
+    found = json.loads(llmkit(*command, "--json").stdout)["differences"]["exact_match"]
+    assert found["difference"] > 0
+    assert {found[name] for name in ("low", "high", "p", "detectable")} == {None}
+    shown = llmkit(*command).stdout
+    assert "9 rows are too few" in shown
+    assert "detectable" not in shown
+
+
 def test_a_file_of_predictions_is_scored_as_the_run_that_made_it(llmkit, tiny_gpt2, tmp_path):
-    write_jsonl(tmp_path / "rows.jsonl", summary_rows(60))
+    write_jsonl(tmp_path / "rows.jsonl", summary_rows(120))
     short = ("train.epochs=null", "train.max_steps=1", "generation.max_new_tokens=5")
     result = llmkit(
         "finetune", "summarize", f"model={tiny_gpt2}", "data.train=rows.jsonl", "max_length=120",
@@ -95,6 +109,16 @@ def test_a_file_of_predictions_is_scored_as_the_run_that_made_it(llmkit, tiny_gp
     for low, high in run["intervals"]["lead-3"].values():
         assert 0 <= low <= high <= 100
     assert run["task"] == again["task"] == "summarize"
+    assert run["intervals"]["lead-3"]
+
+    untuned = ("evaluate", tiny_gpt2, *recipe, "--output", "untuned")
+    assert llmkit(*untuned).exit_code == 0
+    compared = json.loads(llmkit("compare", "untuned", "run", "--json").stdout)["differences"]
+    for name, kept in run["differences"]["untuned"].items():
+        if name != "loss":  # predictions.jsonl has none
+            p, kept_p = compared[name].pop("p"), kept.pop("p")
+            assert kept == pytest.approx(compared[name])
+            assert kept_p == pytest.approx(p, abs=0.04)  # 10,000 exchanges against 2,000
 
     result = llmkit("compare", "run", "again", "--json")
     assert result.exit_code == 0, result.output

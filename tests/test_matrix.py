@@ -18,7 +18,7 @@ from llmkit.data import EMBEDDED_ROWS
 from llmkit.recipe import load_recipe
 from llmkit.tasks import TASKS
 
-SPLITS = {"train": 24, "validation": 4, "test": 4}
+SPLITS = {"train": 24, "validation": 4, "test": 12}  # enough test rows for intervals
 TINY_SCRATCH = (
     "model=scratch", "scratch.n_layer=1", "scratch.n_head=2", "scratch.n_embd=16",
     "scratch.n_positions=256", "scratch.vocab_size=400", "max_length=256",
@@ -101,9 +101,13 @@ def test_finetune_scores_every_test_set_and_group(work):
     assert list(results["scores"])[:2] == ["fine-tuned", "untuned"]
     second = read_json(work.run / "sets" / "second" / "metrics.json")
     assert second["scores"] == results["scores"]
+    tuned, untuned = results["scores"]["fine-tuned"], results["scores"]["untuned"]
+    for name, each in results["differences"]["untuned"].items():
+        assert each["difference"] == pytest.approx(tuned[name] - untuned[name])
+        assert 0 < each["p"] <= 1
     if not work.task.is_language_modelling:
         groups = {group["label"]: group["rows"] for group in results["groups"]["topic"]}
-        assert groups == {"ferry": 2, "goat": 2}
+        assert groups == {"ferry": 6, "goat": 6}
 
 
 def test_check_on_the_terminal_and_as_a_page(work, tmp_path):

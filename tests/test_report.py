@@ -32,6 +32,20 @@ def test_scores_are_whole_at_any_width(width):
 
 
 @pytest.mark.parametrize(
+    ("nums_rows", "expected"),
+    [
+        ([200, 50], ["its 95% interval"]),
+        ([200, 2], ["its 95% interval", "no interval for fewer than 10 rows"]),
+        ([2], ["no interval for fewer than 10 rows"]),
+    ],
+)
+def test_the_note_says_where_intervals_are_and_where_not(nums_rows, expected):
+    note = report.interval_note(nums_rows)
+    assert all(part in note for part in expected)
+    assert ("its 95% interval" in note) == (max(nums_rows) >= 10)
+
+
+@pytest.mark.parametrize(
     ("task", "arguments"),
     [
         ("summarize", ["--prompt", "TEXT"]),

@@ -71,6 +71,18 @@ def test_intervals_cover_the_true_score_and_difference(different, trials, figure
     figure("95 % intervals that hold what is true in 93-97 %", sum(within), len(within), shown)
 
 
+@pytest.mark.parametrize("num_rows", [1, significance.MIN_ROWS - 1, significance.MIN_ROWS])
+def test_few_rows_have_scores_but_neither_interval_nor_p_value(different, num_rows):
+    first, second = (drawn(tallies, slice(num_rows)) for tallies in different)
+    has_enough = num_rows >= significance.MIN_ROWS
+    assert bool(intervals(first)) == has_enough
+    for name, found in compare(first, second, num_trials=100).items():
+        expected = scores_of(second)[name] - scores_of(first)[name]
+        assert found.difference == pytest.approx(expected.item())
+        for value in (found.low, found.high, found.p, found.detectable):
+            assert (value is not None) == has_enough
+
+
 def test_p_values_are_uniform_where_nothing_differs(trials, figure, monkeypatch):
     monkeypatch.setattr(significance, "TRIALS", 1000)
     experiments = trials(60, 1000)
