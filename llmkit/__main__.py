@@ -1,6 +1,17 @@
-"""`python -m llmkit` is the `llmkit` command."""
+"""`llmkit` and `python -m llmkit`."""
 
-from llmkit.cli import main
+import sys
+
+
+def main() -> None:
+    """Run the command line. Ctrl-C ends it in one line, even while Python imports it."""
+    try:
+        from llmkit.cli import main as command
+    except KeyboardInterrupt:
+        print("llmkit: stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(130)
+    command(prog_name="llmkit")
+
 
 if __name__ == "__main__":
     main()

@@ -7,20 +7,60 @@ import click
 from llmkit import __version__
 from llmkit.commands.check import check
 from llmkit.commands.compare import compare
+from llmkit.commands.completion import completion
 from llmkit.commands.evaluate import evaluate
 from llmkit.commands.finetune import finetune
 from llmkit.commands.generate import generate
 from llmkit.commands.recipes import recipes
 from llmkit.commands.report import report
-from llmkit.errors import UserError
+from llmkit.errors import UserError, did_you_mean
+from llmkit.hints import command_hint
 from llmkit.signals import Stopped
+
+EPILOG = """\b
+Examples:
+  llmkit finetune summarize
+  llmkit finetune classify data.train=reviews.csv train.epochs=2
+  llmkit generate --prompt "The ferry was late again."
+
+\b
+Exit codes:
+  0    done
+  1    failed: a full disk, no memory, a score beyond its limit
+  2    a mistake in the command, the recipe or the data
+  130  stopped by Ctrl-C (128 + the signal's number)
+
+\b
+Environment variables:
+  LLMKIT_CACHE     folder of encoded rows
+  HF_HOME          folder of models and data sets from the hub
+  HF_TOKEN         token for private or gated ones
+  HF_HUB_OFFLINE   1: never ask the hub
+  WANDB_PROJECT, TRACKIO_PROJECT
+                   project of a tracked run; llmkit if unset
+  OMP_NUM_THREADS  threads of a process on the CPU
+"""
 
 
 class Command(click.Group):
     """Mistakes of the user's end in one line and exit code 2, without a traceback."""
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            from llmkit.recipe_files import list_recipes
+
+            recipes = [path.stem for path in list_recipes()]
+            hint = command_hint(name, recipes) or did_you_mean(name, [*self.commands])
+            there_are = f"there are {', '.join(self.commands)}"
+            ctx.fail(f"No such command {name!r}; {hint.removeprefix('; ') or there_are}")
+        return super().resolve_command(ctx, args)
+
     def main(self, *args, **kwargs):
         kwargs["standalone_mode"] = False
+        kwargs.setdefault("prog_name", "llmkit")  # for `python -m llmkit` too
         for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 gets escapes
             stream.reconfigure(errors="backslashreplace")
         try:
@@ -32,7 +72,10 @@ class Command(click.Group):
             sys.exit(2)
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "llmkit"
-            _fail(f"{command}: {error.format_message()} See `{command} --help`.", 2)
+            verb = command.removeprefix("llmkit").strip()
+            message = error.format_message()
+            stop = "" if message.endswith((".", "?")) else "."
+            _fail(f"{verb + ': ' if verb else ''}{message}{stop} See `{command} --help`.", 2)
         except UserError as error:
             _fail(str(error), 2)
         except Stopped as stop:
@@ -68,11 +111,15 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-@click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Command,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EPILOG,
+)
 @click.version_option(__version__, prog_name="llmkit")
 def main() -> None:
     """Fine-tune GPT-2 and prove what came of it."""
 
 
-for verb in (finetune, check, evaluate, compare, report, generate, recipes):
+for verb in (finetune, check, evaluate, compare, report, generate, recipes, completion):
     main.add_command(verb)

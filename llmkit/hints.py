@@ -19,7 +19,7 @@ COMMANDS = _each(
         "resume continue": "finetune RECIPE --resume RUN",
         "eval test score benchmark evaluation": "evaluate MODEL_OR_RUN",
         "predict prediction": "generate --model RUN --input FILE --output FILE",
-        "infer inference complete completions sample ask prompt": "generate --prompt TEXT",
+        "infer inference complete completions sample ask prompt chat": "generate --prompt TEXT",
         "validate inspect preview preprocess prepare lint dry-run dryrun": "check RECIPE",
         "ls list cat cp show init config configs": "recipes",
         "config-schema schema": "recipes --json-schema",
@@ -175,10 +175,9 @@ def other_name(key: str) -> str | None:
 
 def command_hint(name: str, recipes: Collection[str]) -> str | None:
     """The command to run instead of an unknown one; None: unknown."""
-    if name in recipes:
-        return f"to fine-tune with that recipe, run `llmkit finetune {name}`"
-    instead = COMMANDS.get(name.lower())
-    return None if instead is None else f"did you mean `llmkit {instead}`?"
+    meant = [f"finetune {name}"] if name in recipes else []
+    meant += [COMMANDS[name.lower()]] if name.lower() in COMMANDS else []
+    return f"did you mean {' or '.join(f'`llmkit {each}`' for each in meant)}?" if meant else None
 
 
 def option_hint(option: str, options: Collection[str]) -> str | None:

@@ -49,8 +49,9 @@ def describe_scales(name: str) -> list[str]:
 
 
 def first_comment(path: Path) -> str:
-    """A recipe's first line, which says what it is for."""
-    return path.read_text("utf-8").partition("\n")[0].lstrip("# ")
+    """What a recipe says of itself in its first line; empty where that is no comment."""
+    line = path.read_text("utf-8").partition("\n")[0]
+    return line.lstrip("# ") if line.startswith("#") else ""
 
 
 def _names() -> str:

@@ -12,7 +12,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic.fields import FieldInfo
 
 # A single text stands for a list of one: evaluation.by=topic.
-OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+OneOrMore = BeforeValidator(
+    lambda value: [value] if isinstance(value, str) else value,
+    json_schema_input_type=str | list[str],
+)
 
 
 class Section(BaseModel):
@@ -340,3 +343,16 @@ def iter_fields(
         else:
             default = "required" if field.is_required() else repr(field.default)
             yield key, field.annotation, default, field.description or ""
+
+
+def file_schema() -> dict[str, Any]:
+    """JSON Schema of a recipe file, for editors. Each of its scales can hold any key."""
+    schema = Recipe.model_json_schema()
+    del schema["required"]  # a scale can hold these
+    schema["properties"]["scales"] = {
+        "type": "object",
+        "additionalProperties": {"$ref": "#"},
+        "description": "Keys that replace those above, by the name that --scale gives; the first "
+        "is the default.",
+    }
+    return schema

@@ -4,20 +4,30 @@ import sys
 
 import click
 
+from llmkit.commands.loading import loading
 from llmkit.commands.options import (
     json_option,
     overrides_argument,
     recipe_argument,
     scale_option,
 )
+from llmkit.commands.verb import Verb, examples
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    short_help="Show what a recipe would train on.",
+    epilog=examples(
+        "llmkit check summarize",
+        "llmkit check classify data.train=reviews.csv --rows 5",
+        "llmkit check classify data.train=reviews.csv --html check.html",
+    ),
+)
 @recipe_argument
 @overrides_argument
 @scale_option
-@click.option("--rows", type=click.IntRange(0), default=3, show_default=True,
-              help="First training rows to show as the model sees them.")  # fmt: skip
+@click.option("--rows", metavar="N", type=click.IntRange(0), default=3,
+              help="Training rows to show as the model sees them; 3 unless given.")  # fmt: skip
 @click.option("--html", metavar="FILE", help="Also write the page there.")
 @json_option
 def check(
@@ -28,20 +38,19 @@ def check(
     html: str | None,
     as_json: bool,
 ) -> None:
-    """Show what RECIPE would train on, and what is odd about it, without training.
+    """Show the rows and the batches that RECIPE would train on, and what is wrong with them.
 
-    Exit code 2 when something would make the training wrong.
+    Nothing is trained. The exit code is 2 when something would make the training wrong.
     """
-    from llmkit.recipe import load_recipe
+    with loading():
+        from llmkit.recipe import load_recipe
 
-    settings = load_recipe(recipe, scale=scale, overrides=overrides)
-    from llmkit.console import library_imports, make_console
-    from llmkit.run import to_json
-
-    with library_imports():
+        settings = load_recipe(recipe, scale=scale, overrides=overrides)
         from llmkit.check import check as run_check
         from llmkit.check_report import show_check, write_html
-    from llmkit.files import check_output
+        from llmkit.console import make_console
+        from llmkit.files import check_output
+        from llmkit.run import to_json
 
     page = check_output(html, "--html", ".html")
     result = run_check(settings, rows)

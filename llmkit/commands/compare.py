@@ -4,22 +4,31 @@ from dataclasses import asdict
 
 import click
 
+from llmkit.commands.completion import complete_run
+from llmkit.commands.loading import loading
 from llmkit.commands.options import json_option
+from llmkit.commands.verb import Verb, examples
 
 
-@click.command()
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
-@click.option("--task", metavar="NAME", help="What files of predictions are of.")
+@click.command(
+    cls=Verb,
+    short_help="Say whether one model beats another.",
+    epilog=examples(
+        "llmkit compare runs/a runs/b",
+        "llmkit compare theirs.jsonl runs/b/predictions.jsonl --task qa",
+    ),
+)
+@click.argument("first", metavar="A", shell_complete=complete_run)
+@click.argument("second", metavar="B", shell_complete=complete_run)
+@click.option("--task", metavar="NAME", help="Task of the files of predictions.")
 @json_option
 def compare(first: str, second: str, task: str | None, as_json: bool) -> None:
-    """Whether B is better than A, and how surely: runs, folders of scores or files of predictions
-    for the same rows."""
-    from llmkit.console import library_imports, make_console
-    from llmkit.run import to_json
-
-    with library_imports():
+    """Say whether B is better than A, and how surely. A and B are runs, folders of scores, or
+    files of predictions for the same rows."""
+    with loading():
         from llmkit.compare import compare_systems, show_comparison
+        from llmkit.console import make_console
+        from llmkit.run import to_json
 
     result = compare_systems(first, second, task)
     if as_json:

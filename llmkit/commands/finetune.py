@@ -7,10 +7,11 @@ import sys
 import click
 
 from llmkit.commands.options import overrides_argument, recipe_argument, scale_option
+from llmkit.commands.verb import Verb
 from llmkit.signals import Signals, Stopped
 
 
-@click.command()
+@click.command(cls=Verb)
 @recipe_argument
 @overrides_argument
 @scale_option

@@ -2,14 +2,25 @@
 
 import click
 
+from llmkit.commands.completion import complete_run
+from llmkit.commands.loading import loading
+from llmkit.commands.verb import Verb, examples
 from llmkit.errors import UserError
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    short_help="Predict with a model or a run.",
+    epilog=examples(
+        'llmkit generate --prompt "The ferry was late again."',
+        "llmkit generate --model runs/a --input new.csv --output predictions.csv",
+    ),
+)
 @click.option("--prompt", metavar="TEXT", help="The prompt.")
 @click.option(
     "--model",
     metavar="MODEL_OR_RUN",
+    shell_complete=complete_run,
     help="Default: the newest finished run under runs/, else the embedded model.",
 )
 @click.option(
@@ -40,10 +51,9 @@ def generate(prompt: str | None, model: str | None, input_file: str | None, outp
     """Complete prompts with a model or a run."""
     if (prompt is None) == (input_file is None):
         raise UserError("give one of --prompt TEXT and --input FILE")
-    from llmkit.console import library_imports, make_console
-
-    with library_imports():
+    with loading():
         from llmkit.complete import check_input, complete_file, complete_prompt, open_completer
+        from llmkit.console import make_console
     from llmkit.files import check_output
 
     rows = None if input_file is None else check_input(input_file)

@@ -1,19 +1,91 @@
 """The `recipes` command."""
 
+import json
+
 import click
 
+from llmkit.commands.completion import complete_recipe
+from llmkit.commands.options import overrides_argument, scale_option
+from llmkit.commands.verb import Verb, examples
+from llmkit.errors import UserError
 
-@click.command()
-@click.option("--fields", is_flag=True, help="List every key of a recipe with its meaning.")
-def recipes(fields: bool) -> None:
-    """List the recipes, or every key that one can hold."""
-    from llmkit import recipe_files
+
+@click.command(
+    cls=Verb,
+    short_help="List recipes, or print one to copy.",
+    epilog=examples(
+        "llmkit recipes",
+        "llmkit recipes summarize train.epochs=2 > mine.yaml",
+        "llmkit recipes --fields learning_rate",
+        "llmkit recipes --json-schema > recipe.schema.json",
+    ),
+)
+@click.argument("recipe", required=False, shell_complete=complete_recipe)
+@overrides_argument
+@scale_option
+@click.option(
+    "--fields",
+    "word",
+    metavar="[WORD]",
+    is_flag=False,
+    flag_value="",
+    help="List the keys of a recipe with default and meaning; with WORD, those that contain it.",
+)
+@click.option("--json-schema", is_flag=True, help="Print the JSON Schema of a recipe file.")
+def recipes(
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    scale: str | None,
+    word: str | None,
+    json_schema: bool,
+) -> None:
+    """List the recipes; print RECIPE with every value resolved, as a YAML file to copy; or list
+    every key that a recipe can hold."""
+    if json_schema:
+        _print_schema()
+    elif word is not None:
+        _print_fields(word)
+    elif recipe is not None:
+        _print_recipe(recipe, scale, overrides)
+    else:
+        _print_list()
+
+
+def _print_list() -> None:
+    from llmkit.recipe_files import describe_scales, first_comment, list_recipes
+
+    for path in list_recipes():
+        scales = " | ".join(describe_scales(str(path)))
+        click.echo(f"{path.stem:<12}{first_comment(path)}  [{scales}]")
+
+
+def _print_recipe(name: str, scale: str | None, overrides: tuple[str, ...]) -> None:
+    from llmkit.recipe import load_recipe, recipe_yaml
+    from llmkit.recipe_files import find_recipe, first_comment
+
+    recipe = load_recipe(name, scale=scale, overrides=overrides)
+    comment = first_comment(find_recipe(name))
+    click.echo(f"# {comment}" if comment else "", nl=bool(comment))
+    click.echo(recipe_yaml(recipe), nl=False)
+
+
+def _print_fields(word: str) -> None:
+    from llmkit.hints import other_name
     from llmkit.schema import iter_fields
 
-    if fields:
-        for key, _, default, text in iter_fields():
-            click.echo(f"{key} = {default}\n    {text}")
-        return
-    for path in recipe_files.list_recipes():
-        scales = " | ".join(recipe_files.describe_scales(str(path)))
-        click.echo(f"{path.stem:<12}{recipe_files.first_comment(path)}  [{scales}]")
+    found = [
+        f"{key} = {default}\n    {text}"
+        for key, _, default, text in iter_fields()
+        if word.lower() in f"{key} {text}".lower()
+    ]
+    if not found:
+        hint = other_name(word)
+        hint = f"; {hint}" if hint else ""
+        raise UserError(f"--fields: no key of a recipe contains {word!r}{hint}")
+    click.echo("\n".join(found))
+
+
+def _print_schema() -> None:
+    from llmkit.schema import file_schema
+
+    click.echo(json.dumps(file_schema(), indent=2))

@@ -1,19 +1,30 @@
 """The `report` command."""
 
+from pathlib import Path
+
 import click
 
+from llmkit.commands.completion import complete_run
+from llmkit.commands.loading import loading
+from llmkit.commands.verb import Verb, examples
 
-@click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN [RUN]...")
-@click.option("--output", metavar="FILE", help="Default: report.html in the run, or here for more.")
-@click.option("--follow", "is_followed", is_flag=True, help="Write it again while a run goes on.")
+
+@click.command(
+    cls=Verb,
+    short_help="Write runs as one HTML page.",
+    epilog=examples("llmkit report runs/a", "llmkit report runs/a runs/b --output both.html"),
+)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_run)
+@click.option("--output", metavar="FILE", help="File of the page; default: report.html in the run.")
+@click.option(
+    "--follow", "is_followed", is_flag=True, help="Write the page anew while a run goes on."
+)
 def report(runs: tuple[str, ...], output: str | None, is_followed: bool) -> None:
-    """Show runs as one HTML page: scores, curves, predictions, data, settings."""
-    from pathlib import Path
-
-    from llmkit.files import check_output
-    from llmkit.page import follow, open_runs, write_report
-    from llmkit.run import report_path
+    """Write runs as one HTML page: scores, curves, predictions, data and settings."""
+    with loading("llmkit: reading the runs ..."):
+        from llmkit.files import check_output
+        from llmkit.page import follow, open_runs, write_report
+        from llmkit.run import report_path
 
     folders = open_runs(runs)
     usual = report_path(folders[0]) if len(folders) == 1 else Path("report.html")
