@@ -26,14 +26,15 @@ from llmkit.findings import (
     by_severity,
     find_in_split,
     find_near,
+    find_spellings,
     find_unreadable,
     find_unscorable,
 )
 from llmkit.order import StepOrder
 from llmkit.prepare import check_max_length, open_model, trainable_model
 from llmkit.schema import Recipe
-from llmkit.scores import choose_metric
-from llmkit.tasks import Row, Task, recipe_task, to_example
+from llmkit.scores import ScoredRows, check_metric, choose_metric
+from llmkit.tasks import Row, Task, recipe_task
 
 PERCENTILES = (50, 90, 99, 100)
 
@@ -139,9 +140,9 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         findings += find_unreadable(split, errors)
         if split == "train":
             findings += find_in_split(split, account, None)
-            labels = {}
-            if task.chooses:
-                labels = encode_labels(count_answers(rows[split], task), tokenizer)
+            findings += find_spellings(split, rows[split], task)
+            answers = count_answers(rows[split], task)
+            labels = encode_labels(answers, tokenizer) if task.chooses else {}
             order = StepOrder(encoded, recipe, accelerator) if len(encoded) else None
             if task.is_language_modelling:
                 samples = sample_blocks(encoded, num_samples, tokenizer)
@@ -150,8 +151,10 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         else:
             findings += find_in_split(split, account, checks["train"].account)
             findings += find_unscorable(split, rows[split], task, metric)
-            examples = [to_example(row, task, recipe.template) for row in rows[split]]
-            prepare_prompts(examples, task, tokenizer, recipe, labels)
+            test = ScoredRows.of(rows[split], task, recipe.template, answers)
+            prepare_prompts(test.examples, task, tokenizer, recipe, labels)
+            if split == "validation":
+                check_metric(metric, test)
     findings += find_near(find_near_copies(rows, task), findings)
     return Check(checks, by_severity(findings), samples, order)
 

@@ -2,29 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import click
 from rich.console import Console
 
 from llmkit import files
 from llmkit.console import show_table
 from llmkit.errors import UserError, name_some
-from llmkit.prediction import Prediction
+from llmkit.predictions import Said, label_warnings, read_predictions
 from llmkit.run import predictions_path, task_of
 from llmkit.scores import scored
 from llmkit.significance import LEVEL, MIN_ROWS, RESAMPLES, TRIALS, Difference, compare
 from llmkit.tasks import Scores, get_task
-
-
-@dataclass(frozen=True)
-class Said:
-    """A row of a file of predictions."""
-
-    prediction: Prediction
-    references: list[str] | None
-    """The accepted answers, where the file gives them."""
-    where: str
-    """file:line"""
 
 
 @dataclass(frozen=True)
@@ -37,58 +26,15 @@ class Comparison:
     differences: dict[str, Difference]
 
 
-def read_predictions(path: Path, given_by: str) -> dict[str, Said]:
-    """By id, in the file's order: rows with `prediction`, and `id` and `references` where there
-    are; without an id it is the row's number, counted from 0.
-
-    Raises UserError for a row without a text and for an id that comes twice.
-    """
-    files.check(path, given_by)
-    predictions: dict[str, Said] = {}
-    for index, (where, raw) in enumerate(files.read(path)):
-        text, name = raw.get("prediction"), str(raw.get("id", index))
-        if not isinstance(text, str):
-            there = files.shown(", ".join(map(str, raw))) or "none"
-            raise UserError(f"{where}: no text in a column 'prediction'; there are: {there}")
-        if name in predictions:
-            first = predictions[name].where
-            raise UserError(f"{where}: id {files.shown(name)} came before, in {first}")
-        references = raw.get("references")
-        if isinstance(references, str):
-            references = [references]
-        if references is not None and not _are_texts(references):
-            raise UserError(f"{where}: references must be a text or a list of texts")
-        probabilities = raw.get("probabilities")
-        if probabilities is not None and not _are_probabilities(probabilities):
-            raise UserError(f"{where}: probabilities must be numbers from 0 to 1, by label")
-        votes = raw.get("votes")
-        if votes is not None and not _are_texts(votes):
-            raise UserError(f"{where}: votes must be a list of texts")
-        predictions[name] = Said(Prediction(text, probabilities, votes), references, where)
-    if not predictions:
-        raise UserError(f"{path}: no rows in it")
-    return predictions
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)
-
-
-def _are_probabilities(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(each, int | float) and 0 <= each <= 1 for each in value.values()
-    )
-
-
-def open_system(name: str) -> tuple[dict[str, Said], str | None]:
-    """Predictions of a run, of a folder that `evaluate --output` wrote, or in a file; and the task
-    they are of, where that is known."""
+def find_predictions(name: str) -> tuple[Path, str | None]:
+    """The file of predictions of a run, of a folder that `evaluate --output` wrote, or by its own
+    name; and the task they are of, where that is known."""
     path = files.expand(name)
     if not path.is_dir():
-        return read_predictions(path, name), None
+        return path, None
     if not predictions_path(path).is_file():
         raise UserError(f"{path}: no predictions in it; name a finished run, or a file of them")
-    return read_predictions(predictions_path(path), name), task_of(path)
+    return predictions_path(path), task_of(path)
 
 
 def compare_systems(first: str, second: str, task_name: str | None) -> Comparison:
@@ -96,7 +42,7 @@ def compare_systems(first: str, second: str, task_name: str | None) -> Compariso
 
     Raises UserError where they are not of the same rows, or nothing says of which task.
     """
-    (one, one_task), (other, other_task) = open_system(first), open_system(second)
+    (one_path, one_task), (other_path, other_task) = map(find_predictions, (first, second))
     names = dict.fromkeys(name for name in (task_name, one_task, other_task) if name)
     if not names:
         raise UserError("these files do not say which task they are of; give --task NAME")
@@ -105,12 +51,17 @@ def compare_systems(first: str, second: str, task_name: str | None) -> Compariso
     task = get_task(next(iter(names)))
     if task.is_language_modelling:
         raise UserError(f"{task.name} has no predictions to compare")
+    one = read_predictions(one_path, first, task)
+    other = read_predictions(other_path, second, task)
     missing = [f"id {files.shown(name)}" for name in one.keys() ^ other.keys()]
     if missing:
         raise UserError(f"{first} and {second} are not of the same rows: {name_some(missing)}")
     references = [_references(name, one[name], other[name]) for name in one]
-    said = [system[name].prediction for system in (one, other) for name in one]
-    both = task.tally(said, references * 2)
+    said = [system[name] for system in (one, other) for name in one]
+    if task.chooses:
+        for warning in label_warnings(said, (accepted[0] for accepted in references)):
+            click.echo(f"warning: {warning}", err=True)
+    both = task.tally([row.prediction for row in said], references * 2)
     tallies = [
         {name: rows[part] for name, rows in both.items()}
         for part in (slice(len(one)), slice(len(one), None))

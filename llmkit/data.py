@@ -15,6 +15,7 @@ from typing import Any
 from llmkit import files
 from llmkit.errors import UserError, did_you_mean
 from llmkit.files import Raw
+from llmkit.labels import label_text
 from llmkit.recipe_files import PACKAGE
 from llmkit.schema import Data, Evaluation
 from llmkit.tasks import Row, Task, get_task
@@ -206,8 +207,8 @@ def select_columns(raw: dict[str, Any], task: Task, columns: dict[str, str], whe
     if task.read_row is not None:
         _check_readable(value, task, columns, where)
         return {**row, task.target: value}
-    if task.chooses and isinstance(value, int):
-        value = str(value)
+    if task.chooses and value != []:
+        value = _label_text(value, task, columns, where)
     texts = list(value) if isinstance(value, list | tuple) else [value]
     if not texts:
         column = columns.get(task.target, task.target)
@@ -230,6 +231,17 @@ def select_inputs(
     for name, text in row.items():
         _check_text(text, name, columns, where)
     return row
+
+
+def _label_text(value: Any, task: Task, columns: dict[str, str], where: str) -> str:
+    try:
+        return label_text(value)
+    except ValueError as error:
+        column = columns.get(task.target, task.target)
+        raise UserError(
+            f"{where}: column {column} {error}; fix the row, or name another column with "
+            f"data.columns.{task.target}"
+        ) from None
 
 
 def _check_readable(value: Any, task: Task, columns: dict[str, str], where: str) -> None:

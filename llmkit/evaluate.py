@@ -6,19 +6,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import click
 from accelerate import Accelerator
 from rich.console import Console
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from llmkit import report
-from llmkit.compare import read_predictions
 from llmkit.data import open_splits
 from llmkit.devices import start_accelerator
 from llmkit.diagnostics import diagnose
 from llmkit.errors import UserError, name_some
 from llmkit.evaluation import EvaluationSet, count_answers, evaluate
 from llmkit.files import expand
+from llmkit.predictions import label_warnings, read_predictions
 from llmkit.prepare import check_max_length, open_model, prepare_tests
 from llmkit.run import is_run, predictions_path, results_path, set_dir, write_json, write_jsonl
 from llmkit.schema import Recipe
@@ -114,18 +115,22 @@ def evaluate_predictions(
     metric, higher_is_better = choose_metric(recipe, task)
     if task.is_language_modelling:
         raise UserError(f"--predictions: {task.name} is scored by its loss, not by predictions")
-    predictions = read_predictions(expand(path), "--predictions")
+    predictions = read_predictions(expand(path), "--predictions", task)
     splits = open_splits(recipe.data, task, recipe.evaluation)
     answers = count_answers(splits["train"], task)
     test = ScoredRows.of(splits["test"], task, recipe.template, answers)
     missing = [example.where for example in test.examples if example.id not in predictions]
     if missing:
         raise UserError(f"{path}: no prediction for {name_some(missing)}: rows are known by id")
-    strange = predictions.keys() - {example.id for example in test.examples}
+    strange = predictions.keys() - {example.id for example in test.examples + test.unlabeled}
     if strange:
         places = sorted(predictions[name].where for name in strange)
         raise UserError(f"{path}: no test row has the id of {name_some(places)}")
-    said = [predictions[example.id].prediction for example in test.examples]
+    rows = [predictions[example.id] for example in test.examples]
+    if task.chooses:
+        for warning in label_warnings(rows, answers.keys() | {each[0] for each in test.references}):
+            click.echo(f"warning: {warning}", err=True)
+    said = [row.prediction for row in rows]
     table = {"these predictions": scored(task, task.tally(said, test.references), said)}
     table |= score_baselines(test)
     report.show_tables(console, {"test": test}, {"test": table})

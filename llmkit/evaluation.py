@@ -29,6 +29,7 @@ from llmkit.encode import (
 from llmkit.errors import UserError, did_you_mean, name_some
 from llmkit.files import shown
 from llmkit.generate import generate
+from llmkit.labels import spelled_out
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss, causal_lm
 from llmkit.model import evaluating
 from llmkit.prediction import Prediction
@@ -68,7 +69,9 @@ def prepare_evaluation(
     limits = limits_of(recipe, is_scored=True)
     encoded, account = encode_rows(rows, task, tokenizer, limits)
     require_rows(account, limits)
-    return EvaluationSet(task, rows, examples, answers, prompts, encoded, account, labels)
+    return EvaluationSet(
+        task, rows, examples, answers, scored_rows.unlabeled, prompts, encoded, account, labels
+    )
 
 
 def prepare_prompts(
@@ -96,7 +99,9 @@ def count_answers(rows: Iterable[Row], task: Task) -> Counter[str]:
     """How often each answer is the one to learn; nothing where the task does not ask."""
     if task.majority is None:
         return Counter()
-    return Counter(task.answer_of(to_example(row, task).completion) for row in rows)
+    answers = Counter(task.answer_of(to_example(row, task).completion) for row in rows)
+    del answers[""]  # rows that are left out
+    return answers
 
 
 def encode_labels(
@@ -104,6 +109,10 @@ def encode_labels(
 ) -> dict[str, list[int]]:
     """The labels in the order of the alphabet, each as the completion that is learnt."""
     labels = sorted(answers)
+    if not labels:
+        raise UserError(
+            "data.train: no row has a label; name another column with data.columns.label"
+        )
     if len(labels) < 2:
         raise UserError(
             f"data.train: all rows have the label {labels[0]!r}; there must be two at least"
@@ -116,14 +125,19 @@ def encode_labels(
 
 def check_labels(examples: list[Example], labels: Iterable[str]) -> None:
     """Raise UserError for a label that no training row has."""
-    strange = [e for e in examples if e.completion.strip() not in labels]
+    labels = list(labels)
+    strange: dict[str, list[str]] = {}
+    for example in examples:
+        if example.references[0] not in labels:
+            strange.setdefault(example.references[0], []).append(example.where)
     if strange:
-        first = strange[0]
-        label = first.completion.strip()
-        hint = did_you_mean(label, list(labels))
+        places = name_some([where for wheres in strange.values() for where in wheres])
+        names = name_some([spelled_out(shown(label, 40)) for label in strange])
+        known = name_some([spelled_out(shown(label, 40)) for label in labels])
         raise UserError(
-            f"{name_some([e.where for e in strange])}: no training row has the label "
-            f"{shown(label, 40)!r}{hint}; mend the rows, or let some of these be trained on"
+            f"{places}: no training row has the label{'s' if len(strange) > 1 else ''} {names}"
+            f"{did_you_mean(next(iter(strange)), labels)}; training rows have {known}: fix the "
+            "rows, or add rows with the label to data.train"
         )
 
 

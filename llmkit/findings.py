@@ -12,6 +12,7 @@ from llmkit.account import SHATTERED, Account
 from llmkit.duplicates import SIMILAR, NearCopy, repeated_rows, rows_in_train
 from llmkit.encode import is_blank
 from llmkit.errors import UserError, name_some
+from llmkit.labels import folded, spelled_out
 from llmkit.model import END_OF_TEXT
 from llmkit.prediction import Prediction
 from llmkit.tasks import Row, Task, to_example
@@ -51,6 +52,12 @@ KINDS = {
     "nearly in train": (
         "warning", f"nearly the same as a row of train (similarity from {SIMILAR})",
         "delete those from train",
+    ),
+    "label spelled differently": (
+        "warning",
+        "a label that differs from another only in case, spacing, invisible characters or Unicode "
+        "form",
+        "spell each label one way",
     ),
     "scored 0": (
         "warning", "score 0 even where predicted to the letter, the metric cannot read them",
@@ -157,6 +164,26 @@ def find_unscorable(split: str, rows: Iterable[Row], task: Task, metric: str) ->
         if scores_0([texts]) and not scores_0([[re.sub(r"\w", "a", text) for text in texts]])
     ]
     return [Finding(split, "scored 0", unread)] if unread else []
+
+
+def find_spellings(split: str, rows: Iterable[Row], task: Task) -> list[Finding]:
+    """Labels that look alike; the rows of all spellings but the most common one of each."""
+    if not task.chooses:
+        return []
+    places: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        spelling = row[task.target].strip()
+        spellings = places.setdefault(folded(spelling), {})
+        spellings.setdefault(spelling, []).append(row["where"])
+    finding = Finding(split, "label spelled differently", [])
+    places.pop("", None)  # rows without a label
+    for spellings in places.values():
+        common, *others = sorted(spellings, key=lambda each: len(spellings[each]), reverse=True)
+        for other in others:
+            named = [f"{where} {spelled_out(other)}" for where in spellings[other]]
+            finding.rows.extend(named)
+            finding.originals.extend([f"{spellings[common][0]} {spelled_out(common)}"] * len(named))
+    return [finding] if finding.rows else []
 
 
 def is_readable(text: str) -> bool:

@@ -19,7 +19,7 @@ from llmkit.encode import count_tokens, fingerprint, limits_of
 from llmkit.engine import check_config
 from llmkit.errors import UserError
 from llmkit.evaluation import EvaluationSet, count_answers, prepare_evaluation
-from llmkit.findings import find_in_split, find_unscorable, refuse_errors
+from llmkit.findings import find_in_split, find_spellings, find_unscorable, refuse_errors
 from llmkit.memory import fitting_tokens
 from llmkit.model import (
     add_lora,
@@ -33,7 +33,7 @@ from llmkit.model import (
 )
 from llmkit.order import StepOrder
 from llmkit.schema import Recipe
-from llmkit.scores import choose_metric
+from llmkit.scores import check_metric, choose_metric
 from llmkit.tasks import Task, recipe_task, texts_of
 
 
@@ -67,9 +67,12 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     encoded, account, was_cached = encode_cached(splits["train"], tokenizer, limits_of(recipe))
     answers = count_answers(splits["train"], task)
     validation = prepare_evaluation(splits["validation"], task, tokenizer, recipe, answers)
+    check_metric(metric[0], validation)
     tests = prepare_tests(splits, task, tokenizer, recipe, answers)
     sets = {"validation": validation, **tests}
-    findings = find_in_split("train", account, None)
+    findings = find_in_split("train", account, None) + find_spellings(
+        "train", splits["train"], task
+    )
     for split, prepared in sets.items():
         if prepared.task is task:
             findings += find_in_split(split, prepared.account, account)

@@ -11,6 +11,7 @@ from torch import nn
 
 from llmkit.account import Account
 from llmkit.console import show_table
+from llmkit.errors import name_some
 from llmkit.findings import Finding
 from llmkit.model import count_parameters
 from llmkit.optim import num_warmup_steps
@@ -91,8 +92,11 @@ def show_tables(
 ) -> None:
     """The scores on each test set, beside the baselines."""
     for name, test in tests.items():
-        what = "test rows" if name == "test" else f"rows of {name}"
-        show_scores(console, test.task, f"{len(test.rows)} {what}", tables[name])
+        title = f"{len(test.rows)} {'test rows' if name == 'test' else f'rows of {name}'}"
+        if test.unlabeled:
+            places = name_some([example.where for example in test.unlabeled])
+            title += f"; {len(test.unlabeled)} without a label left out ({places})"
+        show_scores(console, test.task, title, tables[name])
         if test.task.chooses:
             show_confusion(console, test, next(iter(tables[name].values())))
     console.print(Text(interval_note(len(test.rows) for test in tests.values()), style="dim"))

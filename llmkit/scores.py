@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
 from llmkit.errors import UserError
+from llmkit.labels import spelled_out
 from llmkit.metrics import Tallies, classification, scores_of
 from llmkit.prediction import Prediction
 from llmkit.schema import Recipe
@@ -27,13 +29,23 @@ class ScoredRows:
     examples: list[Example]
     answers: Counter[str]
     """What the training rows answer, and how often, where the task asks for it."""
+    unlabeled: list[Example]
+    """Rows of classification that are left out, since they have no label."""
 
     @classmethod
     def of(
         cls, rows: Iterable[Row], task: Task, template: str | None, answers: Counter[str]
     ) -> "ScoredRows":
         rows = list(rows)
-        return cls(task, rows, [to_example(row, task, template) for row in rows], answers)
+        examples = [to_example(row, task, template) for row in rows]
+        if not task.chooses:
+            return cls(task, rows, examples, answers, [])
+        has_label = [example.references[0] != "" for example in examples]
+        if not any(has_label):
+            raise UserError(f"{examples[0].where} and on: no row has a label; name labeled rows")
+        unlabeled = [e for e, has in zip(examples, has_label, strict=True) if not has]
+        rows, examples = (list(compress(each, has_label)) for each in (rows, examples))
+        return cls(task, rows, examples, answers, unlabeled)
 
     @property
     def references(self) -> list[list[str]]:
@@ -70,6 +82,30 @@ def choose_metric(recipe: Recipe, task: Task) -> tuple[str, bool]:
         names = ", ".join(task.score_names)
         raise UserError(f"evaluation.metric: {task.name} has no score {metric!r}; it has {names}")
     return metric, task.scores.get(metric, False)
+
+
+def check_metric(metric: str, validation: ScoredRows) -> None:
+    """Raise UserError where the labels leave the score that chooses the best weights undefined."""
+    task, references = validation.task, validation.references
+    if not task.chooses or metric == "loss":
+        return
+    perfect = [
+        Prediction(right, {label: float(label == right) for label in validation.answers})
+        for right, *_ in references
+    ]
+    if math.isfinite(task.score(perfect, references)[metric]):
+        return
+    labels = {accepted[0] for accepted in references}
+    if len(labels) == 1:
+        (label,) = labels
+        raise UserError(
+            f"evaluation.metric: {metric} is undefined where all rows have one label, and all "
+            f"validation rows have {spelled_out(label)}; name other validation rows or metric"
+        )
+    raise UserError(
+        f"evaluation.metric: {metric} is a score of ratings: three or more labels, all of them "
+        f"numbers; choose another metric, such as {next(iter(task.scores))}"
+    )
 
 
 def scored(

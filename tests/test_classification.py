@@ -1,10 +1,19 @@
 """Classification scores: scikit-learn's, to the last digit that is printed."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    cohen_kappa_score,
+    f1_score,
+    mean_absolute_error,
+    roc_auc_score,
+)
 
 from llmkit.metrics import scores_of, tally
 from llmkit.prediction import Prediction
@@ -56,7 +65,7 @@ def test_weights_are_rows_that_stand_several_times():
     repeated = np.repeat(np.arange(len(true)), counts)
     expected = score([predictions[i] for i in repeated], [references[i] for i in repeated])
     for name, value in expected.items():
-        assert weighted[name].item() == pytest.approx(value)
+        assert weighted[name].item() == pytest.approx(value, nan_ok=True)
 
 
 def test_calibration_error_by_hand():
@@ -65,6 +74,107 @@ def test_calibration_error_by_hand():
     error = score(predictions, references)["calibration_error"]
     # 4 rows at 90 %, 3 of them right; 2 rows at 70 %, 1 right.
     assert error == pytest.approx(100 * (4 * abs(0.9 - 0.75) + 2 * abs(0.7 - 0.5)) / 6)
+
+
+def guo_2017(confidences, are_right):
+    """Equation 3 of the paper over 15 bins ((m - 1) / M, m / M], in exact fractions."""
+    bins = {}
+    for confidence, is_right in zip(confidences, are_right, strict=True):
+        bins.setdefault(math.ceil(confidence * 15), []).append(is_right - confidence)
+    return float(100 * sum(abs(sum(gaps)) for gaps in bins.values()) / len(confidences))
+
+
+@pytest.mark.parametrize(
+    ("confidences", "are_right", "expected"),
+    [
+        ([0.6] * 5 + [0.55] * 5, [1] * 5 + [0] * 5, 7.5),  # 0.6 is the upper edge of its bin
+        ([0.8] * 2 + [0.75] * 2, [1, 1, 0, 0], 27.5),
+        ([1.0] * 3, [1, 0, 1], 100 / 3),
+        ([0.5] * 2, [1, 1], 50),
+    ],
+)
+def test_calibration_bins_hold_their_upper_edge(confidences, are_right, expected):
+    predictions = likeliest([{"a": p, "b": 1 - p} for p in confidences])
+    references = [["a"] if right else ["b"] for right in are_right]
+    by_paper = guo_2017([Fraction(str(p)) for p in confidences], are_right)
+    error = score(predictions, references)["calibration_error"]
+    assert error == pytest.approx(by_paper) == pytest.approx(expected)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10**6), st.integers(1, 60), st.integers(2, 5))
+def test_calibration_error_is_that_of_the_paper(seed, num_rows, num_labels):
+    true, probabilities = drawn(seed, num_rows, num_labels)
+    names = [f"label {i}" for i in range(num_labels)]
+    predictions = likeliest([dict(zip(names, row, strict=True)) for row in probabilities.tolist()])
+    ours = score(predictions, [[names[i]] for i in true])["calibration_error"]
+    confidences = [Fraction(p) for p in probabilities.max(1).tolist()]
+    expected = guo_2017(confidences, (probabilities.argmax(1) == true).astype(int).tolist())
+    assert ours == pytest.approx(expected)
+
+
+def test_the_stated_label_is_scored_and_the_probabilities_are_ranked():
+    """A threshold of 0.3: the stated label is not the likeliest one."""
+    probabilities = [{"no": 0.6, "yes": 0.4}, {"no": 0.9, "yes": 0.1}, {"no": 0.2, "yes": 0.8}]
+    predictions = [Prediction("yes" if p["yes"] > 0.3 else "no", p) for p in probabilities]
+    scores = score(predictions, [["yes"], ["no"], ["yes"]])
+    assert scores["accuracy"] == scores["macro_f1"] == scores["auc"] == 100
+    # The likeliest labels: "no" with 0.6, wrong; "no" with 0.9 and "yes" with 0.8, right.
+    assert scores["calibration_error"] == pytest.approx(100 * (0.6 + 0.1 + 0.2) / 3)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10**6), st.integers(2, 60), st.integers(3, 7), st.integers(-3, 9))
+def test_scores_of_ratings_are_scikit_learns(seed, num_rows, num_ratings, lowest):
+    generator = np.random.default_rng(seed)
+    ratings = np.arange(lowest, lowest + num_ratings)
+    true = np.concatenate([ratings, generator.choice(ratings, num_rows)])
+    said = np.clip(true + generator.integers(-1, 2, len(true)), ratings[0], ratings[-1])
+    predictions = [Prediction(str(each)) for each in said]
+    references = [[str(each)] for each in true]
+    scores = score(predictions, references)
+    assert scores["mean_absolute_error"] == pytest.approx(mean_absolute_error(true, said))
+    kappa = cohen_kappa_score(true, said, weights="quadratic")
+    assert scores["quadratic_kappa"] == pytest.approx(100 * kappa)
+
+    weights = generator.integers(1, 4, len(true)).astype(float)  # rows that are drawn again
+    tallies = {"classification": tally("classification", predictions, references)}
+    weighted = scores_of(tallies, weights[None])
+    error = mean_absolute_error(true, said, sample_weight=weights)
+    kappa = cohen_kappa_score(true, said, weights="quadratic", sample_weight=weights)
+    assert weighted["mean_absolute_error"].item() == pytest.approx(error)
+    assert weighted["quadratic_kappa"].item() == pytest.approx(100 * kappa)
+
+
+def test_a_rating_that_no_row_has_keeps_its_place_on_the_scale():
+    true, said = [1, 2, 4, 5, 5], [1, 4, 4, 2, 5]
+    scores = score([Prediction(str(each)) for each in said], [[str(each)] for each in true])
+    kappa = cohen_kappa_score(true, said, labels=[1, 2, 3, 4, 5], weights="quadratic")
+    assert scores["quadratic_kappa"] == pytest.approx(100 * kappa)
+
+
+def test_equal_ratings_have_no_kappa():
+    scores = score([Prediction("4")] * 3 + [Prediction("3"), Prediction("5")], [["4"]] * 5)
+    assert scores["quadratic_kappa"] == 0  # chance alone would be right as often
+    assert np.isnan(score([Prediction("4")] * 3, [["4"]] * 3)["quadratic_kappa"])
+
+
+@pytest.mark.parametrize("labels", [["0", "1"], ["1", "2", "many"], ["a", "b", "c"]])
+def test_other_labels_have_no_scores_of_ratings(labels):
+    scores = score(list(map(Prediction, labels)), [[label] for label in labels])
+    assert scores["accuracy"] == 100
+    assert np.isnan(scores["mean_absolute_error"])
+    assert np.isnan(scores["quadratic_kappa"])
+
+
+def test_labels_that_are_left_out_have_unknown_probabilities():
+    some = Prediction("a", {"a": 0.6, "b": 0.3})
+    whole = Prediction("b", {"a": 0.2, "b": 0.5, "c": 0.3})
+    certain = Prediction("c", {"c": 1.0})  # leaves nothing for the others
+    references = [["a"], ["b"], ["c"]]
+    assert np.isnan(score([some, whole, certain], references)["auc"])
+    assert np.isnan(score([some, whole, certain], references)["calibration_error"])
+    assert score([whole, whole, certain], references)["auc"] > 0
 
 
 def test_labels_alone_have_no_probabilities_to_score():

@@ -13,14 +13,15 @@ from stopped_runs import stopped_run
 from torch import nn
 
 from llmkit.checkpoint import restore
-from llmkit.compare import read_predictions
 from llmkit.errors import UserError
 from llmkit.files import read
 from llmkit.folders import Damaged, verify
 from llmkit.model import load_model
 from llmkit.page import write_report
+from llmkit.predictions import read_predictions
 from llmkit.recipe import load_recipe, recipe_yaml
 from llmkit.resume import Origin
+from llmkit.tasks import TASKS
 from llmkit.untrusted import check_folder
 
 LONGEST = 1.0  # seconds
@@ -134,7 +135,7 @@ def test_jsonl(feed, tmp_path, part):
 
     def load(path):
         if part % 2:
-            read_predictions(path, "--predictions")
+            read_predictions(path, "--predictions", TASKS["qa"])
         else:
             list(read(path))
 

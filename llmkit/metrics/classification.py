@@ -1,22 +1,30 @@
-"""Accuracy, macro-F1, AUC and calibration error of labels that were chosen by their probability.
+"""Accuracy, macro-F1, AUC and calibration error of predicted labels; of ratings also the mean
+absolute error and the quadratic weighted kappa.
 
-The chosen label is the prediction's text. AUC and calibration error need the probabilities of the
-labels, and are NaN without them. Definitions: scikit-learn's f1_score(average="macro") and
-roc_auc_score(multi_class="ovr"); Guo et al. 2017 (arXiv 1706.04599) for the calibration error, with
-BINS bins of equal width.
+The chosen label is the prediction's text. AUC and calibration error are scores of the probabilities
+alone, and NaN where a row does not give that of every label. Ratings are three or more labels that
+are all numbers, such as 1 to 5 stars; the two scores of other labels are NaN.
+
+Definitions: scikit-learn's f1_score(average="macro"), roc_auc_score(multi_class="ovr"),
+mean_absolute_error and cohen_kappa_score(weights="quadratic") with evenly spaced `labels`; Guo et
+al. 2017 (arXiv 1706.04599) for the calibration error, with BINS bins of equal width.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from llmkit.labels import every_probability, ratings_of
 from llmkit.prediction import Prediction
 
 BINS = 15
 
 
 def signature() -> str:
-    return f"macro-F1 over the labels that occur, AUC one-vs-rest, calibration error of {BINS} bins"
+    return (
+        f"macro-F1 over the labels that occur, AUC one-vs-rest, calibration error of {BINS} bins, "
+        "mean absolute error in units of the labels"
+    )
 
 
 def labels_of(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> list[str]:
@@ -26,23 +34,24 @@ def labels_of(predictions: Sequence[Prediction], references: Sequence[list[str]]
 
 
 def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
-    """(N, 2 + L): the true and the chosen label, as places among the L that occur, sorted, and the
-    probability of each; NaN where the system gives none."""
+    """(N, 4 + L): the true and the chosen label, as indices into the L sorted labels that occur;
+    the ratings that they are, or NaN; and the probability of each of the L labels, or NaN."""
     labels = labels_of(predictions, references)
     place = {label: index for index, label in enumerate(labels)}
-    rows = np.full((len(predictions), 2 + len(labels)), np.nan)
+    ratings = ratings_of(labels) or dict.fromkeys(labels, np.nan)
+    rows = np.empty((len(predictions), 4 + len(labels)))
     for row, prediction, (true, *_) in zip(rows, predictions, references, strict=True):
         row[:2] = place[true], place[prediction.text]
-        if prediction.probabilities:
-            row[2:] = 0
-            for label, probability in prediction.probabilities.items():
-                row[2 + place[label]] = probability
+        row[2:4] = ratings[true], ratings[prediction.text]
+        row[4:] = every_probability(prediction.probabilities, labels)
     return rows
 
 
 def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """In percent; a score that needs probabilities is NaN where a row has none."""
-    true, chosen, probabilities = rows[:, 0].astype(int), rows[:, 1].astype(int), rows[:, 2:]
+    """(R,) of each score, in percent except for the mean absolute error; NaN for one that the
+    labels or the probabilities do not allow."""
+    true, chosen = rows[:, :2].astype(int).T
+    ratings, probabilities = rows[:, 2:4], rows[:, 4:]
     counts = confusion(true, chosen, probabilities.shape[1], weights)
     right = counts.diagonal(axis1=1, axis2=2)
     total = weights.sum(1)
@@ -51,8 +60,11 @@ def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
         f1 = 2 * right / occurring
     made = {"accuracy": right.sum(1) / total, "macro_f1": _mean_of_known(f1.T)}
     made["auc"] = auc(true, probabilities, weights)
-    made["calibration_error"] = calibration_error(true == chosen, probabilities, weights)
-    return {name: 100 * values for name, values in made.items()}
+    made["calibration_error"] = calibration_error(true, probabilities, weights)
+    made["quadratic_kappa"] = quadratic_kappa(ratings, weights)
+    distances = np.abs(ratings[:, 0] - ratings[:, 1])
+    percent = {name: 100 * values for name, values in made.items()}
+    return percent | {"mean_absolute_error": weights @ distances / total}
 
 
 def confusion(
@@ -88,14 +100,37 @@ def auc(true: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.
 
 
 def calibration_error(
-    is_right: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
+    true: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """(R,): mean distance of confidence and accuracy, over bins of rows of like confidence."""
-    confidence = probabilities.max(1)
-    bins = np.clip((np.nan_to_num(confidence) * BINS).astype(int), 0, BINS - 1)
-    gaps = np.zeros((len(bins), BINS))
-    gaps[np.arange(len(bins)), bins] = confidence - is_right
+    """(R,): distance of confidence and accuracy, averaged over bins of rows with like confidence.
+
+    The confidence is the highest probability, the accuracy that of its label. A bin holds its upper
+    edge: (0, 1 / BINS], (1 / BINS, 2 / BINS], ...
+    """
+    if np.isnan(probabilities).any():
+        return np.full(len(weights), np.nan)
+    confidence, is_right = probabilities.max(1), probabilities.argmax(1) == true
+    edges = np.arange(1, BINS) / BINS
+    gaps = np.zeros((len(true), BINS))
+    gaps[np.arange(len(true)), np.searchsorted(edges, confidence)] = confidence - is_right
     return np.abs(weights @ gaps).sum(1) / weights.sum(1)
+
+
+def quadratic_kappa(ratings: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(R,): Cohen's kappa (1968) of true and chosen ratings (N, 2), disagreements weighted by their
+    square; NaN where all of them are the same.
+
+    That is 1 minus the mean squared distance over the one that true and chosen ratings would have
+    if they were independent: the sum of their variances and the squared distance of their means.
+    """
+    total = weights.sum(1)
+    centered = ratings - ratings.mean()  # else the differences of squares lose digits
+    means = weights @ centered / total[:, None]
+    variances = weights @ centered**2 / total[:, None] - means**2
+    observed = weights @ (ratings[:, 0] - ratings[:, 1]) ** 2 / total
+    expected = variances.sum(1) + (means[:, 0] - means[:, 1]) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(expected > 1e-12, 1 - observed / expected, np.nan)
 
 
 def _mean_of_known(values: np.ndarray) -> np.ndarray:

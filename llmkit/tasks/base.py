@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmkit.errors import UserError, did_you_mean
+from llmkit.labels import label_of
 from llmkit.metrics import Tallies, describe, scores_of, tally
 from llmkit.prediction import Prediction
 
@@ -119,6 +120,8 @@ def to_example(row: Row, task: Task, template: str | None = None) -> Example:
     references = row[task.target]
     if isinstance(references, str):
         references = [references]
+    if task.chooses:
+        references = [label_of(references)]
     if task.is_language_modelling:
         return Example(row["id"], [], references[0], [], where)
     segments = prompt_segments(row, task, template or task.template)

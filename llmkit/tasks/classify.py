@@ -3,7 +3,8 @@
     {"id": "7", "text": "The soup was cold and nobody cared.", "label": "negative"}
 
 The label is learnt as a completion, and chosen by its likelihood among all labels. Any set of them
-will do; say in the template what they are of, as in "{text}\\nTopic:".
+will do; say in the template what they are of, as in "{text}\\nTopic:". Labels that are numbers, as
+1 to 5 stars are, also get a mean absolute error and a quadratic weighted kappa.
 """
 
 from llmkit.tasks.base import Task
@@ -14,7 +15,14 @@ TASK = Task(
     target="label",
     long_input="text",
     template="{text}\nLabel:",
-    scores={"accuracy": True, "macro_f1": True, "auc": True, "calibration_error": False},
+    scores={
+        "accuracy": True,
+        "macro_f1": True,
+        "auc": True,
+        "calibration_error": False,
+        "mean_absolute_error": False,
+        "quadratic_kappa": True,
+    },
     metrics=("classification",),
     majority="majority label",
     chooses=True,

@@ -1,0 +1,106 @@
+"""Labels of classification: one identity for each label, however it is written.
+
+Spreadsheets, JSON, pandas and other tools write the same label as "1", 1 or 1.0, with blanks
+around it or a byte order mark before it. `label_of` is the only place that decides which label a
+value stands for; rows, predictions and probabilities all go through it.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+TOLERANCE = 0.01  # of a sum of probabilities that were rounded
+# Zero-width characters, direction marks, byte order mark, soft hyphen and controls.
+_UNSEEN = "\u200b-\u200f\u2060\ufeff\u00ad\x00-\x1f\x7f-\x9f"
+_EDGES = re.compile(rf"^[\s{_UNSEEN}]+|[\s{_UNSEEN}]+$")
+_INTEGRAL = re.compile(r"(-?\d+)\.0+")  # as pandas writes integers beside missing values
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+
+
+def label_of(value: Any) -> str:
+    """The label that a value stands for; "" where there is none.
+
+    Raises ValueError, worded to follow the name of a column, for a value that is not one label.
+    """
+    text = _EDGES.sub("", label_text(value))
+    integral = _INTEGRAL.fullmatch(text)
+    return integral[1] if integral else text
+
+
+def label_text(value: Any) -> str:
+    """A label as the data spells it; "" for None and NaN.
+
+    Raises ValueError as `label_of` does.
+    """
+    if isinstance(value, list | tuple) and len(value) == 1:
+        (value,) = value
+    if isinstance(value, str):
+        return value
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, int | float):  # and bool
+        return str(value)
+    if isinstance(value, list | tuple):
+        raise ValueError(
+            f"must hold one label, not a list of {len(value)}: keep one label per row, or train "
+            "one classifier per label"
+        )
+    raise ValueError(f"must hold a label, not {type(value).__name__}")
+
+
+def probabilities_of(value: Any) -> dict[str, float]:
+    """Probabilities by label, of all labels or of the likeliest only.
+
+    Raises ValueError, worded to follow the name of a column, for what cannot be that.
+    """
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError("must be numbers from 0 to 1, by label")
+    probabilities: dict[str, float] = {}
+    for key, number in value.items():
+        label = label_of(key)
+        if number is None:  # parquet has a null for each label that a row lacks
+            continue
+        if label in probabilities:
+            raise ValueError(f"must name the label {label!r} once")
+        is_number = isinstance(number, int | float) and not isinstance(number, bool)
+        if not is_number or not 0 <= number <= 1 + TOLERANCE:
+            raise ValueError(f"must be numbers from 0 to 1, by label; {label!r} has {number!r}")
+        probabilities[label] = float(number)
+    if sum(probabilities.values()) > 1 + TOLERANCE:
+        raise ValueError(f"must add up to 1, not {sum(probabilities.values()):.4g}")
+    return probabilities
+
+
+def every_probability(
+    probabilities: Mapping[str, float] | None, labels: Iterable[str]
+) -> list[float]:
+    """The probability of each label; NaN for a label that is left out, unless the others leave
+    nothing for it."""
+    probabilities = probabilities or {}
+    left_out = 0.0 if sum(probabilities.values()) > 1 - 1e-6 else math.nan
+    return [probabilities.get(label, left_out) for label in labels]
+
+
+def ratings_of(labels: Iterable[str]) -> dict[str, float] | None:
+    """The number that each label is, where there are three or more and all are numbers; else None.
+
+    Two of them, such as 0 and 1, are classes and no scale.
+    """
+    labels = list(labels)
+    if len(labels) < 3 or not all(map(_NUMBER.fullmatch, labels)):
+        return None
+    return {label: float(label) for label in labels}
+
+
+def folded(spelling: str) -> str:
+    """A label without its case, invisible characters, spacing and Unicode form."""
+    seen = [c for c in spelling if c.isspace() or unicodedata.category(c) not in ("Cf", "Cc")]
+    return " ".join(unicodedata.normalize("NFKC", "".join(seen)).casefold().split())
+
+
+def spelled_out(label: str) -> str:
+    """A label for a message, with escapes where it holds what cannot be seen."""
+    is_plain = label.isprintable() and unicodedata.is_normalized("NFC", label)
+    return repr(label) if is_plain else ascii(label)

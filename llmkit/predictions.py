@@ -1,0 +1,132 @@
+"""Files of predictions, written by llmkit or by any other tool."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmkit import files
+from llmkit.errors import UserError, did_you_mean, name_some
+from llmkit.labels import TOLERANCE, every_probability, label_of, probabilities_of, spelled_out
+from llmkit.prediction import Prediction
+from llmkit.tasks import Task
+
+
+@dataclass(frozen=True)
+class Said:
+    """A row of a file of predictions."""
+
+    prediction: Prediction
+    references: list[str] | None
+    """The accepted answers, where the file gives them."""
+    where: str
+    """file:line"""
+
+
+def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, Said]:
+    """Rows by id, in the file's order: `prediction`, and `id`, `references`, `probabilities` and
+    `votes` where they are given. A row without an id is known by its number, from 0.
+
+    Raises UserError for a row that cannot be read and for an id that comes twice.
+    """
+    files.check(path, given_by)
+    predictions: dict[str, Said] = {}
+    for index, (where, raw) in enumerate(files.read(path)):
+        name = str(raw.get("id", index))
+        if name in predictions:
+            first = predictions[name].where
+            raise UserError(f"{where}: id {files.shown(name)} came before, in {first}")
+        try:
+            said = Said(_prediction(raw, task), _references(raw, task), where)
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from None
+        predictions[name] = said
+    if not predictions:
+        raise UserError(f"{path}: no rows in it")
+    return predictions
+
+
+def _prediction(raw: dict[str, Any], task: Task) -> Prediction:
+    value, probabilities, votes = (
+        raw.get(name) for name in ("prediction", "probabilities", "votes")
+    )
+    if value is None or not (task.chooses or isinstance(value, str)):
+        there = files.shown(", ".join(map(str, raw))) or "none"
+        raise ValueError(f"no text in a column 'prediction'; there are: {there}")
+    if votes is not None and not _are_texts(votes):
+        raise ValueError("votes must be a list of texts")
+    if not task.chooses:
+        return Prediction(value, votes=votes)
+    try:
+        label = label_of(value)
+    except ValueError as error:
+        raise ValueError(f"prediction {error}") from None
+    if probabilities is None:
+        return Prediction(label)
+    try:
+        return Prediction(label, probabilities_of(probabilities))
+    except ValueError as error:
+        raise ValueError(f"probabilities {error}") from None
+
+
+def _references(raw: dict[str, Any], task: Task) -> list[str] | None:
+    references = raw.get("references")
+    if references is None:
+        return None
+    if task.chooses:
+        try:
+            label = label_of(references)
+        except ValueError as error:
+            raise ValueError(f"references {error}") from None
+        if not label:
+            raise ValueError("references must hold a label; delete the row")
+        return [label]
+    if isinstance(references, str):
+        references = [references]
+    if not _are_texts(references):
+        raise ValueError("references must be a text or a list of texts")
+    return references
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)
+
+
+def label_warnings(rows: Iterable[Said], known: Iterable[str]) -> list[str]:
+    """What limits the scores of these predictions of labels; known: the labels of the data.
+
+    Raises UserError for probabilities of all labels that do not add up to 1.
+    """
+    rows, known = list(rows), sorted(set(known))
+    strange: dict[str, list[str]] = {}
+    for row in rows:
+        if row.prediction.text not in known:
+            strange.setdefault(row.prediction.text, []).append(row.where)
+    warnings = [
+        f"{name_some(places)}: no row has the predicted label {spelled_out(label)}"
+        f"{did_you_mean(label, known)}; it counts as wrong"
+        for label, places in strange.items()
+    ]
+    if any(row.prediction.probabilities for row in rows):
+        warnings += _missing_probabilities(rows, known)
+    return warnings
+
+
+def _missing_probabilities(rows: list[Said], known: list[str]) -> list[str]:
+    given = {label for row in rows for label in row.prediction.probabilities or ()}
+    labels = sorted(given.union(known))
+    incomplete = []
+    for row in rows:
+        probabilities = row.prediction.probabilities or {}
+        total = sum(probabilities.values())
+        if probabilities.keys() >= set(labels) and total < 1 - TOLERANCE:
+            raise UserError(f"{row.where}: probabilities must add up to 1, not {total:.4g}")
+        if any(map(math.isnan, every_probability(probabilities, labels))):
+            incomplete.append(row.where)
+    if not incomplete:
+        return []
+    return [
+        f"{name_some(incomplete)}: probabilities do not name every label, so AUC and calibration "
+        "error are left out"
+    ]
