@@ -26,8 +26,8 @@ from llmkit.recipe_files import PACKAGE
 
 # What decides which tokens a row gives; an edit of any of these makes a new key.
 CODE = (
-    "account.py", "data.py", "encode.py", "files.py", "hub.py", "loss.py", "model.py",
-    "tasks/*.py",
+    "account.py", "arrowrows.py", "data.py", "encode.py", "files.py", "hub.py", "jsonrows.py",
+    "loss.py", "model.py", "tables.py", "tasks/*.py", "textlines.py",
 )  # fmt: skip
 
 

@@ -7,9 +7,7 @@ the task's columns only, each text checked. Encoding (encode.py) and scoring sta
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from llmkit import files
@@ -93,6 +91,7 @@ def open_splits(
     evaluation: how many rows of a split are scored, and by which columns; None: all, by none.
     """
     evaluation = evaluation or Evaluation()
+    data = _with_saved_splits(data)
     for name in data.columns:
         if name not in task.columns:
             hint = did_you_mean(name, list(task.columns))
@@ -101,7 +100,7 @@ def open_splits(
                 f"it has {', '.join(task.columns)}"
             )
     splits = {split: _open_split(data, task, split) for split in SPLITS}
-    splits |= {name: _rows_of(file, data, task) for name, file in data.tests.items()}
+    splits |= {name: _rows_of(file, data, task, "test") for name, file in data.tests.items()}
     for name in ("test", *data.tests):
         splits[name] = replace(splits[name], by=tuple(evaluation.by))
     for split, rows in splits.items():
@@ -128,10 +127,11 @@ def open_splits(
 def _open_split(data: Data, task: Task, split: str) -> Rows:
     name = getattr(data, split)
     if data.train is None:
-        return _rows_of_file(EMBEDDED_ROWS / task.name / f"{split}.jsonl", data, task)
+        path = EMBEDDED_ROWS / task.name / f"{split}.jsonl"
+        return _rows_of_files(str(path), data, task, split)
     if name is None:
         return _held_out(data, task, split)
-    rows = _rows_of(name, data, task)
+    rows = _rows_of(name, data, task, split)
     return _held_out(data, task, split) if split == "train" else rows
 
 
@@ -141,7 +141,7 @@ def _held_out(data: Data, task: Task, split: str) -> Rows:
         "validation": 0.0 if data.validation else data.validation_fraction,
         "test": 0.0 if data.test else data.test_fraction,
     }
-    rows = _rows_of(data.train, data, task)
+    rows = _rows_of(data.train, data, task, "train")
     if not any(shares.values()):
         return rows
 
@@ -165,9 +165,9 @@ def _hash_point(text: str | list[str]) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _rows_of(name: str, data: Data, task: Task) -> Rows:
+def _rows_of(name: str, data: Data, task: Task, split: str) -> Rows:
     if data.hub is None:
-        return _rows_of_file(files.expand(name), data, task)
+        return _rows_of_files(name, data, task, split)
     from llmkit import hub
 
     read, commit = hub.open_dataset_split(data, name)
@@ -176,17 +176,38 @@ def _rows_of(name: str, data: Data, task: Task) -> Rows:
     return Rows(source, read, task, data.columns, data.limit, lambda: identity)
 
 
-def _rows_of_file(path: Path, data: Data, task: Task) -> Rows:
-    files.check(path, "data.train, data.validation and data.test")
-    read, identity = partial(files.read_all, path), partial(files.sha256, path)
-    return Rows(str(path), read, task, data.columns, data.limit, identity)
+def _rows_of_files(
+    name: str, data: Data, task: Task, split: str, given_by: str = "data.train and other splits"
+) -> Rows:
+    """split: which one is wanted of a folder with several."""
+    paths = files.find(name, given_by, split)
+
+    def read() -> Iterator[Raw]:
+        for path in paths:
+            yield from files.read_all(path, encoding=data.encoding, rows=data.rows)
+
+    def identity() -> str:
+        return " ".join([*map(files.sha256, paths), data.encoding or "", data.rows])
+
+    source = str(paths[0]) if len(paths) == 1 else str(files.expand(name))
+    return Rows(source, read, task, data.columns, data.limit, identity)
+
+
+def _with_saved_splits(data: Data) -> Data:
+    """The data, validation and test from the folder of `data.train` where it has them too."""
+    if data.hub is not None or data.train is None:
+        return data
+    there = files.saved_splits(files.expand(data.train))
+    names = {split for split in ("validation", "test") if files.pick_split(split, there)}
+    found = {name: data.train for name in names if getattr(data, name) is None}
+    return data.model_copy(update=found)
 
 
 def open_general_text(name: str) -> Rows:
     """Texts to see by what a model has forgotten: a file's, or the package's own."""
-    path = EMBEDDED_ROWS / "pretrain" / "test.jsonl" if name == "embedded" else files.expand(name)
-    files.check(path, "evaluation.general_text")
-    return _rows_of_file(path, Data(), get_task("pretrain"))
+    if name == "embedded":
+        name = str(EMBEDDED_ROWS / "pretrain" / "test.jsonl")
+    return _rows_of_files(name, Data(), get_task("pretrain"), "test", "evaluation.general_text")
 
 
 # ------------------------------------------------------------------------------ columns

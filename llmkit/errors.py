@@ -7,6 +7,12 @@ class UserError(Exception):
     """What is wrong, where (file:line or key), and what to do: one line each, exit code 2."""
 
 
+def shown(text: str, longest: int = 300) -> str:
+    """Text out of a file, fit for a message: short, in one line, what does not print escaped."""
+    short = text if len(text) <= longest else f"{text[:longest]} ..."
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
+
+
 NUM_NAMED = 5
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 # A single text stands for a list of one: evaluation.by=topic.
@@ -65,7 +65,9 @@ class Data(Section):
     streaming: bool = False
     """Read hub rows as they are needed instead of downloading the set; needs `limit`."""
     train: str | None = None
-    """Training rows: a file (jsonl, json, csv, tsv, parquet, txt), or the hub set's split."""
+    """Training rows: a file (jsonl, json, csv, tsv, txt, each also as .gz, .bz2, .xz or .zst;
+    parquet, arrow, feather), a pattern such as `part-*.parquet`, a folder of such files or one that
+    `save_to_disk` of datasets wrote, of which all splits are used; or the hub set's split."""
     validation: str | None = None
     """Validation rows: a file or a hub split; none: a share of the training rows, by hash."""
     test: str | None = None
@@ -76,10 +78,25 @@ class Data(Section):
     """Share of the training rows held out when `validation` is not named."""
     test_fraction: float = Field(0.1, gt=0, lt=0.5)
     """Share of the training rows held out when `test` is not named."""
+    rows: Literal["document", "paragraph", "line"] = "paragraph"
+    """What of a .txt file is a row: all of it, a paragraph (blank lines separate), or a line."""
+    encoding: str | None = None
+    """Encoding of text files, such as cp1252; null: UTF-8, or what a byte order mark says."""
     columns: dict[str, str] = {}
     """The task's column names to the data's; dots reach into nested ones (answers.text)."""
     limit: int | None = Field(None, ge=1)
     """Read only the first rows of each file or hub split; rows."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, encoding: str | None) -> str | None:
+        try:
+            "a\n".encode(encoding or "utf-8")
+        except (LookupError, UnicodeError, ValueError):
+            raise ValueError(
+                "no text encoding that Python knows; common ones are utf-8, utf-16, cp1252, latin-1"
+            ) from None
+        return encoding
 
     @model_validator(mode="after")
     def _streaming_is_bounded(self) -> "Data":

@@ -7,7 +7,6 @@ import json
 import lzma
 import os
 import pickle
-import time
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -38,6 +37,8 @@ DIGITS = "a number with too many digits"
 TWINS = "two columns are named document; rename"
 DEEP = "nested too deeply"
 QUOTES = "close each quote"
+JOINED = "a byte order mark inside the file: files were joined here"
+AGAIN = "the header again: files were joined here"
 
 
 def text_of(column: str, kind: str) -> str:
@@ -132,7 +133,7 @@ JSON_LINES = {
     "a surrogate in UTF-8": (b'{"document": "\xed\xa0\xbd"}', "byte 15 is not UTF-8"),
     "an overlong NUL": (b'{"document": "\xc0\x80"}', "byte 15 is not UTF-8"),
     "beyond Unicode": (b'{"document": "\xf5\x80\x80\x80"}', "byte 15 is not UTF-8"),
-    "a byte order mark": (b"\xef\xbb\xbf" + GOOD.strip(), BROKEN),
+    "a byte order mark": (b"\xef\xbb\xbf" + GOOD.strip(), JOINED),
     "a byte order mark within": (b'{"document": \xef\xbb\xbf"d"}', BROKEN),
 }
 
@@ -152,14 +153,13 @@ TABLE_LINES = {
 
 # What no kind of text file holds.
 BINARY = {
-    "utf-16": (GOOD.decode().encode("utf-16"), 1, NUL),
-    "utf-16 without a mark": (GOOD.decode().encode("utf-16-be"), 1, "byte 1 is NUL"),
-    "gzip": (gzip.compress(GOOD, mtime=0), 1, NUL),
-    "zip": (b"PK\3\4\x14\0\0\0\x08\0rows.jsonl", 1, NUL),
-    "bzip2": (bz2.compress(GOOD), 1, "as UTF-8"),
-    "xz": (lzma.compress(GOOD), 1, NUL),
+    "utf-16 without a mark": (GOOD.decode().encode("utf-16-be"), 1, "data.encoding=utf-16-be"),
+    "gzip": (gzip.compress(GOOD, mtime=0), None, "gzip-compressed, not text; add .gz"),
+    "zip": (b"PK\3\4\x14\0\0\0\x08\0rows.jsonl", None, "a zip archive or an Excel workbook"),
+    "bzip2": (bz2.compress(GOOD), None, "add .bz2 to its name"),
+    "xz": (lzma.compress(GOOD), None, "add .xz to its name"),
     "pickle": (pickle.dumps([ROW]), 1, NUL),
-    "parquet": (parquet(), 1, NUL),
+    "parquet": (parquet(), None, "rename it to end in .parquet"),
     "an image": (b"\x89PNG\r\n\x1a\n" + bytes(64), 1, "byte 1 is not UTF-8"),
 }
 
@@ -167,7 +167,7 @@ JSONL_FILES = {
     "empty": (b"", None, NO_ROWS),
     "blank lines": (b"\n \r\n\t\n", None, NO_ROWS),
     "a byte order mark alone": (b"\xef\xbb\xbf", None, NO_ROWS),
-    "two byte order marks": (b"\xef\xbb\xbf" * 2 + GOOD, 1, BROKEN),
+    "two byte order marks": (b"\xef\xbb\xbf" * 2 + GOOD, 1, JOINED),
     "a bad byte behind a byte order mark": (b'\xef\xbb\xbf{"\xff', 1, "byte 6 is not UTF-8"),
     "a row over several lines": (json.dumps(ROW, indent=1).encode(), 1, OTHER_KIND),
     "a list over several lines": (json.dumps([ROW], indent=1).encode(), 1, OTHER_KIND),
@@ -177,12 +177,11 @@ JSON_FILES = {
     "empty": (b"", 1, OTHER_KIND),
     "an empty list": (b"[]", None, NO_ROWS),
     "an empty list in a mapping": (b'{"data": []}', None, NO_ROWS),
-    "rows a line": (GOOD * 3, 2, OTHER_KIND),
     "cut behind a row": (b"[\n" + GOOD + b",\n", 4, BROKEN),
     "a comma missing": (b"[\n" + GOOD + GOOD + b"]", 3, BROKEN),
     "a line break in a text": (b'[\n{"document": "a\nb"}]', 2, BROKEN),
     "one row": (GOOD, 1, "a .json file holds a list of rows"),
-    "columns of values": (b'{"document": ["d"], "summary": ["s"]}', 1, "holds a list of rows"),
+    "columns of unequal length": (b'{"document": ["d"], "summary": []}', 1, "holds a list of rows"),
     "a text": (b'"rows"', 1, "holds a list of rows"),
     "null": (b"null", 1, "holds a list of rows"),
     "a list of lists": (b'[["d", "s"]]', None, "row 0: a row is a JSON object with columns"),
@@ -191,7 +190,9 @@ JSON_FILES = {
     "deep lists": (b"[" * 100_000, 1, DEEP),
     "latin-1": (b'[\n{"document":\n"Z\xfcrich"}]', 3, "byte 3 is not UTF-8"),
     "NUL behind megabytes": (b'[\n{"a": "' + LONG.encode() + b"\0", 2, NUL),
-    "two byte order marks": (b"\xef\xbb\xbf" * 2 + b"[]", 1, BROKEN),
+    "two byte order marks": (b"\xef\xbb\xbf" * 2 + b"[]", 1, JOINED),
+    "two lists": (b"[" + GOOD + b"]\n[" + GOOD + b"]", 3, "join the lists"),
+    "pandas' split": (b'{"columns": ["document"], "index": [0], "data": [["d"]]}', 1, "orient="),
 }
 
 TABLE_FILES = {
@@ -204,10 +205,12 @@ TABLE_FILES = {
     "an open quote in the header": (b'document,"summary\nd,s\n', 1, QUOTES),
     "no header": (b"The ferry left.,It left.\na,b\n", 2, "there are: The ferry left., It left."),
     "no summary": (b"id,document\n1,d\n", 2, "no column 'summary'; there are: id, document"),
-    "semicolons": (b"document;summary\nd;s\n", 2, "there are: document;summary;"),
-    "old Mac line ends": (b"document,summary\rd,s\r", 1, "new-line character"),
-    "two byte order marks": (b"\xef\xbb\xbf" * 2 + TABLE, 2, r"there are: \ufeffdocument, summary"),
-    "rows of JSON": (b'{"document": "d"}\n' * 2, 2, "no column 'document'"),
+    "R's row names": (b"document,summary\n1,d,s\n2,d,s\n", 2, "row.names=FALSE"),
+    "two byte order marks": (b"\xef\xbb\xbf" * 2 + TABLE, 1, JOINED),
+    "two files joined": (TABLE + TABLE, 4, AGAIN),
+    "two files with marks joined": ((b"\xef\xbb\xbf" + TABLE) * 2, 4, JOINED),
+    "a header in another order": (TABLE + b"summary,document\n", 4, AGAIN),
+    "rows of JSON": (b'{"document": "d"}\n{"document": "e"}\n', 2, "no column 'document'"),
 }
 
 TXT_FILES = {
@@ -258,14 +261,25 @@ PARQUET_FILES = {
 # What stands where a file should.
 PLACES = {
     "nothing.jsonl": (lambda path: None, "no such file; check data.train"),
-    "folder.jsonl": (Path.mkdir, "a folder or a device, not a file"),
+    "folder.jsonl": (Path.mkdir, "a folder without files of rows"),
     "pipe.jsonl": (os.mkfifo, "a folder or a device, not a file"),
     "link-to-nothing.csv": (lambda path: path.symlink_to("nothing"), "no such file"),
     "link-to-itself.tsv": (lambda path: path.symlink_to(path), "no such file"),
     "a-name-too-long" * 40 + ".txt": (lambda path: None, "no such file"),
     "closed.jsonl": (make_closed, "no permission to read it"),
-    "rows.xlsx": (Path.touch, "unknown kind of file"),
-    "rows.jsonl.gz": (Path.touch, "unknown kind of file"),
+    "rows.xlsx": (Path.touch, "save the sheet as CSV UTF-8"),
+    "rows.parquet.gz": (Path.touch, "unknown kind of file; decompress it"),
+    "rows.gz": (Path.touch, "unknown kind of file"),
+    "rows.jsonl.zip": (Path.touch, "unpack it"),
+    "part-*.jsonl": (lambda path: None, "no file matches"),
+    "empty.jsonl.gz": (Path.touch, NO_ROWS),
+    "cut.csv.gz": (lambda p: p.write_bytes(gzip.compress(TABLE)[:-9]), "not readable as gzip"),
+    "cut.txt.xz": (lambda p: p.write_bytes(lzma.compress(GOOD)[:-9]), "not readable as xz"),
+    "cut.json.bz2": (lambda p: p.write_bytes(bz2.compress(GOOD)[:-9]), "not readable as bzip2"),
+    "other.jsonl.zst": (lambda p: p.write_bytes(GOOD), "not readable as zstd"),
+    "other.tsv.gz": (lambda p: p.write_bytes(GOOD), "not readable as gzip"),
+    "noise.arrow": (lambda p: p.write_bytes(b"ARROW1" + bytes(99)), "not a readable Arrow file"),
+    "noise.feather": (lambda p: p.write_bytes(b"FEA1" + bytes(99)), "not a readable Arrow file"),
     "rows": (Path.touch, "unknown kind of file"),
 }
 
@@ -278,10 +292,13 @@ def corpus():
     for name, (row, said) in rows.items():
         yield "json", f"row: {name}", b"[" + GOOD + b"," + row + b"]", "row 1", said
     for kind, delimiter in (("csv", b","), ("tsv", b"\t")):
-        for name, (line, said) in TABLE_LINES.items():
+        lines = {n: case for n, case in TABLE_LINES.items() if kind == "csv" or "quote" not in n}
+        for name, (line, said) in lines.items():
             content = TABLE + line + (b"" if "open" in name else b"\nd,s\n")
             yield kind, f"line: {name}", content.replace(b",", delimiter), 4, said
         for name, (content, line, said) in [*TABLE_FILES.items(), *BINARY.items()]:
+            if kind == "tsv" and "quote" in name:  # where quotes go with tabs they are text
+                continue
             yield kind, name, content.replace(b",", delimiter), line, said
     for kind, files in ("jsonl", JSONL_FILES), ("json", JSON_FILES), ("txt", TXT_FILES):
         for name, case in [*files.items(), *BINARY.items()]:
@@ -316,13 +333,11 @@ def test_a_malformed_file_ends_in_one_line(llmkit, tiny_gpt2, good, tmp_path, ca
     kind, name, content, place, said = case
     path = tmp_path / (name if kind == "place" else f"rows.{kind}")
     path.write_bytes(content) if isinstance(content, bytes) else content(path)
-    passed = tally("malformed data files: one line with file and line, exit code 2, within 2 s")
+    passed = tally("malformed data files: one line with file and line, exit code 2")
     before = sorted(tmp_path.rglob("*"))
-    started = time.perf_counter()
 
     result = finetune(llmkit, tiny_gpt2, train=path, validation=good, test=good)
 
-    assert time.perf_counter() - started < 2
     assert isinstance(result.exception, SystemExit), repr(result.exception)
     assert result.exit_code == 2
     (message,) = result.stderr.splitlines()
@@ -362,6 +377,14 @@ READABLE = {
     "list.json": b"\xef\xbb\xbf" + json.dumps({"n": 1, "rows": [ROW]}, indent=2).encode(),
     "blank.csv": b"\n\r\ndocument,summary,,\r\n\r\nThe ferry left at noon.,It left.,,",
     "quotes.tsv": b'\xef\xbb\xbf"document"\t"summary"\n"The ferry left at noon."\t"It left."\n\n',
+    "lines.json": GOOD * 3,
+    "lines.ndjson": GOOD * 3,
+    "sequence.json": json.dumps(ROW, indent=2).encode() * 2,
+    "columns.json": json.dumps({name: [text, text] for name, text in ROW.items()}).encode(),
+    "semicolons.csv": b"document;summary\nThe ferry left at noon.;It left.\n",
+    "old-mac.csv": b"document,summary\rThe ferry left at noon.,It left.\r",
+    "old-mac.jsonl": GOOD.replace(b"\n", b"\r") * 2,
+    "wide.jsonl": GOOD.decode().encode("utf-16"),
     "types.parquet": parquet(
         document=pa.array([ROW["document"]], pa.dictionary(pa.int8(), pa.string())),
         summary=pa.array([ROW["summary"]], pa.large_string()),

@@ -87,9 +87,9 @@ MUTATIONS = {
         "test_encode.py::test_special_tokens_in_user_text_stay_text",
     ),
     "a broken row is said to be in line 1": Mutation(
-        "files.py",
-        "row = _parse_json(text, path, number)",
-        "row = _parse_json(text, path, 1)",
+        "jsonrows.py",
+        "_explain(broken, text, path, number)",
+        "_explain(broken, text, path, 1)",
         "test_data.py::test_bad_files_end_in_one_line",
     ),
     "another template finds the old tokens in the cache": Mutation(

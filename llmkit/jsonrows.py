@@ -1,0 +1,160 @@
+"""Rows of JSON: a row a line, or one list of rows, and what pandas and `datasets` write instead."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from llmkit.errors import UserError
+from llmkit.textlines import Line, Raw, lines, whole_text
+
+NOT_BLANK = re.compile(r"\S")
+PANDAS = 'with pandas write to_json(orient="records")'
+
+
+def read_jsonl(path: Path, encoding: str | None = None) -> Iterator[Raw]:
+    """A row a line."""
+    return _rows_by_line(lines(path, encoding), path)
+
+
+def read_json(path: Path, encoding: str | None = None) -> Iterator[Raw]:
+    """A list of rows, a mapping with one list of rows in it ({"data": [...]}), columns of equal
+    length, or rows one behind the other, of which each may take a line or several."""
+    if _is_by_line(path, encoding):
+        yield from read_jsonl(path, encoding)
+        return
+    text = whole_text(path, encoding)
+    content, end = _parse_first(text, path)
+    if rest := NOT_BLANK.search(text, end):
+        if not isinstance(content, dict):
+            line = text.count("\n", 0, rest.start()) + 1
+            raise UserError(
+                f"{path}:{line}: broken JSON (more behind the end); a .json file holds one list of "
+                "rows, .jsonl a row a line: join the lists, or mend this line"
+            )
+        yield from _rows_in_sequence(text, path)
+        return
+    rows = _rows_of(content)
+    if rows is None:
+        raise UserError(
+            f"{path}:1: a .json file holds a list of rows; for a row a line use .jsonl; {PANDAS}"
+        )
+    for index, row in enumerate(rows):
+        where = f"{path}: row {index}"
+        yield where, row if isinstance(row, dict) else _not_a_row(row, where)
+
+
+def _is_by_line(path: Path, encoding: str | None) -> bool:
+    """Whether the first two lines that are not blank are an object each."""
+    num_found = 0
+    for _, text, error in lines(path, encoding):
+        if not text.strip():
+            continue
+        if error is not None or not text.lstrip().startswith("{"):
+            return False
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError):
+            return num_found == 1  # its line will be named
+        num_found += 1
+        if num_found == 2:
+            return True
+    return False
+
+
+def _rows_by_line(numbered: Iterator[Line], path: Path) -> Iterator[Raw]:
+    for number, line, error in numbered:
+        text = line.rstrip()
+        if not text:
+            continue
+        where = f"{path}:{number}"
+        if error is not None:
+            yield where, error
+            continue
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError) as broken:
+            yield where, _explain(broken, text, path, number)
+        else:
+            yield where, row if isinstance(row, dict) else _not_a_row(row, where)
+
+
+def _parse_first(text: str, path: Path) -> tuple[Any, int]:
+    """The first JSON value, and where it ends."""
+    start = len(text) - len(text.lstrip())
+    try:
+        return json.JSONDecoder().raw_decode(text, start)
+    except (ValueError, RecursionError) as broken:
+        raise _explain(broken, text, path, 1) from None
+
+
+def _rows_in_sequence(text: str, path: Path) -> Iterator[Raw]:
+    """Objects one behind the other, over several lines each."""
+    decoder, end, line = json.JSONDecoder(), 0, 1
+    while found := NOT_BLANK.search(text, end):
+        start = found.start()
+        line += text.count("\n", end, start)
+        where = f"{path}:{line}"
+        try:
+            row, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError) as broken:
+            raise _explain(broken, text, path, 1) from None
+        yield where, row if isinstance(row, dict) else _not_a_row(row, where)
+        line += text.count("\n", start, end)
+
+
+def _rows_of(content: Any) -> list[Any] | None:
+    """The rows in the content of a .json file; None where it holds none."""
+    if isinstance(content, list):
+        return content
+    values = list(content.values()) if isinstance(content, dict) else []
+    lists = [value for value in values if isinstance(value, list)]
+    if len(lists) == 1 and (len(values) > 1 or all(isinstance(row, dict) for row in lists[0])):
+        return lists[0]
+    return _rows_of_columns(content) if values else None
+
+
+def _rows_of_columns(columns: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Rows of columns of equal length, each a list, or, as pandas writes them by default, a mapping
+    from the rows' numbers."""
+    if columns.keys() == {"columns", "index", "data"}:  # pandas' orient="split"
+        return None
+    values = list(columns.values())
+    if all(isinstance(value, list) for value in values):
+        are_rows = all(isinstance(each, dict) for each in chain.from_iterable(values))
+        if are_rows or len({len(value) for value in values}) > 1:
+            return None
+        return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
+    if not all(isinstance(value, dict) for value in values) or len(set(map(tuple, values))) > 1:
+        return None
+    if all(name.isdigit() for name in columns):  # pandas' orient="index"
+        return values
+    if all(number.isdigit() for number in values[0]):
+        return [{name: of[number] for name, of in columns.items()} for number in values[0]]
+    return None
+
+
+def _explain(error: Exception, text: str, path: Path, first_line: int) -> UserError:
+    """What is wrong with JSON that begins in the first line."""
+    if isinstance(error, RecursionError):
+        return UserError(f"{path}:{first_line}: JSON nested too deeply; flatten it")
+    if isinstance(error, json.JSONDecodeError):
+        line = first_line + error.lineno - 1
+        is_other_kind = error.msg == "Extra data" or error.pos == len(text)  # .json or .jsonl
+        return UserError(
+            f"{path}:{line}: broken JSON at column {error.colno} ({error.msg}); mend this line"
+            f"{'; .json holds one list of rows, .jsonl a row a line' if is_other_kind else ''}"
+        )
+    # int() refuses so many digits
+    digits = re.search(rf"\d{{{sys.int_info.str_digits_check_threshold}}}", text)
+    line = first_line + (text.count("\n", 0, digits.start()) if digits else 0)
+    return UserError(
+        f"{path}:{line}: a number with too many digits; shorten it, or quote it as a text"
+    )
+
+
+def _not_a_row(value: Any, where: str) -> UserError:
+    return UserError(f"{where}: a row is a JSON object with columns, not {type(value).__name__}")

@@ -1,0 +1,222 @@
+"""Rows of delimited text: csv and tsv files as Excel, pandas, R and databases write them."""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from llmkit.errors import UserError, shown
+from llmkit.textlines import BYTE_ORDER_MARK, LONGEST, Raw, lines
+
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
+SAMPLE_LINES = 200  # by which the delimiter is recognized,
+SAMPLE_CHARACTERS = 2**20  # of so many characters at most
+AGREE = 0.5  # share of the sample's rows
+MOST_BLANK = 10_000  # rows that are held back to see whether others follow
+LONGEST_QUOTED = 2**22  # characters of a quoted field with line breaks, in a tab-delimited file
+SEP_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)  # Excel's first line
+
+# A cell may be longer than the 128 kB that csv allows by default.
+csv.field_size_limit(LONGEST)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How the fields of a file are told apart."""
+
+    delimiter: str
+    quotes_are_text: bool = False
+    """Fields are never quoted, so that a quote is a character like others."""
+    header_line: int = 1
+    """2 behind Excel's `sep=;`."""
+
+
+def read_table(path: Path, usual: str, encoding: str | None = None) -> Iterator[Raw]:
+    """The rows below the header line. usual: the delimiter, unless header and rows show another."""
+    dialect = recognize(path, usual, encoding)
+    bad: list[UserError] = []
+    records = _records(_text(path, encoding, bad), dialect, path)
+    end, header = next(((n, fields) for n, fields in records if fields), (0, []))
+    if bad:
+        raise bad[0]
+    check_names(header, f"{path}:{end}")
+    names = sorted(header)
+    blank: list[Raw] = []  # rows without any text, which Excel leaves behind a table
+    for number, fields in records:
+        where, end = f"{path}:{end + 1}", number  # a row stands where it begins
+        if bad:
+            row: Raw = (where, bad[0])
+            bad.clear()
+        elif not fields:
+            continue
+        elif _is_header(fields, header, names):
+            row = (where, _repeated_header(where))
+        else:
+            row = (where, _fit(fields, header, where))
+            if not any(fields) and len(blank) < MOST_BLANK:
+                blank.append(row)
+                continue
+        yield from blank
+        blank.clear()
+        yield row
+
+
+def recognize(path: Path, usual: str, encoding: str | None = None) -> Dialect:
+    """The dialect of a file, by its first rows; by all of them, whether tabs go with quotes."""
+    sample, num_characters = [], 0
+    for line in _text(path, encoding, []):
+        sample.append(line)
+        num_characters += len(line)
+        if len(sample) > SAMPLE_LINES or num_characters > SAMPLE_CHARACTERS:
+            sample.pop()
+            break
+    else:
+        num_characters = 0  # the sample is the whole file
+    header_line, named = 1, None
+    if sample and (sep := SEP_LINE.fullmatch(sample[0])):
+        sample, header_line, named = sample[1:], 2, sep[1]
+    delimiter = named or _delimiter(sample, usual, is_whole=num_characters == 0)
+    width = len(next(filter(None, _parse(sample, delimiter)), []))
+    quotes_are_text = (
+        delimiter == "\t" and width > 1 and _quotes_are_text(_text(path, encoding, []), width)
+    )
+    return Dialect(delimiter, quotes_are_text, header_line)
+
+
+def _delimiter(sample: list[str], usual: str, *, is_whole: bool) -> str:
+    """The one by which most rows have as many fields as the header, which has two or more; the
+    usual one where there is no such."""
+    shares = {usual: 0.0}
+    for delimiter in (usual, *(other for other in DELIMITERS if other != usual)):
+        header, *rows = _widths(sample, delimiter, is_whole=is_whole) or [0]
+        if header > 1:
+            shares[delimiter] = sum(width == header for width in rows) / len(rows) if rows else 1.0
+    best = max(shares, key=shares.get)  # the first of several
+    return best if shares[best] >= AGREE else usual
+
+
+def _widths(sample: list[str], delimiter: str, *, is_whole: bool) -> list[int]:
+    """Fields of the header, and of each row without the empty ones behind the header's last."""
+    parsed = [fields for fields in _parse(sample, delimiter) if fields]
+    if not is_whole:
+        parsed = parsed[:-1]  # its end may be missing
+    if delimiter == "\t":  # its quotes may be text, by which rows would run together
+        raw = [line.rstrip("\r\n").split("\t") for line in sample if line.strip()]
+        parsed = max(parsed, raw, key=lambda rows: _agreement(rows))
+    header = len(parsed[0]) if parsed else 0
+    return [_width(fields, header) for fields in parsed]
+
+
+def _parse(sample: list[str], delimiter: str) -> Iterator[list[str]]:
+    """The records up to the first that is none."""
+    with suppress(csv.Error):
+        yield from csv.reader(sample, delimiter=delimiter)
+
+
+def _agreement(rows: list[list[str]]) -> float:
+    return sum(_width(row, len(rows[0])) == len(rows[0]) for row in rows) / max(1, len(rows))
+
+
+def _width(fields: list[str], header: int) -> int:
+    width = len(fields)
+    while width > header and not fields[width - 1]:
+        width -= 1
+    return width
+
+
+# A field without quotes, or one in quotes, those inside it doubled.
+_FIELD = r'(?:[^"\t\r\n][^\t\r\n"]*|"[^"]*(?:""[^"]*)*"|)'
+_RECORD = re.compile(rf"{_FIELD}(?:\t{_FIELD})*\r?\n?")
+
+
+def _quotes_are_text(text: Iterator[str], width: int) -> bool:
+    """Whether quotes in tab-delimited text are characters like others: somewhere they do not stand
+    as a writer that quotes puts them, or a quoted field would swallow lines that each have a row's
+    fields."""
+    block: list[str] = []
+    num_characters = num_quotes = 0
+    for line in text:
+        if not block and '"' not in line:
+            continue
+        block.append(line)
+        num_characters += len(line)
+        num_quotes += line.count('"')
+        if num_quotes % 2 == 0:
+            are_rows = len(block) > 1 and all(each.count("\t") == width - 1 for each in block)
+            if are_rows or not _RECORD.fullmatch("".join(block)):
+                return True
+            block, num_characters = [], 0
+        elif num_characters > LONGEST_QUOTED:
+            return True
+    return bool(block)
+
+
+def _text(path: Path, encoding: str | None, bad: list[UserError]) -> Iterator[str]:
+    """The lines; the error of one that is no text is put into `bad`, and the line comes with
+    replacement characters, so that the next row is found."""
+    for _, text, error in lines(path, encoding):
+        if error is not None:
+            bad.append(error)
+        yield text
+
+
+def _records(text: Iterator[str], dialect: Dialect, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(its last line, its fields) of each record; none for a blank line."""
+    before = dialect.header_line - 1
+    text = islice(text, before, None)
+    if dialect.quotes_are_text:
+        for number, line in enumerate(text, before + 1):
+            yield number, line.rstrip("\r\n").split(dialect.delimiter) if line.strip() else []
+        return
+    reader = csv.reader(text, delimiter=dialect.delimiter, strict=True)
+    start = before + 1
+    try:
+        for fields in reader:
+            yield before + reader.line_num, fields
+            start = before + reader.line_num + 1
+    except csv.Error as error:
+        what = shown(str(error).partition(" - ")[0])  # behind the dash stands advice on Python
+        raise UserError(
+            f"{path}:{start}: {what}, in the row from here to line {before + reader.line_num}; "
+            "close each quote, double those inside a field, and end lines in LF"
+        ) from None
+
+
+def check_names(names: list[str], where: str) -> None:
+    """Raise UserError where it cannot be known which of two columns is meant."""
+    twins = [name for name, count in Counter(names).items() if name and count > 1]
+    if twins:
+        raise UserError(f"{where}: two columns are named {shown(twins[0])}; rename one of them")
+
+
+def _is_header(fields: list[str], header: list[str], names: list[str]) -> bool:
+    """Whether a row is the header of a file that was joined to this one."""
+    if fields[0] in header and (fields == header or sorted(fields) == names):
+        return True
+    return f"{BYTE_ORDER_MARK}{header[0]}" in fields[-1] or (
+        len(fields) > len(header) and any(BYTE_ORDER_MARK in field for field in fields)
+    )
+
+
+def _repeated_header(where: str) -> UserError:
+    return UserError(
+        f"{where}: the header again: files were joined here; delete this line, or the mark in it"
+    )
+
+
+def _fit(fields: list[str], header: list[str], where: str) -> dict[str, str] | UserError:
+    """The row; where fields are too many or missing, they have to be empty or unnamed ones at its
+    end."""
+    width = len(header)
+    if len(fields) == width:
+        return dict(zip(header, fields, strict=True))
+    if not any(fields[width:]) and not any(header[len(fields) :]):
+        return dict(zip(header, fields, strict=False))
+    advice = "quote fields that hold the delimiter"
+    if len(fields) == width + 1 and fields[0].strip().isdigit():
+        advice += "; if the first field is R's row name, write with row.names=FALSE"
+    return UserError(f"{where}: {len(fields)} fields, but the header has {width}; {advice}")

@@ -1,0 +1,265 @@
+"""Lines of a text file, whatever its compression, its encoding and its line ends.
+
+A file is never unpacked as a whole: it is decompressed and decoded as it is read.
+"""
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from llmkit.errors import UserError, shown
+
+# Where a row stands (file:line), and its columns in the file or what is wrong with it.
+Raw = tuple[str, dict[str, Any] | UserError]
+# Its number from 1, its text with the line end, and why that is not the line's text.
+Line = tuple[int, str, UserError | None]
+
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
+LONGEST = 2**26  # bytes of a line out of a compressed file, and of a cell
+LARGEST = 2**28  # characters of a paragraph; of a document or a JSON list out of a compressed file
+MOST_MEMORY = 2**27  # bytes that an xz file may ask for; `xz -9` asks for half of it
+HEAD = 2**16  # bytes by which encoding and line ends are recognized
+BYTE_ORDER_MARK = "\ufeff"
+
+# UTF-32 before UTF-16, of whose mark its own begins with.
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+# First bytes of what is no text -> what it is, what to do.
+MAGIC = {
+    b"\x1f\x8b": ("gzip-compressed", "add .gz to its name"),
+    b"BZh": ("bzip2-compressed", "add .bz2 to its name"),
+    b"\xfd7zXZ\0": ("xz-compressed", "add .xz to its name"),
+    b"\x28\xb5\x2f\xfd": ("zstd-compressed", "add .zst to its name"),
+    b"PK\3\4": ("a zip archive or an Excel workbook", "unpack it, or save it as CSV UTF-8"),
+    b"PAR1": ("a parquet file", "rename it to end in .parquet"),
+    b"ARROW1": ("an Arrow file", "rename it to end in .arrow"),
+    b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "save it as CSV UTF-8"),
+}
+
+
+def lines(path: Path, encoding: str | None = None) -> Iterator[Line]:
+    """The lines, each ending in LF or CR LF as in the file; those that end in CR alone, in LF.
+
+    encoding: None reads UTF-8, or what a byte order mark says. Where a line is no text, the error
+    says why, and the text has replacement characters. Raises UserError where a compressed file is
+    damaged or a line is longer than memory should hold.
+    """
+    number = 0
+    try:
+        head = _head(path)
+        refuse_binary(head, path)
+        encoding = _encoding_of(head) or encoding or "utf-8"
+        is_wide = "\n".encode(encoding) != b"\n"
+        with open_stream(path) as stream:
+            read = _wide_lines if is_wide else _byte_lines
+            for number, text, error in read(stream, path, encoding, _ends_in_cr(head, encoding)):
+                if number == 1:
+                    text = text.removeprefix(BYTE_ORDER_MARK)
+                if text.startswith(BYTE_ORDER_MARK) and error is None:
+                    error = UserError(
+                        f"{path}:{number}: a byte order mark inside the file: files were joined "
+                        "here; delete the mark, and a header that follows it"
+                    )
+                yield number, text, error
+    except UserError:
+        raise
+    except _DAMAGED as error:
+        compression = COMPRESSIONS.get(path.suffix.lower())
+        if compression is None:
+            raise
+        reason = shown(" ".join(str(error).split()).rstrip("."))
+        raise UserError(
+            f"{path}: not readable as {compression} after line {number:,} ({reason}); compress "
+            "or download the file again"
+        ) from None
+
+
+_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError)
+
+
+def open_stream(path: Path) -> BinaryIO:
+    """The file's bytes, decompressed as its name says."""
+    match path.suffix.lower():
+        case ".gz":
+            return gzip.open(path)
+        case ".bz2":
+            return bz2.open(path)
+        case ".xz":
+            return io.BufferedReader(_Xz(path), HEAD)
+        case ".zst":
+            import pyarrow
+
+            return io.BufferedReader(pyarrow.input_stream(str(path), compression="zstd"), HEAD)
+    return path.open("rb")
+
+
+class _Xz(io.RawIOBase):
+    """lzma.open, with a limit to the memory that the file can ask for."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("rb")
+        self.decompressor: lzma.LZMADecompressor | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            if self.decompressor is None:
+                start = self.file.read(HEAD).lstrip(b"\0")  # padding between streams
+                if not start:
+                    return 0
+                self.decompressor = lzma.LZMADecompressor(memlimit=MOST_MEMORY)
+            else:
+                start = self.file.read(HEAD) if self.decompressor.needs_input else b""
+                if not start and self.decompressor.needs_input:
+                    raise EOFError("it ends too early")
+            chunk = self.decompressor.decompress(start, len(buffer))
+            if self.decompressor.eof:
+                self.file.seek(-len(self.decompressor.unused_data), io.SEEK_CUR)
+                self.decompressor = None
+            if chunk:
+                buffer[: len(chunk)] = chunk
+                return len(chunk)
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+def refuse_binary(head: bytes, path: Path) -> None:
+    """Raise UserError where the first bytes tell that the file is no text."""
+    for magic, (what, advice) in MAGIC.items():
+        if head.startswith(magic):
+            raise UserError(f"{path}: {what}, not text; {advice}")
+
+
+def _head(path: Path) -> bytes:
+    with open_stream(path) as stream:
+        return stream.read(HEAD)
+
+
+def _encoding_of(head: bytes) -> str | None:
+    """What the byte order mark says."""
+    return next((name for mark, name in MARKS if head.startswith(mark)), None)
+
+
+def _ends_in_cr(head: bytes, encoding: str) -> bool:
+    """Whether lines end as on Macs of before 2001."""
+    text = head.decode(encoding, "ignore").rstrip("\r")
+    return "\r" in text and "\n" not in text
+
+
+def _byte_lines(stream: BinaryIO, path: Path, encoding: str, ends_in_cr: bool) -> Iterator[Line]:
+    """Each line is decoded by itself, so that a bad byte is found in its line."""
+    for number, line in enumerate(_split(stream, path, ends_in_cr), 1):
+        if b"\0" not in line:
+            try:
+                yield number, line.decode(encoding), None
+            except UnicodeDecodeError as error:
+                reason = _not_decoded(line, error, encoding)
+            else:
+                continue
+        else:
+            reason = _what_of_nul(line)
+        text = line.decode(encoding, "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+        yield number, text, UserError(f"{path}:{number}: {reason}")
+
+
+def _split(stream: BinaryIO, path: Path, ends_in_cr: bool) -> Iterator[bytes]:
+    if ends_in_cr:
+        wrapper = io.TextIOWrapper(stream, "latin-1", newline="\r")  # a character a byte
+        pieces = iter(lambda: wrapper.readline(LONGEST), "")
+        return (_within(p, path).replace("\r", "\n").encode("latin-1") for p in pieces)
+    if path.suffix.lower() not in COMPRESSIONS:
+        return iter(stream)
+    return (_within(line, path) for line in iter(lambda: stream.readline(LONGEST), b""))
+
+
+def _within(line: Any, path: Path) -> Any:
+    """The line; UserError where only a part of it was read."""
+    if len(line) < LONGEST:
+        return line
+    raise UserError(
+        f"{path}: a line of more than {LONGEST // 2**20} MB; break it up, or decompress the file"
+    )
+
+
+def _wide_lines(stream: BinaryIO, path: Path, encoding: str, ends_in_cr: bool) -> Iterator[Line]:
+    """Lines of an encoding that does not end them in the byte of LF, such as UTF-16."""
+    wrapper = io.TextIOWrapper(
+        stream, encoding, "surrogatepass", newline="\r" if ends_in_cr else "\n"
+    )
+    number = 0
+    try:
+        for line in iter(lambda: wrapper.readline(LONGEST), ""):
+            number, error = number + 1, None
+            _within(line, path)
+            text = line.replace("\r", "\n") if ends_in_cr else line
+            if "\0" in text:
+                error = UserError(f"{path}:{number}: a NUL character; save as UTF-8 text")
+            elif not _is_whole(text):
+                error = UserError(f"{path}:{number}: half a character; save as UTF-8 text")
+            yield number, text, error
+    except UnicodeError as broken:
+        reason = getattr(broken, "reason", "damaged")
+        raise UserError(
+            f"{path}:{number + 1}: not {encoding.upper()} from here on ({reason}); save as UTF-8"
+        ) from None
+
+
+def _is_whole(text: str) -> bool:
+    """Whether there is no lone surrogate in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _what_of_nul(line: bytes) -> str:
+    place = line.find(b"\0") + 1
+    reason = f"byte {place} is NUL, which no text holds; save as UTF-8 text"
+    for encoding, zeros in (("utf-16-be", line[::2]), ("utf-16-le", line[1::2])):
+        if len(line) > 8 and zeros.count(0) > 0.8 * len(zeros):
+            return f"{reason}, or name its encoding: it looks like data.encoding={encoding}"
+    return reason
+
+
+def _not_decoded(line: bytes, error: UnicodeDecodeError, encoding: str) -> str:
+    place = f"byte {error.start + 1} is not {encoding.upper()}"
+    if encoding != "utf-8":
+        return f"{place}; name the right data.encoding, or save as UTF-8"
+    around = line[max(0, error.start - 20) : error.start + 20].decode("cp1252", "replace")
+    word = next((w for w in around.split() if not w.isascii()), around.strip())
+    return (
+        f"{place}; save the file as UTF-8, or name its encoding: with data.encoding=cp1252 this "
+        f"reads {shown(word, 40)!r}"
+    )
+
+
+def whole_text(path: Path, encoding: str | None = None) -> str:
+    """All of the file's text. Raises UserError where a line is no text, or memory would not do."""
+    parts, num_characters = [], 0
+    for _, text, error in lines(path, encoding):
+        if error is not None:
+            raise error
+        parts.append(text)
+        num_characters += len(text)
+        if num_characters > LARGEST and path.suffix.lower() in COMPRESSIONS:
+            raise UserError(
+                f"{path}: more than {LARGEST // 2**20} MB of text, to be held as a whole; "
+                "decompress the file, or split it"
+            )
+    return "".join(parts)
