@@ -1,16 +1,12 @@
 """The devices a run uses, and the arithmetic that suits them."""
 
 import os
-from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.tracking import filter_trackers
 from accelerate.utils import broadcast_object_list, is_bf16_available, set_seed
 
 from llmkit.errors import UserError
-from llmkit.recipe import flat
 from llmkit.schema import Recipe
 from llmkit.state import Facts
 from llmkit.tuner import BF16_PAYS, tune_cpu
@@ -40,24 +36,6 @@ def start_accelerator(recipe: Recipe, like: Facts | None = None) -> Accelerator:
     accelerator.gradient_accumulation_steps = 1  # the loop accumulates; the environment may not
     set_seed(recipe.seed)
     return accelerator
-
-
-def check_trackers(recipe: Recipe) -> None:
-    """Raise UserError for a tracker that is not installed."""
-    for name in recipe.trackers:
-        if find_spec(name) is None:
-            raise UserError(f"trackers: {name} is not installed; pip install {name}")
-
-
-def start_trackers(accelerator: Accelerator, recipe: Recipe, run: Path) -> None:
-    """Have accelerate send what is logged to the recipe's trackers, under the run's name."""
-    if not recipe.trackers:
-        return
-    accelerator.project_configuration.set_directories(str(run))
-    accelerator.log_with = filter_trackers(recipe.trackers, str(run))
-    names = {name: {"name": run.name} for name in ("wandb", "trackio")}
-    settings = {key: str(value) for key, value in flat(recipe.model_dump())}
-    accelerator.init_trackers("llmkit", config=settings, init_kwargs=names)
 
 
 def choose_precision(recipe: Recipe, use_cpu: bool) -> str:

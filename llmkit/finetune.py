@@ -14,7 +14,7 @@ from torch import nn
 from llmkit import report
 from llmkit.card import model_card
 from llmkit.checkpoint import prune, save_checkpoint
-from llmkit.devices import check_trackers, start_accelerator, start_trackers
+from llmkit.devices import start_accelerator
 from llmkit.evaluate import score_model, tables_of, write_tables
 from llmkit.evaluation import evaluate
 from llmkit.folders import sync, write_manifest
@@ -39,6 +39,7 @@ from llmkit.signals import Signals
 from llmkit.state import facts_of, state_of
 from llmkit.step import Learner
 from llmkit.tasks import Scores
+from llmkit.trackers import check_trackers, start_trackers
 from llmkit.train import train
 from llmkit.verdict import UNTUNED
 
@@ -102,7 +103,7 @@ def train_in_run(
     if accelerator.is_main_process:
         start_run(run, recipe, prepared.facts)
     accelerator.wait_for_everyone()
-    start_trackers(accelerator, recipe, run)
+    start_trackers(accelerator, recipe, run, progress.step)
 
     def validate() -> Scores:
         return evaluate(model, tokenizer, prepared.validation, recipe, accelerator).scores

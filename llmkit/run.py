@@ -3,6 +3,7 @@
 .lock              held by the process that trains here
 recipe.yaml        the recipe as run: every value resolved, every path absolute
 run.json           versions, seed, device, fingerprints of data and model
+trackers.json      the id of the run at Weights & Biases
 metrics.jsonl      a line per logged step and per validation
 checkpoints/       what a stopped run goes on from
 model/             the best weights: a plain Hugging Face folder
@@ -172,6 +173,10 @@ def lock_path(run: Path) -> Path:
 
 def facts_path(run: Path) -> Path:
     return run / "run.json"
+
+
+def trackers_path(run: Path) -> Path:
+    return run / "trackers.json"
 
 
 def report_path(run: Path) -> Path:
