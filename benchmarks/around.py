@@ -53,7 +53,7 @@ def tokenizing(
     which makes nothing but ids."""
     task = get_task(task_name)
     rows, limits = open_rows(task, data)
-    examples = [to_example(row, task, limits.template) for row in rows]
+    examples = [to_example(row, task) for row in rows]
     texts = [text for e in examples for text in (e.prompt_text, e.completion) if text]
     batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
     backend = tokenizer.backend_tokenizer

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, Features, Value
 
+from llmkit.errors import UserError
 from llmkit.model import END_OF_TEXT
 from llmkit.tasks import Example
 
@@ -23,11 +24,14 @@ RECORD = Features(
         "trained": Value("int64"),
         "has_end_of_text": Value("bool"),  # typed in a text
         "is_shattered": Value("bool"),  # a text in it is
+        "has_empty_input": Value("bool"),  # a text of its prompt is
+        "note": Value("string"),  # fields that are not read; what is wrong with an invalid row
         # By these copies are known; 0 for a row that is left out.
         "digest": Value("int64"),  # of prompt and completion
         "source_digest": Value("int64"),  # of the source alone
     }
 )
+INVALID = "invalid"  # fate of a row that cannot be read
 SHATTERED = 0.8  # tokens per character; English has about 0.25 with GPT-2's tokenizer
 MIN_CHARACTERS = 20  # fewer say nothing about a language
 
@@ -69,7 +73,20 @@ class Account:
         masks = {fate: fates == fate for fate in self.fates if fate != "whole"}
         masks["end-of-text typed"] = self.column("has_end_of_text")
         masks["shattered"] = self.column("is_shattered")
-        return {kind: self.places(mask) for kind, mask in masks.items() if mask.any()}
+        masks["input empty"] = self.column("has_empty_input") & (self.column("trained") > 0)
+        odd = {kind: self.places(mask) for kind, mask in masks.items() if mask.any()}
+        return odd | self._noted_rows(fates == INVALID)
+
+    def _noted_rows(self, is_invalid: np.ndarray) -> dict[str, list[str]]:
+        """Rows with a note: what is wrong with an invalid row, or which fields are not read."""
+        notes = np.array(self.records["note"][:], dtype=object)
+        has_fields = (notes != "") & ~is_invalid
+        fields = zip(self.places(has_fields), notes[has_fields], strict=True)
+        noted = {
+            INVALID: list(notes[is_invalid]),
+            "fields ignored": [f"{where} ({names})" for where, names in fields],
+        }
+        return {kind: rows for kind, rows in noted.items() if rows}
 
     @property
     def num_tokens(self) -> int:
@@ -115,9 +132,21 @@ def record_of(
         "trained": trained,
         "has_end_of_text": END_OF_TEXT in prompt_text + example.completion,
         "is_shattered": any(map(is_shattered, texts, ids)),
+        "has_empty_input": any(s.is_from_row and not s.text.strip() for s in example.prompt),
+        "note": ", ".join(example.ignored),
         "digest": digest(f"{prompt_text}\0{example.completion.strip()}") if trained else 0,
         "source_digest": digest(source.strip()) if trained else 0,
     }
+
+
+def record_of_invalid(error: UserError) -> dict[str, Any]:
+    """The record of a row that cannot be read."""
+    numbers = dict.fromkeys(
+        ("prompt", "completion", "prompt_kept", "trained", "digest", "source_digest"), 0
+    )
+    flags = dict.fromkeys(("has_end_of_text", "is_shattered", "has_empty_input"), False)
+    where = str(error).partition(": ")[0]
+    return {"where": where, "fate": INVALID, "note": str(error), **numbers, **flags}
 
 
 def is_shattered(text: str, ids: list[int]) -> bool:

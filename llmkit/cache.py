@@ -26,8 +26,9 @@ from llmkit.recipe_files import PACKAGE
 
 # What decides which tokens a row gives; an edit of any of these makes a new key.
 CODE = (
-    "account.py", "arrowrows.py", "data.py", "encode.py", "files.py", "hub.py", "jsonrows.py",
-    "loss.py", "model.py", "tables.py", "tasks/*.py", "textlines.py",
+    "account.py", "arrowrows.py", "columns.py", "data.py", "encode.py", "files.py", "hub.py",
+    "jsonrows.py", "labels.py", "loss.py", "model.py", "shapes.py", "tables.py", "tasks/*.py",
+    "textlines.py",
 )  # fmt: skip
 
 
@@ -40,7 +41,8 @@ def encode_cached(
     if not is_there:
         staging = _make_staging(folder.parent)
         try:
-            _, account = encode_rows(rows, rows.task, tokenizer, limits, staging)
+            read = rows.read_all() if rows.skips_unreadable else rows
+            _, account = encode_rows(read, rows.task, tokenizer, limits, staging)
             require_rows(account, limits)
             staging.chmod(0o755 & ~_umask())
             _publish(staging, folder)
@@ -83,9 +85,11 @@ def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: Limits)
     parts = {
         "data": rows.identity(),
         "source": rows.source,  # rows are named by it
-        "columns": rows.columns,
+        "columns": dict(rows.columns),
+        "skips": rows.skips_unreadable,
         "limit": rows.limit,
         "task": rows.task.name,
+        "template": rows.task.template,
         "tokenizer": tokenizer.backend_tokenizer.to_str(),
         "end of text": tokenizer.eos_token_id,
         "limits": asdict(limits),

@@ -101,7 +101,7 @@ def shown(scored: Scored, name: str) -> str:
 
 def usage(recipe: Recipe, task: Task) -> str:
     """How a prompt has to look, and a program that continues one."""
-    prompt = f"prompt = {recipe.template or task.template!r}  # fill in its marks"
+    prompt = f"prompt = {task.template!r}  # fill in its marks"
     if task.is_language_modelling:
         prompt = 'prompt = "Once"'
     elif task.chat_template is not None:

@@ -34,7 +34,8 @@ from llmkit.order import StepOrder
 from llmkit.prepare import check_max_length, open_model, trainable_model
 from llmkit.schema import Recipe
 from llmkit.scores import ScoredRows, check_metric, choose_metric
-from llmkit.tasks import Row, Task, recipe_task
+from llmkit.shapes import Shape
+from llmkit.tasks import Row, Task, prompt_warnings, recipe_task
 
 PERCENTILES = (50, 90, 99, 100)
 
@@ -44,6 +45,8 @@ class SplitCheck:
     """What was read of one split."""
 
     source: str
+    shape: Shape | None
+    """The shape of instruction data that its rows have."""
     account: Account
     errors: list[UserError]
     """A message for each row that cannot be read."""
@@ -87,6 +90,10 @@ class Sample:
 class Check:
     """All of it. The texts of all splits are in memory while it is made."""
 
+    prompt: str | None
+    """How prompts look; None for plain language modelling."""
+    prompt_warnings: list[str]
+    """What in the prompt contradicts the data."""
     splits: dict[str, SplitCheck]
     findings: list[Finding]
     samples: list[Sample]
@@ -97,6 +104,7 @@ class Check:
         splits = {
             name: {
                 "source": split.source,
+                "shape": split.shape.name if split.shape else None,
                 "rows_read": split.num_rows,
                 "rows": {**split.account.fates, "unreadable": len(split.errors)},
                 "tokens": split.account.tokens,
@@ -110,6 +118,8 @@ class Check:
         }
         findings = [{"severity": f.severity, **asdict(f)} for f in self.findings]
         return {
+            "prompt": self.prompt,
+            "prompt_warnings": self.prompt_warnings,
             "splits": splits,
             "findings": findings,
             "num_steps": self.order.num_steps if self.order else 0,
@@ -136,8 +146,8 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         limits = limits_of(recipe, is_scored=split != "train")
         encoded, account = encode_rows(rows[split], task, tokenizer, limits)
         errors = list(filter(is_bad, read[split]))
-        checks[split] = SplitCheck(splits[split].source, account, errors)
-        findings += find_unreadable(split, errors)
+        checks[split] = SplitCheck(splits[split].source, splits[split].shape, account, errors)
+        findings += find_unreadable(split, errors, are_skipped=recipe.data.skip_invalid)
         if split == "train":
             findings += find_in_split(split, account, None)
             findings += find_spellings(split, rows[split], task)
@@ -151,12 +161,13 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         else:
             findings += find_in_split(split, account, checks["train"].account)
             findings += find_unscorable(split, rows[split], task, metric)
-            test = ScoredRows.of(rows[split], task, recipe.template, answers)
+            test = ScoredRows.of(rows[split], task, answers)
             prepare_prompts(test.examples, task, tokenizer, recipe, labels)
             if split == "validation":
                 check_metric(metric, test)
     findings += find_near(find_near_copies(rows, task), findings)
-    return Check(checks, by_severity(findings), samples, order)
+    warnings = prompt_warnings(recipe, task)
+    return Check(task.shown_prompt, warnings, checks, by_severity(findings), samples, order)
 
 
 def is_bad(row: Row | UserError) -> bool:

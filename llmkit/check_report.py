@@ -10,7 +10,7 @@ from llmkit.check import PERCENTILES, Check, Sample
 from llmkit.console import show_table
 from llmkit.errors import NUM_NAMED
 from llmkit.findings import Finding
-from llmkit.report import show_findings, show_warm_up
+from llmkit.report import show_findings, show_prompt, show_warm_up
 from llmkit.schema import Recipe
 
 PERCENTILE_LABELS = ["longest" if p == 100 else f"{p} %" for p in PERCENTILES]
@@ -18,7 +18,10 @@ STYLES = {"prompt": "dim", "cut": "red strike", "trained": "bold green"}
 
 
 def show_check(console: Console, recipe: Recipe, check: Check) -> None:
-    """First rows, counts, findings."""
+    """Shape and prompt, first rows, counts, findings."""
+    shapes = {name: split.shape for name, split in check.splits.items()}
+    show_prompt(console, shapes, check.prompt, check.prompt_warnings)
+    console.print()
     for sample in check.samples:
         show_sample(console, sample)
     counts = [[label, *(f"{v:,}" if v else "" for v in line)] for label, line in count_lines(check)]
@@ -89,6 +92,7 @@ def batch_line(check: Check) -> str:
 def summary(check: Check) -> str:
     """Errors, warnings and notes in one line."""
     severities = [finding.severity for finding in check.findings]
+    severities += ["warning"] * len(check.prompt_warnings)
     if not severities:
         return "nothing odd found"
     names = ("error", "warning", "note")
@@ -98,7 +102,8 @@ def summary(check: Check) -> str:
 
 def write_html(check: Check, path: Path) -> None:
     """One page that needs nothing else."""
-    findings = "".join(map(_html_finding, check.findings))
+    findings = "".join(f"<li class=warning>{escape(line)}" for line in check.prompt_warnings)
+    findings += "".join(map(_html_finding, check.findings))
     samples = "".join(
         f"<h3>{escape(s.where)} <small>{escape(s.fate)}</small></h3><pre>"
         + "".join(f"<span class={p.role}>{escape(p.text)}</span>" for p in s.pieces)

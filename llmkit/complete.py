@@ -12,14 +12,14 @@ from rich.console import Console
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from llmkit import files
-from llmkit.data import select_columns, select_inputs
+from llmkit.columns import columns_of, select_prompt
 from llmkit.encode import encode_prompt, encode_text
 from llmkit.errors import UserError
 from llmkit.generate import generate
 from llmkit.model import load_model
 from llmkit.run import newest_finished_run, recipe_of, resolve_model, write_jsonl
 from llmkit.schema import Evaluation, Generation, Recipe
-from llmkit.tasks import Segment, Task, get_task, to_example
+from llmkit.tasks import Segment, Task, prompt_task
 from llmkit.tasks.base import prompt_segments
 
 
@@ -36,7 +36,7 @@ class Completer:
 
     @property
     def task(self) -> Task | None:
-        task = get_task(self.recipe.task) if self.recipe else None
+        task = prompt_task(self.recipe) if self.recipe else None
         return None if task is None or task.is_language_modelling else task
 
 
@@ -83,18 +83,14 @@ def complete_file(completer: Completer, path: Path, output: Path | None) -> None
 
 def _row_segments(completer: Completer, raw: dict[str, Any], where: str) -> list[Segment]:
     task, recipe = completer.task, completer.recipe
-    is_column = task is not None and "prompt" in recipe.data.columns.values()
+    is_column = task is not None and "prompt" in columns_of(recipe.data, "test").values()
     if isinstance(raw.get("prompt"), str) and not is_column:
         return [Segment(raw["prompt"])]
     if task is None:
         raise UserError(
             f"{where}: no text column 'prompt'; there are: {files.shown(', '.join(map(str, raw)))}"
         )
-    if task.read_row is not None:
-        row = select_columns(raw, task, recipe.data.columns, where)
-        return to_example({"id": where, **row}, task).prompt
-    row = select_inputs(raw, task, recipe.data.columns, where)
-    return prompt_segments(row, task, recipe.template or task.template)
+    return select_prompt(raw, task, columns_of(recipe.data, "test"), where)
 
 
 def as_trained(completer: Completer, prompt: str) -> list[Segment]:
@@ -105,15 +101,15 @@ def as_trained(completer: Completer, prompt: str) -> list[Segment]:
     task = completer.task
     if task is not None and task.ask is not None:
         return task.ask(prompt)
-    if task is None or len(task.inputs) != 1:
+    if task is None or set(task.inputs) - {task.long_input} - set(task.optional):
         return [Segment(prompt)]
-    template = completer.recipe.template or task.template
+    template = task.template
     cue = template.rpartition("}")[2].strip()
     if cue and prompt.rstrip().endswith(cue):
         return [Segment(prompt.rstrip())]
     shown = json.dumps(template, ensure_ascii=False)
     completer.console.print(f"prompt put into {shown}; --raw passes it as it is", style="dim")
-    return prompt_segments({task.long_input: prompt}, task, template)
+    return prompt_segments(dict.fromkeys(task.inputs, "") | {task.long_input: prompt}, task)
 
 
 def complete(

@@ -8,17 +8,18 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
 from llmkit import files
-from llmkit.errors import UserError, did_you_mean
+from llmkit.columns import Columns, check_columns, columns_of, group_of, read_columns, shape_of
+from llmkit.errors import UserError
 from llmkit.files import Raw
-from llmkit.labels import label_text
 from llmkit.recipe_files import PACKAGE
 from llmkit.schema import Data, Evaluation
+from llmkit.shapes import Shape
 from llmkit.tasks import Row, Task, get_task
 
 SPLITS = ("train", "validation", "test")
+MOST_UNREADABLE = 1000  # at the start of a split; then no readable row is looked for
 EMBEDDED_ROWS = PACKAGE / "embedded" / "rows"
 
 
@@ -30,7 +31,7 @@ class Rows:
     """What is read, for messages and the run's record."""
     read: Callable[[], Iterator[Raw]]
     task: Task
-    columns: dict[str, str]
+    columns: Columns
     limit: int | None
     """Read only the first rows."""
     identity: Callable[[], str]
@@ -44,6 +45,8 @@ class Rows:
     """Give only so many rows, the first that belong to this split."""
     by: tuple[str, ...] = ()
     """Further columns, given as `by`: what rows are grouped by when they are scored."""
+    shape: Shape | None = None
+    """The shape of instruction data that its rows have, if the task reads such rows."""
 
     def __iter__(self) -> Iterator[Row]:
         """The rows; raises UserError at the first that cannot be read, unless told otherwise."""
@@ -51,7 +54,7 @@ class Rows:
             if not isinstance(row, UserError):
                 yield row
             elif not self.skips_unreadable:
-                raise row
+                raise _with_way_out(row)
 
     def read_all(self) -> Iterator[Row | UserError]:
         """The rows, and in place of one that cannot be read what is wrong with it."""
@@ -67,9 +70,9 @@ class Rows:
             try:
                 if isinstance(raw, UserError):
                     raise raw
-                row = select_columns(raw, self.task, self.columns, where)
+                row = read_columns(raw, self.task, self.columns, self.shape, where)
                 if self.by:
-                    row |= {"by": {column: _group(raw, column, where) for column in self.by}}
+                    row |= {"by": {column: group_of(raw, column, where) for column in self.by}}
             except UserError as error:
                 if self.owns_unreadable or not self.skips_unreadable:
                     yield error
@@ -92,15 +95,13 @@ def open_splits(
     """
     evaluation = evaluation or Evaluation()
     data = _with_saved_splits(data)
-    for name in data.columns:
-        if name not in task.columns:
-            hint = did_you_mean(name, list(task.columns))
-            raise UserError(
-                f"data.columns.{name}: {task.name} has no such column{hint}; "
-                f"it has {', '.join(task.columns)}"
-            )
+    check_columns(data, task)
+    skips_unreadable = skips_unreadable or data.skip_invalid
     splits = {split: _open_split(data, task, split) for split in SPLITS}
-    splits |= {name: _rows_of(file, data, task, "test") for name, file in data.tests.items()}
+    for name, file in data.tests.items():
+        rows = _rows_of(file, data, task, "test")
+        splits[name] = replace(rows, columns=columns_of(data, name))
+    splits = {name: _with_shape(rows) for name, rows in splits.items()}
     for name in ("test", *data.tests):
         splits[name] = replace(splits[name], by=tuple(evaluation.by))
     for split, rows in splits.items():
@@ -108,12 +109,14 @@ def open_splits(
         for row in rows.read_all():
             if not isinstance(row, UserError):
                 break
-            if not skips_unreadable:
-                raise row
             errors.append(row)
+            if not skips_unreadable and len(errors) == MOST_UNREADABLE:
+                raise errors[0]
         else:
             no_rows = UserError(f"{rows.source}: the {split} split has no rows; name other data")
             raise next(iter(errors), no_rows)
+        if errors and not skips_unreadable:
+            raise _with_way_out(errors[0])
     return {
         split: replace(
             rows,
@@ -122,6 +125,17 @@ def open_splits(
         )
         for split, rows in splits.items()
     }
+
+
+def _with_way_out(error: UserError) -> UserError:
+    """Of a row that cannot be read: the error, and how to leave such rows out."""
+    return UserError(f"{error}; or leave such rows out with data.skip_invalid=true")
+
+
+def _with_shape(rows: Rows) -> Rows:
+    """The rows with the shape of the first that can be read."""
+    first = next((raw for _, raw in rows.read() if not isinstance(raw, UserError)), {})
+    return replace(rows, shape=shape_of(first, rows.task, rows.columns))
 
 
 def _open_split(data: Data, task: Task, split: str) -> Rows:
@@ -146,7 +160,8 @@ def _held_out(data: Data, task: Task, split: str) -> Rows:
         return rows
 
     def keeps(row: Row) -> bool:
-        point = _hash_point(row[task.long_input])
+        texts = [row[name] for name in task.source]
+        point = _hash_point(texts[0] if len(texts) == 1 else texts)
         if point < shares["validation"]:
             return split == "validation"
         if point < shares["validation"] + shares["test"]:
@@ -173,7 +188,8 @@ def _rows_of(name: str, data: Data, task: Task, split: str) -> Rows:
     read, commit = hub.open_dataset_split(data, name)
     source = f"{data.hub}@{commit} {name}"
     identity = f"{source} {data.config}"
-    return Rows(source, read, task, data.columns, data.limit, lambda: identity)
+    columns = columns_of(data, split)
+    return Rows(source, read, task, columns, data.limit, lambda: identity)
 
 
 def _rows_of_files(
@@ -190,7 +206,7 @@ def _rows_of_files(
         return " ".join([*map(files.sha256, paths), data.encoding or "", data.rows])
 
     source = str(paths[0]) if len(paths) == 1 else str(files.expand(name))
-    return Rows(source, read, task, data.columns, data.limit, identity)
+    return Rows(source, read, task, columns_of(data, split), data.limit, identity)
 
 
 def _with_saved_splits(data: Data) -> Data:
@@ -208,109 +224,3 @@ def open_general_text(name: str) -> Rows:
     if name == "embedded":
         name = str(EMBEDDED_ROWS / "pretrain" / "test.jsonl")
     return _rows_of_files(name, Data(), get_task("pretrain"), "test", "evaluation.general_text")
-
-
-# ------------------------------------------------------------------------------ columns
-
-
-def _group(raw: dict[str, Any], column: str, where: str) -> str:
-    if column not in raw:
-        raise UserError(
-            f"{where}: no column {column!r} for evaluation.by; there are: {_names(raw)}"
-        )
-    return files.shown(str(raw[column]), 60)
-
-
-def select_columns(raw: dict[str, Any], task: Task, columns: dict[str, str], where: str) -> Row:
-    """The task's columns out of a raw row: a text each, the target a text or a list of texts."""
-    row = select_inputs(raw, task, columns, where)
-    value = _reach(raw, task.target, columns, where)
-    if task.read_row is not None:
-        _check_readable(value, task, columns, where)
-        return {**row, task.target: value}
-    if task.chooses and value != []:
-        value = _label_text(value, task, columns, where)
-    texts = list(value) if isinstance(value, list | tuple) else [value]
-    if not texts:
-        column = columns.get(task.target, task.target)
-        raise UserError(
-            f"{where}: column {column} is an empty list; a row needs at least one accepted text: "
-            "leave the row out"
-        )
-    for text in texts:
-        _check_text(text, task.target, columns, where)
-    if isinstance(raw.get("id"), str):  # it is written down with the prediction
-        _check_text(raw["id"], "id", {}, where)
-    return {**row, task.target: value if isinstance(value, str) else texts}
-
-
-def select_inputs(
-    raw: dict[str, Any], task: Task, columns: dict[str, str], where: str
-) -> dict[str, str]:
-    """What the prompt is made of: a text each."""
-    row = {name: _reach(raw, name, columns, where) for name in task.inputs}
-    for name, text in row.items():
-        _check_text(text, name, columns, where)
-    return row
-
-
-def _label_text(value: Any, task: Task, columns: dict[str, str], where: str) -> str:
-    try:
-        return label_text(value)
-    except ValueError as error:
-        column = columns.get(task.target, task.target)
-        raise UserError(
-            f"{where}: column {column} {error}; fix the row, or name another column with "
-            f"data.columns.{task.target}"
-        ) from None
-
-
-def _check_readable(value: Any, task: Task, columns: dict[str, str], where: str) -> None:
-    """Raise UserError unless the task makes an example of it that is text all over."""
-    column = columns.get(task.target, task.target)
-    try:
-        segments, answer = task.read_row(value)
-    except ValueError as error:
-        raise UserError(f"{where}: column {column} {error}") from None
-    for text in (*(segment.text for segment in segments), answer):
-        _check_text(text, task.target, columns, where)
-
-
-def _check_text(text: Any, name: str, columns: dict[str, str], where: str) -> None:
-    column = columns.get(name, name)
-    if not isinstance(text, str):
-        raise UserError(
-            f"{where}: column {column} must hold a text, not {type(text).__name__}; mend the row, "
-            f"or name another column with data.columns.{name}"
-        )
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise UserError(
-            f"{where}: column {column} holds half a character (a lone surrogate); mend the row"
-        ) from None
-
-
-def _reach(raw: dict[str, Any], name: str, columns: dict[str, str], where: str) -> Any:
-    """The value of a task's column; a dotted path descends, through a list into each item."""
-    path = columns.get(name, name)
-    if path in raw:
-        return raw[path]
-    value: Any = raw
-    for part in path.split("."):
-        items = value if isinstance(value, list) else [value]
-        for item in items:
-            if not isinstance(item, dict) or part not in item:
-                there = _names(item) if isinstance(item, dict) else "no columns here"
-                raise UserError(
-                    f"{where}: no column {path!r}; there are: {there}; name the right one with "
-                    f"data.columns.{name}=COLUMN"
-                )
-        value = [item[part] for item in items] if isinstance(value, list) else value[part]
-    return value
-
-
-def _names(columns: dict[str, Any]) -> str:
-    """For a message; quoted where white space would not be seen."""
-    names = (name if name and name == name.strip() else repr(name) for name in columns)
-    return files.shown(", ".join(names)) or "none"

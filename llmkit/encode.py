@@ -20,7 +20,7 @@ from datasets import Dataset, Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.account import RECORD, Account, record_of
+from llmkit.account import RECORD, Account, record_of, record_of_invalid
 from llmkit.errors import UserError
 from llmkit.loss import IGNORE_INDEX
 from llmkit.schema import Recipe
@@ -73,7 +73,6 @@ class Limits:
     """How rows become tokens; the names are the recipe's, where they are explained."""
 
     max_length: int
-    template: str | None = None
     truncate_completion: bool = False
     packing: bool = False
 
@@ -82,7 +81,6 @@ def limits_of(recipe: Recipe, *, is_scored: bool = False) -> Limits:
     """A recipe's limits. Of rows to score, a completion that is cut gives a loss all the same."""
     return Limits(
         recipe.max_length,
-        recipe.template,
         recipe.truncate_completion or is_scored,
         recipe.packing,
     )
@@ -127,7 +125,7 @@ def encode_example(
 ) -> Encoded:
     """The example in at most max_length tokens; ids: of the prompt's segments, the completion."""
     *prompt_ids, completion = ids
-    if any(map(is_blank, (*(s.text for s in example.prompt), example.completion))):
+    if is_empty(example):
         return Encoded([], [], "empty")
     completion = [*completion, eos]
     learnt = tuple(i for i, segment in enumerate(example.prompt) if segment.is_trained)
@@ -143,6 +141,12 @@ def encode_example(
     if room < 1 or not truncate_completion:
         return Encoded([], [], "completion too long")
     return Encoded(shortest, completion[:room], "completion cut")
+
+
+def is_empty(example: Example) -> bool:
+    """Whether there is nothing to learn: no completion, or nothing of the row before it."""
+    from_row = [segment.text for segment in example.prompt if segment.is_from_row]
+    return is_blank(example.completion) or (bool(from_row) and all(map(is_blank, from_row)))
 
 
 def is_blank(text: str) -> bool:
@@ -164,7 +168,7 @@ def encode_examples(
     A text of plain language modelling is kept whole behind an end-of-text, however long it is.
     """
     eos = tokenizer.eos_token_id
-    examples = (to_example(row, task, limits.template) for row in rows)
+    examples = (to_example(row, task) for row in rows)
     for example, ids in _encode_segments(examples, tokenizer):
         if not task.is_language_modelling:
             encoded = encode_example(
@@ -178,7 +182,7 @@ def encode_examples(
 
 
 def encode_rows(
-    rows: Iterable[Row],
+    rows: Iterable[Row | UserError],
     task: Task,
     tokenizer: PreTrainedTokenizerBase,
     limits: Limits,
@@ -186,6 +190,7 @@ def encode_rows(
 ) -> tuple[Dataset, Account]:
     """Encoded rows in memory-mapped Arrow, and an account of every row and token.
 
+    An error among the rows stands for a row that cannot be read, and is accounted for as invalid.
     With packing, texts of plain language modelling are rows of their own instead of one stream.
     folder: where the Arrow files are written; None: one that goes with the data sets.
     """
@@ -199,8 +204,15 @@ def encode_rows(
             for name, features in ((ROWS, FEATURES), (RECORDS, RECORD))
         )
 
+        def readable() -> Iterator[Row]:
+            for row in rows:
+                if isinstance(row, UserError):
+                    records.write(record_of_invalid(row))
+                else:
+                    yield row
+
         def kept() -> Iterator[tuple[Example, Encoded]]:
-            for example, ids, encoded in encode_examples(rows, task, tokenizer, limits):
+            for example, ids, encoded in encode_examples(readable(), task, tokenizer, limits):
                 kept = encoded.prompt if ids[:-1] else []
                 records.write(record_of(example, ids, encoded.fate, kept, len(encoded.completion)))
                 if encoded.completion:
@@ -306,7 +318,7 @@ def _encode_segments(
         texts = list({text: None for row in rows for text in row})  # the template's only once
         ids = dict(zip(texts, encode_text(texts, tokenizer), strict=True))
         for example, row in zip(chunk, rows, strict=True):
-            ends = [[eos] if segment.is_trained else [] for segment in example.prompt]
+            ends = [[eos] if segment.ends_turn else [] for segment in example.prompt]
             yield example, [ids[text] + end for text, end in zip(row, [*ends, []], strict=True)]
 
 

@@ -13,12 +13,13 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from llmkit import report
-from llmkit.data import open_splits
+from llmkit.data import Rows, open_splits
 from llmkit.devices import start_accelerator
 from llmkit.diagnostics import diagnose
 from llmkit.errors import UserError, name_some
 from llmkit.evaluation import EvaluationSet, count_answers, evaluate
 from llmkit.files import expand
+from llmkit.findings import find_invalid
 from llmkit.predictions import label_warnings, read_predictions
 from llmkit.prepare import check_max_length, open_model, prepare_tests
 from llmkit.run import is_run, predictions_path, results_path, set_dir, write_json, write_jsonl
@@ -48,6 +49,7 @@ def evaluate_model(
     task = recipe_task(recipe)
     metric, higher_is_better = choose_metric(recipe, task)
     splits = open_splits(recipe.data, task, recipe.evaluation)
+    show_invalid(splits, console)
     answers = count_answers(splits["train"], task)
     names = {"this model": name}
     if Path(name) != Path(recipe.model):
@@ -117,8 +119,9 @@ def evaluate_predictions(
         raise UserError(f"--predictions: {task.name} is scored by its loss, not by predictions")
     predictions = read_predictions(expand(path), "--predictions", task)
     splits = open_splits(recipe.data, task, recipe.evaluation)
+    show_invalid(splits, console)
     answers = count_answers(splits["train"], task)
-    test = ScoredRows.of(splits["test"], task, recipe.template, answers)
+    test = ScoredRows.of(splits["test"], task, answers)
     missing = [example.where for example in test.examples if example.id not in predictions]
     if missing:
         raise UserError(f"{path}: no prediction for {name_some(missing)}: rows are known by id")
@@ -138,6 +141,12 @@ def evaluate_predictions(
     if folder is not None:
         write_tables(folder, {"test": test}, {"test": table}, metric, splits["train"])
     return table
+
+
+def show_invalid(splits: dict[str, Rows], console: Console) -> None:
+    """Say which rows of the test sets are left out because they cannot be read."""
+    tests = [name for name in splits if name not in ("train", "validation")]
+    report.show_findings(console, [f for name in tests for f in find_invalid(name, splits[name])])
 
 
 def check_output_folder(output: str | None) -> Path | None:

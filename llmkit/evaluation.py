@@ -62,7 +62,7 @@ def prepare_evaluation(
     answers: Counter[str],
 ) -> EvaluationSet:
     """answers: those of the training rows, as `count_answers` gives them."""
-    scored_rows = ScoredRows.of(rows, task, recipe.template, answers)
+    scored_rows = ScoredRows.of(rows, task, answers)
     rows, examples = scored_rows.rows, scored_rows.examples
     labels = encode_labels(answers, tokenizer) if task.chooses else {}
     prompts = prepare_prompts(examples, task, tokenizer, recipe, labels)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from llmkit.account import SHATTERED, Account
+from llmkit.data import Rows
 from llmkit.duplicates import SIMILAR, NearCopy, repeated_rows, rows_in_train
 from llmkit.encode import is_blank
 from llmkit.errors import UserError, name_some
@@ -22,7 +23,13 @@ MOST = 0.5  # with more left out, the run is not the one that was asked for
 
 # Kind of odd row -> severity, what is the matter, what to do.
 KINDS = {
-    "unreadable": ("error", "cannot be read", "mend or delete them"),
+    "unreadable": ("error", "cannot be read", "mend or delete them, or set data.skip_invalid=true"),
+    "invalid": (
+        "warning", "cannot be read and are left out (data.skip_invalid)", "mend them to use them",
+    ),
+    "fields ignored": (
+        "warning", "fields that are not read", "remove them if nothing is to depend on them",
+    ),
     "most left out": (
         "error", "nothing to learn, which is most of the split",
         "mend the rows, raise max_length, or set truncate_completion=true",
@@ -66,6 +73,9 @@ KINDS = {
     "source in train": (
         "note", "their source is in train too, in another row",
         "name data.train alone, and rows of one source stay in one split",
+    ),
+    "input empty": (
+        "note", "a text of the prompt is empty, and its place stays empty", "check that it may be",
     ),
     "prompt shortened": ("note", "source shortened to fit max_length", "raise max_length"),
     "end-of-text typed": (
@@ -191,8 +201,18 @@ def is_readable(text: str) -> bool:
     return bool(re.search(r"[0-9A-Za-z]", text)) or is_blank(text)
 
 
-def find_unreadable(split: str, errors: list[UserError]) -> list[Finding]:
-    return [Finding(split, "unreadable", [str(error) for error in errors])] if errors else []
+def find_unreadable(split: str, errors: list[UserError], *, are_skipped: bool) -> list[Finding]:
+    """Rows that cannot be read; an error, unless the recipe asks to leave them out."""
+    kind = "invalid" if are_skipped else "unreadable"
+    return [Finding(split, kind, [str(error) for error in errors])] if errors else []
+
+
+def find_invalid(split: str, rows: Rows) -> list[Finding]:
+    """Rows that are left out because they cannot be read. Reads the split."""
+    if not rows.skips_unreadable:
+        return []
+    errors = [row for row in rows.read_all() if isinstance(row, UserError)]
+    return find_unreadable(split, errors, are_skipped=True)
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:

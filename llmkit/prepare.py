@@ -19,7 +19,13 @@ from llmkit.encode import count_tokens, fingerprint, limits_of
 from llmkit.engine import check_config
 from llmkit.errors import UserError
 from llmkit.evaluation import EvaluationSet, count_answers, prepare_evaluation
-from llmkit.findings import find_in_split, find_spellings, find_unscorable, refuse_errors
+from llmkit.findings import (
+    find_in_split,
+    find_invalid,
+    find_spellings,
+    find_unscorable,
+    refuse_errors,
+)
 from llmkit.memory import fitting_tokens
 from llmkit.model import (
     add_lora,
@@ -34,7 +40,7 @@ from llmkit.model import (
 from llmkit.order import StepOrder
 from llmkit.schema import Recipe
 from llmkit.scores import check_metric, choose_metric
-from llmkit.tasks import Task, recipe_task, texts_of
+from llmkit.tasks import Task, prompt_warnings, recipe_task, texts_of
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     metric = choose_metric(recipe, task)
     settings = recipe.evaluation
     splits = open_splits(recipe.data, task, settings)
+    shapes = {split: rows.shape for split, rows in splits.items()}
+    report.show_prompt(console, shapes, task.shown_prompt, prompt_warnings(recipe, task))
     model, tokenizer = open_model(recipe, splits["train"], recipe.model)
     check_max_length(recipe, model)
     tokenizer.chat_template = task.chat_template or tokenizer.chat_template
@@ -75,6 +83,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     )
     for split, prepared in sets.items():
         if prepared.task is task:
+            findings += find_invalid(split, splits[split]) if split in splits else []
             findings += find_in_split(split, prepared.account, account)
             findings += find_unscorable(split, prepared.rows, task, metric[0])
     refuse_errors(findings)

@@ -137,14 +137,17 @@ def _parse_override(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key or key[0] in "+~":
         raise UserError(f"{override!r}: {_how_to_override(key, text)}")
-    if key in _TEXT_KEYS or key.startswith("data.columns."):
+    is_column = key.startswith("data.columns.")
+    if key in _TEXT_KEYS or (is_column and not text.startswith("[")):
         return key, None if text == "null" else text  # data.config=3.0 is no number
     if key in _LIST_KEYS and text != "null" and not text.startswith("["):
         text = f"[{text}]"
     try:
-        return key, Loader(text).get_single_data()
+        value = Loader(text).get_single_data()
     except (yaml.YAMLError, RecursionError):
         return key, text
+    is_list = is_column and isinstance(value, list)
+    return key, [str(each) for each in value] if is_list else value
 
 
 def _how_to_override(key: str, text: str) -> str:

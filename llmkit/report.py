@@ -1,5 +1,6 @@
 """What a person sees before and after training."""
 
+import json
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,12 +20,33 @@ from llmkit.order import StepOrder
 from llmkit.prediction import Prediction
 from llmkit.schema import Recipe
 from llmkit.scores import Scored, ScoredRows, confusion_of
+from llmkit.shapes import Shape
 from llmkit.significance import LEVEL, MIN_ROWS, RESAMPLES
 from llmkit.tasks import Task
 from llmkit.verdict import verdict
 
 NUM_EXAMPLES = 3
 MOST_LABELS = 10  # of a confusion matrix on a terminal
+
+
+def show_prompt(
+    console: Console,
+    shapes: dict[str, Shape | None],
+    prompt: str | None,
+    warnings: list[str],
+) -> None:
+    """The shape of each split's rows, the prompt made of them, and what is wrong with it."""
+    splits: dict[str, list[str]] = {}
+    for split, shape in shapes.items():
+        if shape is not None:
+            splits.setdefault(str(shape), []).append(split)
+    for shape, names in splits.items():
+        where = f" ({', '.join(names)})" if len(names) < len(shapes) else ""
+        console.print(Text(f"shape   {shape}{where}"))
+    if prompt is not None:
+        console.print(Text(f"prompt  {json.dumps(prompt, ensure_ascii=False)}"))
+    for warning in warnings:
+        console.print(Text(f"warning: {warning}", style="yellow"))
 
 
 def show_start(

@@ -17,6 +17,8 @@ OneOrMore = BeforeValidator(
     json_schema_input_type=str | list[str],
 )
 
+Column = str | Annotated[list[str], Field(min_length=1)]
+
 
 class Section(BaseModel):
     """A strict part of a recipe: unknown keys and wrong types are errors."""
@@ -82,8 +84,19 @@ class Data(Section):
     """What of a .txt file is a row: all of it, a paragraph (blank lines separate), or a line."""
     encoding: str | None = None
     """Encoding of text files, such as cp1252; null: UTF-8, or what a byte order mark says."""
-    columns: dict[str, str] = {}
-    """The task's column names to the data's; dots reach into nested ones (answers.text)."""
+    columns: dict[str, Column | dict[str, Column]] = {}
+    """The data's column for each of the task's; dots reach into nested ones (answers.text). A list
+    names several references, the first of which is trained on ([summary1, summary2]). Under the
+    name of a split or of a further test set: its own columns (columns.test.summary=abstract)."""
+    source_language: str | None = None
+    """What `translate` is from, as the prompt names it, such as English; null: what the column's
+    name says (en, translation.en), else English."""
+    target_language: str | None = None
+    """What `translate` is into, as the prompt names it; null: what the column's name says, else
+    German. A template may hold both, as {source_language} and {target_language}."""
+    skip_invalid: bool = False
+    """Leave out rows that cannot be read, such as conversations with tool calls, and report how
+    many and where the first are; false: refuse the data at the first."""
     limit: int | None = Field(None, ge=1)
     """Read only the first rows of each file or hub split; rows."""
 
@@ -282,7 +295,7 @@ class Recipe(Section):
     """Everything that defines a run."""
 
     task: str
-    """summarize, translate, qa, classify, chat, reason or pretrain."""
+    """summarize, translate, qa, classify, instruct, chat, reason or pretrain."""
     model: str = "embedded"
     """embedded, scratch, a GPT-2 folder, or a hub id such as gpt2 or gpt2-medium."""
     model_revision: str | None = None

@@ -33,11 +33,9 @@ class ScoredRows:
     """Rows of classification that are left out, since they have no label."""
 
     @classmethod
-    def of(
-        cls, rows: Iterable[Row], task: Task, template: str | None, answers: Counter[str]
-    ) -> "ScoredRows":
+    def of(cls, rows: Iterable[Row], task: Task, answers: Counter[str]) -> "ScoredRows":
         rows = list(rows)
-        examples = [to_example(row, task, template) for row in rows]
+        examples = [to_example(row, task) for row in rows]
         if not task.chooses:
             return cls(task, rows, examples, answers, [])
         has_label = [example.references[0] != "" for example in examples]

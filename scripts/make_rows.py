@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from world.corpus import MIXES, Corpus
+from world.instructions import draw_instruction
 from world.leaks import NearCopies
 from world.news import draw_report
 from world.patterns import draw_pair
@@ -37,6 +38,7 @@ COLUMNS = {
     "classify": ["text", "label"],
     "reason": ["question", "answer"],
     "chat": ["messages"],
+    "instruct": ["instruction", "input", "output"],
     "pretrain": ["text"],
 }
 # The size of the compared word n-grams and the highest allowed Jaccard similarity.
@@ -47,6 +49,7 @@ NEAR = {
     "classify": (3, 0.6),
     "reason": (3, 0.6),
     "chat": (3, 0.6),
+    "instruct": (3, 0.6),
     "pretrain": (3, 0.6),
 }
 # What must not be seen in pretraining: the source texts and, where it is a sentence, the target.
@@ -89,6 +92,11 @@ def draw_reason(rng: random.Random) -> Row:
 def draw_chat(rng: random.Random) -> Row:
     """A conversation about a portrait."""
     return {"messages": draw_talk(rng)}
+
+
+def draw_instruct(rng: random.Random) -> Row:
+    """An instruction, often about a text, and its response."""
+    return draw_instruction(rng)._asdict()
 
 
 def full_text(row: Row) -> str:
@@ -144,7 +152,12 @@ def build_rows(seed: int) -> Tables:
     corpus = Corpus(random.Random(seed * 1000 + 4), held_out(tables), "looking-up")
     tables["pretrain"] = build_task("pretrain", lambda: {"text": corpus.document()})
     # No corpus holds texts of these kinds, so that nothing of them has to be held out.
-    more = {"classify": draw_classify, "reason": draw_reason, "chat": draw_chat}
+    more = {
+        "classify": draw_classify,
+        "reason": draw_reason,
+        "chat": draw_chat,
+        "instruct": draw_instruct,
+    }
     for number, (task, draw) in enumerate(more.items(), start=6):
         rng = random.Random(seed * 1000 + number)
         tables[task] = build_task(task, lambda draw=draw, rng=rng: draw(rng))

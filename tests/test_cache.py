@@ -12,7 +12,7 @@ from llmkit.encode import Limits, fingerprint
 from llmkit.errors import UserError
 from llmkit.model import load_model, scratch_model
 from llmkit.schema import Data, Scratch
-from llmkit.tasks import get_task
+from llmkit.tasks import get_task, with_template
 
 LIMITS = Limits(max_length=128)
 
@@ -52,10 +52,11 @@ def test_any_change_of_the_inputs_makes_a_new_key(path, tokenizer, tmp_path, mon
     def key(rows=None, tokenizer=tokenizer, **limits):
         return encoding_key(rows or open_rows(path), tokenizer, replace(LIMITS, **limits))
 
+    summarize = get_task("summarize")
     other_bpe = scratch_model(Scratch(vocab_size=300), TEXT)[1]
     same = {key(), key(open_rows(path))}
     changed = [
-        key(template="{document} =>"),
+        key(replace(open_rows(path), task=with_template(summarize, "{document} =>"))),
         key(max_length=127),
         key(truncate_completion=True),
         key(packing=True),

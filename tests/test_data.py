@@ -10,7 +10,8 @@ from conftest import TEXT, summary_rows, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.data import open_splits, select_columns
+from llmkit.columns import select_columns
+from llmkit.data import open_splits
 from llmkit.errors import UserError
 from llmkit.schema import Data
 from llmkit.tasks import get_task

@@ -37,6 +37,7 @@ COLUMNS = {
     "classify": ["id", "text", "label"],
     "reason": ["id", "question", "answer"],
     "chat": ["id", "messages"],
+    "instruct": ["id", "instruction", "input", "output"],
     "pretrain": ["id", "text"],
 }
 COUNTS = {"train": 1600, "validation": 200, "test": 200}
@@ -62,7 +63,8 @@ def test_counts_columns_and_no_empty_text(task: str) -> None:
         rows = load(task, split)
         assert len(rows) == count
         assert all(list(row) == COLUMNS[task] for row in rows)
-        assert all(value for row in rows for value in row.values())
+        texts = [value for row in rows for name, value in row.items() if name != "input"]
+        assert all(texts)
         ids += [row["id"] for row in rows]
     assert len(set(ids)) == len(ids)
 
@@ -227,6 +229,19 @@ def test_every_sum_is_right_and_its_numbers_stand_in_the_question() -> None:
                 total = result
             assert last == f"#### {total}"
             assert re.search(rf"\b{steps[0].split()[0]}\b", row["question"])
+
+
+def test_instructions_with_and_without_a_text_are_common() -> None:
+    rows = load("instruct", "train")
+    assert 0.3 < mean(not row["input"] for row in rows) < 0.6
+    openings = Counter(" ".join(row["instruction"].split()[:3]) for row in rows if row["input"])
+    assert len(openings) > 20
+
+
+def test_responses_to_copying_instructions_stand_in_the_text() -> None:
+    for row in load("instruct", "test"):
+        if row["instruction"].startswith("Copy the"):
+            assert row["output"] in row["input"] + row["instruction"]
 
 
 def test_answers_in_conversations_stand_in_what_was_said_before() -> None:

@@ -130,7 +130,7 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
             said = {"role": "user", "content": data.draw(texts)}
             row[task.target] = [said, {"role": "assistant", "content": row[task.target]}]
         ((example, ids, encoded),) = encode_examples(
-            [row], task, tokenizer, Limits(max_length, None, data.draw(st.booleans()))
+            [row], task, tokenizer, Limits(max_length, data.draw(st.booleans()))
         )
         learnt = [token for token in encoded.labels if token != IGNORE_INDEX]
         shown = [t for t, label in zip(encoded.input_ids, encoded.labels, strict=True) if label < 0]

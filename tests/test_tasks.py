@@ -11,7 +11,7 @@ from llmkit.errors import UserError
 from llmkit.metrics import compute
 from llmkit.prediction import Prediction
 from llmkit.tasks import TASKS, get_task, to_example
-from llmkit.tasks.base import check_template
+from llmkit.tasks.base import with_template
 from llmkit.tasks.reason import final_answer
 
 ROWS = {
@@ -43,20 +43,24 @@ def test_only_the_source_may_be_shortened():
 @pytest.mark.parametrize(
     ("template", "expected"),
     [
-        ("{documnt} TL;DR:", "{documnt} is no input of summarize; did you mean document?"),
+        ("{documnt} TL;DR:", "{document} is missing; {documnt} looks like a misspelling of it"),
+        ("{document} {summary} TL;DR:", "{summary} is what the model has to write"),
+        ("{#title}{title} {document} TL;DR:", "{#title} has no partner"),
+        ("{document} {where} TL;DR:", "data.columns.NAME=where"),
         ("Summary:", "the mark {document} is missing"),
         ("{document} TL;DR: ", "ends in white space"),
     ],
 )
 def test_bad_templates_are_refused(template, expected):
     with pytest.raises(UserError) as error:
-        check_template(template, TASKS["summarize"])
+        with_template(TASKS["summarize"], template)
     assert expected in str(error.value)
 
 
 def test_a_template_of_ones_own():
     example = to_example(
-        {"id": "1", **ROWS["translate"]}, TASKS["translate"], "Say in German: {source} ->"
+        {"id": "1", **ROWS["translate"]},
+        with_template(TASKS["translate"], "Say in German: {source} ->"),
     )
     assert example.prompt_text == "Say in German: The dog. ->"
 
@@ -114,7 +118,8 @@ def test_a_conversation_is_learnt_where_the_assistant_speaks():
         ([], "here they are by nothing"),
         (TALK[:2], "here they are by system, user"),
         (TALK[1:3] * 2 + TALK[:1], "by user, assistant, user, assistant, system"),
-        ([{"role": "tool", "content": "x"}], "here they are by tool"),
+        ([{"role": "tool", "content": "x"}], "message 1 calls a tool or answers a call"),
+        ([{"role": "narrator", "content": "x"}], "message 1 has the role 'narrator'"),
         ([{"role": "user"}], "message 1 has no text in `content`"),
     ],
 )

@@ -4,19 +4,19 @@ from dataclasses import replace
 
 from llmkit.errors import UserError, did_you_mean
 from llmkit.schema import Recipe
-from llmkit.tasks import chat, classify, pretrain, qa, reason, summarize, translate
+from llmkit.tasks import chat, classify, instruct, pretrain, qa, reason, summarize, translate
 from llmkit.tasks.base import (
     Example,
     Row,
     Scores,
     Segment,
     Task,
-    check_template,
     texts_of,
     to_example,
+    with_template,
 )
 
-_FILES = (summarize, translate, qa, classify, chat, reason, pretrain)
+_FILES = (summarize, translate, qa, classify, instruct, chat, reason, pretrain)
 TASKS = {file.TASK.name: file.TASK for file in _FILES}
 
 __all__ = [
@@ -27,9 +27,12 @@ __all__ = [
     "Segment",
     "Task",
     "get_task",
+    "prompt_task",
+    "prompt_warnings",
     "recipe_task",
     "texts_of",
     "to_example",
+    "with_template",
 ]
 
 
@@ -41,11 +44,30 @@ def get_task(name: str) -> Task:
     return TASKS[name]
 
 
+def prompt_task(recipe: Recipe) -> Task:
+    """The recipe's task with the recipe's prompt; raises UserError for a bad template."""
+    task, template = get_task(recipe.task), recipe.template
+    if task is translate.TASK:
+        template = template or translate.TEMPLATE
+        for mark, language in translate.languages(recipe.data).items():
+            template = template.replace(f"{{{mark}}}", language)
+    elif recipe.data.source_language or recipe.data.target_language:
+        raise UserError(
+            f"data.source_language and data.target_language are for translate, not for {task.name}"
+        )
+    return task if template is None else with_template(task, template)
+
+
+def prompt_warnings(recipe: Recipe, task: Task) -> list[str]:
+    """What in the task's prompt contradicts the data, a line each."""
+    if task.name != translate.TASK.name:
+        return []
+    return translate.contradictions(recipe.data, task.template)
+
+
 def recipe_task(recipe: Recipe) -> Task:
-    """The recipe's task, with the score that the recipe adds; checks its template."""
-    task = get_task(recipe.task)
-    if recipe.template is not None:
-        check_template(recipe.template, task)
+    """`prompt_task`, with the score that the recipe adds."""
+    task = prompt_task(recipe)
     folder = recipe.evaluation.bertscore.model
     if folder is None:
         return task

@@ -5,12 +5,13 @@ same row with prompt and completion apart, so that nobody ever has to search for
 the prompt ended.
 """
 
+import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llmkit.errors import UserError, did_you_mean
+from llmkit.errors import UserError
 from llmkit.labels import label_of
 from llmkit.metrics import Tallies, describe, scores_of, tally
 from llmkit.prediction import Prediction
@@ -26,8 +27,12 @@ class Segment:
     text: str
     is_shortenable: bool = False
     """Cut, from its end, when the example is too long: the source, never the instruction."""
+    is_from_row: bool = False
+    """Text of the row, not of the template."""
+    ends_turn: bool = False
+    """Followed by an end-of-text: what the assistant said in an earlier turn."""
     is_trained: bool = False
-    """Learnt, with an end-of-text behind it: what the model's side said earlier."""
+    """Supervised, with the end-of-text that follows it."""
     turn: int | None = None
     """Of a conversation: left out, with all of its turn, the oldest first, when it is too long."""
 
@@ -44,6 +49,8 @@ class Example:
     """Every accepted answer; the first is the one to learn."""
     where: str = ""
     """Where the row stands (file:line), for messages."""
+    ignored: tuple[str, ...] = ()
+    """Fields of the row's messages that are not read."""
 
     @property
     def prompt_text(self) -> str:
@@ -60,24 +67,36 @@ class Task:
     target: str
     """Column to produce: a text, or a list of accepted texts."""
     long_input: str
-    """The input that is shortened when a row is too long."""
+    """The input that is shortened when a row is too long; a template has to name it."""
     template: str
-    """The prompt, with {column} marks; it ends without white space."""
+    """The prompt, with {column} marks and {#column}...{/column} sections; it ends without white
+    space."""
     scores: dict[str, bool]
     """Names of the scores, the deciding one first, and whether higher is better."""
     metrics: tuple[str, ...] = ()
     """The files of llmkit.metrics that make these scores; none: the task is scored by its loss."""
+    optional: tuple[str, ...] = ()
+    """Inputs that a row may lack."""
+    context_input: str | None = None
+    """One of these that is shortened before the long input: what an instruction is about."""
+    extra: tuple[str, ...] = ()
+    """Those of the inputs that a template of the user's adds: any columns of the data."""
     baselines: dict[str, Callable[[Row], str]] = field(default_factory=dict)
     """Answers that need no model."""
     majority: str | None = None
     """Name of one more: what the training rows answer most often."""
     answer_of: Callable[[str], str] = str.strip
     """What of a completion is its answer, there."""
-    read_row: Callable[[Any], tuple[list[Segment], str]] | None = None
-    """The prompt and the answer in a row's target, where that is no text behind a template; raises
-    ValueError, in words for the user, where it is nothing of the kind."""
+    read_row: Callable[[Any], tuple[list[Segment], str, tuple[str, ...]]] | None = None
+    """The prompt, the answer and the ignored fields of a row's target, where the target is no text
+    that follows a template; raises ValueError with a message for the user."""
+    read_prompt: Callable[[Any], list[Segment]] | None = None
+    """The prompt of a row's target whose answer may be missing; raises ValueError as `read_row`."""
     ask: Callable[[str], list[Segment]] | None = None
     """The prompt of what someone types, where no template says it."""
+    shapes: tuple[str, ...] = ()
+    """Kinds of shapes that its rows may have beside its own columns, in the order in which they
+    are looked for: `pair`, `conversation`, `text` (llmkit/shapes.py)."""
     chat_template: str | None = None
     """The same prompts for `tokenizer.apply_chat_template`."""
     chooses: bool = False
@@ -88,9 +107,23 @@ class Task:
         return (*self.inputs, self.target)
 
     @property
+    def source(self) -> tuple[str, ...]:
+        """Columns whose texts make up a row's source; the first that has text is shortened."""
+        return (self.context_input, self.long_input) if self.context_input else (self.long_input,)
+
+    @property
     def is_language_modelling(self) -> bool:
         """All of a row's text is learnt; there is no prompt and no reference."""
         return not self.metrics
+
+    @property
+    def shown_prompt(self) -> str | None:
+        """How the prompts look, with {marks} for the row's texts; None where there are none."""
+        if self.is_language_modelling:
+            return None
+        if self.ask is not None:
+            return "".join(segment.text for segment in self.ask("{user}"))
+        return self.template
 
     @property
     def score_names(self) -> list[str]:
@@ -111,12 +144,14 @@ class Task:
         return "; ".join(map(describe, self.metrics))
 
 
-def to_example(row: Row, task: Task, template: str | None = None) -> Example:
+def to_example(row: Row, task: Task) -> Example:
     """The row as prompt segments, completion and references."""
     where = row.get("where") or f"row {row['id']}"
     if task.read_row is not None:
-        segments, answer = task.read_row(row[task.target])
-        return Example(row["id"], segments, f" {answer.strip()}", [answer.strip()], where)
+        segments, answer, ignored = task.read_row(row[task.target])
+        answer = answer.strip()
+        ignored = (*row.get("ignored", ()), *ignored)
+        return Example(row["id"], segments, f" {answer}", [answer], where, ignored)
     references = row[task.target]
     if isinstance(references, str):
         references = [references]
@@ -124,8 +159,9 @@ def to_example(row: Row, task: Task, template: str | None = None) -> Example:
         references = [label_of(references)]
     if task.is_language_modelling:
         return Example(row["id"], [], references[0], [], where)
-    segments = prompt_segments(row, task, template or task.template)
-    return Example(row["id"], segments, f" {references[0].strip()}", references, where)
+    segments = prompt_segments(row, task)
+    answer, ignored = f" {references[0].strip()}", row.get("ignored", ())
+    return Example(row["id"], segments, answer, references, where, ignored)
 
 
 def texts_of(row: Row, task: Task) -> list[str]:
@@ -140,17 +176,20 @@ def texts_of(row: Row, task: Task) -> list[str]:
     return [value if isinstance(value, str) else "\n".join(value) for value in values]
 
 
-def prompt_segments(row: Row, task: Task, template: str) -> list[Segment]:
-    """The template with the row's texts put in. Marks inside those texts mean nothing.
+def prompt_segments(row: Row, task: Task) -> list[Segment]:
+    """The task's template filled with the row's texts. Marks inside those texts mean nothing.
 
     A blank before a mark goes to the text that replaces it: GPT-2's tokens begin with their
-    blank, so the segments' tokens are those of the prompt typed as a whole.
+    blank, so the segments' tokens are those of the prompt typed as a whole. An empty text takes
+    the white space before it along.
     """
+    cut = next((name for name in task.source if row.get(name, "").strip()), task.long_input)
     segments, blank = [], ""
-    for position, part in enumerate(_split_template(template)):
+    for position, part in enumerate(MARK.split(_open_sections(task.template, row))):
         if position % 2:  # the odd parts are the names between braces
-            text = blank + row[part].strip()
-            segments.append(Segment(text, is_shortenable=part == task.long_input))
+            text = row[part].strip()
+            text = blank + text if text else ""
+            segments.append(Segment(text, is_shortenable=part == cut, is_from_row=True))
             blank = ""
         else:
             text = part.rstrip()
@@ -159,29 +198,58 @@ def prompt_segments(row: Row, task: Task, template: str) -> list[Segment]:
     return segments
 
 
-def check_template(template: str, task: Task) -> None:
-    """Raise UserError for a template that the task cannot fill."""
+MARK = re.compile(r"\{(\w+)\}")
+SECTION = re.compile(r"\{#(\w+)\}(.*?)\{/\1\}", re.DOTALL)
+RESERVED = ("id", "where", "by", "ignored")  # keys of a Row beside its columns
+
+
+def _open_sections(template: str, row: Row) -> str:
+    """The template with the sections whose column has text in this row, and without the others."""
+
+    def kept(section: re.Match) -> str:
+        return section[2] if row[section[1]].strip() else ""
+
+    while (opened := SECTION.sub(kept, template)) != template:
+        template = opened
+    return template
+
+
+def with_template(task: Task, template: str) -> Task:
+    """The task with a template of the user's, which may name any column of the data.
+
+    Raises UserError for a template that cannot be filled.
+    """
     if task.is_language_modelling:
         raise UserError(
-            f"template: {task.name} learns whole texts and has no prompt; leave it away"
+            f"template: {task.name} learns whole texts and has no prompt; remove the template"
         )
     if task.read_row is not None:
-        raise UserError(f"template: {task.name} has marks of its own; leave it away")
-    marks = _split_template(template)[1::2]
-    for mark in marks:
-        if mark not in task.inputs:
+        raise UserError(f"template: {task.name} has a fixed prompt; remove the template")
+    bare = template
+    while (opened := SECTION.sub(r"\2", bare)) != bare:
+        bare = opened
+    stray = re.search(r"\{([#/])(\w+)\}", bare)
+    if stray:
+        raise UserError(
+            f"template: {stray[0]} has no partner; a section is {{#{stray[2]}}}...{{/{stray[2]}}}"
+        )
+    marks = list(dict.fromkeys(re.findall(r"\{#?(\w+)\}", template)))
+    if task.target in marks:
+        raise UserError(f"template: {{{task.target}}} is what the model has to write; remove it")
+    for name in RESERVED:
+        if name in marks:
             raise UserError(
-                f"template: {{{mark}}} is no input of {task.name}"
-                f"{did_you_mean(mark, list(task.inputs))}; it has {', '.join(task.inputs)}"
+                f"template: {{{name}}} is a reserved name; choose another, and point it to the "
+                f"column with data.columns.NAME={name}"
             )
-    if task.long_input not in marks:
-        raise UserError(f"template: the mark {{{task.long_input}}} is missing")
+    if task.long_input not in MARK.findall(bare):
+        near = difflib.get_close_matches(task.long_input, marks, n=1)
+        hint = f"; {{{near[0]}}} looks like a misspelling of it" if near else ""
+        raise UserError(f"template: the mark {{{task.long_input}}} is missing{hint}")
     if template != template.rstrip():
         raise UserError(
             "template: it ends in white space, which the tokenizer would split from the "
             "completion's first word; end it with the cue itself"
         )
-
-
-def _split_template(template: str) -> list[str]:
-    return re.split(r"\{(\w+)\}", template)
+    extra = tuple(name for name in marks if name not in task.inputs)
+    return replace(task, template=template, inputs=(*task.inputs, *extra), extra=extra)

@@ -5,68 +5,88 @@
                              {"role": "assistant", "content": "Mara."}]}
 
 GPT-2 has no marks for turns, so plain text serves: `User:` and `Assistant:` on lines of their own,
-and an end-of-text behind each answer. Loss is on the answers alone, where each ends included. Of a
-conversation that is too long the oldest turns are left out. `messages` may begin with one by the
-system; then user and assistant take turns, and the assistant has the last word.
+and an end-of-text after each answer. The loss is on the answers and their end-of-text. An answer
+with `"weight": 0` is context only, and a conversation is read up to its last supervised answer.
+When a conversation is too long, its oldest turns are left out. `messages` may begin with one by
+the system (or developer); then user and assistant take turns, and the assistant has the last word.
+ShareGPT's messages (`from`, `value`) are read as well.
 """
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from llmkit.tasks.base import Segment, Task
+from llmkit.tasks.conversation import Message, answered, read_conversation
 
-# What `read_row` and `ask` make, for apply_chat_template.
+# Renders the prompts of `read_messages` and `ask` for apply_chat_template.
 CHAT_TEMPLATE = (
+    "{%- set ns = namespace(is_first=true) -%}"
     "{%- for message in messages -%}"
-    "{%- if message.role == 'system' -%}{{ message.content | trim }}"
+    "{%- if message.role in ('system', 'developer') -%}{{ message.content | trim }}"
+    "{%- set ns.is_first = not (message.content | trim) -%}"
     "{%- elif message.role == 'user' -%}"
-    "{{ '' if loop.first else '\\n' }}User: {{ message.content | trim }}{{ '\\nAssistant:' }}"
-    "{%- else -%}{{ ' ' + message.content | trim + eos_token }}"
+    "{{ '' if ns.is_first else '\\n' }}User:"
+    "{{ ' ' + message.content | trim if message.content | trim else '' }}{{ '\\nAssistant:' }}"
+    "{%- set ns.is_first = false -%}"
+    "{%- else -%}"
+    "{{ ' ' + message.content | trim if message.content | trim else '' }}{{ eos_token }}"
     "{%- endif -%}{%- endfor -%}"
 )
 
 
-def read_messages(messages: Any) -> tuple[list[Segment], str]:
-    """The prompt, with earlier answers in it to be learnt, and the last answer."""
-    check_messages(messages)
-    system = [m for m in messages if m["role"] == "system"]
-    turns = messages[len(system) :]
-    segments = [Segment(message["content"].strip()) for message in system]
-    for number, (asked, answered) in enumerate(zip(turns[:-2:2], turns[1:-2:2], strict=True)):
-        opening = question(asked["content"], is_first=not segments)
-        segments += [Segment(text, turn=number) for text in opening]
-        answer = f" {answered['content'].strip()}"
-        segments.append(Segment(answer, is_trained=True, turn=number))
-    segments += ask(turns[-2]["content"], is_first=not segments)
-    return segments, turns[-1]["content"]
+def read_messages(messages: Any) -> tuple[list[Segment], str, tuple[str, ...]]:
+    """The prompt, with supervised earlier answers in it, the last supervised answer, and the names
+    of message fields that are not read.
+
+    Raises ValueError where the messages are not a conversation that ends with an answer.
+    """
+    conversation, ignored = read_conversation(messages)
+    *earlier, last = answered(conversation)
+    return _segments(earlier), last.content, ignored
 
 
-def question(content: str, is_first: bool) -> tuple[str, str, str]:
-    """The mark in front of what a user says, that, and the cue behind it."""
-    return f"{'' if is_first else chr(10)}User:", f" {content.strip()}", "\nAssistant:"
+def read_prompt(messages: Any) -> list[Segment]:
+    """The prompt of a conversation: up to the user's last message, whose answer is left out.
+
+    Raises ValueError for messages that are not a conversation.
+    """
+    conversation, _ = read_conversation(messages)
+    return _segments(conversation if conversation[-1].role == "user" else conversation[:-1])
+
+
+def _segments(conversation: list[Message]) -> list[Segment]:
+    """A conversation that ends with the user; an empty message leaves no more than its cue."""
+    system = [m.content.strip() for m in conversation if m.role == "system" and m.content.strip()]
+    turns = [m for m in conversation if m.role != "system"]
+    segments = [Segment(text, is_from_row=True) for text in system]
+    for number, (asked, said) in enumerate(zip(turns[:-1:2], turns[1::2], strict=True)):
+        segments += _question(asked.content, is_first=not segments, turn=number)
+        answer = _spaced(said.content)
+        is_trained = said.is_trained and bool(answer)
+        segments.append(
+            Segment(answer, is_from_row=True, ends_turn=True, is_trained=is_trained, turn=number)
+        )
+    return segments + ask(turns[-1].content, is_first=not segments)
 
 
 def ask(text: str, is_first: bool = True) -> list[Segment]:
-    """The question that is to be answered now, the first of a conversation or a later one."""
-    opening, asked, closing = question(text, is_first)
-    return [Segment(opening), Segment(asked, is_shortenable=True), Segment(closing)]
+    """The question to be answered now, the first of a conversation or a later one."""
+    opening, asked, closing = _question(text, is_first)
+    return [opening, replace(asked, is_shortenable=True), closing]
 
 
-def check_messages(messages: Any) -> None:
-    """Raise ValueError for what is no conversation with an answer at its end."""
-    if not isinstance(messages, list) or not all(isinstance(m, Mapping) for m in messages):
-        raise ValueError("must be a list of messages, each with role and content")
-    for number, message in enumerate(messages, 1):
-        if not isinstance(message.get("content"), str):
-            raise ValueError(f"message {number} has no text in `content`")
-    roles = [message.get("role") for message in messages]
-    spoken = roles[1:] if roles[:1] == ["system"] else roles
-    if not spoken or spoken != ["user", "assistant"] * (len(spoken) // 2):
-        shown = ", ".join(map(str, roles[:8])) or "nothing"
-        raise ValueError(
-            "must be by user and assistant in turn, one by the system before them if there is one, "
-            f"the last by the assistant; here they are by {shown}"
-        )
+def _question(content: str, is_first: bool, turn: int | None = None) -> list[Segment]:
+    """The mark in front of a user's message, the message, and the cue that follows it."""
+    return [
+        Segment("User:" if is_first else "\nUser:", turn=turn),
+        Segment(_spaced(content), is_from_row=True, turn=turn),
+        Segment("\nAssistant:", turn=turn),
+    ]
+
+
+def _spaced(content: str) -> str:
+    text = content.strip()
+    return f" {text}" if text else ""
 
 
 TASK = Task(
@@ -78,6 +98,8 @@ TASK = Task(
     scores={"f1": True, "exact_match": True, "rougeL": True},
     metrics=("squad", "rouge"),
     read_row=read_messages,
+    read_prompt=read_prompt,
     ask=ask,
+    shapes=("conversation", "pair"),
     chat_template=CHAT_TEMPLATE,
 )

@@ -24,5 +24,6 @@ TASK = Task(
     target="text",
     long_input="text",
     template="",
+    shapes=("text",),
     scores={"loss": False, "perplexity": False, "bits_per_byte": False},
 )

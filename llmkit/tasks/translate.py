@@ -2,18 +2,99 @@
 
     {"id": "7", "source": "The dog sleeps.", "target": "Der Hund schläft."}
 
-The prompt names English and German; for other languages set `template`. `target` may be a list:
-the first is learnt, all of them are references.
+The prompt names both languages: `data.source_language` and `data.target_language`, else what the
+names of the columns say (en, de, translation.fr), else English and German. `target` may be a list:
+the first is trained on, all of them are references.
 """
 
+import re
+from collections.abc import Mapping
+
+from llmkit.schema import Data
 from llmkit.tasks.base import Task
+
+# ISO 639-1 codes and what a prompt calls the language.
+LANGUAGES = {
+    "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "ca": "Catalan", "cs": "Czech",
+    "cy": "Welsh", "da": "Danish", "de": "German", "el": "Greek", "en": "English", "es": "Spanish",
+    "et": "Estonian", "eu": "Basque", "fa": "Persian", "fi": "Finnish", "fr": "French",
+    "ga": "Irish", "gl": "Galician", "gu": "Gujarati", "he": "Hebrew", "hi": "Hindi",
+    "hr": "Croatian", "hu": "Hungarian", "hy": "Armenian", "id": "Indonesian", "is": "Icelandic",
+    "it": "Italian", "ja": "Japanese", "ka": "Georgian", "kk": "Kazakh", "km": "Khmer",
+    "kn": "Kannada", "ko": "Korean", "lt": "Lithuanian", "lv": "Latvian", "mk": "Macedonian",
+    "ml": "Malayalam", "mr": "Marathi", "ms": "Malay", "mt": "Maltese", "my": "Burmese",
+    "nb": "Norwegian", "ne": "Nepali", "nl": "Dutch", "no": "Norwegian", "pa": "Punjabi",
+    "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "si": "Sinhala",
+    "sk": "Slovak", "sl": "Slovenian", "sq": "Albanian", "sr": "Serbian", "sv": "Swedish",
+    "sw": "Swahili", "ta": "Tamil", "te": "Telugu", "th": "Thai", "tl": "Tagalog",
+    "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu", "uz": "Uzbek", "vi": "Vietnamese",
+    "zh": "Chinese",
+}  # fmt: skip
+TEMPLATE = "{source_language}: {source}\n{target_language}:"
+
+
+def language_of(column: str) -> str | None:
+    """The language that a column's name says: `fr`, `fr_FR`, `translation.fr`, `French`."""
+    name = column.rpartition(".")[2].lower().replace("-", "_")
+    by_name = {language.lower(): language for language in LANGUAGES.values()}
+    return by_name.get(name) or LANGUAGES.get(name.partition("_")[0])
+
+
+def columns_languages(data: Data) -> dict[str, str]:
+    """The language of the source and of the target, as far as the names of their columns say."""
+    own = data.columns.get("train")
+    columns = {**data.columns, **(own if isinstance(own, Mapping) else {})}
+    named = {
+        part: names if isinstance(names, str) else names[0]
+        for part, names in columns.items()
+        if part in ("source", "target") and not isinstance(names, Mapping)
+    }
+    found = {part: language_of(name) for part, name in named.items()}
+    return {part: language for part, language in found.items() if language}
+
+
+def languages(data: Data) -> dict[str, str]:
+    """The name of each language in the prompt, by its mark in the template."""
+    said = columns_languages(data)
+    return {
+        "source_language": data.source_language or said.get("source", "English"),
+        "target_language": data.target_language or said.get("target", "German"),
+    }
+
+
+def contradictions(data: Data, template: str) -> list[str]:
+    """A warning for each column whose name says another language than the prompt beside it.
+
+    template: The prompt with its languages filled in.
+    """
+    by_column = columns_languages(data)
+    head, _, cue = template.partition("{source}")
+    beside = {
+        "source": [name for name in _named_in(head) if name != by_column.get("target")],
+        "target": _named_in(cue) or _named_in(head),
+    }
+    return [
+        f"data.columns.{part} is {language} by its name, but the prompt says "
+        f"{' and '.join(beside[part])}; set data.{part}_language={language}, or another template"
+        for part, language in by_column.items()
+        if beside[part] and language not in beside[part]
+    ]
+
+
+def _named_in(text: str) -> list[str]:
+    """The languages that a part of a prompt names."""
+    words = re.findall(r"\w+", text.lower())
+    return [name for name in dict.fromkeys(LANGUAGES.values()) if name.lower() in words]
+
 
 TASK = Task(
     name="translate",
     inputs=("source",),
     target="target",
     long_input="source",
-    template="English: {source}\nGerman:",
+    template=TEMPLATE.format(
+        source_language="English", target_language="German", source="{source}"
+    ),
     scores={"bleu": True, "chrf": True, "ter": False},
     metrics=("bleu", "chrf", "ter"),
     baselines={"copy of the source": lambda row: row["source"]},

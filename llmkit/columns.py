@@ -1,0 +1,274 @@
+"""Columns of the data, read as the columns of a task.
+
+`data.columns` says which column a task's column is, for all splits or for one of them; several
+columns may stand for the target, each with an accepted text.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from llmkit import files
+from llmkit.errors import UserError, did_you_mean
+from llmkit.labels import label_text
+from llmkit.schema import Data
+from llmkit.shapes import Shape, find_shape, read_shape
+from llmkit.tasks import Row, Segment, Task
+from llmkit.tasks.base import prompt_segments
+from llmkit.tasks.conversation import ROLES
+
+Raw = Mapping[str, Any]
+Columns = Mapping[str, str | list[str]]  # by the task's column, the data's; several: references
+SKIP = "data.skip_invalid=true"
+READERS = {"conversation": "chat", "pair": "instruct"}  # kind of shape -> task that reads it
+
+
+def columns_of(data: Data, split: str) -> Columns:
+    """The columns of a split: its own, over those of all splits."""
+    shared = {name: column for name, column in data.columns.items() if _is_column(column)}
+    own = data.columns.get(split, {})
+    return shared if _is_column(own) else shared | own
+
+
+def check_columns(data: Data, task: Task) -> None:
+    """Raise UserError where `data.columns` names what the task or the data does not have."""
+    splits = ("train", "validation", "test", *data.tests)
+    for key, value in data.columns.items():
+        if _is_column(value):
+            _check_column(f"data.columns.{key}", key, value, task, splits)
+            continue
+        if key not in splits:
+            raise UserError(
+                f"data.columns.{key}: there is no such split{did_you_mean(key, list(splits))}; "
+                f"there are {', '.join(splits)}"
+            )
+        if data.train is not None and key in ("validation", "test") and not getattr(data, key):
+            raise UserError(
+                f"data.columns.{key}: these rows are held out from the training rows and have "
+                f"their columns; name data.{key}, or remove this"
+            )
+        for name, column in value.items():
+            _check_column(f"data.columns.{key}.{name}", name, column, task, ())
+
+
+def _is_column(value: Any) -> bool:
+    return not isinstance(value, Mapping)
+
+
+def _check_column(
+    key: str, name: str, column: str | list[str], task: Task, splits: tuple[str, ...]
+) -> None:
+    if name not in task.columns:
+        hint = did_you_mean(name, [*task.columns, *splits])
+        raise UserError(
+            f"{key}: {task.name} has no such column{hint}; it has {', '.join(task.columns)}"
+        )
+    has_references = task.read_row is None and not task.chooses and not task.is_language_modelling
+    if not isinstance(column, str) and not (has_references and name == task.target):
+        raise UserError(f"{key}: {task.name} reads {name} from one column, not from a list")
+
+
+def shape_of(raw: Raw, task: Task, columns: Columns) -> Shape | None:
+    """The shape of a split whose first row this is, if the task reads rows of that shape."""
+    if task.read_row is not None and task.target in columns:
+        return None
+    given = {name: column for name, column in columns.items() if name not in task.extra}
+    return find_shape(raw, task.shapes, given)
+
+
+def read_columns(
+    raw: Raw, task: Task, columns: Columns, shape: Shape | None, where: str
+) -> dict[str, Any]:
+    """The row of a task, out of a row of a file whose rows have this shape."""
+    if shape is None:
+        return select_columns(raw, task, columns, where)
+    own = shape_of(raw, task, columns)
+    if own is None or not own.fits(shape):
+        raise UserError(
+            f"{where}: the row is not of the file's shape, {shape}"
+            f"{f', but of {own}' if own else ''}; there are: {_names(raw)}; put rows of another "
+            f"shape into a file of their own, or leave them out with {SKIP}"
+        )
+    try:
+        raw, found = read_shape(raw, own, task)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+    row = select_columns(raw, task, {**found, **columns}, where)
+    return {**row, "ignored": raw["ignored"]} if raw["ignored"] else row
+
+
+def select_prompt(raw: Raw, task: Task, columns: Columns, where: str) -> list[Segment]:
+    """The prompt of a row whose answer may be missing, as `generate` completes it.
+
+    Of a conversation that ends with an answer, this answer is left out.
+    """
+    shape = shape_of(raw, task, columns)
+    if shape is None and "pair" in task.shapes and task.target not in columns:
+        raw = {"output": "", **raw}
+        shape = find_shape(raw, ("pair",), {"output": "output"} | dict(columns))
+    try:
+        if shape is not None:
+            raw, found = read_shape(_with_answer(raw, shape), shape, task)
+            columns = {**found, **columns}
+        if task.read_prompt is None:
+            return prompt_segments(select_inputs(raw, task, columns, where), task)
+        segments = task.read_prompt(_reach(raw, task.target, task, columns, where))
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+    for segment in segments:
+        _check_text(segment.text, task.target, columns, where)
+    return segments
+
+
+def _with_answer(raw: Raw, shape: Shape) -> Raw:
+    """The row with an empty answer at the end of a conversation that ends with a question."""
+    column = shape.columns.get("messages")
+    messages = raw[column] if column else None
+    if not isinstance(messages, list) or not messages or not isinstance(messages[-1], Mapping):
+        return raw
+    is_asked = ROLES.get(messages[-1].get("role", messages[-1].get("from"))) == "user"
+    answer = {"role": "assistant", "content": ""}
+    return {**raw, column: [*messages, answer]} if is_asked else raw
+
+
+def group_of(raw: Raw, column: str, where: str) -> str:
+    """The value of a column of `evaluation.by`, as a text."""
+    if column not in raw:
+        hint = did_you_mean(column, list(raw))
+        raise UserError(
+            f"{where}: no column {column!r} for evaluation.by{hint}; there are: {_names(raw)}"
+        )
+    return files.shown(str(raw[column]), 60)
+
+
+def select_columns(raw: Raw, task: Task, columns: Columns, where: str) -> Row:
+    """The task's columns out of a raw row: a text each, the target a text or a list of texts."""
+    row = select_inputs(raw, task, columns, where)
+    if task.read_row is not None:
+        value = _reach(raw, task.target, task, columns, where)
+        _check_readable(value, task, columns, where)
+        return {**row, task.target: value}
+    value = _target(raw, task, columns, where)
+    texts = list(value) if isinstance(value, list | tuple) else [value]
+    if not texts:
+        column = columns.get(task.target, task.target)
+        raise UserError(
+            f"{where}: column {column} is an empty list; a row needs at least one accepted text: "
+            "leave the row out"
+        )
+    for text in texts:
+        _check_text(text, task.target, columns, where)
+    if isinstance(raw.get("id"), str):  # it is written down with the prediction
+        _check_text(raw["id"], "id", {}, where)
+    return {**row, task.target: value if isinstance(value, str) else texts}
+
+
+def _target(raw: Raw, task: Task, columns: Columns, where: str) -> Any:
+    """A text or a list of texts; of several columns those that have one, the first first."""
+    names = columns.get(task.target, task.target)
+    if isinstance(names, str):
+        value = _reach(raw, task.target, task, columns, where)
+        return _label(value, task, columns, where) if task.chooses and value != [] else value
+    texts = []
+    for name in names:
+        value = _reach(raw, task.target, task, {task.target: name}, where)
+        texts += value if isinstance(value, list) else [value]
+    return [text for text in texts if not _is_missing(text)] or [""]
+
+
+def _label(value: Any, task: Task, columns: Columns, where: str) -> str:
+    try:
+        return label_text(value)
+    except ValueError as error:
+        column = columns.get(task.target, task.target)
+        raise UserError(
+            f"{where}: column {column} {error}; fix the row, or name another column with "
+            f"data.columns.{task.target}"
+        ) from None
+
+
+def select_inputs(raw: Raw, task: Task, columns: Columns, where: str) -> dict[str, str]:
+    """What the prompt is made of: a text each."""
+    return {name: _input(raw, name, task, columns, where) for name in task.inputs}
+
+
+def _input(raw: Raw, name: str, task: Task, columns: Columns, where: str) -> str:
+    """One text. A column that only the template names may hold a number or nothing."""
+    if name in task.optional and name not in columns and name not in raw:
+        return ""
+    value = _reach(raw, name, task, columns, where)
+    if name in (*task.optional, *task.extra) and _is_missing(value):
+        return ""
+    if name in task.extra and isinstance(value, int | float):
+        value = str(value)
+    _check_text(value, name, columns, where)
+    return value
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a cell is empty: null, NaN (as pandas writes it), or white space."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def _check_readable(value: Any, task: Task, columns: Columns, where: str) -> None:
+    """Raise UserError unless the task makes an example of it that is text all over."""
+    column = columns.get(task.target, task.target)
+    try:
+        segments, answer, _ = task.read_row(value)
+    except ValueError as error:
+        raise UserError(f"{where}: column {column}: {error}") from None
+    for text in (*(segment.text for segment in segments), answer):
+        _check_text(text, task.target, columns, where)
+
+
+def _check_text(text: Any, name: str, columns: Columns, where: str) -> None:
+    column = columns.get(name, name)
+    column = column if isinstance(column, str) else ", ".join(column)
+    if not isinstance(text, str):
+        raise UserError(
+            f"{where}: column {column} must hold a text, not {type(text).__name__}; mend the row, "
+            f"or name another column with data.columns.{name}"
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{where}: column {column} holds half a character (a lone surrogate); mend the row"
+        ) from None
+
+
+def _reach(raw: Raw, name: str, task: Task, columns: Columns, where: str) -> Any:
+    """The value of a task's column; a dotted path descends, through a list into each item."""
+    path = columns.get(name, name)
+    if path in raw:
+        return raw[path]
+    value: Any = raw
+    for part in path.split("."):
+        items = value if isinstance(value, list) else [value]
+        for item in items:
+            if not isinstance(item, Mapping) or part not in item:
+                raise UserError(f"{where}: no column {path!r}; {_instead(item, part, name, task)}")
+        value = [item[part] for item in items] if isinstance(value, list) else value[part]
+    return value
+
+
+def _instead(there: Any, missing: str, name: str, task: Task) -> str:
+    """For a message: which columns there are, and what to do about the missing one."""
+    if not isinstance(there, Mapping):
+        return f"there are: no columns here; name the right one with data.columns.{name}=COLUMN"
+    near = difflib.get_close_matches(missing, list(map(str, there)), 1)
+    advice = f"data.columns.{name}={files.shown(near[0]) if near else 'COLUMN'}"
+    advice = f"name the right one with {advice}"
+    if name in task.extra:
+        advice = f"name one of them in the template, or {advice}"
+    shape = find_shape(there, tuple(READERS), {})
+    readers = [reader for kind, reader in READERS.items() if find_shape(there, (kind,), {})]
+    if shape is not None and task.name not in readers:
+        advice += f"; the rows look like {shape}; the task {readers[0]} reads them"
+    return f"there are: {_names(there)}; {advice}"
+
+
+def _names(columns: Raw) -> str:
+    """For a message; quoted where white space would not be seen."""
+    names = (name if name and name == name.strip() else repr(name) for name in columns)
+    return files.shown(", ".join(names)) or "none"

@@ -1,0 +1,191 @@
+"""Shapes of instruction data, recognized by the columns of a row.
+
+| shape | columns |
+|---|---|
+| Alpaca | instruction, input, output; also system and history, as LLaMA-Factory writes them |
+| Dolly | instruction, context, response |
+| prompt/completion | prompt, completion: texts, or lists of messages (TRL) |
+| question/answer, query/response, ... | a text and its answer under another pair of names |
+| OpenAI messages | messages |
+| ShareGPT | conversations |
+| plain text | text |
+
+A task says which of them it reads (`Task.shapes`). `data.columns` has precedence: a column that it
+names is read under that name, whatever the shape.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from llmkit.tasks import Task
+from llmkit.tasks.conversation import ROLES, Message, answered, read_conversation
+
+Raw = Mapping[str, Any]
+
+# The columns that a part of an instruction is found in; the first that a row has is read.
+ASKED = ("instruction", "prompt", "question", "query", "input")
+ANSWERED = ("output", "response", "completion", "answer")
+OPTIONAL = {
+    "input": ("input", "context"),
+    "system": ("system", "system_prompt"),
+    "history": ("history",),
+}
+CONVERSATIONS = {
+    "messages": "OpenAI messages",
+    "conversations": "ShareGPT",
+    "conversation": "ShareGPT",
+}
+SYSTEM_ROLES = tuple(name for name, role in ROLES.items() if role == "system")
+NAMES = {("instruction", "output"): "Alpaca", ("instruction", "response"): "Dolly"}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A known shape, and where in the data its parts stand."""
+
+    name: str
+    columns: dict[str, str | list[str]]
+    """The data's column of each part: `messages`, `text`, or `instruction`, `output`, ..."""
+    holds_messages: bool = False
+    """Whether its parts are messages instead of texts."""
+
+    def __str__(self) -> str:
+        names = ([name] if isinstance(name, str) else name for name in self.columns.values())
+        return f"{self.name}: {', '.join(chain.from_iterable(names))}"
+
+    def fits(self, first: "Shape") -> bool:
+        """Whether a row of this shape can stand in a file that begins with the other one."""
+        required = [
+            {part: name for part, name in shape.columns.items() if part not in OPTIONAL}
+            for shape in (self, first)
+        ]
+        return self.name == first.name and required[0] == required[1]
+
+
+def find_shape(raw: Raw, kinds: tuple[str, ...], given: Mapping[str, Any]) -> Shape | None:
+    """The first shape of these kinds (`pair`, `conversation`, `text`) that a row has.
+
+    given: the columns that the recipe names, by part.
+    """
+    names = {str(name).strip().lower(): str(name) for name in reversed(raw)}
+    for kind in kinds:
+        if kind == "pair":
+            shape = _find_pair(raw, names, given)
+        else:
+            shape = _find_conversation(names) if kind == "conversation" else _find_text(names)
+            shape = None if given else shape
+        if shape is not None:
+            return shape
+    return None
+
+
+def _find_pair(raw: Raw, names: Mapping[str, str], given: Mapping[str, Any]) -> Shape | None:
+    asked = next((name for name in ASKED if name in names), None)
+    several = [name for name in ANSWERED if name in names]
+    several = several[:1] if "output" in several else several  # Alpaca's own name
+    found = {"instruction": names.get(asked), "output": names.get(several[0] if several else None)}
+    columns = {part: given.get(part) or name for part, name in found.items()}
+    if None in columns.values() or (len(several) > 1 and "output" not in given):
+        return None
+    for part, candidates in OPTIONAL.items():
+        free = [names[n] for n in candidates if n in names and names[n] not in columns.values()]
+        if part in given or free:
+            columns[part] = given.get(part) or free[0]
+    order = ("instruction", "input", "output", "system", "history")
+    columns = {part: columns[part] for part in order if part in columns}
+    parts = columns["instruction"], columns["output"]
+    if isinstance(raw.get(parts[0]), list):
+        return Shape(f"conversational {parts[0]}/{parts[1]}", columns, holds_messages=True)
+    return Shape(
+        NAMES.get(tuple(map(str.lower, map(str, parts))), "/".join(map(str, parts))), columns
+    )
+
+
+def _find_conversation(names: Mapping[str, str]) -> Shape | None:
+    for column, name in CONVERSATIONS.items():
+        if column in names:
+            columns = {"messages": names[column]}
+            columns |= {"system": names["system"]} if "system" in names else {}
+            return Shape(name, columns, holds_messages=True)
+    return None
+
+
+def _find_text(names: Mapping[str, str]) -> Shape | None:
+    return Shape("plain text", {"text": names["text"]}) if "text" in names else None
+
+
+def read_shape(raw: Raw, shape: Shape, task: Task) -> tuple[dict[str, Any], dict[str, str]]:
+    """A row of that shape with the task's columns in it, and which columns these are by name.
+
+    Names of what is not read stand under `ignored`. Raises ValueError, with a message for the
+    user, where the row does not hold what the task reads.
+    """
+    columns = shape.columns
+    history = columns.get("history")
+    if task.read_row is None and history and raw.get(history):
+        raise ValueError(f"column {history} holds earlier turns, which only the task chat reads")
+    ignored = ("tools",) if raw.get("tools") and "text" not in columns else ()
+    direct = {part: name for part, name in columns.items() if part in task.columns}
+    is_direct = len(direct) == len(columns) - ("history" in columns)
+    if is_direct and shape.holds_messages == (task.read_row is not None):
+        return {**raw, "ignored": ignored}, direct
+    messages = _messages_of(raw, shape)
+    if task.read_row is not None:
+        return {**raw, task.target: messages, "ignored": ignored}, {}
+    conversation, unread = read_conversation(messages)
+    texts = _single_turn(answered(conversation))
+    return {**raw, **texts, "ignored": (*ignored, *unread)}, {}
+
+
+def _single_turn(conversation: list[Message]) -> dict[str, str]:
+    """The parts of an instruction; raises ValueError for a conversation of several turns."""
+    system = [message.content for message in conversation if message.role == "system"]
+    asked, said, *more = [message for message in conversation if message.role != "system"]
+    if more:
+        num_turns = 1 + len(more) // 2
+        raise ValueError(f"the conversation has {num_turns} turns, which only the task chat reads")
+    return {
+        "system": "".join(system),
+        "instruction": asked.content,
+        "input": "",
+        "output": said.content,
+    }
+
+
+def _messages_of(raw: Raw, shape: Shape) -> Any:
+    """The row as messages, which `read_conversation` checks."""
+    parts = {part: raw[name] for part, name in shape.columns.items()}
+    system = [{"role": "system", "content": parts["system"]}] if parts.get("system") else []
+    if shape.holds_messages and "messages" not in parts:  # an answer in the prompt is context
+        asked = [{**m, "weight": 0} if isinstance(m, Mapping) else m for m in parts["instruction"]]
+        said = parts["output"]
+        messages = asked + said if isinstance(said, list) else said
+    elif shape.holds_messages:
+        messages = parts["messages"]
+    else:
+        return system + _turns_of(parts, shape.columns)
+    first = messages[0] if isinstance(messages, list) and messages else None
+    is_led = (
+        isinstance(first, Mapping) and str(first.get("role", first.get("from"))) in SYSTEM_ROLES
+    )
+    return system + messages if system and first is not None and not is_led else messages
+
+
+def _turns_of(parts: Mapping[str, Any], columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Messages of an instruction and of the turns before it, `[[question, answer], ...]`."""
+    history = parts.get("history") or []
+    if not all(isinstance(turn, list) and len(turn) == 2 for turn in history):
+        raise ValueError(f"column {columns['history']} must be a list of [question, answer]")
+    asked = [parts["instruction"], parts.get("input")]
+    for name, text in zip(("instruction", "input"), asked, strict=True):
+        if not isinstance(text, str | None):
+            kind = type(text).__name__
+            raise ValueError(f"column {columns[name]} must hold a text, not {kind}")
+    question = "\n".join(text for text in asked if text)
+    return [
+        {"role": role, "content": content}
+        for turn in [*history, (question, parts["output"])]
+        for role, content in zip(("user", "assistant"), turn, strict=True)
+    ]

@@ -1,0 +1,119 @@
+"""Conversations as data sets write them, read as messages by system, user and assistant.
+
+    [{"role": "user", "content": "Who keeps a goat?"}, {"role": "assistant", "content": "Mara."}]
+    [{"from": "human", "value": "Who keeps a goat?"}, {"from": "gpt", "value": "Mara."}]
+
+The first form is OpenAI's, the second ShareGPT's. Tool calls, images and the like have no place
+in a prompt of plain text: a conversation that has them is refused.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+ROLES = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bing", "bard", "bot", "model"), "assistant"),
+}
+TOOL_ROLES = (
+    "tool", "tool_call", "tool_calls", "tool_response", "tool_result", "function", "function_call",
+    "function_response", "observation", "ipython",
+)  # fmt: skip
+TOOL_FIELDS = ("tool_calls", "tool_call_id", "function_call")
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a conversation."""
+
+    role: str
+    """`system`, `user` or `assistant`."""
+    content: str
+    is_trained: bool = True
+    """Whether an answer is supervised: false where its `weight` is 0."""
+
+
+def read_conversation(messages: Any) -> tuple[list[Message], tuple[str, ...]]:
+    """The messages, and the names of their fields that are not read.
+
+    Raises ValueError, with a message for the user, for what is not a conversation: an optional
+    system message, then user and assistant in turn.
+    """
+    if not isinstance(messages, Sequence) or not all(isinstance(m, Mapping) for m in messages):
+        raise ValueError("must be a list of messages, each with role and content")
+    conversation, ignored = [], {}
+    for number, fields in enumerate(messages, 1):
+        message, unread = _read_message(fields, number)
+        conversation.append(message)
+        ignored |= dict.fromkeys(unread)
+    roles = [message.role for message in conversation]
+    spoken = roles[1:] if roles[:1] == ["system"] else roles
+    if not spoken or any(role != ("user", "assistant")[i % 2] for i, role in enumerate(spoken)):
+        raise ValueError(
+            "must be by user and assistant in turn, after one by the system if there is one; here "
+            f"they are by {_shown(roles)}"
+        )
+    return conversation, tuple(ignored)
+
+
+def answered(conversation: list[Message]) -> list[Message]:
+    """The conversation up to its last supervised answer: what follows it is never learned.
+
+    Raises ValueError where the user has the last word, or no answer is supervised.
+    """
+    if conversation[-1].role != "assistant":
+        roles = [message.role for message in conversation]
+        raise ValueError(
+            f"must end with an answer by the assistant; here they are by {_shown(roles)}"
+        )
+    trained = [i for i, m in enumerate(conversation) if m.role == "assistant" and m.is_trained]
+    if not trained:
+        raise ValueError("has no supervised answer: every assistant message has weight 0")
+    return conversation[: trained[-1] + 1]
+
+
+def _read_message(fields: Mapping[str, Any], number: int) -> tuple[Message, list[str]]:
+    """Message `number` of a conversation, and which of its fields are not read."""
+    written_as = (
+        ("role", "content") if "role" in fields or "content" in fields else ("from", "value")
+    )
+    said_by = fields.get(written_as[0])
+    role = ROLES.get(str(said_by).lower())
+    if str(said_by).lower() in TOOL_ROLES or any(fields.get(name) for name in TOOL_FIELDS):
+        raise ValueError(
+            f"message {number} calls a tool or answers a call, which a prompt of plain text cannot "
+            "hold: rewrite it as text"
+        )
+    if role is None:
+        raise ValueError(
+            f"message {number} has the {written_as[0]} {said_by!r}; known are {', '.join(ROLES)}"
+        )
+    content = _read_content(fields.get(written_as[1]), number, written_as[1])
+    weight = fields.get("weight")
+    if weight is not None and weight not in (0, 1):
+        raise ValueError(f"message {number} has the weight {weight!r}; it must be 0 or 1")
+    used = {*written_as, "weight"} if role == "assistant" or not weight else set(written_as)
+    unread = [str(name) for name, value in fields.items() if name not in used and value is not None]
+    unread = [name for name in unread if fields[name] not in ("", [], {})]
+    return Message(role, content, is_trained=weight is None or bool(weight)), unread
+
+
+def _read_content(content: Any, number: int, field: str) -> str:
+    """The text of a message, which may be written as a list of text parts."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence) or not content:
+        raise ValueError(f"message {number} has no text in `{field}`")
+    for part in content:
+        kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+        if kind != "text" or not isinstance(part.get("text"), str):
+            raise ValueError(
+                f"message {number} has a content part of type {kind!r}; only parts of type 'text' "
+                "can be read"
+            )
+    return "\n".join(part["text"] for part in content)
+
+
+def _shown(roles: list[str]) -> str:
+    return (", ".join(roles[:8]) or "nothing") + (" ..." if len(roles) > 8 else "")

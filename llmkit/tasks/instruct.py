@@ -1,0 +1,49 @@
+"""Instructions: what to do in, often with a text to do it to, the response out.
+
+    {"id": "7", "instruction": "Who keeps a goat?", "input": "Mara keeps a goat.",
+     "output": "Mara keeps it."}
+
+These are the columns of Alpaca (Taori et al. 2023). Rows of prompt and completion, of Dolly, and
+conversations of a single turn are read as well (llmkit/shapes.py). `input` and `system` may be
+empty or missing: a section of the template, {#input}...{/input}, is left out with them. The two
+prompts of Alpaca are this template:
+
+    Below is an instruction that describes a task{#input}, paired with an input that provides
+    further context{/input}. Write a response that appropriately completes the request.
+
+    ### Instruction:
+    {instruction}
+
+    {#input}### Input:
+    {input}
+
+    {/input}### Response:
+
+The loss is on the response. Scored are ROUGE-L and the F1 of SQuAD, both on words.
+"""
+
+from llmkit.tasks.base import Row, Task
+
+
+def copy_of_the_input(row: Row) -> str:
+    """The text that the instruction is about, or the instruction where there is none."""
+    return row["input"].strip() or row["instruction"]
+
+
+TASK = Task(
+    name="instruct",
+    inputs=("instruction", "input", "system"),
+    target="output",
+    long_input="instruction",
+    context_input="input",
+    optional=("input", "system"),
+    template=(
+        "{#system}{system}\n{/system}Instruction: {instruction}{#input}\nInput: {input}{/input}"
+        "\nResponse:"
+    ),
+    scores={"rougeL": True, "f1": True},
+    metrics=("rouge", "squad"),
+    baselines={"copy of the input": copy_of_the_input},
+    majority="commonest response",
+    shapes=("pair", "conversation"),
+)
