@@ -9,11 +9,14 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
 import tokenizers
 from datasets import Dataset
+from filelock import FileLock, Timeout
 from pyarrow import ArrowInvalid
 from transformers import PreTrainedTokenizerBase
 
@@ -24,6 +27,8 @@ from llmkit.errors import UserError
 from llmkit.files import expand
 from llmkit.recipe_files import PACKAGE
 
+PARTIAL = "partial-"  # and the key: rows that are being encoded
+PATIENCE = 2.0  # seconds of waiting for another process that are not worth a word
 # What decides which tokens a row gives; an edit of any of these makes a new key.
 CODE = (
     "account.py", "arrowrows.py", "columns.py", "data.py", "encode.py", "files.py", "hub.py",
@@ -33,25 +38,78 @@ CODE = (
 
 
 def encode_cached(
-    rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: Limits
+    rows: Rows,
+    tokenizer: PreTrainedTokenizerBase,
+    limits: Limits,
+    say: Callable[[str], None] = print,
 ) -> tuple[Dataset, Account, bool]:
-    """`encode_rows`, and whether its result was there already."""
-    folder = cache_folder() / "encoded" / encoding_key(rows, tokenizer, limits)
+    """`encode_rows`, and whether its result was there already.
+
+    Of several processes that need the same rows, one encodes them while the others wait. say is
+    told when this one has to wait.
+    """
+    key = encoding_key(rows, tokenizer, limits)
+    folder = cache_folder() / "encoded" / key
     is_there = folder.is_dir()
     if not is_there:
-        staging = _make_staging(folder.parent)
-        try:
-            read = rows.read_all() if rows.skips_unreadable else rows
-            _, account = encode_rows(read, rows.task, tokenizer, limits, staging)
-            require_rows(account, limits)
-            staging.chmod(0o755 & ~_umask())
-            _publish(staging, folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        _make_folders(folder.parent, cache_folder() / "locks")
+        with _turn(key, say):
+            _remove_leftovers(folder.parent, key)
+            if not folder.is_dir():  # another process may have made it meanwhile
+                _encode_into(folder, rows, tokenizer, limits)
     try:
         return *load_encoded(folder), is_there
     except (OSError, ArrowInvalid):
         raise UserError(f"{folder}: these cached rows are damaged; delete the folder") from None
+
+
+def _encode_into(
+    folder: Path, rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: Limits
+) -> None:
+    staging = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{folder.name}-", dir=folder.parent))
+    try:
+        read = rows.read_all() if rows.skips_unreadable else rows
+        _, account = encode_rows(read, rows.task, tokenizer, limits, staging)
+        require_rows(account, limits)
+        staging.chmod(0o755 & ~_umask())
+        _publish(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _turn(key: str, say: Callable[[str], None]) -> Iterator[None]:
+    """In here no other process of this machine encodes the same rows. The system takes the lock
+    from a process that is gone."""
+    lock = FileLock(_lock_path(key))
+    try:
+        try:
+            lock.acquire(timeout=PATIENCE)
+        except Timeout:
+            say("rows    another process is encoding the same rows; waiting for it")
+            lock.acquire()
+    except NotImplementedError:  # a file system without locks: each process encodes its own copy
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _remove_leftovers(parent: Path, own_key: str) -> None:
+    """Delete what killed processes left half encoded: folders whose lock nobody holds, but for
+    this process, which holds that of own_key."""
+    for partial in parent.glob(f"{PARTIAL}*"):
+        key = partial.name.removeprefix(PARTIAL).partition("-")[0]
+        try:
+            with nullcontext() if key == own_key else FileLock(_lock_path(key), timeout=0):
+                shutil.rmtree(partial, ignore_errors=True)
+        except (Timeout, OSError, NotImplementedError):
+            continue
+
+
+def _lock_path(key: str) -> Path:
+    return cache_folder() / "locks" / f"{key}.lock"
 
 
 def _publish(staging: Path, folder: Path) -> None:
@@ -68,15 +126,17 @@ def _umask() -> int:
     return mask
 
 
-def _make_staging(parent: Path) -> Path:
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="partial-", dir=parent))
-    except OSError as error:
-        raise UserError(
-            f"{parent}: encoded rows cannot be kept there ({error.strerror}); set LLMKIT_CACHE to "
-            "a folder that can be written"
-        ) from None
+def _make_folders(*folders: Path) -> None:
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"{folder}: encoded rows cannot be kept there ({error.strerror}); set "
+                "LLMKIT_CACHE to a folder that can be written"
+            ) from None
 
 
 def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: Limits) -> str:

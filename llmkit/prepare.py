@@ -72,7 +72,9 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     model, tokenizer = open_model(recipe, splits["train"], recipe.model)
     check_max_length(recipe, model)
     tokenizer.chat_template = task.chat_template or tokenizer.chat_template
-    encoded, account, was_cached = encode_cached(splits["train"], tokenizer, limits_of(recipe))
+    encoded, account, was_cached = encode_cached(
+        splits["train"], tokenizer, limits_of(recipe), console.print
+    )
     answers = count_answers(splits["train"], task)
     validation = prepare_evaluation(splits["validation"], task, tokenizer, recipe, answers)
     check_metric(metric[0], validation)

@@ -1,9 +1,14 @@
 """The cache of encoded rows: a hit only where every input of the encoding is the same."""
 
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 
 import pytest
 from conftest import TEXT, summary_rows, write_jsonl
+from filelock import FileLock
 
 from llmkit import cache
 from llmkit.cache import encode_cached, encoding_key
@@ -105,3 +110,50 @@ def test_a_cache_that_cannot_be_written_is_named(path, tokenizer, monkeypatch):
     monkeypatch.setenv("LLMKIT_CACHE", str(path))
     with pytest.raises(UserError, match="set LLMKIT_CACHE to a folder that can be written"):
         encode_cached(open_rows(path), tokenizer, LIMITS)
+
+
+def test_processes_that_need_the_same_rows_take_turns(path, tokenizer, folder, monkeypatch):
+    """Threads here, which the lock keeps apart as it does processes."""
+    is_encoding, is_waiting, calls = Event(), Event(), []
+    encode_rows = cache.encode_rows
+
+    def encode_slowly(*arguments):
+        calls.append(arguments)
+        is_encoding.set()
+        assert is_waiting.wait(60)
+        return encode_rows(*arguments)
+
+    monkeypatch.setattr(cache, "encode_rows", encode_slowly)
+    monkeypatch.setattr(cache, "PATIENCE", 0.0)
+    rows = open_rows(path)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(encode_cached, rows, tokenizer, LIMITS, lambda text: None)
+        assert is_encoding.wait(60)
+        second = pool.submit(encode_cached, rows, tokenizer, LIMITS, lambda text: is_waiting.set())
+        results = [first.result(), second.result()]
+    assert len(calls) == 1
+    assert len({fingerprint(encoded) for encoded, _, _ in results}) == 1
+    assert not any(was_cached for _, _, was_cached in results)
+    assert len(list((folder / "encoded").iterdir())) == 1
+
+
+def test_what_a_killed_process_left_is_removed_and_blocks_nobody(path, tokenizer, folder):
+    rows = open_rows(path)
+    key = encoding_key(rows, tokenizer, LIMITS)
+    (folder / "encoded").mkdir(parents=True)
+    (folder / "locks").mkdir()
+    for name in (f"partial-{key}-a", "partial-dead-b", "partial-alive-c"):
+        (folder / "encoded" / name).mkdir()
+        (folder / "encoded" / name / "rows.arrow").write_bytes(b"half")
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        FileLock(folder / "locks" / f"{key}.lock").acquire()
+        os.write(told, b"held")
+        signal.pause()
+    assert os.read(ready, 4) == b"held"
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with FileLock(folder / "locks" / "alive.lock"):
+        encode_cached(rows, tokenizer, LIMITS)
+    assert sorted(p.name for p in (folder / "encoded").iterdir()) == [key, "partial-alive-c"]
