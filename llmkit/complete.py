@@ -13,6 +13,7 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from llmkit import files
 from llmkit.columns import columns_of, select_prompt
+from llmkit.devices import choose_kernels
 from llmkit.encode import encode_prompt, encode_text
 from llmkit.errors import UserError
 from llmkit.generate import generate
@@ -60,6 +61,7 @@ def open_completer(
     except ValidationError as error:
         raise UserError("\n".join(_explain_flag(mistake) for mistake in error.errors())) from None
     model, tokenizer = load_model(model_name)
+    choose_kernels()
     if torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
     return Completer(model, tokenizer, generation, seed, recipe, console)

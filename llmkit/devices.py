@@ -1,31 +1,44 @@
 """The devices a run uses, and the arithmetic that suits them."""
 
 import os
+import platform
+import time
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list, is_bf16_available, set_seed
+from accelerate.utils import broadcast_object_list, gather_object, set_seed
 
 from llmkit.errors import UserError
+from llmkit.ranks import join_launcher, num_local_processes
 from llmkit.schema import Recipe
 from llmkit.state import Facts
 from llmkit.tuner import BF16_PAYS, tune_cpu
+
+# How long a process waits for another one, which may be encoding or saving: not a sign of a fault.
+# A process that died is noticed by its closed connection.
+LONGEST_WAIT = timedelta(hours=6)
+NETWORK_DELAY = 5.0  # seconds until another machine sees a new file, at most
 
 
 def start_accelerator(recipe: Recipe, like: Facts | None = None) -> Accelerator:
     """The devices of this run, and the seed. like: facts of an earlier run, whose arithmetic it is
     to have."""
+    join_launcher()
     use_cpu = recipe.train.device == "cpu" or not torch.accelerator.is_available()
     if recipe.train.mixed_precision == "fp16" and use_cpu:
         raise UserError("train.mixed_precision: fp16 needs a GPU; use bf16 or no")
-    num_local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    num_devices = torch.accelerator.device_count()
+    num_local, num_devices = num_local_processes(), torch.accelerator.device_count()
     if not use_cpu and num_local > num_devices:
         raise UserError(
             f"--num-processes: {num_local}, but this machine has {num_devices} accelerators; start "
             "one process each, or set train.device=cpu"
         )
-    PartialState(cpu=use_cpu)
+    PartialState(cpu=use_cpu, timeout=LONGEST_WAIT)
+    choose_kernels()
     precision = choose_precision(recipe, use_cpu)
     if like is not None:
         if recipe.train.mixed_precision == "auto":
@@ -38,6 +51,39 @@ def start_accelerator(recipe: Recipe, like: Facts | None = None) -> Accelerator:
     return accelerator
 
 
+def require_shared(run: Path, accelerator: Accelerator) -> None:
+    """Raise UserError, in every process, where one does not see the run's folder as the first
+    process made it: each reads the best weights from there."""
+    if accelerator.num_processes == 1:
+        return
+    (name,) = broadcast_object_list([f".seen-{uuid4().hex}"])
+    probe = run / name
+    if accelerator.is_main_process:
+        probe.touch()
+    accelerator.wait_for_everyone()
+    blind = gather_object([] if appears(probe) else [platform.node()])
+    if accelerator.is_main_process:
+        probe.unlink()
+    if blind:
+        raise UserError(
+            f"{run}: {len(blind)} of {accelerator.num_processes} processes, on "
+            f"{', '.join(sorted(set(blind)))}, do not see this folder of the first process; give "
+            "a --run-dir in a folder that all machines share"
+        )
+
+
+def appears(path: Path) -> bool:
+    """Whether a file is there, or soon is: network file systems show it late."""
+    deadline = time.monotonic() + NETWORK_DELAY
+    while not path.exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+        with suppress(OSError):
+            os.listdir(path.parent)  # has the file system look again
+    return True
+
+
 def choose_precision(recipe: Recipe, use_cpu: bool) -> str:
     """The recipe's mixed precision; of `auto` the one that is faster here."""
     if use_cpu:
@@ -46,5 +92,21 @@ def choose_precision(recipe: Recipe, use_cpu: bool) -> str:
         return recipe.train.mixed_precision
     if use_cpu:
         return "bf16" if tuning.bf16_gain >= BF16_PAYS else "no"
-    has_bf16 = torch.accelerator.current_accelerator().type != "cuda" or is_bf16_available()
-    return "bf16" if has_bf16 else "no"
+    if torch.accelerator.current_accelerator().type != "cuda":
+        return "bf16"
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return cuda_precision(torch.cuda.get_device_capability(), has_bf16)
+
+
+def cuda_precision(capability: tuple[int, int], has_bf16: bool) -> str:
+    """The precision that the matrix units of a GPU compute in: bf16 from Ampere on (8.0), fp16 on
+    Volta (7.0) and Turing. Older ones have none, and emulate bf16 slowly."""
+    if has_bf16:
+        return "bf16"
+    return "fp16" if capability >= (7, 0) else "no"
+
+
+def choose_kernels() -> None:
+    """Keep attention away from cuDNN, which plans anew, for tens of milliseconds, whenever a row
+    has a length that it has not met."""
+    torch.backends.cuda.enable_cudnn_sdp(False)

@@ -1,6 +1,5 @@
 """The main job, in order: rows, encoded rows, training, scores, report."""
 
-import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import nn
 from llmkit import report
 from llmkit.card import model_card
 from llmkit.checkpoint import prune, save_checkpoint
-from llmkit.devices import start_accelerator
+from llmkit.devices import require_shared, start_accelerator
 from llmkit.evaluate import score_model, tables_of, write_tables
 from llmkit.evaluation import evaluate
 from llmkit.folders import sync, write_manifest
@@ -23,6 +22,7 @@ from llmkit.model import load_model, save_model
 from llmkit.page import write_report
 from llmkit.prepare import Prepared, open_model, prepare
 from llmkit.progress import Progress
+from llmkit.ranks import check_launcher, is_first, join_launcher, overridden_precision
 from llmkit.resume import Origin, check_facts, check_recipe, find_origin, go_on, rehearse
 from llmkit.run import (
     alone_in,
@@ -60,19 +60,26 @@ def finetune(
     started = time.perf_counter()
     signals = signals or Signals()  # that nobody sends
     check_trackers(recipe)
-    is_first = os.environ.get("RANK", "0") == "0"
+    join_launcher()
+    check_launcher()
     with ExitStack() as held:
         origin = None
-        if not is_first:
+        if not is_first():
             console = Console(quiet=True)
         if resumes:
-            if is_first:
+            if is_first():
                 held.enter_context(alone_in(run))
             origin = find_origin(run, console)
             check_recipe(origin, recipe, allowed)
         accelerator = start_accelerator(recipe, origin.facts if origin else None)
         (run,) = broadcast_object_list([run])  # its name may hold the time of each process's start
         console.print(f"run     {run}")
+        theirs = overridden_precision(accelerator.mixed_precision)
+        if theirs is not None:
+            console.print(
+                f"warning: accelerate's mixed_precision={theirs} is not used: "
+                f"train.mixed_precision={recipe.train.mixed_precision} decides"
+            )
         prepared = prepare(recipe, accelerator, console)
         if origin is not None:
             check_facts(origin, facts_of(prepared.facts), allowed, console)
@@ -82,6 +89,7 @@ def finetune(
         if accelerator.is_main_process and not resumes:
             held.enter_context(alone_in(run))
             require_new(run)
+        require_shared(run, accelerator)
         facts = train_in_run(prepared, recipe, run, accelerator, console, signals, origin)
         return score_run(prepared, recipe, run, accelerator, console, facts, started)
 
@@ -161,7 +169,7 @@ def score_run(
         return score_model(model, prepared.tokenizer, tests, recipe, accelerator)
 
     by_model = {
-        "fine-tuned": score(load_model(str(model_dir(run)))[0]),
+        "fine-tuned": score(load_model(model_dir(run))[0]),
         UNTUNED: score(open_model(recipe, prepared.train_rows, recipe.model)[0]),
     }
     tables = tables_of(by_model, tests)

@@ -65,16 +65,20 @@ def launch(arguments: list[str], num_processes: int) -> int:
     return code
 
 
-def end_with_launcher() -> None:
-    """In a process that `launch` started: stop, as by SIGTERM, when the launcher is gone."""
+def end_with_launcher() -> bool:
+    """In a process that `launch` started: stop, as by SIGTERM, when the launcher is gone.
+
+    Returns whether this is such a process.
+    """
     if os.environ.pop(LAUNCHED, None) is None:
-        return
+        return False
 
     def wait() -> None:
         os.read(0, 1)  # the end of the pipe: nobody writes into it
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
+    return True
 
 
 def is_lost_connection(error: Exception) -> bool:

@@ -163,9 +163,13 @@ def packed_mask(row_ids: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def added_mask(is_seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, 1, T, T), added to attention scores, of what each query (B, T, T) may see."""
+    """(B, 1, T, T), added to attention scores, of what each query (B, T, T) may see.
+
+    What it may not see is lowered by float16's largest number, which autocast leaves finite
+    whatever it casts the mask to. float32's would become -inf, and a query that sees nothing NaN.
+    """
     mask = torch.zeros(is_seen.shape, dtype=dtype, device=is_seen.device)
-    return mask.masked_fill(~is_seen, torch.finfo(dtype).min)[:, None]
+    return mask.masked_fill(~is_seen, torch.finfo(torch.float16).min)[:, None]
 
 
 def causal_lm(model: nn.Module) -> GPT2LMHeadModel:

@@ -28,6 +28,7 @@ from llmkit.errors import UserError
 from llmkit.files import expand
 from llmkit.folders import publish
 from llmkit.recipe_files import PACKAGE
+from llmkit.run import RUNS
 from llmkit.schema import Lora, Scratch
 from llmkit.untrusted import check_folder
 
@@ -36,9 +37,9 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 def load_model(
-    name: str, revision: str | None = None
+    name: str | Path, revision: str | None = None
 ) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerBase]:
-    """GPT-2 in fp32 with its tokenizer: `embedded`, a folder, or a hub id.
+    """GPT-2 in fp32 with its tokenizer: `embedded`, a folder, or a hub id. A Path is a folder.
 
     Raises UserError for a model that cannot be reached, is not GPT-2 or comes as pickle.
     """
@@ -70,18 +71,28 @@ def load_model(
     return model, tokenizer
 
 
-def find_model(name: str, revision: str | None = None) -> Path:
+def find_model(name: str | Path, revision: str | None = None) -> Path:
     """The folder that a name stands for; a hub model is downloaded first."""
     if name == "embedded":
         return EMBEDDED_MODEL
-    path = expand(name)
+    path = expand(str(name))
     if path.is_dir():
         return path
-    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+    if isinstance(name, Path) or is_path(name):
         raise UserError(f"model: {name}: no such folder; check the path")
     from llmkit import hub
 
     return hub.download_model(name, revision)
+
+
+def is_path(name: str) -> bool:
+    """Whether a name can only be a folder's, not a hub id (NAME or OWNER/NAME): a folder that it
+    would stand in is there, or it has a path's form."""
+    path = expand(name)
+    has_parent = "/" in name and path.parent.is_dir()
+    is_in_runs = path.parts[0] == RUNS.name
+    is_formed_so = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+    return has_parent or is_in_runs or is_formed_so
 
 
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

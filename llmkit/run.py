@@ -76,14 +76,16 @@ def find_run_to_resume(resume: str, run_dir: str | None, recipe: Recipe) -> Path
     return run
 
 
-def how_to_go_on(run: Path, options: Iterable[str]) -> str:
-    """For the end of a message. options: of the command, besides --resume."""
+def how_to_go_on(run: Path, options: Iterable[str], has_launcher: bool = False) -> str:
+    """For the end of a message. options: of the command, besides --resume. has_launcher: the
+    processes were started by another program, such as torchrun."""
     if results_path(run).is_file():
         return f"; it has finished: llmkit report {shlex.quote(str(run))}"
     if not checkpoints(run):
         return "; there is no checkpoint yet: start again, with --resume auto"
     command = ["llmkit", "finetune", str(recipe_path(run)), "--resume", str(run), *options]
-    return f"; go on with: {shlex.join(command)}"
+    how = " under the same launcher" if has_launcher else ""
+    return f"; go on{how} with: {shlex.join(command)}"
 
 
 @contextmanager

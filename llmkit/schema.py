@@ -189,8 +189,9 @@ class Train(Section):
     engine: Engine = "fast"
     """Forward pass: llmkit's own, without padding, or the model's in Hugging Face transformers."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
-    """Arithmetic of the forward and backward pass, weights stay float32. auto: bf16 where it is
-    measured to be faster, else no; fp16 needs a GPU."""
+    """Arithmetic of the forward and backward pass, weights stay float32. auto: on a CPU bf16 where
+    it is measured to be faster, else no; on a GPU bf16 where its hardware has it, else fp16 (Volta,
+    Turing) or no (older). fp16 needs a GPU."""
     device: Literal["auto", "cpu"] = "auto"
     """auto: the accelerators that are there, else the CPU."""
     log_every: int = Field(10, ge=1)

@@ -2,11 +2,18 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmkit.batches import ENDLESS, collate
-from llmkit.loss import IGNORE_INDEX, SumCrossEntropy, SupervisedLoss
+from llmkit.loss import (
+    IGNORE_INDEX,
+    SumCrossEntropy,
+    SupervisedLoss,
+    added_mask,
+    packed_mask,
+)
 from llmkit.model import load_model
 
 
@@ -109,3 +116,22 @@ def test_the_gradient_of_the_head_does_not_overflow_in_float16(mean):
         gradients.append([tensor.grad for tensor in tensors])
     for half, exact in zip(*gradients, strict=True):
         assert (half - exact).norm() <= 2e-3 * exact.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_masks_are_finite_in_the_precision_of_autocast(dtype):
+    """Also for a query that sees nothing, such as one of padding."""
+    is_seen = torch.tensor([[[False, False], [True, False]]])
+    mask = added_mask(is_seen, torch.float32).to(dtype)
+    q, k, v = torch.randn(3, 1, 1, 2, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+    out = F.scaled_dot_product_attention(q, k, v, mask)
+    assert out.isfinite().all()
+    assert torch.equal(out[0, 0, 1], v[0, 0, 0])
+
+
+def test_each_token_of_a_packed_sequence_sees_its_row_and_itself():
+    row_ids = torch.tensor([[0, 0, 1, -1], [0, 1, -1, -1]])
+    seen = packed_mask(row_ids, torch.float32)[:, 0] == 0
+    rows = [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    assert seen[0].int().tolist() == rows
+    assert seen.diagonal(dim1=1, dim2=2).all(), "padding sees itself"

@@ -1,0 +1,216 @@
+"""Launchers: which process of a run this is, and those under which no run would train."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import SHORT
+from stopped_runs import run_to_the_end, run_until, six_steps, traces
+
+from llmkit import bound_spinning, ranks
+from llmkit.devices import choose_kernels, cuda_precision
+from llmkit.errors import UserError
+from llmkit.launch import free_port
+from llmkit.model import is_path
+from llmkit.ranks import check_launcher, join_launcher, overridden_precision, translate
+
+OPEN_MPI = {
+    "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+}  # fmt: skip
+HYDRA = {"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}
+MVAPICH = {key.replace("OMPI", "MV2"): value for key, value in OPEN_MPI.items()}
+TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+
+
+@pytest.fixture
+def environ(monkeypatch):
+    """Stand in for the environment, without what a launcher of the tests may have set."""
+    environ = {"PATH": os.environ["PATH"]}
+    monkeypatch.setattr(os, "environ", environ)
+    return environ
+
+
+@pytest.mark.parametrize("given", [OPEN_MPI, HYDRA, MVAPICH])
+def test_mpi_is_understood_as_torchrun_is(environ, given):
+    assert translate(given) == TORCHRUN
+    environ |= given
+    join_launcher()
+    assert {name: environ[name] for name in TORCHRUN} == TORCHRUN
+    assert (environ["MASTER_ADDR"], environ["MASTER_PORT"]) == ("127.0.0.1", ranks.PORT)
+    assert (ranks.is_first(), ranks.num_processes(), ranks.num_local_processes()) == (False, 2, 2)
+
+
+@pytest.mark.parametrize("given", [{}, TORCHRUN, {**TORCHRUN, **OPEN_MPI, "PMI_RANK": "0"}])
+def test_other_environments_stay_as_they_are(environ, given):
+    environ |= given
+    before = dict(environ)
+    join_launcher()
+    assert environ == before
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({**OPEN_MPI, "OMPI_COMM_WORLD_SIZE": "4"}, "MASTER_ADDR: not set"),
+        ({"PMI_RANK": "0", "PMI_SIZE": "2"}, "LOCAL_RANK and LOCAL_WORLD_SIZE: not set"),
+    ],
+)
+def test_mpi_that_says_too_little_is_refused(environ, given, message):
+    environ |= given
+    with pytest.raises(UserError, match=message):
+        join_launcher()
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "message"),
+    [
+        ({"ACCELERATE_USE_FSDP": "true"}, 1, "asks for FSDP"),
+        ({"ACCELERATE_USE_FSDP": "true", **TORCHRUN}, 1, "asks for FSDP"),
+        ({"ACCELERATE_USE_DEEPSPEED": "True"}, 1, "asks for DeepSpeed"),
+        ({"ACCELERATE_USE_DEEPSPEED": "false", **TORCHRUN}, 1, None),
+        ({"SLURM_NTASKS": "2"}, 1, "each of 2 tasks would train a run of its own"),
+        ({"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}, 2, "each of 2 tasks"),
+        ({"SLURM_NTASKS": "2"}, 2, None),
+        ({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1"}, 1, None),
+        ({"SLURM_NTASKS": "2", **TORCHRUN}, 1, None),
+        (TORCHRUN, 2, "a launcher has started 2 processes already"),
+        ({**TORCHRUN, "WORLD_SIZE": "1"}, 2, None),
+    ],
+)
+def test_launchers_whose_processes_would_not_train_together_are_refused(
+    environ, given, asked, message
+):
+    environ |= given
+    if message is None:
+        check_launcher(asked)
+        return
+    with pytest.raises(UserError, match=message) as caught:
+        check_launcher(asked)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("SLURM_NTASKS", "2"), ("ACCELERATE_USE_FSDP", "true")]
+)
+def test_the_command_refuses_them_first(llmkit, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    result = llmkit("finetune", "no-such-recipe")
+    assert result.exit_code == 2
+    assert "no-such-recipe" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "said"),
+    [(None, "no", None), ("no", "bf16", None), ("bf16", "bf16", None), ("bf16", "no", "bf16")],
+)
+def test_a_precision_of_accelerate_that_is_not_used_is_known(environ, theirs, ours, said):
+    if theirs is not None:
+        environ["ACCELERATE_MIXED_PRECISION"] = theirs
+    assert overridden_precision(ours) == said
+
+
+@pytest.mark.parametrize(
+    ("capability", "has_bf16", "expected"),
+    [
+        ((9, 0), True, "bf16"),
+        ((8, 0), True, "bf16"),
+        ((7, 5), False, "fp16"),
+        ((7, 0), False, "fp16"),
+        ((6, 1), False, "no"),
+    ],
+)
+def test_the_precision_is_one_that_the_gpu_computes_in(capability, has_bf16, expected):
+    assert cuda_precision(capability, has_bf16) == expected
+
+
+def test_attention_does_not_go_to_cudnn():
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    choose_kernels()
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
+def test_a_name_is_a_folder_where_it_can_be_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    paths = ("mine/model", "runs/summarize-1", "runs", "./gpt2", "/gpt2", "~/gpt2", "a/b/c")
+    assert all(map(is_path, paths))
+    assert not any(map(is_path, ("gpt2", "openai-community/gpt2")))
+
+
+def start_ranks(arguments, environments, folders):
+    """Start one process of the command line for each environment; returns (code, output, errors)
+    of each."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "llmkit", *map(str, arguments)],
+            env=environment, cwd=folder, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for environment, folder in zip(environments, folders, strict=True)
+    ]  # fmt: skip
+    said = [process.communicate() for process in processes]
+    return [(p.returncode, *each) for p, each in zip(processes, said, strict=True)]
+
+
+@pytest.mark.slow
+def test_mpirun_resumes_a_run(tiny_gpt2, tmp_path, subprocess_env, monkeypatch):
+    settings = six_steps(tiny_gpt2, tmp_path)
+    run_to_the_end(settings, tmp_path / "whole")
+    run_until(settings, tmp_path / "run", monkeypatch, 3)
+    port = str(free_port())
+    environments = [
+        {**subprocess_env, **OPEN_MPI, "OMP_NUM_THREADS": "1", "MASTER_PORT": port,
+         "OMPI_COMM_WORLD_RANK": rank, "OMPI_COMM_WORLD_LOCAL_RANK": rank}
+        for rank in ("0", "1")
+    ]  # fmt: skip
+    arguments = ("finetune", tmp_path / "run" / "recipe.yaml", "--resume", tmp_path / "run")
+    (first, output, errors), (second, silence, more_errors) = start_ranks(
+        arguments, environments, [tmp_path] * 2
+    )
+    assert (first, second) == (0, 0), errors + more_errors
+    assert "resume  behind step 3" in output
+    assert silence == ""
+    assert traces(tmp_path / "run")["checkpoint"] == traces(tmp_path / "whole")["checkpoint"]
+
+
+@pytest.mark.slow
+def test_machines_that_do_not_share_the_runs_folder_are_refused_before_training(
+    tiny_gpt2, rows, tmp_path, subprocess_env
+):
+    port = str(free_port())
+    environments = [
+        {**subprocess_env, "OMP_NUM_THREADS": "1", "RANK": rank, "WORLD_SIZE": "2",
+         "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1",
+         "MASTER_PORT": port}
+        for rank in ("0", "1")
+    ]  # fmt: skip
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    arguments = ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
+                 "--run-dir", "shared/run")  # fmt: skip
+    results = start_ranks(arguments, environments, folders)
+    assert [code for code, _, _ in results] == [2, 2]
+    for _, _, errors in results:
+        assert len(errors.splitlines()) == 1
+        assert "shared/run: 1 of 2 processes" in errors
+        assert "give a --run-dir in a folder that all machines share" in errors
+    assert "step 1/" not in results[0][1]
+    assert not (folders[0] / "shared" / "run" / "recipe.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7", "KMP_BLOCKTIME": "0"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+    ],
+)
+def test_idle_threads_spin_briefly_unless_the_user_says_how_they_wait(given, expected):
+    bound_spinning(given)
+    assert given == expected
