@@ -10,11 +10,13 @@ from conftest import SHORT
 from stopped_runs import run_to_the_end, run_until, six_steps, traces
 
 from llmkit import bound_spinning, ranks
+from llmkit.commands.finetune import options_to_go_on
 from llmkit.devices import choose_kernels, cuda_precision
 from llmkit.errors import UserError
 from llmkit.launch import free_port
 from llmkit.model import is_path
 from llmkit.ranks import check_launcher, join_launcher, overridden_precision, translate
+from llmkit.run import how_to_go_on
 
 OPEN_MPI = {
     "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2",
@@ -214,3 +216,26 @@ def test_machines_that_do_not_share_the_runs_folder_are_refused_before_training(
 def test_idle_threads_spin_briefly_unless_the_user_says_how_they_wait(given, expected):
     bound_spinning(given)
     assert given == expected
+
+
+@pytest.mark.parametrize(
+    ("trouble", "num_processes", "expected"),
+    [
+        (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer"), 1, ""),
+        (RuntimeError("[gloo] Connection closed by peer"), 2, "--num-processes 2"),
+        (MemoryError(), 1, "evaluation.batch_size=FEWER --allow-change evaluation.batch_size"),
+        (
+            FloatingPointError(),
+            2,
+            "train.learning_rate=LOWER --num-processes 2 --allow-change train.learning_rate",
+        ),
+    ],
+)
+def test_the_advice_fits_the_trouble(trouble, num_processes, expected):
+    assert " ".join(options_to_go_on(trouble, (), num_processes)) == expected
+
+
+def test_the_advice_under_another_launcher_says_so(tmp_path):
+    (tmp_path / "checkpoints" / "step-00000002").mkdir(parents=True)
+    assert "; go on with: llmkit finetune" in how_to_go_on(tmp_path, [])
+    assert "; go on under the same launcher with: llmkit" in how_to_go_on(tmp_path, [], True)
