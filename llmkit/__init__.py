@@ -15,7 +15,7 @@ def bound_spinning(environment: MutableMapping[str, str]) -> None:
     """
     if "OMP_WAIT_POLICY" not in environment:
         environment.setdefault("GOMP_SPINCOUNT", "1000")  # GNU's: turns of a loop, microseconds
-        environment.setdefault("KMP_BLOCKTIME", "0")  # LLVM's and Intel's: milliseconds
+        environment.setdefault("KMP_BLOCKTIME", "1")  # LLVM's and Intel's: milliseconds
 
 
 bound_spinning(os.environ)

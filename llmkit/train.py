@@ -56,6 +56,11 @@ def train(
                 save_now()
             if stops:
                 raise Stopped(stops)
+            if is_over() and not progress.num_updates:
+                raise FloatingPointError(
+                    f"none of {progress.step} steps changed a weight, since no gradient was "
+                    "finite: set train.mixed_precision=bf16 or no, or lower train.learning_rate"
+                )
             if not progress.is_validated:
                 try:
                     with signals.at_once() if is_alone else nullcontext():
@@ -80,11 +85,6 @@ def train(
                 if save_every and progress.step % save_every == 0:
                     save_now()
     signals.raise_if_stopped()  # asked in the last moment
-    if not progress.num_updates:
-        raise FloatingPointError(
-            f"none of {progress.step} steps changed a weight, since no gradient was finite: set "
-            "train.mixed_precision=bf16 or no, or lower train.learning_rate"
-        )
     if not progress.best_step:
         raise UserError(
             f"no validation gave a finite {metric[0]}, so there is no model; start again with a "
