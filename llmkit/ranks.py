@@ -45,8 +45,16 @@ def num_local_processes() -> int:
 def join_launcher() -> None:
     """Give what MPI's launchers say torchrun's names, which all libraries know.
 
-    Raises UserError where it is not enough for the processes to find each other.
+    Raises UserError where it is not enough for the processes to find each other, or where
+    accelerate is to divide the model among them.
     """
+    for name, what in SHARDING.items():
+        if os.environ.get(name, "false").lower() in ("true", "1"):
+            raise UserError(
+                f"accelerate's configuration asks for {what}, but llmkit keeps the whole model in "
+                "each process; choose plain multi-GPU in `accelerate config`, or start with "
+                "torchrun or --num-processes"
+            )
     found = translate(os.environ)
     if int(found.get("WORLD_SIZE", 1)) == 1:
         return
@@ -77,17 +85,10 @@ def translate(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_launcher(asked: int = 1) -> None:
-    """Raise UserError under a launcher whose processes would not train one run together.
+    """Raise UserError where processes would not train one run together.
 
     asked: processes that --num-processes names.
     """
-    for name, what in SHARDING.items():
-        if os.environ.get(name, "false").lower() in ("true", "1"):
-            raise UserError(
-                f"accelerate's configuration asks for {what}, but llmkit keeps the whole model in "
-                "each process; choose plain multi-GPU in `accelerate config`, or start with "
-                "torchrun or --num-processes"
-            )
     if asked > 1 and num_processes() > 1:
         raise UserError(
             f"--num-processes: a launcher has started {num_processes()} processes already; remove "
