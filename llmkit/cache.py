@@ -32,8 +32,8 @@ PATIENCE = 2.0  # seconds of waiting for another process that are not worth a wo
 # What decides which tokens a row gives; an edit of any of these makes a new key.
 CODE = (
     "account.py", "arrowrows.py", "columns.py", "data.py", "encode.py", "files.py", "hub.py",
-    "jsonrows.py", "labels.py", "loss.py", "model.py", "shapes.py", "tables.py", "tasks/*.py",
-    "textlines.py",
+    "jsonrows.py", "labels.py", "loss.py", "model.py", "shapes.py", "splits.py", "tables.py",
+    "tasks/*.py", "textlines.py",
 )  # fmt: skip
 
 

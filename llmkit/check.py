@@ -25,6 +25,7 @@ from llmkit.findings import (
     Finding,
     by_severity,
     find_in_split,
+    find_kept,
     find_near,
     find_spellings,
     find_unreadable,
@@ -151,6 +152,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         if split == "train":
             findings += find_in_split(split, account, None)
             findings += find_spellings(split, rows[split], task)
+            findings += find_kept(splits[split].kept)
             answers = count_answers(rows[split], task)
             labels = encode_labels(answers, tokenizer) if task.chooses else {}
             order = StepOrder(encoded, recipe, accelerator) if len(encoded) else None

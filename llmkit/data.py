@@ -4,12 +4,12 @@ A split is a `Rows`: it can be read again and again, holds nothing in memory, an
 the task's columns only, each text checked. Encoding (encode.py) and scoring start from it.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from llmkit import files
+from llmkit import splits as splits_of
 from llmkit.columns import Columns, check_columns, columns_of, group_of, read_columns, shape_of
 from llmkit.errors import UserError
 from llmkit.files import Raw
@@ -36,11 +36,15 @@ class Rows:
     """Read only the first rows."""
     identity: Callable[[], str]
     """What tells this split from any other: the sha256 of its file, or its commit on the hub."""
-    keeps: Callable[[Row], bool] = lambda row: True
-    """Whether a row belongs to this split (where splits are made by hash)."""
+    keeps: Callable[[int, Row], bool] = lambda index, row: True
+    """Whether a row, given its index, belongs to this split (where rows are held out)."""
     skips_unreadable: bool = False
     owns_unreadable: bool = True
-    """Whether skipped rows count as this split's; of splits by hash they are train's alone."""
+    """Whether skipped rows count as this split's; of rows held out they are train's alone."""
+    held_out: str = ""
+    """How the rows were chosen from the training rows; empty where they were named."""
+    kept: tuple[str, ...] = ()
+    """Where training rows stand that were not held out, since train needs their labels."""
     first: int | None = None
     """Give only so many rows, the first that belong to this split."""
     by: tuple[str, ...] = ()
@@ -77,7 +81,7 @@ class Rows:
                 if self.owns_unreadable or not self.skips_unreadable:
                     yield error
                 continue
-            if self.keeps(row):
+            if self.keeps(index, row):
                 yield {"id": str(raw.get("id", index)), "where": where, **row}
 
 
@@ -97,7 +101,7 @@ def open_splits(
     data = _with_saved_splits(data)
     check_columns(data, task)
     skips_unreadable = skips_unreadable or data.skip_invalid
-    splits = {split: _open_split(data, task, split) for split in SPLITS}
+    splits = _open_named_and_held_out(data, task)
     for name, file in data.tests.items():
         rows = _rows_of(file, data, task, "test")
         splits[name] = replace(rows, columns=columns_of(data, name))
@@ -113,7 +117,8 @@ def open_splits(
             if not skips_unreadable and len(errors) == MOST_UNREADABLE:
                 raise errors[0]
         else:
-            no_rows = UserError(f"{rows.source}: the {split} split has no rows; name other data")
+            key = f"data.{split}" if split in SPLITS else f"data.tests.{split}"
+            no_rows = UserError(f"{rows.source}: the {split} split has no rows; check {key}")
             raise next(iter(errors), no_rows)
         if errors and not skips_unreadable:
             raise _with_way_out(errors[0])
@@ -138,46 +143,95 @@ def _with_shape(rows: Rows) -> Rows:
     return replace(rows, shape=shape_of(first, rows.task, rows.columns))
 
 
-def _open_split(data: Data, task: Task, split: str) -> Rows:
-    name = getattr(data, split)
+def _open_named_and_held_out(data: Data, task: Task) -> dict[str, Rows]:
+    """train, validation and test."""
     if data.train is None:
-        path = EMBEDDED_ROWS / task.name / f"{split}.jsonl"
-        return _rows_of_files(str(path), data, task, split)
-    if name is None:
-        return _held_out(data, task, split)
-    rows = _rows_of(name, data, task, split)
-    return _held_out(data, task, split) if split == "train" else rows
-
-
-def _held_out(data: Data, task: Task, split: str) -> Rows:
-    """A share of the training rows, by the hash of their source: copies stay together."""
-    shares = {
-        "validation": 0.0 if data.validation else data.validation_fraction,
-        "test": 0.0 if data.test else data.test_fraction,
+        folder = EMBEDDED_ROWS / task.name
+        return {
+            split: _rows_of_files(str(folder / f"{split}.jsonl"), data, task, split)
+            for split in SPLITS
+        }
+    shares = {"validation": data.validation_fraction, "test": data.test_fraction}
+    shares = {split: share for split, share in shares.items() if getattr(data, split) is None}
+    splits = {
+        split: _rows_of(getattr(data, split), data, task, split)
+        for split in SPLITS
+        if split not in shares
     }
-    rows = _rows_of(data.train, data, task, "train")
-    if not any(shares.values()):
-        return rows
-
-    def keeps(row: Row) -> bool:
-        texts = [row[name] for name in task.source]
-        point = _hash_point(texts[0] if len(texts) == 1 else texts)
-        if point < shares["validation"]:
-            return split == "validation"
-        if point < shares["validation"] + shares["test"]:
-            return split == "test"
-        return split == "train"
-
-    def identity() -> str:
-        return f"{rows.identity()} {split} of {shares}"
-
-    return replace(rows, identity=identity, keeps=keeps, owns_unreadable=split == "train")
+    if shares:
+        splits |= _hold_out(_with_shape(splits["train"]), shares, data)
+    return {split: splits[split] for split in SPLITS}
 
 
-def _hash_point(text: str | list[str]) -> float:
-    """A number in [0, 1) that depends on the text alone."""
-    digest = hashlib.sha256(repr(text).encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+def _hold_out(train: Rows, shares: dict[str, float], data: Data) -> dict[str, Rows]:
+    """train without the rows held out, and these."""
+    errors = []
+
+    def readable() -> Iterator[Row]:
+        for row in train.read_all():
+            if isinstance(row, UserError):
+                errors.append(row)
+            else:
+                yield row
+
+    if data.held_out == "hash":
+        advice = _advice_on_rows(train.source, data)
+        try:
+            held = splits_of.by_hash(readable(), train.task, shares, train.source, advice)
+        except UserError:
+            if errors and not data.skip_invalid:
+                raise _with_way_out(errors[0]) from None
+            raise
+    else:
+        if data.rows == "document" and len(list(islice(train.read(), 2))) == 1:
+            return _hold_out_of_document(train, shares)
+        held = splits_of.by_end(train.read_all, train.task, shares, train.source)
+
+    def part(split: str) -> Rows:
+        return replace(
+            train,
+            identity=lambda: f"{train.identity()} {split} of {held.identity}",
+            keeps=lambda index, row: held.split_of(index, row) == split,
+            owns_unreadable=split == "train",
+            held_out=held.how if split in shares else "",
+            kept=tuple(held.kept) if split == "train" else (),
+        )
+
+    return {split: part(split) for split in ("train", *shares)}
+
+
+def _advice_on_rows(source: str, data: Data) -> str:
+    """For a file with too few rows, which may have been meant otherwise."""
+    if files.kind_of(files.expand(source)) != ".txt" or data.rows == "line":
+        return ""
+    if data.rows == "paragraph":
+        return "; if each line is a text, set data.rows=line"
+    return "; data.held_out=end holds out the end of one long text"
+
+
+def _hold_out_of_document(train: Rows, shares: dict[str, float]) -> dict[str, Rows]:
+    """The same for one long text."""
+
+    def part(split: str) -> Rows:
+        def read() -> Iterator[Raw]:
+            for where, row in train.read():
+                if isinstance(row, UserError):
+                    yield where, row
+                    continue
+                file, _, line = where.rpartition(":")
+                text = row["text"]
+                start, end = splits_of.cut_document(text, shares, train.source)[split]
+                where = f"{file}:{int(line) + text.count(chr(10), 0, start)}"
+                yield where, {"text": text[start:end].strip()}
+
+        return replace(
+            train,
+            read=read,
+            identity=lambda: f"{train.identity()} {split} of {shares}",
+            held_out="from the end of the text" if split in shares else "",
+        )
+
+    return {split: part(split) for split in ("train", *shares)}
 
 
 def _rows_of(name: str, data: Data, task: Task, split: str) -> Rows:

@@ -66,6 +66,10 @@ KINDS = {
         "form",
         "spell each label one way",
     ),
+    "kept in train": (
+        "warning", "the split would hold out every row of their label, so they stay in train",
+        "add rows of that label, or name data.validation and data.test",
+    ),
     "scored 0": (
         "warning", "score 0 even where predicted to the letter, the metric cannot read them",
         "choose another evaluation.metric, such as loss",
@@ -213,6 +217,12 @@ def find_invalid(split: str, rows: Rows) -> list[Finding]:
         return []
     errors = [row for row in rows.read_all() if isinstance(row, UserError)]
     return find_unreadable(split, errors, are_skipped=True)
+
+
+def find_kept(kept: Iterable[str]) -> list[Finding]:
+    """kept: where training rows stand that were not held out, since train needs their labels."""
+    rows = list(kept)
+    return [Finding("train", "kept in train", rows)] if rows else []
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:

@@ -22,6 +22,7 @@ from llmkit.evaluation import EvaluationSet, count_answers, prepare_evaluation
 from llmkit.findings import (
     find_in_split,
     find_invalid,
+    find_kept,
     find_spellings,
     find_unscorable,
     refuse_errors,
@@ -83,6 +84,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     findings = find_in_split("train", account, None) + find_spellings(
         "train", splits["train"], task
     )
+    findings += find_kept(splits["train"].kept)
     for split, prepared in sets.items():
         if prepared.task is task:
             findings += find_invalid(split, splits[split]) if split in splits else []
@@ -115,6 +117,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     facts["micro_batch_size"] = order.micro_batch_size
     facts["num_steps"] = order.num_steps
     report.show_start(console, recipe, model, order, account, was_cached, accelerator)
+    report.show_held_out(console, splits, account.num_rows, sets)
     report.show_findings(console, [f for f in findings if f.severity == "warning"])
     train_rows = splits["train"]
     return Prepared(model, tokenizer, train_rows, order, validation, tests, metric, facts)

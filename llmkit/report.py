@@ -12,6 +12,7 @@ from torch import nn
 
 from llmkit.account import Account
 from llmkit.console import show_table
+from llmkit.data import Rows
 from llmkit.errors import name_some
 from llmkit.findings import Finding
 from llmkit.model import count_parameters
@@ -25,6 +26,7 @@ from llmkit.significance import LEVEL, MIN_ROWS, RESAMPLES
 from llmkit.tasks import Task
 from llmkit.verdict import verdict
 
+FEW_ROWS = 10  # of a split
 NUM_EXAMPLES = 3
 MOST_LABELS = 10  # of a confusion matrix on a terminal
 
@@ -81,6 +83,27 @@ def show_start(
         f"x {order.num_processes} process{'es' if order.num_processes > 1 else ''}"
     )
     show_warm_up(console, recipe, order)
+
+
+def show_held_out(
+    console: Console, splits: dict[str, Rows], num_train_rows: int, sets: dict[str, ScoredRows]
+) -> None:
+    """How many of the training rows are held out, where no other rows are named."""
+    held_out = [split for split in ("validation", "test") if splits[split].held_out]
+    if not held_out:
+        return
+    counts = {split: len(sets[split].rows) for split in held_out}
+    are_all = not any(counts[split] == splits[split].first for split in held_out)
+    named = " and ".join(
+        f"{'' if are_all else 'the first '}{count:,} for {split}" for split, count in counts.items()
+    )
+    total = f" of {num_train_rows + sum(counts.values()):,}" if are_all else ""
+    few = "; scores on so few rows are uncertain" if min(counts.values()) < FEW_ROWS else ""
+    keys = " and ".join(f"data.{split}" for split in held_out)
+    console.print(
+        f"split   held out {named}{total} rows {splits[held_out[0]].held_out}; name {keys} to use "
+        f"other rows{few}"
+    )
 
 
 def show_warm_up(console: Console, recipe: Recipe, order: StepOrder) -> None:

@@ -71,15 +71,18 @@ class Data(Section):
     parquet, arrow, feather), a pattern such as `part-*.parquet`, a folder of such files or one that
     `save_to_disk` of datasets wrote, of which all splits are used; or the hub set's split."""
     validation: str | None = None
-    """Validation rows: a file or a hub split; none: a share of the training rows, by hash."""
+    """Validation rows: a file or a hub split; none: a share of the training rows."""
     test: str | None = None
-    """Test rows: a file or a hub split; none: a share of the training rows, by hash."""
+    """Test rows: a file or a hub split; none: a share of the training rows."""
     tests: dict[str, str] = {}
     """More test rows, files or hub splits by a name of your choice, each scored by itself."""
     validation_fraction: float = Field(0.1, gt=0, lt=0.5)
     """Share of the training rows held out when `validation` is not named."""
     test_fraction: float = Field(0.1, gt=0, lt=0.5)
     """Share of the training rows held out when `test` is not named."""
+    held_out: Literal["hash", "end"] = "hash"
+    """Which rows those are: by the hash of their source, so that copies stay together; or the end
+    of the file, validation before test. Of one long text (`rows: document`) the end is cut off."""
     rows: Literal["document", "paragraph", "line"] = "paragraph"
     """What of a .txt file is a row: all of it, a paragraph (blank lines separate), or a line."""
     encoding: str | None = None

@@ -106,8 +106,8 @@ MUTATIONS = {
     ),
     "validation rows are trained on too": Mutation(
         "data.py",
-        'return split == "validation"',
-        'return split in ("validation", "train")',
+        "held.split_of(index, row) == split",
+        'held.split_of(index, row) in (split, "validation")',
         "test_data.py::test_splits_by_hash_are_disjoint_complete_and_keep_copies_together",
     ),
     "an unknown key is ignored": Mutation(
