@@ -10,7 +10,9 @@ from llmkit.check import PERCENTILES, Check, Sample
 from llmkit.console import show_table
 from llmkit.errors import NUM_NAMED
 from llmkit.findings import Finding
+from llmkit.page import fill
 from llmkit.report import show_findings, show_prompt, show_warm_up
+from llmkit.run import write_text
 from llmkit.schema import Recipe
 
 PERCENTILE_LABELS = ["longest" if p == 100 else f"{p} %" for p in PERCENTILES]
@@ -100,73 +102,48 @@ def summary(check: Check) -> str:
     return ", ".join(f"{count} {name}{'s'[: count > 1]}" for count, name in counts)
 
 
-def write_html(check: Check, path: Path) -> None:
-    """One page that needs nothing else."""
-    findings = "".join(f"<li class=warning>{escape(line)}" for line in check.prompt_warnings)
-    findings += "".join(map(_html_finding, check.findings))
-    samples = "".join(
-        f"<h3>{escape(s.where)} <small>{escape(s.fate)}</small></h3><pre>"
-        + "".join(f"<span class={p.role}>{escape(p.text)}</span>" for p in s.pieces)
-        + "</pre>"
-        for s in check.samples
-    )
-    page = PAGE.format(
+def write_html(recipe: Recipe, check: Check, path: Path) -> None:
+    """One page that needs nothing else, in the style of the report."""
+    page = fill(
+        "check.html",
         summary=escape(summary(check)),
-        findings=findings,
-        samples=samples,
+        about="".join(f"<span>{escape(text)}</span>" for text in (recipe.task, recipe.model)),
+        findings="".join(map(_html_warning, check.prompt_warnings))
+        + "".join(map(_html_finding, check.findings)),
         counts=_html_table(["", *check.splits], count_lines(check)),
         lengths=_html_table(["tokens a row", *PERCENTILE_LABELS], length_lines(check)),
-        batches=batch_line(check),
+        batches=escape(batch_line(check)),
+        samples="".join(map(_html_sample, check.samples)),
     )
-    path.write_text(page, "utf-8")
+    write_text(path, page)
 
 
 def _html_finding(finding: Finding) -> str:
     """The finding, and, folded away, all of its rows where it names the first only."""
-    line = f"<li class={finding.severity}>{escape(str(finding))}"
+    severity, _, text = str(finding).partition(": ")
+    line = f'<li class="{finding.severity}"><b>{escape(severity)}</b>: {escape(text)}'
     if len(finding.rows) <= NUM_NAMED:
-        return line
+        return f"{line}</li>"
     places = "".join(f"<li>{escape(place)}</li>" for place in finding.places)
-    return f"{line}<details><summary>all of them</summary><ul>{places}</ul></details>"
+    return f"{line}<details><summary>all of them</summary><ul>{places}</ul></details></li>"
+
+
+def _html_warning(text: str) -> str:
+    return f'<li class="warning">{escape(text)}</li>'
+
+
+def _html_sample(sample: Sample) -> str:
+    pieces = "".join(f'<span class="part-{p.role}">{escape(p.text)}</span>' for p in sample.pieces)
+    title = f"{escape(sample.where)} <small>{escape(sample.fate)}</small>"
+    return f'<h3>{title}</h3><pre class="sample">{pieces}</pre>'
 
 
 def _html_table(header: list[str], lines: list[tuple[str, list[int]]]) -> str:
-    head = "".join(f"<th scope=col>{escape(name)}</th>" for name in header)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
     body = "".join(
-        f"<tr><th scope=row>{escape(label)}</th>{''.join(f'<td>{v:,}</td>' for v in values)}</tr>"
+        f'<tr><th scope="row">{escape(label)}</th>'
+        f"{''.join(f'<td>{value:,}</td>' for value in values)}</tr>"
         for label, values in lines
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-PAGE = """<!doctype html>
-<html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width">
-<title>llmkit check</title>
-<style>
-:root {{ color-scheme: light dark; --cut: #b3261e; --trained: #12692d; --faint: #666 }}
-@media (prefers-color-scheme: dark) {{
-  :root {{ --cut: #ff8a80; --trained: #7ddc95; --faint: #aaa }}
-}}
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: auto; padding: 1rem }}
-pre {{ white-space: pre-wrap; overflow-wrap: anywhere; padding: .8rem; border: 1px solid #8886 }}
-table {{ border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto }}
-th, td {{ padding: .15rem .8rem; text-align: right; border-bottom: 1px solid #8884 }}
-tbody th {{ text-align: left; font-weight: normal }}
-.prompt, small {{ color: var(--faint) }}
-.cut, .error {{ color: var(--cut) }}
-.cut {{ text-decoration: line-through }}
-.trained {{ color: var(--trained); font-weight: bold }}
-</style>
-<h1>llmkit check</h1>
-<p>{summary}</p>
-<ul>{findings}</ul>
-<h2>Rows and tokens</h2>
-{counts}
-{lengths}
-<p>{batches}.</p>
-<h2>First rows</h2>
-<p><span class=prompt>prompt</span>, <span class=cut>cut</span>,
-<span class=trained>trained</span></p>
-{samples}
-</html>
-"""
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll" tabindex="0">{table}</div>'

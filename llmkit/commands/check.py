@@ -59,5 +59,5 @@ def check(
     else:
         show_check(make_console(), settings, result)
     if page is not None:
-        write_html(result, page)
+        write_html(settings, result, page)
     sys.exit(2 if any(finding.severity == "error" for finding in result.findings) else 0)

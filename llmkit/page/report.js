@@ -1,36 +1,16 @@
-"use strict";
 // Draws the page out of the data in it. Texts of users go in as text only, never as markup.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const page = document.getElementById("page");
-const colour = (index) => `var(--run-${index % 4})`;
-
-/** An element with attributes and children: elements, or texts. */
-function make(name, attributes = {}, ...children) {
-  const element = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
-
-function svg(name, attributes = {}, ...children) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
-
-function number(value) {
-  if (value === null || value === undefined) return "";
-  const size = Math.abs(value);
-  if (size !== 0 && (size < 0.001 || size >= 1e6)) return value.toExponential(2);
-  return value.toLocaleString("en", { maximumFractionDigits: size < 1 ? 4 : 2 });
-}
+const { runs } = data;
+const several = runs.length > 1;
 
 /** A score, or the ends of its interval: always with as many digits. */
 function score(value) {
   return value === null || value === undefined ? "" : value.toFixed(2);
 }
+
+const percent = (p) => `${(100 * p).toFixed(1)} %`;
 
 // ------------------------------------------------------------------------------- theme
 
@@ -50,170 +30,167 @@ setTheme("auto");
 
 // ------------------------------------------------------------------------------ tables
 
-/** A table whose columns sort by a click; cells are texts or {text, note, value}. */
-function table(header, rows) {
+/** A box that scrolls sideways where its table is too wide, and says so. */
+function scrolling(name, content) {
+  const box = make("div", { class: "scroll" }, content);
+  new ResizeObserver(() => {
+    const overflows = box.scrollWidth > box.clientWidth + 1;
+    box.classList.toggle("overflows", overflows);
+    if (!overflows) return ["tabindex", "role", "aria-label"].forEach((each) => box.removeAttribute(each));
+    box.setAttribute("tabindex", 0); // so that arrow keys scroll it
+    box.setAttribute("role", "region");
+    box.setAttribute("aria-label", name);
+  }).observe(box);
+  return make("div", {}, box, make("small", { class: "hint" }, "the table goes on to the right \u2192"));
+}
+
+/** A table whose columns sort by a click; cells are texts or {text, note, value, run, shade, share}. */
+function table(name, header, rows) {
   const body = make("tbody");
-  const cells = rows.map((row) => row.map((cell) => (typeof cell === "object" ? cell : { text: cell })));
-  const lines = cells.map((row) => {
-    const line = make("tr");
-    for (const cell of row) {
-      const place = make("td", {}, cell.text);
-      if (cell.note) place.append(make("small", {}, cell.note));
-      line.append(place);
+  const cells = rows.map((row) => row.map((cell) => (cell !== null && typeof cell === "object" ? cell : { text: cell ?? "" })));
+  const lines = cells.map((row) => make("tr", {}, ...row.map((cell, column) => {
+    const place = column ? make("td") : make("th", { scope: "row" });
+    place.append(cell.run === undefined || cell.run === null ? cell.text : key(look(cell.run), cell.text));
+    if (cell.note) place.append(make("small", {}, cell.note));
+    if (cell.shade) {
+      place.className = "shaded";
+      place.style = `--shade: ${cell.shade}; --share: ${cell.share}%`;
     }
-    return line;
-  });
+    return place;
+  })));
   body.append(...lines);
   const head = make("tr");
-  header.forEach((name, column) => {
+  header.forEach((title, column) => {
     const place = make("th", { scope: "col" });
-    const sort = make("button", { type: "button" }, name);
+    const sort = make("button", { type: "button" }, title);
     sort.addEventListener("click", () => {
       const rising = place.getAttribute("aria-sort") === "descending";
       for (const other of head.children) other.removeAttribute("aria-sort");
       place.setAttribute("aria-sort", rising ? "ascending" : "descending");
-      const key = (index) => cells[index][column].value ?? cells[index][column].text;
+      const worth = (index) => cells[index][column].value ?? cells[index][column].text;
       const order = [...lines.keys()].sort((a, b) => {
-        const [x, y] = [key(a), key(b)];
+        const [x, y] = [worth(a), worth(b)];
         const less = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y));
         return rising ? less : -less;
       });
       body.append(...order.map((index) => lines[index]));
     });
-    place.append(name ? sort : "");
+    place.append(title ? sort : "");
     head.append(place);
   });
-  return make("div", { class: "scroll" }, make("table", {}, make("thead", {}, head), body));
+  return scrolling(name, make("table", {}, make("thead", {}, head), body));
 }
 
-// ------------------------------------------------------------------------------ curves
-
-const WIDTH = 520, HEIGHT = 260, LEFT = 56, BOTTOM = 28, TOP = 10, RIGHT = 12;
-
-/** Round numbers between two ends, about so many. */
-function ticks(low, high, count) {
-  const raw = (high - low) / count || 1;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((each) => each >= raw);
-  const first = Math.ceil(low / step) * step;
-  return Array.from({ length: Math.floor((high - first) / step + 1e-9) + 1 }, (_, i) => first + i * step);
-}
-
-/** An empty drawing with its axes, and where values belong in it. */
-function frame(title, [left, right], [low, high]) {
-  if (low === high) [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
-  const x = (value) => LEFT + ((value - left) / (right - left || 1)) * (WIDTH - LEFT - RIGHT);
-  const y = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - BOTTOM - TOP);
-  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title });
-  for (const value of ticks(low, high, 5)) {
-    drawing.append(
-      svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
-      svg("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, number(value)),
-    );
-  }
-  for (const value of ticks(left, right, 6)) {
-    if (Number.isInteger(value)) {
-      drawing.append(svg("text", { x: x(value), y: HEIGHT - 8, "text-anchor": "middle" }, number(value)));
-    }
-  }
-  return { drawing, x, y };
-}
-
-const extent = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
-
-const keys = (series) => series.map((each) =>
-  make("span", { class: "key", style: `--colour:${each.colour}; margin-right:1em` }, each.label));
-
-/** A figure of points; series: [{label, colour, points: [[x, y]]}]. A line shows where both are equal. */
-function scatter(title, series) {
-  series = series.filter((each) => each.points.length);
-  if (!series.length) return null;
-  const most = Math.max(...series.flatMap((each) => each.points.map((p) => Math.max(...p))));
-  const { drawing, x, y } = frame(title, [0, most], [0, most]);
-  drawing.append(svg("line", { class: "cursor", x1: x(0), y1: y(0), x2: x(most), y2: y(most) }));
-  for (const each of series) {
-    for (const p of each.points) {
-      drawing.append(svg("circle", { class: "point", cx: x(p[0]), cy: y(p[1]), r: 3, style: `fill:${each.colour}` }));
-    }
-  }
-  return make("figure", {}, make("figcaption", {}, title), drawing, make("output", {}, ...keys(series)));
-}
-
-/** A figure of curves; series: [{label, colour, points: [[x, y]]}]; along: what x is. */
-function chart(title, series, along = "step") {
-  series = series.filter((each) => each.points.length);
-  if (!series.length) return null;
-  const all = series.flatMap((each) => each.points);
-  const xs = all.map((p) => p[0]);
-  const [left, right] = extent(xs);
-  const about = `${title}, ${along} ${left} to ${right}; arrow keys move along it`;
-  const { drawing, x, y } = frame(about, [left, right], extent(all.map((p) => p[1])));
-  drawing.setAttribute("tabindex", 0);
-  for (const each of series) {
-    const points = each.points.map((p) => `${x(p[0]).toFixed(1)},${y(p[1]).toFixed(1)}`).join(" ");
-    drawing.append(svg("polyline", {
-      class: each.dashed ? "curve dashed" : "curve", style: `stroke:${each.colour}`, points,
-    }));
-    if (each.points.length < 30) {
-      for (const p of each.points) {
-        drawing.append(svg("circle", { cx: x(p[0]), cy: y(p[1]), r: 2.5, style: `fill:${each.colour}` }));
-      }
-    }
-  }
-  const cursor = svg("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
-  drawing.append(cursor);
-  const shown = make("output");
-  const steps = [...new Set(xs)].sort((a, b) => a - b);
-  let at = steps.length - 1;
-  const nearest = (points, step) =>
-    points.reduce((best, p) => (Math.abs(p[0] - step) < Math.abs(best[0] - step) ? p : best));
-  const show = () => {
-    const step = steps[at];
-    cursor.setAttribute("x1", x(step));
-    cursor.setAttribute("x2", x(step));
-    cursor.setAttribute("visibility", "visible");
-    shown.replaceChildren(`${along} ${number(step)}`, ...series.map((each) =>
-      make("span", { class: "key", style: `--colour:${each.colour}; margin-left:1em` },
-        `${each.label} ${number(nearest(each.points, step)[1])}`)));
-  };
-  drawing.addEventListener("pointermove", (event) => {
-    const box = drawing.getBoundingClientRect();
-    const wanted = left + (((event.clientX - box.left) / box.width) * WIDTH - LEFT) / (WIDTH - LEFT - RIGHT) * (right - left);
-    at = steps.reduce((best, step, i) => (Math.abs(step - wanted) < Math.abs(steps[best] - wanted) ? i : best), 0);
-    show();
-  });
-  drawing.addEventListener("keydown", (event) => {
-    const move = { ArrowLeft: -1, ArrowRight: 1, Home: -steps.length, End: steps.length }[event.key];
-    if (!move) return;
-    event.preventDefault();
-    at = Math.max(0, Math.min(steps.length - 1, at + move));
-    show();
-  });
-  shown.append(...keys(series));
-  return make("figure", {}, make("figcaption", {}, title), drawing, shown);
-}
-
-// --------------------------------------------------------------------------- sections
+// ---------------------------------------------------------------------------- building
 
 function section(title, ...content) {
-  const kept = content.filter(Boolean);
+  const kept = content.flat().filter(Boolean);
   if (kept.length) page.append(make("h2", {}, title), ...kept);
 }
 
-/** What is said of each run: [[name, value]], as a list. */
+/** Content that belongs to one run: folded away below the run's name where there are several. */
+function ofRun(run, ...content) {
+  if (!several || !content.length) return content;
+  return [make("details", {}, make("summary", {}, key(look(runs.indexOf(run)), run.label)), ...content)];
+}
+
+/** Pairs of a name and a value, as a list. */
 function list(pairs) {
   const result = make("dl");
   for (const [name, value] of pairs) {
     if (value !== null && value !== undefined && value !== "") {
-      result.append(make("dt", {}, name), make("dd", {}, String(value)));
+      result.append(make("dt", {}, name), make("dd", {}, Array.isArray(value) ? value.join(", ") : String(value)));
     }
   }
   return result;
 }
 
-function named(run) {
-  return data.runs.length > 1 ? [make("h3", {}, run.name)] : [];
+/** Runs with the same content: [[content, runs]]. */
+function shared(contentOf) {
+  const found = new Map();
+  for (const run of runs) {
+    const content = contentOf(run);
+    const text = JSON.stringify(content);
+    if (!found.has(text)) found.set(text, [content, []]);
+    found.get(text)[1].push(run);
+  }
+  return [...found.values()];
 }
+
+/** Headings for content that several runs may share. */
+const sharedBy = (group, groups) => (groups.length > 1 ? [make("h3", {}, group.map((run) => run.label).join("; "))] : []);
+
+// ----------------------------------------------------------------------------- summary
+
+function when(run) {
+  const date = new Date(run.started ?? NaN);
+  return isNaN(date) ? "" : date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}
+
+function duration(seconds) {
+  if (typeof seconds !== "number") return "";
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  if (hours) return `${hours} h ${minutes} min`;
+  return minutes ? `${minutes} min ${Math.round(seconds % 60)} s` : `${seconds.toFixed(1)} s`;
+}
+
+const state = (run) =>
+  run.state === "finished" ? `finished in ${duration(run.seconds)}` : run.state === "training"
+    ? `training, ${run.progress}` : `stopped at ${run.progress}`;
+
+function about(run) {
+  const told = [
+    run.name, run.task, `from ${run.model}`, when(run), state(run),
+    run.finished ? `${number(run.num_rows)} test rows` : "", run.version ? `made by llmkit ${run.version}` : "",
+  ];
+  return make("p", { class: "about" }, ...told.filter(Boolean).map((text) => make("span", {}, text)));
+}
+
+/** The run with the best deciding score, where that can be compared. */
+function best() {
+  const alike = runs.every((run) => run.task === runs[0].task && run.metric === runs[0].metric);
+  const finished = runs.filter((run) => typeof run.scores[run.main]?.[run.metric] === "number");
+  if (!alike || finished.length < 2) return null;
+  const sign = runs[0].higher_is_better ? 1 : -1;
+  const value = (run) => sign * run.scores[run.main][run.metric];
+  return finished.reduce((one, other) => (value(other) > value(one) ? other : one));
+}
+
+const shown = (value) => (Array.isArray(value) ? value.join(", ") : value === null ? "" : String(value));
+
+/** A line a run: the settings that differ, the deciding score, and what it gained. */
+function overview() {
+  const settings = Object.entries(data.differing);
+  const metrics = [...new Set(runs.map((run) => run.metric_title))];
+  const lines = runs.map((run, index) => {
+    const value = run.scores[run.main]?.[run.metric];
+    const ends = run.intervals[run.main]?.[run.metric];
+    const { difference, p } = run.difference ?? {};
+    return [
+      { text: run.label, run: index, note: run.label === run.name ? "" : run.name, value: index },
+      ...settings.map(([, values]) => ({ text: shown(values[index]), value: values[index] ?? "" })),
+      ...metrics.map((title) => title !== run.metric_title ? "" : {
+        text: score(value), note: ends ? ends.map(score).join(" to ") : "", value: value ?? -Infinity,
+      }),
+      { text: difference === undefined ? "" : `${difference > 0 ? "+" : ""}${score(difference)}`, value: difference ?? -Infinity },
+      { text: typeof p !== "number" ? "" : p < 0.001 ? "< 0.001" : p.toFixed(3), value: p ?? Infinity },
+      state(run), { text: when(run), value: run.started ?? "" },
+    ];
+  });
+  return table("Runs", ["run", ...settings.map(([name]) => name), ...metrics, "over untuned", "p", "state", "started"], lines);
+}
+
+function summary() {
+  if (!several) {
+    page.append(make("p", { class: "headline" }, runs[0].verdict), about(runs[0]));
+    return;
+  }
+  const winner = best();
+  if (winner) page.append(make("p", { class: "about" }, `best of ${runs.length} runs: ${winner.label}`), make("p", { class: "headline" }, winner.verdict));
+  page.append(overview());
+}
+
+// ------------------------------------------------------------------------------ scores
 
 /** A score, and under it its interval. */
 function scoreCell(scores, intervals, name) {
@@ -221,85 +198,136 @@ function scoreCell(scores, intervals, name) {
   return { text: score(value), value: value ?? -Infinity, note: ends ? ends.map(score).join(" to ") : "" };
 }
 
-/** Of a run, or of one of its further test sets: both have scores and intervals. */
 function scoreTable(of) {
-  const names = [...new Set(Object.values(of.scores).flatMap(Object.keys))];
-  const rows = Object.entries(of.scores).map(([label, scores]) => [
-    label, ...names.map((name) => scoreCell(scores, of.intervals[label], name)),
+  const title = `${of.set === "test" ? "" : `${of.set}, `}${number(of.num_rows)} rows${new Set(runs.map((run) => run.task)).size > 1 ? `, ${of.task}` : ""}`;
+  const names = [...new Set(of.entries.flatMap((entry) => Object.keys(entry.scores)))];
+  const lines = of.entries.map((entry) => [
+    { text: entry.label, run: several ? entry.run : null }, ...names.map((name) => scoreCell(entry.scores, entry.intervals, name)),
   ]);
-  return table(["", ...names], rows);
+  const note = of.num_rows < data.min_rows ? `No interval: fewer than ${data.min_rows} rows are too few to estimate one.`
+    : `Below each score: its ${data.level} interval.`;
+  return [make("h3", {}, title), table(title, ["", ...names], lines), make("p", { class: "faint" }, `${note} ${of.signature}`)];
 }
 
-function sideBySide() {
-  if (data.runs.length < 2) return null;
-  const names = [...new Set(data.runs.flatMap((run) => Object.keys(run.scores[run.main] ?? {})))];
-  return table(["run", ...names], data.runs.map((run) => [
-    run.name, ...names.map((name) => scoreCell(run.scores[run.main], run.intervals[run.main], name)),
+/** Counts, shaded by their share of the row; the right ones in another colour. */
+function confusion(run) {
+  if (!run.confusion) return [];
+  const { labels, counts } = run.confusion;
+  const lines = counts.map((row, i) => {
+    const total = row.reduce((sum, count) => sum + count, 0);
+    return [labels[i], ...row.map((count, j) => ({
+      text: String(count), value: count, note: total ? `${Math.round((100 * count) / total)} %` : "",
+      shade: i === j ? "var(--run-0)" : "var(--missing)", share: total ? Math.round((50 * count) / total) : 0,
+    }))];
+  });
+  return ofRun(run, make("h3", {}, "True labels (rows) and predicted labels (columns)"), table("Confusion matrix", ["", ...labels], lines));
+}
+
+function diagnostics() {
+  const found = runs.filter((run) => Object.keys(run.diagnostics).length);
+  if (!found.length) return null;
+  const names = [...new Set(found.flatMap((run) => Object.keys(run.diagnostics)))];
+  const header = several ? found.map((run) => run.label) : ["%"];
+  return table("Generated texts", ["", ...header], names.map((name) => [
+    several ? `${name}, %` : name, ...found.map((run) => ({ text: score(run.diagnostics[name]), value: run.diagnostics[name] ?? -Infinity })),
   ]));
 }
 
-function curves() {
-  const of = (points, x, y) => points.filter((p) => typeof p[y] === "number").map((p) => [p[x], p[y]]);
-  const series = (kind, name, label = "") => data.runs.map((run, index) => ({
-    label: [data.runs.length > 1 ? run.name : "", label].filter(Boolean).join(" ") || name,
-    colour: colour(index), points: of(run[kind], "step", name),
+function groupTables(run) {
+  return ofRun(run, ...Object.entries(run.groups).filter(([, groups]) => groups.length).map(([name, groups]) => {
+    const names = Object.keys(groups[0].scores);
+    return table(name, [name, "rows", ...names], groups.map((each) => [
+      each.label, { text: String(each.rows), value: each.rows },
+      ...names.map((of) => ({ text: score(each.scores[of]), value: each.scores[of] ?? -Infinity })),
+    ]));
   }));
-  const losses = [
-    ...series("steps", "loss", "training"),
-    ...data.runs.map((run, index) => ({
-      label: [data.runs.length > 1 ? run.name : "", "validation (dashed)"].filter(Boolean).join(" "),
-      colour: colour(index), dashed: true, points: of(run.validations, "step", "loss"),
-    })),
+}
+
+// ------------------------------------------------------------------------------ curves
+
+function curves(width) {
+  const of = (points, name) => points.filter((p) => typeof p[name] === "number").map((p) => [p.step, p[name]]);
+  const series = (kind, name) => runs.map((run, index) => ({
+    ...look(index), label: several ? run.label : "", points: of(run[kind], name), best: kind === "validations" ? run.best_step : null,
+  }));
+  const loss = (kind, name) => chart(width, { title: `${name} loss`, up: "nats per token" }, series(kind, "loss"));
+  const losses = several ? [loss("steps", "training"), loss("validations", "validation")] : [
+    chart(width, { title: "loss", up: "nats per token" }, [
+      { ...series("steps", "loss")[0], label: "training" },
+      { ...series("validations", "loss")[0], ...look(1), label: "validation" },
+    ]),
   ];
-  const metrics = [...new Set(data.runs.flatMap((run) => run.metric === "loss" ? [] : [run.metric]))];
-  const figures = [
-    chart("loss, nats per token", losses),
-    ...metrics.map((name) => chart(`${name} on the validation rows`, series("validations", name))),
-    chart("learning rate", series("steps", "learning_rate")),
-    chart("norm of the gradient", series("steps", "grad_norm")),
-    chart("tokens per second", series("steps", "tokens_per_second")),
-  ].filter(Boolean);
-  return figures.length ? make("div", { class: "charts" }, ...figures) : null;
+  const metrics = new Map(runs.filter((run) => run.metric !== "loss").map((run) => [run.metric, run.metric_title]));
+  return [
+    ...losses,
+    ...[...metrics].map(([name, title]) => chart(width, { title: `${title} on the validation rows`, up: title }, series("validations", name))),
+    chart(width, { title: "learning rate" }, series("steps", "learning_rate")),
+    chart(width, { title: "gradient norm" }, series("steps", "grad_norm")),
+    chart(width, { title: "training speed", up: "tokens per second" }, series("steps", "tokens_per_second")),
+  ];
 }
 
 /** What all predictions look like, of each run. */
-function views() {
-  const series = (points) => data.runs.map((run, index) => ({ label: run.name, colour: colour(index), points: points(run) }));
-  const figures = [
-    scatter("words of the prediction (up) for words of the reference (across)", series((run) => run.lengths)),
-    chart("expected tokens by their probability under the model, % of all", series((run) => run.certainty), "probability (%)"),
-  ].filter(Boolean);
-  return figures.length ? make("div", { class: "charts" }, ...figures) : null;
+function views(width) {
+  const series = (points) => runs.map((run, index) => ({ ...look(index), label: several ? run.label : "", points: points(run) }));
+  return [
+    scatter(width, { title: "length of predictions and references", along: "words of the reference", up: "words of the prediction" }, series((run) => run.lengths)),
+    chart(width, { title: "probability of the expected tokens", along: "probability (%)", up: "% of all tokens" }, series((run) => run.certainty)),
+  ];
 }
 
-/** Words of a text with those that the other lacks marked: a longest common subsequence. */
-function difference(text, other, mark) {
-  const [a, b] = [text.split(/(\s+)/).filter(Boolean), other.split(/(\s+)/).filter(Boolean)];
-  const result = document.createDocumentFragment();
-  if (a.length * b.length > 1e6) {
-    result.append(text);
-    return result;
-  }
-  const best = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1));
+// ------------------------------------------------------------------------- predictions
+
+const NEAR = 0.3; // share of common words from which on a difference is shown word by word
+
+/** Words of two texts, matched by a longest common subsequence: {share, first, second}, the latter [[part, is common]]. */
+function align(one, other) {
+  const [a, b] = [one, other].map((text) => text.split(/(\s+)/).filter(Boolean));
+  if (a.length * b.length > 1e6) return { share: 0 };
+  const longest = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1));
   for (let i = a.length - 1; i >= 0; i--) {
     for (let j = b.length - 1; j >= 0; j--) {
-      best[i][j] = a[i] === b[j] ? best[i + 1][j + 1] + 1 : Math.max(best[i + 1][j], best[i][j + 1]);
+      longest[i][j] = a[i] === b[j] ? longest[i + 1][j + 1] + 1 : Math.max(longest[i + 1][j], longest[i][j + 1]);
     }
   }
-  let [i, j] = [0, 0];
-  while (i < a.length) {
-    if (j < b.length && a[i] === b[j]) { result.append(a[i]); i++; j++; }
-    else if (j < b.length && best[i][j + 1] >= best[i + 1][j]) j++;
-    else { result.append(/\S/.test(a[i]) ? make(mark, {}, a[i]) : a[i]); i++; }
+  const [first, second] = [[], []];
+  let [i, j, common] = [0, 0, 0];
+  while (i < a.length || j < b.length) {
+    if (i < a.length && j < b.length && a[i] === b[j]) {
+      if (/\S/.test(a[i])) common++;
+      first.push([a[i++], true]);
+      second.push([b[j++], true]);
+    } else if (j < b.length && (i === a.length || longest[i][j + 1] >= longest[i + 1][j])) second.push([b[j++], false]);
+    else first.push([a[i++], false]);
   }
-  return result;
+  const words = Math.max(...[a, b].map((parts) => parts.filter((part) => /\S/.test(part)).length), 1);
+  return { share: common / words, first, second };
 }
 
-const percent = (p) => `${(100 * p).toFixed(1)} %`;
+function column(name, text, parts, mark) {
+  const body = make("pre");
+  if (parts) body.append(...parts.map(([part, common]) => (common || !/\S/.test(part) ? part : make(mark, {}, part))));
+  else body.append(text.trim() ? text : make("small", {}, "(empty)"));
+  return make("div", {}, make("small", {}, name), body);
+}
+
+/** Prediction and nearest reference side by side; words that differ are marked where most are common. */
+function pair(said, references) {
+  const aligned = references.map((reference) => [align(said, reference), reference]);
+  const [nearest, reference] = aligned.reduce((one, other) => (other[0].share > one[0].share ? other : one));
+  const marked = nearest.share >= NEAR && nearest.share < 1;
+  const others = references.filter((each) => each !== reference);
+  return [
+    make("div", { class: "pair" },
+      column("prediction", said, marked ? nearest.first : null, "ins"),
+      column(others.length ? "nearest reference" : "reference", reference, marked ? nearest.second : null, "del")),
+    ...others.map((other) => column("or", other)),
+  ];
+}
 
 /** The tokens that were to be said, the less probable the darker; the least probable in numbers. */
 function expected(tokens) {
-  const line = make("pre", {});
+  const line = make("pre");
   line.append(...tokens.map(([text, p]) => make("span", {
     class: p < 0.1 ? "token unlikely" : "token", style: `--doubt:${Math.round(60 * (1 - p))}%`, title: percent(p),
   }, text)));
@@ -310,20 +338,11 @@ function expected(tokens) {
 }
 
 function prediction(row, name) {
-  const [reference] = row.references;
   const told = [`id ${row.id}`];
   if (typeof row.score === "number") told.push(`${name} ${score(row.score)}`);
   if (row.ended === false) told.push("did not stop by itself");
   const article = make("article", {}, make("small", {}, told.join(", ")));
-  article.append(make("pre", { class: "prompt", tabindex: 0 }, row.prompt));
-  const said = make("pre", {}, make("small", {}, "prediction "));
-  said.append(difference(row.prediction, reference, "ins"));
-  const wanted = make("pre", {}, make("small", {}, "reference "));
-  wanted.append(difference(reference, row.prediction, "del"));
-  article.append(said, wanted);
-  for (const other of row.references.slice(1)) {
-    article.append(make("pre", {}, make("small", {}, "or "), other));
-  }
+  article.append(make("pre", { class: "prompt", tabindex: 0 }, row.prompt), ...pair(row.prediction, row.references));
   if (row.expected_tokens?.length && row.expected_tokens.every(([, p]) => p !== null)) article.append(expected(row.expected_tokens));
   if (row.probabilities) {
     const each = Object.entries(row.probabilities).sort((a, b) => b[1] - a[1]).slice(0, 5);
@@ -337,58 +356,61 @@ function predictions(run) {
   for (const [title, rows] of Object.entries(run.predictions)) {
     if (!rows.length) continue;
     const fold = make("details", {}, make("summary", {}, `${title} (${rows.length})`));
-    fold.append(...rows.map((row) => prediction(row, run.metric)));
+    fold.append(...rows.map((row) => prediction(row, run.metric_title)));
     parts.push(fold);
   }
-  if (parts.length) parts[0].open = true;
-  return parts;
-}
-
-function confusion(run) {
-  if (!run.confusion) return [];
-  const { labels, counts } = run.confusion;
-  const rows = counts.map((row, i) => [labels[i], ...row.map((count) => ({ text: String(count), value: count }))]);
-  return [make("h3", {}, "true label (rows), chosen label (columns)"), table(["", ...labels], rows)];
-}
-
-function flat(value, prefix = "") {
-  return Object.entries(value).flatMap(([key, inner]) =>
-    inner !== null && typeof inner === "object" && !Array.isArray(inner)
-      ? flat(inner, `${prefix}${key}.`) : [[`${prefix}${key}`, Array.isArray(inner) ? inner.join(", ") : inner]]);
+  if (parts.length && !several) parts[0].open = true;
+  return ofRun(run, ...parts);
 }
 
 // ------------------------------------------------------------------------------- page
 
-for (const run of data.runs) {
-  const state = run.finished ? `${run.num_rows} test rows` : "not finished";
-  page.append(make("p", {}, make("strong", {}, run.name), ` ${run.task}, from ${run.model}; ${state}`));
-}
-section("Side by side", sideBySide());
-section("Scores", ...data.runs.flatMap((run) => Object.keys(run.scores).length ? [
-  ...named(run), scoreTable(run),
-  make("p", { class: "faint" }, `Under a score its ${data.level} interval. ${run.signature}`), ...confusion(run),
-  ...Object.entries(run.sets).flatMap(([name, of]) => [make("h3", {}, `${name}, ${of.num_rows} rows`), scoreTable(of)]),
-] : []));
-section("Generated texts", ...data.runs.flatMap((run) => Object.keys(run.diagnostics).length ? [
-  ...named(run), table(["", "%"], Object.entries(run.diagnostics).map(([name, value]) => [name, { text: score(value), value }])),
-] : []));
-section("Curves", curves());
-for (const run of data.runs) {
-  section(data.runs.length > 1 ? `Predictions: ${run.name}` : "Predictions", ...predictions(run));
-}
-section("All predictions", views());
-section("Scores by group", ...data.runs.flatMap((run) => Object.entries(run.groups).flatMap(([name, groups], index) => {
-  const names = Object.keys(groups[0].scores);
-  return [...(index ? [] : named(run)), table([name, "rows", ...names], groups.map((each) => [
-    each.label, { text: String(each.rows), value: each.rows },
-    ...names.map((of) => ({ text: score(each.scores[of]), value: each.scores[of] ?? -Infinity })),
-  ]))];
-})));
-section("Data", ...data.runs.flatMap((run) => [
-  ...named(run), ...run.findings.map((text) => make("p", {}, text)), list(flat(run.facts.data ?? {})),
+summary();
+section("Scores", ...data.tables.map(scoreTable), ...runs.map(confusion));
+section("Curves", figures(curves));
+section("Predictions", ...runs.map(predictions));
+section("All predictions", figures(views));
+section("Generated texts", diagnostics());
+section("Scores by group", ...runs.map(groupTables));
+const rows = shared((run) => ({ findings: run.findings, notes: run.notes, data: Object.entries(run.facts).filter(([name]) => name.startsWith("data.")) }));
+section("Data", ...rows.map(([content, group]) => [
+  ...sharedBy(group, rows), ...[...content.findings, ...content.notes].map((text) => make("p", {}, text)), list(content.data),
 ]));
-section("Settings and versions", ...data.runs.flatMap((run) => {
-  const fold = make("details", {}, make("summary", {}, `${run.name}: every setting`), list(flat(run.recipe)));
-  const { data: rows, ...facts } = run.facts;
-  return [fold, make("details", {}, make("summary", {}, `${run.name}: versions`), list(flat(facts)))];
-}));
+const folded = (title, pairs) => (pairs.length ? make("details", {}, make("summary", {}, title), list(pairs)) : null);
+const common = Object.entries(runs[0].recipe).filter(([name]) => !(name in data.differing));
+const versions = shared((run) => Object.entries(run.facts).filter(([name]) => !name.startsWith("data.")));
+section("Settings and versions", folded(several ? "settings that all runs share" : "every setting", common),
+  ...versions.map(([content, group]) => [...sharedBy(group, versions), folded("versions and devices", content)]));
+redraws.forEach((draw) => draw());
+
+// ------------------------------------------------------------------------------ reload
+
+const MEMORY = `llmkit-report ${location.pathname}`; // where the reader was, kept while the page reloads itself
+const folds = () => [...document.querySelectorAll("details")];
+
+function remember() {
+  const open = folds().flatMap((fold, index) => (fold.open ? [index] : []));
+  sessionStorage.setItem(MEMORY, JSON.stringify({ top: scrollY, left: scrollX, theme: button.value, open }));
+}
+
+function recall() {
+  const { top, left, theme, open } = JSON.parse(sessionStorage.getItem(MEMORY) ?? "null") ?? {};
+  if (top === undefined) return;
+  setTheme(theme);
+  folds().forEach((fold, index) => { fold.open = open.includes(index); });
+  history.scrollRestoration = "manual";
+  scrollTo(left, top);
+}
+
+if (data.reload_seconds) {
+  page.prepend(make("p", { class: "about", role: "status" }, `This page reloads itself while ${several ? "the runs go" : "the run goes"} on.`));
+  setInterval(() => {
+    if (String(getSelection())) return; // not while the reader copies something
+    try { remember(); } catch { /* as above */ }
+    location.reload();
+  }, 1000 * data.reload_seconds);
+}
+try {
+  recall();
+  if (!data.reload_seconds) sessionStorage.removeItem(MEMORY);
+} catch { /* a browser that keeps nothing for files */ }
