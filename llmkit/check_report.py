@@ -121,7 +121,7 @@ def write_html(recipe: Recipe, check: Check, path: Path) -> None:
 def _html_finding(finding: Finding) -> str:
     """The finding, and, folded away, all of its rows where it names the first only."""
     severity, _, text = str(finding).partition(": ")
-    line = f'<li class="{finding.severity}"><b>{escape(severity)}</b>: {escape(text)}'
+    line = f'<li class="{finding.severity}"><strong>{escape(severity)}</strong>: {escape(text)}'
     if len(finding.rows) <= NUM_NAMED:
         return f"{line}</li>"
     places = "".join(f"<li>{escape(place)}</li>" for place in finding.places)

@@ -16,6 +16,7 @@ from llmkit.check_report import show_sample
 from llmkit.encode import encode_text
 from llmkit.findings import KINDS
 from llmkit.model import load_model
+from llmkit.page import ASSETS
 from llmkit.tasks import get_task, to_example
 
 WORDS = sorted({word for text in TEXT for word in text.lower().split()})
@@ -402,10 +403,11 @@ def test_the_terminal_shows_rows_counts_and_findings(llmkit, tmp_path):
         assert expected in result.output
     page = (tmp_path / "page.html").read_text()
     assert page.startswith("<!doctype html>")
-    assert "<span class=trained>" in page
+    assert '<span class="part-trained">' in page
+    assert (ASSETS / "page.css").read_text("utf-8") in page, "the style of the report"
     assert "<b>" not in page
     assert "&lt;b&gt;" in page
-    assert "http" not in page
+    assert "://" not in page
     result = llmkit(*arguments, "--html", path)
     assert result.exit_code == 2
     assert "the name of such a file ends in .html" in result.stderr
