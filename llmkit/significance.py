@@ -67,22 +67,22 @@ def compare(
 
     The p-value is that of approximate randomization (Noreen 1989; Riezler and Maxwell 2005): each
     row's two outputs change places or not, by lot. With fewer than MIN_ROWS rows the differences
-    stand alone.
+    stand alone. A score that either system does not have is left out.
     """
     totals = [scores_of(tallies) for tallies in (first, second)]
     observed = {name: (totals[1][name] - totals[0][name]).item() for name in totals[0]}
+    observed = {name: value for name, value in observed.items() if np.isfinite(value)}
     if count_rows(first) < MIN_ROWS:
         return {name: Difference(value) for name, value in observed.items()}
     # The same rows are drawn for both, so what makes a row hard cancels out.
     drawn = [_resampled(tallies, np.random.default_rng(seed)) for tallies in (first, second)]
     p_values = _p_values(first, second, np.random.default_rng(seed), num_trials or TRIALS)
     results = {}
-    for name, p in p_values.items():
+    for name, value in observed.items():
         differences = drawn[1][name] - drawn[0][name]
         spread = differences[np.isfinite(differences)].std(ddof=1)
-        results[name] = Difference(
-            observed[name], *_ends(differences), p, DETECTABLE * float(spread)
-        )
+        detectable = DETECTABLE * float(spread)
+        results[name] = Difference(value, *_ends(differences), p_values[name], detectable)
     return results
 
 
