@@ -1,5 +1,6 @@
 """A check as a person reads it: on a terminal, or as one HTML page."""
 
+import json
 from html import escape
 from pathlib import Path
 
@@ -107,7 +108,9 @@ def write_html(recipe: Recipe, check: Check, path: Path) -> None:
     page = fill(
         "check.html",
         summary=escape(summary(check)),
-        about="".join(f"<span>{escape(text)}</span>" for text in (recipe.task, recipe.model)),
+        about="".join(
+            f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in about(recipe, check)
+        ),
         findings="".join(map(_html_warning, check.prompt_warnings))
         + "".join(map(_html_finding, check.findings)),
         counts=_html_table(["", *check.splits], count_lines(check)),
@@ -116,6 +119,14 @@ def write_html(recipe: Recipe, check: Check, path: Path) -> None:
         samples="".join(map(_html_sample, check.samples)),
     )
     write_text(path, page)
+
+
+def about(recipe: Recipe, check: Check) -> list[tuple[str, str]]:
+    """(name, value) of what was checked."""
+    shapes = dict.fromkeys(str(split.shape) for split in check.splits.values() if split.shape)
+    lines = [("task", recipe.task), ("model", recipe.model), ("shape", "; ".join(shapes))]
+    lines += [("prompt", json.dumps(check.prompt or "", ensure_ascii=False))]
+    return [(name, text) for name, text in lines if text not in ("", '""')]
 
 
 def _html_finding(finding: Finding) -> str:
@@ -129,7 +140,7 @@ def _html_finding(finding: Finding) -> str:
 
 
 def _html_warning(text: str) -> str:
-    return f'<li class="warning">{escape(text)}</li>'
+    return f'<li class="warning"><strong>warning</strong>: {escape(text)}</li>'
 
 
 def _html_sample(sample: Sample) -> str:

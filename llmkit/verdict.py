@@ -48,10 +48,12 @@ def verdict(
 def compared(difference: Difference, higher_is_better: bool) -> list[str]:
     """The difference from the untuned model, and whether it may be chance."""
     change = difference.difference
-    size = f"{'+' if change > 0 else '-' if change < 0 else ''}{rounded(abs(change))}"
-    what = f"{size} {'over' if change > 0 else 'against'} the untuned model"
-    if not higher_is_better:
-        what += " (lower is better)"
+    if change == 0:
+        what = "the same as the untuned model"
+    else:
+        sign, preposition = ("+", "over") if change > 0 else ("-", "against")
+        what = f"{sign}{rounded(abs(change))} {preposition} the untuned model"
+        what += "" if higher_is_better else " (lower is better)"
     if difference.p is None:
         return [what, f"too few test rows for a significance test ({MIN_ROWS} at least)"]
     p = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.3f}"

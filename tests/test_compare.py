@@ -127,7 +127,7 @@ def test_a_file_of_predictions_is_scored_as_the_run_that_made_it(llmkit, tiny_gp
     write_jsonl(tmp_path / "few.jsonl", [{"id": "r0", "prediction": "x"}])
     result = llmkit("evaluate", "--predictions", "few.jsonl", *recipe)
     assert result.exit_code == 2
-    assert "few.jsonl: no prediction for rows.jsonl:" in result.stderr
+    assert f"few.jsonl: no prediction for {tmp_path / 'rows.jsonl'}:" in result.stderr
     result = llmkit("evaluate", "run", "--predictions", "few.jsonl")
     assert result.exit_code == 2
     assert "give one of run and --predictions" in result.stderr

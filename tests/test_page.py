@@ -188,7 +188,8 @@ def test_the_page_stands_alone_and_is_small(runs):
 def test_the_verdict_of_a_run_is_on_its_page_its_card_and_the_terminal(runs, llmkit, tmp_path):
     (run,) = data_of(report_page(runs[:1]))["runs"]
     assert re.match(
-        r"ROUGE-L [\d.]+, [+-]?[\d.]+ (over|against) the untuned model, p ", run["verdict"]
+        r"ROUGE-L [\d.]+, ([+-][\d.]+ over|-[\d.]+ against|the same as) the untuned model, p ",
+        run["verdict"],
     )
     assert run["verdict"] in (runs[0] / "model" / "README.md").read_text("utf-8")
     evaluated = llmkit("evaluate", runs[0])

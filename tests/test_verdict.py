@@ -26,6 +26,10 @@ FEW = Difference(5.0)
             "loss 2.30, -1.20 against the untuned model (lower is better), p = 0.010",
         ),
         (
+            "accuracy", True, {"fine-tuned": 30.0, "untuned": 30.0}, Difference(0.0, -5, 5, 1.0, 3),
+            "accuracy 30.0, the same as the untuned model, p = 1.000 (no clear difference)",
+        ),
+        (
             "exact_match", True, {"fine-tuned": 45.0, "untuned": 40.0}, FEW,
             "exact match 45.0, +5.00 over the untuned model, "
             "too few test rows for a significance test (10 at least)",

@@ -167,7 +167,7 @@ function overview() {
     const ends = run.intervals[run.main]?.[run.metric];
     const { difference, p } = run.difference ?? {};
     return [
-      { text: run.label, run: index, note: run.label === run.name ? "" : run.name, value: index },
+      { text: run.name, run: index, value: index },
       ...settings.map(([, values]) => ({ text: shown(values[index]), value: values[index] ?? "" })),
       ...metrics.map((title) => title !== run.metric_title ? "" : {
         text: score(value), note: ends ? ends.map(score).join(" to ") : "", value: value ?? -Infinity,
