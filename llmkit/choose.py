@@ -1,12 +1,68 @@
 """Prompts -> the probability of each label as the completion, end-of-text included."""
 
+from dataclasses import dataclass
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from transformers import GPT2LMHeadModel
+from transformers import Cache, GPT2LMHeadModel
 
 from llmkit.errors import UserError
-from llmkit.loss import added_mask, token_nats
+from llmkit.loss import LOGIT_ROWS, added_mask
 from llmkit.model import evaluating
+
+# Label tokens that follow a prompt in one forward pass: attention between them, most of it masked,
+# grows with the square of their number.
+TAIL = 256
+
+
+@dataclass(frozen=True)
+class Trie:
+    """Labels as a tree of tokens that grows from the end of the prompt, so that tokens which
+    labels share at their start are computed once.
+
+    A state is what a model makes of a node's token. State 0 is that of the prompt's last token; the
+    others are those of the nodes that have children.
+    """
+
+    tokens: list[int]
+    """Token of each state from 1 on."""
+    depths: list[int]
+    """Number of label tokens before it."""
+    sees: Tensor
+    """(num_states - 1, num_states - 1): whether a state (first axis) follows another or is it."""
+    parents: list[int]
+    """State that each node is predicted from, ascending."""
+    targets: list[int]
+    """Token of each node."""
+    paths: list[list[int]]
+    """Nodes of each label."""
+
+    @classmethod
+    def of(cls, labels: list[list[int]]) -> "Trie":
+        """labels: token ids of each, the last of which ends it."""
+        states: dict[tuple[int, ...], int] = {(): 0}
+        for label in labels:
+            for end in range(1, len(label)):
+                states.setdefault(tuple(label[:end]), len(states))
+        prefixes = list(states)[1:]
+        sees = torch.eye(len(prefixes), dtype=torch.bool)
+        for index, prefix in enumerate(prefixes):
+            if len(prefix) > 1:  # a prefix comes after its own prefixes
+                sees[index] |= sees[states[prefix[:-1]] - 1]
+        nodes = {tuple(label[: end + 1]): None for label in labels for end in range(len(label))}
+        nodes = sorted(nodes, key=lambda node: states[node[:-1]])
+        places = {node: place for place, node in enumerate(nodes)}
+        return cls(
+            tokens=[prefix[-1] for prefix in prefixes],
+            depths=[len(prefix) - 1 for prefix in prefixes],
+            sees=sees,
+            parents=[states[node[:-1]] for node in nodes],
+            targets=[node[-1] for node in nodes],
+            paths=[
+                [places[tuple(label[: end + 1])] for end in range(len(label))] for label in labels
+            ],
+        )
 
 
 @torch.inference_mode()
@@ -16,7 +72,7 @@ def choose(
     labels: dict[str, list[int]],
     batch_size: int,
 ) -> list[dict[str, float]]:
-    """Probabilities of the labels behind each prompt (token ids); they add up to 1.
+    """Probabilities of the labels after each prompt (token ids); they add up to 1.
 
     labels: the token ids of each, end-of-text last. Raises UserError for a prompt that does not fit
     the model together with the longest label.
@@ -37,39 +93,92 @@ def choose(
 
 
 def label_nats(model: GPT2LMHeadModel, prompts: list[list[int]], labels: list[list[int]]) -> Tensor:
-    """(B, num_labels): nats of each label behind each prompt.
+    """(B, num_labels): nats of each label after each prompt.
 
-    All labels stand behind the prompt in one sequence, each at the positions that it would have
-    alone and seeing the prompt and itself only; so the prompt is computed once.
+    The prompts are computed once. As many labels at a time as TAIL allows follow them as a trie.
     """
-    longest = max(map(len, prompts))
-    # A label's last token is predicted, never read.
-    tail = [(number, i, token) for number, ids in enumerate(labels, 1) for i, token in
-            enumerate(ids[:-1])]  # fmt: skip
-    branch = torch.tensor([0] * longest + [number for number, _, _ in tail])
-    ids = [[0] * (longest - len(p)) + p + [token for _, _, token in tail] for p in prompts]
-    positions = [
-        [max(0, i - longest + len(p)) for i in range(longest)] + [len(p) + i for _, i, _ in tail]
-        for p in prompts
-    ]
-    columns = torch.arange(len(branch))
-    is_seen = (columns <= columns[:, None]) & ((branch == 0) | (branch == branch[:, None]))
-    is_padding = columns < longest - torch.tensor([[len(p)] for p in prompts])  # (B, T)
-    mask = added_mask(is_seen & ~is_padding[:, None], model.dtype)
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)[:, None]
+    columns = torch.arange(int(lengths.max()), device=model.device)
+    is_real = columns >= len(columns) - lengths  # (B, T), padded on the left
+    sees = (columns <= columns[:, None]) & is_real[:, None]
+    sees |= columns == columns[:, None]  # a query that sees nothing, as padding would, may be NaN
+    read = model.transformer(
+        input_ids=torch.tensor(
+            [[0] * (len(columns) - len(prompt)) + prompt for prompt in prompts], device=model.device
+        ),
+        attention_mask=added_mask(sees, query_dtype(model)),
+        position_ids=(columns - (len(columns) - lengths)).clamp(min=0),
+        use_cache=True,
+    )
+    nats = torch.empty(len(prompts), len(labels), device=model.device)
+    for numbers in parts(labels):
+        trie = Trie.of([labels[number] for number in numbers])
+        states = read.last_hidden_state[:, -1:]
+        if trie.tokens:
+            after = trie_states(model, trie, read.past_key_values, lengths, is_real)
+            states = torch.cat([states, after], 1)
+        nodes = node_nats(states, model.lm_head.weight, trie)
+        for number, path in zip(numbers, trie.paths, strict=True):
+            nats[:, number] = nodes[:, path].sum(1)
+    return nats
+
+
+def trie_states(
+    model: GPT2LMHeadModel, trie: Trie, cache: Cache, lengths: Tensor, is_real: Tensor
+) -> Tensor:
+    """(B, num_states - 1, n_embd): the states of a trie after each prompt.
+
+    cache: keys and values of the prompts, left as it is; lengths (B, 1) and is_real (B, T) are the
+    prompts', too. A token of the trie stands at the position that it has in its labels, and sees
+    the prompt and the tokens before it in its labels.
+    """
+    num_rows, num_tokens = len(lengths), len(trie.tokens)
+    sees_prompt = is_real[:, None].expand(-1, num_tokens, -1)
+    sees_trie = trie.sees.to(model.device).expand(num_rows, -1, -1)
     states = model.transformer(
-        input_ids=torch.tensor(ids, device=model.device),
-        attention_mask=mask.to(model.device),
-        position_ids=torch.tensor(positions, device=model.device),
-        use_cache=False,
+        input_ids=torch.tensor(trie.tokens, device=model.device).expand(num_rows, -1),
+        attention_mask=added_mask(torch.cat([sees_prompt, sees_trie], 2), query_dtype(model)),
+        position_ids=lengths + torch.tensor(trie.depths, device=model.device),
+        past_key_values=cache,
+        use_cache=True,
     ).last_hidden_state
-    # The prompt's last token predicts each label's first one.
-    reads = [
-        [longest - 1, *(longest + at for at, (number, _, _) in enumerate(tail) if number == wanted)]
-        for wanted in range(1, len(labels) + 1)
-    ]
-    hidden = states[:, [column for each in reads for column in each]]
-    targets = torch.tensor([token for ids in labels for token in ids], device=model.device)
-    nats = token_nats(
-        hidden.flatten(0, 1), model.lm_head.weight, targets.repeat(len(prompts))
-    ).view(len(prompts), -1)
-    return torch.stack([part.sum(1) for part in nats.split([*map(len, labels)], 1)], 1)
+    cache.crop(-num_tokens)
+    return states
+
+
+def parts(labels: list[list[int]]) -> list[list[int]]:
+    """Indices of the labels in parts of up to TAIL tokens, those that begin alike together."""
+    made: list[list[int]] = []
+    room = 0
+    for number in sorted(range(len(labels)), key=labels.__getitem__):
+        if len(labels[number]) > room:
+            made.append([])
+            room = TAIL
+        made[-1].append(number)
+        room -= len(labels[number])
+    return made
+
+
+def node_nats(states: Tensor, weight: Tensor, trie: Trie) -> Tensor:
+    """(B, num_nodes), float32: nats of each node's token, read from states (B, num_states, n_embd);
+    LOGIT_ROWS states at a time."""
+    num_rows, num_states, _ = states.shape
+    parents, targets = (
+        torch.tensor(each, device=states.device) for each in (trie.parents, trie.targets)
+    )
+    starts = torch.arange(num_rows, device=states.device)[:, None] * num_states
+    sources, targets = (starts + parents).flatten(), targets.repeat(num_rows)
+    nats = torch.empty(len(sources), device=states.device)
+    for start in range(0, num_rows * num_states, LOGIT_ROWS):
+        logits = F.linear(states.flatten(0, 1)[start : start + LOGIT_ROWS], weight).float()
+        ends = torch.tensor([start, start + LOGIT_ROWS], device=states.device)
+        first, end = torch.searchsorted(sources, ends).tolist()
+        rows = sources[first:end] - start
+        nats[first:end] = logits.logsumexp(-1)[rows] - logits[rows, targets[first:end]]
+    return nats.view(num_rows, -1)
+
+
+def query_dtype(model: GPT2LMHeadModel) -> torch.dtype:
+    """The type of the model's attention scores: a mask of a wider one overflows in autocast."""
+    kind = model.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
