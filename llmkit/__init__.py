@@ -14,7 +14,7 @@ def bound_spinning(environment: MutableMapping[str, str]) -> None:
     busy program slows down more than tenfold. The libraries read this when torch is imported.
     """
     if "OMP_WAIT_POLICY" not in environment:
-        environment.setdefault("GOMP_SPINCOUNT", "1000")  # GNU's: turns of a loop, microseconds
+        environment.setdefault("GOMP_SPINCOUNT", "2000")  # GNU's: turns of a loop, microseconds
         environment.setdefault("KMP_BLOCKTIME", "1")  # LLVM's and Intel's: milliseconds
 
 
