@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from llmkit.errors import UserError, shown
@@ -137,9 +137,13 @@ def _quotes_are_text(text: Iterator[str], width: int) -> bool:
     """Whether quotes in tab-delimited text are characters like others: somewhere they do not stand
     as a writer that quotes puts them, or a quoted field would swallow lines that each have a row's
     fields."""
+    header = next((line for line in text if line.strip()), "")
+    names = header.removeprefix(BYTE_ORDER_MARK).rstrip("\r\n").split("\t")
+    if all(len(name) > 1 and name[0] == name[-1] == '"' for name in names):
+        return False
     block: list[str] = []
     num_characters = num_quotes = 0
-    for line in text:
+    for line in chain([header], text):
         if not block and '"' not in line:
             continue
         block.append(line)

@@ -63,15 +63,9 @@ def lines(path: Path, encoding: str | None = None) -> Iterator[Line]:
         is_wide = "\n".encode(encoding) != b"\n"
         with open_stream(path) as stream:
             read = _wide_lines if is_wide else _byte_lines
-            for number, text, error in read(stream, path, encoding, _ends_in_cr(head, encoding)):
-                if number == 1:
-                    text = text.removeprefix(BYTE_ORDER_MARK)
-                if text.startswith(BYTE_ORDER_MARK) and error is None:
-                    error = UserError(
-                        f"{path}:{number}: a byte order mark inside the file: files were joined "
-                        "here; delete the mark, and a header that follows it"
-                    )
-                yield number, text, error
+            for line in read(stream, path, encoding, _ends_in_cr(head, encoding)):
+                number = line[0]
+                yield _check_mark(line, path) if line[1].startswith(BYTE_ORDER_MARK) else line
     except UserError:
         raise
     except _DAMAGED as error:
@@ -86,6 +80,19 @@ def lines(path: Path, encoding: str | None = None) -> Iterator[Line]:
 
 
 _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError)
+
+
+def _check_mark(line: Line, path: Path) -> Line:
+    """A line that begins with a byte order mark: without it the first one, others with an error."""
+    number, text, error = line
+    if number == 1:
+        text = text.removeprefix(BYTE_ORDER_MARK)
+    if text.startswith(BYTE_ORDER_MARK):
+        error = error or UserError(
+            f"{path}:{number}: a byte order mark inside the file: files were joined here; delete "
+            "the mark, and a header that follows it"
+        )
+    return number, text, error
 
 
 def open_stream(path: Path) -> BinaryIO:
@@ -164,14 +171,14 @@ def _ends_in_cr(head: bytes, encoding: str) -> bool:
 def _byte_lines(stream: BinaryIO, path: Path, encoding: str, ends_in_cr: bool) -> Iterator[Line]:
     """Each line is decoded by itself, so that a bad byte is found in its line."""
     for number, line in enumerate(_split(stream, path, ends_in_cr), 1):
-        if b"\0" not in line:
-            try:
-                yield number, line.decode(encoding), None
-            except UnicodeDecodeError as error:
-                reason = _not_decoded(line, error, encoding)
-            else:
-                continue
+        try:
+            decoded = line.decode(encoding)
+        except UnicodeDecodeError as error:
+            reason = _what_of_nul(line) if b"\0" in line else _not_decoded(line, error, encoding)
         else:
+            if "\0" not in decoded:
+                yield number, decoded, None
+                continue
             reason = _what_of_nul(line)
         text = line.decode(encoding, "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
         yield number, text, UserError(f"{path}:{number}: {reason}")

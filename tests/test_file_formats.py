@@ -1,0 +1,376 @@
+"""Files as Excel, pandas, `datasets`, R, databases and the OpenAI API write them: each gives the
+right rows, or is refused with the right advice."""
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+from pathlib import Path
+
+import datasets
+import pandas
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from llmkit import textlines
+from llmkit.data import open_splits
+from llmkit.errors import UserError
+from llmkit.files import find, read, read_all
+from llmkit.schema import Data
+from llmkit.tasks import get_task
+
+SUMMARIZE, CLASSIFY = get_task("summarize"), get_task("classify")
+DOCUMENTS = ["The ferry, late.", 'He said "noon"; she left.', "Two\nlines | Zürich", "4 €", "NA"]
+ROWS = [{"document": text, "summary": f"Summary {i}"} for i, text in enumerate(DOCUMENTS)]
+PLAIN = [row for row in ROWS if "\n" not in row["document"]]
+
+
+def dataset():
+    features = {
+        "text": datasets.Value("string"),
+        "label": datasets.ClassLabel(names=["negative", "positive"]),
+    }
+    columns = {"text": ["Bad.", "Good."] * 3, "label": [0, 1] * 3}
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+
+LABELED = [{"text": "Bad.", "label": "negative"}, {"text": "Good.", "label": "positive"}] * 3
+
+
+def excel(rows, path, delimiter=",", encoding="utf-8-sig", first="", last=""):
+    """As Excel saves a sheet: CR LF, line breaks in cells as LF."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, rows[0], delimiter=delimiter, lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    path.write_bytes((first + file.getvalue() + last).encode(encoding))
+
+
+def lines_of(path, *lines):
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode())
+
+
+def tabs(rows):
+    return [f"{row['document']}\t{row['summary']}" for row in rows]
+
+
+FRAME = pandas.DataFrame(ROWS)
+R_ROWS = [f'"{i}","{r["document"].replace(chr(34), chr(34) * 2)}","{r["summary"]}"'
+          for i, r in enumerate(PLAIN, 1)]  # fmt: skip
+BATCH = {"custom_id": "1", "response": {"body": {"choices": [{"message": {"content": "Left."}}]}}}
+
+# Name of the file -> how it comes about, and its rows.
+READ = {
+    "excel-utf8.csv": (lambda p: excel(ROWS, p), ROWS),
+    "excel-sep.csv": (lambda p: excel(ROWS, p, ";", first="sep=;\r\n"), ROWS),
+    "excel-semicolons.csv": (lambda p: excel(ROWS, p, ";", last=";\r\n;\r\n"), ROWS),
+    "excel-unicode-text.csv": (lambda p: excel(ROWS, p, "\t", "utf-16"), ROWS),
+    "excel-empty-columns.csv": (
+        lambda p: p.write_bytes(b"document;summary;;\r\na;b;;\r\nc;d\r\n;;;\r\n;;;\r\n"),
+        [{"document": "a", "summary": "b"}, {"document": "c", "summary": "d"}],
+    ),
+    "pandas.csv": (FRAME.to_csv, ROWS),
+    "pandas-semicolons.csv": (lambda p: FRAME.to_csv(p, sep=";", encoding="utf-16"), ROWS),
+    "pandas-quoted.tsv": (lambda p: FRAME.to_csv(p, sep="\t", index=False), ROWS),
+    "pandas-unquoted.tsv": (
+        lambda p: pandas.DataFrame(PLAIN).to_csv(
+            p, sep="\t", index=False, quoting=csv.QUOTE_NONE, quotechar=None
+        ),
+        PLAIN,
+    ),
+    "pandas-pipes.csv": (lambda p: FRAME.to_csv(p, sep="|"), ROWS),
+    "pandas.csv.gz": (FRAME.to_csv, ROWS),
+    "pandas.csv.xz": (FRAME.to_csv, ROWS),
+    "pandas-columns.json": (FRAME.to_json, ROWS),
+    "pandas-index.json": (lambda p: FRAME.to_json(p, orient="index"), ROWS),
+    "pandas-table.json": (lambda p: FRAME.to_json(p, orient="table"), ROWS),
+    "pandas-records.json": (lambda p: FRAME.to_json(p, orient="records", indent=2), ROWS),
+    "pandas-lines.json": (lambda p: FRAME.to_json(p, orient="records", lines=True), ROWS),
+    "pandas.jsonl.bz2": (lambda p: FRAME.to_json(p, orient="records", lines=True), ROWS),
+    "pandas.parquet": (FRAME.to_parquet, ROWS),
+    "pandas.feather": (FRAME.to_feather, ROWS),
+    "datasets.csv": (lambda p: datasets.Dataset.from_list(ROWS).to_csv(p), ROWS),
+    "datasets.json": (lambda p: datasets.Dataset.from_list(ROWS).to_json(p), ROWS),
+    "datasets.jsonl": (lambda p: datasets.Dataset.from_list(ROWS).to_json(p), ROWS),
+    "r-write-csv.csv": (lambda p: lines_of(p, '"","document","summary"', *R_ROWS), PLAIN),
+    "mysql-batch.tsv": (lambda p: lines_of(p, "document\tsummary", *tabs(PLAIN)), PLAIN),
+    "jq.json": (lambda p: p.write_text("\n".join(json.dumps(r, indent=2) for r in ROWS)), ROWS),
+    "old-mac.csv": (lambda p: p.write_bytes(b"document,summary\ra,b\rc,d\r"), [
+        {"document": "a", "summary": "b"}, {"document": "c", "summary": "d"}]),
+}  # fmt: skip
+
+REFUSED = {
+    "excel-1252.csv": (
+        lambda p: excel(ROWS, p, ";", "cp1252"),
+        ["excel-1252.csv:5: byte 10 is not UTF-8; save the file as UTF-8", "data.encoding=cp1252"],
+    ),
+    "excel.xlsx": (lambda p: p.write_bytes(b"PK\3\4"), ["save the sheet as CSV UTF-8"]),
+    "excel-renamed.csv": (lambda p: p.write_bytes(b"PK\3\4"), ["save it as CSV UTF-8"]),
+    "pandas-split.json": (
+        lambda p: FRAME.to_json(p, orient="split"),
+        ['with pandas write to_json(orient="records")'],
+    ),
+    "r-write-table.csv": (
+        lambda p: lines_of(p, '"document","summary"', *R_ROWS),
+        ["r-write-table.csv:2: 3 fields, but the header has 2", "row.names=FALSE"],
+    ),
+    "r-escaped.tsv": (
+        lambda p: lines_of(p, '"document"\t"summary"', '"a \\"b\\" c"\t"d"'),
+        ["r-escaped.tsv:2: ", "double those inside a field"],
+    ),
+    "joined.csv": (
+        lambda p: p.write_bytes(b"\xef\xbb\xbfdocument,summary\na,b\n" * 2),
+        ["joined.csv:3: a byte order mark inside the file: files were joined here; delete"],
+    ),
+    "joined-unmarked.tsv": (
+        lambda p: lines_of(p, *["document\tsummary", "a\tb"] * 2),
+        ["joined-unmarked.tsv:3: the header again: files were joined here"],
+    ),
+    "ragged.csv": (
+        lambda p: lines_of(p, "document;summary", "a;b", "a;b;c"),
+        ["ragged.csv:3: 3 fields, but the header has 2; quote fields that hold the delimiter"],
+    ),
+    "twice.csv": (lambda p: lines_of(p, "document,document", "a,b"), ["two columns are named"]),
+}
+
+
+def all_rows(path, task=SUMMARIZE, **data):
+    path = str(path)
+    splits = open_splits(Data(train=path, validation=path, test=path, **data), task)
+    return [{name: row[name] for name in task.columns} for row in splits["train"]]
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_file_as_people_write_it_is_read(tmp_path, name):
+    write, rows = READ[name]
+    write(tmp_path / name)
+    assert all_rows(tmp_path / name) == rows
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_file_that_cannot_be_read_right_is_refused_with_advice(tmp_path, name):
+    write, said = REFUSED[name]
+    write(tmp_path / name)
+    with pytest.raises(UserError) as error:
+        all_rows(tmp_path / name)
+    assert str(error.value).startswith(f"{tmp_path / name}")
+    assert all(part in str(error.value) for part in said)
+    assert "\n" not in str(error.value)
+
+
+def test_a_named_encoding_is_read_and_an_unknown_one_refused(tmp_path):
+    path = tmp_path / "excel.csv"
+    excel(ROWS, path, ";", "cp1252")
+    assert all_rows(path, encoding="cp1252") == ROWS
+    excel(ROWS, path, ";", "utf-16-le")
+    assert all_rows(path, encoding="utf-16-le") == ROWS
+    for name in ("klingon", "rot13"):
+        with pytest.raises(ValueError, match="no text encoding"):
+            Data(train=str(path), encoding=name)
+
+
+def test_classes_that_datasets_numbers_have_their_names(tmp_path):
+    """In files, in saved folders, of which all splits are used, and in a split of theirs."""
+    found = dataset()
+    found.to_parquet(tmp_path / "rows.parquet")
+    assert all_rows(tmp_path / "rows.parquet", CLASSIFY) == LABELED
+    found.save_to_disk(tmp_path / "saved", num_shards=2)
+    assert all_rows(tmp_path / "saved", CLASSIFY) == LABELED
+    arrow = sorted((tmp_path / "saved").glob("*.arrow"))
+    assert all_rows(arrow[0], CLASSIFY) == LABELED[:3]
+    parts = {"train": found, "dev": found.select([0]), "test": found.select([1, 2])}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "splits")
+    splits = open_splits(Data(train=str(tmp_path / "splits")), CLASSIFY)
+    assert {name: len(list(rows)) for name, rows in splits.items()} == {
+        "train": 6, "validation": 1, "test": 2,
+    }  # fmt: skip
+    assert all_rows(tmp_path / "splits" / "test", CLASSIFY) == [LABELED[1], LABELED[0]]
+
+
+def test_a_hidden_class_is_no_label(tmp_path):
+    dataset().to_parquet(tmp_path / "rows.parquet")
+    table = pyarrow.parquet.read_table(tmp_path / "rows.parquet")
+    hidden = table.set_column(1, table.schema.field(1), pyarrow.array([-1, 1, 7] * 2))
+    pyarrow.parquet.write_table(hidden, tmp_path / "rows.parquet")
+    labels = [row["label"] for _, row in read(tmp_path / "rows.parquet")]
+    assert labels == [None, "positive", None] * 2
+
+
+def test_shards_by_pattern_and_by_folder(tmp_path):
+    for index, row in enumerate(ROWS):
+        pandas.DataFrame([row]).to_parquet(tmp_path / f"part-{index}.parquet")
+    assert all_rows(tmp_path / "part-*.parquet") == ROWS
+    assert all_rows(tmp_path) == ROWS
+    (tmp_path / "part-9.csv").touch()
+    with pytest.raises(UserError, match="files of several splits or kinds"):
+        all_rows(tmp_path)
+    (tmp_path / "part-9.csv").unlink()
+    (tmp_path / "part-4.parquet").rename(tmp_path / "test-00000-of-00001.parquet")
+    with pytest.raises(UserError, match=r"name those that are meant, such as '.*train\*.parquet'"):
+        all_rows(tmp_path)
+
+
+def state(**content):
+    return lambda folder: (folder / "state.json").write_text(json.dumps(content))
+
+
+def link(folder):
+    file = next(folder.glob("*.arrow"))
+    file.rename(folder.parent / "elsewhere.arrow")
+    file.symlink_to(folder.parent / "elsewhere.arrow")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (state(_data_files=[{"filename": "../secret.arrow"}]), "leads out of the folder"),
+        (state(_data_files=[{"filename": "/etc/passwd"}]), "leads out of the folder"),
+        (state(_data_files=[{"filename": ".."}]), "leads out of the folder"),
+        (state(_data_files=[{"filename": 7}]), "leads out of the folder"),
+        (state(_data_files=[{"filename": "gone.arrow"}]), "no such file"),
+        (state(_data_files="all"), "names no files"),
+        (state(_data_files=None), "names no files"),
+        (state(_data_files=[], _indices_data_files=[{"filename": "i.arrow"}]), "load and save"),
+        (link, "a link out of the folder"),
+        (lambda folder: (folder / "state.json").write_text("["), "not the record"),
+        (lambda folder: (folder / "state.json").write_text("[" * 10**5), "not the record"),
+        (lambda folder: (folder / "state.json").write_text(" " * 2**23), "not the record"),
+    ],
+)
+def test_a_saved_folder_does_not_lead_elsewhere(tmp_path, spoil, said):
+    dataset().save_to_disk(tmp_path / "saved")
+    spoil(tmp_path / "saved")
+    with pytest.raises(UserError, match=said):
+        find(str(tmp_path / "saved"), "data.train")
+
+
+def test_splits_of_a_saved_folder_do_not_lead_elsewhere(tmp_path):
+    dataset().save_to_disk(tmp_path / "outside")
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    for splits, said in ((["../outside"], "lead out"), (["train"], "a link out"), (7, "lead out")):
+        (folder / "dataset_dict.json").write_text(json.dumps({"splits": splits}))
+        if splits == ["train"]:
+            (folder / "train").symlink_to(tmp_path / "outside")
+        with pytest.raises(UserError, match=said):
+            open_splits(Data(train=str(folder)), CLASSIFY)
+
+
+COMPRESS = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": lambda content: pyarrow.compress(content, "zstd", asbytes=True),
+}
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv", "txt"])
+def test_every_text_format_is_read_compressed(tmp_path, kind, suffix):
+    content = {
+        "jsonl": b'{"text": "a"}\n{"text": "b"}\n',
+        "json": b'[{"text": "a"}, {"text": "b"}]',
+        "csv": b"text,n\na,1\nb,2\n",
+        "tsv": b"text\tn\na\t1\nb\t2\n",
+        "txt": b"a\n\nb\n",
+    }[kind]
+    compress = COMPRESS[suffix]
+    path = tmp_path / f"rows.{kind}{suffix}"
+    path.write_bytes(compress(content))
+    assert [row["text"] for _, row in read(path)] == ["a", "b"]
+    if suffix and kind != "json":  # as `cat` joins compressed files
+        path.write_bytes(compress(content) + compress(content.replace(b"text", b"more")))
+        assert len(list(read_all(path))) > 2
+    path.write_bytes(compress(content * 50)[:-9])
+    if suffix:
+        with pytest.raises(UserError, match=r"not readable as .*; compress or download"):
+            list(read(path))
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in COMPRESS if suffix])
+def test_what_does_not_end_is_not_held_in_memory(tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(textlines, "LONGEST", 2**16)
+    monkeypatch.setattr(textlines, "LARGEST", 2**18)
+    long, many = b"a" * 2**20, b"a\n" * 2**18
+    for name, content, said in [
+        ("rows.jsonl", long, "a line of more than"),
+        ("rows.json", many, "to be held as a whole"),
+        ("rows.csv", b'text,n\n"' + long, "a line of more than"),
+    ]:
+        path = tmp_path / f"{name}{suffix}"
+        path.write_bytes(COMPRESS[suffix](content))
+        with pytest.raises(UserError, match=said):
+            list(read(path))
+
+
+def test_an_xz_file_that_asks_for_gigabytes_is_refused(tmp_path):
+    path = tmp_path / "rows.jsonl.xz"
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**28}]
+    path.write_bytes(lzma.compress(b'{"text": "a"}\n', filters=filters))
+    with pytest.raises(UserError, match=r"not readable as xz after line 0 \(Memory usage limit"):
+        list(read(path))
+
+
+FIVE = ["a\tb", 'c\t"d', "e\tf", 'g\th"', "i\tj"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "texts"),
+    [
+        (FIVE, ["a", "c", "e", "g", "i"]),
+        (['"a\tb', "c\td", 'e"\tf'], ['"a', "c", 'e"']),
+        (['He said "no".\tb', '"c"\td'], ['He said "no".', '"c"']),
+        (['"Yes," he said.\tb'], ['"Yes," he said.']),
+        (['"a ""b"" c"\td', '"e"\tf'], ['a "b" c', "e"]),
+        (['"a\nb"\td', '"e\tf"\tg'], ["a\nb", "e\tf"]),
+        (['a 5" nail\tb'], ['a 5" nail']),
+        (['"\tb', "c\td"], ['"', "c"]),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_quotes_in_tab_delimited_text(tmp_path, lines, texts, end):
+    """They are text, unless all of the file quotes as a writer of csv does."""
+    path = tmp_path / "rows.tsv"
+    path.write_bytes(end.join(["document\tsummary", *lines, ""]).encode())
+    assert [row["document"] for _, row in read(path)] == texts
+
+
+CELLS = st.text(alphabet='aé,;|\t "\n', max_size=6)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.tuples(CELLS, CELLS, CELLS), max_size=5),
+    st.sampled_from(",;\t|"),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(["", ".gz", ".xz"]),
+    st.sampled_from(["csv", "tsv"]),
+)
+def test_what_csv_writes_in_any_dialect_is_read_back(
+    tmp_path_factory, rows, delimiter, quoting, encoding, end, suffix, kind
+):
+    # Of a record with tabs and line breaks in its texts, lines can look like rows of their own.
+    assume(delimiter != "\t" or not any({"\t", "\n"} <= set("".join(row)) for row in rows))
+    names, rows = ("document", "summary", "more"), [*rows, ("the", "last", "one")]
+    file = io.StringIO()
+    writer = csv.writer(file, delimiter=delimiter, quoting=quoting, lineterminator=end)
+    writer.writerows([names, *rows])
+    path = Path(tmp_path_factory.getbasetemp()) / f"dialect.{kind}{suffix}"
+    path.write_bytes(COMPRESS[suffix](file.getvalue().encode(encoding)))
+    assert [tuple(row[name] for name in names) for _, row in read(path)] == rows
+
+
+def test_a_batch_of_the_openai_api_is_read_by_its_path(tmp_path):
+    path = tmp_path / "batch_output.jsonl"
+    lines_of(path, json.dumps({**BATCH, "document": "The ferry left at noon."}))
+    columns = {"summary": "response.body.choices.message.content"}
+    rows = all_rows(path, columns=columns)
+    assert rows == [{"document": "The ferry left at noon.", "summary": ["Left."]}]
