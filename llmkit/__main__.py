@@ -10,7 +10,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("llmkit: stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)
-    command(prog_name="llmkit")
+    command()
 
 
 if __name__ == "__main__":

@@ -26,19 +26,19 @@ Examples:
 \b
 Exit codes:
   0    done
-  1    failed: a full disk, no memory, a score beyond its limit
-  2    a mistake in the command, the recipe or the data
+  1    failure: full disk, no memory, --fail-under
+  2    mistake in the command, recipe or data
   130  stopped by Ctrl-C (128 + the signal's number)
 
 \b
 Environment variables:
   LLMKIT_CACHE     folder of encoded rows
-  HF_HOME          folder of models and data sets from the hub
-  HF_TOKEN         token for private or gated ones
+  HF_HOME          folder of what the hub sends
+  HF_TOKEN         token for private or gated models
   HF_HUB_OFFLINE   1: never ask the hub
   WANDB_PROJECT, TRACKIO_PROJECT
-                   project of a tracked run; llmkit if unset
-  OMP_NUM_THREADS  threads of a process on the CPU
+                   project of a run; llmkit if unset
+  OMP_NUM_THREADS  threads of a process
 """
 
 
@@ -60,7 +60,7 @@ class Command(click.Group):
 
     def main(self, *args, **kwargs):
         kwargs["standalone_mode"] = False
-        kwargs.setdefault("prog_name", "llmkit")  # for `python -m llmkit` too
+        kwargs["prog_name"] = "llmkit"  # for `python -m llmkit` too
         for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 gets escapes
             stream.reconfigure(errors="backslashreplace")
         try:

@@ -12,10 +12,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from llmkit.ranks import is_first
 
-def make_console(*, stderr: bool = False) -> Console:
+
+def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """Lines wrap on a terminal; into a file or a pipe they stay whole."""
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return Console(
+        stderr=stderr, quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True
+    )
+
+
+def warning_console() -> Console:
+    """stderr, for warnings: --quiet does not silence them. Only the first process speaks."""
+    return make_console(stderr=True, quiet=not is_first())
 
 
 def show_table(console: Console, header: list[str], groups: list[list[list[str]]]) -> None:

@@ -42,8 +42,9 @@ from llmkit.verdict import UNTUNED
 
 def evaluate_model(
     name: str, recipe: Recipe, console: Console, output: str | None
-) -> dict[str, Scored]:
-    """Score a model on the recipe's test rows, beside the recipe's own untuned model."""
+) -> dict[str, dict[str, Any]]:
+    """Score a model on the recipe's test rows, beside the recipe's own untuned model; returns
+    `results_of` by test set."""
     folder = check_output_folder(output)
     accelerator = start_accelerator(recipe)
     task = recipe_task(recipe)
@@ -66,7 +67,7 @@ def evaluate_model(
         report.show_verdict(console, tables["test"], (metric, higher_is_better))
         if folder is not None:
             write_tables(folder, tests, tables, metric, splits["train"])
-    return tables["test"]
+    return {name: results_of(test, tables[name], metric) for name, test in tests.items()}
 
 
 def score_model(
@@ -110,8 +111,9 @@ def compared_with(other: Scored, main: Scored) -> Scored:
 
 def evaluate_predictions(
     path: str, recipe: Recipe, console: Console, output: str | None
-) -> dict[str, Scored]:
-    """Score a file of predictions, by whatever tool, for the recipe's test rows."""
+) -> dict[str, dict[str, Any]]:
+    """Score a file of predictions, by whatever tool, for the recipe's test rows; returns
+    `results_of` them."""
     folder = check_output_folder(output)
     task = recipe_task(recipe)
     metric, higher_is_better = choose_metric(recipe, task)
@@ -140,7 +142,7 @@ def evaluate_predictions(
     report.show_verdict(console, table, (metric, higher_is_better))
     if folder is not None:
         write_tables(folder, {"test": test}, {"test": table}, metric, splits["train"])
-    return table
+    return {"test": results_of(test, table, metric)}
 
 
 def show_invalid(splits: dict[str, Rows], console: Console) -> None:
@@ -189,19 +191,8 @@ def write_scores(
     """
     folder.mkdir(parents=True, exist_ok=True)
     task = test.task
-    results = {
-        "task": task.name,
-        "num_rows": len(test.rows),
-        "scores": {label: each.scores for label, each in table.items()},
-        "intervals": {label: each.intervals for label, each in table.items()},
-        "metric": metric,
-        "signature": task.signature(),
-    }
+    results = results_of(test, table, metric)
     main = next(iter(table.values()))
-    if main.differences:
-        results["differences"] = {
-            UNTUNED: {name: asdict(each) for name, each in main.differences.items()}
-        }
     if main.predictions:
         results["groups"] = {
             name: breakdown(task, main.tallies, groups) for name, groups in groups_of(test).items()
@@ -212,6 +203,24 @@ def write_scores(
     elif main.predictions:
         results["diagnostics"] = diagnose_main(test, main, training_rows)
     write_json(results_path(folder), {**results, **facts})
+
+
+def results_of(test: ScoredRows, table: dict[str, Scored], metric: str) -> dict[str, Any]:
+    """Scores, intervals and differences of each model and baseline, as plain data."""
+    results = {
+        "task": test.task.name,
+        "num_rows": len(test.rows),
+        "scores": {label: each.scores for label, each in table.items()},
+        "intervals": {label: each.intervals for label, each in table.items()},
+        "metric": metric,
+        "signature": test.task.signature(),
+    }
+    main = next(iter(table.values()))
+    if main.differences:
+        results["differences"] = {
+            UNTUNED: {name: asdict(each) for name, each in main.differences.items()}
+        }
+    return results
 
 
 def groups_of(test: ScoredRows) -> dict[str, list[str]]:

@@ -13,6 +13,7 @@ from torch import nn
 from llmkit import report
 from llmkit.card import model_card
 from llmkit.checkpoint import prune, save_checkpoint
+from llmkit.console import warning_console
 from llmkit.devices import require_shared, start_accelerator
 from llmkit.evaluate import score_model, tables_of, write_tables
 from llmkit.evaluation import evaluate
@@ -26,6 +27,7 @@ from llmkit.ranks import check_launcher, is_first, join_launcher, overridden_pre
 from llmkit.resume import Origin, check_facts, check_recipe, find_origin, go_on, rehearse
 from llmkit.run import (
     alone_in,
+    claim_run_dir,
     log_path,
     model_dir,
     report_path,
@@ -57,6 +59,23 @@ def finetune(
     resumes: go on from the newest checkpoint there. allowed: keys of the recipe, `data.SPLIT` or
     `model` that may have changed since. Raises signals.Stopped where that was asked for.
     """
+    return run_recipe(recipe, run, console, signals, resumes, allowed)[1]
+
+
+def run_recipe(
+    recipe: Recipe,
+    run: Path,
+    console: Console,
+    signals: Signals | None = None,
+    resumes: bool = False,
+    allowed: tuple[str, ...] = (),
+    is_default_name: bool = False,
+) -> tuple[Path, dict[str, Scored]]:
+    """As `finetune`; returns the folder too.
+
+    is_default_name: the folder takes another name where a run has this one meanwhile. An exception
+    during training has the folder as its attribute `run`.
+    """
     started = time.perf_counter()
     signals = signals or Signals()  # that nobody sends
     check_trackers(recipe)
@@ -72,26 +91,31 @@ def finetune(
             origin = find_origin(run, console)
             check_recipe(origin, recipe, allowed)
         accelerator = start_accelerator(recipe, origin.facts if origin else None)
-        (run,) = broadcast_object_list([run])  # its name may hold the time of each process's start
-        console.print(f"run     {run}")
         theirs = overridden_precision(accelerator.mixed_precision)
         if theirs is not None:
-            console.print(
+            warning_console().print(
                 f"warning: accelerate's mixed_precision={theirs} is not used: "
                 f"train.mixed_precision={recipe.train.mixed_precision} decides"
             )
         prepared = prepare(recipe, accelerator, console)
         if origin is not None:
-            check_facts(origin, facts_of(prepared.facts), allowed, console)
+            check_facts(origin, facts_of(prepared.facts), allowed)
         test = prepared.tests["test"]
         if not test.task.is_language_modelling:  # a metric that cannot run fails now
             score_baselines(test, num_rows=1)
         if accelerator.is_main_process and not resumes:
+            run = claim_run_dir(run) if is_default_name else run
             held.enter_context(alone_in(run))
             require_new(run)
-        require_shared(run, accelerator)
-        facts = train_in_run(prepared, recipe, run, accelerator, console, signals, origin)
-        return score_run(prepared, recipe, run, accelerator, console, facts, started)
+        (run,) = broadcast_object_list([run])
+        console.print(f"run     {run}")
+        try:
+            require_shared(run, accelerator)
+            facts = train_in_run(prepared, recipe, run, accelerator, console, signals, origin)
+            return run, score_run(prepared, recipe, run, accelerator, console, facts, started)
+        except BaseException as trouble:
+            trouble.run = run
+            raise
 
 
 def train_in_run(
@@ -107,7 +131,7 @@ def train_in_run(
     started = time.perf_counter()
     model, tokenizer, order = prepared.model, prepared.tokenizer, prepared.order
     learner = Learner.of(model, order, recipe, accelerator)
-    progress = Progress() if origin is None else go_on(origin, learner, tokenizer, run, console)
+    progress = Progress() if origin is None else go_on(origin, learner, tokenizer, run)
     if accelerator.is_main_process:
         start_run(run, recipe, prepared.facts)
     accelerator.wait_for_everyone()

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit import report
 from llmkit.cache import encode_cached
+from llmkit.console import warning_console
 from llmkit.data import Rows, open_general_text, open_splits
 from llmkit.encode import count_tokens, fingerprint, limits_of
 from llmkit.engine import check_config
@@ -118,7 +119,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     facts["num_steps"] = order.num_steps
     report.show_start(console, recipe, model, order, account, was_cached, accelerator)
     report.show_held_out(console, splits, account.num_rows, sets)
-    report.show_findings(console, [f for f in findings if f.severity == "warning"])
+    report.show_findings(warning_console(), [f for f in findings if f.severity == "warning"])
     train_rows = splits["train"]
     return Prepared(model, tokenizer, train_rows, order, validation, tests, metric, facts)
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from torch import nn
 
 from llmkit.account import Account
-from llmkit.console import show_table
+from llmkit.console import show_table, warning_console
 from llmkit.data import Rows
 from llmkit.errors import name_some
 from llmkit.findings import Finding
@@ -82,7 +82,7 @@ def show_start(
         f"{size} a micro-batch x {-(-order.rows_per_process // size)} accumulated "
         f"x {order.num_processes} process{'es' if order.num_processes > 1 else ''}"
     )
-    show_warm_up(console, recipe, order)
+    show_warm_up(warning_console(), recipe, order)
 
 
 def show_held_out(

@@ -1,5 +1,6 @@
 """Going on with a run that was stopped: from which checkpoint, and whether it is the same run."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.checkpoint import load_state, newest, restore, trained
+from llmkit.console import warning_console
 from llmkit.errors import UserError
 from llmkit.files import shown
 from llmkit.folders import Damaged, make_folder, recover, require_room, verify, write_manifest
@@ -43,10 +45,13 @@ class Origin:
 def find_origin(run: Path, console: Console) -> Origin:
     """The newest checkpoint of a run that verifies; says which, and why not a newer one."""
     if results_path(run).is_file():
-        raise UserError(f"{run}: this run has finished; there is nothing to go on with")
+        raise UserError(
+            f"{run}: this run has finished; to train its model further, start a new run with "
+            f"model={shlex.quote(str(run))}"
+        )
     path, reasons = newest(run)
     for reason in reasons:
-        console.print(f"warning: passed over {reason}")
+        warning_console().print(f"warning: passed over {reason}")
     if path is None:
         raise UserError(f"{run}: no checkpoint to go on from; start again, without --resume")
     origin = Origin(path)
@@ -75,7 +80,7 @@ def check_recipe(origin: Origin, recipe: Recipe, allowed: tuple[str, ...]) -> No
         raise UserError("\n".join(lines))
 
 
-def check_facts(origin: Origin, facts: Facts, allowed: tuple[str, ...], console: Console) -> None:
+def check_facts(origin: Origin, facts: Facts, allowed: tuple[str, ...]) -> None:
     """Raise UserError where rows, tokenizer or base model are not the run's; say what else is not,
     since then the rest of the run need not be the same bit by bit."""
     before, now = dict(flat(origin.facts.model_dump())), dict(flat(facts.model_dump()))
@@ -84,7 +89,9 @@ def check_facts(origin: Origin, facts: Facts, allowed: tuple[str, ...], console:
     for key in changed:
         name = key.removesuffix(".tokens_sha256").removesuffix(".sha256")
         if not key.endswith("sha256"):
-            console.print(f"warning: {key} was {before[key]}, is {now.get(key)}: not bit-identical")
+            warning_console().print(
+                f"warning: {key} was {before[key]}, is {now.get(key)}: not bit-identical"
+            )
         elif name not in allowed:
             what = "base model's weights" if name == "model" else "rows, or their tokens,"
             lines.append(
@@ -100,7 +107,6 @@ def go_on(
     learner: Learner,
     tokenizer: PreTrainedTokenizerBase,
     run: Path,
-    console: Console,
 ) -> Progress:
     """Put the learner where the checkpoint was, and the best weights into the model folder."""
     progress, order, recipe = origin.progress, learner.order, learner.recipe
@@ -114,7 +120,7 @@ def go_on(
         progress.is_validated = False  # the step was not the last one then
     optimizer = learner.optimizer
     if origin.recipe.train.optimizer != recipe.train.optimizer:
-        console.print("warning: another optimizer than the run's: its moments begin anew")
+        warning_console().print("warning: another optimizer than the run's: its moments begin anew")
         optimizer = None
     try:
         if progress.best_step and learner.accelerator.is_main_process:

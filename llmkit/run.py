@@ -18,9 +18,10 @@ import math
 import platform
 import shlex
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,7 @@ def choose_run_dir(run_dir: str | None, recipe_name: str, *, starts_over: bool =
     """
     if run_dir is None:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        name = f"{Path(recipe_name).stem}-{stamp}"
-        taken = len(list(RUNS.glob(f"{name}*")))
-        return RUNS / (f"{name}-{taken + 1}" if taken else name)
+        return RUNS / f"{Path(recipe_name).stem}-{stamp}"
     path = expand(run_dir)
     if is_run(path):
         if starts_over and not checkpoints(path) and not results_path(path).is_file():
@@ -58,6 +57,22 @@ def choose_run_dir(run_dir: str | None, recipe_name: str, *, starts_over: bool =
     if path.is_file() or (path.is_dir() and {p.name for p in path.iterdir()} - left_by_a_start):
         raise UserError(f"{path}: not an empty folder; give another --run-dir")
     return path
+
+
+def claim_run_dir(run: Path) -> Path:
+    """Make the folder of a new run, under its default name or, where another run has taken it in
+    the same second, under NAME-2, NAME-3 and so on."""
+    names = (run.name if number == 1 else f"{run.name}-{number}" for number in count(1))
+    try:
+        make_folder(run.parent)
+        while True:
+            path = run.with_name(next(names))
+            with suppress(FileExistsError):
+                path.mkdir()
+                sync(path.parent)
+                return path
+    except OSError as error:
+        raise cannot_write(run, error) from None
 
 
 def find_run_to_resume(resume: str, run_dir: str | None, recipe: Recipe) -> Path | None:
@@ -256,6 +271,13 @@ def task_of(folder: Path) -> str | None:
         return json.loads(path.read_text("utf-8"))["task"] if path.is_file() else None
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def open_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ...] = ()) -> Recipe:
+    """`load_recipe`, with the model folder of a run for `model=RUN`."""
+    recipe = load_recipe(name, scale=scale, overrides=overrides)
+    model, _ = resolve_model(recipe.model)
+    return recipe.model_copy(update={"model": model})
 
 
 def resolve_model(name: str) -> tuple[str, Path | None]:

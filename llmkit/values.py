@@ -58,8 +58,6 @@ def _flat(metadata: Iterable[Any]) -> list[Any]:
 def _choices(kind: Any) -> list[str]:
     if kind is bool:
         return ["true", "false"]
-    if kind is types.NoneType:
-        return ["null"]
     if get_origin(kind) is Literal:
         return [str(value) for value in get_args(kind)]
     if get_origin(kind) in (Union, types.UnionType, list, Annotated):

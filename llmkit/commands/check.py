@@ -43,14 +43,13 @@ def check(
     Nothing is trained. The exit code is 2 when something would make the training wrong.
     """
     with loading():
-        from llmkit.recipe import load_recipe
+        from llmkit.run import open_recipe, to_json
 
-        settings = load_recipe(recipe, scale=scale, overrides=overrides)
+        settings = open_recipe(recipe, scale=scale, overrides=overrides)
         from llmkit.check import check as run_check
         from llmkit.check_report import show_check, write_html
         from llmkit.console import make_console
         from llmkit.files import check_output
-        from llmkit.run import to_json
 
     page = check_output(html, "--html", ".html")
     result = run_check(settings, rows)

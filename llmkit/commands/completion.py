@@ -68,10 +68,11 @@ def complete_scale(ctx: click.Context, _: click.Parameter, typed: str) -> list[C
     from llmkit.errors import UserError
     from llmkit.recipe_files import describe_scales
 
+    recipe = ctx.params.get("recipe") or next(iter(ctx.args), None)
     try:
-        scales = describe_scales(ctx.params["recipe"])
-    except (KeyError, TypeError, UserError):  # no recipe is named yet
-        scales = ["sample", "full"]
+        scales = describe_scales(recipe) if recipe else ["sample", "full"]
+    except UserError:
+        scales = []
     return [CompletionItem(scale) for scale in scales if scale.startswith(typed)]
 
 

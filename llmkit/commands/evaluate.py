@@ -3,10 +3,12 @@
 import click
 
 from llmkit.commands.completion import complete_recipe, complete_run
+from llmkit.commands.limits import Limit, check_limits, fail_if_missed, fail_under_option
 from llmkit.commands.loading import loading
-from llmkit.commands.options import overrides_argument, scale_option
+from llmkit.commands.options import json_option, overrides_argument, quiet_option, scale_option
 from llmkit.commands.verb import Verb, examples
 from llmkit.errors import UserError
+from llmkit.ranks import is_first
 
 
 @click.command(
@@ -31,6 +33,9 @@ from llmkit.errors import UserError
 @click.option(
     "--output", metavar="DIR", help="Also write metrics.json and predictions.jsonl there."
 )
+@fail_under_option
+@quiet_option
+@json_option
 def evaluate(
     model: str | None,
     overrides: tuple[str, ...],
@@ -38,6 +43,9 @@ def evaluate(
     recipe: str | None,
     scale: str | None,
     output: str | None,
+    limits: list[Limit],
+    is_quiet: bool,
+    as_json: bool,
 ) -> None:
     """Score a model, a run or a file of predictions on the recipe's test rows, beside the
     baselines."""
@@ -47,19 +55,28 @@ def evaluate(
         model, overrides = None, (model, *overrides)
     if predictions is None and model is None:
         raise UserError("name a model or a run, or give --predictions FILE")
-    with loading():
-        from llmkit.recipe import load_recipe
-        from llmkit.run import recipe_path, resolve_model
+    with loading(is_quiet=is_quiet):
+        from llmkit.run import open_recipe, recipe_path, resolve_model, to_json
 
         name, run = resolve_model(model) if model else (None, None)
         if recipe is None and run is None:
             what = f"{model}: not a run" if model else predictions
             raise UserError(f"{what}; name the recipe to score with: --recipe RECIPE")
-        settings = load_recipe(recipe or str(recipe_path(run)), scale=scale, overrides=overrides)
+        settings = open_recipe(recipe or str(recipe_path(run)), scale=scale, overrides=overrides)
         from llmkit.console import make_console
         from llmkit.evaluate import evaluate_model, evaluate_predictions
+        from llmkit.tasks import recipe_task
 
+    task = recipe_task(settings)
+    check_limits(limits, task)
+    console = make_console(stderr=as_json, quiet=is_quiet)
     if predictions is None:
-        evaluate_model(name, settings, make_console(), output)
+        results = evaluate_model(name, settings, console, output)
     else:
-        evaluate_predictions(predictions, settings, make_console(), output)
+        results = evaluate_predictions(predictions, settings, console, output)
+    test = results.pop("test")
+    if not is_first():
+        return
+    if as_json:
+        click.echo(to_json(test | ({"sets": results} if results else {}), indent=2))
+    fail_if_missed(limits, next(iter(test["scores"].values())), task)

@@ -1,16 +1,35 @@
 """The `finetune` command."""
 
+import json
 import shlex
 import sys
 
 import click
 
-from llmkit.commands.options import overrides_argument, recipe_argument, scale_option
-from llmkit.commands.verb import Verb
+from llmkit.commands.completion import complete_run
+from llmkit.commands.limits import Limit, check_limits, fail_if_missed, fail_under_option
+from llmkit.commands.loading import LOADING, loading
+from llmkit.commands.options import (
+    json_option,
+    overrides_argument,
+    quiet_option,
+    recipe_argument,
+    scale_option,
+)
+from llmkit.commands.verb import Verb, examples
 from llmkit.signals import Signals, Stopped
 
 
-@click.command(cls=Verb)
+@click.command(
+    cls=Verb,
+    short_help="Fine-tune a model, and score it.",
+    epilog=examples(
+        "llmkit finetune summarize",
+        "llmkit finetune classify data.train=reviews.csv train.epochs=2",
+        "llmkit finetune mine.yaml --resume runs/mine-20260101-120000",
+        "llmkit finetune qa --quiet --json --fail-under f1=60",
+    ),
+)
 @recipe_argument
 @overrides_argument
 @scale_option
@@ -18,18 +37,22 @@ from llmkit.signals import Signals, Stopped
 @click.option(
     "--num-processes",
     "asked_processes",
+    metavar="N",
     type=click.IntRange(1),
     default=1,
-    show_default=True,
-    help="Processes on this machine, one a device.",
+    help="Processes on this machine, one for each device; 1 unless given.",
 )
 @click.option(
     "--resume",
     metavar="RUN|auto",
-    help="Go on with a stopped run; auto: the newest of this recipe, if any.",
+    help="Continue a stopped run; auto: the newest of this recipe, else a new one.",
+    shell_complete=complete_run,
 )
 @click.option("--allow-change", "allowed", metavar="KEY", multiple=True,
               help="With --resume: this key, or data.test, may differ from the run's.")  # fmt: skip
+@fail_under_option
+@quiet_option
+@json_option
 def finetune(
     recipe: str,
     overrides: tuple[str, ...],
@@ -38,53 +61,79 @@ def finetune(
     asked_processes: int,
     resume: str | None,
     allowed: tuple[str, ...],
+    limits: list[Limit],
+    is_quiet: bool,
+    as_json: bool,
 ) -> None:
-    """Fine-tune by RECIPE, a name or a YAML file; score before and after.
+    """Fine-tune with RECIPE, a name or a YAML file, and score the model before and after.
 
     KEY=VALUE sets any key of the recipe: train.learning_rate=2e-5 data.train=rows.jsonl
     """
-    from llmkit.launch import end_with_launcher, launch
     from llmkit.ranks import check_launcher, is_first, join_launcher, num_processes
-    from llmkit.recipe import load_recipe
-    from llmkit.recipe_files import describe_scales
-    from llmkit.run import choose_run_dir, find_run_to_resume, how_to_go_on
 
     join_launcher()
     check_launcher(asked_processes)
-    settings = load_recipe(recipe, scale=scale, overrides=overrides)
-    found = find_run_to_resume(resume, run_dir, settings) if resume else None
-    run = found or choose_run_dir(run_dir, recipe, starts_over=resume == "auto")
+    starting = f"llmkit: starting {asked_processes} processes ..."
+    with loading(LOADING if asked_processes == 1 else starting, is_quiet=is_quiet):
+        from llmkit.launch import end_with_launcher, launch
+        from llmkit.recipe_files import describe_scales
+        from llmkit.run import (
+            choose_run_dir,
+            find_run_to_resume,
+            how_to_go_on,
+            open_recipe,
+            results_path,
+            to_json,
+        )
+
+        settings = open_recipe(recipe, scale=scale, overrides=overrides)
+        found = find_run_to_resume(resume, run_dir, settings) if resume else None
+        run = found or choose_run_dir(run_dir, recipe, starts_over=resume == "auto")
+        from llmkit.tasks import recipe_task
+
+        task = recipe_task(settings)
+        check_limits(limits, task)
+        if asked_processes == 1:
+            from llmkit.console import make_console
+            from llmkit.finetune import run_recipe
     if asked_processes > 1:
         options = ["--scale", scale] if scale else []
-        options += ["--resume", str(found)] if found else ["--run-dir", str(run)]
-        options += ["--resume", "auto"] if resume and not found else []
+        options += ["--resume", str(found)] if found else []
+        options += ["--resume", resume] if resume and not found else []
+        options += ["--run-dir", run_dir] if run_dir and not found else []
         options += [part for key in allowed for part in ("--allow-change", key)]
+        options += [part for limit in limits for part in ("--fail-under", str(limit))]
+        options += ["--quiet"] * is_quiet + ["--json"] * as_json
         sys.exit(launch(["finetune", recipe, *overrides, *options], asked_processes))
-    from llmkit.console import library_imports, make_console
-
     is_ours = end_with_launcher()
+    console = make_console(stderr=as_json, quiet=is_quiet)
     with Signals() as signals:
         try:
-            with library_imports():
-                from llmkit.finetune import finetune as run_finetune
-            console = make_console()
             if resume and not found:
-                console.print(f"resume  no stopped run of this recipe: a new one, {run}")
-            run_finetune(settings, run, console, signals, found is not None, allowed)
+                console.print("resume  no stopped run of this recipe: a new one")
+            run, _ = run_recipe(
+                settings, run, console, signals, found is not None, allowed, run_dir is None
+            )
         except (Stopped, OSError, FloatingPointError, MemoryError, RuntimeError) as trouble:
+            run = getattr(trouble, "run", run)
             if isinstance(trouble, OSError):
                 trouble.filename = trouble.filename or str(run)
             if found or run_dir or is_first():  # else it is another's
                 options = options_to_go_on(trouble, allowed, num_processes() if is_ours else 1)
                 trouble.advice = how_to_go_on(run, options, num_processes() > 1 and not is_ours)
             raise
+    if not is_first():
+        return
+    results = json.loads(results_path(run).read_text("utf-8"))
+    if as_json:
+        click.echo(to_json({"run": str(run), **results}, indent=2))
     scales = describe_scales(recipe)
-    is_sample = "full" in scales and (scale or scales[0]) == "sample"
-    if is_sample and is_first():
+    if "full" in scales and (scale or scales[0]) == "sample":
         console.print(
             "full scale, with gpt2 and a standard data set from the hub: "
             f"llmkit finetune {shlex.quote(recipe)} --scale full"
         )
+    fail_if_missed(limits, next(iter(results["scores"].values())), task)
 
 
 def options_to_go_on(

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from llmkit.ranks import is_first
+
 ERASE_LINE = "\r\x1b[2K"
 LOADING = "llmkit: loading PyTorch and transformers ..."
 
@@ -19,17 +21,17 @@ def loading(message: str = LOADING, *, is_quiet: bool = False) -> Iterator[None]
     a file or a pipe gets a line. Ctrl-C ends the process at once: an exception could be swallowed
     by the library that is being imported, and nothing is half done yet.
     """
-    is_first = os.environ.get("RANK", "0") == "0"
+    speaks = is_first() and not is_quiet
     if "transformers" in sys.modules:  # nothing is left to load
         yield
         return
     is_terminal = sys.stderr.isatty()
-    clear = ERASE_LINE if is_terminal and is_first and not is_quiet else ""
-    if is_first and not is_quiet:
+    clear = ERASE_LINE if is_terminal and speaks else ""
+    if speaks:
         print(message, end="" if is_terminal else "\n", file=sys.stderr, flush=True)
 
     def stop(number: int, _: object) -> None:
-        text = f"{clear}llmkit: stopped by Ctrl-C\n" if is_first else ""
+        text = f"{clear}llmkit: stopped by Ctrl-C\n" if is_first() else ""
         os.write(2, text.encode())
         os._exit(128 + number)
 
