@@ -157,4 +157,4 @@ def _html_table(header: list[str], lines: list[tuple[str, list[int]]]) -> str:
         for label, values in lines
     )
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="scroll" tabindex="0">{table}</div>'
+    return f'<div class="scroll overflows" tabindex="0">{table}</div>'

@@ -33,12 +33,15 @@ const look = (index) => ({
   dash: DASHES[(index + Math.floor(index / NUM_COLOURS)) % DASHES.length],
 });
 
+/** A text that may be broken behind the marks of a setting, such as train.learning_rate=0.001. */
+const breakable = (text) => text.split(/(?<=[=_,])/).flatMap((part, index) => (index ? [make("wbr"), part] : [part]));
+
 /** The line of a legend. */
 function key(series, text) {
   const line = svg("line", {
     x1: 0, x2: 24, y1: 5, y2: 5, "stroke-width": 2.5, style: `stroke:${series.colour}`, "stroke-dasharray": series.dash ?? "",
   });
-  return make("span", { class: "key" }, svg("svg", { width: 24, height: 10, "aria-hidden": "true" }, line), text);
+  return make("span", { class: "key" }, svg("svg", { width: 24, height: 10, "aria-hidden": "true" }, line), make("span", {}, ...breakable(text)));
 }
 
 const keys = (series) => series.length > 1 || series[0].label ? series.map((each) => key(each, each.label)) : [];
