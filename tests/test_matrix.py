@@ -5,6 +5,7 @@ test set. One short run per task serves all of its commands.
 """
 
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -110,12 +111,14 @@ def test_finetune_scores_every_test_set_and_group(work):
         assert groups == {"ferry": 6, "goat": 6}
 
 
-def test_check_on_the_terminal_and_as_a_page(work, tmp_path):
+def test_check_on_a_narrow_terminal_and_as_a_page(work, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
     page = tmp_path / "check.html"
     shown = run_llmkit("check", work.name, *work.settings, "--html", page).stdout
     for text in (shown, texts_of_page(page)):
         assert "rows read" in text
         assert "second" in text
+    assert not re.search("\N{HORIZONTAL ELLIPSIS}|\x1b", shown), "cut, or coloured in a file"
 
 
 @pytest.mark.parametrize("model", ["scratch", "embedded"])
