@@ -4,15 +4,19 @@ import gc
 import logging
 import os
 import sys
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from llmkit.ranks import is_first
+
+SECONDS_PER_LINE = 10  # of progress that is not shown on a terminal
 
 
 def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
@@ -49,6 +53,42 @@ def show_table(console: Console, header: list[str], groups: list[list[list[str]]
         for name, cell in zip(header[1:], cells, strict=True):
             if cell:
                 console.print(f"  {name} {cell.replace(chr(10), '   ')}")
+
+
+@contextmanager
+def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how many of `total` are done and the time left; gives a function that adds to them.
+
+    A bar on a terminal; elsewhere a line every SECONDS_PER_LINE.
+    """
+    done, started = 0, time.perf_counter()
+    last_line = started
+    bar = Progress(
+        TextColumn(what),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=console.quiet or not console.is_terminal,
+        transient=True,
+        # The console may be stderr, and what is printed meanwhile belongs to stdout.
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    task = bar.add_task(what, total=total)
+
+    def advance(count: int) -> None:
+        nonlocal done, last_line
+        done += count
+        bar.update(task, completed=done)
+        now = time.perf_counter()
+        if not console.is_terminal and now - last_line >= SECONDS_PER_LINE and done < total:
+            last_line = now
+            left = (now - started) / done * (total - done)
+            console.print(f"{what}  {done:,}/{total:,}  {left:.0f} s left")
+
+    with bar:
+        yield advance
 
 
 @contextmanager

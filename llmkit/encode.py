@@ -169,7 +169,7 @@ def encode_examples(
     """
     eos = tokenizer.eos_token_id
     examples = (to_example(row, task) for row in rows)
-    for example, ids in _encode_segments(examples, tokenizer):
+    for example, ids in encode_segments(examples, tokenizer):
         if not task.is_language_modelling:
             encoded = encode_example(
                 example, ids, eos, limits.max_length, limits.truncate_completion
@@ -297,7 +297,7 @@ def encode_prompts(
 ) -> list[list[int]]:
     """Prompt ids for generation, shortened as in training to leave room for the completion."""
     prompts = []
-    for example, ids in _encode_segments(examples, tokenizer):
+    for example, ids in encode_segments(examples, tokenizer):
         prompt = encode_prompt(example.prompt, ids[:-1], room)
         if not prompt:
             raise UserError(
@@ -308,7 +308,7 @@ def encode_prompts(
     return prompts
 
 
-def _encode_segments(
+def encode_segments(
     examples: Iterable[Example], tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[tuple[Example, list[list[int]]]]:
     """Each example with the ids of its prompt segments and of its completion, chunk by chunk."""

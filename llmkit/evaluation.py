@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from llmkit.account import Account
 from llmkit.batches import ENDLESS, collate
@@ -33,7 +33,7 @@ from llmkit.labels import spelled_out
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss, causal_lm
 from llmkit.model import evaluating
 from llmkit.prediction import Prediction
-from llmkit.schema import Engine, Recipe
+from llmkit.schema import Engine, Generation, Recipe
 from llmkit.scores import Scored, ScoredRows, known, scored
 from llmkit.tasks import Example, Row, Task, to_example
 
@@ -105,7 +105,7 @@ def count_answers(rows: Iterable[Row], task: Task) -> Counter[str]:
 
 
 def encode_labels(
-    answers: Counter[str], tokenizer: PreTrainedTokenizerBase
+    answers: Iterable[str], tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, list[int]]:
     """The labels in the order of the alphabet, each as the completion that is learnt."""
     labels = sorted(answers)
@@ -236,25 +236,51 @@ def predict(
     """Each prompt's likeliest label with the probability of every label; or, for tasks without
     labels, its completion, stripped, with the votes, and whether the completion ended by itself."""
     rank, world = accelerator.process_index, accelerator.num_processes
-    prompts, batch_size = evaluation_set.prompts[rank::world], recipe.evaluation.batch_size
-    model = causal_lm(model)
+    numbers = range(rank, len(evaluation_set.prompts), world)
+    votes = recipe.evaluation.votes
     with accelerator.autocast():
-        if evaluation_set.labels:
-            chosen = choose(model, prompts, evaluation_set.labels, batch_size)
-            mine = [(Prediction(max(each, key=each.get), each), None) for each in chosen]
-        else:
-            votes = recipe.evaluation.votes
-            generation = recipe.generation.model_copy(update={"num_return_sequences": votes})
-            numbers = range(rank, len(evaluation_set.prompts), world)
-            completions = generate(
-                model, tokenizer, prompts, generation, batch_size, recipe.seed, numbers
-            )
-            texts = [[each.text.strip() for each in made] for made in completions]
-            mine = [
-                (Prediction(several[0], votes=several if votes > 1 else None), made[0].ended)
-                for several, made in zip(texts, completions, strict=True)
-            ]
+        mine = predict_prompts(
+            causal_lm(model),
+            tokenizer,
+            [evaluation_set.prompts[number] for number in numbers],
+            evaluation_set.labels,
+            recipe.generation.model_copy(update={"num_return_sequences": votes}),
+            recipe.evaluation.batch_size,
+            recipe.seed,
+            numbers,
+        )
     numbered = [(rank + i * world, said) for i, said in enumerate(mine)]
     said = [each for _, each in sorted(gather_object(numbered), key=lambda pair: pair[0])]
     predictions, ended = map(list, zip(*said, strict=True))
     return predictions, None if evaluation_set.labels else ended
+
+
+def predict_prompts(
+    model: GPT2LMHeadModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    labels: dict[str, list[int]],
+    generation: Generation,
+    batch_size: int,
+    seed: int,
+    numbers: Iterable[int],
+) -> list[tuple[Prediction, bool | None]]:
+    """Each prompt's prediction, and whether its text ended by itself (None for a label).
+
+    Args:
+        prompts: Token ids of each prompt.
+        labels: Token ids of each label to choose from; none: a text is generated.
+        generation: The decoding of a text; several sequences become the prediction's votes.
+        batch_size: Prompts of one forward pass.
+        seed: Decides, with a prompt's number, what is sampled for it.
+        numbers: The number of each prompt.
+    """
+    if labels:
+        chosen = choose(model, prompts, labels, batch_size)
+        return [(Prediction(max(each, key=each.get), each), None) for each in chosen]
+    predictions = []
+    for made in generate(model, tokenizer, prompts, generation, batch_size, seed, numbers):
+        texts = [completion.text.strip() for completion in made]
+        votes = texts if len(texts) > 1 else None
+        predictions.append((Prediction(texts[0], votes=votes), made[0].ended))
+    return predictions

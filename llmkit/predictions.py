@@ -9,6 +9,7 @@ from typing import Any
 from llmkit import files
 from llmkit.errors import UserError, did_you_mean, name_some
 from llmkit.labels import TOLERANCE, every_probability, label_of, probabilities_of, spelled_out
+from llmkit.output import gather
 from llmkit.prediction import Prediction
 from llmkit.tasks import Task
 
@@ -26,13 +27,15 @@ class Said:
 
 def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, Said]:
     """Rows by id, in the file's order: `prediction`, and `id`, `references`, `probabilities` and
-    `votes` where they are given. A row without an id is known by its number, from 0.
+    `votes` (or `predictions`) where they are given; in tables, `probability_LABEL` of each label.
+    A row without an id is known by its number, from 0.
 
     Raises UserError for a row that cannot be read and for an id that comes twice.
     """
     files.check(path, given_by)
     predictions: dict[str, Said] = {}
-    for index, (where, raw) in enumerate(files.read(path)):
+    for index, (where, columns) in enumerate(files.read(path)):
+        raw = gather(columns)
         name = str(raw.get("id", index))
         if name in predictions:
             first = predictions[name].where
@@ -48,9 +51,8 @@ def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, Said]:
 
 
 def _prediction(raw: dict[str, Any], task: Task) -> Prediction:
-    value, probabilities, votes = (
-        raw.get(name) for name in ("prediction", "probabilities", "votes")
-    )
+    value, probabilities = raw.get("prediction"), raw.get("probabilities")
+    votes = raw.get("votes", raw.get("predictions"))
     if value is None or not (task.chooses or isinstance(value, str)):
         there = files.shown(", ".join(map(str, raw))) or "none"
         raise ValueError(f"no text in a column 'prediction'; there are: {there}")

@@ -112,6 +112,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
             ]
         },
         "train_rows": dict(account.fates),
+        "labels": list(validation.labels),  # `generate` chooses from these
     }
     model = trainable_model(model, recipe).to(accelerator.device)
     order = StepOrder(encoded, recipe, accelerator, fitting(model, encoded, accelerator))

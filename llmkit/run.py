@@ -15,6 +15,7 @@ report.html        all of it as one page
 
 import json
 import math
+import os
 import platform
 import shlex
 from collections.abc import Iterable, Iterator
@@ -281,8 +282,14 @@ def open_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
 
 
 def resolve_model(name: str) -> tuple[str, Path | None]:
-    """(what load_model takes, the run it belongs to) for a model's or a run's name."""
+    """(what load_model takes, the run it belongs to) for a model's or a run's name.
+
+    The model folder inside a run stands for the run.
+    """
     path = expand(name)
+    run = Path(os.path.abspath(path)).parent
+    if is_run(run) and path.is_dir() and path.samefile(model_dir(run)):
+        return name, run
     if not is_run(path):
         return name, None
     if not model_dir(path).is_dir():

@@ -5,18 +5,20 @@ import shutil
 
 import pytest
 import torch
-from conftest import TEXT, summary_rows, write_jsonl
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from conftest import SHORT, TEXT, forget_accelerator, summary_rows, write_jsonl
 from pydantic import ValidationError
 
-from llmkit.complete import Completer, as_trained, complete_file
-from llmkit.console import make_console
 from llmkit.encode import encode_text
 from llmkit.errors import UserError
 from llmkit.generate import Completion, SeededSampling, generate
 from llmkit.model import load_model
-from llmkit.schema import Generation, Recipe
-
-TRAIN = {"epochs": 1}
+from llmkit.prediction import Prediction
+from llmkit.predictions import read_predictions
+from llmkit.prompts import PromptReader
+from llmkit.schema import Generation
+from llmkit.tasks import get_task, with_template
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +159,10 @@ def test_settings_that_contradict_are_refused(settings):
         Generation(**settings)
 
 
+def prompt_of(segments):
+    return "".join(segment.text for segment in segments)
+
+
 @pytest.mark.parametrize(
     ("template", "prompt", "expected"),
     [
@@ -165,50 +171,147 @@ def test_settings_that_contradict_are_refused(settings):
         ("Sum: {document}", "The ferry left.", "Sum: The ferry left."),
     ],
 )
-def test_a_prompt_is_put_into_the_template_once(loaded, template, prompt, expected):
-    recipe = Recipe(task="summarize", template=template, train=TRAIN)
-    completer = Completer(*loaded, Generation(), 0, recipe, make_console(stderr=True))
-    assert "".join(segment.text for segment in as_trained(completer, prompt)) == expected
+def test_a_prompt_is_put_into_the_template_once(template, prompt, expected):
+    task = get_task("summarize")
+    task = task if template is None else with_template(task, template)
+    assert prompt_of(PromptReader(task, {}).typed(prompt)) == expected
+    assert prompt_of(PromptReader(task, {}, is_raw=True).typed(prompt)) == prompt
 
 
-def test_a_column_named_prompt_is_the_source_where_the_run_says_so(loaded, tmp_path):
-    path = write_jsonl(tmp_path / "in.jsonl", [{"prompt": "a b " * 200}])
-    data = {"columns": {"document": "prompt"}}
-    recipe = Recipe(task="summarize", data=data, max_length=100, train=TRAIN)
-    generation = Generation(max_new_tokens=4)
-    with (console := make_console()).capture() as captured:
-        completer = Completer(*loaded, generation, 0, recipe, console)
-        complete_file(completer, path, tmp_path / "out.jsonl")
-    assert "1 of 1 sources shortened to fit 100 tokens" in captured.get()
-    assert json.loads((tmp_path / "out.jsonl").read_text())["prompt"].endswith("TL;DR:")
+@pytest.mark.parametrize(
+    ("task", "prompt", "expected"),
+    [
+        ("chat", "Who?", "User: Who?\nAssistant:"),
+        ("chat", "User: Who?\nAssistant:", "User: Who?\nAssistant:"),
+        ("qa", "Context: A.\nQuestion: B?\nAnswer:", "Context: A.\nQuestion: B?\nAnswer:"),
+        ("reason", "1 + 1?", "Question: 1 + 1?\nAnswer:"),
+        ("pretrain", "Once upon", "Once upon"),
+    ],
+)
+def test_a_prompt_is_what_each_task_was_trained_with(task, prompt, expected):
+    assert prompt_of(PromptReader(get_task(task), {}).typed(prompt)) == expected
+
+
+MESSAGES = [
+    {"role": "user", "content": "Who?"},
+    {"role": "assistant", "content": "Mara."},
+    {"role": "user", "content": "When?"},
+]
+ASKED = "User: Who?\nAssistant: Mara.\nUser: When?\nAssistant:"
+
+
+@pytest.mark.parametrize(
+    ("task", "columns", "row", "prompt", "references"),
+    [
+        ("summarize", {}, {"document": "A b."}, "A b.\n\nTL;DR:", None),
+        ("summarize", {}, {"prompt": "A b."}, "A b.\n\nTL;DR:", None),
+        ("summarize", {}, {"prompt": "x", "document": "A b."}, "A b.\n\nTL;DR:", None),
+        ("summarize", {"document": "prompt"}, {"prompt": "A b."}, "A b.\n\nTL;DR:", None),
+        ("summarize", {}, {"document": "A b.", "summary": "A."}, "A b.\n\nTL;DR:", ["A."]),
+        ("qa", {"context": "p.c"}, {"p": {"c": "A."}, "question": "B?"},
+         "Context: A.\nQuestion: B?\nAnswer:", None),
+        ("chat", {}, {"messages": MESSAGES}, ASKED, None),
+        ("chat", {}, {"messages": [*MESSAGES, {"role": "assistant", "content": "Now."}]},
+         ASKED, ["Now."]),
+        ("pretrain", {}, {"prompt": "Once"}, "Once", None),
+        ("pretrain", {}, {"text": "Once"}, "Once", None),
+        ("pretrain", {"text": "body"}, {"body": "Once"}, "Once", None),
+    ],
+)  # fmt: skip
+def test_rows_become_the_prompts_of_each_task(tmp_path, task, columns, row, prompt, references):
+    path = write_jsonl(tmp_path / "in.jsonl", [row])
+    (made,) = PromptReader(get_task(task), columns).read(path)
+    assert (made.text, made.references) == (prompt, references)
+    assert made.columns == row
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_the_lines_of_a_text_file_are_prompts(tmp_path, newline):
+    path = tmp_path / "in.txt"
+    path.write_bytes(newline.join(["First.", "", "Second one. "]).encode())
+    first, second = PromptReader(get_task("pretrain"), {}).read(path)
+    assert (first.text, second.text) == ("First.", "Second one.")
+    assert second.where == f"{path}:3"
+    (summary, _) = PromptReader(get_task("summarize"), {}).read(path)
+    assert summary.text == "First.\n\nTL;DR:"
 
 
 def test_the_command_prints_the_completion_only(llmkit, tiny_gpt2, loaded):
     result = llmkit("generate", "--model", tiny_gpt2, "--prompt", TEXT[0], "--max-new-tokens", 5)
     assert result.exit_code == 0, result.output
     prompt = encode_text([TEXT[0]], loaded[1])
-    ((made,),) = generate(*loaded, prompt, Generation(max_new_tokens=5), 1)
+    # Whether bf16 pays is measured, and the command is to be as fast as the evaluation.
+    with Accelerator(mixed_precision=AcceleratorState().mixed_precision).autocast():
+        ((made,),) = generate(*loaded, prompt, Generation(max_new_tokens=5), 1)
     assert result.stdout == f"{made.text.strip()}\n"
     assert str(tiny_gpt2) in result.stderr
 
 
-def test_a_file_of_prompts_becomes_a_file_of_predictions(llmkit, tiny_gpt2, tmp_path):
-    write_jsonl(tmp_path / "in.jsonl", [{"id": "x", "prompt": TEXT[0]}, {"prompt": TEXT[1]}])
-    result = llmkit(
-        "generate", "--model", tiny_gpt2, "--input", "in.jsonl", "--output", "out.jsonl",
-        "--max-new-tokens", 4, "--num-beams", 2, "--num-return-sequences", 2,
+def test_several_samples_are_written_with_the_first_apart(llmkit, tiny_gpt2, tmp_path):
+    rows = [{"id": "x", "prompt": TEXT[0]}, {"prompt": TEXT[1], "id": None}]
+    write_jsonl(tmp_path / "in.jsonl", rows)
+    run = (
+        "generate", "--model", tiny_gpt2, "--max-new-tokens", 4, "--num-return-sequences", 2,
+        "--temperature", 1,
     )  # fmt: skip
+    result = llmkit(*run, "--input", "in.jsonl", "--output", "out.jsonl")
     assert result.exit_code == 0, result.output
-    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").open()]
-    assert [row["id"] for row in rows] == ["x", "1"]
-    assert rows[0]["prompt"] == TEXT[0]
-    assert len(rows[0]["prediction"]) == 2
+    first, second = [json.loads(line) for line in (tmp_path / "out.jsonl").open()]
+    assert (first["id"], second["id"]) == ("x", "1")
+    assert list(first) == ["id", "prompt", "prediction", "predictions"]
+    assert first["prompt"] == TEXT[0]
+    assert first["prediction"] == first["predictions"][0]
+    assert len(first["predictions"]) == 2
+    result = llmkit(*run, "--input", "in.jsonl", "--output", "out.csv")
+    assert result.exit_code == 0, result.output
+    for name in ("out.jsonl", "out.csv"):
+        made = read_predictions(tmp_path / name, "--predictions", get_task("summarize"))
+        assert made["x"].prediction == Prediction(first["prediction"], None, first["predictions"])
+
+
+def test_samples_are_numbered_on_the_terminal(llmkit, tiny_gpt2):
+    run = ("generate", "--model", tiny_gpt2, "--max-new-tokens", 4, "--prompt", TEXT[0])
+    result = llmkit(*run, "--num-return-sequences", 3, "--temperature", 1)
+    assert [line[:4] for line in result.stdout.splitlines() if line[:1] == "["] == [
+        "[1] ", "[2] ", "[3] "
+    ]  # fmt: skip
+
+
+def test_a_long_source_is_shortened_a_long_prompt_is_refused(llmkit, tiny_gpt2, tmp_path, rows):
+    llmkit("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
+           "--run-dir", "run")  # fmt: skip
+    forget_accelerator()
+    write_jsonl(tmp_path / "in.jsonl", [{"document": "a b " * 200}, {"document": "c"}])
+    run = ("generate", "--model", "run", "--input", "in.jsonl")
+    result = llmkit(*run, "--output", "out.jsonl")
+    assert result.exit_code == 0, result.output
+    assert "1 of 2 sources shortened to fit 128 tokens" in result.stderr
+    assert r'prompt template: "{document}\n\nTL;DR:"' in result.stderr
+    forget_accelerator()
+    write_jsonl(tmp_path / "in.jsonl", [{"prompt": "c"}, {"prompt": "a b " * 200}])
+    result = llmkit(*run, "--raw")
+    assert result.exit_code == 2
+    assert "in.jsonl:2: " in result.stderr
+    assert "exceed the model's 128 positions" in result.stderr
+
+
+@pytest.mark.parametrize("prompt", ["The ferry ", "The ferry\t"])
+def test_a_prompt_that_ends_in_a_blank_is_warned_of(llmkit, tiny_gpt2, tmp_path, prompt):
+    run = ("generate", "--model", tiny_gpt2, "--max-new-tokens", 2)
+    result = llmkit(*run, "--prompt", prompt)
+    assert result.exit_code == 0, result.output
+    assert "warning: 1 prompt ends in a blank" in result.stderr
+    forget_accelerator()
+    write_jsonl(tmp_path / "in.jsonl", [{"prompt": p} for p in ("a", prompt, "b\n", prompt)])
+    result = llmkit(*run, "--input", "in.jsonl")
+    assert "warning: 2 prompts end in a blank" in result.stderr
+    assert "in.jsonl:2, in.jsonl:4" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--prompt", ""), "prompt 1 is empty"),
+        (("--prompt", ""), "--prompt: the prompt is empty"),
         (("--prompt", "a " * 300), "exceed the model's 128 positions"),
         (("--prompt", "a", "--temperature", "-1"), "--temperature: "),
         (("--prompt", "a", "--top-k", "5"), "need a temperature above 0"),

@@ -1,0 +1,218 @@
+"""What `generate` is asked: the rows of a file, or a prompt as typed, as prompt segments."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmkit import files
+from llmkit.columns import Columns, read_columns, select_prompt, shape_of
+from llmkit.encode import is_blank
+from llmkit.errors import UserError, name_some
+from llmkit.output import NUMBERED, PROBABILITY
+from llmkit.tasks import Segment, Task, to_example
+from llmkit.tasks.base import prompt_segments
+
+# Columns of an input file whose names the output uses for results; `input_` is put in front.
+TAKEN = re.compile(
+    rf"(input_)*(prediction|{NUMBERED.pattern}|predictions|probabilities|votes|{PROBABILITY}.*)",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt, and the row of the input file it comes from."""
+
+    id: Any
+    where: str
+    """file:line, or the option that gave the prompt."""
+    segments: list[Segment]
+    columns: dict[str, Any]
+    """All columns of the input row by their names in the output."""
+    references: list[str] | None = None
+    """The accepted answers, where the row has them."""
+
+    @property
+    def text(self) -> str:
+        return "".join(segment.text for segment in self.segments)
+
+
+@dataclass(frozen=True)
+class PromptReader:
+    """How rows and typed prompts become the prompts that a model was trained with."""
+
+    task: Task
+    columns: Columns
+    """The task's column names to the file's."""
+    encoding: str | None = None
+    """Encoding of a text file; None: UTF-8, or what its byte order mark says."""
+    is_raw: bool = False
+    """Whether typed prompts are passed without the task's template."""
+
+    def typed(self, text: str) -> list[Segment]:
+        """A typed prompt in the task's template, unless it already ends in the template's cue.
+
+        A template with several inputs cannot be filled by one text: the prompt is passed as it is.
+        """
+        if not self.fills_template:
+            return [Segment(text)]
+        task = self.task
+        if self.cue and text.rstrip().endswith(self.cue):
+            return [Segment(text.rstrip())]
+        if task.ask is not None:
+            return task.ask(text)
+        return prompt_segments(dict.fromkeys(task.inputs, "") | {task.long_input: text}, task)
+
+    @property
+    def fills_template(self) -> bool:
+        """Whether a typed prompt is put into a template."""
+        task = self.task
+        if self.is_raw or task.is_language_modelling:
+            return False
+        return task.ask is not None or not set(task.inputs) - {task.long_input, *task.optional}
+
+    @property
+    def cue(self) -> str:
+        """What the task's prompts end in."""
+        if self.task.ask is not None:
+            return self.task.ask("")[-1].text.strip()
+        return self.task.template.rpartition("}")[2].strip()
+
+    def read(self, path: Path) -> Iterator[Prompt]:
+        """The prompts of a file: the task's columns, or typed prompts in a column `prompt` or the
+        lines of a text file. Raises UserError with file:line for a row that gives no prompt."""
+        is_text = files.kind_of(path) == ".txt"
+        rows = files.read(path, encoding=self.encoding, rows="line")
+        for index, (where, raw) in enumerate(rows):
+            if is_text:
+                raw = {"prompt": raw["text"]}
+            _check_writable(raw, where)
+            segments = self._segments(raw, where)
+            name = raw.get("id")
+            yield Prompt(
+                id=str(index) if name in (None, "") else name,
+                where=where,
+                segments=segments,
+                columns=_kept(raw),
+                references=self._references(raw, where),
+            )
+
+    def _segments(self, raw: dict[str, Any], where: str) -> list[Segment]:
+        task, prompt = self.task, raw.get("prompt")
+        is_plain = self.is_raw or task.is_language_modelling
+        if isinstance(prompt, str) and (is_plain or not self._has_columns(raw)):
+            return self.typed(prompt)
+        if not task.is_language_modelling:
+            return select_prompt(raw, task, self.columns, where)
+        column = self.columns.get(task.target, task.target)
+        if not isinstance(raw.get(column), str):
+            there = files.shown(", ".join(map(str, raw))) or "none"
+            raise UserError(
+                f"{where}: no text column 'prompt' or {column!r}; there are: {there}; rename the "
+                "column of the prompts"
+            )
+        return [Segment(raw[column])]
+
+    def _has_columns(self, raw: dict[str, Any]) -> bool:
+        """Whether the row has a column that the task's prompt is made of."""
+        names = self.task.inputs or (self.task.target,)
+        paths = [str(self.columns.get(name, name)) for name in names]
+        is_named = any(path in raw or path.partition(".")[0] in raw for path in paths)
+        return is_named or shape_of(raw, self.task, self.columns) is not None
+
+    def _references(self, raw: dict[str, Any], where: str) -> list[str] | None:
+        if self.task.is_language_modelling:
+            return None
+        shape = shape_of(raw, self.task, self.columns)
+        try:
+            row = read_columns(raw, self.task, self.columns, shape, where)
+        except UserError:  # new rows have no answer
+            return None
+        references = to_example({"id": where, **row}, self.task).references
+        return references if any(references) else None
+
+
+def _check_writable(raw: dict[str, Any], where: str) -> None:
+    """Raise UserError for a row with text that no file can hold."""
+    try:
+        json.dumps(raw, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{where}: the row holds half a character (a lone surrogate); mend the row"
+        ) from None
+
+
+def _kept(raw: dict[str, Any]) -> dict[str, Any]:
+    """The row's columns; those that have the name of a result are renamed."""
+    return {
+        (f"input_{name}" if TAKEN.fullmatch(name) else name): value for name, value in raw.items()
+    }
+
+
+@dataclass
+class Survey:
+    """What is found in all prompts of a file before anything is generated."""
+
+    num_rows: int = 0
+    columns: dict[str, None] = field(default_factory=dict)
+    """Names of the input's columns, in order."""
+    empty: list[str] = field(default_factory=list)
+    """Where rows stand whose text is empty."""
+    blank_ends: list[str] = field(default_factory=list)
+    """Where prompts stand that end in a blank."""
+    num_shortened: int = 0
+    uses_template: bool = False
+    """Whether a prompt was put into the task's template."""
+    has_references: bool = False
+    ids: dict[str, str] = field(default_factory=dict)
+    """Where each id was seen first."""
+    twins: list[str] = field(default_factory=list)
+    """Where rows stand whose id was seen before."""
+
+    def add(self, prompt: Prompt, is_shortened: bool) -> None:
+        self.num_rows += 1
+        self.num_shortened += is_shortened
+        self.uses_template |= any(segment.is_from_row for segment in prompt.segments)
+        self.has_references |= prompt.references is not None
+        self.columns |= dict.fromkeys(prompt.columns)
+        if not has_text(prompt.segments):
+            self.empty.append(prompt.where)
+        if prompt.text.endswith((" ", "\t")):
+            self.blank_ends.append(prompt.where)
+        if self.ids.setdefault(str(prompt.id), prompt.where) != prompt.where:
+            self.twins.append(prompt.where)
+
+    def warnings(self) -> Iterator[str]:
+        """A line for each kind of thing that is odd."""
+        if self.blank_ends:
+            yield (
+                f"{_count(self.blank_ends, 'prompt ends', 'prompts end')} in a blank, which the "
+                "tokenizer separates from the next word; remove it for better completions: "
+                f"{name_some(self.blank_ends)}"
+            )
+        if self.empty:
+            yield (
+                f"{_count(self.empty, 'row has', 'rows have')} no text; what is predicted for "
+                f"them means nothing: {name_some(self.empty)}"
+            )
+        if self.twins:
+            yield (
+                f"{_count(self.twins, 'row has', 'rows have')} the id of an earlier row; "
+                f"`evaluate` and `compare` will refuse the predictions: {name_some(self.twins)}"
+            )
+        for name in filter(TAKEN.fullmatch, self.columns):
+            before = files.shown(name.removeprefix("input_"))
+            yield f"the input's column {before!r} is written as 'input_{before}'"
+
+
+def _count(places: list[str], one: str, several: str) -> str:
+    return f"{len(places):,} {one if len(places) == 1 else several}"
+
+
+def has_text(segments: list[Segment]) -> bool:
+    """Whether a prompt holds any text of its row."""
+    from_row = [segment.text for segment in segments if segment.is_from_row]
+    return not from_row or not all(map(is_blank, from_row))
