@@ -1,6 +1,5 @@
 """The `report` command: runs, finished or not, as one page that needs nothing else."""
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -9,7 +8,15 @@ from pathlib import Path
 from llmkit.errors import UserError
 from llmkit.files import expand
 from llmkit.page_data import page_data
-from llmkit.run import facts_path, is_run, log_path, predictions_path, results_path, write_text
+from llmkit.run import (
+    facts_path,
+    is_run,
+    log_path,
+    predictions_path,
+    results_path,
+    to_json,
+    write_text,
+)
 from llmkit.significance import LEVEL, MIN_ROWS
 
 ASSETS = Path(__file__).parent / "page"
@@ -66,7 +73,7 @@ def report_page(runs: list[Path], *, reloads: bool = False) -> str:
         "reload_seconds": EVERY if reloads else None,
         **page_data(runs),
     }
-    data = json.dumps(content)  # ASCII: a text may hold half a character
+    data = to_json(content, default=str)  # ASCII: a text may hold half a character
     # Nothing in a text may end the element that the data stands in.
     return fill(
         "report.html", js=asset("charts.js") + asset("report.js"), data=data.replace("<", "\\u003c")

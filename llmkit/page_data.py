@@ -64,11 +64,11 @@ def run_data(run: Path) -> dict[str, Any]:
     log = list(read_lines(log_path(run)))
     results = read_json(results_path(run))
     facts = read_json(facts_path(run))
-    scores = results.get("scores", {})
+    scores, intervals = (dict(results.get(name, {})) for name in ("scores", "intervals"))
     metric = recipe["evaluation"].get("metric") or next(iter(task.scores))
     higher_is_better = task.scores.get(metric, metric == "bertscore")
     rows = list(read_lines(predictions_path(run)))
-    sets = {path.parent.name: read_json(path) for path in sorted(run.glob("sets/*/metrics.json"))}
+    sets = {path.parent.name: set_data(path) for path in sorted(run.glob("sets/*/metrics.json"))}
     validations = [line for line in log if line.get("split") == "validation"]
     difference = difference_of(results, metric)
     return {
@@ -95,7 +95,7 @@ def run_data(run: Path) -> dict[str, Any]:
         "notes": [line["note"] for line in log if "note" in line][-SHOWN:],
         "main": next(iter(scores), None),
         "scores": scores,
-        "intervals": results.get("intervals", {}),
+        "intervals": intervals,
         "signature": results.get("signature", ""),
         "diagnostics": results.get("diagnostics", {}),
         "confusion": results.get("confusion"),
@@ -107,6 +107,17 @@ def run_data(run: Path) -> dict[str, Any]:
         "findings": facts.pop("findings", []),
         "facts": dict(flat(facts)),
         "recipe": dict(flat(recipe)),
+    }
+
+
+def set_data(path: Path) -> dict[str, Any]:
+    """The scores on one further test set."""
+    results = read_json(path)
+    return {
+        "num_rows": results["num_rows"],
+        "scores": dict(results["scores"]),
+        "intervals": dict(results.get("intervals", {})),
+        "signature": results.get("signature", ""),
     }
 
 

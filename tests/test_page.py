@@ -268,9 +268,13 @@ def test_a_run_of_another_version_is_shown_and_its_version_named(runs, tmp_path)
         if name == "run.json":
             content["libraries"]["llmkit"] = "0.0.1"
         (old / name).write_text(json.dumps(content))
+    with (old / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "loss": NaN, "learning_rate": 0.1, "grad_norm": Infinity}\n')
     with (old / "recipe.yaml").open("a") as file:
         file.write("setting_of_another_version: 1\n")
-    (data,) = page_data([old])["runs"]
+    page = report_page([old])
+    assert not re.search(r"\b(NaN|Infinity)\b", page.split('id="data">')[1].split("</script>")[0])
+    (data,) = data_of(page)["runs"]
     assert data["version"] == "0.0.1"
     assert re.fullmatch(r"ROUGE-L [\d.]+(, behind .*)?", data["verdict"])
     assert data["recipe"]["setting_of_another_version"] == 1
