@@ -146,6 +146,7 @@ def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: Limits)
         "data": rows.identity(),
         "source": rows.source,  # rows are named by it
         "columns": dict(rows.columns),
+        "shape": str(rows.shape),
         "skips": rows.skips_unreadable,
         "limit": rows.limit,
         "task": rows.task.name,

@@ -208,8 +208,8 @@ def pieces_of(
     """Prompt, what was cut from it, and what is trained, end-of-text written out."""
     *prompt_ids, completion = ids
     kept = encoded.prompt if len(encoded.prompt) == len(prompt_ids) else [[]] * len(prompt_ids)
-    for whole, tokens in zip(prompt_ids, kept, strict=True):
-        yield Piece(tokenizer.decode(tokens), "prompt")
+    for index, (whole, tokens) in enumerate(zip(prompt_ids, kept, strict=True)):
+        yield Piece(tokenizer.decode(tokens), "trained" if index in encoded.learnt else "prompt")
         yield Piece(tokenizer.decode(whole[len(tokens) :]), "cut")
     yield Piece(tokenizer.decode(encoded.completion), "trained")
     yield Piece(tokenizer.decode(completion[len(encoded.completion) :]), "cut")

@@ -23,6 +23,7 @@ TASKS = {
     "summarize": ("document", "summary"),
     "translate": ("source", "target"),
     "qa": ("context", "question", "answers"),
+    "instruct": ("input", "instruction", "output"),
 }
 TEXT = st.text(min_size=1, max_size=60).filter(lambda text: not is_blank(text))
 

@@ -207,7 +207,7 @@ def _open_sections(template: str, row: Row) -> str:
     """The template with the sections whose column has text in this row, and without the others."""
 
     def kept(section: re.Match) -> str:
-        return section[2] if row[section[1]].strip() else ""
+        return section[2] if row.get(section[1], "").strip() else ""
 
     while (opened := SECTION.sub(kept, template)) != template:
         template = opened
