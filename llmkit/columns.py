@@ -35,6 +35,11 @@ def check_columns(data: Data, task: Task) -> None:
     splits = ("train", "validation", "test", *data.tests)
     for key, value in data.columns.items():
         if _is_column(value):
+            if key in splits:
+                raise UserError(
+                    f"data.columns.{key}: {key} is a split; name its columns one by one, as in "
+                    f"data.columns.{key}.{task.target}=COLUMN"
+                )
             _check_column(f"data.columns.{key}", key, value, task, splits)
             continue
         if key not in splits:

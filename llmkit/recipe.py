@@ -14,7 +14,8 @@ from llmkit.errors import UserError, did_you_mean
 from llmkit.files import expand, shown
 from llmkit.hints import other_name
 from llmkit.recipe_files import Loader, find_recipe, read_yaml
-from llmkit.schema import Recipe, find_field, iter_fields
+from llmkit.schema import Recipe
+from llmkit.schema_keys import find_field, iter_fields
 from llmkit.values import choices, is_list, takes
 
 LENGTHS = ("train.epochs", "train.max_steps")  # a recipe has one of them
@@ -186,7 +187,9 @@ def _explain(
         elif key in explained:  # one value fails once for each item, or each type of a union
             continue
         explained.add(key)
-        where = given.get(".".join(place)) or given.get(key) or _where(key, path, lines)
+        within = (override for name, override in given.items() if name.startswith(f"{key}."))
+        where = given.get(".".join(place)) or given.get(key) or next(within, None)
+        where = where or _where(key, path, lines)
         if mistake["type"] == "extra_forbidden":
             section = mistake["input"] if isinstance(mistake["input"], dict) else {}
             for unknown, _ in flat(section, f"{key}.") if section else [(key, None)]:

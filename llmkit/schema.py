@@ -5,11 +5,16 @@ documentation, unit included; `llmkit recipes --fields` prints it.
 """
 
 import re
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 # A single text stands for a list of one: evaluation.by=topic.
 OneOrMore = BeforeValidator(
@@ -113,6 +118,24 @@ class Data(Section):
                 "no text encoding that Python knows; common ones are utf-8, utf-16, cp1252, latin-1"
             ) from None
         return encoding
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _columns_are_names(cls, columns: Any) -> Any:
+        """One message instead of one for each type that a value could have; null unsets a key."""
+        if not isinstance(columns, dict):
+            return columns
+        columns = {key: value for key, value in columns.items() if value is not None}
+        for key, value in columns.items():
+            by_name = value if isinstance(value, dict) else {"": value}
+            for name, column in by_name.items():
+                names = column if isinstance(column, list) else [column]
+                if not names or not all(isinstance(each, str) for each in names):
+                    raise ValueError(
+                        f"{'.'.join(filter(None, (key, name)))} takes the name of a column, or a "
+                        "list of names"
+                    )
+        return columns
 
     @model_validator(mode="after")
     def _streaming_is_bounded(self) -> "Data":
@@ -348,45 +371,3 @@ class Recipe(Section):
                 f"for a prompt within max_length ({self.max_length})"
             )
         return self
-
-
-def find_field(place: tuple[str, ...]) -> tuple[str, FieldInfo | None]:
-    """(dotted key, field) of a place within a recipe: of ("train", "betas", "0") train.betas.
-
-    The field is None where the place is a section or unknown.
-    """
-    section = Recipe
-    for depth, name in enumerate(place, start=1):
-        field = section.model_fields.get(name)
-        if field is None:
-            break
-        if not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
-            return ".".join(place[:depth]), field
-        section = field.annotation
-    return ".".join(place), None
-
-
-def iter_fields(
-    section: type[Section] = Recipe, prefix: str = ""
-) -> Iterator[tuple[str, Any, str, str]]:
-    """(dotted key, type, default, documentation) of every field."""
-    for name, field in section.model_fields.items():
-        key = f"{prefix}{name}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield from iter_fields(field.annotation, f"{key}.")
-        else:
-            default = "required" if field.is_required() else repr(field.default)
-            yield key, field.annotation, default, field.description or ""
-
-
-def file_schema() -> dict[str, Any]:
-    """JSON Schema of a recipe file, for editors. Each of its scales can hold any key."""
-    schema = Recipe.model_json_schema()
-    del schema["required"]  # a scale can hold these
-    schema["properties"]["scales"] = {
-        "type": "object",
-        "additionalProperties": {"$ref": "#"},
-        "description": "Keys that replace those above, by the name that --scale gives; the first "
-        "is the default.",
-    }
-    return schema

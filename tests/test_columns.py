@@ -90,6 +90,7 @@ def test_columns_by_split_are_read_from_a_recipe_file(tmp_path):
         ({"test": {"sumary": "a"}}, "data.columns.test.sumary: summarize has no such column"),
         ({"validation": {"summary": "a"}}, "these rows are held out from the training rows"),
         ({"document": ["a", "b"]}, "summarize reads document from one column"),
+        ({"test": "a"}, "test is a split; name its columns one by one, as in data.columns.test.s"),
         ({"test": {"document": ["a"]}}, "data.columns.test.document: summarize reads document"),
     ],
 )
@@ -98,6 +99,25 @@ def test_columns_that_cannot_be_are_refused(tmp_path, columns, expected):
     with pytest.raises(UserError) as error:
         open_splits(Data(train=path, test=path, columns=columns), get_task("summarize"))
     assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("data.columns.summary=[]", "summary takes the name of a column, or a list of names"),
+        ("data.columns={summary: 3}", "summary takes the name of a column, or a list of names"),
+        ("data.columns.test.summary.x=1", "test.summary takes the name of a column"),
+    ],
+)
+def test_what_is_no_column_is_refused_in_one_line(override, expected):
+    with pytest.raises(UserError) as error:
+        overridden("summarize", override)
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_null_unsets_a_column_of_the_recipe():
+    assert overridden("translate", "data.columns.source=null").columns == {"target": "de"}
 
 
 # ------------------------------------------------------------------------------ references

@@ -14,7 +14,8 @@ from llmkit import recipe as recipe_module
 from llmkit.errors import UserError
 from llmkit.recipe import load_recipe, recipe_yaml, with_absolute_paths
 from llmkit.recipe_files import list_recipes
-from llmkit.schema import Recipe, iter_fields
+from llmkit.schema import Recipe
+from llmkit.schema_keys import iter_fields
 from llmkit.tasks import TASKS
 
 KEYS = [key for key, *_ in iter_fields()]

@@ -78,7 +78,7 @@ def complete_scale(ctx: click.Context, _: click.Parameter, typed: str) -> list[C
 
 def complete_override(ctx: click.Context, _: click.Parameter, typed: str) -> list[CompletionItem]:
     """Keys of a recipe as `KEY=`; behind it the values of a key that has few, else files."""
-    from llmkit.schema import find_field, iter_fields
+    from llmkit.schema_keys import find_field, iter_fields
     from llmkit.values import choices
 
     key, equals, value = typed.partition("=")

@@ -71,7 +71,7 @@ def _print_recipe(name: str, scale: str | None, overrides: tuple[str, ...]) -> N
 
 def _print_fields(word: str) -> None:
     from llmkit.hints import other_name
-    from llmkit.schema import iter_fields
+    from llmkit.schema_keys import iter_fields
 
     found = [
         f"{key} = {default}\n    {text}"
@@ -86,6 +86,6 @@ def _print_fields(word: str) -> None:
 
 
 def _print_schema() -> None:
-    from llmkit.schema import file_schema
+    from llmkit.schema_keys import file_schema
 
     click.echo(json.dumps(file_schema(), indent=2))

@@ -21,7 +21,7 @@ class Verb(click.Command):
         options = [name for parameter in self.params for name in parameter.opts]
         hint = hints.option_hint(option, options)
         if hint is None and "overrides" in options:
-            from llmkit.schema import iter_fields
+            from llmkit.schema_keys import iter_fields
 
             hint = hints.key_option_hint(option, [key for key, *_ in iter_fields()], self.name)
         return hint
