@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from llmkit.tasks import TASKS
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -32,7 +34,7 @@ def test_the_wheel_holds_recipes_model_and_rows(unpacked_wheel):
         p.name for p in (ROOT / "recipes").iterdir()
     }
     assert (package / "embedded" / "gpt2" / "model.safetensors").is_file()
-    assert len(list((package / "embedded" / "rows").rglob("*.jsonl"))) == 21
+    assert len(list((package / "embedded" / "rows").rglob("*.jsonl"))) == 3 * len(TASKS)
     assert not (unpacked_wheel / "tests").exists()
 
 
