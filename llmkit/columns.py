@@ -95,11 +95,11 @@ def read_columns(
             f"shape into a file of their own, or leave them out with {SKIP}"
         )
     try:
-        raw, found = read_shape(raw, own, task)
+        raw, found, ignored = read_shape(raw, own, task)
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
     row = select_columns(raw, task, {**found, **columns}, where)
-    return {**row, "ignored": raw["ignored"]} if raw["ignored"] else row
+    return {**row, "ignored": ignored} if ignored else row
 
 
 def select_prompt(raw: Raw, task: Task, columns: Columns, where: str) -> list[Segment]:
@@ -109,11 +109,11 @@ def select_prompt(raw: Raw, task: Task, columns: Columns, where: str) -> list[Se
     """
     shape = shape_of(raw, task, columns)
     if shape is None and "pair" in task.shapes and task.target not in columns:
-        raw = {"output": "", **raw}
         shape = find_shape(raw, ("pair",), {"output": "output"} | dict(columns))
+        raw = raw if shape is None else {"output": "", **raw}
     try:
         if shape is not None:
-            raw, found = read_shape(_with_answer(raw, shape), shape, task)
+            raw, found, _ = read_shape(_with_answer(raw, shape), shape, task)
             columns = {**found, **columns}
         if task.read_prompt is None:
             return prompt_segments(select_inputs(raw, task, columns, where), task)

@@ -116,11 +116,13 @@ def _find_text(names: Mapping[str, str]) -> Shape | None:
     return Shape("plain text", {"text": names["text"]}) if "text" in names else None
 
 
-def read_shape(raw: Raw, shape: Shape, task: Task) -> tuple[dict[str, Any], dict[str, str]]:
-    """A row of that shape with the task's columns in it, and which columns these are by name.
+def read_shape(
+    raw: Raw, shape: Shape, task: Task
+) -> tuple[Raw, dict[str, str | list[str]], tuple[str, ...]]:
+    """A row of that shape with the task's columns in it, where these have other names their names,
+    and the names of what is not read.
 
-    Names of what is not read stand under `ignored`. Raises ValueError, with a message for the
-    user, where the row does not hold what the task reads.
+    Raises ValueError, with a message for the user, where the row does not hold what the task reads.
     """
     columns = shape.columns
     history = columns.get("history")
@@ -130,13 +132,17 @@ def read_shape(raw: Raw, shape: Shape, task: Task) -> tuple[dict[str, Any], dict
     direct = {part: name for part, name in columns.items() if part in task.columns}
     is_direct = len(direct) == len(columns) - ("history" in columns)
     if is_direct and shape.holds_messages == (task.read_row is not None):
-        return {**raw, "ignored": ignored}, direct
+        return raw, direct, ignored
     messages = _messages_of(raw, shape)
     if task.read_row is not None:
-        return {**raw, task.target: messages, "ignored": ignored}, {}
-    conversation, unread = read_conversation(messages)
-    texts = _single_turn(answered(conversation))
-    return {**raw, **texts, "ignored": (*ignored, *unread)}, {}
+        return {**raw, task.target: messages}, {}, ignored
+    try:
+        conversation, unread = read_conversation(messages)
+        conversation = answered(conversation)
+    except ValueError as error:
+        names = [name for part, name in columns.items() if part not in OPTIONAL]
+        raise ValueError(f"column {' and '.join(names)}: {error}") from None
+    return {**raw, **_single_turn(conversation)}, {}, (*ignored, *unread)
 
 
 def _single_turn(conversation: list[Message]) -> dict[str, str]:

@@ -296,6 +296,13 @@ REFUSED = {
     "several turns as an instruction": (
         "instruct", {"messages": TALK}, "has 2 turns, which only the task chat reads",
     ),
+    "a question without an answer as an instruction": (
+        "instruct", {"messages": TALK[:2]}, "column messages: must end with an answer",
+    ),
+    "a response that is no text": (
+        "instruct", {**ALPACA, "output": 7, "tools": TOOLS},
+        "column output must hold a text, not int; mend the row",
+    ),
     "Alpaca with history as an instruction": (
         "instruct", {**ALPACA, "history": [["a", "b"]]}, "which only the task chat reads",
     ),
