@@ -220,7 +220,7 @@ def test_a_prompt_with_sections_typed_whole_has_the_tokens_of_training(tiny_gpt2
         ({"columns": {"source": "en", "target": "fr"}}, "English: {source}\nGerman:",
          "English: {source}\nGerman:", 1),
         ({"columns": {"source": "de", "target": "en"}}, "English: {source}\nGerman:",
-         "English: {source}\nGerman:", 2),
+         "English: {source}\nGerman:", 1),
         ({"columns": {"source": "en", "target": "de"}}, "Say in German: {source} ->",
          "Say in German: {source} ->", 0),
         ({"columns": {"source": "question", "target": "answer"}}, "Q: {source}\nA:",
