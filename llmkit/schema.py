@@ -334,7 +334,8 @@ class Recipe(Section):
     trackers: Annotated[list[Literal["tensorboard", "wandb", "trackio"]], OneOrMore] = []
     """Where metrics.jsonl is also sent; each has to be installed. tensorboard: into the run."""
     template: str | None = None
-    """Prompt with {column} marks; null: the task's own."""
+    """Prompt with {column} marks for any columns of the data; a section {#column}...{/column} is
+    left out where the column is empty. null: the task's own."""
     max_length: int = Field(512, ge=2)
     """Longest training row, prompt and completion and end-of-text together; tokens."""
     truncate_completion: bool = False
