@@ -20,6 +20,7 @@ from llmkit.run import (
 from llmkit.significance import LEVEL, MIN_ROWS
 
 ASSETS = Path(__file__).parent / "page"
+SCRIPTS = ("charts.js", "predictions.js", "report.js")
 EVERY = 2.0  # seconds between two looks at a run that is followed
 
 
@@ -75,9 +76,7 @@ def report_page(runs: list[Path], *, reloads: bool = False) -> str:
     }
     data = to_json(content, default=str)  # ASCII: a text may hold half a character
     # Nothing in a text may end the element that the data stands in.
-    return fill(
-        "report.html", js=asset("charts.js") + asset("report.js"), data=data.replace("<", "\\u003c")
-    )
+    return fill("report.html", js="".join(map(asset, SCRIPTS)), data=data.replace("<", "\\u003c"))
 
 
 def fill(template: str, **parts: str) -> str:

@@ -1,0 +1,87 @@
+// Predictions beside their references, with what differs between them.
+
+const NEAR = 0.3; // share of common words from which on a difference is shown word by word
+
+/** Words of two texts, matched by a longest common subsequence: {share, first, second}, the latter [[part, is common]]. */
+function align(one, other) {
+  const [a, b] = [one, other].map((text) => text.split(/(\s+)/).filter(Boolean));
+  if (a.length * b.length > 1e6) return { share: 0 };
+  const longest = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1));
+  for (let i = a.length - 1; i >= 0; i--) {
+    for (let j = b.length - 1; j >= 0; j--) {
+      longest[i][j] = a[i] === b[j] ? longest[i + 1][j + 1] + 1 : Math.max(longest[i + 1][j], longest[i][j + 1]);
+    }
+  }
+  const [first, second] = [[], []];
+  let [i, j, common] = [0, 0, 0];
+  while (i < a.length || j < b.length) {
+    if (i < a.length && j < b.length && a[i] === b[j]) {
+      if (/\S/.test(a[i])) common++;
+      first.push([a[i++], true]);
+      second.push([b[j++], true]);
+    } else if (j < b.length && (i === a.length || longest[i][j + 1] >= longest[i + 1][j])) second.push([b[j++], false]);
+    else first.push([a[i++], false]);
+  }
+  const words = Math.max(...[a, b].map((parts) => parts.filter((part) => /\S/.test(part)).length), 1);
+  return { share: common / words, first, second };
+}
+
+function column(name, text, parts, mark) {
+  const body = make("pre");
+  if (parts) body.append(...parts.map(([part, common]) => (common || !/\S/.test(part) ? part : make(mark, {}, part))));
+  else body.append(text.trim() ? text : make("small", {}, "(empty)"));
+  return make("div", {}, make("small", {}, name), body);
+}
+
+/** Prediction and nearest reference side by side; words that differ are marked where most are common. */
+function pair(said, references) {
+  const aligned = references.map((reference) => [align(said, reference), reference]);
+  const [nearest, reference] = aligned.reduce((one, other) => (other[0].share > one[0].share ? other : one));
+  const marked = nearest.share >= NEAR && nearest.share < 1;
+  const others = references.filter((each) => each !== reference);
+  return [
+    make("div", { class: "pair" },
+      column("prediction", said, marked ? nearest.first : null, "ins"),
+      column(others.length ? "nearest reference" : "reference", reference, marked ? nearest.second : null, "del")),
+    ...others.map((other) => column("or", other)),
+  ];
+}
+
+/** The tokens that were to be said, the less probable the darker; the least probable in numbers. */
+function expected(tokens) {
+  const line = make("pre");
+  line.append(...tokens.map(([text, p]) => make("span", {
+    class: p < 0.1 ? "token unlikely" : "token", style: `--doubt:${Math.round(60 * (1 - p))}%`, title: percent(p),
+  }, text)));
+  const least = [...tokens].sort((a, b) => a[1] - b[1]).slice(0, 3);
+  const told = least.map(([text, p]) => `\u201c${text.trim() || text}\u201d ${percent(p)}`).join(", ");
+  return make("details", {}, make("summary", {}, "how probable each expected token was"), line,
+    make("small", {}, `least probable: ${told}`));
+}
+
+function prediction(row, name) {
+  const told = [`id ${row.id}`];
+  if (typeof row.score === "number") told.push(`${name} ${score(row.score)}`);
+  if (row.ended === false) told.push("did not stop by itself");
+  const article = make("article", {}, make("small", {}, told.join(", ")));
+  article.append(make("pre", { class: "prompt", tabindex: 0 }, row.prompt), ...pair(row.prediction, row.references));
+  if (row.expected_tokens?.length && row.expected_tokens.every(([, p]) => p !== null)) article.append(expected(row.expected_tokens));
+  if (row.probabilities) {
+    const each = Object.entries(row.probabilities).sort((a, b) => b[1] - a[1]).slice(0, 5);
+    article.append(make("small", {}, each.map(([label, p]) => `${label} ${percent(p)}`).join(", ")));
+  }
+  return article;
+}
+
+function predictions(run) {
+  const parts = [];
+  for (const [title, rows] of Object.entries(run.predictions)) {
+    if (!rows.length) continue;
+    const fold = make("details", {}, make("summary", {}, `${title} (${rows.length})`));
+    fold.append(...rows.map((row) => prediction(row, run.metric_title)));
+    parts.push(fold);
+  }
+  if (parts.length && !several) parts[0].open = true;
+  return ofRun(run, ...parts);
+}
+
