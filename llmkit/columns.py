@@ -230,8 +230,10 @@ def _check_text(text: Any, name: str, columns: Columns, where: str) -> None:
     column = columns.get(name, name)
     column = column if isinstance(column, str) else ", ".join(column)
     if not isinstance(text, str):
+        is_missing = text is None or text != text  # NaN
+        kind = "a missing value (null)" if is_missing else type(text).__name__
         raise UserError(
-            f"{where}: column {column} must hold a text, not {type(text).__name__}; mend the row, "
+            f"{where}: column {column} must hold a text, not {kind}; mend the row, "
             f"or name another column with data.columns.{name}"
         )
     try:

@@ -103,7 +103,7 @@ def open_splits(
     skips_unreadable = skips_unreadable or data.skip_invalid
     splits = _open_named_and_held_out(data, task)
     for name, file in data.tests.items():
-        rows = _rows_of(file, data, task, "test")
+        rows = _rows_of(file, data, task, "test", f"data.tests.{name}")
         splits[name] = replace(rows, columns=columns_of(data, name))
     splits = {name: _with_shape(rows) for name, rows in splits.items()}
     for name in ("test", *data.tests):
@@ -148,7 +148,7 @@ def _open_named_and_held_out(data: Data, task: Task) -> dict[str, Rows]:
     if data.train is None:
         folder = EMBEDDED_ROWS / task.name
         return {
-            split: _rows_of_files(str(folder / f"{split}.jsonl"), data, task, split)
+            split: _rows_of_files(str(folder / f"{split}.jsonl"), data, task, split, "task")
             for split in SPLITS
         }
     shares = {"validation": data.validation_fraction, "test": data.test_fraction}
@@ -234,9 +234,10 @@ def _hold_out_of_document(train: Rows, shares: dict[str, float]) -> dict[str, Ro
     return {split: part(split) for split in ("train", *shares)}
 
 
-def _rows_of(name: str, data: Data, task: Task, split: str) -> Rows:
+def _rows_of(name: str, data: Data, task: Task, split: str, given_by: str | None = None) -> Rows:
+    """given_by: the key that named them, unless it is the split's."""
     if data.hub is None:
-        return _rows_of_files(name, data, task, split)
+        return _rows_of_files(name, data, task, split, given_by or f"data.{split}")
     from llmkit import hub
 
     read, commit = hub.open_dataset_split(data, name)
@@ -246,9 +247,7 @@ def _rows_of(name: str, data: Data, task: Task, split: str) -> Rows:
     return Rows(source, read, task, columns, data.limit, lambda: identity)
 
 
-def _rows_of_files(
-    name: str, data: Data, task: Task, split: str, given_by: str = "data.train and other splits"
-) -> Rows:
+def _rows_of_files(name: str, data: Data, task: Task, split: str, given_by: str) -> Rows:
     """split: which one is wanted of a folder with several."""
     paths = files.find(name, given_by, split)
 

@@ -223,4 +223,5 @@ def _fit(fields: list[str], header: list[str], where: str) -> dict[str, str] | U
     advice = "quote fields that hold the delimiter"
     if len(fields) == width + 1 and fields[0].strip().isdigit():
         advice += "; if the first field is R's row name, write with row.names=FALSE"
-    return UserError(f"{where}: {len(fields)} fields, but the header has {width}; {advice}")
+    count = f"{len(fields)} field{'s' if len(fields) != 1 else ''}"
+    return UserError(f"{where}: {count}, but the header has {width}; {advice}")

@@ -60,7 +60,7 @@ def test_a_row_stands_where_it_begins(tmp_path):
         f"{path}:2",
         f"{path}:6",
     ]
-    assert str(read[1]).startswith(f"{path}:5: 1 fields, but the header has 2")
+    assert str(read[1]).startswith(f"{path}:5: 1 field, but the header has 2")
 
 
 def test_rows_behind_a_bad_one_are_read(tmp_path):
