@@ -71,6 +71,8 @@ class Account:
         """Where (file:line) the rows of a kind stand: of a fate, or with something in a text."""
         fates = np.array(self.records["fate"][:])
         masks = {fate: fates == fate for fate in self.fates if fate != "whole"}
+        # End-of-text alone.
+        masks["unanswerable"] = (self.column("completion") == 1) & (self.column("trained") == 1)
         masks["end-of-text typed"] = self.column("has_end_of_text")
         masks["shattered"] = self.column("is_shattered")
         masks["input empty"] = self.column("has_empty_input") & (self.column("trained") > 0)

@@ -27,6 +27,7 @@ from llmkit.findings import (
     find_in_split,
     find_kept,
     find_near,
+    find_same_ids,
     find_spellings,
     find_unreadable,
     find_unscorable,
@@ -162,11 +163,13 @@ def check(recipe: Recipe, num_samples: int) -> Check:
                 samples = sample_rows(rows[split][:num_samples], task, tokenizer, limits)
         else:
             findings += find_in_split(split, account, checks["train"].account)
-            findings += find_unscorable(split, rows[split], task, metric)
             test = ScoredRows.of(rows[split], task, answers)
+            findings += find_unscorable(split, test.examples, test.task)
             prepare_prompts(test.examples, task, tokenizer, recipe, labels)
             if split == "validation":
-                check_metric(metric, test)
+                check_metric(metric, test, recipe.evaluation.votes)
+            else:
+                findings += find_same_ids(split, test.rows)
     findings += find_near(find_near_copies(rows, task), findings)
     warnings = prompt_warnings(recipe, task)
     return Check(task.shown_prompt, warnings, checks, by_severity(findings), samples, order)

@@ -73,6 +73,14 @@ def _check_column(
         raise UserError(f"{key}: {task.name} reads {name} from one column, not from a list")
 
 
+def row_id(raw: Raw, index: int) -> str:
+    """The row's `id` as text, 7.0 as `7`; without one its index, counted from 0."""
+    value = raw.get("id")
+    if value is None or value == "" or value != value:  # NaN: an empty cell of a table
+        return str(index)
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
 def shape_of(raw: Raw, task: Task, columns: Columns) -> Shape | None:
     """The shape of a split whose first row this is, if the task reads rows of that shape."""
     if task.read_row is not None and task.target in columns:
@@ -155,7 +163,7 @@ def select_columns(raw: Raw, task: Task, columns: Columns, where: str) -> Row:
         return {**row, task.target: value}
     value = _target(raw, task, columns, where)
     texts = list(value) if isinstance(value, list | tuple) else [value]
-    if not texts:
+    if not texts and not task.allows_no_answer:
         column = columns.get(task.target, task.target)
         raise UserError(
             f"{where}: column {column} is an empty list; a row needs at least one accepted text: "
@@ -173,6 +181,10 @@ def _target(raw: Raw, task: Task, columns: Columns, where: str) -> Any:
     names = columns.get(task.target, task.target)
     if isinstance(names, str):
         value = _reach(raw, task.target, task, columns, where)
+        if task.allows_no_answer and _is_missing(value):
+            return []
+        if task.allows_no_answer and isinstance(value, Mapping) and "text" in value:
+            value = value["text"]  # as SQuAD on the hub: {"text": [...], "answer_start": [...]}
         return _label(value, task, columns, where) if task.chooses and value != [] else value
     texts = []
     for name in names:

@@ -1,7 +1,8 @@
 """The `compare` command: two systems' predictions for the same rows, paired by id."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -10,10 +11,10 @@ from llmkit import files
 from llmkit.console import show_table
 from llmkit.errors import UserError, name_some
 from llmkit.predictions import Said, label_warnings, read_predictions
-from llmkit.run import predictions_path, task_of
+from llmkit.run import metrics_of, predictions_path, task_of
 from llmkit.scores import scored
 from llmkit.significance import LEVEL, MIN_ROWS, RESAMPLES, TRIALS, Difference, compare
-from llmkit.tasks import Scores, get_task
+from llmkit.tasks import Scores, Task, get_task
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,12 @@ def compare_systems(first: str, second: str, task_name: str | None) -> Compariso
     if missing:
         raise UserError(f"{first} and {second} are not of the same rows: {name_some(missing)}")
     references = [_references(name, one[name], other[name]) for name in one]
+    recorded = [
+        metrics_of(files.expand(name))
+        for name, its_task in ((first, one_task), (second, other_task))
+        if its_task == task.name
+    ]
+    task = _settle(task, references, [names for names in recorded if are_of(names, task)])
     said = [system[name] for system in (one, other) for name in one]
     if task.chooses:
         for warning in label_warnings(said, (accepted[0] for accepted in references)):
@@ -70,6 +77,27 @@ def compare_systems(first: str, second: str, task_name: str | None) -> Compariso
     found = compare(*tallies)
     both_have = [name for name in totals[0] if name in totals[1]]
     return Comparison(len(one), *totals, {name: found[name] for name in both_have})
+
+
+def are_of(names: Any, task: Task) -> bool:
+    """Whether a folder names the metrics of the task, with settings."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return False
+    bare = [[name.partition(":")[0] for name in each] for each in (names, task.metrics)]
+    return bare[0] == bare[1]
+
+
+def _settle(task: Task, references: list[list[str]], recorded: list[list[str]]) -> Task:
+    """The task with the metrics that the systems were scored by, else those for the references."""
+    if recorded and recorded[0] != recorded[-1]:
+        differing = sorted({*recorded[0]} ^ {*recorded[-1]})
+        raise UserError(
+            f"the two were scored with different settings ({', '.join(differing)}); evaluate one "
+            "of them again"
+        )
+    if recorded:
+        task = replace(task, metrics=tuple(recorded[0]))
+    return task.settled(references)
 
 
 def _references(name: str, one: Said, other: Said) -> list[str]:

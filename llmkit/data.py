@@ -10,7 +10,15 @@ from itertools import islice
 
 from llmkit import files
 from llmkit import splits as splits_of
-from llmkit.columns import Columns, check_columns, columns_of, group_of, read_columns, shape_of
+from llmkit.columns import (
+    Columns,
+    check_columns,
+    columns_of,
+    group_of,
+    read_columns,
+    row_id,
+    shape_of,
+)
 from llmkit.errors import UserError
 from llmkit.files import Raw
 from llmkit.recipe_files import PACKAGE
@@ -82,7 +90,7 @@ class Rows:
                     yield error
                 continue
             if self.keeps(index, row):
-                yield {"id": str(raw.get("id", index)), "where": where, **row}
+                yield {"id": row_id(raw, index), "where": where, **row}
 
 
 def open_splits(

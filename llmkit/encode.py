@@ -98,6 +98,26 @@ def encode_text(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[li
     return [e.ids for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
 
+def token_bytes(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[np.ndarray]:
+    """Of each text the bytes that each of its tokens, and the end-of-text behind them, stands for.
+
+    They add up to the bytes of the text for any tokenizer, since they are those of the text between
+    the ends of two tokens: a space belongs to the token behind it, and what the tokenizer drops to
+    the token that follows.
+    """
+    backend = tokenizer.backend_tokenizer
+    backend.encode_special_tokens = True
+    sizes = []
+    for text, encoding in zip(
+        texts, backend.encode_batch(texts, add_special_tokens=False), strict=True
+    ):
+        bytes_before = np.cumsum([0, *(len(character.encode()) for character in text)])
+        ends = [end for _, end in encoding.offsets]
+        ends = np.maximum.accumulate([0, *ends, len(text)])
+        sizes.append(np.diff(bytes_before[ends]))
+    return sizes
+
+
 def encode_prompt(
     segments: list[Segment], ids: list[list[int]], room: int
 ) -> list[list[int]] | None:
@@ -146,7 +166,8 @@ def encode_example(
 def is_empty(example: Example) -> bool:
     """Whether there is nothing to learn: no completion, or nothing of the row before it."""
     from_row = [segment.text for segment in example.prompt if segment.is_from_row]
-    return is_blank(example.completion) or (bool(from_row) and all(map(is_blank, from_row)))
+    is_silent = is_blank(example.completion) and not example.is_unanswerable
+    return is_silent or (bool(from_row) and all(map(is_blank, from_row)))
 
 
 def is_blank(text: str) -> bool:

@@ -19,7 +19,7 @@ from llmkit.diagnostics import diagnose
 from llmkit.errors import UserError, name_some
 from llmkit.evaluation import EvaluationSet, count_answers, evaluate
 from llmkit.files import expand
-from llmkit.findings import find_invalid
+from llmkit.findings import find_invalid, find_same_ids, find_unscorable, refuse_errors
 from llmkit.predictions import label_warnings, read_predictions
 from llmkit.prepare import check_max_length, open_model, prepare_tests
 from llmkit.run import is_run, predictions_path, results_path, set_dir, write_json, write_jsonl
@@ -63,6 +63,8 @@ def evaluate_model(
         by_model[label] = score_model(model, tokenizer, tests, recipe, accelerator)
     tables = tables_of(by_model, tests)
     if accelerator.is_main_process:
+        for split, test in tests.items():
+            report.show_findings(console, find_unscorable(split, test.examples, test.task))
         report.show_tables(console, tests, tables)
         report.show_verdict(console, tables["test"], (metric, higher_is_better))
         if folder is not None:
@@ -124,9 +126,15 @@ def evaluate_predictions(
     show_invalid(splits, console)
     answers = count_answers(splits["train"], task)
     test = ScoredRows.of(splits["test"], task, answers)
-    missing = [example.where for example in test.examples if example.id not in predictions]
+    task = test.task
+    refuse_errors(find_same_ids("test", test.rows))
+    missing = [example for example in test.examples if example.id not in predictions]
     if missing:
-        raise UserError(f"{path}: no prediction for {name_some(missing)}: rows are known by id")
+        raise UserError(
+            f"{path}: no prediction for {name_some([example.where for example in missing])}: "
+            f"expected ids: {name_some([repr(example.id) for example in missing])}; found ids: "
+            f"{name_some(list(map(repr, predictions)))}"
+        )
     strange = predictions.keys() - {example.id for example in test.examples + test.unlabeled}
     if strange:
         places = sorted(predictions[name].where for name in strange)
@@ -138,6 +146,7 @@ def evaluate_predictions(
     said = [row.prediction for row in rows]
     table = {"these predictions": scored(task, task.tally(said, test.references), said)}
     table |= score_baselines(test)
+    report.show_findings(console, find_unscorable("test", test.examples, test.task))
     report.show_tables(console, {"test": test}, {"test": table})
     report.show_verdict(console, table, (metric, higher_is_better))
     if folder is not None:
@@ -214,6 +223,8 @@ def results_of(test: ScoredRows, table: dict[str, Scored], metric: str) -> dict[
         "intervals": {label: each.intervals for label, each in table.items()},
         "metric": metric,
         "signature": test.task.signature(),
+        # BERTScore's settings are a folder of this machine.
+        "metrics": [name for name in test.task.metrics if not name.startswith("bertscore")],
     }
     main = next(iter(table.values()))
     if main.differences:

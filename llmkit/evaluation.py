@@ -25,6 +25,7 @@ from llmkit.encode import (
     limits_of,
     require_rows,
     room_for_prompt,
+    token_bytes,
 )
 from llmkit.errors import UserError, did_you_mean, name_some
 from llmkit.files import shown
@@ -63,7 +64,7 @@ def prepare_evaluation(
 ) -> EvaluationSet:
     """answers: those of the training rows, as `count_answers` gives them."""
     scored_rows = ScoredRows.of(rows, task, answers)
-    rows, examples = scored_rows.rows, scored_rows.examples
+    task, rows, examples = scored_rows.task, scored_rows.rows, scored_rows.examples
     labels = encode_labels(answers, tokenizer) if task.chooses else {}
     prompts = prepare_prompts(examples, task, tokenizer, recipe, labels)
     limits = limits_of(recipe, is_scored=True)
@@ -156,7 +157,7 @@ def evaluate(
     )
     losses = np.array([[each.sum(dtype=float), len(each)] for each in nats])
     if task.is_language_modelling:
-        losses = np.column_stack([losses, count_bytes(encoded, tokenizer)])
+        losses = np.column_stack([losses, count_bytes(evaluation_set, tokenizer)])
         return scored(task, {"likelihood": losses}, [])
     predictions, ended = predict(model, tokenizer, evaluation_set, recipe, accelerator)
     references = evaluation_set.references
@@ -217,13 +218,17 @@ def token_probabilities(
         yield tokens
 
 
-def count_bytes(encoded: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-    """Bytes of the tokens of each row that are predicted: all but its first one."""
-    special = set(tokenizer.all_special_ids)
-    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-    # A byte-level vocabulary writes each byte as a letter of its own.
-    sizes = np.array([0 if i in special else len(token) for i, token in enumerate(tokens)])
-    return np.array([sizes[row["labels"][1:]].sum() for row in encoded])
+def count_bytes(evaluation_set: EvaluationSet, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+    """Bytes of text that the predicted tokens of each encoded row stand for, all but its first.
+
+    Rows of plain language modelling are one stream of the texts, each behind an end-of-text.
+    """
+    is_encoded = evaluation_set.account.column("trained") > 0
+    examples = zip(evaluation_set.examples, is_encoded, strict=True)
+    texts = [example.completion for example, is_kept in examples if is_kept]
+    sums = np.cumsum(np.concatenate([[0], *token_bytes(texts, tokenizer)]))
+    num_predicted = count_tokens(evaluation_set.encoded)[0] - 1
+    return np.diff(sums[np.cumsum([0, *num_predicted])])
 
 
 def predict(

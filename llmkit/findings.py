@@ -4,19 +4,17 @@ An error means that training would be wrong; a warning, that something is lost o
 note, that all is as it should be but good to know.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from llmkit.account import SHATTERED, Account
 from llmkit.data import Rows
 from llmkit.duplicates import SIMILAR, NearCopy, repeated_rows, rows_in_train
-from llmkit.encode import is_blank
 from llmkit.errors import UserError, name_some
 from llmkit.labels import folded, spelled_out
+from llmkit.metrics import unfit
 from llmkit.model import END_OF_TEXT
-from llmkit.prediction import Prediction
-from llmkit.tasks import Row, Task, to_example
+from llmkit.tasks import Example, Row, Task
 
 LEFT_OUT = ("empty", "completion too long")  # fates of the rows that nothing is learnt from
 MOST = 0.5  # with more left out, the run is not the one that was asked for
@@ -70,9 +68,22 @@ KINDS = {
         "warning", "the split would hold out every row of their label, so they stay in train",
         "add rows of that label, or name data.validation and data.test",
     ),
-    "scored 0": (
-        "warning", "score 0 even where predicted to the letter, the metric cannot read them",
-        "choose another evaluation.metric, such as loss",
+    "same id": (
+        "error", "the id of another row, so predictions cannot be told apart",
+        "give each row an id of its own, or delete the column id",
+    ),
+    "not read": (
+        "warning", "ROUGE reads the letters a-z and digits alone, which is not most of these "
+        "references", "judge by another score; evaluation.metric=loss chooses the best weights",
+    ),
+    "not segmented": (
+        "warning",
+        "references without spaces between words, which F1, BLEU or TER of words take for one word",
+        "set evaluation.f1=characters and evaluation.bleu.tokenize=auto, and prefer chrF to TER",
+    ),
+    "unanswerable": (
+        "note", "no answer, so end-of-text alone is trained and right",
+        "delete them where the answer is merely missing",
     ),
     "source in train": (
         "note", "their source is in train too, in another row",
@@ -157,27 +168,26 @@ def find_near(copies: list[NearCopy], exact: list[Finding]) -> list[Finding]:
     return list(found.values())
 
 
-def find_unscorable(split: str, rows: Iterable[Row], task: Task, metric: str) -> list[Finding]:
-    """References in scripts that the metric throws away, as ROUGE's tokenizer does."""
-    if metric == "loss" or task.is_language_modelling or task.chooses:
-        return []
-    references = {row["where"]: to_example(row, task).references for row in rows}
-    foreign = {
-        where: texts for where, texts in references.items() if not any(map(is_readable, texts))
-    }
+def find_unscorable(split: str, examples: Iterable[Example], task: Task) -> list[Finding]:
+    """Rows whose references a metric of the task misjudges, every one of them."""
+    found: dict[str, list[str]] = {}
+    for example in examples:
+        for metric in task.metrics:
+            kinds = {unfit(metric, reference) for reference in example.references}
+            if None not in kinds:
+                found.setdefault(kinds.pop(), []).append(example.where)
+    return [Finding(split, kind, list(dict.fromkeys(rows))) for kind, rows in found.items()]
 
-    def scores_0(references: list[list[str]]) -> bool:
-        said = [Prediction(texts[0]) for texts in references]
-        return not task.score(said, references)[metric]
 
-    if foreign == references and scores_0(list(foreign.values())):
-        return [Finding(split, "scored 0", list(foreign))]
-    unread = [
-        where
-        for where, texts in foreign.items()
-        if scores_0([texts]) and not scores_0([[re.sub(r"\w", "a", text) for text in texts]])
+def find_same_ids(split: str, rows: Iterable[Row]) -> list[Finding]:
+    """Rows with the id of an earlier one."""
+    first: dict[str, str] = {}
+    pairs = [
+        (row["where"], first[row["id"]])
+        for row in rows
+        if first.setdefault(row["id"], row["where"]) != row["where"]
     ]
-    return [Finding(split, "scored 0", unread)] if unread else []
+    return [Finding(split, "same id", *map(list, zip(*pairs, strict=True)))] if pairs else []
 
 
 def find_spellings(split: str, rows: Iterable[Row], task: Task) -> list[Finding]:
@@ -198,11 +208,6 @@ def find_spellings(split: str, rows: Iterable[Row], task: Task) -> list[Finding]
             finding.rows.extend(named)
             finding.originals.extend([f"{spellings[common][0]} {spelled_out(common)}"] * len(named))
     return [finding] if finding.rows else []
-
-
-def is_readable(text: str) -> bool:
-    """Whether the text has something in it that every metric reads, or is blank anyway."""
-    return bool(re.search(r"[0-9A-Za-z]", text)) or is_blank(text)
 
 
 def find_unreadable(split: str, errors: list[UserError], *, are_skipped: bool) -> list[Finding]:

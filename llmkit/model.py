@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from tokenizers import ByteLevelBPETokenizer
+from tokenizers import ByteLevelBPETokenizer, Regex
+from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 from torch import nn
 from transformers import (
     GenerationConfig,
@@ -34,6 +35,7 @@ from llmkit.untrusted import check_folder
 
 EMBEDDED_MODEL = PACKAGE / "embedded" / "gpt2"
 END_OF_TEXT = "<|endoftext|>"
+LONGEST_WORD = 256  # bytes; longer ones are split when a BPE is trained
 
 
 def load_model(
@@ -56,12 +58,11 @@ def load_model(
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[0]
         raise UserError(f"model: {name}: {missing} is not among its weights; download it again")
+    require_end_of_text(model, tokenizer)
     # Decoding is the recipe's: nothing that the folder says of it may leak into a score.
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id
     )
-    if tokenizer.eos_token_id is None:
-        raise UserError(f"model: {name}: its tokenizer has no end-of-text token; name one in it")
     if len(tokenizer) > model.config.vocab_size:
         raise UserError(
             f"model: {name}: the tokenizer has {len(tokenizer)} entries, but the model only "
@@ -99,10 +100,7 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The folder's own tokenizer, with its normalizer and pre-tokenizer as they are."""
     if not (folder / "tokenizer.json").is_file():
         return GPT2Tokenizer.from_pretrained(folder)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    if tokenizer.eos_token is None:  # the first GPT-2's tokenizer_config.json does not name it
-        tokenizer.eos_token = END_OF_TEXT
-    return tokenizer
+    return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def commit_of(folder: Path) -> str | None:
@@ -136,11 +134,38 @@ def _check_folder(folder: Path, name: str) -> None:
         raise UserError(f"model: {name}: no tokenizer in it; add tokenizer.json from its model")
 
 
+def require_end_of_text(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """See to it that the tokenizer has a token that every row ends in, and the model a row for it.
+
+    A vocabulary such as BERT's or T5's ends texts in `[SEP]` or `</s>`. One without any gets a new
+    token, whose embedding is the mean of all others.
+    """
+    known = tokenizer.get_vocab()
+    names = (tokenizer.eos_token, END_OF_TEXT, "</s>", tokenizer.sep_token, "[SEP]")
+    tokenizer.add_special_tokens(
+        {"eos_token": next((name for name in names if name in known), END_OF_TEXT)}
+    )
+    vocab_size = model.config.vocab_size
+    if tokenizer.eos_token_id < vocab_size or len(tokenizer) > vocab_size + 1:
+        return
+    embeddings = (model.get_input_embeddings(), model.get_output_embeddings())
+    means = [embedding.weight.data.mean(0) for embedding in embeddings]
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    for embedding, mean in zip(
+        (model.get_input_embeddings(), model.get_output_embeddings()), means, strict=True
+    ):
+        embedding.weight.data[tokenizer.eos_token_id] = mean
+
+
 def scratch_model(
     shape: Scratch, texts: Iterable[str]
 ) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerBase]:
     """A GPT-2 of random weights (torch's seed decides) and a byte-level BPE made from the texts."""
     bpe = ByteLevelBPETokenizer()
+    # Training takes time quadratic in the length of a word, and text without spaces is one word.
+    bpe.pre_tokenizer = Sequence(
+        [ByteLevel(add_prefix_space=False), Split(Regex(f".{{1,{LONGEST_WORD}}}"), "isolated")]
+    )
     bpe.train_from_iterator(
         texts, vocab_size=shape.vocab_size, special_tokens=[END_OF_TEXT], show_progress=False
     )

@@ -1,12 +1,14 @@
 """Files of predictions, written by llmkit or by any other tool."""
 
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llmkit import files
+from llmkit.columns import row_id
 from llmkit.errors import UserError, did_you_mean, name_some
 from llmkit.labels import TOLERANCE, every_probability, label_of, probabilities_of, spelled_out
 from llmkit.output import gather
@@ -34,9 +36,9 @@ def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, Said]:
     """
     files.check(path, given_by)
     predictions: dict[str, Said] = {}
-    for index, (where, columns) in enumerate(files.read(path)):
+    for index, (where, columns) in enumerate(_read_rows(path)):
         raw = gather(columns)
-        name = str(raw.get("id", index))
+        name = row_id(raw, index)
         if name in predictions:
             first = predictions[name].where
             raise UserError(f"{where}: id {files.shown(name)} came before, in {first}")
@@ -50,9 +52,34 @@ def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, Said]:
     return predictions
 
 
+def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a file; of a JSON mapping of ids to texts, as SQuAD's script takes it, one for
+    each id."""
+    texts = _texts_by_id(path)
+    if texts is None:
+        yield from files.read(path)
+        return
+    for name, text in texts:
+        yield f"{path}, id {files.shown(name)}", {"id": name, "prediction": text}
+
+
+def _texts_by_id(path: Path) -> tuple[tuple[str, str], ...] | None:
+    """None for any other file, also for one that is damaged: `files.read` says where."""
+    if path.suffix.lower() != ".json":
+        return None
+    try:
+        pairs = json.loads(path.read_bytes(), object_pairs_hook=tuple)
+    except (OSError, ValueError, RecursionError):
+        return None
+    is_mapping = isinstance(pairs, tuple) and all(isinstance(text, str) for _, text in pairs)
+    return pairs if is_mapping and "prediction" not in dict(pairs) else None
+
+
 def _prediction(raw: dict[str, Any], task: Task) -> Prediction:
     value, probabilities = raw.get("prediction"), raw.get("probabilities")
     votes = raw.get("votes", raw.get("predictions"))
+    if not task.chooses and _are_texts(value):  # several answers, of which the first counts
+        value, votes = value[0], votes or value
     if value is None or not (task.chooses or isinstance(value, str)):
         there = files.shown(", ".join(map(str, raw))) or "none"
         raise ValueError(f"no text in a column 'prediction'; there are: {there}")
@@ -86,6 +113,8 @@ def _references(raw: dict[str, Any], task: Task) -> list[str] | None:
         return [label]
     if isinstance(references, str):
         references = [references]
+    if task.allows_no_answer:
+        references = references or [""]
     if not _are_texts(references):
         raise ValueError("references must be a text or a list of texts")
     return references

@@ -24,12 +24,14 @@ from llmkit.findings import (
     find_in_split,
     find_invalid,
     find_kept,
+    find_same_ids,
     find_spellings,
     find_unscorable,
     refuse_errors,
 )
 from llmkit.memory import fitting_tokens
 from llmkit.model import (
+    END_OF_TEXT,
     add_lora,
     commit_of,
     freeze_layers,
@@ -79,7 +81,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     )
     answers = count_answers(splits["train"], task)
     validation = prepare_evaluation(splits["validation"], task, tokenizer, recipe, answers)
-    check_metric(metric[0], validation)
+    check_metric(metric[0], validation, settings.votes)
     tests = prepare_tests(splits, task, tokenizer, recipe, answers)
     sets = {"validation": validation, **tests}
     findings = find_in_split("train", account, None) + find_spellings(
@@ -87,10 +89,10 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     )
     findings += find_kept(splits["train"].kept)
     for split, prepared in sets.items():
-        if prepared.task is task:
+        if prepared.task.name == task.name:
             findings += find_invalid(split, splits[split]) if split in splits else []
             findings += find_in_split(split, prepared.account, account)
-            findings += find_unscorable(split, prepared.rows, task, metric[0])
+            findings += find_unscorable(split, prepared.examples, prepared.task)
     refuse_errors(findings)
     facts = {
         "findings": [str(finding) for finding in findings],
@@ -118,6 +120,8 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     order = StepOrder(encoded, recipe, accelerator, fitting(model, encoded, accelerator))
     facts["micro_batch_size"] = order.micro_batch_size
     facts["num_steps"] = order.num_steps
+    if tokenizer.eos_token != END_OF_TEXT:
+        console.print(f"texts   end in the tokenizer's {tokenizer.eos_token}", highlight=False)
     report.show_start(console, recipe, model, order, account, was_cached, accelerator)
     report.show_held_out(console, splits, account.num_rows, sets)
     report.show_findings(warning_console(), [f for f in findings if f.severity == "warning"])
@@ -137,6 +141,9 @@ def prepare_tests(
         name: prepare_evaluation(splits[name], task, tokenizer, recipe, answers)
         for name in ("test", *recipe.data.tests)
     }
+    refuse_errors(
+        [finding for name, test in tests.items() for finding in find_same_ids(name, test.rows)]
+    )
     if recipe.evaluation.general_text is not None:
         rows = open_general_text(recipe.evaluation.general_text)
         tests["general text"] = prepare_evaluation(rows, rows.task, tokenizer, recipe, Counter())

@@ -274,6 +274,14 @@ def task_of(folder: Path) -> str | None:
         return None
 
 
+def metrics_of(folder: Path) -> list[str] | None:
+    """The metrics, with their settings, that a run or a folder of scores was scored by."""
+    try:
+        return json.loads(results_path(folder).read_text("utf-8"))["metrics"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
 def open_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ...] = ()) -> Recipe:
     """`load_recipe`, with the model folder of a run for `model=RUN`."""
     recipe = load_recipe(name, scale=scale, overrides=overrides)

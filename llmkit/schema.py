@@ -49,7 +49,8 @@ class Scratch(Section):
     n_positions: int = Field(512, ge=2)
     """Longest sequence the model can read, in tokens."""
     vocab_size: int = Field(4096, ge=257)
-    """Entries of the byte-level BPE that is trained on the training rows."""
+    """Entries of the byte-level BPE that is trained on the training rows. Words of over 256 bytes,
+    such as text without spaces, are split for its training."""
     initializer_range: float = Field(0.02, gt=0)
     """Standard deviation of the random weights; about 1/sqrt(n_embd) suits a narrow model."""
 
@@ -143,11 +144,14 @@ class Data(Section):
             raise ValueError("streaming needs data.hub and data.limit")
         if self.train is None and (self.hub or self.validation or self.test or self.tests):
             raise ValueError("data.train is missing: name the training file or split")
+        taken = ["train", "validation", "test"]
         for name in self.tests:
-            if not re.fullmatch(r"[\w-]+", name) or name in ("train", "validation", "test"):
+            if not re.fullmatch(r"[\w-]+", name) or name.casefold() in taken:
                 raise ValueError(
-                    f"data.tests.{name}: a name of letters, digits and -, and none of the splits'"
+                    f"data.tests.{name}: choose a name of letters, digits, _ and - that differs, "
+                    f"not in case alone, from {', '.join(taken)}"
                 )
+            taken.append(name.casefold())
         return self
 
 
@@ -241,6 +245,17 @@ class Checkpoint(Section):
     """Checkpoints that stay, beside the one of the best weights."""
 
 
+class Bleu(Section):
+    """BLEU, computed by sacreBLEU."""
+
+    tokenize: Literal[
+        "auto", "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "flores200", "none"
+    ] = "auto"
+    """sacreBLEU's tokenizer; auto: by the script of the references (zh, ja-mecab, ko-mecab, char
+    for other scripts without spaces, else 13a). ja-mecab and ko-mecab need the extras ja and ko,
+    flores200 downloads a model."""
+
+
 class BertScore(Section):
     """BERTScore (Zhang et al. 2020), beside the task's own scores."""
 
@@ -268,6 +283,11 @@ class Evaluation(Section):
     general_text: str | None = None
     """Texts (a file, or `embedded`) that have nothing to do with the task: their perplexity before
     and after shows what was forgotten. null: not looked at."""
+    f1: Literal["words", "characters"] = "words"
+    """What EM and F1 of qa and chat compare: words between spaces, as SQuAD's script; or characters
+    of scripts that have no spaces and words of others, as MLQA's script does for Chinese."""
+    bleu: Bleu = Bleu()
+    """How BLEU is computed."""
     bertscore: BertScore = BertScore()
     """One more score of generated texts."""
     votes: int = Field(1, ge=1)
@@ -362,6 +382,17 @@ class Recipe(Section):
                 raise ValueError(f"evaluation.votes is for reason; {self.task} has no final answer")
             if not self.generation.temperature:
                 raise ValueError("evaluation.votes needs generation.temperature, or all are alike")
+        return self
+
+    @model_validator(mode="after")
+    def _sets_have_folders_of_their_own(self) -> "Recipe":
+        if self.evaluation.general_text is not None:
+            for name in self.data.tests:
+                if name.casefold() == "general-text":
+                    raise ValueError(
+                        f"data.tests.{name}: evaluation.general_text is scored under this name; "
+                        "choose another one"
+                    )
         return self
 
     @model_validator(mode="after")

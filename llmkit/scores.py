@@ -36,6 +36,7 @@ class ScoredRows:
     def of(cls, rows: Iterable[Row], task: Task, answers: Counter[str]) -> "ScoredRows":
         rows = list(rows)
         examples = [to_example(row, task) for row in rows]
+        task = task.settled([example.references for example in examples])
         if not task.chooses:
             return cls(task, rows, examples, answers, [])
         has_label = [example.references[0] != "" for example in examples]
@@ -82,27 +83,35 @@ def choose_metric(recipe: Recipe, task: Task) -> tuple[str, bool]:
     return metric, task.scores.get(metric, False)
 
 
-def check_metric(metric: str, validation: ScoredRows) -> None:
-    """Raise UserError where the labels leave the score that chooses the best weights undefined."""
+def check_metric(metric: str, validation: ScoredRows, num_votes: int) -> None:
+    """Raise UserError where the score that chooses the best weights is undefined on the validation
+    rows, whatever is predicted."""
     task, references = validation.task, validation.references
-    if not task.chooses or metric == "loss":
+    if metric not in task.scores or task.is_language_modelling:
         return
-    perfect = [
-        Prediction(right, {label: float(label == right) for label in validation.answers})
-        for right, *_ in references
-    ]
-    if math.isfinite(task.score(perfect, references)[metric]):
-        return
+    perfect = []
+    for answer, *_ in references:
+        probabilities = {label: float(label == answer) for label in validation.answers}
+        votes = [answer] * num_votes if num_votes > 1 else None
+        perfect.append(Prediction(answer, probabilities if task.chooses else None, votes))
+    for count in (1, len(perfect)):  # a score that one row defines, all rows do
+        if metric in task.score(perfect[:count], references[:count]):
+            return
     labels = {accepted[0] for accepted in references}
-    if len(labels) == 1:
+    if task.chooses and len(labels) == 1:
         (label,) = labels
         raise UserError(
             f"evaluation.metric: {metric} is undefined where all rows have one label, and all "
             f"validation rows have {spelled_out(label)}; name other validation rows or metric"
         )
+    needed = {
+        "majority_vote": "evaluation.votes above 1",
+        "mean_absolute_error": "ratings: three or more labels, all of them numbers",
+        "quadratic_kappa": "ratings: three or more labels, all of them numbers",
+    }.get(metric, "rows with and rows without an answer")
     raise UserError(
-        f"evaluation.metric: {metric} is a score of ratings: three or more labels, all of them "
-        f"numbers; choose another metric, such as {next(iter(task.scores))}"
+        f"evaluation.metric: {metric} is undefined on the {len(perfect)} validation rows: it needs "
+        f"{needed}; choose another metric, such as {next(iter(task.scores))}"
     )
 
 

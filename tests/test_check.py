@@ -190,21 +190,24 @@ def test_references_that_the_metric_cannot_read_are_found(check):
     test[4]["summary"] = "हिन्दी में सारांश"
     test[6]["summary"] = "ร้านอาหารเปิดทุกวันจันทร์"  # without blanks, as Thai is written
     _, report = check(clean_rows(40, seed=1), test)
-    assert found(report, "scored 0", "test") == {"test.jsonl:5", "test.jsonl:7"}
+    assert found(report, "not read", "test") == {"test.jsonl:5", "test.jsonl:7"}
+    test[4]["summary"] += " 7 GPT"
+    _, report = check(clean_rows(40, seed=1), test)
+    assert found(report, "not read", "test") == {"test.jsonl:5", "test.jsonl:7"}
     train = renamed(clean_rows(40, seed=1), "translate")
     test = [{"en": "Good morning, dear people of the town.", "de": "Доброе утро, дорогие люди."}]
     columns = ("data.columns.source=en", "data.columns.target=de")
     _, report = check(train, test * 2, *columns, task="translate")
-    assert not found(report, "scored 0", "test"), "BLEU reads Cyrillic"
-    test.append({"en": "Good morning.", "de": "Доброе утро"})
-    _, report = check(train, test * 2, *columns, task="translate")
-    assert not found(report, "scored 0", "test"), "too short for 4-grams in any script"
+    assert not found(report, "not segmented", "test"), "BLEU reads Cyrillic"
     test = [{"en": f"Good morning, {name}.", "de": "早上好亲爱的人们"} for name in ("Ann", "Bo")]
     _, report = check(train, test, *columns, task="translate")
-    assert found(report, "scored 0", "test") == {"test.jsonl:1", "test.jsonl:2"}
+    assert not found(report, "not segmented", "test"), "characters are tokens of their own"
+    by_words = "evaluation.bleu.tokenize=13a"
+    _, report = check(train, test, *columns, by_words, task="translate")
+    assert found(report, "not segmented", "test") == {"test.jsonl:1", "test.jsonl:2"}
     test = [{"context": "c", "question": "q", "answers": ["ไทย", "Thai"]}] * 2
     _, report = check(renamed(clean_rows(40, seed=1), "qa"), test, task="qa")
-    assert not found(report, "scored 0", "test"), "another accepted answer is read"
+    assert not found(report, "not read", "test"), "another accepted answer is read"
 
 
 def test_only_the_rows_that_are_scored_are_judged(check):

@@ -197,3 +197,42 @@ def test_tensorboard_gets_the_figures_of_the_log(llmkit, tiny_gpt2, rows, tmp_pa
         logged = [(event.step, event.value) for event in events.Scalars(tag)]
         assert [step for step, _ in logged] == [step for step, _ in wanted]
         assert [v for _, v in logged] == pytest.approx([v for _, v in wanted], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "expected"),
+    [
+        ("reason", "majority_vote", "it needs evaluation.votes above 1"),
+        ("qa", "NoAns_f1", "it needs rows with and rows without an answer"),
+    ],
+)
+def test_a_metric_that_the_validation_rows_leave_undefined_is_refused_first(
+    llmkit, tiny_gpt2, tmp_path, task, metric, expected
+):
+    rows = OTHER_TASKS.get(task) or [
+        {"context": f"{TEXT[i % 3]} {i}", "question": "Who?", "answers": "Mara"} for i in range(60)
+    ]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    settings = (
+        f"model={tiny_gpt2}",
+        "data.train=rows.jsonl",
+        *SHORT,
+        f"evaluation.metric={metric}",
+    )
+    for command in (("check", task), ("finetune", task, "--run-dir", "run")):
+        result = llmkit(*command, *settings, f"evaluation.metric={metric}")
+        assert result.exit_code == 2
+        assert expected in result.stderr
+    assert not (tmp_path / "run" / "model").exists()
+
+
+@pytest.mark.parametrize("name", ["general-text", "General-Text"])
+def test_test_sets_that_would_share_a_folder_are_refused(llmkit, tmp_path, name):
+    settings = (f"data.tests.{name}=a.jsonl", "data.train=a.jsonl")
+    result = llmkit("check", "summarize", *settings, "evaluation.general_text=embedded")
+    assert result.exit_code == 2
+    assert f"data.tests.{name}: evaluation.general_text is scored under this name" in result.stderr
+    result = llmkit("check", "summarize", "data.tests.Ferry=a.jsonl", *settings,
+                    "data.tests.ferry=a.jsonl")  # fmt: skip
+    assert result.exit_code == 2
+    assert "data.tests.ferry: choose a name" in result.stderr

@@ -3,6 +3,9 @@
 A metric is two functions: `tally` says what each row adds, as numbers, and `scores` makes corpus
 scores of tallies and of how often each row counts. So a score of rows drawn again, or of a part of
 the rows, needs no text a second time. Each file can also be given to `evaluate.load` by its path.
+
+A metric may have two more: `settle` chooses settings that fit the references, and `unfit` tells
+the references that the metric misjudges.
 """
 
 from collections.abc import Sequence
@@ -26,14 +29,14 @@ def tally(
 ) -> np.ndarray:
     """(N, K): what each row adds to the scores of the metric of that name (bleu, rouge, ...).
 
-    A name may have an argument behind a colon: bertscore:FOLDER:LAYER.
+    A name may have settings behind a colon: bertscore:FOLDER:LAYER, bleu:zh.
     Raises ValueError where references are not a list of texts for each prediction.
     """
     if len(predictions) != len(references):
         raise ValueError(f"{len(predictions)} predictions, but {len(references)} references")
     if any(isinstance(accepted, str) or not accepted for accepted in references):
         raise ValueError("references: each row needs a list of at least one text")
-    return _module(name).tally(predictions, references, *_arguments(name))
+    return _module(name).tally(predictions, references, *_settings(name))
 
 
 def scores_of(tallies: Tallies, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -43,7 +46,7 @@ def scores_of(tallies: Tallies, weights: np.ndarray | None = None) -> dict[str, 
     return {
         score: values
         for name, rows in tallies.items()
-        for score, values in _module(name).scores(rows, weights).items()
+        for score, values in _module(name).scores(rows, weights, *_settings(name)).items()
     }
 
 
@@ -55,21 +58,36 @@ def compute(name: str, texts: Sequence[str], references: Sequence[list[str]]) ->
 
 def describe(name: str) -> str:
     """The metric's settings in one line, as a paper would quote them."""
-    return _module(name).signature(*_arguments(name))
+    return _module(name).signature(*_settings(name))
+
+
+def settle(name: str, references: Sequence[list[str]]) -> str:
+    """The name with the settings that these references ask for: bleu:auto -> bleu:zh."""
+    module = _module(name)
+    if not hasattr(module, "settle"):
+        return name
+    return f"{name.partition(':')[0]}:{module.settle(references, *_settings(name))}"
+
+
+def unfit(name: str, reference: str) -> str | None:
+    """The kind of finding for a reference that the metric misjudges, even if predicted exactly."""
+    module = _module(name)
+    return module.unfit(reference, *_settings(name)) if hasattr(module, "unfit") else None
 
 
 def _module(name: str) -> ModuleType:
     return import_module(f"{__name__}.{name.partition(':')[0]}")
 
 
-def _arguments(name: str) -> list[str]:
-    argument = name.partition(":")[2]
-    return [argument] if argument else []
+def _settings(name: str) -> list[str]:
+    settings = name.partition(":")[2]
+    return [settings] if settings else []
 
 
 def means(names: Sequence[str], rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Scores that are means of the rows' own; rows (N, len(names)), weights (R, N)."""
-    averages = weights @ rows / weights.sum(1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # no row counts: NaN
+        averages = weights @ rows / weights.sum(1, keepdims=True)
     return dict(zip(names, averages.T, strict=True))
 
 

@@ -55,7 +55,7 @@ def tally(
     return np.array(rows)
 
 
-def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+def scores(rows: np.ndarray, weights: np.ndarray, encoder: str) -> dict[str, np.ndarray]:
     return means(("bertscore",), rows, weights)
 
 

@@ -1,29 +1,80 @@
-"""Corpus BLEU (Papineni et al. 2002), computed by sacreBLEU (Post 2018) with its defaults."""
+"""Corpus BLEU (Papineni et al. 2002), computed by sacreBLEU (Post 2018).
+
+Settings are `TOKENIZER` or `TOKENIZER:effective`. TOKENIZER is one of sacreBLEU's, or `auto` for
+the one that fits the script of the references. `effective` averages over the n-gram orders that
+occur, since answers of one to three words have no 4-grams and would all score 0.
+"""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import evaluate
 import numpy as np
 from sacrebleu.metrics import BLEU
 
+from llmkit.errors import UserError
 from llmkit.metrics import compute, metric_info, sacrebleu_scores, sacrebleu_tally
 from llmkit.prediction import Prediction
+from llmkit.writing_systems import bleu_tokenizer, is_unspaced
 
-_scorer = BLEU()
+UNSEGMENTED = ("13a", "intl", "none")  # tokenizers that need spaces between words
+# What a tokenizer needs beside sacreBLEU, and how to get it.
+EXTRAS = {
+    "ja-mecab": "needs MeCab for Japanese: pip install 'sacrebleu[ja]'",
+    "ko-mecab": "needs MeCab for Korean: pip install 'sacrebleu[ko]'",
+    "flores200": (
+        "needs sentencepiece (pip install sentencepiece) and, the first time, a network to "
+        "download its model from"
+    ),
+}
 
 
-def signature() -> str:
+def signature(settings: str = "13a") -> str:
     """sacreBLEU's own signature of the last corpus scored."""
-    return f"BLEU {_scorer.get_signature()}"
+    if settings.startswith("auto"):
+        return "BLEU tok:auto"
+    return f"BLEU {scorer(settings).get_signature()}"
 
 
-def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
+def settle(references: Sequence[list[str]], settings: str = "auto") -> str:
+    """The settings with the tokenizer for these references in place of `auto`."""
+    tokenizer, *others = settings.split(":")
+    if tokenizer == "auto":
+        tokenizer = bleu_tokenizer(text for accepted in references for text in accepted)
+    settled = ":".join([tokenizer, *others])
+    scorer(settled)
+    return settled
+
+
+def unfit(text: str, settings: str = "13a") -> str | None:
+    """The kind of finding for a reference that this score misjudges."""
+    is_whole = settings.partition(":")[0] in UNSEGMENTED and is_unspaced(text)
+    return "not segmented" if is_whole else None
+
+
+@lru_cache
+def scorer(settings: str) -> BLEU:
+    """Raises UserError where the tokenizer's libraries or files are not there."""
+    tokenizer, _, order = settings.partition(":")
+    try:
+        return BLEU(tokenize=tokenizer, effective_order=order == "effective")
+    except (ImportError, KeyError, RuntimeError, OSError) as error:
+        needed = EXTRAS.get(tokenizer, f"cannot be opened ({error})")
+        raise UserError(
+            f"evaluation.bleu.tokenize: {tokenizer} {needed}; or set evaluation.bleu.tokenize=char"
+        ) from None
+
+
+def tally(
+    predictions: Sequence[Prediction], references: Sequence[list[str]], settings: str = "auto"
+) -> np.ndarray:
     """Lengths of prediction and closest reference, n-grams that match, and n-grams."""
-    return sacrebleu_tally(_scorer, predictions, references)
+    return sacrebleu_tally(scorer(settle(references, settings)), predictions, references)
 
 
-def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    return {"bleu": sacrebleu_scores(_scorer, rows, weights)}
+def scores(rows: np.ndarray, weights: np.ndarray, settings: str = "auto") -> dict[str, np.ndarray]:
+    order = settings.partition(":")[2]
+    return {"bleu": sacrebleu_scores(scorer(f"13a:{order}"), rows, weights)}
 
 
 class Metric(evaluate.Metric):

@@ -1,7 +1,17 @@
-"""Exact match and F1 of SQuAD 1.1 (Rajpurkar et al. 2016), as its official script defines them."""
+"""Exact match and F1 of SQuAD (Rajpurkar et al. 2016, 2018), as its official scripts define them.
+
+A row whose references are all empty has no answer: to predict nothing is right. Where a set has
+rows with and without an answer, the scores of both kinds are also given apart, under the names of
+the official script. There is one deviation: a reference that normalization would leave empty, such
+as "A" or "?", is only put into lower case, so that silence never matches it.
+
+The setting `characters` segments as MLQA does (Lewis et al. 2020): each character of a script
+without spaces counts as a word, and punctuation of all scripts is removed.
+"""
 
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,47 +20,84 @@ import numpy as np
 
 from llmkit.metrics import compute, means, metric_info
 from llmkit.prediction import Prediction
+from llmkit.writing_systems import is_unspaced, split_words
+
+BOTH_KINDS = ("HasAns_exact", "HasAns_f1", "NoAns_exact", "NoAns_f1")
 
 
-def signature() -> str:
-    return "SQuAD 1.1 EM and F1"
+def signature(segmentation: str = "words") -> str:
+    return "SQuAD 2.0 EM and F1" + ("" if segmentation == "words" else f" of {segmentation}")
 
 
-def normalize(text: str) -> str:
+def unfit(text: str, segmentation: str = "words") -> str | None:
+    """The kind of finding for a reference that these scores misjudge."""
+    return "not segmented" if segmentation == "words" and is_unspaced(text) else None
+
+
+def normalize(text: str, segmentation: str = "words") -> str:
     """Lower case, without punctuation, articles and repeated white space."""
-    text = "".join(char for char in text.lower() if char not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+    text = "".join(char for char in text.lower() if not _is_removed(char, segmentation))
+    words = re.sub(r"\b(a|an|the)\b", " ", text)
+    return " ".join(split_words(words) if segmentation == "characters" else words.split())
 
 
-def token_f1(prediction: str, reference: str) -> float:
-    """Harmonic mean of precision and recall over the normalized words."""
-    predicted, expected = normalize(prediction).split(), normalize(reference).split()
-    common = sum((Counter(predicted) & Counter(expected)).values())
+def _is_removed(char: str, segmentation: str) -> bool:
+    if char in string.punctuation:
+        return True
+    return segmentation == "characters" and unicodedata.category(char).startswith("P")
+
+
+def exact_and_f1(prediction: str, reference: str, segmentation: str) -> tuple[float, float]:
+    """Whether both are the same once normalized, and the harmonic mean of precision and recall over
+    their words."""
+    said, expected = normalize(prediction, segmentation), normalize(reference, segmentation)
+    if not expected and reference.strip():
+        said, expected = prediction.lower(), reference.lower()
+    said_words, expected_words = said.split(), expected.split()
+    exact = float(said_words == expected_words)
+    if not said_words or not expected_words:
+        return exact, exact
+    common = sum((Counter(said_words) & Counter(expected_words)).values())
     if not common:
-        return 0.0
-    precision, recall = common / len(predicted), common / len(expected)
-    return 2 * precision * recall / (precision + recall)
+        return exact, 0.0
+    precision, recall = common / len(said_words), common / len(expected_words)
+    return exact, 2 * precision * recall / (precision + recall)
 
 
-def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
-    """Exact match and F1; a row counts its best reference."""
+def tally(
+    predictions: Sequence[Prediction],
+    references: Sequence[list[str]],
+    segmentation: str = "words",
+) -> np.ndarray:
+    """(N, 3): exact match and F1 with the best reference, and whether the row has an answer."""
     rows = []
     for prediction, accepted in zip(predictions, references, strict=True):
-        exact = any(normalize(prediction.text) == normalize(text) for text in accepted)
-        f1 = max(token_f1(prediction.text, text) for text in accepted)
-        rows.append([100 * exact, 100 * f1])
-    return np.array(rows)
+        answers = [text for text in accepted if text.strip()]
+        each = [exact_and_f1(prediction.text, text, segmentation) for text in answers or [""]]
+        exact, f1 = (100 * max(values) for values in zip(*each, strict=True))
+        rows.append([exact, f1, bool(answers)])
+    return np.array(rows, dtype=float)
 
 
-def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    return means(("exact_match", "f1"), rows, weights)
+def scores(
+    rows: np.ndarray, weights: np.ndarray, segmentation: str = "words"
+) -> dict[str, np.ndarray]:
+    """Means over the rows; those of BOTH_KINDS are NaN unless the set has rows of both kinds."""
+    has_answer = rows[:, 2].astype(bool)
+    made = means(("exact_match", "f1"), rows[:, :2], weights)
+    has_both = has_answer.any() and not has_answer.all()
+    for prefix, mask in (("HasAns", has_answer), ("NoAns", ~has_answer)):
+        drawn = weights * mask if has_both else np.zeros_like(weights)
+        names = (f"{prefix}_exact", f"{prefix}_f1")
+        made |= means(names, rows[:, :2], drawn)
+    return made
 
 
 class Metric(evaluate.Metric):
     """Means over the rows, in percent."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return metric_info(__doc__, "Rajpurkar et al. 2016, SQuAD")
+        return metric_info(__doc__, "Rajpurkar et al. 2018, Know What You Don't Know")
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
         return compute("squad", predictions, references)

@@ -1,9 +1,11 @@
-"""Corpus TER (Snover et al. 2006), computed by sacreBLEU (Post 2018) with its defaults.
+"""Corpus TER (Snover et al. 2006), computed by sacreBLEU (Post 2018).
 
-Of texts that share nothing it exceeds 100: lower is better.
+Of texts that share nothing it exceeds 100: lower is better. The setting `asian`, chosen for
+references in Chinese and Japanese, counts their characters as words.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import evaluate
 import numpy as np
@@ -11,22 +13,45 @@ from sacrebleu.metrics import TER
 
 from llmkit.metrics import compute, metric_info, sacrebleu_scores, sacrebleu_tally
 from llmkit.prediction import Prediction
+from llmkit.writing_systems import bleu_tokenizer, is_unspaced
 
-_scorer = TER()
 
-
-def signature() -> str:
+def signature(settings: str = "western") -> str:
     """sacreBLEU's own signature of the last corpus scored."""
-    return f"TER {_scorer.get_signature()}"
+    if settings == "auto":
+        return "TER tok:auto"
+    return f"TER {scorer(settings).get_signature()}"
 
 
-def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
+def settle(references: Sequence[list[str]], settings: str = "auto") -> str:
+    """`asian` or `western`, as these references ask for, in place of `auto`."""
+    if settings != "auto":
+        return settings
+    tokenizer = bleu_tokenizer(text for accepted in references for text in accepted)
+    return "asian" if tokenizer in ("zh", "ja-mecab") else "western"
+
+
+def unfit(text: str, settings: str = "western") -> str | None:
+    """The kind of finding for a reference that this score misjudges."""
+    return "not segmented" if settings == "western" and is_unspaced(text) else None
+
+
+@lru_cache
+def scorer(settings: str) -> TER:
+    """With sacreBLEU's defaults; its support of Asian scripts needs its normalization."""
+    is_asian = settings == "asian"
+    return TER(normalized=is_asian, asian_support=is_asian)
+
+
+def tally(
+    predictions: Sequence[Prediction], references: Sequence[list[str]], settings: str = "auto"
+) -> np.ndarray:
     """Edits towards the closest reference, and the references' mean length; words."""
-    return sacrebleu_tally(_scorer, predictions, references)
+    return sacrebleu_tally(scorer(settle(references, settings)), predictions, references)
 
 
-def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    return {"ter": sacrebleu_scores(_scorer, rows, weights)}
+def scores(rows: np.ndarray, weights: np.ndarray, settings: str = "auto") -> dict[str, np.ndarray]:
+    return {"ter": sacrebleu_scores(scorer("western"), rows, weights)}
 
 
 class Metric(evaluate.Metric):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from llmkit.errors import UserError, did_you_mean
-from llmkit.schema import Recipe
+from llmkit.schema import Evaluation, Recipe
 from llmkit.tasks import chat, classify, instruct, pretrain, qa, reason, summarize, translate
 from llmkit.tasks.base import (
     Example,
@@ -66,8 +66,9 @@ def prompt_warnings(recipe: Recipe, task: Task) -> list[str]:
 
 
 def recipe_task(recipe: Recipe) -> Task:
-    """`prompt_task`, with the score that the recipe adds."""
+    """`prompt_task`, with the recipe's settings of its scores."""
     task = prompt_task(recipe)
+    task = replace(task, metrics=tuple(_as_set(name, recipe.evaluation) for name in task.metrics))
     folder = recipe.evaluation.bertscore.model
     if folder is None:
         return task
@@ -78,3 +79,12 @@ def recipe_task(recipe: Recipe) -> Task:
     encoder = bertscore.check(folder, recipe.evaluation.bertscore.layer)
     metrics = (*task.metrics, f"bertscore:{encoder}")
     return replace(task, metrics=metrics, scores={**task.scores, "bertscore": True})
+
+
+def _as_set(metric: str, evaluation: Evaluation) -> str:
+    """The metric with the settings of the recipe."""
+    if metric == "squad":
+        return f"squad:{evaluation.f1}"
+    if metric.startswith("bleu:auto"):
+        return metric.replace("auto", evaluation.bleu.tokenize, 1)
+    return metric

@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from llmkit.errors import UserError
 from llmkit.labels import label_of
-from llmkit.metrics import Tallies, describe, scores_of, tally
+from llmkit.metrics import Tallies, describe, scores_of, settle, tally
 from llmkit.prediction import Prediction
 
 Row = Mapping[str, Any]  # the task's columns, "id", and "where" it stands (file:line)
@@ -51,6 +53,8 @@ class Example:
     """Where the row stands (file:line), for messages."""
     ignored: tuple[str, ...] = ()
     """Fields of the row's messages that are not read."""
+    is_unanswerable: bool = False
+    """There is no answer: the completion is empty, and end-of-text alone is trained."""
 
     @property
     def prompt_text(self) -> str:
@@ -74,7 +78,8 @@ class Task:
     scores: dict[str, bool]
     """Names of the scores, the deciding one first, and whether higher is better."""
     metrics: tuple[str, ...] = ()
-    """The files of llmkit.metrics that make these scores; none: the task is scored by its loss."""
+    """The files of llmkit.metrics that make these scores, with settings behind a colon; none: the
+    task is scored by its loss."""
     optional: tuple[str, ...] = ()
     """Inputs that a row may lack."""
     context_input: str | None = None
@@ -99,6 +104,8 @@ class Task:
     are looked for: `pair`, `conversation`, `text` (llmkit/shapes.py)."""
     chat_template: str | None = None
     """The same prompts for `tokenizer.apply_chat_template`."""
+    allows_no_answer: bool = False
+    """An empty answer, or none, is right where the question cannot be answered."""
     chooses: bool = False
     """The answer is one of the labels that the training rows have, the likeliest one."""
 
@@ -137,7 +144,11 @@ class Task:
     def score(self, predictions: Sequence[Prediction], references: Sequence[list[str]]) -> Scores:
         """The task's scores of predictions, with the accepted texts of each."""
         made = scores_of(self.tally(predictions, references))
-        return {name: made[name].item() for name in self.scores}
+        return {name: made[name].item() for name in self.scores if np.isfinite(made[name]).all()}
+
+    def settled(self, references: Sequence[list[str]]) -> "Task":
+        """The task with metrics whose settings fit the language of these references."""
+        return replace(self, metrics=tuple(settle(name, references) for name in self.metrics))
 
     def signature(self) -> str:
         """Settings that a reader needs to reproduce the scores, in one line."""
@@ -159,9 +170,12 @@ def to_example(row: Row, task: Task) -> Example:
         references = [label_of(references)]
     if task.is_language_modelling:
         return Example(row["id"], [], references[0], [], where)
-    segments = prompt_segments(row, task)
-    answer, ignored = f" {references[0].strip()}", row.get("ignored", ())
-    return Example(row["id"], segments, answer, references, where, ignored)
+    segments, ignored = prompt_segments(row, task), row.get("ignored", ())
+    if task.allows_no_answer:
+        references = [text for text in references if text.strip()]
+        if not references:
+            return Example(row["id"], segments, "", [""], where, ignored, is_unanswerable=True)
+    return Example(row["id"], segments, f" {references[0].strip()}", references, where, ignored)
 
 
 def texts_of(row: Row, task: Task) -> list[str]:

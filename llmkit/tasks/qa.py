@@ -1,9 +1,10 @@
-"""Question answering over a given context, scored as SQuAD 1.1 is.
+"""Question answering over a given context, scored as SQuAD 1.1 and 2.0 are.
 
     {"id": "7", "context": "Mara keeps a goat. Otto keeps bees.",
      "question": "Who keeps a goat?", "answers": ["Mara"]}
 
-`answers` may be a list of accepted answers: the first is learnt, the best match counts.
+`answers` may be a list of accepted answers: the first is learnt, the best match counts. Where it is
+empty, the question has no answer: end-of-text alone is trained, and to predict nothing is right.
 """
 
 import re
@@ -31,7 +32,14 @@ TASK = Task(
     target="answers",
     long_input="context",
     template="Context: {context}\nQuestion: {question}\nAnswer:",
-    scores={"exact_match": True, "f1": True, "bleu": True, "rougeL": True},
-    metrics=("squad", "bleu", "rouge"),
+    scores={
+        "exact_match": True,
+        "f1": True,
+        **dict.fromkeys(("HasAns_exact", "HasAns_f1", "NoAns_exact", "NoAns_f1"), True),
+        "bleu": True,
+        "rougeL": True,
+    },
+    metrics=("squad", "bleu:auto:effective", "rouge"),
+    allows_no_answer=True,
     baselines={"first name": first_name, "likeliest sentence": likeliest_sentence},
 )

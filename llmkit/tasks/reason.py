@@ -8,24 +8,87 @@ evaluation.votes above 1 and a temperature, so many answers are drawn for each q
 most of them end in is scored beside the first of them (self-consistency, Wang et al. 2022).
 """
 
-import re
+from fractions import Fraction
+
+import regex
 
 from llmkit.tasks.base import Task
 
 MARK = "####"
+LONGEST_NUMBER = 100  # characters of an answer that is read as a number
+# Minus signs, full-width forms and spaces that group digits, to what a keyboard types.
+TO_ASCII = {
+    **{full_width: full_width - 0xFEE0 for full_width in range(0xFF01, 0xFF5F)},
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"), "-"),
+    **dict.fromkeys(map(ord, "\u00a0\u2009\u202f\u3000"), " "),
+    **dict.fromkeys(map(ord, "\u2018\u2019"), "'"),
+}
+BOXED = regex.compile(r"\\boxed\{([^{}]*)\}")
+SCALES = {
+    "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
+}  # fmt: skip
+NUMBER = regex.compile(
+    r"""
+    (?P<sign>[-+]?) \s*
+    (?:[A-Za-z]{0,3} \\? \p{Sc} | (?:[A-Z]{3}|Rs)\.? \s)? \s*
+    (?P<inner_sign>[-+]?) \s*
+    (?=\.?\d)
+    (?P<whole> \d{1,3}(?:[ ,']\d{3})+ | \d{1,2}(?:,\d{2})*,\d{3} | \d* )
+    (?:\.(?P<decimals>\d+))?
+    (?:e(?P<exponent>[-+]?\d{1,2}))?
+    (?:\s*/\s*(?P<denominator>\d+))?
+    (?:\s+(?P<scale>hundred|thousand|million|billion|trillion)\b)?
+    # A unit: no letter of an equation, no operator, no word that goes on with the number.
+    (?!\p{L}(?!\p{L})) (?!\s*[-+*=^<>\u00d7\u00f7])
+    (?!\s*(?:and|or|to|over|point|plus|minus|times)\b)
+    \D*
+    """,
+    regex.VERBOSE | regex.IGNORECASE,
+)
 
 
 def final_answer(text: str) -> str:
-    """What follows the last mark, or all of a text without one, in its plainest form.
+    """What follows the last mark, or all of a text without one, in a form that can be compared.
 
-    As in GSM8K's own script, commas are left away; and, since models write them, signs of money,
-    full stops and zeros behind a decimal point.
+    An answer that is one number becomes its shortest decimal form, so `$1,234.50`,
+    `1234.5 dollars` and `+1234.5` are equal; other answers become lower case, without repeated
+    white space and without punctuation around them.
     """
-    answer = text.rpartition(MARK)[2].strip().partition("\n")[0]
-    answer = answer.replace(",", "").strip(" $\u20ac\u00a3.")
-    if re.fullmatch(r"-?\d+\.\d+", answer):
-        answer = answer.rstrip("0").rstrip(".")
-    return answer
+    answer = text.rpartition(MARK)[2].strip().partition("\n")[0].translate(TO_ASCII)
+    answer = BOXED.sub(r"\1", answer).strip(" =*_`\"'\u2248")
+    number = number_of(answer)
+    if number is None:
+        return " ".join(answer.casefold().split()).strip(" .,;:!?()[]")
+    return shortest_decimal(number)
+
+
+def number_of(answer: str) -> Fraction | None:
+    """The number that an answer states, a sign of money and a unit aside; None for other texts."""
+    match = NUMBER.fullmatch(answer) if len(answer) <= LONGEST_NUMBER else None
+    if match is None:
+        return None
+    part = match.groupdict(default="")
+    whole = regex.sub(r"\D", "", part["whole"])
+    value = Fraction(int(whole + part["decimals"]), 10 ** len(part["decimals"]))
+    value *= Fraction(10) ** int(part["exponent"] or 0) * SCALES.get(part["scale"].lower(), 1)
+    if part["denominator"]:
+        if int(part["denominator"]) == 0:
+            return None
+        value /= int(part["denominator"])
+    return -value if "-" in part["sign"] + part["inner_sign"] else value
+
+
+def shortest_decimal(value: Fraction) -> str:
+    """Without zeros that say nothing; `numerator/denominator` where the digits never end."""
+    ends = (n for n in range(3 * LONGEST_NUMBER) if 10**n % value.denominator == 0)
+    num_decimals = next(ends, None)
+    if num_decimals is None:
+        return str(value)
+    digits = str(abs(value) * 10**num_decimals).rjust(num_decimals + 1, "0")
+    sign = "-" if value < 0 else ""
+    if not num_decimals:
+        return sign + digits
+    return f"{sign}{digits[:-num_decimals]}.{digits[-num_decimals:]}"
 
 
 TASK = Task(

@@ -96,6 +96,6 @@ TASK = Task(
         source_language="English", target_language="German", source="{source}"
     ),
     scores={"bleu": True, "chrf": True, "ter": False},
-    metrics=("bleu", "chrf", "ter"),
+    metrics=("bleu:auto", "chrf", "ter:auto"),
     baselines={"copy of the source": lambda row: row["source"]},
 )
