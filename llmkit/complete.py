@@ -15,7 +15,7 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from llmkit import files
 from llmkit.columns import Columns, check_columns, columns_of
-from llmkit.console import counting
+from llmkit.console import counting, warning_console
 from llmkit.data import open_splits
 from llmkit.devices import start_accelerator
 from llmkit.encode import encode_prompt, encode_segments
@@ -27,7 +27,14 @@ from llmkit.output import TABLES, OutputRow, check_format, write_rows
 from llmkit.prediction import Prediction
 from llmkit.prompts import Prompt, PromptReader, Survey, has_text
 from llmkit.recipe import load_recipe
-from llmkit.run import facts_path, newest_finished_run, recipe_of, recipe_path, resolve_model
+from llmkit.run import (
+    facts_path,
+    newest_finished_run,
+    recipe_of,
+    recipe_path,
+    resolve_model,
+    to_json,
+)
 from llmkit.schema import Generation, Recipe, Train
 from llmkit.tasks import Example, Task, prompt_task
 
@@ -163,9 +170,13 @@ def open_labels(run: Path, task: Task) -> list[str]:
 
 
 def complete_prompt(
-    session: GenerationSession, text: str, is_raw: bool, output: Path | None
+    session: GenerationSession,
+    text: str,
+    is_raw: bool,
+    output: Path | None,
+    as_json: bool = False,
 ) -> None:
-    """Predict for one prompt; print the prediction, or write it to a file."""
+    """Predict for one prompt; print the prediction, as text or JSON, or write it to a file."""
     reader = session.reader(is_raw)
     prompt = Prompt("0", "--prompt", reader.typed(text), {"prompt": text})
     if not text or not has_text(prompt.segments):
@@ -178,6 +189,8 @@ def complete_prompt(
         write_rows(
             output, [_output_row(prompt, prediction)], _output_columns(survey, session, output)
         )
+    elif as_json:
+        _print_json(prompt, prediction)
     elif prediction.probabilities:
         ranked = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
         for label, probability in ranked[:MOST_LABELS]:
@@ -190,9 +203,14 @@ def complete_prompt(
 
 
 def complete_file(
-    session: GenerationSession, path: Path, is_raw: bool, output: Path | None
+    session: GenerationSession,
+    path: Path,
+    is_raw: bool,
+    output: Path | None,
+    as_json: bool = False,
 ) -> None:
-    """Predict for each row of a file; print the predictions, or write them with all columns."""
+    """Predict for each row of a file; print the predictions, as text or JSON, or write them with
+    all columns."""
     reader, survey = session.reader(is_raw), Survey()
     # Every row is read and encoded once before the first prediction, so that none fails later.
     for window in _windows(reader.read(path)):
@@ -202,8 +220,11 @@ def complete_file(
     _say(session, survey)
     predicted = predict(session, reader.read(path), survey.num_rows)
     if output is None:
-        for _, prediction in predicted:
-            _print(prediction)
+        for prompt, prediction in predicted:
+            if as_json:
+                _print_json(prompt, prediction)
+            else:
+                _print(prediction)
         return
     rows = (_output_row(prompt, made) for prompt, made in predicted)
     write_rows(output, rows, _output_columns(survey, session, output))
@@ -285,7 +306,7 @@ def _say(session: GenerationSession, survey: Survey) -> None:
             style="dim",
         )
     for warning in survey.warnings():
-        console.print(f"warning: {warning}", style="yellow")
+        warning_console().print(f"warning: {warning}", style="yellow")
 
 
 def _output_row(prompt: Prompt, made: Prediction) -> OutputRow:
@@ -315,6 +336,11 @@ def _output_columns(survey: Survey, session: GenerationSession, output: Path) ->
     if survey.has_references and not is_table:
         columns.append("references")
     return list(dict.fromkeys(columns))
+
+
+def _print_json(prompt: Prompt, made: Prediction) -> None:
+    """A line to stdout, as --output FILE.jsonl would hold it."""
+    click.echo(to_json(_output_row(prompt, made), ensure_ascii=False))
 
 
 def _print(made: Prediction) -> None:

@@ -19,7 +19,8 @@ from llmkit.commands.loading import ERASE_LINE, LOADING, loading
 from llmkit.errors import UserError
 from llmkit.recipe import load_recipe
 from llmkit.recipe_files import list_recipes
-from llmkit.schema import iter_fields
+from llmkit.run import claim_run_dir, open_recipe
+from llmkit.schema_keys import iter_fields
 
 VERBS = list(cli.main.commands)
 
@@ -118,6 +119,8 @@ def test_loading_is_a_line_in_a_file_and_passes_on_a_terminal(unloaded, monkeypa
         ("evaluate x --output_dir x", "did you mean --output?"),
         ("generate --max_tokens 3", "did you mean --max-new-tokens?"),
         ("generate --temp 1", "did you mean --temperature?"),
+        ("generate hello world", "did you mean --prompt 'hello world'?"),
+        ("generate .", "did you mean --model .?"),
         ("recipes --fields lr_scheduler_typ", "no key of a recipe contains 'lr_scheduler_typ'"),
         ("recipes --fields save_steps", "did you mean checkpoint.every?"),
     ],
@@ -279,6 +282,27 @@ def test_a_limit_is_missed_on_the_worse_side(limit, is_missed, capsys):
     assert capsys.readouterr().err.startswith(f"llmkit: --fail-under {limit[0]}={limit[1]:g}: it")
 
 
+def test_default_names_do_not_collide(tmp_path):
+    run = tmp_path / "runs" / "qa-20260101-120000"
+    claimed = [claim_run_dir(run) for _ in range(3)]
+    assert [path.name for path in claimed] == [run.name, f"{run.name}-2", f"{run.name}-3"]
+    assert all(path.is_dir() for path in claimed)
+
+
+def test_a_run_is_given_as_a_model(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "my run"
+    (run / "model").mkdir(parents=True)
+    (run / "recipe.yaml").write_text("task: qa\ntrain: {epochs: 1}\n")
+    for name in ("my run", str(run)):
+        recipe = open_recipe("qa", overrides=(f"model={name}",))
+        assert Path(recipe.model).resolve() == run / "model"
+    assert open_recipe("qa", overrides=("model=gpt2",)).model == "gpt2"
+    (run / "model").rmdir()
+    with pytest.raises(UserError, match="this run has no model yet"):
+        open_recipe("qa", overrides=(f"model={run}",))
+
+
 def test_a_limit_on_an_unknown_score_is_refused_first(llmkit):
     with pytest.raises(UserError, match="no score 'rougel'; did you mean rougeL"):
         check_limits([Limit("rougel", 1.0)], TASK)
@@ -306,6 +330,11 @@ def test_a_job_reads_json_and_fails_under_a_limit(llmkit, tiny_gpt2, rows):
     scored = json.loads(result.stdout)
     assert scored["scores"]["lead-3"] == trained["scores"]["lead-3"]
     assert scored["num_rows"] == 4
+
+    result = llmkit("generate", "--model", "run", "--prompt", "The ferry.", "--json", "--quiet")
+    assert result.exit_code == 0, result.output
+    assert {"id", "prompt", "prediction"} <= json.loads(result.stdout).keys()
+    assert result.stderr == ""
 
     result = llmkit(*run, "--run-dir", "silent", "--quiet")
     assert result.exit_code == 0

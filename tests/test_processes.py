@@ -68,9 +68,7 @@ def test_a_failing_process_ends_the_others(tiny_gpt2, tmp_path, subprocess_env):
     )  # fmt: skip
     _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 2
-    assert errors.splitlines()[2:] == [  # behind those that say what is loading
-        "llmkit: none.jsonl: no such file; check data.train, data.validation and data.test"
-    ]
+    assert errors.splitlines()[-1].startswith("llmkit: none.jsonl: no such file; check ")
 
 
 def wait_for_step(process, step):
@@ -193,7 +191,8 @@ def test_one_that_is_killed_takes_the_others_with_it(
     os.kill(max(children) if victim == "a process" else process.pid, signal.SIGKILL)
     _, errors = process.communicate(timeout=HANGS)
     assert process.returncode in (9, 1, -signal.SIGKILL)
-    assert len(errors.splitlines()) == 1, errors
+    said = [line for line in errors.splitlines() if not line.endswith(" ...")]  # not of loading
+    assert len(said) == 1, errors
     deadline = time.monotonic() + HANGS
     while processes_of(rows) and time.monotonic() < deadline:
         time.sleep(0.1)

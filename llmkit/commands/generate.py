@@ -1,10 +1,13 @@
 """The `generate` command."""
 
+import os
+import shlex
+
 import click
 
 from llmkit.commands.completion import complete_run
 from llmkit.commands.loading import loading
-from llmkit.commands.options import overrides_argument
+from llmkit.commands.options import overrides_argument, quiet_option
 from llmkit.commands.verb import Verb, examples
 from llmkit.errors import UserError
 
@@ -57,17 +60,24 @@ from llmkit.errors import UserError
     show_default=True,
     help="Seed of the sampling.",
 )
+@quiet_option
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print each prediction as a line of JSON on stdout."
+)
 def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
              input_file: str | None, output_file: str | None, raw: bool, seed: int,
-             **decoding) -> None:  # fmt: skip
+             is_quiet: bool, as_json: bool, **decoding) -> None:  # fmt: skip
     """Predict with a model or a run: for one prompt, or for each row of a file.
 
     A classifier gives the likeliest label and the probability of every label. KEY=VALUE overrides
     the run's recipe: data.columns.text=review
     """
+    words = [word for word in overrides if "=" not in word]
+    if words:
+        raise click.UsageError(f"{words[0]!r} is no option; {_hint(words)}")
     if (prompt is None) == (input_file is None):
         raise UserError("give one of --prompt TEXT and --input FILE")
-    with loading():
+    with loading(is_quiet=is_quiet):
         from llmkit.complete import (
             check_input,
             check_output,
@@ -79,8 +89,19 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
 
     rows = None if input_file is None else check_input(input_file)
     output = check_output(output_file, rows)
-    session = open_session(model, overrides, decoding, seed, make_console(stderr=True))
+    console = make_console(stderr=True, quiet=is_quiet)
+    session = open_session(model, overrides, decoding, seed, console)
     if prompt is not None:
-        complete_prompt(session, prompt, raw, output)
+        complete_prompt(session, prompt, raw, output, as_json)
     else:
-        complete_file(session, rows, raw, output)
+        complete_file(session, rows, raw, output, as_json)
+
+
+def _hint(words: list[str]) -> str:
+    """For words that are given without an option: the one that takes them."""
+    text = shlex.quote(" ".join(words))
+    if os.path.isfile(words[0]):
+        return f"did you mean --input {shlex.quote(words[0])}?"
+    if os.path.isdir(words[0]):
+        return f"did you mean --model {shlex.quote(words[0])}?"
+    return f"did you mean --prompt {text}?"
