@@ -122,7 +122,7 @@ def encode_prompt(
     segments: list[Segment], ids: list[list[int]], room: int
 ) -> list[list[int]] | None:
     """Each segment's ids, in `room` tokens: the oldest turns are left out, then the source is cut
-    at its end, nothing else is.
+    at its end, nothing else is. Of a pair of sources the longer one is cut.
 
     None where not one token of the source would be left.
     """
@@ -132,12 +132,27 @@ def encode_prompt(
     for segment, tokens in zip(segments, ids, strict=True):
         if segment.turn is not None and (excess > 0 or segment.turn == left_out):
             left_out, excess, tokens = segment.turn, excess - len(tokens), []
-        if excess > 0 and segment.is_shortenable:
-            cut = min(excess, max(0, len(tokens) - 1))
-            excess -= cut
-            tokens = tokens[: len(tokens) - cut]
         kept.append(tokens)
+    sources = [index for index, segment in enumerate(segments) if segment.is_shortenable]
+    lengths = shortened([len(kept[index]) for index in sources], max(0, excess))
+    for index, length in zip(sources, lengths, strict=True):
+        excess -= len(kept[index]) - length
+        kept[index] = kept[index][:length]
     return None if excess > 0 else kept
+
+
+def shortened(lengths: list[int], excess: int) -> list[int]:
+    """Lengths that are `excess` smaller in sum: the longest shrink first, none to less than 1."""
+    lengths = list(lengths)
+    while excess and max(lengths, default=0) > 1:
+        longest = max(lengths)
+        next_longest = max((length for length in lengths if length < longest), default=0)
+        alike = [index for index, length in enumerate(lengths) if length == longest]
+        cut = min(excess, len(alike) * (longest - max(next_longest, 1)))
+        for place, index in enumerate(reversed(alike)):
+            lengths[index] -= cut // len(alike) + (place < cut % len(alike))
+        excess -= cut
+    return lengths
 
 
 def encode_example(

@@ -16,6 +16,7 @@ from sklearn.metrics import (
 )
 
 from llmkit.metrics import scores_of, tally
+from llmkit.metrics.classification import labels_of
 from llmkit.prediction import Prediction
 from llmkit.tasks import TASKS
 
@@ -151,6 +152,14 @@ def test_a_rating_that_no_row_has_keeps_its_place_on_the_scale():
     scores = score([Prediction(str(each)) for each in said], [[str(each)] for each in true])
     kappa = cohen_kappa_score(true, said, labels=[1, 2, 3, 4, 5], weights="quadratic")
     assert scores["quadratic_kappa"] == pytest.approx(100 * kappa)
+
+
+def test_ratings_are_in_the_order_of_their_numbers():
+    ratings = ["10", "9", "1", "2.5", "-1"]
+    assert labels_of(list(map(Prediction, ratings)), [["3"]] * 5) == [
+        "-1", "1", "2.5", "3", "9", "10",
+    ]  # fmt: skip
+    assert labels_of([Prediction("10"), Prediction("b")], [["9"], ["a"]]) == ["10", "9", "a", "b"]
 
 
 def test_equal_ratings_have_no_kappa():

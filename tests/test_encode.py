@@ -13,6 +13,7 @@ from llmkit.encode import (
     encode_text,
     is_blank,
     require_rows,
+    shortened,
 )
 from llmkit.errors import UserError
 from llmkit.loss import IGNORE_INDEX
@@ -229,3 +230,14 @@ def test_of_a_conversation_every_answer_is_learnt_with_its_end(tokenizer, conten
         assert learnt.count(eos) <= len(contents) // 2
     assert account.tokens["trained"] == len(learnt)
     assert account.num_tokens == account.column("prompt").sum() + len(whole)
+
+
+@given(st.lists(st.integers(0, 30), max_size=4), st.integers(0, 90))
+def test_the_longest_source_is_shortened_first(lengths, excess):
+    kept = shortened(lengths, excess)
+    expected = list(lengths)
+    for _ in range(excess):  # token by token
+        longest = max(expected, default=0)
+        if longest > 1:
+            expected[len(expected) - 1 - expected[::-1].index(longest)] -= 1
+    assert kept == expected

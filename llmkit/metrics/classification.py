@@ -28,13 +28,15 @@ def signature() -> str:
 
 
 def labels_of(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> list[str]:
-    """All that occur, in the order of the alphabet."""
+    """All that occur: ratings from the lowest to the highest, others in alphabetical order."""
     said = {label for each in predictions for label in (each.text, *(each.probabilities or ()))}
-    return sorted(said | {accepted[0] for accepted in references})
+    labels = sorted(said | {accepted[0] for accepted in references})
+    ratings = ratings_of(labels)
+    return sorted(labels, key=ratings.get) if ratings else labels
 
 
 def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
-    """(N, 4 + L): the true and the chosen label, as indices into the L sorted labels that occur;
+    """(N, 4 + L): the true and the chosen label, as indices into the L labels that occur;
     the ratings that they are, or NaN; and the probability of each of the L labels, or NaN."""
     labels = labels_of(predictions, references)
     place = {label: index for index, label in enumerate(labels)}
@@ -130,7 +132,8 @@ def quadratic_kappa(ratings: np.ndarray, weights: np.ndarray) -> np.ndarray:
     observed = weights @ (ratings[:, 0] - ratings[:, 1]) ** 2 / total
     expected = variances.sum(1) + (means[:, 0] - means[:, 1]) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(expected > 1e-12, 1 - observed / expected, np.nan)
+        kappa = np.round(1 - observed / expected, 12) + 0.0  # no 1e-16 or -0.0 for 0
+    return np.where(expected > 1e-12, kappa, np.nan)
 
 
 def _mean_of_known(values: np.ndarray) -> np.ndarray:
