@@ -63,6 +63,10 @@ def _is_column(value: Any) -> bool:
 def _check_column(
     key: str, name: str, column: str | list[str], task: Task, splits: tuple[str, ...]
 ) -> None:
+    if name not in task.columns and name == task.pair_input:
+        raise UserError(
+            f"{key}: the template does not name {{{name}}}; add the mark, or remove this key"
+        )
     if name not in task.columns:
         hint = did_you_mean(name, [*task.columns, *splits])
         raise UserError(

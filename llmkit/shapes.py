@@ -9,6 +9,7 @@
 | OpenAI messages | messages |
 | ShareGPT | conversations |
 | plain text | text |
+| pairs of texts | premise and hypothesis, sentence1 and sentence2, question1 and question2, ... |
 
 A task says which of them it reads (`Task.shapes`). `data.columns` has precedence: a column that it
 names is read under that name, whatever the shape.
@@ -32,6 +33,10 @@ OPTIONAL = {
     "system": ("system", "system_prompt"),
     "history": ("history",),
 }
+SENTENCES = (
+    ("premise", "hypothesis"), ("sentence1", "sentence2"), ("question1", "question2"),
+    ("text1", "text2"), ("sentence_a", "sentence_b"), ("question", "sentence"),
+)  # fmt: skip
 CONVERSATIONS = {
     "messages": "OpenAI messages",
     "conversations": "ShareGPT",
@@ -47,7 +52,8 @@ class Shape:
 
     name: str
     columns: dict[str, str | list[str]]
-    """The data's column of each part: `messages`, `text`, or `instruction`, `output`, ..."""
+    """The data's column of each part: `messages`, `text`, or `instruction`, `output`, ...; of pairs
+    `text` and `text_pair`."""
     holds_messages: bool = False
     """Whether its parts are messages instead of texts."""
 
@@ -65,7 +71,7 @@ class Shape:
 
 
 def find_shape(raw: Raw, kinds: tuple[str, ...], given: Mapping[str, Any]) -> Shape | None:
-    """The first shape of these kinds (`pair`, `conversation`, `text`) that a row has.
+    """The first shape of these kinds (`pair`, `conversation`, `text`, `sentences`) that a row has.
 
     given: the columns that the recipe names, by part.
     """
@@ -73,6 +79,8 @@ def find_shape(raw: Raw, kinds: tuple[str, ...], given: Mapping[str, Any]) -> Sh
     for kind in kinds:
         if kind == "pair":
             shape = _find_pair(raw, names, given)
+        elif kind == "sentences":
+            shape = _find_sentences(names, given)
         else:
             shape = _find_conversation(names) if kind == "conversation" else _find_text(names)
             shape = None if given else shape
@@ -101,6 +109,17 @@ def _find_pair(raw: Raw, names: Mapping[str, str], given: Mapping[str, Any]) -> 
     return Shape(
         NAMES.get(tuple(map(str.lower, map(str, parts))), "/".join(map(str, parts))), columns
     )
+
+
+def _find_sentences(names: Mapping[str, str], given: Mapping[str, Any]) -> Shape | None:
+    """Two texts; none where the row or the recipe says which column is the text."""
+    if "text" in names or {"text", "text_pair"} & given.keys():
+        return None
+    for pair in SENTENCES:
+        if all(name in names for name in pair):
+            first, second = (names[name] for name in pair)
+            return Shape("pairs of texts", {"text": first, "text_pair": second})
+    return None
 
 
 def _find_conversation(names: Mapping[str, str]) -> Shape | None:

@@ -84,6 +84,8 @@ class Task:
     """Inputs that a row may lack."""
     context_input: str | None = None
     """One of these that is shortened before the long input: what an instruction is about."""
+    pair_input: str | None = None
+    """One of these that is read beside the long input; the longer of the two is shortened first."""
     extra: tuple[str, ...] = ()
     """Those of the inputs that a template of the user's adds: any columns of the data."""
     baselines: dict[str, Callable[[Row], str]] = field(default_factory=dict)
@@ -101,7 +103,7 @@ class Task:
     """The prompt of what someone types, where no template says it."""
     shapes: tuple[str, ...] = ()
     """Kinds of shapes that its rows may have beside its own columns, in the order in which they
-    are looked for: `pair`, `conversation`, `text` (llmkit/shapes.py)."""
+    are looked for: `pair`, `conversation`, `text`, `sentences` (llmkit/shapes.py)."""
     chat_template: str | None = None
     """The same prompts for `tokenizer.apply_chat_template`."""
     allows_no_answer: bool = False
@@ -203,7 +205,9 @@ def prompt_segments(row: Row, task: Task) -> list[Segment]:
         if position % 2:  # the odd parts are the names between braces
             text = row[part].strip()
             text = blank + text if text else ""
-            segments.append(Segment(text, is_shortenable=part == cut, is_from_row=True))
+            segments.append(
+                Segment(text, is_shortenable=part in (cut, task.pair_input), is_from_row=True)
+            )
             blank = ""
         else:
             text = part.rstrip()
@@ -266,4 +270,7 @@ def with_template(task: Task, template: str) -> Task:
             "completion's first word; end it with the cue itself"
         )
     extra = tuple(name for name in marks if name not in task.inputs)
+    if task.pair_input is not None and task.pair_input not in marks:  # texts are read one by one
+        inputs = tuple(name for name in task.inputs if name != task.pair_input)
+        task = replace(task, inputs=inputs, optional=(), shapes=())
     return replace(task, template=template, inputs=(*task.inputs, *extra), extra=extra)

@@ -1,6 +1,10 @@
 """Classification: a text in, one of the labels that the training rows have out.
 
     {"id": "7", "text": "The soup was cold and nobody cared.", "label": "negative"}
+    {"id": "8", "text": "Mara keeps a goat.", "text_pair": "Mara has a pet.", "label": "entailment"}
+
+A second text, `text_pair`, is optional. Pairs are also known by the names of their columns, such as
+premise and hypothesis or sentence1 and sentence2 (llmkit/shapes.py).
 
 The label is learnt as a completion, and chosen by its likelihood among all labels. Any set of them
 will do; say in the template what they are of, as in "{text}\\nTopic:". Labels that are numbers, as
@@ -11,10 +15,13 @@ from llmkit.tasks.base import Task
 
 TASK = Task(
     name="classify",
-    inputs=("text",),
+    inputs=("text", "text_pair"),
     target="label",
     long_input="text",
-    template="{text}\nLabel:",
+    optional=("text_pair",),
+    pair_input="text_pair",
+    template="{text}{#text_pair}\n{text_pair}{/text_pair}\nLabel:",
+    shapes=("sentences",),
     scores={
         "accuracy": True,
         "macro_f1": True,
