@@ -27,6 +27,7 @@ from llmkit.findings import (
     find_in_split,
     find_kept,
     find_near,
+    find_rows_in_quotes,
     find_same_ids,
     find_spellings,
     find_unreadable,
@@ -150,6 +151,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         errors = list(filter(is_bad, read[split]))
         checks[split] = SplitCheck(splits[split].source, splits[split].shape, account, errors)
         findings += find_unreadable(split, errors, are_skipped=recipe.data.skip_invalid)
+        findings += find_rows_in_quotes(split, splits[split])
         if split == "train":
             findings += find_in_split(split, account, None)
             findings += find_spellings(split, rows[split], task)

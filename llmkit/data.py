@@ -51,6 +51,8 @@ class Rows:
     """Whether skipped rows count as this split's; of rows held out they are train's alone."""
     held_out: str = ""
     """How the rows were chosen from the training rows; empty where they were named."""
+    rows_in_quotes: Callable[[], list[str]] = list
+    """Finds where lines that look like rows were read as one field, since it is quoted."""
     kept: tuple[str, ...] = ()
     """Where training rows stand that were not held out, since train needs their labels."""
     first: int | None = None
@@ -202,6 +204,7 @@ def _hold_out(train: Rows, shares: dict[str, float], data: Data) -> dict[str, Ro
             keeps=lambda index, row: held.split_of(index, row) == split,
             owns_unreadable=split == "train",
             held_out=held.how if split in shares else "",
+            rows_in_quotes=train.rows_in_quotes if split == "train" else list,
             kept=tuple(held.kept) if split == "train" else (),
         )
 
@@ -266,8 +269,13 @@ def _rows_of_files(name: str, data: Data, task: Task, split: str, given_by: str)
     def identity() -> str:
         return " ".join([*map(files.sha256, paths), data.encoding or "", data.rows])
 
+    def rows_in_quotes() -> list[str]:
+        found = (files.rows_in_quotes(path, encoding=data.encoding) for path in paths)
+        return [place for places in found for place in places]
+
     source = str(paths[0]) if len(paths) == 1 else str(files.expand(name))
-    return Rows(source, read, task, columns_of(data, split), data.limit, identity)
+    rows = Rows(source, read, task, columns_of(data, split), data.limit, identity)
+    return replace(rows, rows_in_quotes=rows_in_quotes)
 
 
 def _with_saved_splits(data: Data) -> Data:

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from llmkit import tables
 from llmkit.arrowrows import is_saved, read_arrow, read_parquet, saved_files, saved_splits
 from llmkit.errors import UserError, shown
 from llmkit.jsonrows import read_json, read_jsonl
@@ -164,6 +165,12 @@ def read_all(path: Path, *, encoding: str | None = None, rows: str = "paragraph"
     """
     kind = kind_of(path)
     return read_txt(path, encoding, rows) if kind == ".txt" else READERS[kind](path, encoding)
+
+
+def rows_in_quotes(path: Path, *, encoding: str | None = None) -> list[str]:
+    """Where a quoted field of a csv or tsv file holds lines that each look like a row."""
+    usual = {".csv": ",", ".tsv": "\t"}.get(kind_of(path))
+    return [] if usual is None else tables.rows_in_quotes(path, usual, encoding)
 
 
 def sha256(path: Path) -> str:

@@ -68,6 +68,10 @@ KINDS = {
         "warning", "the split would hold out every row of their label, so they stay in train",
         "add rows of that label, or name data.validation and data.test",
     ),
+    "rows in quotes": (
+        "warning", "a quoted field holds lines that each look like a row, and is read as one text",
+        "where these quotes are part of the texts, double them and put the field in quotes",
+    ),
     "same id": (
         "error", "the id of another row, so predictions cannot be told apart",
         "give each row an id of its own, or delete the column id",
@@ -228,6 +232,11 @@ def find_kept(kept: Iterable[str]) -> list[Finding]:
     """kept: where training rows stand that were not held out, since train needs their labels."""
     rows = list(kept)
     return [Finding("train", "kept in train", rows)] if rows else []
+
+
+def find_rows_in_quotes(split: str, rows: Rows) -> list[Finding]:
+    places = rows.rows_in_quotes()
+    return [Finding(split, "rows in quotes", places)] if places else []
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:

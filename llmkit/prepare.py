@@ -24,6 +24,7 @@ from llmkit.findings import (
     find_in_split,
     find_invalid,
     find_kept,
+    find_rows_in_quotes,
     find_same_ids,
     find_spellings,
     find_unscorable,
@@ -88,6 +89,8 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
         "train", splits["train"], task
     )
     findings += find_kept(splits["train"].kept)
+    for split, rows in splits.items():
+        findings += find_rows_in_quotes(split, rows)
     for split, prepared in sets.items():
         if prepared.task.name == task.name:
             findings += find_invalid(split, splits[split]) if split in splits else []

@@ -128,6 +128,34 @@ def _width(fields: list[str], header: int) -> int:
     return width
 
 
+def rows_in_quotes(path: Path, usual: str, encoding: str | None = None) -> list[str]:
+    """Where (file:first-last line) a quoted field holds lines that each look like a row, as where a
+    text begins with a quote and a later one ends with one.
+
+    Nothing where most texts with line breaks look otherwise: then it is by chance.
+    """
+    dialect = recognize(path, usual, encoding)
+    if dialect.quotes_are_text:
+        return []
+    found, num_blocks, width = [], 0, 0
+    num_lines = num_quotes = 0
+    are_rows = True
+    for number, line, _ in lines(path, encoding):
+        if number < dialect.header_line:
+            continue
+        width = width or len(next(_parse([line], dialect.delimiter), []))
+        num_lines += 1
+        num_quotes += line.count('"')
+        are_rows &= line.count(dialect.delimiter) == width - 1
+        if num_quotes % 2 == 0:
+            if num_lines > 1 and width > 1:
+                num_blocks += 1
+                if are_rows:
+                    found.append(f"{path}:{number - num_lines + 1}-{number}")
+            num_lines, num_quotes, are_rows = 0, 0, True
+    return found if 2 * len(found) > num_blocks else []
+
+
 # A field without quotes, or one in quotes, those inside it doubled.
 _FIELD = r'(?:[^"\t\r\n][^\t\r\n"]*|"[^"]*(?:""[^"]*)*"|)'
 _RECORD = re.compile(rf"{_FIELD}(?:\t{_FIELD})*\r?\n?")

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from llmkit import textlines
 from llmkit.data import open_splits
 from llmkit.errors import UserError
-from llmkit.files import find, read, read_all
+from llmkit.files import find, read, read_all, rows_in_quotes
 from llmkit.schema import Data
 from llmkit.tasks import get_task
 
@@ -339,6 +339,21 @@ def test_quotes_in_tab_delimited_text(tmp_path, lines, texts, end):
     path = tmp_path / "rows.tsv"
     path.write_bytes(end.join(["document\tsummary", *lines, ""]).encode())
     assert [row["document"] for _, row in read(path)] == texts
+
+
+def test_rows_that_a_quote_of_a_csv_file_swallows_are_warned_of(llmkit, tmp_path):
+    path = tmp_path / "rows.csv"
+    lines_of(path, "text,label", 'a,"pos', "b,neg", 'c,pos"', "d,neg", "e,pos", "f,pos", "g,neg")
+    result = llmkit("check", "classify", f"data.train={path}", "data.held_out=end")
+    said = f"a quoted field holds lines that each look like a row, and is read as one text ({path}:"
+    assert said.replace(" ", "") in "".join(result.output.split())
+    assert rows_in_quotes(path) == [f"{path}:2-4"]
+
+
+def test_texts_with_line_breaks_look_like_rows_by_chance(tmp_path):
+    path = tmp_path / "rows.csv"
+    lines_of(path, "text,label", '"Good, really', 'fine",pos', '"Bad', 'and sad",neg')
+    assert rows_in_quotes(path) == []
 
 
 CELLS = st.text(alphabet='aé,;|\t "\n', max_size=6)
