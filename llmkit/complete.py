@@ -23,7 +23,7 @@ from llmkit.errors import UserError
 from llmkit.evaluation import count_answers, encode_labels, predict_prompts
 from llmkit.folders import Damaged, read_json
 from llmkit.model import load_model
-from llmkit.output import TABLES, OutputRow, check_format, write_rows
+from llmkit.output import TABLES, OutputRow, check_format, json_line, write_rows
 from llmkit.prediction import Prediction
 from llmkit.prompts import Prompt, PromptReader, Survey, has_text
 from llmkit.recipe import load_recipe
@@ -33,7 +33,6 @@ from llmkit.run import (
     recipe_of,
     recipe_path,
     resolve_model,
-    to_json,
 )
 from llmkit.schema import Generation, Recipe, Train
 from llmkit.tasks import Example, Task, prompt_task
@@ -122,10 +121,6 @@ def open_session(
 
 def _open_recipe(run: Path | None, name: str, overrides: tuple[str, ...]) -> Recipe:
     for override in overrides:
-        if "=" not in override:
-            raise UserError(
-                f"{override!r}: give the prompt as --prompt TEXT, a file as --input FILE"
-            )
         if not override.startswith(READ_KEYS):
             keys = ", ".join(key.removesuffix(".") for key in READ_KEYS)
             raise UserError(f"{override}: generate reads {keys} of a recipe, and no other keys")
@@ -310,7 +305,8 @@ def _say(session: GenerationSession, survey: Survey) -> None:
 
 
 def _output_row(prompt: Prompt, made: Prediction) -> OutputRow:
-    row = {"prompt": prompt.text, **prompt.columns, "id": prompt.id, "prediction": made.text}
+    row = {"id": prompt.id, "prompt": prompt.text, **prompt.columns}
+    row |= {"id": prompt.id, "prediction": made.text}
     if made.probabilities is not None:
         row["probabilities"] = made.probabilities
     if made.votes is not None:
@@ -340,7 +336,7 @@ def _output_columns(survey: Survey, session: GenerationSession, output: Path) ->
 
 def _print_json(prompt: Prompt, made: Prediction) -> None:
     """A line to stdout, as --output FILE.jsonl would hold it."""
-    click.echo(to_json(_output_row(prompt, made), ensure_ascii=False))
+    click.echo(json_line(_output_row(prompt, made)))
 
 
 def _print(made: Prediction) -> None:

@@ -1,7 +1,6 @@
 """Files of predictions: csv, tsv, jsonl, json and parquet, each written whole or not at all."""
 
 import csv
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +10,7 @@ from typing import IO, Any
 
 from llmkit.errors import UserError
 from llmkit.folders import beside, sync
+from llmkit.run import to_json
 
 OutputRow = dict[str, Any]
 PROBABILITY = "probability_"  # in front of the label, the name of a table's column
@@ -109,13 +109,13 @@ def _cell(value: Any) -> str:
     """Text as it is, nothing for a missing value, JSON for all else. No text file holds NUL."""
     if value is None:
         return ""
-    text = value if isinstance(value, str) else to_json(value)
+    text = value if isinstance(value, str) else json_line(value)
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def to_json(value: Any) -> str:
-    """One line of JSON; dates and other values that JSON does not know become strings."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+def json_line(value: Any) -> str:
+    """One line of JSON: NaN becomes null, dates and other values that JSON lacks become strings."""
+    return to_json(value, ensure_ascii=False, default=str)
 
 
 def _write_csv(path: Path, rows: Iterable[OutputRow], columns: list[str]) -> None:
@@ -131,14 +131,14 @@ def _write_tsv(path: Path, rows: Iterable[OutputRow], columns: list[str]) -> Non
 
 def _write_jsonl(path: Path, rows: Iterable[OutputRow], columns: list[str]) -> None:
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(f"{to_json(_in_order(row, columns))}\n" for row in rows)
+        file.writelines(f"{json_line(_in_order(row, columns))}\n" for row in rows)
 
 
 def _write_json(path: Path, rows: Iterable[OutputRow], columns: list[str]) -> None:
     with path.open("w", encoding="utf-8") as file:
         separator = "[\n"
         for row in rows:
-            file.write(separator + to_json(_in_order(row, columns)))
+            file.write(separator + json_line(_in_order(row, columns)))
             separator = ",\n"
         file.write("\n]\n")
 
@@ -165,7 +165,7 @@ def _to_array(values: list[Any]) -> Any:
     try:
         return pyarrow.array(values)
     except (pyarrow.ArrowException, OverflowError, TypeError, ValueError):
-        texts = (v if v is None or isinstance(v, str) else to_json(v) for v in values)
+        texts = (v if v is None or isinstance(v, str) else json_line(v) for v in values)
         return pyarrow.array(list(texts), pyarrow.string())
 
 

@@ -1,6 +1,7 @@
 """Predictions for the rows of a file: labels, probabilities, kept columns, formats."""
 
 import csv
+import datetime
 import json
 import shutil
 
@@ -119,15 +120,22 @@ def test_new_rows_get_the_probabilities_of_the_runs_own_evaluation(llmkit, class
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json", ".parquet"])
 def test_evaluate_and_compare_read_every_format(llmkit, classifier, tmp_path, suffix):
-    run = ("generate", "--model", classifier, "--output", f"out{suffix}", "--input")
-    assert llmkit(*run, classifier.parent / "rows.csv").exit_code == 0
-    written = read_predictions(tmp_path / f"out{suffix}", "--predictions", get_task("classify"))
     tested = {row["id"]: row for row in read_any(classifier / "predictions.jsonl")}
-    assert len(written) == 60
+    rows = [row for row in read_any(classifier.parent / "rows.csv") if row["id"] in tested]
+    write_csv(tmp_path / "new.csv", rows)
+    run = ("generate", "--model", classifier, "--input", "new.csv", "--output", f"out{suffix}")
+    assert llmkit(*run).exit_code == 0
+    written = read_predictions(tmp_path / f"out{suffix}", "--predictions", get_task("classify"))
+    assert written.keys() == tested.keys()
     for name, row in tested.items():
         prediction = written[name].prediction
         assert prediction.text == row["prediction"]
         assert prediction.probabilities == pytest.approx(row["probabilities"], rel=1e-4)
+    result = llmkit("compare", classifier, f"out{suffix}", "--json")
+    assert result.exit_code == 0, result.output
+    compared = json.loads(result.stdout)
+    assert "auc" in compared["first"]
+    assert compared["second"] == pytest.approx(compared["first"], rel=1e-4)
 
 
 @pytest.mark.parametrize("change", [None, "no labels", "no rows"])
@@ -211,9 +219,9 @@ def test_a_bad_row_is_named_before_anything_is_written(
             "predictions are written as .csv, .tsv, .jsonl, .json, .parquet",
         ),
         (("--output", "new.csv"), "new.csv is the input; name another file"),
-        (("train.epochs=3",), "generate reads data.columns, template, max_length"),
+        (("train.epochs=3",), "generate reads data.columns, data.encoding, template"),
         (("--temperature", "1"), "--temperature: classify chooses a label and generates no text"),
-        (("hello",), "'hello': give the prompt as --prompt TEXT"),
+        (("hello",), "'hello' is no option; did you mean --prompt hello?"),
         (("data.columns.txt=review",), "data.columns.txt: classify has no such column"),
     ],
 )
@@ -248,6 +256,12 @@ def test_values_without_a_common_type_are_written_to_parquet(tmp_path):
     assert table.schema.field("c").type == pyarrow.float64()
 
 
+def test_values_that_json_lacks_are_written_to_jsonl(tmp_path):
+    rows = [{"when": datetime.date(2026, 1, 2), "score": float("nan")}]
+    write_rows(tmp_path / "out.jsonl", rows, ["when", "score"])
+    assert (tmp_path / "out.jsonl").read_text("utf-8") == '{"when": "2026-01-02", "score": null}\n'
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 def test_any_text_survives_a_table(tmp_path, suffix):
     texts = ['say "hi"', "a,b", "a\tb", "two\nlines", "carriage\rreturn", "\r\n", '"', "=1+1", "é"]
@@ -267,3 +281,19 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
             write_rows(tmp_path / name, rows(), ["id"])
         assert (tmp_path / name).read_text("utf-8") == "old"
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_json_lines_on_stdout_and_nothing_else_with_quiet(llmkit, classifier, tmp_path):
+    write_csv(tmp_path / "new.csv", [{"id": 4, "text": TEXT[0], "stars": 2}])
+    run = ("generate", "--model", classifier, "--json", "--quiet")
+    result = llmkit(*run, "--input", "new.csv")
+    assert result.exit_code == 0, result.output
+    (row,) = map(json.loads, result.stdout.splitlines())
+    assert (row["id"], row["stars"]) == ("4", "2")
+    assert row["probabilities"].keys() == set(LABELS)
+    assert result.stderr == ""
+    result = llmkit(*run, "--prompt", TEXT[0])
+    assert json.loads(result.stdout)["probabilities"] == pytest.approx(row["probabilities"])
+    result = llmkit(*run, "--prompt", "a", "--output", "out.csv")
+    assert result.exit_code == 2
+    assert "give one of --json, which prints predictions, and --output FILE" in result.stderr

@@ -77,6 +77,8 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
         raise click.UsageError(f"{words[0]!r} is no option; {_hint(words)}")
     if (prompt is None) == (input_file is None):
         raise UserError("give one of --prompt TEXT and --input FILE")
+    if as_json and output_file is not None:
+        raise UserError("give one of --json, which prints predictions, and --output FILE")
     with loading(is_quiet=is_quiet):
         from llmkit.complete import (
             check_input,
