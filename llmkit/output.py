@@ -107,7 +107,7 @@ def _number(value: Any) -> Any:
 
 def _cell(value: Any) -> str:
     """Text as it is, nothing for a missing value, JSON for all else. No text file holds NUL."""
-    if value is None:
+    if value is None or value != value:  # NaN
         return ""
     text = value if isinstance(value, str) else json_line(value)
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
