@@ -97,7 +97,7 @@ class PromptReader:
                 where=where,
                 segments=segments,
                 columns=_kept(raw),
-                references=self._references(raw, where),
+                references=self._references(raw, segments, where),
             )
 
     def _segments(self, raw: dict[str, Any], where: str) -> list[Segment]:
@@ -123,7 +123,10 @@ class PromptReader:
         is_named = any(path in raw or path.partition(".")[0] in raw for path in paths)
         return is_named or shape_of(raw, self.task, self.columns) is not None
 
-    def _references(self, raw: dict[str, Any], where: str) -> list[str] | None:
+    def _references(
+        self, raw: dict[str, Any], segments: list[Segment], where: str
+    ) -> list[str] | None:
+        """The row's accepted answers to this very prompt."""
         if self.task.is_language_modelling:
             return None
         shape = shape_of(raw, self.task, self.columns)
@@ -131,8 +134,9 @@ class PromptReader:
             row = read_columns(raw, self.task, self.columns, shape, where)
         except UserError:  # new rows have no answer
             return None
-        references = to_example({"id": where, **row}, self.task).references
-        return references if any(references) else None
+        example = to_example({"id": where, **row}, self.task)
+        is_asked = example.prompt_text == "".join(segment.text for segment in segments)
+        return example.references if is_asked and any(example.references) else None
 
 
 def _check_writable(raw: dict[str, Any], where: str) -> None:

@@ -213,6 +213,8 @@ ASKED = "User: Who?\nAssistant: Mara.\nUser: When?\nAssistant:"
         ("chat", {}, {"messages": MESSAGES}, ASKED, None),
         ("chat", {}, {"messages": [*MESSAGES, {"role": "assistant", "content": "Now."}]},
          ASKED, ["Now."]),
+        ("chat", {}, {"messages": [*MESSAGES, {"role": "assistant", "content": "x", "weight": 0}]},
+         ASKED, None),
         ("pretrain", {}, {"prompt": "Once"}, "Once", None),
         ("pretrain", {}, {"text": "Once"}, "Once", None),
         ("pretrain", {"text": "body"}, {"body": "Once"}, "Once", None),
