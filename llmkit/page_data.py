@@ -281,6 +281,7 @@ def picked(rows: list[dict[str, Any]], higher_is_better: bool) -> dict[str, list
 
 def lengths(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
     """Words of the first reference and of the prediction, of as many rows as a figure can show."""
+    rows = [row for row in rows if row["references"]]
     drawn = random.Random(0).sample(rows, min(POINTS, len(rows)))
     return [
         tuple(len(text.split()) for text in (r["references"][0], r["prediction"])) for r in drawn

@@ -35,6 +35,7 @@ function column(name, text, parts, mark) {
 
 /** Prediction and nearest reference side by side; words that differ are marked where most are common. */
 function pair(said, references) {
+  if (!references.length) return [column("prediction", said)];
   const aligned = references.map((reference) => [align(said, reference), reference]);
   const [nearest, reference] = aligned.reduce((one, other) => (other[0].share > one[0].share ? other : one));
   const marked = nearest.share >= NEAR && nearest.share < 1;
