@@ -27,7 +27,7 @@ from llmkit.shapes import Shape
 from llmkit.tasks import Row, Task, get_task
 
 SPLITS = ("train", "validation", "test")
-MOST_UNREADABLE = 1000  # at the start of a split; then no readable row is looked for
+MOST_UNREADABLE = 1000  # rows at the start of a split in which a readable one is looked for
 EMBEDDED_ROWS = PACKAGE / "embedded" / "rows"
 
 
@@ -148,9 +148,12 @@ def _with_way_out(error: UserError) -> UserError:
 
 
 def _with_shape(rows: Rows) -> Rows:
-    """The rows with the shape of the first that can be read."""
-    first = next((raw for _, raw in rows.read() if not isinstance(raw, UserError)), {})
-    return replace(rows, shape=shape_of(first, rows.task, rows.columns))
+    """The rows with the shape of the first that has one."""
+    if not rows.task.shapes:
+        return rows
+    first = (raw for _, raw in islice(rows.read(), MOST_UNREADABLE) if isinstance(raw, dict))
+    shapes = (shape_of(raw, rows.task, rows.columns) for raw in first)
+    return replace(rows, shape=next(filter(None, shapes), None))
 
 
 def _open_named_and_held_out(data: Data, task: Task) -> dict[str, Rows]:

@@ -378,6 +378,16 @@ def test_shapes_that_are_mixed_are_named(tmp_path):
     assert "but of Alpaca: instruction, output" in str(error.value)
 
 
+def test_a_first_row_of_no_shape_does_not_hide_the_shape_of_the_others(tmp_path):
+    rows = [{"version": 2}, {"conversations": [{"from": "human", "value": "Who?"},
+                                               {"from": "gpt", "value": "Mara."}]}]  # fmt: skip
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    (row,) = open_at(path, TASKS["chat"], skip_invalid=True)["train"]
+    assert to_example(row, TASKS["chat"]).prompt_text == "User: Who?\nAssistant:"
+    with pytest.raises(UserError, match=r":1: the row is not of the file's shape, ShareGPT"):
+        open_at(path, TASKS["chat"])
+
+
 def test_ignored_fields_and_empty_texts_are_named(llmkit, tiny_gpt2, tmp_path):
     rows = [conversation(f"Who has {i} geese?", f"Mara {i}.", train=True) for i in range(4)]
     rows += [conversation("", f"Mara {i}.", tool_calls=None, name="") for i in range(4)]
