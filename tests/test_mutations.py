@@ -94,9 +94,21 @@ MUTATIONS = {
     ),
     "another template finds the old tokens in the cache": Mutation(
         "cache.py",
-        '        "limits": asdict(limits),\n',
+        '        "template": rows.task.template,\n',
         "",
         "test_cache.py::test_any_change_of_the_inputs_makes_a_new_key",
+    ),
+    "an answer of weight 0 is supervised": Mutation(
+        "tasks/chat.py",
+        "is_trained = said.is_trained and bool(answer)",
+        "is_trained = bool(answer)",
+        "test_shapes.py::test_weights_decide_which_answers_are_supervised",
+    ),
+    "columns of one split are read for another": Mutation(
+        "cache.py",
+        '        "columns": dict(rows.columns),\n',
+        "",
+        "test_columns.py::test_whatever_the_tokens_depend_on_is_in_the_cache_key",
     ),
     "the last block of a corpus is lost": Mutation(
         "encode.py",
