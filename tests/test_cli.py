@@ -146,6 +146,7 @@ def test_bad_input_ends_in_one_line_and_writes_nothing(
     assert len(lines) == (2 if "sed=1" in arguments else 1)
     assert all(line.startswith("llmkit: ") for line in lines)
     assert sorted(tmp_path.rglob("*")) == before
+    assert "run     " not in result.stdout, "a folder is named that does not exist"
 
 
 @pytest.mark.parametrize(

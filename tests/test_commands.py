@@ -1,6 +1,7 @@
 """What a new user types, and what answers: help, hints, recipes to copy, completion, limits."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,17 @@ def test_the_first_output_comes_before_any_library(subprocess_env):
             env=subprocess_env, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert shown.stdout == f"{LOADING} | []\n"
+
+
+def test_ctrl_c_while_libraries_load_ends_in_one_line(subprocess_env):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "llmkit", "check", "qa"],
+        env=subprocess_env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr.readline() == f"{LOADING}\n"
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate()
+    assert (process.returncode, output, errors) == (130, "", "llmkit: stopped by Ctrl-C\n")
 
 
 class Stream:
