@@ -82,8 +82,8 @@ MUTATIONS = {
     ),
     "end-of-text typed in a text ends it": Mutation(
         "encode.py",
-        "backend.encode_special_tokens = True",
-        "backend.encode_special_tokens = False",
+        "backend.encode_special_tokens = True  # ",
+        "backend.encode_special_tokens = False  # ",
         "test_encode.py::test_special_tokens_in_user_text_stay_text",
     ),
     "a broken row is said to be in line 1": Mutation(
