@@ -132,7 +132,7 @@ def breakdown(task: Task, tallies: Tallies, groups: Sequence[str]) -> list[dict[
     names = sorted(set(groups))
     weights = np.array([[group == name for group in groups] for name in names], dtype=float)
     made = scores_of(tallies, weights)
-    shown = [name for name in task.score_names if name in made]
+    shown = [n for n in task.score_names if n in made and np.isfinite(made[n]).any()]
     return [
         {
             "label": name,
