@@ -36,13 +36,14 @@ def test_runs_of_other_tasks_end_in_scores_of_their_own(llmkit, tiny_gpt2, tmp_p
     votes = ("evaluation.votes=3", "generation.temperature=1") if task == "reason" else ()
     result = llmkit(
         "finetune", task, f"model={tiny_gpt2}", "data.train=rows.jsonl", *SHORT, *votes,
-        "template=null", "--run-dir", "run",
+        "template=null", "data.test_fraction=0.3", "evaluation.test_rows=10", "--run-dir", "run",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     results = json.loads((tmp_path / "run" / "metrics.json").read_text())
     scores, ends = results["scores"]["fine-tuned"], results["intervals"]["fine-tuned"]
     ratings = {"mean_absolute_error", "quadratic_kappa"}  # the labels are no numbers
     assert set(scores) == {*TASKS[task].scores, "loss"} - ratings
+    assert ends
     assert all(low <= scores[name] <= high for name, (low, high) in ends.items())
     rows = [json.loads(line) for line in (tmp_path / "run" / "predictions.jsonl").open()]
     tokens = [token for row in rows for token in row["expected_tokens"]]
