@@ -18,6 +18,7 @@ import hypothesis
 import no_network.sitecustomize  # noqa: F401  blocks the network in this process
 import pytest
 from click.testing import CliRunner, Result
+from fork_server import ForkServer
 
 from llmkit import cli
 from llmkit.console import library_imports
@@ -190,6 +191,14 @@ def subprocess_env() -> dict[str, str]:
     """Environment of a process that can reach this machine only."""
     paths = [str(NO_NETWORK), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+@pytest.fixture(scope="session")
+def fork_server(subprocess_env):
+    """Starts processes that have the libraries already; see fork_server.py."""
+    server = ForkServer({**subprocess_env, "OMP_NUM_THREADS": "1"})
+    yield server
+    server.close()
 
 
 def write_jsonl(path: Path, rows: list[dict]) -> Path:

@@ -4,8 +4,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +77,6 @@ def interrupted(recipe, run, monkeypatch, step: int) -> None:
     """The run, stopped behind that step and resumed."""
     run_until(recipe, run, monkeypatch, step)
     run_to_the_end(recipe, run, resumes=True)
-
-
-def start_command(arguments: tuple, folder: Path, environment: dict) -> subprocess.Popen:
-    """A process of the command line; it heeds Ctrl-C where the tests run in the background too."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "llmkit", *map(str, arguments)],
-        env=environment, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
 
 
 def traces(run: Path) -> dict[str, Any]:

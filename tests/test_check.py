@@ -2,8 +2,6 @@
 
 import json
 import random
-import subprocess
-import sys
 from io import StringIO
 from pathlib import Path
 
@@ -331,18 +329,19 @@ def test_what_finetune_would_refuse_is_refused(llmkit, tmp_path, arguments, expe
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_any_terminal_can_show_any_row(tmp_path, subprocess_env):
+def test_any_terminal_can_show_any_row(tmp_path, fork_server):
     rows = clean_rows(80, seed=1)
     for row in rows:
         row["document"] = f"ร้าน \x1b[31m {row['document']}"
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
-    result = subprocess.run(
-        [sys.executable, "-m", "llmkit", "check", "summarize", f"data.train={path}"],
-        env={**subprocess_env, "PYTHONIOENCODING": "latin-1"}, capture_output=True, cwd=tmp_path,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr.decode()
-    assert rb"\u0e23" in result.stdout
-    assert b"\x1b" not in result.stdout
+    environment = {**fork_server.environment, "PYTHONIOENCODING": "latin-1"}
+    process = fork_server.start(
+        ("check", "summarize", f"data.train={path}"), cwd=tmp_path, environment=environment
+    )
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert r"\u0e23" in output
+    assert "\x1b" not in output
 
 
 def test_colours_say_what_is_trained_and_what_is_cut():

@@ -10,9 +10,8 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
+import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import yaml
@@ -22,7 +21,6 @@ from stopped_runs import traces
 
 from llmkit.checkpoint import newest
 
-SERVER = Path(__file__).with_name("fault_server.py")
 KILLED, ALARMED = -signal.SIGKILL, -signal.SIGALRM
 STEPS = 12
 ATTEMPTS = 12  # to finish a run
@@ -41,33 +39,33 @@ class Start:
     """Seconds from the fault, where it wrote down when it was, to the end."""
 
 
-class Server:
-    """fault_server.py, and runs of a recipe in it."""
+class Runs:
+    """Starts of `llmkit finetune RECIPE --run-dir RUN --resume auto`, each with a fault."""
 
-    def __init__(self, environment, recipe):
-        self.recipe = recipe
-        self.process = subprocess.Popen(
-            [sys.executable, SERVER], env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
+    def __init__(self, server, recipe):
+        self.server, self.recipe = server, recipe
 
     def run(self, run, fault=None, recipe=None):
-        recipe = recipe or self.recipe
-        arguments = ["finetune", str(recipe), "--run-dir", str(run), "--resume", "auto"]
-        output = run.parent.with_name(f"{run.parent.name}.log")
-        errors, moment = Path(f"{output}.errors"), Path(f"{output}.moment")
-        errors.write_text("")
+        arguments = ["finetune", recipe or self.recipe, "--run-dir", run, "--resume", "auto"]
+        moment = run.parent.with_name(f"{run.parent.name}.moment")
         moment.write_text("0")
-        job = {"arguments": arguments, "run": str(run), "output": str(output), "fault": fault}
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        after = answer["ended"] - float(moment.read_text())
-        return Start(answer["code"], answer["seconds"], errors.read_text("utf-8"), after)
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+        environment = {
+            **self.server.environment, "TOKENIZERS_PARALLELISM": "false",
+            "FAULT_RUN": str(run), "FAULT_MOMENT": str(moment),
+        }  # fmt: skip
+        kill_after = fault[1] if fault and fault[0] == "kill_after" else None
+        started = time.monotonic()
+        process = self.server.start(
+            arguments, cwd=run.parents[1], environment=environment,
+            fault=fault if kill_after is None else None,
+        )  # fmt: skip
+        if kill_after is not None:
+            time.sleep(kill_after)
+            process.kill()
+        _, message = process.communicate()
+        ended = time.monotonic()
+        after_fault = ended - float(moment.read_text())
+        return Start(process.returncode, ended - started, message, after_fault)
 
 
 def write_recipe(folder, tiny_gpt2, every=3, evaluate_every=4, keep=2, **train):
@@ -91,47 +89,44 @@ def write_recipe(folder, tiny_gpt2, every=3, evaluate_every=4, keep=2, **train):
 
 
 @pytest.fixture(scope="module")
-def server(subprocess_env, tmp_path_factory, tiny_gpt2):
-    environment = {**subprocess_env, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    server = Server(environment, write_recipe(tmp_path_factory.mktemp("recipe"), tiny_gpt2))
-    yield server
-    server.close()
+def runs(fork_server, tmp_path_factory, tiny_gpt2):
+    return Runs(fork_server, write_recipe(tmp_path_factory.mktemp("recipe"), tiny_gpt2))
 
 
 @pytest.fixture(scope="module")
-def whole(server, tmp_path_factory):
+def whole(runs, tmp_path_factory):
     """What the run leaves when nothing goes wrong, and how long it takes."""
     folder = tmp_path_factory.mktemp("whole")
-    server.run(folder / "first" / "run")  # rows are cached now
-    start = server.run(folder / "second" / "run")
+    runs.run(folder / "first" / "run")  # rows are cached now
+    start = runs.run(folder / "second" / "run")
     assert start.code == 0, start
     return traces(folder / "second" / "run"), start.seconds
 
 
 @pytest.fixture(scope="module")
-def short(server, tmp_path_factory, tiny_gpt2):
+def short(runs, tmp_path_factory, tiny_gpt2):
     """Recipe and traces of a run whose every call to the file system can be tried: its saves write
     a checkpoint, another one of the same step, the best weights twice, and take old ones away."""
     folder = tmp_path_factory.mktemp("short")
     recipe = write_recipe(folder, tiny_gpt2, every=2, evaluate_every=2, keep=1, max_steps=4)
-    assert server.run(folder / "whole" / "run", recipe=recipe).code == 0
+    assert runs.run(folder / "whole" / "run", recipe=recipe).code == 0
     return recipe, traces(folder / "whole" / "run")
 
 
 @pytest.fixture
-def ends_as_whole(server, whole, tmp_path):
+def ends_as_whole(runs, whole, tmp_path):
     """Start a run, each time with the next fault, until it has finished: whether all is as in the
     run that nothing happened to, and what came of each start."""
     numbers = iter(range(10**9))
 
-    def go(*faults, between=lambda run: None, of=(server.recipe, whole[0])):
+    def go(*faults, between=lambda run: None, of=(runs.recipe, whole[0])):
         recipe, expected = of
         run = tmp_path / str(next(numbers)) / "run"
         run.parent.mkdir()
         starts = []
         for fault in (*faults, *[None] * ATTEMPTS):
             had_one = newest(run)[0]
-            starts.append(server.run(run, fault, recipe))
+            starts.append(runs.run(run, fault, recipe))
             code = starts[-1].code
             if code == 0 or (code == 2 and "has finished" in starts[-1].message):
                 is_same = traces(run) == expected
@@ -287,17 +282,17 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], capture_output=True)
 
 
-def test_a_disk_that_is_full(server, whole, small_disk, trials, figure):
+def test_a_disk_that_is_full(runs, whole, small_disk, trials, figure):
     folder, mount = small_disk
     tried, reached, stopped = trials(2, 40), 0, 0
     for number in tried:
         mount(f"size={(3_000 * (1 + number) // len(tried))}k")
         run = folder / "run"
-        first = server.run(run)
+        first = runs.run(run)
         subprocess.run(["mount", "-o", "remount,size=50m", str(folder)], check=True)
         stopped += first.code != 0
         is_right = first.code == 0 or (first.code in (1, 2) and is_one_line(first.message))
-        again = server.run(run) if first.code else first
+        again = runs.run(run) if first.code else first
         reached += is_right and again.code == 0 and traces(run) == whole[0]
         subprocess.run(["umount", str(folder)], check=True)
     assert stopped
@@ -362,11 +357,11 @@ def test_a_loss_that_is_nan_stops_before_damage(ends_as_whole, trials, figure):
 
 
 @pytest.fixture(scope="module")
-def without_dropout(server, tmp_path_factory, tiny_gpt2):
+def without_dropout(runs, tmp_path_factory, tiny_gpt2):
     """A recipe whose steps do not depend on how rows are dealt out, and its run's losses."""
     folder = tmp_path_factory.mktemp("without-dropout")
     recipe = write_recipe(folder, tiny_gpt2, dropout=0.0)
-    assert server.run(folder / "whole" / "run", recipe=recipe).code == 0
+    assert runs.run(folder / "whole" / "run", recipe=recipe).code == 0
     return recipe, losses(folder / "whole" / "run")
 
 
@@ -375,7 +370,7 @@ def losses(run):
     return [line["loss"] for line in lines if "loss" in line]
 
 
-def test_out_of_memory_takes_smaller_pieces(server, without_dropout, tmp_path, trials, figure):
+def test_out_of_memory_takes_smaller_pieces(runs, without_dropout, tmp_path, trials, figure):
     recipe, expected = without_dropout
     tried, reached = trials(1, 30), 0
     generator = random.Random(0)
@@ -383,7 +378,7 @@ def test_out_of_memory_takes_smaller_pieces(server, without_dropout, tmp_path, t
         run = tmp_path / str(number) / "run"
         run.parent.mkdir()
         fault = ["break_loss", generator.randint(1, STEPS), "memory"]
-        first = server.run(run, fault, recipe=recipe)
+        first = runs.run(run, fault, recipe=recipe)
         notes = (run / "metrics.jsonl").read_text().count("out of memory; micro-batches of 1 from")
         same = losses(run) == pytest.approx(expected, rel=1e-5)
         reached += first.code == 0 and notes == 1 and same

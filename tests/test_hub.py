@@ -1,8 +1,7 @@
 """The hub path for real: the client libraries against a server on the loopback interface."""
 
 import json
-import subprocess
-import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,18 +73,17 @@ def hub_root(tmp_path_factory, tiny_gpt2):
 
 
 @pytest.fixture
-def finetune(tmp_path, subprocess_env):
+def finetune(tmp_path, fork_server):
     """Run `llmkit finetune` in a process of its own, since clients read their settings once."""
 
     def run(environment, *arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "llmkit", "finetune", *arguments, *SHORT_RUN],
-            env={**environment, "PYTHONPATH": subprocess_env["PYTHONPATH"]},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        environment = {**environment, "PYTHONPATH": fork_server.environment["PYTHONPATH"]}
+        process = fork_server.start(
+            ("finetune", *arguments, *SHORT_RUN),
+            cwd=tmp_path, environment=environment, imports="torch",
+        )  # fmt: skip
+        process.communicate()
+        return process
 
     return run
 
@@ -138,35 +136,52 @@ def test_streamed_text_at_a_revision(hub_root, finetune, tmp_path):
     assert data["validation"]["rows"] >= 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("qa", "model=someone/nothing"), "model: someone/nothing: not found at"),
-        (("qa", "model=gpt2", "model_revision=v9"), "model: gpt2: no revision 'v9'"),
-        (("qa", "model=someone/pickled"), "pickle weights are never fetched"),
-        (("qa", "model=someone/gated"), "model: someone/gated: access is restricted"),
-        (("qa", "data.hub=no/set", "data.train=train"), "data.hub: no/set: not found at"),
-        (
-            ("summarize", "--scale", "full", "data.config=9.9.9"),
-            "set data.config to one of its configurations; there are '3.0.0'",
-        ),
-        (
-            ("summarize", "--scale", "full", "data.train=trian"),
-            "has no split 'trian'; it has train, validation, test",
-        ),
-        (
-            ("pretrain", "--scale", "full", "data.revision=null"),
-            "ask for the converted files with data.revision=refs/convert/parquet",
-        ),
-    ],
-)
-def test_what_cannot_be_had_ends_in_one_line(hub_root, finetune, tmp_path, arguments, expected):
+REFUSED = [
+    (("qa", "model=someone/nothing"), "model: someone/nothing: not found at"),
+    (("qa", "model=gpt2", "model_revision=v9"), "model: gpt2: no revision 'v9'"),
+    (("qa", "model=someone/pickled"), "pickle weights are never fetched"),
+    (("qa", "model=someone/gated"), "model: someone/gated: access is restricted"),
+    (("qa", "data.hub=no/set", "data.train=train"), "data.hub: no/set: not found at"),
+    (
+        ("summarize", "--scale", "full", "data.config=9.9.9"),
+        "set data.config to one of its configurations; there are '3.0.0'",
+    ),
+    (
+        ("summarize", "--scale", "full", "data.train=trian"),
+        "has no split 'trian'; it has train, validation, test",
+    ),
+    (
+        ("pretrain", "--scale", "full", "data.revision=null"),
+        "ask for the converted files with data.revision=refs/convert/parquet",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def refusals(hub_root, tmp_path_factory, fork_server):
+    """(exit code, stderr) of each of REFUSED, in one process."""
+    folder = tmp_path_factory.mktemp("refused")
+    commands = [["finetune", *arguments, *SHORT_RUN] for arguments, _ in REFUSED]
+    script = str(Path(__file__).with_name("several_commands.py"))
     with (server := HubServer(hub_root)):
-        result = finetune(server.env(tmp_path / "hf"), *arguments)
-    assert result.returncode == 2, result.stderr
-    _, line = result.stderr.splitlines()  # the first says that libraries load
-    assert expected in line
-    assert not (tmp_path / "runs").exists()
+        path = fork_server.environment["PYTHONPATH"]
+        process = fork_server.start(
+            (json.dumps(commands),), cwd=folder, program=script, imports="torch",
+            environment=server.env(folder / "hf", PYTHONPATH=path),
+        )  # fmt: skip
+        output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert not (folder / "runs").exists()
+    return json.loads(output.splitlines()[-1])
+
+
+@pytest.mark.parametrize("index", range(len(REFUSED)), ids=[expected for _, expected in REFUSED])
+def test_what_cannot_be_had_ends_in_one_line(refusals, index):
+    code, message = refusals[index]
+    assert code == 2, message
+    *loading, line = message.splitlines()
+    assert len(loading) == (index == 0), "the first command says that libraries load"
+    assert REFUSED[index][1] in line
 
 
 @pytest.mark.parametrize(

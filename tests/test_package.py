@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -38,20 +37,16 @@ def test_the_wheel_holds_recipes_model_and_rows(unpacked_wheel):
     assert not (unpacked_wheel / "tests").exists()
 
 
-def test_the_wheel_works_outside_the_checkout(unpacked_wheel, tmp_path, subprocess_env):
-    environment = {
-        **subprocess_env,
-        "PYTHONPATH": f"{unpacked_wheel}:{subprocess_env['PYTHONPATH']}",
-    }
+def test_the_wheel_works_outside_the_checkout(unpacked_wheel, tmp_path, fork_server):
     command = (
         "finetune", "summarize", "data.limit=8", "train.epochs=1", "evaluation.test_rows=2",
         "evaluation.validation_rows=2", "--run-dir", "run",
     )  # fmt: skip
-    result = subprocess.run(
-        [sys.executable, "-m", "llmkit", *command],
-        env=environment, cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    path = f"{unpacked_wheel}:{fork_server.environment['PYTHONPATH']}"
+    environment = {**fork_server.environment, "PYTHONPATH": path}
+    process = fork_server.start(command, cwd=tmp_path, environment=environment, imports="torch")
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
 
 
@@ -78,7 +73,5 @@ def test_make_evaluate_scores_a_run_by_its_own_recipe(arguments, expected):
 
 @pytest.mark.skipif(not (ROOT / ".venv" / "installed").is_file(), reason="not set up by make")
 def test_set_up_does_nothing_when_it_is_up_to_date():
-    started = time.perf_counter()
     result = subprocess.run(["make", "setup"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert time.perf_counter() - started < 1
     assert "pip" not in result.stdout

@@ -3,85 +3,73 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from conftest import SHORT, summary_rows, write_jsonl
-from stopped_runs import run_to_the_end, run_until, start_command, traces
+from stopped_runs import run_to_the_end, run_until, traces
 
 from llmkit.checkpoint import newest
-from llmkit.launch import free_port
 from llmkit.recipe import load_recipe
 from llmkit.step import sum_gradients
 
 HANGS = 600  # seconds after which a process is taken to hang, however busy the machine is
 
 
-def test_sigterm_ends_every_process(tiny_gpt2, rows, tmp_path, subprocess_env):
-    process = start_command(
+def test_sigterm_ends_every_process(tiny_gpt2, rows, tmp_path, fork_server):
+    """The ranks are started as users' are: each imports its libraries."""
+    process = fork_server.start(
         ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
          "train.max_steps=100000", "train.log_every=1", "--num-processes", 2, "--run-dir", "run"),
-        tmp_path, subprocess_env,
+        cwd=tmp_path,
     )  # fmt: skip
-    for line in process.stdout:
-        if line.startswith("step 3/"):
-            break
+    wait_for_step(process, 3)
+    ranks = ranks_of(process, 2)
     process.terminate()
-    process.communicate(timeout=HANGS)
+    process.communicate()
     assert process.returncode == 143
     found, reasons = newest(tmp_path / "run")  # one of them, the first, has saved
     assert found is not None
     assert not reasons
-    left = subprocess.run(["pgrep", "-f", str(rows)], capture_output=True, text=True)
-    assert not left.stdout.split()
+    assert not any(rank.is_running() for rank in ranks)
 
 
-def test_torchrun_without_a_run_dir_makes_one_run(tiny_gpt2, rows, tmp_path, subprocess_env):
-    """Each rank would name it by its own clock."""
-    environment = {
-        **subprocess_env, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
-    }  # fmt: skip
+def test_torchrun_without_a_run_dir_makes_one_run(tiny_gpt2, rows, tmp_path, fork_server):
     arguments = ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT)
-    ranks = []
-    for rank in ("0", "1"):
-        ranks.append(
-            start_command(arguments, tmp_path, {**environment, "RANK": rank, "LOCAL_RANK": rank})
-        )
-        time.sleep(1.2)
-    outputs = [rank.communicate(timeout=HANGS) for rank in ranks]
+    ranks = fork_server.start_ranks(2, arguments, cwd=tmp_path)
+    outputs = [rank.communicate() for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], outputs
     assert outputs[1][0] == "", "only the first process speaks"
     (run,) = (tmp_path / "runs").iterdir()
     assert (run / "metrics.json").is_file()
 
 
-def test_a_failing_process_ends_the_others(tiny_gpt2, tmp_path, subprocess_env):
-    process = start_command(
+def test_a_failing_process_ends_the_others(tiny_gpt2, tmp_path, fork_server):
+    process = fork_server.start(
         ("finetune", "summarize", f"model={tiny_gpt2}", "data.train=none.jsonl",
          "--num-processes", 2),
-        tmp_path, subprocess_env,
+        cwd=tmp_path, forks_ranks=True,
     )  # fmt: skip
-    _, errors = process.communicate(timeout=HANGS)
+    _, errors = process.communicate()
     assert process.returncode == 2
-    assert errors.splitlines()[-1].startswith("llmkit: none.jsonl: no such file; check ")
+    (line,) = errors.splitlines()
+    assert line.startswith("llmkit: none.jsonl: no such file; check ")
 
 
 def wait_for_step(process, step):
     for line in process.stdout:
         if line.startswith(f"step {step}/"):
             return
-    raise AssertionError(process.stderr.read())
+    raise AssertionError(process.stderr)
 
 
-def processes_of(path):
-    """Numbers of the processes that have this path in their command."""
-    found = subprocess.run(["pgrep", "-f", str(path)], capture_output=True, text=True)
-    return [int(number) for number in found.stdout.split()]
+def ranks_of(process, count):
+    """The processes that a launcher has started."""
+    ranks = psutil.Process(process.pid).children()
+    assert len(ranks) == count
+    return ranks
 
 
 def log_of(run):
@@ -97,7 +85,7 @@ def log_of(run):
 
 
 def test_a_run_goes_on_with_two_processes_and_with_one_again(
-    tiny_gpt2, tmp_path, subprocess_env, monkeypatch, figure
+    tiny_gpt2, tmp_path, fork_server, monkeypatch, figure
 ):
     path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(50))
     settings = load_recipe(
@@ -112,16 +100,15 @@ def test_a_run_goes_on_with_two_processes_and_with_one_again(
     run, file = tmp_path / "run", tmp_path / "run" / "recipe.yaml"
     run_to_the_end(settings, tmp_path / "whole")
     run_until(settings, run, monkeypatch, 12)
-    environment = {**subprocess_env, "OMP_NUM_THREADS": "1"}
-    process = start_command(
-        ("finetune", file, "--resume", run, "--num-processes", 2), tmp_path, environment
-    )
-    wait_for_step(process, 50)
-    process.terminate()
-    _, errors = process.communicate(timeout=HANGS)
+    stop_behind_50 = ["signal_at_step", 50 - 12, signal.SIGTERM]
+    process = fork_server.start(
+        ("finetune", file, "--resume", run, "--num-processes", 2),
+        cwd=tmp_path, fault=stop_behind_50, forks_ranks=True,
+    )  # fmt: skip
+    _, errors = process.communicate()
     assert process.returncode == 143
     assert f"--resume {run} --num-processes 2" in errors
-    assert 50 <= int(newest(run)[0].name[-8:]) < 90
+    assert newest(run)[0].name == "step-00000050"
     run_to_the_end(settings, run, resumes=True)
     expected, reached = log_of(tmp_path / "whole"), log_of(run)
     assert reached.keys() == expected.keys()
@@ -134,24 +121,14 @@ def test_a_run_goes_on_with_two_processes_and_with_one_again(
 @pytest.mark.slow
 @pytest.mark.parametrize("num_processes", [3, 4])
 def test_a_resume_with_more_processes_is_bit_by_bit(
-    tiny_gpt2, tmp_path, subprocess_env, num_processes
+    tiny_gpt2, tmp_path, fork_server, num_processes
 ):
     """Sums of more than two numbers depend on their order."""
     script = Path(__file__).with_name("resumed_in_processes.py")
-    environment = {
-        **subprocess_env, "WORLD_SIZE": str(num_processes),
-        "LOCAL_WORLD_SIZE": str(num_processes), "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
-    }  # fmt: skip
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, script, tiny_gpt2, tmp_path],
-            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(num_processes)
-    ]
-    errors = [rank.communicate()[1].decode() for rank in ranks]
+    ranks = fork_server.start_ranks(
+        num_processes, (tiny_gpt2, tmp_path), cwd=tmp_path, program=str(script)
+    )
+    errors = [rank.communicate()[1] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0] * num_processes, errors
     assert traces(tmp_path / "stopped") == traces(tmp_path / "whole")
 
@@ -175,7 +152,7 @@ def test_gradients_are_exchanged_in_one_layout(monkeypatch):
     "victim", ["a process", pytest.param("the launcher", marks=pytest.mark.slow)]
 )
 def test_one_that_is_killed_takes_the_others_with_it(
-    tiny_gpt2, rows, tmp_path, subprocess_env, victim, tally
+    tiny_gpt2, rows, tmp_path, fork_server, victim, tally
 ):
     passed = tally("a process of several, or their launcher, killed (-9): the others end, and a "
                    "whole checkpoint is left")  # fmt: skip
@@ -184,19 +161,15 @@ def test_one_that_is_killed_takes_the_others_with_it(
         "train.max_steps=100000", "train.log_every=1", "checkpoint.every=5",
         "--num-processes", 2, "--run-dir", "run",
     )  # fmt: skip
-    process = start_command(arguments, tmp_path, subprocess_env)
+    process = fork_server.start(arguments, cwd=tmp_path, forks_ranks=True)
     wait_for_step(process, 12)
-    children = [number for number in processes_of(rows) if number != process.pid]
-    assert len(children) == 2
-    os.kill(max(children) if victim == "a process" else process.pid, signal.SIGKILL)
-    _, errors = process.communicate(timeout=HANGS)
+    ranks = ranks_of(process, 2)
+    os.kill(ranks[1].pid if victim == "a process" else process.pid, signal.SIGKILL)
+    _, errors = process.communicate()
     assert process.returncode in (9, 1, -signal.SIGKILL)
-    said = [line for line in errors.splitlines() if not line.endswith(" ...")]  # not of loading
-    assert len(said) == 1, errors
-    deadline = time.monotonic() + HANGS
-    while processes_of(rows) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not processes_of(rows)
+    assert len(errors.splitlines()) == 1, errors
+    psutil.wait_procs(ranks, timeout=HANGS)
+    assert not any(rank.is_running() for rank in ranks)
     found, reasons = newest(tmp_path / "run")
     assert found is not None
     assert not reasons

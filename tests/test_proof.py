@@ -1,10 +1,7 @@
 """What training rests on, tried many times; `make proof` does all trials and writes the table."""
 
 import json
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from conftest import write_jsonl
 from datasets import Dataset
+from fork_server import ForkServer
 from gradient_cases import accumulated_gradient, load, random_rows, whole_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -71,12 +69,12 @@ def test_loss_and_gradients_are_those_of_the_papers(tiny_gpt2, trials, figure):
 
 
 def test_accumulation_gives_the_gradient_of_the_whole_step(
-    tiny_gpt2, tmp_path, subprocess_env, trials, figure
+    tiny_gpt2, tmp_path, fork_server, trials, figure
 ):
     """Micro-batches, ragged rows, packing, engines, short last steps, one process and two."""
     tried = trials(12, 200)
     alone, shared = tried[: len(tried) // 2], tried[len(tried) // 2 :]
-    in_two_processes(tiny_gpt2, tmp_path, shared, subprocess_env)
+    in_two_processes(tiny_gpt2, tmp_path, shared, fork_server)
     accelerator = Accelerator(cpu=True)
     worst = dict.fromkeys(LIMITS, 0.0)
     reached = dict.fromkeys(LIMITS, 0)
@@ -96,20 +94,11 @@ def test_accumulation_gives_the_gradient_of_the_whole_step(
         figure(claim, reached[dtype], len(tried), f"worst {worst[dtype]:.0e}")
 
 
-def in_two_processes(model: Path, folder: Path, seeds: range, environment: dict[str, str]) -> None:
-    script = Path(__file__).with_name("gradient_cases.py")
-    arguments = [sys.executable, script, model, folder, str(seeds.start), str(seeds.stop)]
-    shared = {
-        **environment, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 20000),
-    }  # fmt: skip
-    ranks = [
-        subprocess.Popen(
-            arguments, env={**shared, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE
-        )
-        for rank in ("0", "1")
-    ]
-    errors = [rank.communicate(timeout=900)[1].decode() for rank in ranks]
+def in_two_processes(model: Path, folder: Path, seeds: range, server: ForkServer) -> None:
+    script = str(Path(__file__).with_name("gradient_cases.py"))
+    arguments = (model, folder, seeds.start, seeds.stop)
+    ranks = server.start_ranks(2, arguments, cwd=folder, program=script)
+    errors = [rank.communicate(timeout=900)[1] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], errors
 
 

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
 from itertools import product
@@ -148,7 +146,7 @@ def test_early_stopping_counts_on(recipe, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["best_step"] == 1
 
 
-def test_two_processes_do_not_train_in_one_folder(stopped, tmp_path, subprocess_env):
+def test_two_processes_do_not_train_in_one_folder(stopped, tmp_path):
     run, settings = stopped
     with alone_in(run), pytest.raises(UserError, match="another process trains in this folder"):
         run_to_the_end(settings, run, resumes=True)
@@ -300,23 +298,21 @@ def test_a_run_without_room_is_refused_before_it_starts(recipe, tmp_path, monkey
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-def test_the_command_stops_in_one_line_and_goes_on(subprocess_env, tiny_gpt2, tmp_path, number):
+def test_the_command_stops_in_one_line_and_goes_on(fork_server, tiny_gpt2, tmp_path, number):
     path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(30))
     arguments = [
-        sys.executable, "-m", "llmkit", "finetune", "summarize", f"model={tiny_gpt2}",
+        "finetune", "summarize", f"model={tiny_gpt2}",
         f"data.train={path}", "max_length=128", "train.epochs=null", "train.max_steps=2000",
         "train.log_every=1", "evaluation.every=1000", "evaluation.validation_rows=2",
         "evaluation.test_rows=2", "generation.max_new_tokens=2",
     ]  # fmt: skip
-    options = {"env": subprocess_env, "cwd": tmp_path, "text": True, "stderr": subprocess.PIPE}
-    process = subprocess.Popen([*arguments, "--run-dir", "run"], stdout=subprocess.PIPE, **options)
+    process = fork_server.start([*arguments, "--run-dir", "run"], cwd=tmp_path)
     for line in process.stdout:
         if line.startswith("step 20/"):
             process.send_signal(number)
             break
-    process.stdout.read()
-    said = process.stderr.read()
-    assert process.wait() == 128 + number
+    _, said = process.communicate()
+    assert process.returncode == 128 + number
     name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
     assert said.splitlines() == [
         f"llmkit: stopped by {name}; go on with: llmkit finetune run/recipe.yaml --resume run"
@@ -324,10 +320,11 @@ def test_the_command_stops_in_one_line_and_goes_on(subprocess_env, tiny_gpt2, tm
     found, reasons = newest(tmp_path / "run")
     assert found is not None
     assert not reasons
-    resumed = subprocess.run(
-        [*arguments[:4], "run/recipe.yaml", "--resume", "run", "train.max_steps=25",
+    resumed = fork_server.start(
+        ["finetune", "run/recipe.yaml", "--resume", "run", "train.max_steps=25",
          "--allow-change", "train.max_steps"],
-        stdout=subprocess.PIPE, **options,
+        cwd=tmp_path,
     )  # fmt: skip
-    assert "Damaged" not in resumed.stderr
-    assert "resume  behind step 2" in resumed.stdout
+    output, errors = resumed.communicate()
+    assert "Damaged" not in errors
+    assert "resume  behind step 2" in output

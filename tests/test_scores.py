@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 
 import pytest
 from conftest import SHORT, TEXT, summary_rows, write_jsonl
@@ -96,7 +94,7 @@ def test_labels_have_to_be_known_and_more_than_one(llmkit, tiny_gpt2, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_further_test_sets_groups_and_what_was_forgotten(llmkit, tiny_gpt2, tmp_path):
+def test_further_test_sets_groups_and_what_was_forgotten(llmkit, tiny_gpt2, tmp_path, fork_server):
     rows = [{**row, "topic": "odd" if i % 2 else "even"} for i, row in enumerate(summary_rows(60))]
     write_jsonl(tmp_path / "rows.jsonl", rows)
     write_jsonl(tmp_path / "other.jsonl", rows[:7])
@@ -122,11 +120,13 @@ def test_further_test_sets_groups_and_what_was_forgotten(llmkit, tiny_gpt2, tmp_
     assert "lead-3" in card
     assert str(tmp_path) not in card
     program = card.split("```python\n")[1].split("```")[0]
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path / "run" / "model", capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout
+    (tmp_path / "program.py").write_text(program)
+    process = fork_server.start(
+        (), cwd=tmp_path / "run" / "model", program=str(tmp_path / "program.py")
+    )
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert output
 
     for command in ("finetune", "check"):
         result = llmkit(command, "summarize", "data.train=rows.jsonl", "evaluation.by=[topik]")

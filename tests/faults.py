@@ -1,26 +1,17 @@
-"""Runs of the command line in forked processes, each with something that goes wrong at a chosen
-moment. Started by test_faults.py.
+"""What goes wrong at a chosen moment of a run, in a process that fork_server.py has forked.
 
-Libraries are imported once; a run then takes about a second. Reads a job a line (JSON) from stdin,
-answers with the exit status:
-
-    {"arguments": ["finetune", ...], "run": FOLDER, "output": FILE, "fault": [name, ...] or null}
-
-Its stdout goes to FILE, its stderr to FILE.errors, both appended. Faults are the functions
-in FAULTS, with their arguments.
+A fault is the name of a function in FAULTS and its arguments; its process has the folder of the run
+in $FAULT_RUN, and writes down when it acted in the file $FAULT_MOMENT.
 """
 
 import errno
-import gc
 import io
-import json
 import os
 import random
 import resource
 import shutil
 import signal
 import stat
-import sys
 import threading
 import time
 from pathlib import Path
@@ -31,7 +22,7 @@ with library_imports():
     import safetensors.torch
     import torch
 
-    from llmkit import cli, finetune, log, metrics, page, prepare, run, step, train
+    from llmkit import finetune, log, page, prepare, run, step, train
 PLACES = {
     "tokenize": (prepare, "encode_cached"), "train": (train, "take_step"),
     "evaluate": (finetune, "evaluate"), "save": (finetune, "save_checkpoint"),
@@ -39,6 +30,7 @@ PLACES = {
     "tables": (finetune, "write_tables"), "report": (page, "write_report"),
 }  # fmt: skip
 system_open = os.open  # not counted
+RUN = os.environ.get("FAULT_RUN", "")
 SAVING = ("save", "prune", "keep")
 WRITING = {"checkpoint": ("save",), "export": ("keep", "tables", "report"), "log": ("log",)}
 CALLS = (
@@ -82,10 +74,6 @@ class At:
         self.left -= 1
         if self.left == 0:
             self.act(*arguments)
-
-
-def kill_after(seconds: float) -> None:
-    """kill -9 by the server, whatever is going on; see `serve`."""
 
 
 def kill_in_save(number: int, seconds: float) -> None:
@@ -221,10 +209,15 @@ def send_signal(number: int, phase: str, seconds: float) -> None:
     """A signal, so long after the beginning of the first such phase."""
 
     def send() -> None:
-        Path(f"{OUTPUT}.moment").write_text(str(time.monotonic()))
+        Path(os.environ["FAULT_MOMENT"]).write_text(str(time.monotonic()))
         os.kill(os.getpid(), number)
 
     around(PLACES[phase], At(1, lambda *_: later(seconds, send)))
+
+
+def signal_at_step(count: int, number: int) -> None:
+    """A signal behind the process's n-th step."""
+    around(PLACES["train"], after=At(count, lambda *_: os.kill(os.getpid(), number)))
 
 
 def break_loss(number: int, kind: str) -> None:
@@ -287,55 +280,8 @@ def shuffle_times(generator: random.Random) -> None:
 FAULTS = {
     function.__name__: function
     for function in (
-        kill_after, kill_in_save, kill_at_call, lose_power, fill_disk, send_signal, break_loss,
+        kill_in_save, kill_at_call, lose_power, fill_disk, send_signal, signal_at_step,
+        break_loss,
         remove_run, make_read_only, shift_clock,
     )
 }  # fmt: skip
-RUN = OUTPUT = ""  # the job's
-
-
-def work(job: dict) -> int:
-    """The exit status of the command."""
-    global RUN, OUTPUT
-    RUN, OUTPUT = job["run"], job["output"]
-    for number, suffix in ((1, ""), (2, ".errors")):
-        file = os.open(OUTPUT + suffix, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(file, number)
-    if job["fault"]:
-        name, *arguments = job["fault"]
-        FAULTS[name](*arguments)
-    try:
-        cli.main(job["arguments"])
-    except SystemExit as stop:
-        return stop.code or 0
-    return 0
-
-
-def serve() -> None:
-    torch.set_num_threads(1)
-    metrics.compute("rouge", ["a"], [["a"]])  # its libraries, too
-    gc.collect()
-    gc.freeze()
-    for line in sys.stdin:
-        job = json.loads(line)
-        started = time.monotonic()
-        child = os.fork()
-        if child == 0:
-            code = 99
-            try:
-                code = work(job)
-                sys.stdout.flush()
-            finally:
-                os._exit(code)
-        if job["fault"] and job["fault"][0] == "kill_after":
-            time.sleep(job["fault"][1])
-            os.kill(child, signal.SIGKILL)  # it waits for us, dead or alive
-        _, status = os.waitpid(child, 0)
-        ended = time.monotonic()
-        code = os.waitstatus_to_exitcode(status)
-        answer = {"code": code, "seconds": ended - started, "ended": ended}
-        print(json.dumps(answer), flush=True)
-
-
-if __name__ == "__main__":
-    serve()

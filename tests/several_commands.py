@@ -1,0 +1,15 @@
+"""Run commands of llmkit one after another, and print the exit code and stderr of each as JSON.
+
+several_commands.py '[["finetune", "qa", ...], ...]'
+"""
+
+import json
+import sys
+
+from click.testing import CliRunner
+
+from llmkit import cli
+
+if __name__ == "__main__":
+    results = (CliRunner().invoke(cli.main, arguments) for arguments in json.loads(sys.argv[1]))
+    print(json.dumps([(result.exit_code, result.stderr) for result in results]))
