@@ -137,6 +137,14 @@ def figure(request):
 
 
 @pytest.fixture
+def is_quick(request):
+    """Whether fewer seconds than a limit have gone by. Only the proofs measure it, on an idle
+    machine: the suite has to pass on a busy one."""
+    is_measured = bool(request.config.getoption("--proof"))
+    return lambda seconds, limit: not is_measured or seconds < limit
+
+
+@pytest.fixture
 def tally(request):
     """Count this test among those of a claim, and, by calling what comes back, as passed."""
 

@@ -63,7 +63,7 @@ def stopped(tmp_path_factory, tiny_gpt2):
 
 
 @pytest.fixture
-def feed(tmp_path, trials, figure):
+def feed(tmp_path, trials, figure, is_quick):
     """Feed a loader a file's mutations; of each it may say that it is damaged."""
 
     def go(kind, name, content, load, part):
@@ -78,7 +78,7 @@ def feed(tmp_path, trials, figure):
                 refused += 1
                 printable &= all(line.isprintable() for line in str(error).splitlines())
             seconds = time.monotonic() - started
-            reached += seconds < LONGEST and printable
+            reached += is_quick(seconds, LONGEST) and printable
         figure(f"files changed at random ({kind}): read or refused in a line, within a second",
                reached, len(tried), refused=refused)  # fmt: skip
         assert refused
