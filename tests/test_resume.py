@@ -1,5 +1,6 @@
 """A run that was stopped goes on as if it never had been."""
 
+import itertools
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import time
 from functools import partial
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from stopped_runs import interrupted, run_to_the_end, run_until, six_steps, stop_behind, traces
 
+from llmkit import train as train_file
 from llmkit.checkpoint import newest
 from llmkit.errors import UserError
 from llmkit.finetune import finetune
@@ -187,10 +190,16 @@ def test_a_refused_resume_leaves_the_run_as_it_was(recipe, tmp_path, monkeypatch
     assert traces_of_files(tmp_path / "run") == before
 
 
-def test_a_checkpoint_is_written_every_so_many_minutes(recipe, tmp_path):
-    run_to_the_end(recipe("checkpoint.minutes=1e-6", "evaluation.every=100"), tmp_path / "run")
-    last, before = sorted((tmp_path / "run" / "checkpoints").iterdir(), reverse=True)
-    assert [last.name, before.name] == ["step-00000006", "step-00000005"]
+@pytest.mark.parametrize(("seconds", "saved"), [(61, [5, 6]), (1, [6])])
+def test_a_checkpoint_is_written_every_so_many_minutes(
+    recipe, tmp_path, monkeypatch, seconds, saved
+):
+    """The clock moves by so many seconds whenever it is read, which is once a step or more."""
+    clock = SimpleNamespace(monotonic=itertools.count(step=seconds).__next__)
+    monkeypatch.setattr(train_file, "time", clock)
+    run_to_the_end(recipe("checkpoint.minutes=1", "evaluation.every=100"), tmp_path / "run")
+    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert names == [f"step-{step:08d}" for step in saved]
 
 
 def test_rows_and_model_may_move(recipe, tmp_path, monkeypatch, tiny_gpt2):
