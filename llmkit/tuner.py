@@ -5,7 +5,6 @@ What was measured is kept in the cache folder, by processor, threads and library
 
 import ctypes
 import json
-import math
 import mmap
 import os
 import platform
