@@ -15,7 +15,7 @@ from llmkit.schema import Data
 from llmkit.shapes import Shape, find_shape, read_shape
 from llmkit.tasks import Row, Segment, Task
 from llmkit.tasks.base import prompt_segments
-from llmkit.tasks.conversation import ROLES
+from llmkit.tasks.conversation import role_of
 
 Raw = Mapping[str, Any]
 Columns = Mapping[str, str | list[str]]  # by the task's column, the data's; several: references
@@ -47,13 +47,19 @@ def check_columns(data: Data, task: Task) -> None:
                 f"data.columns.{key}: there is no such split{did_you_mean(key, list(splits))}; "
                 f"there are {', '.join(splits)}"
             )
-        if data.train is not None and key in ("validation", "test") and not getattr(data, key):
-            raise UserError(
-                f"data.columns.{key}: these rows are held out from the training rows and have "
-                f"their columns; name data.{key}, or remove this"
-            )
         for name, column in value.items():
             _check_column(f"data.columns.{key}.{name}", name, column, task, ())
+
+
+def check_held_out_columns(data: Data) -> None:
+    """Raise UserError where `data.columns` names columns of rows that are held out."""
+    for split in ("validation", "test"):
+        is_held_out = data.train is not None and getattr(data, split) is None
+        if is_held_out and not _is_column(data.columns.get(split, "")):
+            raise UserError(
+                f"data.columns.{split}: these rows are held out from the training rows and have "
+                f"their columns; name data.{split}, or remove this"
+            )
 
 
 def _is_column(value: Any) -> bool:
@@ -122,7 +128,6 @@ def select_prompt(raw: Raw, task: Task, columns: Columns, where: str) -> list[Se
     shape = shape_of(raw, task, columns)
     if shape is None and "pair" in task.shapes and task.target not in columns:
         shape = find_shape(raw, ("pair",), {"output": "output"} | dict(columns))
-        raw = raw if shape is None else {"output": "", **raw}
     try:
         if shape is not None:
             raw, found, _ = read_shape(_with_answer(raw, shape), shape, task)
@@ -138,14 +143,17 @@ def select_prompt(raw: Raw, task: Task, columns: Columns, where: str) -> list[Se
 
 
 def _with_answer(raw: Raw, shape: Shape) -> Raw:
-    """The row with an empty answer at the end of a conversation that ends with a question."""
+    """The row with an empty answer where it has none: in the column of the answer, or at the end
+    of a conversation that ends with a question."""
+    answer = {"role": "assistant", "content": ""}
+    output = shape.columns.get("output")
+    if isinstance(output, str) and output not in raw:
+        return {**raw, output: [answer] if shape.holds_messages else ""}
     column = shape.columns.get("messages")
     messages = raw[column] if column else None
     if not isinstance(messages, list) or not messages or not isinstance(messages[-1], Mapping):
         return raw
-    is_asked = ROLES.get(messages[-1].get("role", messages[-1].get("from"))) == "user"
-    answer = {"role": "assistant", "content": ""}
-    return {**raw, column: [*messages, answer]} if is_asked else raw
+    return {**raw, column: [*messages, answer]} if role_of(messages[-1]) == "user" else raw
 
 
 def group_of(raw: Raw, column: str, where: str) -> str:

@@ -13,6 +13,7 @@ from llmkit import splits as splits_of
 from llmkit.columns import (
     Columns,
     check_columns,
+    check_held_out_columns,
     columns_of,
     group_of,
     read_columns,
@@ -110,6 +111,7 @@ def open_splits(
     evaluation = evaluation or Evaluation()
     data = _with_saved_splits(data)
     check_columns(data, task)
+    check_held_out_columns(data)
     skips_unreadable = skips_unreadable or data.skip_invalid
     splits = _open_named_and_held_out(data, task)
     for name, file in data.tests.items():
@@ -149,7 +151,7 @@ def _with_way_out(error: UserError) -> UserError:
 
 def _with_shape(rows: Rows) -> Rows:
     """The rows with the shape of the first that has one."""
-    if not rows.task.shapes:
+    if not rows.task.shapes or rows.shape is not None:
         return rows
     first = (raw for _, raw in islice(rows.read(), MOST_UNREADABLE) if isinstance(raw, dict))
     shapes = (shape_of(raw, rows.task, rows.columns) for raw in first)
@@ -196,7 +198,8 @@ def _hold_out(train: Rows, shares: dict[str, float], data: Data) -> dict[str, Ro
                 raise _with_way_out(errors[0]) from None
             raise
     else:
-        if data.rows == "document" and len(list(islice(train.read(), 2))) == 1:
+        is_text = files.kind_of(files.expand(train.source)) == ".txt"
+        if is_text and data.rows == "document" and len(list(islice(train.read(), 2))) == 1:
             return _hold_out_of_document(train, shares)
         held = splits_of.by_end(train.read_all, train.task, shares, train.source)
 

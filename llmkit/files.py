@@ -107,7 +107,8 @@ def _find_in_folder(folder: Path, given_by: str, split: str | None) -> list[Path
             raise UserError(f"{folder}: no saved rows there; copy or save the folder again")
     if is_saved(folder):
         return saved_files(folder)
-    paths = sorted(path for path in folder.iterdir() if kind_of(path) is not None)
+    there = (path for path in folder.iterdir() if not path.name.startswith("."))  # as in patterns
+    paths = sorted(path for path in there if kind_of(path) is not None)
     if not paths:
         raise UserError(
             f"{folder}: a folder without files of rows; name a file, or a folder that save_to_disk "

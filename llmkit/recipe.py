@@ -126,7 +126,7 @@ def _settle_length(content: dict[str, Any], given: Container[str]) -> None:
         return
     for length, other in (LENGTHS, LENGTHS[::-1]):
         name = length.rpartition(".")[2]
-        if length in given and train[name] is not None and other not in given:
+        if length in given and train.get(name) is not None and other not in given:
             train.pop(other.rpartition(".")[2], None)
 
 

@@ -21,7 +21,7 @@ from itertools import chain
 from typing import Any
 
 from llmkit.tasks import Task
-from llmkit.tasks.conversation import ROLES, Message, answered, read_conversation
+from llmkit.tasks.conversation import Message, answered, read_conversation, role_of
 
 Raw = Mapping[str, Any]
 
@@ -42,7 +42,6 @@ CONVERSATIONS = {
     "conversations": "ShareGPT",
     "conversation": "ShareGPT",
 }
-SYSTEM_ROLES = tuple(name for name, role in ROLES.items() if role == "system")
 NAMES = {("instruction", "output"): "Alpaca", ("instruction", "response"): "Dolly"}
 
 
@@ -145,7 +144,7 @@ def read_shape(
     """
     columns = shape.columns
     history = columns.get("history")
-    if task.read_row is None and history and raw.get(history):
+    if task.read_row is None and history and _part(raw, history):
         raise ValueError(f"column {history} holds earlier turns, which only the task chat reads")
     ignored = ("tools",) if raw.get("tools") and "text" not in columns else ()
     direct = {part: name for part, name in columns.items() if part in task.columns}
@@ -181,7 +180,7 @@ def _single_turn(conversation: list[Message]) -> dict[str, str]:
 
 def _messages_of(raw: Raw, shape: Shape) -> Any:
     """The row as messages, which `read_conversation` checks."""
-    parts = {part: raw[name] for part, name in shape.columns.items()}
+    parts = {part: _part(raw, name) for part, name in shape.columns.items()}
     system = [{"role": "system", "content": parts["system"]}] if parts.get("system") else []
     if shape.holds_messages and "messages" not in parts:  # an answer in the prompt is context
         asked = [{**m, "weight": 0} if isinstance(m, Mapping) else m for m in parts["instruction"]]
@@ -192,16 +191,24 @@ def _messages_of(raw: Raw, shape: Shape) -> Any:
     else:
         return system + _turns_of(parts, shape.columns)
     first = messages[0] if isinstance(messages, list) and messages else None
-    is_led = (
-        isinstance(first, Mapping) and str(first.get("role", first.get("from"))) in SYSTEM_ROLES
-    )
+    is_led = isinstance(first, Mapping) and role_of(first) == "system"
     return system + messages if system and first is not None and not is_led else messages
+
+
+def _part(raw: Raw, column: str | list[str]) -> Any:
+    """What a row holds in a column; None for NaN."""
+    if not isinstance(column, str):
+        raise ValueError(f"columns {', '.join(column)}: messages are read from one column")
+    if column not in raw:
+        raise ValueError(f"no column {column!r}; name another one with data.columns")
+    return None if raw[column] != raw[column] else raw[column]
 
 
 def _turns_of(parts: Mapping[str, Any], columns: Mapping[str, str]) -> list[dict[str, Any]]:
     """Messages of an instruction and of the turns before it, `[[question, answer], ...]`."""
     history = parts.get("history") or []
-    if not all(isinstance(turn, list) and len(turn) == 2 for turn in history):
+    is_list = isinstance(history, list)
+    if not is_list or not all(isinstance(turn, list) and len(turn) == 2 for turn in history):
         raise ValueError(f"column {columns['history']} must be a list of [question, answer]")
     asked = [parts["instruction"], parts.get("input")]
     for name, text in zip(("instruction", "input"), asked, strict=True):

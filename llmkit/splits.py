@@ -95,7 +95,17 @@ def by_end(
             return "train"
         return next((split for start, split in starts if index >= start), "train")
 
-    kept = [row["where"] for row in read() if _labels_of(row, task) & late] if late else []
+    kept, filled = [], set()
+    for index, row in enumerate(read() if late else ()):
+        if not isinstance(row, UserError):
+            filled.add(split_of(index, row))
+            kept += [row["where"]] if _labels_of(row, task) & late else []
+    for split in shares:
+        if late and split not in filled:
+            raise UserError(
+                f"{source}: no row is left for {split}, since train needs all rows of the labels "
+                f"that begin at the end of the file; set data.held_out=hash, or name data.{split}"
+            )
     return HeldOut(split_of, "from the end", f"end {starts} {sorted(late)}", kept)
 
 

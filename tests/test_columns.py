@@ -8,7 +8,7 @@ import pytest
 from conftest import SHORT, TEXT, summary_rows, write_jsonl
 
 from llmkit.cache import encoding_key
-from llmkit.columns import select_prompt
+from llmkit.columns import check_columns, select_prompt
 from llmkit.data import open_splits
 from llmkit.encode import Limits, encode_text
 from llmkit.errors import UserError
@@ -67,6 +67,14 @@ def test_a_split_may_have_columns_of_its_own(tmp_path):
     assert summaries == {
         "train": ["a"], "validation": ["a"], "test": ["b"], "more": [["b", "B"]],
     }  # fmt: skip
+
+
+def test_columns_of_a_split_need_no_rows_to_predict():
+    """A run on a saved folder, whose recipe names no test rows, predicts without that folder."""
+    data = Data(train="gone", columns={"test": {"document": "body"}})
+    check_columns(data, TASKS["summarize"])
+    with pytest.raises(UserError, match=r"data.columns.test: these rows"):
+        open_splits(data, TASKS["summarize"])
 
 
 def test_columns_by_split_are_read_from_a_recipe_file(tmp_path):
@@ -444,9 +452,21 @@ def test_shape_and_prompt_are_on_the_first_lines(llmkit, tiny_gpt2, tmp_path):
          "Instruction: Who?\nInput: Mara.\nResponse:"),
         ("instruct", {"prompt": "Who?"}, "Instruction: Who?\nResponse:"),
         ("instruct", conversation("Who?"), "Instruction: Who?\nResponse:"),
+        ("instruct", {"conversations": [{"from": "Human", "value": "Who?"}]},
+         "Instruction: Who?\nResponse:"),
+        ("instruct", {"prompt": conversation("Who?")["messages"]},
+         "Instruction: Who?\nResponse:"),
+        ("chat", {"prompt": conversation("Who?")["messages"]}, "User: Who?\nAssistant:"),
         ("summarize", {"document": "A."}, "A.\n\nTL;DR:"),
     ],
 )  # fmt: skip
 def test_a_row_without_an_answer_has_a_prompt(task, row, prompt):
     segments = select_prompt(row, TASKS[task], {}, "here")
     assert "".join(segment.text for segment in segments) == prompt
+
+
+def test_a_message_by_an_unknown_role_has_no_prompt():
+    row = {"messages": [{"role": ["user"], "content": "Who?"}]}
+    for task in ("chat", "instruct"):
+        with pytest.raises(UserError, match=r"here: .*message 1 has the role \['user'\]"):
+            select_prompt(row, TASKS[task], {}, "here")

@@ -39,7 +39,10 @@ def dataset():
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
 
 
-LABELED = [{"text": "Bad.", "label": "negative"}, {"text": "Good.", "label": "positive"}] * 3
+LABELED = [
+    {"text": "Bad.", "text_pair": "", "label": "negative"},
+    {"text": "Good.", "text_pair": "", "label": "positive"},
+] * 3
 
 
 def excel(rows, path, delimiter=",", encoding="utf-8-sig", first="", last=""):
@@ -205,6 +208,7 @@ def test_shards_by_pattern_and_by_folder(tmp_path):
     for index, row in enumerate(ROWS):
         pandas.DataFrame([row]).to_parquet(tmp_path / f"part-{index}.parquet")
     assert all_rows(tmp_path / "part-*.parquet") == ROWS
+    (tmp_path / "._part-0.parquet").write_bytes(b"\0")  # as macOS leaves on other file systems
     assert all_rows(tmp_path) == ROWS
     (tmp_path / "part-9.csv").touch()
     with pytest.raises(UserError, match="files of several splits or kinds"):

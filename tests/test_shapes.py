@@ -382,6 +382,45 @@ def test_a_file_of_another_shape_is_refused_with_advice(tmp_path, name):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("task", "row"),
+    [
+        ("chat", {"system": "Drop me.", "messages": [{**SYSTEM, "role": "System"}, ASKED, SAID]}),
+        ("chat", {"instruction": "Who keeps a goat?", "output": "Mara.", "system": "Be brief.",
+                  "input": float("nan"), "history": float("nan")}),
+        ("instruct", {"instruction": "Who keeps a goat?", "output": "Mara.", "system": "Be brief.",
+                      "input": float("nan"), "history": float("nan")}),
+    ],
+)  # fmt: skip
+def test_role_names_in_capitals_and_missing_numbers_are_read(tmp_path, task, row):
+    (row,) = open_train(jsonl([row], tmp_path / "rows"), task)
+    example = to_example(row, get_task(task))
+    assert example.prompt_text.startswith("Be brief.\n")
+    assert "Drop me." not in example.prompt_text
+    assert example.completion == " Mara."
+
+
+@pytest.mark.parametrize(
+    ("row", "columns", "expected"),
+    [
+        ({"instruction": [ASKED], "output": [SAID]}, {"input": "context"}, "no column 'context'"),
+        ({"prompt": [ASKED], "completion": [SAID]}, {"output": "answer"}, "no column 'answer'"),
+        ({"prompt": [ASKED], "a": [SAID], "b": [SAID]}, {"output": ["a", "b"]}, "from one column"),
+    ],
+)
+def test_messages_in_columns_that_are_not_there_are_refused(tmp_path, row, columns, expected):
+    path = jsonl([row], tmp_path / "rows")
+    with pytest.raises(UserError, match=f":1: .*{expected}"):
+        open_train(path, "instruct", columns=columns)
+
+
+@pytest.mark.parametrize("history", [3, "[]", {"a": "b"}])
+def test_a_history_that_is_no_list_is_refused(tmp_path, history):
+    path = jsonl([{"instruction": "i", "output": "o", "history": history}], tmp_path / "rows")
+    with pytest.raises(UserError, match=":1: column history must be a list"):
+        open_train(path, "chat")
+
+
 def test_plain_text_is_named(tmp_path):
     rows = open_train(jsonl([{"text": "A goat."}], tmp_path / "rows"), "pretrain")
     assert str(rows.shape) == "plain text: text"

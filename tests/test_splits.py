@@ -132,7 +132,7 @@ def test_a_label_of_the_end_alone_stays_in_train(tmp_path):
     assert [row["label"] for row in splits["train"]] == [*"ababababababab", "c"]
     assert splits["train"].kept == (f"{path}:18",)
     path = write_jsonl(tmp_path / "rows.jsonl", labeled("ababababababababcc"))
-    with pytest.raises(UserError, match="the test split has no rows"):
+    with pytest.raises(UserError, match="no row is left for test"):
         split(CLASSIFY, path, held_out="end")
 
 
@@ -154,6 +154,12 @@ def test_the_end_of_a_book_is_held_out_from_a_paragraph_on(tmp_path):
     assert found["validation"][0]["where"] == f"{path}:{80 * 3 + 1}"
     with pytest.raises(UserError, match=r"1 row: too few.*data.held_out=end"):
         split(PRETRAIN, path, rows="document")
+
+
+def test_one_row_that_is_no_text_file_is_not_cut(tmp_path):
+    path = write_jsonl(tmp_path / "rows.jsonl", [{"body": "A goat. " * 100}])
+    with pytest.raises(UserError, match="1 row: too few"):
+        split(PRETRAIN, path, rows="document", held_out="end", columns={"text": "body"})
 
 
 def test_a_file_of_texts_a_line_is_told_of_data_rows(tmp_path):

@@ -73,13 +73,20 @@ def answered(conversation: list[Message]) -> list[Message]:
     return conversation[: trained[-1] + 1]
 
 
+def role_of(fields: Mapping[str, Any]) -> str | None:
+    """`system`, `user` or `assistant`; None for a message by anyone else."""
+    return ROLES.get(str(fields.get(_written_as(fields)[0])).lower())
+
+
+def _written_as(fields: Mapping[str, Any]) -> tuple[str, str]:
+    """The fields that hold the sender and the text of a message."""
+    return ("role", "content") if "role" in fields or "content" in fields else ("from", "value")
+
+
 def _read_message(fields: Mapping[str, Any], number: int) -> tuple[Message, list[str]]:
     """Message `number` of a conversation, and which of its fields are not read."""
-    written_as = (
-        ("role", "content") if "role" in fields or "content" in fields else ("from", "value")
-    )
+    written_as, role = _written_as(fields), role_of(fields)
     said_by = fields.get(written_as[0])
-    role = ROLES.get(str(said_by).lower())
     if str(said_by).lower() in TOOL_ROLES or any(fields.get(name) for name in TOOL_FIELDS):
         raise ValueError(
             f"message {number} calls a tool or answers a call, which a prompt of plain text cannot "
