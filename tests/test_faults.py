@@ -142,7 +142,9 @@ def ends_as_whole(runs, whole, tmp_path):
 
 
 def is_one_line(message):
-    return message.startswith("llmkit: ") and message.count("\n") == 1
+    """The error, whatever is warned of before."""
+    lines = [line for line in message.splitlines() if not line.startswith("warning: ")]
+    return len(lines) == 1 and lines[0].startswith("llmkit: ")
 
 
 @in_parts(10)

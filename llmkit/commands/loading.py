@@ -27,8 +27,6 @@ def loading(message: str = LOADING, *, is_quiet: bool = False) -> Iterator[None]
         return
     is_terminal = sys.stderr.isatty()
     clear = ERASE_LINE if is_terminal and speaks else ""
-    if speaks:
-        print(message, end="" if is_terminal else "\n", file=sys.stderr, flush=True)
 
     def stop(number: int, _: object) -> None:
         text = f"{clear}llmkit: stopped by Ctrl-C\n" if is_first() else ""
@@ -37,6 +35,8 @@ def loading(message: str = LOADING, *, is_quiet: bool = False) -> Iterator[None]
 
     previous = signal.signal(signal.SIGINT, stop)
     try:
+        if speaks:
+            print(message, end="" if is_terminal else "\n", file=sys.stderr, flush=True)
         from llmkit.console import library_imports
 
         with library_imports():
