@@ -86,7 +86,7 @@ def _check_column(
 def row_id(raw: Raw, index: int) -> str:
     """The row's `id` as text, 7.0 as `7`; without one its index, counted from 0."""
     value = raw.get("id")
-    if value is None or value == "" or value != value:  # NaN: an empty cell of a table
+    if is_missing(value):
         return str(index)
     return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
@@ -193,7 +193,7 @@ def _target(raw: Raw, task: Task, columns: Columns, where: str) -> Any:
     names = columns.get(task.target, task.target)
     if isinstance(names, str):
         value = _reach(raw, task.target, task, columns, where)
-        if task.allows_no_answer and _is_missing(value):
+        if task.allows_no_answer and is_missing(value):
             return []
         if task.allows_no_answer and isinstance(value, Mapping) and "text" in value:
             value = value["text"]  # as SQuAD on the hub: {"text": [...], "answer_start": [...]}
@@ -202,7 +202,7 @@ def _target(raw: Raw, task: Task, columns: Columns, where: str) -> Any:
     for name in names:
         value = _reach(raw, task.target, task, {task.target: name}, where)
         texts += value if isinstance(value, list) else [value]
-    return [text for text in texts if not _is_missing(text)] or [""]
+    return [text for text in texts if not is_missing(text)] or [""]
 
 
 def _label(value: Any, task: Task, columns: Columns, where: str) -> str:
@@ -226,7 +226,7 @@ def _input(raw: Raw, name: str, task: Task, columns: Columns, where: str) -> str
     if name in task.optional and name not in columns and name not in raw:
         return ""
     value = _reach(raw, name, task, columns, where)
-    if name in (*task.optional, *task.extra) and _is_missing(value):
+    if name in (*task.optional, *task.extra) and is_missing(value):
         return ""
     if name in task.extra and isinstance(value, int | float):
         value = str(value)
@@ -234,7 +234,7 @@ def _input(raw: Raw, name: str, task: Task, columns: Columns, where: str) -> str
     return value
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     """Whether a cell is empty: null, NaN (as pandas writes it), or white space."""
     return value is None or value != value or (isinstance(value, str) and not value.strip())
 
@@ -254,8 +254,7 @@ def _check_text(text: Any, name: str, columns: Columns, where: str) -> None:
     column = columns.get(name, name)
     column = column if isinstance(column, str) else ", ".join(column)
     if not isinstance(text, str):
-        is_missing = text is None or text != text  # NaN
-        kind = "a missing value (null)" if is_missing else type(text).__name__
+        kind = "a missing value (null)" if is_missing(text) else type(text).__name__
         raise UserError(
             f"{where}: column {column} must hold a text, not {kind}; mend the row, "
             f"or name another column with data.columns.{name}"

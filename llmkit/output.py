@@ -3,7 +3,7 @@
 import csv
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +30,16 @@ def check_format(path: Path) -> None:
             f"--output: {path}: predictions are written as {', '.join(WRITERS)}; name a file that "
             "ends in one of them"
         )
+
+
+def check_writable(row: Mapping[str, Any], where: str) -> None:
+    """Raise UserError for a row with text that no file can hold."""
+    try:
+        json_line(row).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{where}: the row holds half a character (a lone surrogate); mend the row"
+        ) from None
 
 
 def write_rows(path: Path, rows: Iterable[OutputRow], columns: list[str]) -> None:
@@ -98,7 +108,9 @@ def gather(row: OutputRow) -> OutputRow:
 
 
 def _number(value: Any) -> Any:
-    """A table's cell as a number, where it is one."""
+    """A table's cell as a number, where it is one; None for an empty cell."""
+    if value == "":
+        return None
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -159,9 +171,10 @@ def _write_parquet(path: Path, rows: Iterable[OutputRow], columns: list[str]) ->
 
 
 def _to_array(values: list[Any]) -> Any:
-    """An Arrow array; values without a common type become JSON text."""
+    """An Arrow array; values without a common type become JSON text, NaN a missing value."""
     import pyarrow
 
+    values = [None if value != value else value for value in values]
     try:
         return pyarrow.array(values)
     except (pyarrow.ArrowException, OverflowError, TypeError, ValueError):

@@ -11,7 +11,7 @@ from llmkit import files
 from llmkit.columns import row_id
 from llmkit.errors import UserError, did_you_mean, name_some
 from llmkit.labels import TOLERANCE, every_probability, label_of, probabilities_of, spelled_out
-from llmkit.output import gather
+from llmkit.output import check_writable, gather
 from llmkit.prediction import Prediction
 from llmkit.tasks import Task
 
@@ -37,6 +37,7 @@ def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, Said]:
     files.check(path, given_by)
     predictions: dict[str, Said] = {}
     for index, (where, columns) in enumerate(_read_rows(path)):
+        check_writable(columns, where)
         raw = gather(columns)
         name = row_id(raw, index)
         if name in predictions:
@@ -83,9 +84,9 @@ def _prediction(raw: dict[str, Any], task: Task) -> Prediction:
     if value is None or not (task.chooses or isinstance(value, str)):
         there = files.shown(", ".join(map(str, raw))) or "none"
         raise ValueError(f"no text in a column 'prediction'; there are: {there}")
-    if votes is not None and not _are_texts(votes):
-        raise ValueError("votes must be a list of texts")
     if not task.chooses:
+        if votes is not None and not _are_texts(votes):
+            raise ValueError("votes must be a list of texts")
         return Prediction(value, votes=votes)
     try:
         label = label_of(value)

@@ -1,6 +1,5 @@
 """What `generate` is asked: the rows of a file, or a prompt as typed, as prompt segments."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from llmkit import files
-from llmkit.columns import Columns, read_columns, select_prompt, shape_of
+from llmkit.columns import Columns, is_missing, read_columns, select_prompt, shape_of
 from llmkit.encode import is_blank
 from llmkit.errors import UserError, name_some
-from llmkit.output import NUMBERED, PROBABILITY
+from llmkit.output import NUMBERED, PROBABILITY, check_writable
 from llmkit.tasks import Segment, Task, to_example
 from llmkit.tasks.base import prompt_segments
 
@@ -89,11 +88,11 @@ class PromptReader:
         for index, (where, raw) in enumerate(rows):
             if is_text:
                 raw = {"prompt": raw["text"]}
-            _check_writable(raw, where)
+            check_writable(raw, where)
             segments = self._segments(raw, where)
             name = raw.get("id")
             yield Prompt(
-                id=str(index) if name in (None, "") else name,
+                id=str(index) if is_missing(name) else name,
                 where=where,
                 segments=segments,
                 columns=_kept(raw),
@@ -137,16 +136,6 @@ class PromptReader:
         example = to_example({"id": where, **row}, self.task)
         is_asked = example.prompt_text == "".join(segment.text for segment in segments)
         return example.references if is_asked and any(example.references) else None
-
-
-def _check_writable(raw: dict[str, Any], where: str) -> None:
-    """Raise UserError for a row with text that no file can hold."""
-    try:
-        json.dumps(raw, ensure_ascii=False, default=str).encode()
-    except UnicodeEncodeError:
-        raise UserError(
-            f"{where}: the row holds half a character (a lone surrogate); mend the row"
-        ) from None
 
 
 def _kept(raw: dict[str, Any]) -> dict[str, Any]:

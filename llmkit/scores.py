@@ -220,5 +220,5 @@ def confusion_of(test: ScoredRows, main: Scored) -> dict[str, Any]:
     """How often each label (a row) was taken for each (a column)."""
     labels = classification.labels_of(main.predictions, test.references)
     true, chosen = main.tallies["classification"][:, :2].astype(int).T
-    counts = classification.confusion(true, chosen, len(labels), np.ones((1, len(true))))
-    return {"labels": labels, "counts": counts[0].astype(int).tolist()}
+    counts = classification.confusion(true, chosen, len(labels))
+    return {"labels": labels, "counts": counts.tolist()}

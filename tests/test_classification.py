@@ -1,6 +1,7 @@
 """Classification scores: scikit-learn's, to the last digit that is printed."""
 
 import math
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -190,3 +191,15 @@ def test_labels_alone_have_no_probabilities_to_score():
     assert scores["accuracy"] == 50
     assert "auc" not in scores
     assert "calibration_error" not in scores
+
+
+def test_memory_does_not_grow_with_the_square_of_the_number_of_labels():
+    num_rows, num_labels = 2000, 500
+    references = [[f"label {i % num_labels}"] for i in range(num_rows)]
+    said = [Prediction(accepted[0]) for accepted in references]
+    tracemalloc.start()
+    made = score(said, references)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert made == {"accuracy": 100, "macro_f1": 100}
+    assert peak < 8 * num_rows * num_labels * 10  # bytes; a cell a pair of labels takes 50 times it

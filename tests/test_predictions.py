@@ -12,8 +12,10 @@ from conftest import SHORT, TEXT, forget_accelerator, write_jsonl
 from pyarrow import parquet
 
 from llmkit import cli, files
+from llmkit.errors import UserError
 from llmkit.output import write_rows
 from llmkit.predictions import read_predictions
+from llmkit.prompts import PromptReader
 from llmkit.tasks import get_task
 
 LABELS = ("bad", "good, really", "Größe")
@@ -254,6 +256,8 @@ def test_values_without_a_common_type_are_written_to_parquet(tmp_path):
     assert table.column("a").to_pylist() == ["1", "two", "[3]"]
     assert table.column("b").to_pylist() == ["x", None, None]
     assert table.schema.field("c").type == pyarrow.float64()
+    write_rows(tmp_path / "out.parquet", [{"a": float("nan")}, {"a": [3]}], ["a"])
+    assert parquet.read_table(tmp_path / "out.parquet").column("a").to_pylist() == [None, [3]]
 
 
 def test_values_that_json_lacks_are_written_to_jsonl(tmp_path):
@@ -268,6 +272,32 @@ def test_any_text_survives_a_table(tmp_path, suffix):
     rows = [{"id": str(i), "text": text} for i, text in enumerate(texts)]
     write_rows(tmp_path / f"out{suffix}", rows, ["id", "text"])
     assert [row["text"] for _, row in files.read(tmp_path / f"out{suffix}")] == texts
+
+
+def test_a_classifiers_predictions_may_have_other_columns_and_empty_cells(tmp_path):
+    rows = [
+        {"id": 1, "prediction": "a", "votes": 3, "probability_a": 1.0, "probability_b": ""},
+        {"id": 2, "prediction": "b", "votes": "", "probability_a": 0.25, "probability_b": 0.75},
+    ]
+    path = write_csv(tmp_path / "said.csv", rows)
+    said = [row.prediction for row in read_predictions(path, "x", get_task("classify")).values()]
+    assert [each.probabilities for each in said] == [{"a": 1.0}, {"a": 0.25, "b": 0.75}]
+    with pytest.raises(UserError, match="votes must be a list of texts"):
+        read_predictions(path, "x", get_task("qa"))
+
+
+def test_a_prediction_that_no_file_can_hold_is_refused(tmp_path):
+    path = tmp_path / "said.jsonl"
+    path.write_text('{"id": "1", "prediction": "\\ud800"}\n')
+    with pytest.raises(UserError, match=r"said\.jsonl:1: the row holds half a character"):
+        read_predictions(path, "x", get_task("qa"))
+
+
+def test_a_row_with_nan_for_an_id_is_known_by_its_number(tmp_path):
+    path = tmp_path / "new.jsonl"
+    path.write_text('{"id": 7, "text": "A."}\n{"id": NaN, "text": "B."}\n')
+    prompts = PromptReader(get_task("classify"), {}).read(path)
+    assert [prompt.id for prompt in prompts] == [7, "1"]
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):

@@ -54,10 +54,11 @@ def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     labels or the probabilities do not allow."""
     true, chosen = rows[:, :2].astype(int).T
     ratings, probabilities = rows[:, 2:4], rows[:, 4:]
-    counts = confusion(true, chosen, probabilities.shape[1], weights)
-    right = counts.diagonal(axis1=1, axis2=2)
+    labels = np.arange(probabilities.shape[1])
+    is_true, is_chosen = true[:, None] == labels, chosen[:, None] == labels  # (N, L)
+    right = weights @ (is_true & is_chosen)
     total = weights.sum(1)
-    occurring = counts.sum(1) + counts.sum(2)  # how often a label is true, and chosen
+    occurring = weights @ is_true + weights @ is_chosen
     with np.errstate(invalid="ignore"):
         f1 = 2 * right / occurring
     made = {"accuracy": right.sum(1) / total, "macro_f1": _mean_of_known(f1.T)}
@@ -69,13 +70,10 @@ def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     return percent | {"mean_absolute_error": weights @ distances / total}
 
 
-def confusion(
-    true: np.ndarray, chosen: np.ndarray, num_labels: int, weights: np.ndarray
-) -> np.ndarray:
-    """(R, L, L): how often each label (first axis) was taken for each (second)."""
-    cells = np.zeros((len(true), num_labels**2))
-    cells[np.arange(len(true)), true * num_labels + chosen] = 1
-    return (weights @ cells).reshape(-1, num_labels, num_labels)
+def confusion(true: np.ndarray, chosen: np.ndarray, num_labels: int) -> np.ndarray:
+    """(L, L): how many rows of each label (first axis) were taken for each (second)."""
+    cells = true * num_labels + chosen
+    return np.bincount(cells, minlength=num_labels**2).reshape(num_labels, num_labels)
 
 
 def auc(true: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:

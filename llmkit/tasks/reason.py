@@ -48,7 +48,8 @@ NUMBER = regex.compile(
 
 
 def final_answer(text: str) -> str:
-    """What follows the last mark, or all of a text without one, in a form that can be compared.
+    """What follows the last mark in its line, or the first line of a text without a mark, in a form
+    that can be compared.
 
     An answer that is one number becomes its shortest decimal form, so `$1,234.50`,
     `1234.5 dollars` and `+1234.5` are equal; other answers become lower case, without repeated
