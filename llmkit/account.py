@@ -24,8 +24,8 @@ RECORD = Features(
         "trained": Value("int64"),
         "has_end_of_text": Value("bool"),  # typed in a text
         "is_shattered": Value("bool"),  # a text in it is
-        "has_empty_input": Value("bool"),  # a text of its prompt is
-        "note": Value("string"),  # fields that are not read; what is wrong with an invalid row
+        "has_empty_input": Value("bool"),  # an input text is empty
+        "note": Value("string"),  # ignored fields, or what is wrong with an invalid row
         # By these copies are known; 0 for a row that is left out.
         "digest": Value("int64"),  # of prompt and completion
         "source_digest": Value("int64"),  # of the source alone
@@ -71,7 +71,7 @@ class Account:
         """Where (file:line) the rows of a kind stand: of a fate, or with something in a text."""
         fates = np.array(self.records["fate"][:])
         masks = {fate: fates == fate for fate in self.fates if fate != "whole"}
-        # End-of-text alone.
+        # Only end-of-text is supervised.
         masks["unanswerable"] = (self.column("completion") == 1) & (self.column("trained") == 1)
         masks["end-of-text typed"] = self.column("has_end_of_text")
         masks["shattered"] = self.column("is_shattered")
@@ -80,7 +80,7 @@ class Account:
         return odd | self._noted_rows(fates == INVALID)
 
     def _noted_rows(self, is_invalid: np.ndarray) -> dict[str, list[str]]:
-        """Rows with a note: what is wrong with an invalid row, or which fields are not read."""
+        """Rows with a note: what is wrong with an invalid row, or which fields are ignored."""
         notes = np.array(self.records["note"][:], dtype=object)
         has_fields = (notes != "") & ~is_invalid
         fields = zip(self.places(has_fields), notes[has_fields], strict=True)

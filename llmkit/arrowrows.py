@@ -1,5 +1,5 @@
-"""Rows of Arrow's formats: parquet, arrow and feather files, and the folders that `save_to_disk` of
-`datasets` writes."""
+"""Rows of Arrow's formats: parquet, arrow and feather files, and folders written by `save_to_disk`
+of `datasets`."""
 
 import json
 import os
@@ -16,12 +16,12 @@ LARGEST_RECORD = 2**22  # bytes of state.json and dataset_dict.json
 
 
 def read_parquet(path: Path, encoding: str | None = None) -> Iterator[Raw]:
-    """encoding: of no use here, where texts are UTF-8."""
+    """Rows of a parquet file. encoding: ignored, since its texts are UTF-8."""
     return _rows(path, "parquet")
 
 
 def read_arrow(path: Path, encoding: str | None = None) -> Iterator[Raw]:
-    """An .arrow file, as a file or as a stream, or .feather. encoding: of no use here."""
+    """Rows of an .arrow file (file or stream format) or a .feather file. encoding: ignored."""
     return _rows(path, "Arrow")
 
 
@@ -34,7 +34,7 @@ def _rows(path: Path, kind: str) -> Iterator[Raw]:
         check_names(schema.names, str(path))
         classes = _class_names(schema)
         for batch in batches:
-            where = f"{path}: row {number} or soon after"
+            where = f"{path}: in or after row {number}"
             columns = {
                 name: _named(values, classes[name]) if name in classes else values
                 for name, values in _to_lists(batch, where)
@@ -75,14 +75,14 @@ def _open_arrow(path: Path) -> tuple[Any, Iterator[Any]]:
 
 
 def _small(batches: Iterator[Any]) -> Iterator[Any]:
-    """The rows in batches that fit into memory as Python's values."""
+    """Split the batches into ones whose rows fit in memory as Python objects."""
     for batch in batches:
         for start in range(0, batch.num_rows, BATCH_ROWS):
             yield batch.slice(start, BATCH_ROWS)
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:
-    """By column the names of the classes that `datasets` keeps as numbers."""
+    """Class names of each column that `datasets` stores as class numbers."""
     try:
         features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
         found = {
@@ -100,7 +100,7 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
 
 
 def _named(values: list[Any], names: list[str]) -> list[Any]:
-    """Numbers of classes as their names; None for one that is hidden (-1)."""
+    """Class numbers as names; None for a hidden class (-1)."""
     return [
         names[value] if isinstance(value, int) and 0 <= value < len(names) else None
         for value in values
@@ -108,13 +108,13 @@ def _named(values: list[Any], names: list[str]) -> list[Any]:
 
 
 def saved_splits(folder: Path) -> list[str]:
-    """The splits of a folder that `DatasetDict.save_to_disk` wrote; none for another folder."""
+    """The splits of a folder that `DatasetDict.save_to_disk` wrote; empty for any other folder."""
     path = folder / "dataset_dict.json"
     if not os.path.isfile(path):  # path.is_file() raises where a name is too long
         return []
     splits = _read_record(path).get("splits")
     if not isinstance(splits, list) or not all(map(_is_plain, splits)):
-        raise UserError(f"{path}: its splits lead out of the folder; save the data again")
+        raise UserError(f"{path}: a split's name points outside the folder; save the data again")
     return splits
 
 
@@ -126,26 +126,30 @@ def is_saved(folder: Path) -> bool:
 def saved_files(folder: Path) -> list[Path]:
     """The files of rows, in their order, of a folder that `Dataset.save_to_disk` wrote.
 
-    Raises UserError where its record names what does not lie in the folder.
+    Raises UserError if its record names a file that is not in the folder.
     """
     path = folder / "state.json"
     record = _read_record(path)
     if record.get("_indices_data_files") or record.get("_indices_files"):
         raise UserError(
-            f"{path}: its rows are chosen by a file of indices, as old versions of datasets wrote "
-            "it; load and save it again"
+            f"{path}: the rows are selected by an index file, as old versions of datasets wrote; "
+            "load the data with datasets and save it again"
         )
     entries = record.get("_data_files")
     names = [of.get("filename") for of in entries if isinstance(of, dict)] if entries else []
     if not isinstance(entries, list) or len(names) != len(entries):
-        raise UserError(f"{path}: it names no files of rows; save the data again")
+        raise UserError(f"{path}: names no data files; save the data again")
     for name in names:
         if not _is_plain(name):
-            raise UserError(f"{path}: {shown(str(name), 60)} leads out of the folder; save again")
+            raise UserError(
+                f"{path}: {shown(str(name), 60)} points outside the folder; save the data again"
+            )
         if not (folder / name).is_file():
             raise UserError(f"{folder / name}: no such file; copy or save the folder again")
         if not (folder / name).resolve().is_relative_to(folder.resolve()):
-            raise UserError(f"{folder / name}: a link out of the folder; save the data again")
+            raise UserError(
+                f"{folder / name}: a link that points outside the folder; save the data again"
+            )
     return [folder / name for name in names]
 
 
@@ -154,7 +158,7 @@ def _is_plain(name: Any) -> bool:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """A JSON object that `datasets` keeps beside rows."""
+    """A JSON object that `datasets` stores next to the rows."""
     try:
         if path.stat().st_size <= LARGEST_RECORD:
             record = json.loads(path.read_text("utf-8"))
@@ -162,7 +166,7 @@ def _read_record(path: Path) -> dict[str, Any]:
                 return record
     except (OSError, ValueError, RecursionError):
         pass
-    raise UserError(f"{path}: not the record that datasets writes; save the data again")
+    raise UserError(f"{path}: not a JSON object as datasets writes it; save the data again")
 
 
 def _to_lists(batch: Any, where: str) -> Iterator[tuple[str, list[Any]]]:
@@ -172,8 +176,8 @@ def _to_lists(batch: Any, where: str) -> Iterator[tuple[str, list[Any]]]:
             yield name, column.to_pylist()
         except (ValueError, ArithmeticError, LookupError) as error:  # bad UTF-8, the year 300,000
             raise UserError(
-                f"{where}: column {shown(name)} cannot be read ({_reason(error)}); mend it, or "
-                "leave the column out"
+                f"{where}: column {shown(name)} cannot be read ({_reason(error)}); fix it, or "
+                "drop the column"
             ) from None
 
 

@@ -32,8 +32,8 @@ def split_step(
     """Split the rows of one optimizer step into the micro-batches of each process.
 
     Each process gets about as many tokens as the others, since all wait for the slowest. Rows of
-    like length share a micro-batch, which saves padding. Neither changes the step's loss, which is
-    one mean over all its tokens. A process without rows gets one empty micro-batch.
+    similar length share a micro-batch, which saves padding. Neither changes the step's loss, which
+    is one mean over all its tokens. A process without rows gets one empty micro-batch.
     """
     by_length = sorted(indices, key=lambda row: lengths[row], reverse=True)
     dealt = deal(by_length, lengths, num_processes)

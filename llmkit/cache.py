@@ -27,8 +27,8 @@ from llmkit.errors import UserError
 from llmkit.files import expand
 from llmkit.recipe_files import PACKAGE
 
-PARTIAL = "partial-"  # and the key: rows that are being encoded
-PATIENCE = 2.0  # seconds of waiting for another process that are not worth a word
+PARTIAL = "partial-"  # followed by the key: a folder of rows that are being encoded
+PATIENCE = 2.0  # seconds to wait for another process before saying so
 # What decides which tokens a row gives; an edit of any of these makes a new key.
 CODE = (
     "account.py", "arrowrows.py", "columns.py", "data.py", "encode.py", "files.py", "hub.py",
@@ -43,10 +43,10 @@ def encode_cached(
     limits: Limits,
     say: Callable[[str], None] = print,
 ) -> tuple[Dataset, Account, bool]:
-    """`encode_rows`, and whether its result was there already.
+    """`encode_rows`, and whether its result came from the cache.
 
-    Of several processes that need the same rows, one encodes them while the others wait. say is
-    told when this one has to wait.
+    Of several processes that need the same rows, one encodes them while the others wait. say:
+    called with a message if this process has to wait.
     """
     key = encoding_key(rows, tokenizer, limits)
     folder = cache_folder() / "encoded" / key
@@ -79,8 +79,10 @@ def _encode_into(
 
 @contextmanager
 def _turn(key: str, say: Callable[[str], None]) -> Iterator[None]:
-    """In here no other process of this machine encodes the same rows. The system takes the lock
-    from a process that is gone."""
+    """Keep other processes on this machine from encoding the same rows meanwhile.
+
+    The operating system releases the lock of a process that has died.
+    """
     lock = FileLock(_lock_path(key))
     try:
         try:
@@ -97,8 +99,10 @@ def _turn(key: str, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _remove_leftovers(parent: Path, own_key: str) -> None:
-    """Delete what killed processes left half encoded: folders whose lock nobody holds, but for
-    this process, which holds that of own_key."""
+    """Delete the partial folders of killed processes: those whose lock no other process holds.
+
+    own_key: the key whose lock this process holds.
+    """
     for partial in parent.glob(f"{PARTIAL}*"):
         key = partial.name.removeprefix(PARTIAL).partition("-")[0]
         try:

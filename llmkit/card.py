@@ -35,9 +35,9 @@ def model_card(
     table: dict[str, Scored],
     metric: tuple[str, bool],
 ) -> str:
-    """The card of the model that the first entry of the table is of.
+    """The card of the model that is the first entry of the table.
 
-    metric: the deciding score, and whether higher is better.
+    metric: name of the deciding score, and whether higher is better.
     """
     task, tuned = test.task, next(iter(table.values()))
     rows_of = recipe.data.hub or Path(recipe.data.train or f"{task.name} rows of llmkit").name

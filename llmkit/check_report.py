@@ -104,7 +104,7 @@ def summary(check: Check) -> str:
 
 
 def write_html(recipe: Recipe, check: Check, path: Path) -> None:
-    """One page that needs nothing else, in the style of the report."""
+    """One self-contained page in the style of the report."""
     page = fill(
         "check.html",
         summary=escape(summary(check)),

@@ -11,36 +11,36 @@ from llmkit.errors import UserError
 from llmkit.loss import LOGIT_ROWS, added_mask
 from llmkit.model import evaluating
 
-# Label tokens that follow a prompt in one forward pass: attention between them, most of it masked,
-# grows with the square of their number.
+# Most label tokens in one forward pass: attention between them, most of it masked, grows with the
+# square of their number.
 TAIL = 256
 
 
 @dataclass(frozen=True)
 class Trie:
-    """Labels as a tree of tokens that grows from the end of the prompt, so that tokens which
-    labels share at their start are computed once.
+    """Labels as a prefix tree of tokens that starts at the end of the prompt, so that a prefix
+    which several labels share is computed once.
 
-    A state is what a model makes of a node's token. State 0 is that of the prompt's last token; the
-    others are those of the nodes that have children.
+    A state is the model's hidden state at a node's token. State 0 belongs to the prompt's last
+    token, the others belong to the nodes that have children.
     """
 
     tokens: list[int]
-    """Token of each state from 1 on."""
+    """Token of each state, from state 1 on."""
     depths: list[int]
-    """Number of label tokens before it."""
+    """Number of label tokens before each of these tokens."""
     sees: Tensor
-    """(num_states - 1, num_states - 1): whether a state (first axis) follows another or is it."""
+    """(num_states - 1, num_states - 1): whether a state (first axis) follows or is another one."""
     parents: list[int]
-    """State that each node is predicted from, ascending."""
+    """State that predicts each node, in ascending order."""
     targets: list[int]
     """Token of each node."""
     paths: list[list[int]]
-    """Nodes of each label."""
+    """Nodes of each label, in order."""
 
     @classmethod
     def of(cls, labels: list[list[int]]) -> "Trie":
-        """labels: token ids of each, the last of which ends it."""
+        """labels: token ids of each label; its last token is predicted but never read."""
         states: dict[tuple[int, ...], int] = {(): 0}
         for label in labels:
             for end in range(1, len(label)):
@@ -95,13 +95,13 @@ def choose(
 def label_nats(model: GPT2LMHeadModel, prompts: list[list[int]], labels: list[list[int]]) -> Tensor:
     """(B, num_labels): nats of each label after each prompt.
 
-    The prompts are computed once. As many labels at a time as TAIL allows follow them as a trie.
+    The prompts are computed once; the labels follow them in tries of at most TAIL tokens.
     """
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)[:, None]
     columns = torch.arange(int(lengths.max()), device=model.device)
     is_real = columns >= len(columns) - lengths  # (B, T), padded on the left
     sees = (columns <= columns[:, None]) & is_real[:, None]
-    sees |= columns == columns[:, None]  # a query that sees nothing, as padding would, may be NaN
+    sees |= columns == columns[:, None]  # a query that sees nothing, as padding does, may give NaN
     read = model.transformer(
         input_ids=torch.tensor(
             [[0] * (len(columns) - len(prompt)) + prompt for prompt in prompts], device=model.device
@@ -128,9 +128,13 @@ def trie_states(
 ) -> Tensor:
     """(B, num_states - 1, n_embd): the states of a trie after each prompt.
 
-    cache: keys and values of the prompts, left as it is; lengths (B, 1) and is_real (B, T) are the
-    prompts', too. A token of the trie stands at the position that it has in its labels, and sees
-    the prompt and the tokens before it in its labels.
+    A token of the trie has the position that it has in its labels, and sees the prompt and the
+    tokens before it in its labels.
+
+    Args:
+        cache: Keys and values of the prompts; unchanged on return.
+        lengths: (B, 1), tokens of each prompt.
+        is_real: (B, T), False at the prompts' padding.
     """
     num_rows, num_tokens = len(lengths), len(trie.tokens)
     sees_prompt = is_real[:, None].expand(-1, num_tokens, -1)
@@ -147,7 +151,7 @@ def trie_states(
 
 
 def parts(labels: list[list[int]]) -> list[list[int]]:
-    """Indices of the labels in parts of up to TAIL tokens, those that begin alike together."""
+    """Split the labels, by index, into parts of up to TAIL tokens, sorted by their tokens."""
     made: list[list[int]] = []
     room = 0
     for number in sorted(range(len(labels)), key=labels.__getitem__):
@@ -179,6 +183,6 @@ def node_nats(states: Tensor, weight: Tensor, trie: Trie) -> Tensor:
 
 
 def query_dtype(model: GPT2LMHeadModel) -> torch.dtype:
-    """The type of the model's attention scores: a mask of a wider one overflows in autocast."""
+    """dtype of the model's attention scores; a mask of a wider type would overflow in autocast."""
     kind = model.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype

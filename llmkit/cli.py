@@ -1,4 +1,4 @@
-"""The `llmkit` command: a table of its verbs, and how each ends."""
+"""The `llmkit` command: its subcommands, its help and its exit codes."""
 
 import sys
 
@@ -26,19 +26,19 @@ Examples:
 \b
 Exit codes:
   0    done
-  1    failure: full disk, no memory, --fail-under
+  1    failure: disk full, out of memory, --fail-under missed
   2    mistake in the command, recipe or data
   130  stopped by Ctrl-C (128 + the signal's number)
 
 \b
 Environment variables:
   LLMKIT_CACHE     folder of encoded rows
-  HF_HOME          folder of what the hub sends
+  HF_HOME          folder of downloads from the hub
   HF_TOKEN         token for private or gated models
-  HF_HUB_OFFLINE   1: never ask the hub
+  HF_HUB_OFFLINE   1: never contact the hub
   WANDB_PROJECT, TRACKIO_PROJECT
-                   project of a run; llmkit if unset
-  OMP_NUM_THREADS  threads of a process
+                   project that a run is logged to; llmkit if unset
+  OMP_NUM_THREADS  threads per process
 """
 
 

@@ -1,7 +1,7 @@
-"""Columns of the data, read as the columns of a task.
+"""Read the columns of the data as the columns of a task.
 
-`data.columns` says which column a task's column is, for all splits or for one of them; several
-columns may stand for the target, each with an accepted text.
+`data.columns` maps a task's column to a column of the data, for all splits or for one of them. The
+target may be mapped to several columns, each with an accepted text.
 """
 
 import difflib
@@ -18,20 +18,20 @@ from llmkit.tasks.base import prompt_segments
 from llmkit.tasks.conversation import role_of
 
 Raw = Mapping[str, Any]
-Columns = Mapping[str, str | list[str]]  # by the task's column, the data's; several: references
+Columns = Mapping[str, str | list[str]]  # task's column -> data's, or several of references
 SKIP = "data.skip_invalid=true"
 READERS = {"conversation": "chat", "pair": "instruct"}  # kind of shape -> task that reads it
 
 
 def columns_of(data: Data, split: str) -> Columns:
-    """The columns of a split: its own, over those of all splits."""
+    """The columns of a split: those of all splits, overridden by its own."""
     shared = {name: column for name, column in data.columns.items() if _is_column(column)}
     own = data.columns.get(split, {})
     return shared if _is_column(own) else shared | own
 
 
 def check_columns(data: Data, task: Task) -> None:
-    """Raise UserError where `data.columns` names what the task or the data does not have."""
+    """Raise UserError if `data.columns` names a split or a task's column that does not exist."""
     splits = ("train", "validation", "test", *data.tests)
     for key, value in data.columns.items():
         if _is_column(value):
@@ -44,8 +44,8 @@ def check_columns(data: Data, task: Task) -> None:
             continue
         if key not in splits:
             raise UserError(
-                f"data.columns.{key}: there is no such split{did_you_mean(key, list(splits))}; "
-                f"there are {', '.join(splits)}"
+                f"data.columns.{key}: no such split{did_you_mean(key, list(splits))}; "
+                f"the splits are {', '.join(splits)}"
             )
         for name, column in value.items():
             _check_column(f"data.columns.{key}.{name}", name, column, task, ())
@@ -71,7 +71,7 @@ def _check_column(
 ) -> None:
     if name not in task.columns and name == task.pair_input:
         raise UserError(
-            f"{key}: the template does not name {{{name}}}; add the mark, or remove this key"
+            f"{key}: the template does not contain {{{name}}}; add it, or remove this key"
         )
     if name not in task.columns:
         hint = did_you_mean(name, [*task.columns, *splits])
@@ -80,11 +80,13 @@ def _check_column(
         )
     has_references = task.read_row is None and not task.chooses and not task.is_language_modelling
     if not isinstance(column, str) and not (has_references and name == task.target):
-        raise UserError(f"{key}: {task.name} reads {name} from one column, not from a list")
+        raise UserError(
+            f"{key}: {task.name} reads {name} from one column, not from a list; name one"
+        )
 
 
 def row_id(raw: Raw, index: int) -> str:
-    """The row's `id` as text, 7.0 as `7`; without one its index, counted from 0."""
+    """The row's `id` as text (7.0 becomes `7`), or its index from 0 if it has none."""
     value = raw.get("id")
     if is_missing(value):
         return str(index)
@@ -92,7 +94,7 @@ def row_id(raw: Raw, index: int) -> str:
 
 
 def shape_of(raw: Raw, task: Task, columns: Columns) -> Shape | None:
-    """The shape of a split whose first row this is, if the task reads rows of that shape."""
+    """The shape of a split, given its first row; None unless the task reads rows of that shape."""
     if task.read_row is not None and task.target in columns:
         return None
     given = {name: column for name, column in columns.items() if name not in task.extra}
@@ -102,15 +104,15 @@ def shape_of(raw: Raw, task: Task, columns: Columns) -> Shape | None:
 def read_columns(
     raw: Raw, task: Task, columns: Columns, shape: Shape | None, where: str
 ) -> dict[str, Any]:
-    """The row of a task, out of a row of a file whose rows have this shape."""
+    """Convert a row of a file, whose rows have this shape, to a row of the task."""
     if shape is None:
         return select_columns(raw, task, columns, where)
     own = shape_of(raw, task, columns)
     if own is None or not own.fits(shape):
         raise UserError(
-            f"{where}: the row is not of the file's shape, {shape}"
-            f"{f', but of {own}' if own else ''}; there are: {_names(raw)}; put rows of another "
-            f"shape into a file of their own, or leave them out with {SKIP}"
+            f"{where}: the row does not have the file's shape, {shape}"
+            f"{f', but {own}' if own else ''}; the columns are: {_names(raw)}; put rows of another "
+            f"shape into a separate file, or skip them with {SKIP}"
         )
     try:
         raw, found, ignored = read_shape(raw, own, task)
@@ -121,9 +123,9 @@ def read_columns(
 
 
 def select_prompt(raw: Raw, task: Task, columns: Columns, where: str) -> list[Segment]:
-    """The prompt of a row whose answer may be missing, as `generate` completes it.
+    """The prompt that `generate` completes; the row may lack an answer.
 
-    Of a conversation that ends with an answer, this answer is left out.
+    The final answer of a conversation is left out.
     """
     shape = shape_of(raw, task, columns)
     if shape is None and "pair" in task.shapes and task.target not in columns:
@@ -143,8 +145,8 @@ def select_prompt(raw: Raw, task: Task, columns: Columns, where: str) -> list[Se
 
 
 def _with_answer(raw: Raw, shape: Shape) -> Raw:
-    """The row with an empty answer where it has none: in the column of the answer, or at the end
-    of a conversation that ends with a question."""
+    """The row, with an empty answer if it has none: in the column of the answer, or at the end of
+    a conversation that ends with a question."""
     answer = {"role": "assistant", "content": ""}
     output = shape.columns.get("output")
     if isinstance(output, str) and output not in raw:
@@ -157,11 +159,11 @@ def _with_answer(raw: Raw, shape: Shape) -> Raw:
 
 
 def group_of(raw: Raw, column: str, where: str) -> str:
-    """The value of a column of `evaluation.by`, as a text."""
+    """The value of a column of `evaluation.by`, as text."""
     if column not in raw:
         hint = did_you_mean(column, list(raw))
         raise UserError(
-            f"{where}: no column {column!r} for evaluation.by{hint}; there are: {_names(raw)}"
+            f"{where}: no column {column!r} for evaluation.by{hint}; the columns are: {_names(raw)}"
         )
     return files.shown(str(raw[column]), 60)
 
@@ -179,7 +181,7 @@ def select_columns(raw: Raw, task: Task, columns: Columns, where: str) -> Row:
         column = columns.get(task.target, task.target)
         raise UserError(
             f"{where}: column {column} is an empty list; a row needs at least one accepted text: "
-            "leave the row out"
+            "remove the row"
         )
     for text in texts:
         _check_text(text, task.target, columns, where)
@@ -189,7 +191,7 @@ def select_columns(raw: Raw, task: Task, columns: Columns, where: str) -> Row:
 
 
 def _target(raw: Raw, task: Task, columns: Columns, where: str) -> Any:
-    """A text or a list of texts; of several columns those that have one, the first first."""
+    """A text or a list of texts; of several columns, those that are not empty, in order."""
     names = columns.get(task.target, task.target)
     if isinstance(names, str):
         value = _reach(raw, task.target, task, columns, where)
@@ -217,12 +219,12 @@ def _label(value: Any, task: Task, columns: Columns, where: str) -> str:
 
 
 def select_inputs(raw: Raw, task: Task, columns: Columns, where: str) -> dict[str, str]:
-    """What the prompt is made of: a text each."""
+    """The texts that the prompt is made of, by column."""
     return {name: _input(raw, name, task, columns, where) for name in task.inputs}
 
 
 def _input(raw: Raw, name: str, task: Task, columns: Columns, where: str) -> str:
-    """One text. A column that only the template names may hold a number or nothing."""
+    """The text of an input. A column that only the template names may be empty or hold a number."""
     if name in task.optional and name not in columns and name not in raw:
         return ""
     value = _reach(raw, name, task, columns, where)
@@ -240,7 +242,7 @@ def is_missing(value: Any) -> bool:
 
 
 def _check_readable(value: Any, task: Task, columns: Columns, where: str) -> None:
-    """Raise UserError unless the task makes an example of it that is text all over."""
+    """Raise UserError unless the task can read the value, and all of it is text."""
     column = columns.get(task.target, task.target)
     try:
         segments, answer, _ = task.read_row(value)
@@ -256,14 +258,14 @@ def _check_text(text: Any, name: str, columns: Columns, where: str) -> None:
     if not isinstance(text, str):
         kind = "a missing value (null)" if is_missing(text) else type(text).__name__
         raise UserError(
-            f"{where}: column {column} must hold a text, not {kind}; mend the row, "
+            f"{where}: column {column} must hold a text, not {kind}; fix the row, "
             f"or name another column with data.columns.{name}"
         )
     try:
         text.encode()
     except UnicodeEncodeError:
         raise UserError(
-            f"{where}: column {column} holds half a character (a lone surrogate); mend the row"
+            f"{where}: column {column} holds half a character (a lone surrogate); fix the row"
         ) from None
 
 
@@ -285,7 +287,7 @@ def _reach(raw: Raw, name: str, task: Task, columns: Columns, where: str) -> Any
 def _instead(there: Any, missing: str, name: str, task: Task) -> str:
     """For a message: which columns there are, and what to do about the missing one."""
     if not isinstance(there, Mapping):
-        return f"there are: no columns here; name the right one with data.columns.{name}=COLUMN"
+        return f"there are no columns here; name the right one with data.columns.{name}=COLUMN"
     near = difflib.get_close_matches(missing, list(map(str, there)), 1)
     advice = f"data.columns.{name}={files.shown(near[0]) if near else 'COLUMN'}"
     advice = f"name the right one with {advice}"
@@ -295,10 +297,10 @@ def _instead(there: Any, missing: str, name: str, task: Task) -> str:
     readers = [reader for kind, reader in READERS.items() if find_shape(there, (kind,), {})]
     if shape is not None and task.name not in readers:
         advice += f"; the rows look like {shape}; the task {readers[0]} reads them"
-    return f"there are: {_names(there)}; {advice}"
+    return f"the columns are: {_names(there)}; {advice}"
 
 
 def _names(columns: Raw) -> str:
-    """For a message; quoted where white space would not be seen."""
+    """For a message; a name is quoted if it is empty or has white space around it."""
     names = (name if name and name == name.strip() else repr(name) for name in columns)
     return files.shown(", ".join(names)) or "none"

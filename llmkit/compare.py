@@ -28,13 +28,17 @@ class Comparison:
 
 
 def find_predictions(name: str) -> tuple[Path, str | None]:
-    """The file of predictions of a run, of a folder that `evaluate --output` wrote, or by its own
-    name; and the task they are of, where that is known."""
+    """Find the predictions of a run, of a folder that `evaluate --output` wrote, or a file itself.
+
+    Returns the file, and the name of the task, or None if it is unknown.
+    """
     path = files.expand(name)
     if not path.is_dir():
         return path, None
     if not predictions_path(path).is_file():
-        raise UserError(f"{path}: no predictions in it; name a finished run, or a file of them")
+        raise UserError(
+            f"{path}: no predictions in it; name a finished run or a file of predictions"
+        )
     return predictions_path(path), task_of(path)
 
 
@@ -80,7 +84,7 @@ def compare_systems(first: str, second: str, task_name: str | None) -> Compariso
 
 
 def are_of(names: Any, task: Task) -> bool:
-    """Whether a folder names the metrics of the task, with settings."""
+    """Whether these recorded names are the task's metrics, whatever their settings."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return False
     bare = [[name.partition(":")[0] for name in each] for each in (names, task.metrics)]
@@ -88,12 +92,12 @@ def are_of(names: Any, task: Task) -> bool:
 
 
 def _settle(task: Task, references: list[list[str]], recorded: list[list[str]]) -> Task:
-    """The task with the metrics that the systems were scored by, else those for the references."""
+    """The task with its metrics' recorded settings, or else with ones that fit the references."""
     if recorded and recorded[0] != recorded[-1]:
         differing = sorted({*recorded[0]} ^ {*recorded[-1]})
         raise UserError(
             f"the two were scored with different settings ({', '.join(differing)}); evaluate one "
-            "of them again"
+            "of them again with those of the other"
         )
     if recorded:
         task = replace(task, metrics=tuple(recorded[0]))
@@ -119,7 +123,7 @@ def inference(each: Difference) -> list[str]:
 
 
 def show_comparison(console: Console, first: str, second: str, result: Comparison) -> None:
-    """A line a score."""
+    """Print a line per score."""
     console.print(f"A: {first}\nB: {second}\n{result.num_rows} rows, the same for both")
     has_enough_rows = result.num_rows >= MIN_ROWS
     lines = [
@@ -138,7 +142,7 @@ def show_comparison(console: Console, first: str, second: str, result: Compariso
     if not has_enough_rows:
         console.print(
             f"no interval and no p-value: {result.num_rows} rows are too few to estimate them "
-            f"({MIN_ROWS} at least)"
+            f"(at least {MIN_ROWS})"
         )
         return
     console.print(

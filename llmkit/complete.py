@@ -37,8 +37,8 @@ from llmkit.run import (
 from llmkit.schema import Generation, Recipe, Train
 from llmkit.tasks import Example, Task, prompt_task
 
-WINDOW = 2048  # rows that are read together, and batched by their length
-# Of a run's recipe, what decides on predictions; other keys cannot be overridden.
+WINDOW = 2048  # rows that are read together and batched by length
+# Keys of a run's recipe that affect predictions; no other key can be overridden.
 READ_KEYS = (
     "data.columns.", "data.encoding", "template", "max_length", "generation.",
     "evaluation.batch_size", "train.device", "train.mixed_precision",
@@ -48,17 +48,17 @@ MOST_LABELS = 10  # printed with their probability for one prompt
 
 @dataclass(frozen=True)
 class GenerationSession:
-    """A model ready to predict, and what prompts it takes."""
+    """A model that is ready to predict, and the prompts that it takes."""
 
     model: GPT2LMHeadModel
     tokenizer: PreTrainedTokenizerBase
     recipe: Recipe
-    """The run's, with the decoding that was asked for; the defaults for a model without a run."""
+    """The run's recipe with the decoding options given; defaults for a model without a run."""
     task: Task
     columns: Columns
-    """The task's column names to those of new rows."""
+    """Column of the task -> column of the new rows."""
     labels: dict[str, list[int]]
-    """Token ids of each label to choose from; none for other tasks."""
+    """Token ids of each label to choose from; empty for other tasks."""
     seed: int
     accelerator: Accelerator
     console: Console
@@ -85,8 +85,8 @@ def open_session(
     """The named model or run, else the newest finished run under runs/, else the embedded model.
 
     Args:
-        overrides: KEY=VALUE, laid over the run's recipe.
-        decoding: The decoding flags by name; those that are None are the recipe's.
+        overrides: KEY=VALUE for keys of the run's recipe.
+        decoding: The decoding options by name; None keeps the recipe's value.
         seed: Seed of the sampling.
     """
     if name is None:
@@ -123,12 +123,12 @@ def _open_recipe(run: Path | None, name: str, overrides: tuple[str, ...]) -> Rec
     for override in overrides:
         if not override.startswith(READ_KEYS):
             keys = ", ".join(key.removesuffix(".") for key in READ_KEYS)
-            raise UserError(f"{override}: generate reads {keys} of a recipe, and no other keys")
+            raise UserError(f"{override}: generate takes only {keys} from a recipe; remove this")
     if run is not None:
         recipe = load_recipe(str(recipe_path(run)), overrides=overrides)
         if any(override.startswith("data.encoding=") for override in overrides):
             return recipe
-        # New rows are often UTF-8 where the training rows were not, and only UTF-8 can be told.
+        # New rows are often UTF-8 even if the training rows were not, and only UTF-8 is detectable.
         return recipe.model_copy(update={"data": recipe.data.model_copy(update={"encoding": None})})
     if overrides:
         raise UserError(f"{overrides[0]}: {name} is not a run, so it has no recipe to override")
@@ -136,7 +136,7 @@ def _open_recipe(run: Path | None, name: str, overrides: tuple[str, ...]) -> Rec
 
 
 def _given_columns(recipe: Recipe, overrides: tuple[str, ...]) -> Columns:
-    """The columns that overrides name; they go before those of the run's test rows."""
+    """The columns that overrides name; they take precedence over those of the run's test rows."""
     keys = [override.partition("=")[0] for override in overrides]
     return {
         name: column
@@ -146,8 +146,8 @@ def _given_columns(recipe: Recipe, overrides: tuple[str, ...]) -> Columns:
 
 
 def open_labels(run: Path, task: Task) -> list[str]:
-    """The labels that a classifier chooses from: as its run recorded them, or, of a run of an
-    earlier version, those of its training rows."""
+    """The labels that a classifier chooses from: those its run recorded or, for a run of an earlier
+    version, those of its training rows."""
     try:
         recorded = read_json(facts_path(run)).get("labels")
     except Damaged as error:
@@ -227,7 +227,7 @@ def complete_file(
 
 
 def encode(session: GenerationSession, prompts: list[Prompt], survey: Survey) -> list[list[int]]:
-    """Token ids of the prompts; sources and conversations are shortened as in training.
+    """Token ids of the prompts; sources and conversations are truncated as in training.
 
     Raises UserError for a prompt that does not fit the model together with its continuation.
     """
@@ -237,7 +237,7 @@ def encode(session: GenerationSession, prompts: list[Prompt], survey: Survey) ->
     encoded = []
     for prompt, (_, ids) in zip(prompts, encode_segments(examples, session.tokenizer), strict=True):
         whole = sum(map(len, ids))
-        # What no source can be cut of is passed whole, as long as the model has room for it.
+        # A prompt without a source to truncate is passed whole if it fits the model.
         kept = encode_prompt(prompt.segments, ids[:-1], longest) or ids[:-1]
         tokens = [token for segment in kept for token in segment]
         if not tokens:
@@ -256,7 +256,7 @@ def encode(session: GenerationSession, prompts: list[Prompt], survey: Survey) ->
 def predict(
     session: GenerationSession, prompts: Iterable[Prompt], total: int
 ) -> Iterator[tuple[Prompt, Prediction]]:
-    """Each prompt with its prediction, in order; prompts of like length share a batch."""
+    """Each prompt with its prediction, in order; prompts of similar length share a batch."""
     batch_size, first = session.recipe.evaluation.batch_size, 0
     with counting(session.console, "rows", total) as advance:
         for window in _windows(prompts):
@@ -289,14 +289,14 @@ def _windows(prompts: Iterable[Prompt]) -> Iterator[list[Prompt]]:
 
 
 def _say(session: GenerationSession, survey: Survey) -> None:
-    """What was read, on stderr: the template, what was shortened, and what is odd."""
+    """Print to stderr the template, how many sources were truncated, and warnings."""
     console, task = session.console, session.task
     if survey.uses_template and task.template:
         shown = json.dumps(task.template, ensure_ascii=False)
         console.print(f"prompt template: {shown}; --raw passes prompts as they are", style="dim")
     if survey.num_shortened:
         console.print(
-            f"{survey.num_shortened:,} of {survey.num_rows:,} sources shortened to fit "
+            f"{survey.num_shortened:,} of {survey.num_rows:,} sources truncated to fit "
             f"{session.recipe.max_length} tokens",
             style="dim",
         )
@@ -317,9 +317,10 @@ def _output_row(prompt: Prompt, made: Prediction) -> OutputRow:
 
 
 def _output_columns(survey: Survey, session: GenerationSession, output: Path) -> list[str]:
-    """The input's columns, an id before them where there is none, and then the results.
+    """The input's columns, with `id` first if they lack one, then the results.
 
-    A table, which people read in a spreadsheet, does not repeat the input as prompt and references.
+    Tables, which people read in spreadsheets, omit `prompt` and `references`, which repeat the
+    input.
     """
     is_table = output.suffix.lower() in TABLES
     columns = list(survey.columns if "id" in survey.columns else ["id", *survey.columns])
@@ -335,12 +336,12 @@ def _output_columns(survey: Survey, session: GenerationSession, output: Path) ->
 
 
 def _print_json(prompt: Prompt, made: Prediction) -> None:
-    """A line to stdout, as --output FILE.jsonl would hold it."""
+    """Print the line that --output FILE.jsonl would hold."""
     click.echo(json_line(_output_row(prompt, made)))
 
 
 def _print(made: Prediction) -> None:
-    """To stdout: the text; several samples are numbered, a label comes with its probability."""
+    """Print the text; several samples are numbered, a label comes with its probability."""
     if made.probabilities:
         click.echo(f"{made.text}\t{made.probabilities[made.text]:.4f}")
     elif made.votes:
@@ -358,7 +359,7 @@ def check_input(name: str) -> Path:
 
 
 def check_output(name: str | None, rows: Path | None) -> Path | None:
-    """The file of predictions; UserError, before any work, when it cannot be written."""
+    """The file to write. Raises UserError, before any work, if it cannot be written."""
     path = files.check_output(name)
     if path is not None:
         check_format(path)

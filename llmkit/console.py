@@ -16,7 +16,7 @@ from rich.table import Table
 
 from llmkit.ranks import is_first
 
-SECONDS_PER_LINE = 10  # of progress that is not shown on a terminal
+SECONDS_PER_LINE = 10  # between lines of progress when the output is not a terminal
 
 
 def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
@@ -27,7 +27,7 @@ def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
 
 
 def warning_console() -> Console:
-    """stderr, for warnings: --quiet does not silence them. Only the first process speaks."""
+    """A console on stderr for warnings, which --quiet keeps. Only the first process prints."""
     return make_console(stderr=True, quiet=not is_first())
 
 
@@ -57,7 +57,7 @@ def show_table(console: Console, header: list[str], groups: list[list[list[str]]
 
 @contextmanager
 def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how many of `total` are done and the time left; gives a function that adds to them.
+    """Show how many of `total` are done and the time left; yields a function to count more.
 
     A bar on a terminal; elsewhere a line every SECONDS_PER_LINE.
     """

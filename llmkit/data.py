@@ -28,7 +28,7 @@ from llmkit.shapes import Shape
 from llmkit.tasks import Row, Task, get_task
 
 SPLITS = ("train", "validation", "test")
-MOST_UNREADABLE = 1000  # rows at the start of a split in which a readable one is looked for
+MOST_UNREADABLE = 1000  # rows at the start of a split that are searched for a readable one
 EMBEDDED_ROWS = PACKAGE / "embedded" / "rows"
 
 
@@ -49,13 +49,13 @@ class Rows:
     """Whether a row, given its index, belongs to this split (where rows are held out)."""
     skips_unreadable: bool = False
     owns_unreadable: bool = True
-    """Whether skipped rows count as this split's; of rows held out they are train's alone."""
+    """Whether skipped rows count for this split; where rows are held out, only for train."""
     held_out: str = ""
-    """How the rows were chosen from the training rows; empty where they were named."""
+    """How the rows were held out from the training rows; empty if they were not."""
     rows_in_quotes: Callable[[], list[str]] = list
-    """Finds where lines that look like rows were read as one field, since it is quoted."""
+    """Finds the places of quoted fields whose lines look like rows."""
     kept: tuple[str, ...] = ()
-    """Where training rows stand that were not held out, since train needs their labels."""
+    """Places of training rows that were not held out because train needs their labels."""
     first: int | None = None
     """Give only so many rows, the first that belong to this split."""
     by: tuple[str, ...] = ()
@@ -145,12 +145,12 @@ def open_splits(
 
 
 def _with_way_out(error: UserError) -> UserError:
-    """Of a row that cannot be read: the error, and how to leave such rows out."""
-    return UserError(f"{error}; or leave such rows out with data.skip_invalid=true")
+    """The error of a row that cannot be read, with advice on how to skip such rows."""
+    return UserError(f"{error}; or skip such rows with data.skip_invalid=true")
 
 
 def _with_shape(rows: Rows) -> Rows:
-    """The rows with the shape of the first that has one."""
+    """The rows, with the shape of the first row that has one."""
     if not rows.task.shapes or rows.shape is not None:
         return rows
     first = (raw for _, raw in islice(rows.read(), MOST_UNREADABLE) if isinstance(raw, dict))
@@ -179,7 +179,7 @@ def _open_named_and_held_out(data: Data, task: Task) -> dict[str, Rows]:
 
 
 def _hold_out(train: Rows, shares: dict[str, float], data: Data) -> dict[str, Rows]:
-    """train without the rows held out, and these."""
+    """train without the held-out rows, and the splits that these make up."""
     errors = []
 
     def readable() -> Iterator[Row]:
@@ -218,7 +218,7 @@ def _hold_out(train: Rows, shares: dict[str, float], data: Data) -> dict[str, Ro
 
 
 def _advice_on_rows(source: str, data: Data) -> str:
-    """For a file with too few rows, which may have been meant otherwise."""
+    """For a message about too few rows: another way to read the file."""
     if files.kind_of(files.expand(source)) != ".txt" or data.rows == "line":
         return ""
     if data.rows == "paragraph":
@@ -227,7 +227,7 @@ def _advice_on_rows(source: str, data: Data) -> str:
 
 
 def _hold_out_of_document(train: Rows, shares: dict[str, float]) -> dict[str, Rows]:
-    """The same for one long text."""
+    """Hold out the end of one long text."""
 
     def part(split: str) -> Rows:
         def read() -> Iterator[Raw]:
@@ -252,7 +252,7 @@ def _hold_out_of_document(train: Rows, shares: dict[str, float]) -> dict[str, Ro
 
 
 def _rows_of(name: str, data: Data, task: Task, split: str, given_by: str | None = None) -> Rows:
-    """given_by: the key that named them, unless it is the split's."""
+    """given_by: the key that names the rows; None for the key of the split."""
     if data.hub is None:
         return _rows_of_files(name, data, task, split, given_by or f"data.{split}")
     from llmkit import hub
@@ -265,7 +265,7 @@ def _rows_of(name: str, data: Data, task: Task, split: str, given_by: str | None
 
 
 def _rows_of_files(name: str, data: Data, task: Task, split: str, given_by: str) -> Rows:
-    """split: which one is wanted of a folder with several."""
+    """split: the one to read from a folder with several splits."""
     paths = files.find(name, given_by, split)
 
     def read() -> Iterator[Raw]:
@@ -285,7 +285,7 @@ def _rows_of_files(name: str, data: Data, task: Task, split: str, given_by: str)
 
 
 def _with_saved_splits(data: Data) -> Data:
-    """The data, validation and test from the folder of `data.train` where it has them too."""
+    """The data, with validation and test from the folder of `data.train` if it has them."""
     if data.hub is not None or data.train is None:
         return data
     there = files.saved_splits(files.expand(data.train))
@@ -295,7 +295,7 @@ def _with_saved_splits(data: Data) -> Data:
 
 
 def open_general_text(name: str) -> Rows:
-    """Texts to see by what a model has forgotten: a file's, or the package's own."""
+    """Texts that show what a model has forgotten: a file's, or the package's own."""
     if name == "embedded":
         name = str(EMBEDDED_ROWS / "pretrain" / "test.jsonl")
     return _rows_of_files(name, Data(), get_task("pretrain"), "test", "evaluation.general_text")

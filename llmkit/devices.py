@@ -18,8 +18,8 @@ from llmkit.schema import Recipe
 from llmkit.state import Facts
 from llmkit.tuner import BF16_PAYS, tune_cpu
 
-# How long a process waits for another one, which may be encoding or saving: not a sign of a fault.
-# A process that died is noticed by its closed connection.
+# How long a process waits for another, which may be encoding or saving. A process that has died is
+# noticed at once, by its closed connection.
 LONGEST_WAIT = timedelta(hours=6)
 NETWORK_DELAY = 5.0  # seconds until another machine sees a new file, at most
 
@@ -52,8 +52,8 @@ def start_accelerator(recipe: Recipe, like: Facts | None = None) -> Accelerator:
 
 
 def require_shared(run: Path, accelerator: Accelerator) -> None:
-    """Raise UserError, in every process, where one does not see the run's folder as the first
-    process made it: each reads the best weights from there."""
+    """Raise UserError in every process unless all of them see the folder that the first one made:
+    each reads the best weights from it."""
     if accelerator.num_processes == 1:
         return
     (name,) = broadcast_object_list([f".seen-{uuid4().hex}"])
@@ -73,14 +73,14 @@ def require_shared(run: Path, accelerator: Accelerator) -> None:
 
 
 def appears(path: Path) -> bool:
-    """Whether a file is there, or soon is: network file systems show it late."""
+    """Whether a file exists, or does within NETWORK_DELAY: network file systems show it late."""
     deadline = time.monotonic() + NETWORK_DELAY
     while not path.exists():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
         with suppress(OSError):
-            os.listdir(path.parent)  # has the file system look again
+            os.listdir(path.parent)  # makes the file system look again
     return True
 
 
@@ -100,13 +100,13 @@ def choose_precision(recipe: Recipe, use_cpu: bool) -> str:
 
 def cuda_precision(capability: tuple[int, int], has_bf16: bool) -> str:
     """The precision that the matrix units of a GPU compute in: bf16 from Ampere on (8.0), fp16 on
-    Volta (7.0) and Turing. Older ones have none, and emulate bf16 slowly."""
+    Volta (7.0) and Turing. Older GPUs have none and emulate bf16 slowly."""
     if has_bf16:
         return "bf16"
     return "fp16" if capability >= (7, 0) else "no"
 
 
 def choose_kernels() -> None:
-    """Keep attention away from cuDNN, which plans anew, for tens of milliseconds, whenever a row
-    has a length that it has not met."""
+    """Disable cuDNN's attention, which spends tens of milliseconds on planning for each new length
+    of a row."""
     torch.backends.cuda.enable_cudnn_sdp(False)

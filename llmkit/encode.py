@@ -99,11 +99,11 @@ def encode_text(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[li
 
 
 def token_bytes(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[np.ndarray]:
-    """Of each text the bytes that each of its tokens, and the end-of-text behind them, stands for.
+    """For each text, the number of bytes of each of its tokens and of the end-of-text after them.
 
-    They add up to the bytes of the text for any tokenizer, since they are those of the text between
-    the ends of two tokens: a space belongs to the token behind it, and what the tokenizer drops to
-    the token that follows.
+    For any tokenizer they add up to the bytes of the text, since a token counts the bytes from the
+    end of the previous token to its own end: a space counts for the token after it, and so do
+    characters that the tokenizer drops.
     """
     backend = tokenizer.backend_tokenizer
     backend.encode_special_tokens = True
@@ -121,10 +121,10 @@ def token_bytes(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[np
 def encode_prompt(
     segments: list[Segment], ids: list[list[int]], room: int
 ) -> list[list[int]] | None:
-    """Each segment's ids, in `room` tokens: the oldest turns are left out, then the source is cut
-    at its end, nothing else is. Of a pair of sources the longer one is cut.
+    """Each segment's ids, in at most `room` tokens.
 
-    None where not one token of the source would be left.
+    The oldest turns are left out first, then the source is truncated at its end, of two sources
+    the longer one. Nothing else is truncated. None if no token of the source would be left.
     """
     excess = sum(map(len, ids)) - room
     kept = []
@@ -142,7 +142,7 @@ def encode_prompt(
 
 
 def shortened(lengths: list[int], excess: int) -> list[int]:
-    """Lengths that are `excess` smaller in sum: the longest shrink first, none to less than 1."""
+    """Reduce the lengths by `excess` in total: the longest first, none below 1."""
     lengths = list(lengths)
     while excess and max(lengths, default=0) > 1:
         longest = max(lengths)
@@ -179,7 +179,7 @@ def encode_example(
 
 
 def is_empty(example: Example) -> bool:
-    """Whether there is nothing to learn: no completion, or nothing of the row before it."""
+    """Whether there is nothing to train on: no completion, or no text of the row in the prompt."""
     from_row = [segment.text for segment in example.prompt if segment.is_from_row]
     is_silent = is_blank(example.completion) and not example.is_unanswerable
     return is_silent or (bool(from_row) and all(map(is_blank, from_row)))
@@ -226,7 +226,7 @@ def encode_rows(
 ) -> tuple[Dataset, Account]:
     """Encoded rows in memory-mapped Arrow, and an account of every row and token.
 
-    An error among the rows stands for a row that cannot be read, and is accounted for as invalid.
+    An error among the rows stands for a row that cannot be read; it is counted as invalid.
     With packing, texts of plain language modelling are rows of their own instead of one stream.
     folder: where the Arrow files are written; None: one that goes with the data sets.
     """

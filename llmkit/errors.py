@@ -8,7 +8,7 @@ class UserError(Exception):
 
 
 def shown(text: str, longest: int = 300) -> str:
-    """Text out of a file, fit for a message: short, in one line, what does not print escaped."""
+    """Text from a file for a message: short, on one line, unprintable characters escaped."""
     short = text if len(text) <= longest else f"{text[:longest]} ..."
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
 

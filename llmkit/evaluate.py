@@ -89,8 +89,8 @@ def score_model(
 def tables_of(
     by_model: dict[str, dict[str, Scored]], tests: dict[str, EvaluationSet]
 ) -> dict[str, dict[str, Scored]]:
-    """For each test set what each model scores on it, the first one also compared with the
-    untuned one, and what the baselines score."""
+    """For each test set, the scores of each model, the first also compared with the untuned one,
+    and of the baselines."""
     main = next(iter(by_model))
     tables = {}
     for name, test in tests.items():
@@ -102,8 +102,8 @@ def tables_of(
 
 
 def compared_with(other: Scored, main: Scored) -> Scored:
-    """The second with its differences from the first; none where a tokenizer of its own makes
-    other rows of the same texts."""
+    """`main` with its differences from `other`; without them if their tokenizers make different
+    rows of the same texts."""
     if count_rows(main.tallies) != count_rows(other.tallies):
         return main
     found = compare(other.tallies, main.tallies, num_trials=QUICK_TRIALS)
@@ -114,7 +114,7 @@ def compared_with(other: Scored, main: Scored) -> Scored:
 def evaluate_predictions(
     path: str, recipe: Recipe, console: Console, output: str | None
 ) -> dict[str, dict[str, Any]]:
-    """Score a file of predictions, by whatever tool, for the recipe's test rows; returns
+    """Score a file of predictions, made by any tool, for the recipe's test rows; returns
     `results_of` them."""
     folder = check_output_folder(output)
     task = recipe_task(recipe)
@@ -223,7 +223,7 @@ def results_of(test: ScoredRows, table: dict[str, Scored], metric: str) -> dict[
         "intervals": {label: each.intervals for label, each in table.items()},
         "metric": metric,
         "signature": test.task.signature(),
-        # BERTScore's settings are a folder of this machine.
+        # BERTScore's settings are a folder on this machine.
         "metrics": [name for name in test.task.metrics if not name.startswith("bertscore")],
     }
     main = next(iter(table.values()))

@@ -108,7 +108,7 @@ def count_answers(rows: Iterable[Row], task: Task) -> Counter[str]:
 def encode_labels(
     answers: Iterable[str], tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, list[int]]:
-    """The labels in the order of the alphabet, each as the completion that is learnt."""
+    """Token ids of each label as a completion; labels in alphabetical order."""
     labels = sorted(answers)
     if not labels:
         raise UserError(
@@ -219,9 +219,10 @@ def token_probabilities(
 
 
 def count_bytes(evaluation_set: EvaluationSet, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-    """Bytes of text that the predicted tokens of each encoded row stand for, all but its first.
+    """For each encoded row, the bytes of text of its predicted tokens: all but the first.
 
-    Rows of plain language modelling are one stream of the texts, each behind an end-of-text.
+    Rows of plain language modelling are cut from one stream of the texts, in which each follows an
+    end-of-text.
     """
     is_encoded = evaluation_set.account.column("trained") > 0
     examples = zip(evaluation_set.examples, is_encoded, strict=True)
@@ -274,10 +275,10 @@ def predict_prompts(
 
     Args:
         prompts: Token ids of each prompt.
-        labels: Token ids of each label to choose from; none: a text is generated.
-        generation: The decoding of a text; several sequences become the prediction's votes.
-        batch_size: Prompts of one forward pass.
-        seed: Decides, with a prompt's number, what is sampled for it.
+        labels: Token ids of each label to choose from; if empty, text is generated.
+        generation: How text is decoded; several sequences become the prediction's votes.
+        batch_size: Prompts per forward pass.
+        seed: Determines, together with a prompt's number, what is sampled for it.
         numbers: The number of each prompt.
     """
     if labels:

@@ -1,6 +1,6 @@
 """Rows out of local files. Every error names the file and the physical line.
 
-A row that cannot be read stands in its place as the UserError that says so, and the rows behind it
+A row that cannot be read is replaced by the UserError that says so, and the rows after it
 are read; where a file as a whole is broken, the error is raised.
 """
 
@@ -31,8 +31,8 @@ def check(path: Path, given_by: str) -> None:
     """
     if kind_of(path) is None:
         raise UserError(
-            f"{path}: unknown kind of file; {_advice_for(path)}rows come as {', '.join(READERS)}, "
-            f"text also compressed ({', '.join(COMPRESSIONS)}): check {given_by}"
+            f"{path}: unknown file format; {_advice_for(path)}rows can be {', '.join(READERS)}, "
+            f"text also compressed ({', '.join(COMPRESSIONS)}); check {given_by}"
         )
     try:
         str(path).encode()
@@ -48,7 +48,7 @@ def check(path: Path, given_by: str) -> None:
 
 
 def kind_of(path: Path) -> str | None:
-    """The key of READERS that the name ends in, before that of a compression; None for none."""
+    """The key of READERS that the name ends in, apart from a compression suffix; None if none."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSIONS:
         return suffixes[-2] if suffixes[-2:-1] and suffixes[-2] in TEXT_READERS else None
@@ -67,11 +67,11 @@ def _advice_for(path: Path) -> str:
 
 
 def find(name: str, given_by: str, split: str | None = None) -> list[Path]:
-    """The files that a name stands for, in their order: a file, those that match a pattern, such as
+    """The files that a name stands for, in order: a file, those that match a pattern such as
     `part-*.parquet`, or those in a folder.
 
-    split: which one is wanted of a folder with several, as `DatasetDict.save_to_disk` writes it.
-    Raises UserError where there is none, or one cannot be read.
+    split: the one to read from a folder with several, as `DatasetDict.save_to_disk` writes it.
+    Raises UserError if there are no such files, or one cannot be read.
     """
     path = expand(name)
     if os.path.isdir(path):
@@ -80,14 +80,14 @@ def find(name: str, given_by: str, split: str | None = None) -> list[Path]:
     if not os.path.exists(path) and glob.has_magic(name):
         paths = [Path(found) for found in sorted(glob.glob(str(path)))]
         if not paths:
-            raise UserError(f"{path}: no file matches; check {given_by}")
+            raise UserError(f"{path}: no file matches this pattern; check {given_by}")
     for each in paths:
         check(each, given_by)
     return paths
 
 
 def pick_split(split: str | None, there: list[str]) -> str | None:
-    """The one of the splits there that is wanted, whatever it is called; None for none."""
+    """The name of the wanted split among those of a folder; None if it is missing."""
     return next((name for name in (split, *OTHER_NAMES.get(split, ())) if name in there), None)
 
 
@@ -97,11 +97,13 @@ def _find_in_folder(folder: Path, given_by: str, split: str | None) -> list[Path
         split = pick_split(split, splits)
         if split is None:
             raise UserError(
-                f"{folder}: not the split that is wanted; name the folder of one, such as "
-                f"{folder / splits[0]}: there are {', '.join(splits)}; check {given_by}"
+                f"{folder}: the wanted split is not among {', '.join(splits)}; name the folder of "
+                f"one of them, such as {folder / splits[0]}, in {given_by}"
             )
         if not (folder / split).resolve().is_relative_to(folder.resolve()):
-            raise UserError(f"{folder / split}: a link out of the folder; save the data again")
+            raise UserError(
+                f"{folder / split}: a link that points outside the folder; save the data again"
+            )
         folder /= split
         if not is_saved(folder):
             raise UserError(f"{folder}: no saved rows there; copy or save the folder again")
@@ -111,13 +113,13 @@ def _find_in_folder(folder: Path, given_by: str, split: str | None) -> list[Path
     paths = sorted(path for path in there if kind_of(path) is not None)
     if not paths:
         raise UserError(
-            f"{folder}: a folder without files of rows; name a file, or a folder that save_to_disk "
-            f"of datasets wrote: check {given_by}"
+            f"{folder}: no data files in this folder; name a file, or a folder written by "
+            f"save_to_disk of datasets; check {given_by}"
         )
     if any(SPLIT_NAME.match(path.name) for path in paths) or len(set(map(kind_of, paths))) > 1:
         raise UserError(
-            f"{folder}: files of several splits or kinds; name those that are meant, such as "
-            f"'{folder}/train*{kind_of(paths[0])}': check {given_by}"
+            f"{folder}: files of several splits or formats; name the ones to read, such as "
+            f"'{folder}/train*{kind_of(paths[0])}'; check {given_by}"
         )
     for path in paths:
         check(path, given_by)
@@ -161,15 +163,15 @@ def read(
 def read_all(path: Path, *, encoding: str | None = None, rows: str = "paragraph") -> Iterator[Raw]:
     """(file:line, columns or what is wrong with them) of each row.
 
-    encoding: of text; None: UTF-8, or what a byte order mark says. rows: what of a .txt file is a
-    row: the whole `document`, a `paragraph` or a `line`.
+    encoding: that of text files; None: UTF-8, or as a byte order mark says. rows: what makes a row
+    of a .txt file: the whole `document`, a `paragraph` or a `line`.
     """
     kind = kind_of(path)
     return read_txt(path, encoding, rows) if kind == ".txt" else READERS[kind](path, encoding)
 
 
 def rows_in_quotes(path: Path, *, encoding: str | None = None) -> list[str]:
-    """Where a quoted field of a csv or tsv file holds lines that each look like a row."""
+    """Places where a quoted field of a csv or tsv file holds lines that each look like a row."""
     usual = {".csv": ",", ".tsv": "\t"}.get(kind_of(path))
     return [] if usual is None else tables.rows_in_quotes(path, usual, encoding)
 
@@ -184,7 +186,7 @@ def sha256(path: Path) -> str:
 
 
 def read_txt(path: Path, encoding: str | None = None, rows: str = "paragraph") -> Iterator[Raw]:
-    """Texts in the column `text`. Blank lines separate paragraphs, whose line breaks stay."""
+    """Rows with a column `text`. Blank lines separate paragraphs, which keep their line breaks."""
     if rows == "document":
         text = whole_text(path, encoding)
         if text.strip():
@@ -203,8 +205,8 @@ def read_txt(path: Path, encoding: str | None = None, rows: str = "paragraph") -
             num_characters += len(line)
             if num_characters > LARGEST:
                 raise UserError(
-                    f"{path}:{start}: a paragraph of more than {LARGEST // 2**20} MB; where each "
-                    "line is a text set data.rows=line"
+                    f"{path}:{start}: a paragraph of more than {LARGEST // 2**20} MB; if each "
+                    "line is a text, set data.rows=line"
                 )
             if rows == "paragraph":
                 continue

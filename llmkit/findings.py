@@ -16,31 +16,31 @@ from llmkit.metrics import unfit
 from llmkit.model import END_OF_TEXT
 from llmkit.tasks import Example, Row, Task
 
-LEFT_OUT = ("empty", "completion too long")  # fates of the rows that nothing is learnt from
-MOST = 0.5  # with more left out, the run is not the one that was asked for
+LEFT_OUT = ("empty", "completion too long")  # fates of rows that are not trained on
+MOST = 0.5  # share; with more rows left out, the run is refused
 
 # Kind of odd row -> severity, what is the matter, what to do.
 KINDS = {
-    "unreadable": ("error", "cannot be read", "mend or delete them, or set data.skip_invalid=true"),
+    "unreadable": ("error", "cannot be read", "fix or delete them, or set data.skip_invalid=true"),
     "invalid": (
-        "warning", "cannot be read and are left out (data.skip_invalid)", "mend them to use them",
+        "warning", "cannot be read and are left out (data.skip_invalid)", "fix them to use them",
     ),
     "fields ignored": (
-        "warning", "fields that are not read", "remove them if nothing is to depend on them",
+        "warning", "fields that llmkit ignores", "check that the answers do not depend on them",
     ),
     "most left out": (
         "error", "nothing to learn, which is most of the split",
-        "mend the rows, raise max_length, or set truncate_completion=true",
+        "fix the rows, raise max_length, or set truncate_completion=true",
     ),
     "empty": (
-        "warning", "a text is empty, so there is nothing to learn", "mend or delete them",
+        "warning", "a text is empty, so there is nothing to learn", "fix or delete them",
     ),
     "completion too long": (
         "warning", "max_length has no room for the completion, so there is nothing to learn",
         "raise max_length, or set truncate_completion=true",
     ),
     "completion cut": (
-        "warning", "completion cut, its end is not learnt nor where to stop", "raise max_length",
+        "warning", "completion truncated, so the model does not learn its end", "raise max_length",
     ),
     "shattered": (
         "warning", f"over {SHATTERED} tokens a character, the tokenizer hardly knows the language",
@@ -65,38 +65,38 @@ KINDS = {
         "spell each label one way",
     ),
     "kept in train": (
-        "warning", "the split would hold out every row of their label, so they stay in train",
-        "add rows of that label, or name data.validation and data.test",
+        "warning", "holding them out would leave train without their label, so they stay in train",
+        "add rows of that label, or set data.validation and data.test",
     ),
     "rows in quotes": (
         "warning", "a quoted field holds lines that each look like a row, and is read as one text",
-        "where these quotes are part of the texts, double them and put the field in quotes",
+        "if these quotes are part of the texts, double them and put the field in quotes",
     ),
     "same id": (
-        "error", "the id of another row, so predictions cannot be told apart",
-        "give each row an id of its own, or delete the column id",
+        "error", "the same id as another row, so predictions cannot be told apart",
+        "give each row its own id, or delete the column id",
     ),
     "not read": (
-        "warning", "ROUGE reads the letters a-z and digits alone, which is not most of these "
-        "references", "judge by another score; evaluation.metric=loss chooses the best weights",
+        "warning", "ROUGE reads only the letters a-z and digits, and so misjudges these references",
+        "judge by another score; set evaluation.metric=loss to choose the best weights by loss",
     ),
     "not segmented": (
         "warning",
-        "references without spaces between words, which F1, BLEU or TER of words take for one word",
+        "references without spaces between words, which F1, BLEU or TER of words reads as one word",
         "set evaluation.f1=characters and evaluation.bleu.tokenize=auto, and prefer chrF to TER",
     ),
     "unanswerable": (
-        "note", "no answer, so end-of-text alone is trained and right",
-        "delete them where the answer is merely missing",
+        "note", "no answer, so only end-of-text is supervised, and an empty answer is right",
+        "delete them if the answer is merely missing",
     ),
     "source in train": (
         "note", "their source is in train too, in another row",
         "name data.train alone, and rows of one source stay in one split",
     ),
     "input empty": (
-        "note", "a text of the prompt is empty, and its place stays empty", "check that it may be",
+        "note", "an input text is empty, so the prompt has a gap", "check that this is intended",
     ),
-    "prompt shortened": ("note", "source shortened to fit max_length", "raise max_length"),
+    "prompt shortened": ("note", "source truncated to fit max_length", "raise max_length"),
     "end-of-text typed": (
         "note", f"{END_OF_TEXT} in the text, read as plain characters",
         "delete it where it was to end a text: each row is ended anyway",
@@ -111,7 +111,7 @@ class Finding:
     split: str
     kind: str
     rows: list[str]
-    """Where they stand (file:line); of unreadable ones, with what is wrong there."""
+    """Places (file:line); of unreadable rows, with what is wrong there."""
     originals: list[str] = field(default_factory=list)
     """For each of them the row that it repeats."""
 
@@ -157,7 +157,7 @@ def find_in_split(split: str, account: Account, train: Account | None) -> list[F
 
 
 def find_near(copies: list[NearCopy], exact: list[Finding]) -> list[Finding]:
-    """Near copies, by split and by where the original stands; those found `exact` are left away."""
+    """Near copies, by split and by where the original stands; those found `exact` are left out."""
     known = {
         (f.split, where) for f in exact if f.kind in ("repeated", "in train") for where in f.rows
     }
@@ -173,7 +173,7 @@ def find_near(copies: list[NearCopy], exact: list[Finding]) -> list[Finding]:
 
 
 def find_unscorable(split: str, examples: Iterable[Example], task: Task) -> list[Finding]:
-    """Rows whose references a metric of the task misjudges, every one of them."""
+    """Rows for which a metric of the task misjudges every reference."""
     found: dict[str, list[str]] = {}
     for example in examples:
         for metric in task.metrics:
@@ -195,7 +195,7 @@ def find_same_ids(split: str, rows: Iterable[Row]) -> list[Finding]:
 
 
 def find_spellings(split: str, rows: Iterable[Row], task: Task) -> list[Finding]:
-    """Labels that look alike; the rows of all spellings but the most common one of each."""
+    """Rows whose label differs from a more common label only in its spelling."""
     if not task.chooses:
         return []
     places: dict[str, dict[str, list[str]]] = {}
@@ -215,7 +215,7 @@ def find_spellings(split: str, rows: Iterable[Row], task: Task) -> list[Finding]
 
 
 def find_unreadable(split: str, errors: list[UserError], *, are_skipped: bool) -> list[Finding]:
-    """Rows that cannot be read; an error, unless the recipe asks to leave them out."""
+    """Rows that cannot be read: an error, unless the recipe says to skip them."""
     kind = "invalid" if are_skipped else "unreadable"
     return [Finding(split, kind, [str(error) for error in errors])] if errors else []
 
@@ -229,7 +229,7 @@ def find_invalid(split: str, rows: Rows) -> list[Finding]:
 
 
 def find_kept(kept: Iterable[str]) -> list[Finding]:
-    """kept: where training rows stand that were not held out, since train needs their labels."""
+    """kept: places of training rows that were not held out because train needs their labels."""
     rows = list(kept)
     return [Finding("train", "kept in train", rows)] if rows else []
 

@@ -71,10 +71,10 @@ def run_recipe(
     allowed: tuple[str, ...] = (),
     is_default_name: bool = False,
 ) -> tuple[Path, dict[str, Scored]]:
-    """As `finetune`; returns the folder too.
+    """Like `finetune`, but also returns the folder of the run.
 
-    is_default_name: the folder takes another name where a run has this one meanwhile. An exception
-    during training has the folder as its attribute `run`.
+    is_default_name: if another run has taken this folder meanwhile, choose another name. An
+    exception raised during training has the folder as its attribute `run`.
     """
     started = time.perf_counter()
     signals = signals or Signals()  # that nobody sends
@@ -94,7 +94,7 @@ def run_recipe(
         theirs = overridden_precision(accelerator.mixed_precision)
         if theirs is not None:
             warning_console().print(
-                f"warning: accelerate's mixed_precision={theirs} is not used: "
+                f"warning: mixed_precision={theirs} of accelerate's configuration is ignored; "
                 f"train.mixed_precision={recipe.train.mixed_precision} decides"
             )
         prepared = prepare(recipe, accelerator, console)

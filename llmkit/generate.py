@@ -24,7 +24,7 @@ from llmkit.schema import Generation
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model wrote behind a prompt, end-of-text left out."""
+    """What a model wrote after a prompt, without end-of-text."""
 
     text: str
     ended: bool
@@ -43,15 +43,15 @@ def generate(
 ) -> list[list[Completion]]:
     """Completions of each prompt (token ids), as they were generated.
 
-    Longest prompts first, so that those of a batch are of like length. What is sampled for a prompt
-    depends on the seed and the prompt's number (default: its index), not on its batch. Raises
-    UserError for a prompt that does not fit the model together with its completion.
+    The longest prompts come first, so that those of a batch have similar lengths. What is sampled
+    for a prompt depends on the seed and the prompt's number (default: its index), not on its batch.
+    Raises UserError for a prompt that does not fit the model together with its completion.
     """
     check_lengths(prompts, generation.max_new_tokens, model.config.n_positions)
     numbers = range(len(prompts)) if numbers is None else list(numbers)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
     each = generation.num_return_sequences
-    if samples_beams(generation):  # with torch's generator, which a batch would share
+    if samples_beams(generation):  # torch's generator would be shared by a batch
         batch_size = 1
     completions: list[list[Completion]] = [[] for _ in prompts]
     for start in range(0, len(order), batch_size):
@@ -77,9 +77,9 @@ def generate_batch(
     generation: Generation,
     eos_token_id: int,
 ) -> Tensor:
-    """(B * num_return_sequences, T): the tokens behind each prompt, those of a prompt together.
+    """(B * num_return_sequences, T): the tokens generated for each prompt, grouped by prompt.
 
-    keys: one for each prompt, which decides on what is sampled.
+    keys: one for each prompt; it seeds what is sampled for it.
     """
     processors = LogitsProcessorList()
     longest = max(map(len, prompts))
@@ -106,7 +106,7 @@ def samples_beams(generation: Generation) -> bool:
 
 
 class SeededSampling(LogitsProcessor):
-    """Sample the next token of each row with random numbers of the row's own.
+    """Sample the next token of each row with the row's own random numbers.
 
     The library samples all rows of a batch with one generator, so a text would depend on the batch
     it is in. Here a number u, uniform in [0, 1), chooses the first token whose cumulative
@@ -151,9 +151,9 @@ def check_lengths(prompts: list[list[int]], max_new_tokens: int, n_positions: in
 
 
 def generation_config(generation: Generation, eos_token_id: int) -> GenerationConfig:
-    """The recipe's decoding in Hugging Face's words; padding is the end-of-text, masked.
+    """The recipe's decoding for Hugging Face; end-of-text serves as padding, which is masked.
 
-    Beams are sampled by the library, single tokens by `SeededSampling`.
+    The library samples beams; `SeededSampling` samples single tokens.
     """
     is_beam_search = generation.num_beams > 1
     choice = (

@@ -1,4 +1,4 @@
-"""What users of other kits type, and llmkit's word for it.
+"""What users of other toolkits type, and llmkit's name for it.
 
 For messages only: llmkit never accepts these names, so that each setting keeps one name. They come
 from Hugging Face's TrainingArguments, TRL, axolotl, LLaMA-Factory, torchtune and litgpt.
@@ -8,11 +8,11 @@ from collections.abc import Collection
 
 
 def _each(names: dict[str, str]) -> dict[str, str]:
-    """An entry for each of the names that share one."""
+    """One entry for each of the names that share a value."""
     return {theirs: ours for words, ours in names.items() for theirs in words.split()}
 
 
-# What other kits call a command: the arguments of `llmkit`.
+# What other toolkits call a command: the arguments of `llmkit`.
 COMMANDS = _each(
     {
         "train tune fine-tune fine_tune fit sft run start launch": "finetune RECIPE",
@@ -30,7 +30,7 @@ COMMANDS = _each(
     }
 )
 
-# What other kits call a key, without the sections around it: llmkit's key.
+# What other toolkits call a key, without the sections around it: llmkit's key.
 KEYS = _each(
     {
         "lr max_lr peak_lr base_learning_rate": "train.learning_rate",
@@ -80,7 +80,7 @@ KEYS = _each(
     }
 )
 
-# Keys of other kits whose value or meaning differs: what to do.
+# Keys of other toolkits whose value or meaning differs: what to do.
 ADVICE = _each(
     {
         "warmup_ratio lr_warmup_ratio": (
@@ -146,7 +146,7 @@ ADVICE = _each(
     }
 )
 
-# What other kits call an option: llmkit's, of which a command has one.
+# What other toolkits call an option: llmkit's options, of which a command has one.
 OPTIONS = _each(
     {
         "output_dir out_dir save_dir out output_file output_path o": "--run-dir --output",
@@ -166,7 +166,7 @@ OPTIONS = _each(
 
 
 def other_name(key: str) -> str | None:
-    """What to set instead of a key of another kit, wherever it is nested; None: unknown."""
+    """What to set instead of another toolkit's key, whatever its section; None: unknown."""
     name = last_part(key)
     if name in KEYS:
         return f"did you mean {KEYS[name]}?"
@@ -181,7 +181,7 @@ def command_hint(name: str, recipes: Collection[str]) -> str | None:
 
 
 def option_hint(option: str, options: Collection[str]) -> str | None:
-    """The option to give instead of an unknown one, out of the command's own; None: unknown."""
+    """The command's own option to give instead of an unknown one; None: unknown."""
     name = last_part(option)
     candidates = [f"--{name}".replace("_", "-"), *OPTIONS.get(name, "").split()]
     found = next((candidate for candidate in candidates if candidate in options), None)
@@ -205,5 +205,5 @@ def key_option_hint(option: str, keys: Collection[str], command: str) -> str | N
 
 
 def last_part(name: str) -> str:
-    """The name behind dashes and sections, as the tables above spell it."""
+    """The name without dashes and sections, as the tables above spell it."""
     return name.lstrip("-").rpartition(".")[2].replace("-", "_").lower()

@@ -1,4 +1,4 @@
-"""Rows of JSON: a row a line, or one list of rows, and what pandas and `datasets` write instead."""
+"""Rows of JSON: one per line, in one list, or as pandas and `datasets` write them."""
 
 import json
 import re
@@ -12,17 +12,17 @@ from llmkit.errors import UserError
 from llmkit.textlines import Line, Raw, lines, whole_text
 
 NOT_BLANK = re.compile(r"\S")
-PANDAS = 'with pandas write to_json(orient="records")'
+PANDAS = 'in pandas, write with to_json(orient="records")'
 
 
 def read_jsonl(path: Path, encoding: str | None = None) -> Iterator[Raw]:
-    """A row a line."""
+    """One row per line."""
     return _rows_by_line(lines(path, encoding), path)
 
 
 def read_json(path: Path, encoding: str | None = None) -> Iterator[Raw]:
     """A list of rows, a mapping with one list of rows in it ({"data": [...]}), columns of equal
-    length, or rows one behind the other, of which each may take a line or several."""
+    length, or rows one after another, each on one or several lines."""
     if _is_by_line(path, encoding):
         yield from read_jsonl(path, encoding)
         return
@@ -32,15 +32,16 @@ def read_json(path: Path, encoding: str | None = None) -> Iterator[Raw]:
         if not isinstance(content, dict):
             line = text.count("\n", 0, rest.start()) + 1
             raise UserError(
-                f"{path}:{line}: broken JSON (more behind the end); a .json file holds one list of "
-                "rows, .jsonl a row a line: join the lists, or mend this line"
+                f"{path}:{line}: broken JSON (more text after its end); a .json file holds one "
+                "list of rows, a .jsonl file one row per line; join the lists, or fix this line"
             )
         yield from _rows_in_sequence(text, path)
         return
     rows = _rows_of(content)
     if rows is None:
         raise UserError(
-            f"{path}:1: a .json file holds a list of rows; for a row a line use .jsonl; {PANDAS}"
+            f"{path}:1: a .json file holds a list of rows; for one row per line, use .jsonl; "
+            f"{PANDAS}"
         )
     for index, row in enumerate(rows):
         where = f"{path}: row {index}"
@@ -58,7 +59,7 @@ def _is_by_line(path: Path, encoding: str | None) -> bool:
         try:
             json.loads(text)
         except (ValueError, RecursionError):
-            return num_found == 1  # its line will be named
+            return num_found == 1  # the error will name its line
         num_found += 1
         if num_found == 2:
             return True
@@ -92,7 +93,7 @@ def _parse_first(text: str, path: Path) -> tuple[Any, int]:
 
 
 def _rows_in_sequence(text: str, path: Path) -> Iterator[Raw]:
-    """Objects one behind the other, over several lines each."""
+    """Objects one after another, each over several lines."""
     decoder, end, line = json.JSONDecoder(), 0, 1
     while found := NOT_BLANK.search(text, end):
         start = found.start()
@@ -118,8 +119,8 @@ def _rows_of(content: Any) -> list[Any] | None:
 
 
 def _rows_of_columns(columns: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """Rows of columns of equal length, each a list, or, as pandas writes them by default, a mapping
-    from the rows' numbers."""
+    """Rows from columns of equal length: lists or, as pandas writes them by default, mappings from
+    the rows' numbers."""
     if columns.keys() == {"columns", "index", "data"}:  # pandas' orient="split"
         return None
     values = list(columns.values())
@@ -138,17 +139,17 @@ def _rows_of_columns(columns: dict[str, Any]) -> list[dict[str, Any]] | None:
 
 
 def _explain(error: Exception, text: str, path: Path, first_line: int) -> UserError:
-    """What is wrong with JSON that begins in the first line."""
+    """What is wrong with JSON text that begins at line first_line."""
     if isinstance(error, RecursionError):
         return UserError(f"{path}:{first_line}: JSON nested too deeply; flatten it")
     if isinstance(error, json.JSONDecodeError):
         line = first_line + error.lineno - 1
         is_other_kind = error.msg == "Extra data" or error.pos == len(text)  # .json or .jsonl
         return UserError(
-            f"{path}:{line}: broken JSON at column {error.colno} ({error.msg}); mend this line"
-            f"{'; .json holds one list of rows, .jsonl a row a line' if is_other_kind else ''}"
+            f"{path}:{line}: broken JSON at column {error.colno} ({error.msg}); fix this line"
+            f"{'; .json holds one list of rows, .jsonl one row per line' if is_other_kind else ''}"
         )
-    # int() refuses so many digits
+    # int() rejects so many digits
     digits = re.search(rf"\d{{{sys.int_info.str_digits_check_threshold}}}", text)
     line = first_line + (text.count("\n", 0, digits.start()) if digits else 0)
     return UserError(

@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def label_of(value: Any) -> str:
-    """The label that a value stands for; "" where there is none.
+    """The label that a value stands for; "" if there is none.
 
     Raises ValueError, worded to follow the name of a column, for a value that is not one label.
     """
@@ -76,7 +76,7 @@ def probabilities_of(value: Any) -> dict[str, float]:
 def every_probability(
     probabilities: Mapping[str, float] | None, labels: Iterable[str]
 ) -> list[float]:
-    """The probability of each label; NaN for a label that is left out, unless the others leave
+    """The probability of each label; NaN for a label that is not given, unless the others leave
     nothing for it."""
     probabilities = probabilities or {}
     left_out = 0.0 if sum(probabilities.values()) > 1 - 1e-6 else math.nan
@@ -84,9 +84,9 @@ def every_probability(
 
 
 def ratings_of(labels: Iterable[str]) -> dict[str, float] | None:
-    """The number that each label is, where there are three or more and all are numbers; else None.
+    """The number of each label if there are three or more, all of them numbers; else None.
 
-    Two of them, such as 0 and 1, are classes and no scale.
+    Two labels, such as 0 and 1, are classes, not a scale.
     """
     labels = list(labels)
     if len(labels) < 3 or not all(map(_NUMBER.fullmatch, labels)):
@@ -95,12 +95,12 @@ def ratings_of(labels: Iterable[str]) -> dict[str, float] | None:
 
 
 def folded(spelling: str) -> str:
-    """A label without its case, invisible characters, spacing and Unicode form."""
+    """A label regardless of case, invisible characters, spacing and Unicode form."""
     seen = [c for c in spelling if c.isspace() or unicodedata.category(c) not in ("Cf", "Cc")]
     return " ".join(unicodedata.normalize("NFKC", "".join(seen)).casefold().split())
 
 
 def spelled_out(label: str) -> str:
-    """A label for a message, with escapes where it holds what cannot be seen."""
+    """A label for a message; characters that cannot be seen are escaped."""
     is_plain = label.isprintable() and unicodedata.is_normalized("NFC", label)
     return repr(label) if is_plain else ascii(label)

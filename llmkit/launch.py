@@ -66,7 +66,7 @@ def launch(arguments: list[str], num_processes: int) -> int:
 
 
 def end_with_launcher() -> bool:
-    """In a process that `launch` started: stop, as by SIGTERM, when the launcher is gone.
+    """In a process that `launch` started: stop, as on SIGTERM, once the launcher is gone.
 
     Returns whether this is such a process.
     """
@@ -109,7 +109,7 @@ def _last_line(errors) -> str:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """A port of this machine that no process listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

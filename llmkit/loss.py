@@ -14,7 +14,7 @@ from llmkit.schema import Engine
 
 IGNORE_INDEX = -100
 LOGIT_ROWS = 1024  # positions whose logits are in memory at a time
-HALF_OF_FLOAT16 = 2**15  # of its largest number, about
+HALF_OF_FLOAT16 = 2**15  # about half of float16's largest number
 
 
 class SupervisedLoss(nn.Module):
@@ -165,8 +165,8 @@ def packed_mask(row_ids: Tensor, dtype: torch.dtype) -> Tensor:
 def added_mask(is_seen: Tensor, dtype: torch.dtype) -> Tensor:
     """(B, 1, T, T), added to attention scores, of what each query (B, T, T) may see.
 
-    What it may not see is lowered by float16's largest number, which autocast leaves finite
-    whatever it casts the mask to. float32's would become -inf, and a query that sees nothing NaN.
+    The scores of all else are lowered by float16's largest number, which stays finite in any type
+    that autocast casts the mask to. float32's would become -inf, and a query that sees nothing NaN.
     """
     mask = torch.zeros(is_seen.shape, dtype=dtype, device=is_seen.device)
     return mask.masked_fill(~is_seen, torch.finfo(torch.float16).min)[:, None]

@@ -87,8 +87,8 @@ def find_model(name: str | Path, revision: str | None = None) -> Path:
 
 
 def is_path(name: str) -> bool:
-    """Whether a name can only be a folder's, not a hub id (NAME or OWNER/NAME): a folder that it
-    would stand in is there, or it has a path's form."""
+    """Whether a name can only be a folder, not a hub id (NAME or OWNER/NAME): its parent folder
+    exists, or it has the form of a path."""
     path = expand(name)
     has_parent = "/" in name and path.parent.is_dir()
     is_in_runs = path.parts[0] == RUNS.name
@@ -135,10 +135,10 @@ def _check_folder(folder: Path, name: str) -> None:
 
 
 def require_end_of_text(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """See to it that the tokenizer has a token that every row ends in, and the model a row for it.
+    """Ensure that the tokenizer has an end-of-text token, and the model an embedding for it.
 
-    A vocabulary such as BERT's or T5's ends texts in `[SEP]` or `</s>`. One without any gets a new
-    token, whose embedding is the mean of all others.
+    Vocabularies such as BERT's and T5's end texts with `[SEP]` or `</s>`. A vocabulary without such
+    a token gets a new one, whose embedding is the mean of all others.
     """
     known = tokenizer.get_vocab()
     names = (tokenizer.eos_token, END_OF_TEXT, "</s>", tokenizer.sep_token, "[SEP]")

@@ -1,4 +1,4 @@
-"""Files of predictions: csv, tsv, jsonl, json and parquet, each written whole or not at all."""
+"""Files of predictions: csv, tsv, jsonl, json and parquet, written completely or not at all."""
 
 import csv
 import os
@@ -13,7 +13,7 @@ from llmkit.folders import beside, sync
 from llmkit.run import to_json
 
 OutputRow = dict[str, Any]
-PROBABILITY = "probability_"  # in front of the label, the name of a table's column
+PROBABILITY = "probability_"  # with the label after it, the name of a table's column
 # Columns of an output row that hold several values, and the table columns that these become.
 NESTED: dict[str, Callable[[Any], dict[str, Any]]] = {
     "probabilities": lambda of: {f"{PROBABILITY}{label}": value for label, value in of.items()},
@@ -43,10 +43,10 @@ def check_writable(row: Mapping[str, Any], where: str) -> None:
 
 
 def write_rows(path: Path, rows: Iterable[OutputRow], columns: list[str]) -> None:
-    """Write the rows in the format that the file's name asks for.
+    """Write the rows in the format that the file's extension names.
 
     Args:
-        path: The file. One that exists is replaced after the last row was written.
+        path: The file. An existing one is replaced after the last row was written.
         rows: Mappings of column names to values, read one by one.
         columns: Names of all columns in order; a row may lack some.
     """
@@ -96,7 +96,7 @@ def _spread_names(column: str, row: OutputRow) -> list[str]:
 
 
 def gather(row: OutputRow) -> OutputRow:
-    """A row as it was before its nested columns were spread over a table's."""
+    """A table's row with the columns gathered again that a nested one was spread over."""
     probabilities = {
         name.removeprefix(PROBABILITY): _number(value)
         for name, value in row.items()
@@ -118,7 +118,7 @@ def _number(value: Any) -> Any:
 
 
 def _cell(value: Any) -> str:
-    """Text as it is, nothing for a missing value, JSON for all else. No text file holds NUL."""
+    """Text as it is, nothing for a missing value, JSON for all else; NUL is replaced."""
     if value is None or value != value:  # NaN
         return ""
     text = value if isinstance(value, str) else json_line(value)

@@ -34,7 +34,7 @@ def open_runs(names: tuple[str, ...]) -> list[Path]:
 
 
 def write_report(runs: list[Path], output: Path, *, reloads: bool = False) -> None:
-    """One page of all these runs. reloads: it loads itself again, every few seconds."""
+    """Write one page about these runs. reloads: whether it reloads itself every few seconds."""
     write_text(output, report_page(runs, reloads=reloads))
 
 
@@ -80,7 +80,7 @@ def report_page(runs: list[Path], *, reloads: bool = False) -> str:
 
 
 def fill(template: str, **parts: str) -> str:
-    """A page of the package with the style that all pages share, and these parts, put in."""
+    """Fill a page template with the style that all pages share and with these parts."""
     parts["css"] = asset("page.css")
     return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], asset(template))
 

@@ -1,4 +1,4 @@
-"""What the report page says of runs: read from their folders, computed, and cut to page size."""
+"""The data of the report page: read from the folders of runs, computed, and cut to page size."""
 
 import json
 import random
@@ -29,8 +29,8 @@ from llmkit.verdict import UNTUNED, rounded, title_of, verdict
 POINTS = 1000  # of a curve; of longer ones every second, third, ... is drawn
 SHOWN = 10  # predictions of each kind
 LONGEST = 4000  # characters of a text on the page
-TOKENS = 400  # of what was expected, on the page
-LABEL_SETTINGS = 3  # a run is labelled by its settings if so many, or fewer, tell the runs apart
+TOKENS = 400  # of the expected text on the page
+LABEL_SETTINGS = 3  # runs are labelled by their settings if at most this many differ
 
 
 def page_data(runs: Sequence[Path]) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def page_data(runs: Sequence[Path]) -> dict[str, Any]:
 
 
 def checked_data(run: Path) -> dict[str, Any]:
-    """`run_data`; UserError where a file is not what llmkit writes, whatever that provokes."""
+    """`run_data`; raises UserError for any error that a damaged file causes."""
     try:
         return run_data(run)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
@@ -58,7 +58,7 @@ def checked_data(run: Path) -> dict[str, Any]:
 
 
 def run_data(run: Path) -> dict[str, Any]:
-    """What the page says of one run."""
+    """What the page shows of one run."""
     recipe = settings_of(run)
     task = get_task(recipe["task"])
     log = list(read_lines(log_path(run)))
@@ -122,9 +122,9 @@ def set_data(path: Path) -> dict[str, Any]:
 
 
 def settings_of(run: Path) -> dict[str, Any]:
-    """The run's recipe; one that this version of llmkit does not accept, as it stands there.
+    """The run's recipe; if this version of llmkit does not accept it, the file's content.
 
-    Raises UserError where it does not even name a task.
+    Raises UserError if that does not even name a task.
     """
     try:
         return recipe_of(run).model_dump()
@@ -187,7 +187,7 @@ def differing_settings(recipes: Sequence[dict[str, Any]]) -> dict[str, list[Any]
 
 def labels_of(names: Sequence[str], differing: dict[str, list[Any]]) -> list[str]:
     """What each run is called in legends and tables: the settings that tell it from the others,
-    or its name where those are many, or do not."""
+    or its name if there are many such settings, or they are not enough."""
     last = [key.rpartition(".")[2] for key in differing]
     titles = [
         end if last.count(end) == 1 else key for key, end in zip(differing, last, strict=True)
@@ -302,7 +302,7 @@ def certainty(rows: list[dict[str, Any]]) -> list[tuple[int, float]]:
 
 
 def shortened(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with its long texts cut, and said so."""
+    """The row with long texts cut, and marked as such."""
     return {key: cut(value) if isinstance(value, str) else value for key, value in row.items()} | {
         "references": [cut(text) for text in row["references"][:5]],
         "expected_tokens": row.get("expected_tokens", [])[:TOKENS],
@@ -314,15 +314,14 @@ def cut(text: str) -> str:
 
 
 def thin(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every so many points, and the last."""
+    """Every second, third, ... point, so that at most POINTS are left, and the last."""
     every = -(-len(points) // POINTS) or 1
     kept = points[::every]
     return kept if not points or kept[-1] is points[-1] else [*kept, points[-1]]
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """A jsonl file's lines; none where there is no file, and of one that is being written all
-    that are whole."""
+    """The complete lines of a jsonl file, which may still be written to; none if it is missing."""
     if not path.is_file():
         return
     for line in path.read_text("utf-8").split("\n")[:-1]:

@@ -1,4 +1,4 @@
-"""What a system answers to a row."""
+"""A prediction: what a system answers to a row."""
 
 from dataclasses import dataclass
 

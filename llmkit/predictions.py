@@ -29,10 +29,10 @@ class Said:
 
 def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, Said]:
     """Rows by id, in the file's order: `prediction`, and `id`, `references`, `probabilities` and
-    `votes` (or `predictions`) where they are given; in tables, `probability_LABEL` of each label.
-    A row without an id is known by its number, from 0.
+    `votes` (or `predictions`) if they are given; in tables, `probability_LABEL` of each label. A
+    row without an id is identified by its index, from 0.
 
-    Raises UserError for a row that cannot be read and for an id that comes twice.
+    Raises UserError for a row that cannot be read and for a repeated id.
     """
     files.check(path, given_by)
     predictions: dict[str, Said] = {}
@@ -42,7 +42,7 @@ def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, Said]:
         name = row_id(raw, index)
         if name in predictions:
             first = predictions[name].where
-            raise UserError(f"{where}: id {files.shown(name)} came before, in {first}")
+            raise UserError(f"{where}: id {files.shown(name)} was used before, in {first}")
         try:
             said = Said(_prediction(raw, task), _references(raw, task), where)
         except ValueError as error:
@@ -54,7 +54,7 @@ def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, Said]:
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a file; of a JSON mapping of ids to texts, as SQuAD's script takes it, one for
+    """The rows of a file; a JSON mapping of ids to texts, as SQuAD's script reads, has one for
     each id."""
     texts = _texts_by_id(path)
     if texts is None:
@@ -65,7 +65,7 @@ def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _texts_by_id(path: Path) -> tuple[tuple[str, str], ...] | None:
-    """None for any other file, also for one that is damaged: `files.read` says where."""
+    """None for any other file; also for a damaged one, for which `files.read` says where."""
     if path.suffix.lower() != ".json":
         return None
     try:
@@ -83,7 +83,7 @@ def _prediction(raw: dict[str, Any], task: Task) -> Prediction:
         value, votes = value[0], votes or value
     if value is None or not (task.chooses or isinstance(value, str)):
         there = files.shown(", ".join(map(str, raw))) or "none"
-        raise ValueError(f"no text in a column 'prediction'; there are: {there}")
+        raise ValueError(f"no text in a column 'prediction'; the columns are: {there}")
     if not task.chooses:
         if votes is not None and not _are_texts(votes):
             raise ValueError("votes must be a list of texts")
@@ -110,7 +110,7 @@ def _references(raw: dict[str, Any], task: Task) -> list[str] | None:
         except ValueError as error:
             raise ValueError(f"references {error}") from None
         if not label:
-            raise ValueError("references must hold a label; delete the row")
+            raise ValueError("references must hold a label; add it, or delete the row")
         return [label]
     if isinstance(references, str):
         references = [references]
@@ -126,7 +126,7 @@ def _are_texts(value: Any) -> bool:
 
 
 def label_warnings(rows: Iterable[Said], known: Iterable[str]) -> list[str]:
-    """What limits the scores of these predictions of labels; known: the labels of the data.
+    """Warnings about predicted labels and probabilities. known: the labels of the data.
 
     Raises UserError for probabilities of all labels that do not add up to 1.
     """

@@ -124,7 +124,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     facts["micro_batch_size"] = order.micro_batch_size
     facts["num_steps"] = order.num_steps
     if tokenizer.eos_token != END_OF_TEXT:
-        console.print(f"texts   end in the tokenizer's {tokenizer.eos_token}", highlight=False)
+        console.print(f"texts   end with the tokenizer's {tokenizer.eos_token}", highlight=False)
     report.show_start(console, recipe, model, order, account, was_cached, accelerator)
     report.show_held_out(console, splits, account.num_rows, sets)
     report.show_findings(warning_console(), [f for f in findings if f.severity == "warning"])

@@ -28,7 +28,7 @@ class Progress:
     num_updates: int = 0
     """Steps that changed the weights."""
     num_overflows: int = 0
-    """The last steps, one behind the other, whose fp16 gradient overflowed."""
+    """Number of last steps in a row whose fp16 gradient overflowed."""
     micro_batch_size: Annotated[int, Field(ge=1)] | None = None
     """Rows of a micro-batch, which decide what dropout draws."""
     scaler: dict[str, Any] = field(default_factory=dict)

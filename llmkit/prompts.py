@@ -1,4 +1,4 @@
-"""What `generate` is asked: the rows of a file, or a prompt as typed, as prompt segments."""
+"""Prompts for `generate`: the rows of a file or a typed prompt, as prompt segments."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from llmkit.output import NUMBERED, PROBABILITY, check_writable
 from llmkit.tasks import Segment, Task, to_example
 from llmkit.tasks.base import prompt_segments
 
-# Columns of an input file whose names the output uses for results; `input_` is put in front.
+# Columns of an input file whose names the output uses for results; they are prefixed `input_`.
 TAKEN = re.compile(
     rf"(input_)*(prediction|{NUMBERED.pattern}|predictions|probabilities|votes|{PROBABILITY}.*)",
     re.DOTALL,
@@ -45,16 +45,16 @@ class PromptReader:
 
     task: Task
     columns: Columns
-    """The task's column names to the file's."""
+    """Column of the task -> column of the file."""
     encoding: str | None = None
-    """Encoding of a text file; None: UTF-8, or what its byte order mark says."""
+    """Encoding of a text file; None: UTF-8, or as its byte order mark says."""
     is_raw: bool = False
     """Whether typed prompts are passed without the task's template."""
 
     def typed(self, text: str) -> list[Segment]:
         """A typed prompt in the task's template, unless it already ends in the template's cue.
 
-        A template with several inputs cannot be filled by one text: the prompt is passed as it is.
+        One text cannot fill a template with several inputs, so the prompt is passed as it is.
         """
         if not self.fills_template:
             return [Segment(text)]
@@ -75,7 +75,7 @@ class PromptReader:
 
     @property
     def cue(self) -> str:
-        """What the task's prompts end in."""
+        """What the task's prompts end with."""
         if self.task.ask is not None:
             return self.task.ask("")[-1].text.strip()
         return self.task.template.rpartition("}")[2].strip()
@@ -110,8 +110,8 @@ class PromptReader:
         if not isinstance(raw.get(column), str):
             there = files.shown(", ".join(map(str, raw))) or "none"
             raise UserError(
-                f"{where}: no text column 'prompt' or {column!r}; there are: {there}; rename the "
-                "column of the prompts"
+                f"{where}: no text column 'prompt' or {column!r}; the columns are: {there}; "
+                "rename the column of the prompts"
             )
         return [Segment(raw[column])]
 
@@ -139,7 +139,7 @@ class PromptReader:
 
 
 def _kept(raw: dict[str, Any]) -> dict[str, Any]:
-    """The row's columns; those that have the name of a result are renamed."""
+    """The row's columns; those named like a result are renamed."""
     return {
         (f"input_{name}" if TAKEN.fullmatch(name) else name): value for name, value in raw.items()
     }
@@ -153,17 +153,17 @@ class Survey:
     columns: dict[str, None] = field(default_factory=dict)
     """Names of the input's columns, in order."""
     empty: list[str] = field(default_factory=list)
-    """Where rows stand whose text is empty."""
+    """Places of rows whose text is empty."""
     blank_ends: list[str] = field(default_factory=list)
-    """Where prompts stand that end in a blank."""
+    """Places of prompts that end in a space or tab."""
     num_shortened: int = 0
     uses_template: bool = False
     """Whether a prompt was put into the task's template."""
     has_references: bool = False
     ids: dict[str, str] = field(default_factory=dict)
-    """Where each id was seen first."""
+    """Place where each id was seen first."""
     twins: list[str] = field(default_factory=list)
-    """Where rows stand whose id was seen before."""
+    """Places of rows whose id was seen before."""
 
     def add(self, prompt: Prompt, is_shortened: bool) -> None:
         self.num_rows += 1
@@ -179,17 +179,17 @@ class Survey:
             self.twins.append(prompt.where)
 
     def warnings(self) -> Iterator[str]:
-        """A line for each kind of thing that is odd."""
+        """A warning for each kind of problem."""
         if self.blank_ends:
             yield (
-                f"{_count(self.blank_ends, 'prompt ends', 'prompts end')} in a blank, which the "
-                "tokenizer separates from the next word; remove it for better completions: "
+                f"{_count(self.blank_ends, 'prompt ends', 'prompts end')} in a space or tab, which "
+                "the tokenizer separates from the next word; remove it for better completions: "
                 f"{name_some(self.blank_ends)}"
             )
         if self.empty:
             yield (
-                f"{_count(self.empty, 'row has', 'rows have')} no text; what is predicted for "
-                f"them means nothing: {name_some(self.empty)}"
+                f"{_count(self.empty, 'row has', 'rows have')} no text, so predictions for "
+                f"them are meaningless: {name_some(self.empty)}"
             )
         if self.twins:
             yield (

@@ -1,13 +1,13 @@
 """Which process of a run this is, as its launcher says in the environment, and launchers that
-llmkit does not work under. Known before the libraries, which take long to import."""
+llmkit does not support. Nothing here imports the libraries, which takes long."""
 
 import os
 from collections.abc import Mapping
 
 from llmkit.errors import UserError
 
-# The names that torchrun uses, and behind each those of MPI's launchers (Hydra, Open MPI,
-# MVAPICH), in the order in which accelerate looks for them.
+# torchrun's variables, each with those of MPI's launchers (Hydra, Open MPI, MVAPICH) in the order
+# in which accelerate looks for them.
 NAMES = {
     "RANK": ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK"),
     "WORLD_SIZE": ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"),
@@ -18,7 +18,7 @@ NAMES = {
         "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE",
     ),
 }  # fmt: skip
-PORT = "29500"  # on which the processes meet, where the launcher names none
+PORT = "29500"  # on which the processes meet if the launcher names none
 SHARDING = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
@@ -28,7 +28,7 @@ SHARDING = {
 
 
 def is_first() -> bool:
-    """Whether this process speaks for the run."""
+    """Whether this is the first process of the run, which prints and writes for all."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
@@ -43,15 +43,15 @@ def num_local_processes() -> int:
 
 
 def join_launcher() -> None:
-    """Give what MPI's launchers say torchrun's names, which all libraries know.
+    """Set torchrun's variables, which all libraries know, from those of MPI's launchers.
 
-    Raises UserError where it is not enough for the processes to find each other, or where
-    accelerate is to divide the model among them.
+    Raises UserError if these are not enough for the processes to find each other, or if accelerate
+    is configured to divide the model among them.
     """
     for name, what in SHARDING.items():
         if os.environ.get(name, "false").lower() in ("true", "1"):
             raise UserError(
-                f"accelerate's configuration asks for {what}, but llmkit keeps the whole model in "
+                f"accelerate's configuration enables {what}, but llmkit keeps the whole model in "
                 "each process; choose plain multi-GPU in `accelerate config`, or start with "
                 "torchrun or --num-processes"
             )
@@ -74,7 +74,7 @@ def join_launcher() -> None:
 
 
 def translate(environment: Mapping[str, str]) -> dict[str, str]:
-    """torchrun's names for what MPI's launchers say; none where torchrun's are there."""
+    """torchrun's variables from those of MPI's launchers; empty if torchrun's are set."""
     if "WORLD_SIZE" in environment:
         return {}
     pairs = [
@@ -85,9 +85,9 @@ def translate(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_launcher(asked: int = 1) -> None:
-    """Raise UserError where processes would not train one run together.
+    """Raise UserError if the processes would not train one run together.
 
-    asked: processes that --num-processes names.
+    asked: the value of --num-processes.
     """
     if asked > 1 and num_processes() > 1:
         raise UserError(
@@ -108,6 +108,6 @@ def check_launcher(asked: int = 1) -> None:
 
 
 def overridden_precision(precision: str) -> str | None:
-    """The mixed precision of accelerate's configuration where the run's is another one."""
+    """The mixed precision of accelerate's configuration if the run's differs; else None."""
     theirs = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # which is also its default
     return theirs if theirs not in ("no", precision) else None

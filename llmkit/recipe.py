@@ -42,7 +42,7 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
     _settle_length(content, given)
     both = [given[key] for key in LENGTHS if key in given and not given[key].endswith("=null")]
     if len(both) == 2:
-        raise UserError(f"{' '.join(both)}: give one of them")
+        raise UserError(f"{' '.join(both)}: give only one of them")
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
@@ -119,8 +119,8 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settle_length(content: dict[str, Any], given: Container[str]) -> None:
-    """Drop the recipe's own length where another one is given: `train.max_steps=3` replaces the
-    recipe's epochs. Two that are given stay, and the schema refuses them."""
+    """Drop the recipe's own length if another one is given: `train.max_steps=3` replaces the
+    recipe's epochs. If both are given, both stay, and the schema rejects them."""
     train = content.get("train")
     if not isinstance(train, dict):
         return
@@ -152,11 +152,11 @@ def _parse_override(override: str) -> tuple[str, Any]:
 
 
 def _how_to_override(key: str, text: str) -> str:
-    """For a message: what to write in place of an override that is none."""
+    """For a message: what to write instead of an invalid override."""
     if key.startswith("~"):
         return f"to unset a key, set it to null: {key[1:]}=null"
     if key.startswith("+"):
-        return f"set every key alike, without a plus sign: {key.lstrip('+')}={text or 'VALUE'}"
+        return f"set any key without a plus sign: {key.lstrip('+')}={text or 'VALUE'}"
     example = "train.learning_rate=2e-5"
     if expand(key).is_file():
         example = f"data.train={key}, which trains on that file"
@@ -177,7 +177,7 @@ def _set(content: dict[str, Any], key: str, value: Any, override: str) -> None:
 def _explain(
     error: ValidationError, path: Path, lines: dict[str, int], given: dict[str, str]
 ) -> Iterator[str]:
-    """A line for each mistake: where it stands, what is wrong, and what the key takes."""
+    """A line for each mistake: its place, what is wrong, and what the key takes."""
     explained = set()
     for mistake in error.errors():
         place = tuple(map(str, mistake["loc"]))
@@ -224,7 +224,7 @@ def _first_key(section: str) -> str:
 
 
 def _nearest_key(key: str) -> str:
-    """The key that was probably meant: by another kit's name for it, the same name elsewhere, a
+    """The key that was probably meant: by another toolkit's name for it, the same name elsewhere, a
     sibling of a similar name, or the nearest path."""
     section, _, name = key.rpartition(".")
     keys = [dotted for dotted, *_ in iter_fields()]

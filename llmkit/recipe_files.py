@@ -49,7 +49,7 @@ def describe_scales(name: str) -> list[str]:
 
 
 def first_comment(path: Path) -> str:
-    """What a recipe says of itself in its first line; empty where that is no comment."""
+    """The comment in a recipe's first line, which describes it; empty if there is none."""
     line = path.read_text("utf-8").partition("\n")[0]
     return line.lstrip("# ") if line.startswith("#") else ""
 
@@ -70,7 +70,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise UserError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{path}:{line}: not valid YAML: {error.problem}; mend this line") from None
+        raise UserError(f"{path}:{line}: not valid YAML: {error.problem}; fix this line") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
@@ -97,12 +97,12 @@ class Loader(yaml.SafeLoader):
             if not isinstance(key_node, yaml.ScalarNode):
                 self._refuse("a key is a word, not a list or a mapping", key_node)
             if key_node.value in seen:
-                self._refuse(f"the key {key_node.value} stands twice", key_node)
+                self._refuse(f"the key {key_node.value} appears twice", key_node)
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
-        if self.check_event(yaml.AliasEvent):  # a few lines of them can stand for gigabytes
+        if self.check_event(yaml.AliasEvent):  # a few lines of them can expand to gigabytes
             mark = self.peek_event().start_mark
             raise yaml.MarkedYAMLError(problem="aliases (*name) are not read", problem_mark=mark)
         return super().compose_node(parent, index)
@@ -111,7 +111,7 @@ class Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ValueError, KeyError, AttributeError):  # 2026-13-45, !!int x, thousands of digits
-            self._refuse(f"the value is no {node.tag.rpartition(':')[2]}", node)
+            self._refuse(f"the value is not a valid {node.tag.rpartition(':')[2]}", node)
 
     def _refuse(self, problem: str, node: yaml.Node) -> None:
         raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)

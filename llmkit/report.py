@@ -148,7 +148,7 @@ def show_tables(
 
 
 def interval_note(nums_rows: Iterable[int]) -> str:
-    """What the second line of a score is, or why there is none; for test sets of so many rows."""
+    """What the second line of each score is, or why there is none. nums_rows: of each test set."""
     nums_rows = list(nums_rows)
     parts = []
     if max(nums_rows) >= MIN_ROWS:
@@ -187,7 +187,7 @@ def show_confusion(console: Console, test: ScoredRows, main: Scored) -> None:
 
 
 def generate_command(run: Path, task: Task) -> str:
-    """The shell command that applies the run's model to new rows, or to a prompt where one text
+    """The shell command that applies the run's model to new rows, or to a prompt if one text
     makes a whole prompt."""
     takes_one_text = len(task.inputs) == 1 or task.ask is not None or task.is_language_modelling
     if task.chooses or not takes_one_text:

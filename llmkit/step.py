@@ -96,7 +96,7 @@ def take_step(learner: Learner, progress: Progress, log: RunLog) -> None:
     if progress.num_overflows == MAX_OVERFLOWS:
         raise FloatingPointError(
             f"step {step + 1}: the fp16 gradient overflowed {MAX_OVERFLOWS} times in a row; "
-            "nothing is learnt any more: set train.mixed_precision=bf16 or no"
+            "the model no longer learns: set train.mixed_precision=bf16 or no"
         )
     progress.step += 1
     seconds = time.perf_counter() - started

@@ -45,7 +45,9 @@ def check_folder(folder: Path, name: str) -> dict[str, Any]:
     parts = contents.get("model.safetensors.index.json", {}).get("weight_map", {})
     for part in parts.values() if isinstance(parts, dict) else [None]:
         if not isinstance(part, str) or Path(part).name != part:
-            raise UserError(f"{folder}: its index leads out of the folder ({shown(str(part), 60)})")
+            raise UserError(
+                f"{folder}: its index points outside the folder ({shown(str(part), 60)})"
+            )
     num_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     check_shape(contents["config.json"], num_bytes, name)
     return contents["config.json"]

@@ -83,7 +83,10 @@ def test_generate_without_any_run_uses_the_embedded_model(llmkit):
         (("model=gpt2",), "HF_HUB_OFFLINE=1"),
         (("data.hub=some/set",), "HF_HUB_OFFLINE=1"),
         (("data.train=missing.jsonl",), "missing.jsonl: no such file"),
-        (("data.columns.summary=tldr",), "no column 'tldr'; there are: id, document, summary"),
+        (
+            ("data.columns.summary=tldr",),
+            "no column 'tldr'; the columns are: id, document, summary",
+        ),
         (("data.train=broken.jsonl",), "broken.jsonl:3: broken JSON"),
         (("data.train=empty.jsonl",), "empty.jsonl: the train split has no rows"),
         (("data.test=empty.jsonl",), "empty.jsonl: the test split has no rows"),

@@ -94,7 +94,7 @@ def test_columns_by_split_are_read_from_a_recipe_file(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ({"tset": {"summary": "a"}}, "data.columns.tset: there is no such split; did you mean"),
+        ({"tset": {"summary": "a"}}, "data.columns.tset: no such split; did you mean"),
         ({"test": {"sumary": "a"}}, "data.columns.test.sumary: summarize has no such column"),
         ({"validation": {"summary": "a"}}, "these rows are held out from the training rows"),
         ({"document": ["a", "b"]}, "summarize reads document from one column"),
@@ -154,7 +154,9 @@ def test_a_task_of_one_answer_has_one_column_for_it(tmp_path, name):
 
 def test_a_missing_reference_column_is_named_beside_those_that_exist(tmp_path):
     path = write_jsonl(tmp_path / "rows.jsonl", [{"document": "d", "summary1": "a"}])
-    with pytest.raises(UserError, match=r"no column 'summary2'; there are: document, summary1"):
+    with pytest.raises(
+        UserError, match=r"no column 'summary2'; the columns are: document, summary1"
+    ):
         open_at(path, TASKS["summarize"], columns={"summary": ["summary1", "summary2"]})
 
 
@@ -181,8 +183,9 @@ def test_a_column_that_only_a_template_names_has_to_exist(tmp_path):
     task = with_template(TASKS["summarize"], "{titel}: {document} =>")
     with pytest.raises(UserError) as error:
         open_at(path, task)
-    assert "no column 'titel'; there are: document, summary, title; name one of them in the" in str(
-        error.value
+    assert (
+        "no column 'titel'; the columns are: document, summary, title; name one of them in the"
+        in str(error.value)
     )
     assert "data.columns.titel=title" in str(error.value)
 
@@ -330,7 +333,7 @@ def test_invalid_rows_are_refused_with_the_setting_that_leaves_them_out(talks, l
         result = llmkit(*command, "chat", f"model={tiny_gpt2}", *data, *SHORT)
         assert result.exit_code == 2
         assert f"{talks}:3: column messages: must end with an answer" in result.stderr
-        assert "or leave such rows out with data.skip_invalid=true" in result.stderr
+        assert "or skip such rows with data.skip_invalid=true" in result.stderr
     result = llmkit("check", "chat", f"model={tiny_gpt2}", *data, *SHORT, "--json")
     assert result.exit_code == 2
     findings = json.loads(result.stdout)["findings"]
@@ -382,8 +385,8 @@ def test_shapes_that_are_mixed_are_named(tmp_path):
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
     with pytest.raises(UserError) as error:
         list(open_at(path, TASKS["chat"])["train"])
-    assert f"{path}:2: the row is not of the file's shape, OpenAI messages" in str(error.value)
-    assert "but of Alpaca: instruction, output" in str(error.value)
+    assert f"{path}:2: the row does not have the file's shape, OpenAI messages" in str(error.value)
+    assert "but Alpaca: instruction, output" in str(error.value)
 
 
 def test_a_first_row_of_no_shape_does_not_hide_the_shape_of_the_others(tmp_path):
@@ -392,7 +395,7 @@ def test_a_first_row_of_no_shape_does_not_hide_the_shape_of_the_others(tmp_path)
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
     (row,) = open_at(path, TASKS["chat"], skip_invalid=True)["train"]
     assert to_example(row, TASKS["chat"]).prompt_text == "User: Who?\nAssistant:"
-    with pytest.raises(UserError, match=r":1: the row is not of the file's shape, ShareGPT"):
+    with pytest.raises(UserError, match=r":1: the row does not have the file's shape, ShareGPT"):
         open_at(path, TASKS["chat"])
 
 

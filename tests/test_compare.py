@@ -130,4 +130,4 @@ def test_a_file_of_predictions_is_scored_as_the_run_that_made_it(llmkit, tiny_gp
     assert f"few.jsonl: no prediction for {tmp_path / 'rows.jsonl'}:" in result.stderr
     result = llmkit("evaluate", "run", "--predictions", "few.jsonl")
     assert result.exit_code == 2
-    assert "give one of run and --predictions" in result.stderr
+    assert "give either run or --predictions, not both" in result.stderr

@@ -138,7 +138,7 @@ GOOD = b'{"document": "d", "summary": "s"}\n'
         ("a.jsonl", GOOD + b"[1, 2]\n", ":2: a row is a JSON object with columns, not list"),
         ("a.jsonl", GOOD + b'{"document": "\xff"}\n', ":2: byte 15 is not UTF-8"),
         ("a.jsonl", b"[" * 100_000 + b"\n", ":1: "),
-        ("a.jsonl", b'{"document": "d"}\n', ":1: no column 'summary'; there are: document"),
+        ("a.jsonl", b'{"document": "d"}\n', ":1: no column 'summary'; the columns are: document"),
         ("a.jsonl", b'{"document": 5, "summary": "s"}\n', "must hold a text, not int"),
         ("a.jsonl", b'{"document": "d", "summary": [1]}\n', "must hold a text, not int"),
         ("a.jsonl", b"", "the train split has no rows"),
@@ -149,7 +149,7 @@ GOOD = b'{"document": "d", "summary": "s"}\n'
         ("a.csv", b'document,summary\n"d,s\n', "a.csv:"),
         ("a.tsv", b"document\nd\n", ":2: no column 'summary'"),
         ("a.parquet", b"PAR1 not really", "not a readable parquet file"),
-        ("a.xlsx", b"", "unknown kind of file"),
+        ("a.xlsx", b"", "unknown file format"),
         (None, b"", "no such file"),
     ],
 )

@@ -116,7 +116,7 @@ REFUSED = {
     "excel-renamed.csv": (lambda p: p.write_bytes(b"PK\3\4"), ["save it as CSV UTF-8"]),
     "pandas-split.json": (
         lambda p: FRAME.to_json(p, orient="split"),
-        ['with pandas write to_json(orient="records")'],
+        ['in pandas, write with to_json(orient="records")'],
     ),
     "r-write-table.csv": (
         lambda p: lines_of(p, '"document","summary"', *R_ROWS),
@@ -212,11 +212,11 @@ def test_shards_by_pattern_and_by_folder(tmp_path):
     (tmp_path / "._part-0.parquet").write_bytes(b"\0")  # as macOS leaves on other file systems
     assert all_rows(tmp_path) == ROWS
     (tmp_path / "part-9.csv").touch()
-    with pytest.raises(UserError, match="files of several splits or kinds"):
+    with pytest.raises(UserError, match="files of several splits or formats"):
         all_rows(tmp_path)
     (tmp_path / "part-9.csv").unlink()
     (tmp_path / "part-4.parquet").rename(tmp_path / "test-00000-of-00001.parquet")
-    with pytest.raises(UserError, match=r"name those that are meant, such as '.*train\*.parquet'"):
+    with pytest.raises(UserError, match=r"name the ones to read, such as '.*train\*.parquet'"):
         all_rows(tmp_path)
 
 
@@ -233,18 +233,18 @@ def link(folder):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (state(_data_files=[{"filename": "../secret.arrow"}]), "leads out of the folder"),
-        (state(_data_files=[{"filename": "/etc/passwd"}]), "leads out of the folder"),
-        (state(_data_files=[{"filename": ".."}]), "leads out of the folder"),
-        (state(_data_files=[{"filename": 7}]), "leads out of the folder"),
+        (state(_data_files=[{"filename": "../secret.arrow"}]), "points outside the folder"),
+        (state(_data_files=[{"filename": "/etc/passwd"}]), "points outside the folder"),
+        (state(_data_files=[{"filename": ".."}]), "points outside the folder"),
+        (state(_data_files=[{"filename": 7}]), "points outside the folder"),
         (state(_data_files=[{"filename": "gone.arrow"}]), "no such file"),
-        (state(_data_files="all"), "names no files"),
-        (state(_data_files=None), "names no files"),
-        (state(_data_files=[], _indices_data_files=[{"filename": "i.arrow"}]), "load and save"),
-        (link, "a link out of the folder"),
-        (lambda folder: (folder / "state.json").write_text("["), "not the record"),
-        (lambda folder: (folder / "state.json").write_text("[" * 10**5), "not the record"),
-        (lambda folder: (folder / "state.json").write_text(" " * 2**23), "not the record"),
+        (state(_data_files="all"), "names no data files"),
+        (state(_data_files=None), "names no data files"),
+        (state(_data_files=[], _indices_data_files=[{"filename": "i.arrow"}]), "an index file"),
+        (link, "a link that points outside the folder"),
+        (lambda folder: (folder / "state.json").write_text("["), "not a JSON object"),
+        (lambda folder: (folder / "state.json").write_text("[" * 10**5), "not a JSON object"),
+        (lambda folder: (folder / "state.json").write_text(" " * 2**23), "not a JSON object"),
     ],
 )
 def test_a_saved_folder_does_not_lead_elsewhere(tmp_path, spoil, said):
@@ -258,7 +258,11 @@ def test_splits_of_a_saved_folder_do_not_lead_elsewhere(tmp_path):
     dataset().save_to_disk(tmp_path / "outside")
     folder = tmp_path / "saved"
     folder.mkdir()
-    for splits, said in ((["../outside"], "lead out"), (["train"], "a link out"), (7, "lead out")):
+    for splits, said in (
+        (["../outside"], "name points outside the folder"),
+        (["train"], "a link that points outside"),
+        (7, "name points outside the folder"),
+    ):
         (folder / "dataset_dict.json").write_text(json.dumps({"splits": splits}))
         if splits == ["train"]:
             (folder / "train").symlink_to(tmp_path / "outside")

@@ -287,7 +287,7 @@ def test_a_long_source_is_shortened_a_long_prompt_is_refused(llmkit, tiny_gpt2, 
     run = ("generate", "--model", "run", "--input", "in.jsonl")
     result = llmkit(*run, "--output", "out.jsonl")
     assert result.exit_code == 0, result.output
-    assert "1 of 2 sources shortened to fit 128 tokens" in result.stderr
+    assert "1 of 2 sources truncated to fit 128 tokens" in result.stderr
     assert r'prompt template: "{document}\n\nTL;DR:"' in result.stderr
     forget_accelerator()
     write_jsonl(tmp_path / "in.jsonl", [{"prompt": "c"}, {"prompt": "a b " * 200}])
@@ -317,8 +317,8 @@ def test_a_prompt_that_ends_in_a_blank_is_warned_of(llmkit, tiny_gpt2, tmp_path,
         (("--prompt", "a " * 300), "exceed the model's 128 positions"),
         (("--prompt", "a", "--temperature", "-1"), "--temperature: "),
         (("--prompt", "a", "--top-k", "5"), "need a temperature above 0"),
-        (("--prompt", "a", "--input", "b"), "one of --prompt TEXT and --input FILE"),
-        ((), "one of --prompt TEXT and --input FILE"),
+        (("--prompt", "a", "--input", "b"), "give either --prompt TEXT or --input FILE"),
+        ((), "give either --prompt TEXT or --input FILE"),
         (("--input", "missing.jsonl"), "missing.jsonl: no such file; check --input"),
         (("--input", "rows.jsonl"), "rows.jsonl:1: no text column 'prompt'"),
         (

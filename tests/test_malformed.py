@@ -28,11 +28,11 @@ GOOD = json.dumps(ROW).encode() + b"\n"
 TABLE = b'document,summary\n"The ferry\nleft.",It left.\n'
 LONG = "a" * 3_000_000
 MAP = pa.map_(pa.string(), pa.string())
-NO_COLUMN = "no column 'document'; there are:"
+NO_COLUMN = "no column 'document'; the columns are:"
 NO_ROWS = "the train split has no rows"
 NUL = "is NUL"
 BROKEN = "broken JSON at column"
-OTHER_KIND = ".json holds one list of rows, .jsonl a row a line"
+OTHER_KIND = ".json holds one list of rows, .jsonl one row per line"
 DIGITS = "a number with too many digits"
 TWINS = "two columns are named document; rename"
 DEEP = "nested too deeply"
@@ -62,8 +62,8 @@ def make_closed(path: Path) -> None:
 
 # Rows that are read as such, but do not hold what the task needs.
 ROWS = {
-    "no document": ({"summary": "s"}, "no column 'document'; there are: summary"),
-    "no summary": ({"document": "d"}, "no column 'summary'; there are: document"),
+    "no document": ({"summary": "s"}, "no column 'document'; the columns are: summary"),
+    "no summary": ({"document": "d"}, "no column 'summary'; the columns are: document"),
     "no columns": ({}, f"{NO_COLUMN} none"),
     "a column without a name": ({"": "d", "summary": "s"}, f"{NO_COLUMN} '', summary"),
     "capitals": ({"Document": "d", "Summary": "s"}, f"{NO_COLUMN} Document, Summary"),
@@ -199,12 +199,24 @@ TABLE_FILES = {
     "empty": (b"", None, NO_ROWS),
     "a header alone": (b"document,summary\n", None, NO_ROWS),
     "a header twice named": (b"document,document,summary\nd,d,s\n", 1, TWINS),
-    "a header without names": (b",\nd,s\n", 2, "there are: ''; name the right one"),
-    "a header with spaces": (b"document, summary\nd,s\n", 2, "there are: document, ' summary';"),
-    "a header of two lines": (b'document,"sum\nmary"\nd,s\n', 3, r"there are: document, sum\nmary"),
+    "a header without names": (b",\nd,s\n", 2, "the columns are: ''; name the right one"),
+    "a header with spaces": (
+        b"document, summary\nd,s\n",
+        2,
+        "the columns are: document, ' summary';",
+    ),
+    "a header of two lines": (
+        b'document,"sum\nmary"\nd,s\n',
+        3,
+        r"the columns are: document, sum\nmary",
+    ),
     "an open quote in the header": (b'document,"summary\nd,s\n', 1, QUOTES),
-    "no header": (b"The ferry left.,It left.\na,b\n", 2, "there are: The ferry left., It left."),
-    "no summary": (b"id,document\n1,d\n", 2, "no column 'summary'; there are: id, document"),
+    "no header": (
+        b"The ferry left.,It left.\na,b\n",
+        2,
+        "the columns are: The ferry left., It left.",
+    ),
+    "no summary": (b"id,document\n1,d\n", 2, "no column 'summary'; the columns are: id, document"),
     "R's row names": (b"document,summary\n1,d,s\n2,d,s\n", 2, "row.names=FALSE"),
     "two byte order marks": (b"\xef\xbb\xbf" * 2 + TABLE, 1, JOINED),
     "two files joined": (TABLE + TABLE, 4, AGAIN),
@@ -241,7 +253,7 @@ PARQUET_FILES = {
     "a flipped byte in a text": (parquet().replace(b"ferry", b"\xfferry"), "document cannot be"),
     "no rows": (parquet(document=pa.array([], "str"), summary=pa.array([], "str")), NO_ROWS),
     "no columns": (parquet(pa.table({})), NO_ROWS),
-    "no document": (parquet(pa.table({"summary": ["s"]})), "there are: summary"),
+    "no document": (parquet(pa.table({"summary": ["s"]})), "the columns are: summary"),
     "a name twice": (parquet(pa.table([["d"], ["d"]], ["document"] * 2)), TWINS),
     "integers": (parquet(document=[7]), "row 0: " + text_of("document", "int")),
     "bytes": (parquet(document=[b"d"]), text_of("document", "bytes")),
@@ -261,15 +273,15 @@ PARQUET_FILES = {
 # What stands where a file should.
 PLACES = {
     "nothing.jsonl": (lambda path: None, "no such file; check data.train"),
-    "folder.jsonl": (Path.mkdir, "a folder without files of rows"),
+    "folder.jsonl": (Path.mkdir, "no data files in this folder"),
     "pipe.jsonl": (os.mkfifo, "a folder or a device, not a file"),
     "link-to-nothing.csv": (lambda path: path.symlink_to("nothing"), "no such file"),
     "link-to-itself.tsv": (lambda path: path.symlink_to(path), "no such file"),
     "a-name-too-long" * 40 + ".txt": (lambda path: None, "no such file"),
     "closed.jsonl": (make_closed, "no permission to read it"),
     "rows.xlsx": (Path.touch, "save the sheet as CSV UTF-8"),
-    "rows.parquet.gz": (Path.touch, "unknown kind of file; decompress it"),
-    "rows.gz": (Path.touch, "unknown kind of file"),
+    "rows.parquet.gz": (Path.touch, "unknown file format; decompress it"),
+    "rows.gz": (Path.touch, "unknown file format"),
     "rows.jsonl.zip": (Path.touch, "unpack it"),
     "part-*.jsonl": (lambda path: None, "no file matches"),
     "empty.jsonl.gz": (Path.touch, NO_ROWS),
@@ -280,7 +292,7 @@ PLACES = {
     "other.tsv.gz": (lambda p: p.write_bytes(GOOD), "not readable as gzip"),
     "noise.arrow": (lambda p: p.write_bytes(b"ARROW1" + bytes(99)), "not a readable Arrow file"),
     "noise.feather": (lambda p: p.write_bytes(b"FEA1" + bytes(99)), "not a readable Arrow file"),
-    "rows": (Path.touch, "unknown kind of file"),
+    "rows": (Path.touch, "unknown file format"),
 }
 
 

@@ -48,7 +48,9 @@ def test_a_template_names_both_texts_or_reads_the_first_alone():
     )
     task = with_template(CLASSIFY, "{text}\nTopic:")
     assert prompt_of({**PAIR, "label": "yes"}, task) == "Mara keeps a goat.\nTopic:"
-    with pytest.raises(UserError, match="no column 'text'; there are: premise, hypothesis, label"):
+    with pytest.raises(
+        UserError, match="no column 'text'; the columns are: premise, hypothesis, label"
+    ):
         prompt_of({"premise": "P.", "hypothesis": "H.", "label": "yes"}, task)
 
 
@@ -104,8 +106,8 @@ def test_a_run_on_pairs(llmkit, tiny_gpt2, tmp_path):
     ("rows", "arguments", "expected"),
     [
         (nli_rows(9), ["template='{text} ->'", "data.columns.text_pair=hypothesis"],
-         "data.columns.text_pair: the template does not name {text_pair}"),
-        ([*nli_rows(3), {"premise": "P.", "label": 0}], [], "nli.jsonl:4: the row is not of"),
+         "data.columns.text_pair: the template does not contain {text_pair}"),
+        ([*nli_rows(3), {"premise": "P.", "label": 0}], [], "nli.jsonl:4: the row does not have"),
     ],
 )  # fmt: skip
 def test_half_a_pair_is_refused(llmkit, tiny_gpt2, tmp_path, rows, arguments, expected):

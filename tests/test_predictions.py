@@ -194,7 +194,7 @@ def test_columns_with_the_names_of_results_are_renamed(llmkit, classifier, tmp_p
     ("name", "content", "expected"),
     [
         ("new.csv", "text\nfine\n\"half", "new.csv:3: unexpected end of data"),
-        ("new.csv", "review\nfine\n", "new.csv:2: no column 'text'; there are: review"),
+        ("new.csv", "review\nfine\n", "new.csv:2: no column 'text'; the columns are: review"),
         ("new.jsonl", '{"text": "a"}\n{"text": 3}\n', "new.jsonl:2: column text must hold a text"),
         ("new.jsonl", '{"text": "a"}\n{"text": null}', "new.jsonl:2: column text must hold a text"),
         ("new.jsonl", '{"text": "a", "x": "\\ud800"}', "new.jsonl:1: the row holds half"),
@@ -221,9 +221,9 @@ def test_a_bad_row_is_named_before_anything_is_written(
             "predictions are written as .csv, .tsv, .jsonl, .json, .parquet",
         ),
         (("--output", "new.csv"), "new.csv is the input; name another file"),
-        (("train.epochs=3",), "generate reads data.columns, data.encoding, template"),
+        (("train.epochs=3",), "generate takes only data.columns, data.encoding, template"),
         (("--temperature", "1"), "--temperature: classify chooses a label and generates no text"),
-        (("hello",), "'hello' is no option; did you mean --prompt hello?"),
+        (("hello",), "'hello' is not an option; did you mean --prompt hello?"),
         (("data.columns.txt=review",), "data.columns.txt: classify has no such column"),
     ],
 )
@@ -326,4 +326,4 @@ def test_json_lines_on_stdout_and_nothing_else_with_quiet(llmkit, classifier, tm
     assert json.loads(result.stdout)["probabilities"] == pytest.approx(row["probabilities"])
     result = llmkit(*run, "--prompt", "a", "--output", "out.csv")
     assert result.exit_code == 2
-    assert "give one of --json, which prints predictions, and --output FILE" in result.stderr
+    assert "give either --json, which prints predictions, or --output FILE" in result.stderr

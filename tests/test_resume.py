@@ -245,7 +245,7 @@ def test_auto_goes_on_or_begins(llmkit, recipe, tmp_path, monkeypatch):
         stop_behind(patch, 2)
         result = llmkit(*arguments)
     assert result.exit_code == 143
-    assert "resume  no stopped run of this recipe: a new one" in result.output
+    assert "resume  no stopped run of this recipe; starting a new one" in result.output
     forget_accelerator()
     result = llmkit(*arguments)
     assert result.exit_code == 0, result.output

@@ -301,7 +301,7 @@ REFUSED = {
     ),
     "a response that is no text": (
         "instruct", {**ALPACA, "output": 7, "tools": TOOLS},
-        "column output must hold a text, not int; mend the row",
+        "column output must hold a text, not int; fix the row",
     ),
     "Alpaca with history as an instruction": (
         "instruct", {**ALPACA, "history": [["a", "b"]]}, "which only the task chat reads",
@@ -311,15 +311,16 @@ REFUSED = {
 UNKNOWN = {
     "TRL preferences": (
         "instruct", {"prompt": "a", "chosen": "b", "rejected": "c"},
-        "no column 'instruction'; there are: prompt, chosen, rejected; name the right one with "
+        "no column 'instruction'; the columns are: prompt, chosen, rejected; name the right one "
+        "with "
         "data.columns.instruction=COLUMN",
     ),
     "axolotl input_output": (
-        "instruct", {"segments": [{"label": True, "text": "a"}]}, "there are: segments",
+        "instruct", {"segments": [{"label": True, "text": "a"}]}, "the columns are: segments",
     ),
     "two answers": (
         "instruct", {"question": "a", "answer": "b", "response": "c"},
-        "no column 'instruction'; there are: question, answer, response",
+        "no column 'instruction'; the columns are: question, answer, response",
     ),
     "Alpaca for another task": (
         "summarize", ALPACA, "the rows look like Alpaca: instruction, input, output; the task "

@@ -99,8 +99,8 @@ def test_a_label_of_one_row_stays_in_train_and_the_run_says_so(llmkit, tiny_gpt2
     result = llmkit("finetune", "classify", f"model={tiny_gpt2}", f"data.train={path}", *SHORT)
     assert result.exit_code == 0, result.output
     output = " ".join(result.output.split())
-    assert "the split would hold out every row of their label" in output
-    assert "name data.validation and data.test" in output
+    assert "holding them out would leave train without their label" in output
+    assert "set data.validation and data.test" in output
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=30))

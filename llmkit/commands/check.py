@@ -27,8 +27,8 @@ from llmkit.commands.verb import Verb, examples
 @overrides_argument
 @scale_option
 @click.option("--rows", metavar="N", type=click.IntRange(0), default=3,
-              help="Training rows to show as the model sees them; 3 unless given.")  # fmt: skip
-@click.option("--html", metavar="FILE", help="Also write the page there.")
+              help="Training rows to show as the model sees them; default: 3.")  # fmt: skip
+@click.option("--html", metavar="FILE", help="Also write the result to FILE as an HTML page.")
 @json_option
 def check(
     recipe: str,

@@ -12,7 +12,7 @@ from llmkit.commands.verb import Verb, examples
 
 @click.command(
     cls=Verb,
-    short_help="Say whether one model beats another.",
+    short_help="Test whether one model beats another.",
     epilog=examples(
         "llmkit compare runs/a runs/b",
         "llmkit compare theirs.jsonl runs/b/predictions.jsonl --task qa",
@@ -20,11 +20,11 @@ from llmkit.commands.verb import Verb, examples
 )
 @click.argument("first", metavar="A", shell_complete=complete_run)
 @click.argument("second", metavar="B", shell_complete=complete_run)
-@click.option("--task", metavar="NAME", help="Task of the files of predictions.")
+@click.option("--task", metavar="NAME", help="Task of predictions in files.")
 @json_option
 def compare(first: str, second: str, task: str | None, as_json: bool) -> None:
-    """Say whether B is better than A, and how surely. A and B are runs, folders of scores, or
-    files of predictions for the same rows."""
+    """Test whether B is better than A. A and B are runs, folders of scores, or files of
+    predictions for the same rows."""
     with loading():
         from llmkit.compare import compare_systems, show_comparison
         from llmkit.console import make_console

@@ -1,4 +1,4 @@
-"""The `completion` command, and what the shell completes in the others."""
+"""The `completion` command, and shell completion for the arguments of the others."""
 
 import click
 from click.shell_completion import (
@@ -14,7 +14,7 @@ VARIABLE = "_LLMKIT_COMPLETE"
 
 
 class Bash(BashComplete):
-    """bash, without a blank behind `KEY=`."""
+    """Completion in bash that adds no space after `KEY=`."""
 
     name = "bash"
     source_template = BashComplete.source_template.replace(
@@ -27,7 +27,7 @@ add_completion_class(Bash)
 
 @click.command(
     cls=Verb,
-    short_help="Print the completion script of a shell.",
+    short_help="Print a shell completion script.",
     epilog=examples(
         'eval "$(llmkit completion bash)"                               in ~/.bashrc',
         'eval "$(llmkit completion zsh)"                                in ~/.zshrc',
@@ -77,7 +77,7 @@ def complete_scale(ctx: click.Context, _: click.Parameter, typed: str) -> list[C
 
 
 def complete_override(ctx: click.Context, _: click.Parameter, typed: str) -> list[CompletionItem]:
-    """Keys of a recipe as `KEY=`; behind it the values of a key that has few, else files."""
+    """Keys of a recipe as `KEY=`; after it, the values of a key that has few, else files."""
     from llmkit.schema_keys import find_field, iter_fields
     from llmkit.values import choices
 

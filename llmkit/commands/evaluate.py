@@ -22,16 +22,18 @@ from llmkit.ranks import is_first
 )
 @click.argument("model", required=False, metavar="[MODEL_OR_RUN]", shell_complete=complete_run)
 @overrides_argument
-@click.option("--predictions", metavar="FILE", help="Score these instead: rows of id, prediction.")
+@click.option(
+    "--predictions", metavar="FILE", help="Score these instead: rows of `id`, `prediction`."
+)
 @click.option(
     "--recipe",
     metavar="RECIPE",
-    help="Name or YAML file; default: the run's own.",
+    help="Name or YAML file of the recipe; default: that of the run.",
     shell_complete=complete_recipe,
 )
 @scale_option
 @click.option(
-    "--output", metavar="DIR", help="Also write metrics.json and predictions.jsonl there."
+    "--output", metavar="DIR", help="Also write metrics.json and predictions.jsonl to DIR."
 )
 @fail_under_option
 @quiet_option
@@ -51,7 +53,7 @@ def evaluate(
     baselines."""
     if predictions is not None and model is not None:
         if "=" not in model:
-            raise UserError(f"give one of {model} and --predictions")
+            raise UserError(f"give either {model} or --predictions, not both")
         model, overrides = None, (model, *overrides)
     if predictions is None and model is None:
         raise UserError("name a model or a run, or give --predictions FILE")

@@ -40,16 +40,21 @@ from llmkit.signals import Signals, Stopped
     metavar="N",
     type=click.IntRange(1),
     default=1,
-    help="Processes on this machine, one for each device; 1 unless given.",
+    help="Processes on this machine, one for each device; default: 1.",
 )
 @click.option(
     "--resume",
     metavar="RUN|auto",
-    help="Continue a stopped run; auto: the newest of this recipe, else a new one.",
+    help="Resume a stopped run; auto: the newest of this recipe, or a new run if there is none.",
     shell_complete=complete_run,
 )
-@click.option("--allow-change", "allowed", metavar="KEY", multiple=True,
-              help="With --resume: this key, or data.test, may differ from the run's.")  # fmt: skip
+@click.option(
+    "--allow-change",
+    "allowed",
+    metavar="KEY",
+    multiple=True,
+    help="With --resume: allow KEY to differ from the run's recipe. Repeatable.",
+)
 @fail_under_option
 @quiet_option
 @json_option
@@ -110,7 +115,7 @@ def finetune(
     with Signals() as signals:
         try:
             if resume and not found:
-                console.print("resume  no stopped run of this recipe: a new one")
+                console.print("resume  no stopped run of this recipe; starting a new one")
             run, _ = run_recipe(
                 settings, run, console, signals, found is not None, allowed, run_dir is None
             )
@@ -118,7 +123,7 @@ def finetune(
             run = getattr(trouble, "run", run)
             if isinstance(trouble, OSError):
                 trouble.filename = trouble.filename or str(run)
-            if found or run_dir or is_first():  # else it is another's
+            if found or run_dir or is_first():  # otherwise another process owns it
                 options = options_to_go_on(trouble, allowed, num_processes() if is_ours else 1)
                 trouble.advice = how_to_go_on(run, options, num_processes() > 1 and not is_ours)
             raise
@@ -141,7 +146,7 @@ def options_to_go_on(
 ) -> list[str]:
     """Options for `llmkit finetune RECIPE --resume RUN` that avoid the trouble.
 
-    num_processes: those that --num-processes started.
+    num_processes: number of processes that --num-processes started.
     """
     from llmkit.launch import is_lost_connection
 

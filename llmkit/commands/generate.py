@@ -22,7 +22,7 @@ from llmkit.errors import UserError
     ),
 )
 @overrides_argument
-@click.option("--prompt", metavar="TEXT", help="The prompt.")
+@click.option("--prompt", metavar="TEXT", help="Prompt to complete.")
 @click.option(
     "--model",
     metavar="MODEL_OR_RUN",
@@ -48,11 +48,13 @@ from llmkit.errors import UserError
 )
 @click.option("--max-new-tokens", type=int, help="Longest completion, in tokens.")
 @click.option("--min-new-tokens", type=int, help="Shortest completion, in tokens.")
-@click.option("--temperature", type=float, help="0: the likeliest token; above: sample.")
-@click.option("--top-k", type=int, help="Sample among so many likeliest tokens.")
-@click.option("--top-p", type=float, help="Sample among the tokens that hold this probability.")
-@click.option("--num-beams", type=int, help="Beam search with so many beams.")
-@click.option("--num-return-sequences", type=int, help="Completions for each prompt.")
+@click.option("--temperature", type=float, help="0: take the likeliest token; above 0: sample.")
+@click.option("--top-k", type=int, help="Sample from this many likeliest tokens.")
+@click.option(
+    "--top-p", type=float, help="Sample from the likeliest tokens that make up this probability."
+)
+@click.option("--num-beams", type=int, help="Beams of a beam search; 1: none.")
+@click.option("--num-return-sequences", type=int, help="Number of completions per prompt.")
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**31 - 1),
@@ -74,11 +76,11 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
     """
     words = [word for word in overrides if "=" not in word]
     if words:
-        raise click.UsageError(f"{words[0]!r} is no option; {_hint(words)}")
+        raise click.UsageError(f"{words[0]!r} is not an option; {_hint(words)}")
     if (prompt is None) == (input_file is None):
-        raise UserError("give one of --prompt TEXT and --input FILE")
+        raise UserError("give either --prompt TEXT or --input FILE")
     if as_json and output_file is not None:
-        raise UserError("give one of --json, which prints predictions, and --output FILE")
+        raise UserError("give either --json, which prints predictions, or --output FILE")
     with loading(is_quiet=is_quiet):
         from llmkit.complete import (
             check_input,
@@ -100,7 +102,7 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
 
 
 def _hint(words: list[str]) -> str:
-    """For words that are given without an option: the one that takes them."""
+    """The option that words without one were probably meant for."""
     text = shlex.quote(" ".join(words))
     if os.path.isfile(words[0]):
         return f"did you mean --input {shlex.quote(words[0])}?"

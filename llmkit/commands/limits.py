@@ -42,8 +42,8 @@ fail_under_option = click.option(
     metavar="SCORE=N",
     multiple=True,
     callback=_parse,
-    help="Exit with code 1 if the model's score on the test rows is under N; over N for scores "
-    "where lower is better, such as loss. Repeatable.",
+    help="Exit with code 1 if the model's score on the test rows is below N (above N for scores "
+    "where lower is better, such as loss). Repeatable.",
 )
 
 
@@ -72,6 +72,6 @@ def _reason(limit: Limit, scores: dict[str, float], task: "Task") -> str | None:
     score = scores.get(limit.score)
     if score is None:
         return f"{limit}: this score was not computed"
-    if task.scores.get(limit.score, False):  # the loss is among no task's scores
+    if task.scores.get(limit.score, False):  # no task lists the loss among its scores
         return f"{limit}: it is {score:.4g}" if score < limit.value else None
     return f"{limit}: it is {score:.4g}, and lower is better" if score > limit.value else None

@@ -17,7 +17,7 @@ from llmkit.commands.verb import Verb, examples
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_run)
 @click.option("--output", metavar="FILE", help="File of the page; default: report.html in the run.")
 @click.option(
-    "--follow", "is_followed", is_flag=True, help="Write the page anew while a run goes on."
+    "--follow", "is_followed", is_flag=True, help="Update the page while a run is training."
 )
 def report(runs: tuple[str, ...], output: str | None, is_followed: bool) -> None:
     """Write runs as one HTML page: scores, curves, predictions, data and settings."""

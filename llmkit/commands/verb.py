@@ -6,7 +6,7 @@ from llmkit import hints
 
 
 class Verb(click.Command):
-    """A command that answers an unknown option with the right one."""
+    """A command that suggests the right option for an unknown one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:

@@ -29,7 +29,7 @@ def tally(
 ) -> np.ndarray:
     """(N, K): what each row adds to the scores of the metric of that name (bleu, rouge, ...).
 
-    A name may have settings behind a colon: bertscore:FOLDER:LAYER, bleu:zh.
+    A name may have settings after a colon: bertscore:FOLDER:LAYER, bleu:zh.
     Raises ValueError where references are not a list of texts for each prediction.
     """
     if len(predictions) != len(references):
@@ -62,7 +62,7 @@ def describe(name: str) -> str:
 
 
 def settle(name: str, references: Sequence[list[str]]) -> str:
-    """The name with the settings that these references ask for: bleu:auto -> bleu:zh."""
+    """The name with settings that fit these references: bleu:auto -> bleu:zh."""
     module = _module(name)
     if not hasattr(module, "settle"):
         return name

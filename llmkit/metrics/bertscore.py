@@ -40,7 +40,7 @@ def signature(encoder: str) -> str:
 def tally(
     predictions: Sequence[Prediction], references: Sequence[list[str]], encoder: str
 ) -> np.ndarray:
-    """(N, 1): F1 of the best reference. encoder: a folder, and behind its last colon the layer."""
+    """(N, 1): F1 of the best reference. encoder: FOLDER:LAYER."""
     said = [prediction.text for prediction in predictions]
     rows = []
     for start in range(0, len(said), BATCH):

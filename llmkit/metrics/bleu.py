@@ -54,7 +54,7 @@ def unfit(text: str, settings: str = "13a") -> str | None:
 
 @lru_cache
 def scorer(settings: str) -> BLEU:
-    """Raises UserError where the tokenizer's libraries or files are not there."""
+    """Raises UserError if the tokenizer's libraries or files are missing."""
     tokenizer, _, order = settings.partition(":")
     try:
         return BLEU(tokenize=tokenizer, effective_order=order == "effective")

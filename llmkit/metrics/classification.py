@@ -1,9 +1,9 @@
 """Accuracy, macro-F1, AUC and calibration error of predicted labels; of ratings also the mean
 absolute error and the quadratic weighted kappa.
 
-The chosen label is the prediction's text. AUC and calibration error are scores of the probabilities
-alone, and NaN where a row does not give that of every label. Ratings are three or more labels that
-are all numbers, such as 1 to 5 stars; the two scores of other labels are NaN.
+The chosen label is the prediction's text. AUC and calibration error are computed from the
+probabilities alone, and are NaN if a row lacks that of any label. Ratings are three or more labels
+that are all numbers, such as 1 to 5 stars; for other labels, their two scores are NaN.
 
 Definitions: scikit-learn's f1_score(average="macro"), roc_auc_score(multi_class="ovr"),
 mean_absolute_error and cohen_kappa_score(weights="quadratic") with evenly spaced `labels`; Guo et

@@ -1,7 +1,7 @@
-"""Exact match of final answers, behind the last `####` of a worked answer, and of a majority's.
+"""Exact match of final answers, after the last `####` of a worked answer, and of majority votes.
 
-Several answers to a row are also scored by vote: the final answer that most of them have,
-of equally common ones the one that came first.
+Several answers to a row are also scored by majority vote: the most common final answer counts, and
+in a tie the one that came first.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ def vote(answers: Sequence[str]) -> str:
 
 
 def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
-    """(N, 2): whether the final answer is right, and the majority's; the latter is NaN without
+    """(N, 2): whether the final answer is right, and whether the majority's is; NaN without
     votes."""
     rows = []
     for prediction, accepted in zip(predictions, references, strict=True):

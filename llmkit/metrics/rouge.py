@@ -24,7 +24,7 @@ from llmkit.prediction import Prediction
 from llmkit.writing_systems import LETTER
 
 TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-LOST = 0.25  # share of a reference's letters that is lost, from which on it is misjudged
+LOST = 0.25  # a reference that loses this share of its letters or more is misjudged
 
 
 class CachedStemmer:
@@ -38,8 +38,8 @@ def signature() -> str:
 
 
 def unfit(text: str) -> str | None:
-    """The kind of finding for a reference that these scores misjudge: rouge-score's words are of
-    a-z and 0-9, and other letters separate them."""
+    """The kind of finding for a reference that these scores misjudge: rouge-score's words
+    consist of a-z and 0-9, and other letters separate them."""
     if not text.strip():
         return None
     letters = regex.findall(LETTER, text.lower())
@@ -97,7 +97,7 @@ def f1_scores(expected: list[list[str]], said: list[list[str]]) -> tuple[float, 
 
 
 def common_ngrams(expected: list[str], said: list[str], n: int) -> int:
-    """How many n-grams both have, each as often as the one that has it less often."""
+    """The n-grams that both have in common, each counted as often as in the one with fewer."""
     counts = (
         Counter(zip(*(words[i:] for i in range(n)), strict=False)) for words in (expected, said)
     )

@@ -1,9 +1,9 @@
 """Exact match and F1 of SQuAD (Rajpurkar et al. 2016, 2018), as its official scripts define them.
 
-A row whose references are all empty has no answer: to predict nothing is right. Where a set has
-rows with and without an answer, the scores of both kinds are also given apart, under the names of
-the official script. There is one deviation: a reference that normalization would leave empty, such
-as "A" or "?", is only put into lower case, so that silence never matches it.
+A row whose references are all empty has no answer, and an empty prediction is right. If a set has
+rows with and without an answer, both kinds are also scored separately, under the names of the
+official script. There is one deviation: a reference that normalization would leave empty, such as
+"A" or "?", is only lowercased, so that an empty prediction never matches it.
 
 The setting `characters` segments as MLQA does (Lewis et al. 2020): each character of a script
 without spaces counts as a word, and punctuation of all scripts is removed.

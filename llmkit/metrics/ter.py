@@ -24,7 +24,7 @@ def signature(settings: str = "western") -> str:
 
 
 def settle(references: Sequence[list[str]], settings: str = "auto") -> str:
-    """`asian` or `western`, as these references ask for, in place of `auto`."""
+    """The setting; `auto` becomes `asian` or `western`, whichever fits these references."""
     if settings != "auto":
         return settings
     tokenizer = bleu_tokenizer(text for accepted in references for text in accepted)

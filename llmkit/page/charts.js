@@ -33,7 +33,7 @@ const look = (index) => ({
   dash: DASHES[(index + Math.floor(index / NUM_COLOURS)) % DASHES.length],
 });
 
-/** A text that may be broken behind the marks of a setting, such as train.learning_rate=0.001. */
+/** A text with a possible line break after each = _ or , as in train.learning_rate=0.001. */
 const breakable = (text) => text.split(/(?<=[=_,])/).flatMap((part, index) => (index ? [make("wbr"), part] : [part]));
 
 /** The line of a legend. */
@@ -60,7 +60,7 @@ function ticks(low, high, count) {
   return Array.from({ length: Math.floor((high - first) / step + 1e-9) + 1 }, (_, i) => first + i * step);
 }
 
-/** An empty drawing with its axes and their names, and where values belong in it. */
+/** An empty drawing with its axes and their names, and functions from values to places in it. */
 function frame(width, about, [left, right], [low, high], along, up) {
   if (low === high) [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
   const x = (value) => LEFT + ((value - left) / (right - left || 1)) * (width - LEFT - RIGHT);
@@ -114,7 +114,7 @@ function chart(width, { title, along = "optimizer step", up = "" }, series) {
   const all = series.flatMap((each) => each.points);
   const xs = all.map((p) => p[0]);
   const [left, right] = extent(xs);
-  const about = `${title}, ${along} ${left} to ${right}; arrow keys move along it`;
+  const about = `${title}, ${along} ${left} to ${right}; use the arrow keys to move along it`;
   const { drawing, x, y } = frame(width, about, [left, right], extent(all.map((p) => p[1])), along, up);
   drawing.setAttribute("tabindex", 0);
   for (const each of series) {
@@ -164,7 +164,7 @@ function chart(width, { title, along = "optimizer step", up = "" }, series) {
 
 const redraws = [];
 
-/** A block of figures; build: makes them for a width in pixels, and again where that changes. */
+/** A block of figures; build: makes them for a width in pixels; called again when it changes. */
 function figures(build) {
   if (!build(FIGURE).some(Boolean)) return null;
   const block = make("div", { class: "charts" });

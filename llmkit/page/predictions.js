@@ -1,6 +1,6 @@
 // Predictions beside their references, with what differs between them.
 
-const NEAR = 0.3; // share of common words from which on a difference is shown word by word
+const NEAR = 0.3; // from this share of common words on, differences are shown word by word
 
 /** Words of two texts, matched by a longest common subsequence: {share, first, second}, the latter [[part, is common]]. */
 function align(one, other) {
@@ -48,7 +48,7 @@ function pair(said, references) {
   ];
 }
 
-/** The tokens that were to be said, the less probable the darker; the least probable in numbers. */
+/** The expected tokens, the less probable the darker, and the least probable in numbers. */
 function expected(tokens) {
   const line = make("pre");
   line.append(...tokens.map(([text, p]) => make("span", {

@@ -41,7 +41,7 @@ function scrolling(name, content) {
     box.setAttribute("role", "region");
     box.setAttribute("aria-label", name);
   }).observe(box);
-  return make("div", {}, box, make("small", { class: "hint" }, "the table goes on to the right \u2192"));
+  return make("div", {}, box, make("small", { class: "hint" }, "the table continues to the right \u2192"));
 }
 
 /** A table whose columns sort by a click; cells are texts or {text, note, value, run, shade, share}. */
@@ -158,7 +158,7 @@ function best() {
 
 const shown = (value) => (Array.isArray(value) ? value.join(", ") : value === null ? "" : String(value));
 
-/** A line a run: the deciding score, what it gained, and the settings that differ. */
+/** A row per run: the deciding score, its gain, and the settings that differ. */
 function overview() {
   const settings = Object.entries(data.differing);
   const metrics = [...new Set(runs.map((run) => run.metric_title))];
@@ -177,7 +177,7 @@ function overview() {
       state(run), { text: when(run), value: run.started ?? "" },
     ];
   });
-  return table("Runs", ["run", ...metrics, "over untuned", "p", ...settings.map(([name]) => name), "state", "started"], lines);
+  return table("Runs", ["run", ...metrics, "vs. untuned", "p", ...settings.map(([name]) => name), "state", "started"], lines);
 }
 
 function summary() {
@@ -267,7 +267,7 @@ function curves(width) {
   ];
 }
 
-/** What all predictions look like, of each run. */
+/** Figures of all predictions of each run. */
 function views(width) {
   const series = (points) => runs.map((run, index) => ({ ...look(index), label: several ? run.label : "", points: points(run) }));
   return [
@@ -293,7 +293,7 @@ section("Data", ...rows.map(([content, group]) => [
 const folded = (title, pairs) => (pairs.length ? make("details", {}, make("summary", {}, title), list(pairs)) : null);
 const common = Object.entries(runs[0].recipe).filter(([name]) => !(name in data.differing));
 const versions = shared((run) => Object.entries(run.facts).filter(([name]) => !name.startsWith("data.")));
-section("Settings and versions", folded(several ? "settings that all runs share" : "every setting", common),
+section("Settings and versions", folded(several ? "settings that all runs share" : "all settings", common),
   ...versions.map(([content, group]) => [...sharedBy(group, versions), folded("versions and devices", content)]));
 redraws.forEach((draw) => draw());
 
@@ -317,7 +317,7 @@ function recall() {
 }
 
 if (data.reload_seconds) {
-  page.prepend(make("p", { class: "about", role: "status" }, `This page reloads itself while ${several ? "the runs go" : "the run goes"} on.`));
+  page.prepend(make("p", { class: "about", role: "status" }, `This page reloads itself while ${several ? "the runs are" : "the run is"} training.`));
   setInterval(() => {
     if (String(getSelection())) return; // not while the reader copies something
     try { remember(); } catch { /* as above */ }
