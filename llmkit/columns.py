@@ -52,13 +52,13 @@ def check_columns(data: Data, task: Task) -> None:
 
 
 def check_held_out_columns(data: Data) -> None:
-    """Raise UserError where `data.columns` names columns of rows that are held out."""
+    """Raise UserError if `data.columns` names columns of rows that are held out."""
     for split in ("validation", "test"):
         is_held_out = data.train is not None and getattr(data, split) is None
         if is_held_out and not _is_column(data.columns.get(split, "")):
             raise UserError(
                 f"data.columns.{split}: these rows are held out from the training rows and have "
-                f"their columns; name data.{split}, or remove this"
+                f"the same columns; set data.{split}, or remove this key"
             )
 
 

@@ -361,7 +361,7 @@ def test_invalid_rows_are_left_out_counted_and_named(talks, llmkit, tiny_gpt2, t
         f"{talks}:{line}" for line in (3, 6, 9, 12)
     ]
     assert checked["splits"]["train"]["rows"]["unreadable"] == 4
-    assert "of ShareGPT: conversations" in kinds["invalid"]["rows"][2]
+    assert "but ShareGPT: conversations" in kinds["invalid"]["rows"][2]
 
 
 def test_rows_of_any_task_can_be_left_out(tmp_path):
