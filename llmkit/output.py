@@ -33,12 +33,12 @@ def check_format(path: Path) -> None:
 
 
 def check_writable(row: Mapping[str, Any], where: str) -> None:
-    """Raise UserError for a row with text that no file can hold."""
+    """Raise UserError for a row with text that cannot be written to a file."""
     try:
         json_line(row).encode()
     except UnicodeEncodeError:
         raise UserError(
-            f"{where}: the row holds half a character (a lone surrogate); mend the row"
+            f"{where}: the row holds half a character (a lone surrogate); fix the row"
         ) from None
 
 
@@ -108,7 +108,7 @@ def gather(row: OutputRow) -> OutputRow:
 
 
 def _number(value: Any) -> Any:
-    """A table's cell as a number, where it is one; None for an empty cell."""
+    """A table's cell as a number if it is one; None for an empty cell."""
     if value == "":
         return None
     try:

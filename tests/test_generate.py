@@ -302,11 +302,11 @@ def test_a_prompt_that_ends_in_a_blank_is_warned_of(llmkit, tiny_gpt2, tmp_path,
     run = ("generate", "--model", tiny_gpt2, "--max-new-tokens", 2)
     result = llmkit(*run, "--prompt", prompt)
     assert result.exit_code == 0, result.output
-    assert "warning: 1 prompt ends in a blank" in result.stderr
+    assert "warning: 1 prompt ends in a space or tab" in result.stderr
     forget_accelerator()
     write_jsonl(tmp_path / "in.jsonl", [{"prompt": p} for p in ("a", prompt, "b\n", prompt)])
     result = llmkit(*run, "--input", "in.jsonl")
-    assert "warning: 2 prompts end in a blank" in result.stderr
+    assert "warning: 2 prompts end in a space or tab" in result.stderr
     assert "in.jsonl:2, in.jsonl:4" in result.stderr
 
 

@@ -58,7 +58,7 @@ RECIPES = {  # what stands in it, and what is said
     "a test set's name": (f"{QA}data: {{train: r.jsonl, tests: {{../../x: r}}}}\n", "data.tests"),
     "a tracker": (f"{QA}trackers: [os]\n", "trackers"),
     "a task by path": (QA.replace("qa", "../../canary"), "task"),
-    "an endless number": (f"{QA}seed: {'9' * 60_000}\n", "the value is no int"),
+    "an endless number": (f"{QA}seed: {'9' * 60_000}\n", "the value is not a valid int"),
     "infinity": (QA.replace("epochs: 1", "epochs: .inf"), "train.epochs"),
     "a model that is a pipe": (QA.replace("embedded", "./pipe"), "model: ./pipe: no such folder"),
 }  # fmt: skip

@@ -243,7 +243,7 @@ def test_what_is_odd_about_rows_is_said_on_stderr(llmkit, classifier, tmp_path):
     assert result.exit_code == 0, result.output
     assert "1 row has the id of an earlier row" in result.stderr
     assert "new.jsonl:2" in result.stderr
-    assert "1 row has no text; what is predicted for them means nothing: new.jsonl:3" in (
+    assert "1 row has no text, so predictions for them are meaningless: new.jsonl:3" in (
         result.stderr
     )
     assert len(result.stdout.splitlines()) == 3

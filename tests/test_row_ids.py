@@ -76,4 +76,4 @@ def test_predictions_are_matched_or_the_ids_are_named(llmkit, settings, tmp_path
     (tmp_path / "twice.json").write_text('{"0": "x", "0": "y"}')
     result = llmkit("evaluate", "--predictions", "twice.json", *settings)
     assert result.exit_code == 2
-    assert "id 0 came before" in result.stderr
+    assert "id 0 was used before" in result.stderr

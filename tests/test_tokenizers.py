@@ -116,7 +116,7 @@ def test_a_wordpiece_model_is_trained_scored_and_loaded(llmkit, tokenizers, tmp_
         "finetune", "pretrain", "model=model", "data.train=rows.jsonl", *SHORT, "--run-dir", "run"
     )
     assert result.exit_code == 0, result.output
-    assert "end in the tokenizer's [SEP]" in result.output
+    assert "end with the tokenizer's [SEP]" in result.output
     result = llmkit("evaluate", "run")
     assert result.exit_code == 0, result.output
     result = llmkit("generate", "--model", "run", "--prompt", "The", "--max-new-tokens", 2)
