@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 RECIPE ?= summarize
-PROMPT ?= The ferry was late again.
+PROMPT ?= The castle yard of Seaholm was full. The choir sang, and Mara Linden played the flute. \
+  420 coins were in the box. The money from Friday will be spent on new chairs.
 MODEL ?= embedded
 ARGS ?=
 PEERS_BIN := .venv-benchmark/bin
