@@ -47,7 +47,7 @@ class PromptReader:
     columns: Columns
     """Column of the task -> column of the file."""
     encoding: str | None = None
-    """Encoding of a text file; None: UTF-8, or as its byte order mark says."""
+    """Encoding of a text file; None: UTF-8, or UTF-16 where the file shows it."""
     is_raw: bool = False
     """Whether typed prompts are passed without the task's template."""
 
@@ -135,7 +135,15 @@ class PromptReader:
             return None
         example = to_example({"id": where, **row}, self.task)
         is_asked = example.prompt_text == "".join(segment.text for segment in segments)
-        return example.references if is_asked and any(example.references) else None
+        has_answer = any(example.references) or self._says_unanswerable(raw)
+        return example.references if is_asked and has_answer else None
+
+    def _says_unanswerable(self, raw: dict[str, Any]) -> bool:
+        """Whether the row's list of answers is empty. An empty text is an answer not yet given."""
+        name = self.columns.get(self.task.target, self.task.target)
+        value = raw.get(name.partition(".")[0]) if isinstance(name, str) else None
+        value = value.get("text") if isinstance(value, dict) else value
+        return self.task.allows_no_answer and value == []
 
 
 def _kept(raw: dict[str, Any]) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class Data(Section):
     rows: Literal["document", "paragraph", "line"] = "paragraph"
     """What of a .txt file is a row: all of it, a paragraph (blank lines separate), or a line."""
     encoding: str | None = None
-    """Encoding of text files, such as cp1252; null: UTF-8, or what a byte order mark says."""
+    """Encoding of text files, such as cp1252; null: UTF-8, or UTF-16 where the file shows it."""
     columns: dict[str, Column | dict[str, Column]] = {}
     """The data's column for each of the task's; dots reach into nested ones (answers.text). A list
     names several references, the first of which is trained on ([summary1, summary2]). Under the

@@ -164,11 +164,13 @@ def _survey(rows: Iterable[Row], task: Task, shares: dict[str, float]) -> _Surve
     waiting: dict[str, list[tuple[float, str]]] = defaultdict(list)
     is_small = True
     for row in rows:
+        labels = _labels_of(row, task)
+        if task.chooses and not labels:  # left out of its split, which needs others
+            continue
         survey.num_rows += 1
         point = _hash_point(row, task)
         split = _place(point, shares)
         survey.counts[split] += 1
-        labels = _labels_of(row, task)
         if split == "train":
             learnt |= labels
         else:
@@ -212,7 +214,8 @@ def _fill(places: dict[float, str], labels: dict[float, set[str]], shares: list[
 
 def _too_few(survey: _Survey, shares: dict[str, float], task: Task) -> str:
     needed, different = len(shares) + 1, len(survey.labels)
-    what = f"{survey.num_rows} row{'s' if survey.num_rows != 1 else ''}"
+    kind = "labeled row" if task.chooses else "row"
+    what = f"{survey.num_rows} {kind}{'s' if survey.num_rows != 1 else ''}"
     if different < survey.num_rows:
         what += f" with {different} different source{'s' if different != 1 else ''}"
         what += f" ({' and '.join(task.source)})"

@@ -43,6 +43,7 @@ def read_table(path: Path, usual: str, encoding: str | None = None) -> Iterator[
     end, header = next(((n, fields) for n, fields in records if fields), (0, []))
     if bad:
         raise bad[0]
+    header = [name.strip() for name in header]
     check_names(header, f"{path}:{end}")
     names = sorted(header)
     blank: list[Raw] = []  # rows without any text, which Excel leaves behind a table

@@ -51,16 +51,22 @@ MAGIC = {
 def lines(path: Path, encoding: str | None = None) -> Iterator[Line]:
     """The lines, each ending in LF or CR LF as in the file; those that end in CR alone, in LF.
 
-    encoding: None reads UTF-8, or what a byte order mark says. Where a line is no text, the error
-    says why, and the text has replacement characters. Raises UserError where a compressed file is
-    damaged or a line is longer than memory should hold.
+    encoding: None reads UTF-8, or UTF-16 and UTF-32 where the first bytes show them. Where a line
+    is no text, the error says why, and the text has replacement characters. Raises UserError where
+    a compressed file is damaged or a line is longer than memory should hold.
     """
     number = 0
     try:
         head = _head(path)
         refuse_binary(head, path)
-        encoding = _encoding_of(head) or encoding or "utf-8"
-        is_wide = "\n".encode(encoding) != b"\n"
+        recognized = _encoding_of(head)
+        is_wide = "\n".encode(recognized or encoding or "utf-8") != b"\n"
+        if is_wide and recognized is None and _is_utf8(head):
+            raise UserError(
+                f"{path}: UTF-8, not {encoding} as data.encoding says; save all files in one "
+                "encoding, such as UTF-8"
+            )
+        encoding = recognized or encoding or "utf-8"
         with open_stream(path) as stream:
             read = _wide_lines if is_wide else _byte_lines
             for line in read(stream, path, encoding, _ends_in_cr(head, encoding)):
@@ -158,8 +164,26 @@ def _head(path: Path) -> bytes:
 
 
 def _encoding_of(head: bytes) -> str | None:
-    """What the byte order mark says."""
-    return next((name for mark, name in MARKS if head.startswith(mark)), None)
+    """What the byte order mark says; UTF-16 without one shows by the NUL beside each character of
+    ASCII."""
+    for mark, name in MARKS:
+        if head.startswith(mark):
+            return name
+    start = head[:32]
+    halves = {"utf-16-be": (start[::2], start[1::2]), "utf-16-le": (start[1::2], start[::2])}
+    for name, (high, low) in halves.items():
+        if len(start) > 8 and high.count(0) > len(high) / 2 and 0 not in low:
+            return name
+    return None
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Whether the first bytes can be UTF-8 text; the last character may be cut off."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return "\0" not in text
 
 
 def _ends_in_cr(head: bytes, encoding: str) -> bool:
@@ -237,11 +261,7 @@ def _is_whole(text: str) -> bool:
 
 def _what_of_nul(line: bytes) -> str:
     place = line.find(b"\0") + 1
-    reason = f"byte {place} is NUL, which no text holds; save as UTF-8 text"
-    for encoding, zeros in (("utf-16-be", line[::2]), ("utf-16-le", line[1::2])):
-        if len(line) > 8 and zeros.count(0) > 0.8 * len(zeros):
-            return f"{reason}, or name its encoding: it looks like data.encoding={encoding}"
-    return reason
+    return f"byte {place} is NUL, which no text holds; save as UTF-8 text"
 
 
 def _not_decoded(line: bytes, error: UnicodeDecodeError, encoding: str) -> str:

@@ -323,8 +323,10 @@ def test_a_limit_on_an_unknown_score_is_refused_first(llmkit):
             result = llmkit(*command, "--fail-under", limit)
             assert result.exit_code == 2
             assert "--fail-under: " in result.stderr
-    result = llmkit("evaluate", "x", "--fail-under", "rougeL")
-    assert "give SCORE=N, such as rougeL=20" in result.stderr
+    for limit in ("rougeL", "rougeL=", "rougeL=20%", "rougeL=nan", "rougeL=inf"):
+        result = llmkit("evaluate", "x", "--fail-under", limit)
+        assert result.exit_code == 2
+        assert "give SCORE=N, such as rougeL=20" in result.stderr
 
 
 def test_a_job_reads_json_and_fails_under_a_limit(llmkit, tiny_gpt2, rows):

@@ -73,6 +73,14 @@ READ = {
     "excel-sep.csv": (lambda p: excel(ROWS, p, ";", first="sep=;\r\n"), ROWS),
     "excel-semicolons.csv": (lambda p: excel(ROWS, p, ";", last=";\r\n;\r\n"), ROWS),
     "excel-unicode-text.csv": (lambda p: excel(ROWS, p, "\t", "utf-16"), ROWS),
+    "utf-16-without-mark.csv": (lambda p: excel(ROWS, p, ";", "utf-16-be"), ROWS),
+    "utf-16-without-mark.tsv": (lambda p: excel(ROWS, p, "\t", "utf-16-le"), ROWS),
+    "utf-16-without-mark.jsonl": (
+        lambda p: p.write_text("".join(f"{json.dumps(row)}\n" for row in ROWS), "utf-16-be"), ROWS
+    ),
+    "blanks-in-the-header.csv": (
+        lambda p: p.write_bytes(b"document, summary \na, b\n"), [{"document": "a", "summary": " b"}]
+    ),
     "excel-empty-columns.csv": (
         lambda p: p.write_bytes(b"document;summary;;\r\na;b;;\r\nc;d\r\n;;;\r\n;;;\r\n"),
         [{"document": "a", "summary": "b"}, {"document": "c", "summary": "d"}],
@@ -173,6 +181,9 @@ def test_a_named_encoding_is_read_and_an_unknown_one_refused(tmp_path):
     assert all_rows(path, encoding="cp1252") == ROWS
     excel(ROWS, path, ";", "utf-16-le")
     assert all_rows(path, encoding="utf-16-le") == ROWS
+    excel(ROWS, path, ";", "utf-8")
+    with pytest.raises(UserError, match=r"UTF-8, not utf-16-le as data\.encoding says"):
+        all_rows(path, encoding="utf-16-le")
     for name in ("klingon", "rot13"):
         with pytest.raises(ValueError, match="no text encoding"):
             Data(train=str(path), encoding=name)

@@ -210,6 +210,13 @@ ASKED = "User: Who?\nAssistant: Mara.\nUser: When?\nAssistant:"
         ("summarize", {}, {"document": "A b.", "summary": "A."}, "A b.\n\nTL;DR:", ["A."]),
         ("qa", {"context": "p.c"}, {"p": {"c": "A."}, "question": "B?"},
          "Context: A.\nQuestion: B?\nAnswer:", None),
+        *(
+            ("qa", {}, {"context": "A.", "question": "B?", "answers": answers},
+             "Context: A.\nQuestion: B?\nAnswer:", references)
+            for answers, references in (
+                ([], [""]), ({"text": [], "answer_start": []}, [""]), ("", None), (None, None)
+            )
+        ),
         ("chat", {}, {"messages": MESSAGES}, ASKED, None),
         ("chat", {}, {"messages": [*MESSAGES, {"role": "assistant", "content": "Now."}]},
          ASKED, ["Now."]),

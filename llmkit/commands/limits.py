@@ -1,5 +1,6 @@
 """`--fail-under`: scores that a job must reach."""
 
+import math
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,9 +31,12 @@ def _parse(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> lis
     for text in given:
         score, _, value = text.partition("=")
         try:
-            limits.append(Limit(score, float(value)))
+            limit = Limit(score, float(value))
         except ValueError:
-            raise click.BadParameter(f"{text!r}: give SCORE=N, such as rougeL=20") from None
+            limit = Limit(score, math.nan)
+        if not math.isfinite(limit.value):  # no score is under NaN
+            raise click.BadParameter(f"{text!r}: give SCORE=N, such as rougeL=20")
+        limits.append(limit)
     return limits
 
 

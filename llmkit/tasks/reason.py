@@ -8,6 +8,7 @@ evaluation.votes above 1 and a temperature, so many answers are drawn for each q
 most of them end in is scored beside the first of them (self-consistency, Wang et al. 2022).
 """
 
+import unicodedata
 from fractions import Fraction
 
 import regex
@@ -16,13 +17,20 @@ from llmkit.tasks.base import Task
 
 MARK = "####"
 LONGEST_NUMBER = 100  # characters of an answer that is read as a number
-# Minus signs, full-width forms and spaces that group digits, to what a keyboard types.
+# Minus signs, full-width forms, fractions, and spaces that group digits, to what a keyboard types.
 TO_ASCII = {
+    **{
+        fraction: " " + unicodedata.normalize("NFKC", chr(fraction)).replace("\u2044", "/")
+        for fraction in (0xBC, 0xBD, 0xBE, *range(0x2150, 0x215F), 0x2189)
+    },
+    **dict.fromkeys(map(ord, "\u2044\u2215"), "/"),
+    **{0x066B: ".", 0x066C: ","},  # between Arabic digits
     **{full_width: full_width - 0xFEE0 for full_width in range(0xFF01, 0xFF5F)},
     **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"), "-"),
     **dict.fromkeys(map(ord, "\u00a0\u2009\u202f\u3000"), " "),
     **dict.fromkeys(map(ord, "\u2018\u2019"), "'"),
 }
+LATEX_FRACTION = regex.compile(r"\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}")
 BOXED = regex.compile(r"\\boxed\{([^{}]*)\}")
 SCALES = {
     "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
@@ -32,6 +40,7 @@ NUMBER = regex.compile(
     (?P<sign>[-+]?) \s*
     (?:[A-Za-z]{0,3} \\? \p{Sc} | (?:[A-Z]{3}|Rs)\.? \s)? \s*
     (?P<inner_sign>[-+]?) \s*
+    (?:(?P<units>\d+)\s+(?=\d{1,2}\s*/))?
     (?=\.?\d)
     (?P<whole> \d{1,3}(?:[ ,']\d{3})+ | \d{1,2}(?:,\d{2})*,\d{3} | \d* )
     (?:\.(?P<decimals>\d+))?
@@ -39,7 +48,7 @@ NUMBER = regex.compile(
     (?:\s*/\s*(?P<denominator>\d+))?
     (?:\s+(?P<scale>hundred|thousand|million|billion|trillion)\b)?
     # A unit: no letter of an equation, no operator, no word that goes on with the number.
-    (?!\p{L}(?!\p{L})) (?!\s*[-+*=^<>\u00d7\u00f7])
+    (?!\p{L}(?!\p{L})) (?!\s*[-+*=^<>\u00d7\u00f7\p{No}])
     (?!\s*(?:and|or|to|over|point|plus|minus|times)\b)
     \D*
     """,
@@ -56,6 +65,7 @@ def final_answer(text: str) -> str:
     white space and without punctuation around them.
     """
     answer = text.rpartition(MARK)[2].strip().partition("\n")[0].translate(TO_ASCII)
+    answer = LATEX_FRACTION.sub(r" \1/\2", answer)
     answer = BOXED.sub(r"\1", answer).strip(" =*_`\"'\u2248")
     number = number_of(answer)
     if number is None:
@@ -75,7 +85,7 @@ def number_of(answer: str) -> Fraction | None:
     if part["denominator"]:
         if int(part["denominator"]) == 0:
             return None
-        value /= int(part["denominator"])
+        value = int(part["units"] or 0) + value / int(part["denominator"])
     return -value if "-" in part["sign"] + part["inner_sign"] else value
 
 
