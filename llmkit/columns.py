@@ -4,15 +4,19 @@
 target may be mapped to several columns, each with an accepted text.
 """
 
+import ast
 import difflib
+import json
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from llmkit import files
 from llmkit.errors import UserError, did_you_mean
 from llmkit.labels import label_text
 from llmkit.schema import Data
-from llmkit.shapes import Shape, find_shape, read_shape
+from llmkit.shapes import CONVERSATIONS, Shape, find_shape, read_shape
 from llmkit.tasks import Row, Segment, Task
 from llmkit.tasks.base import prompt_segments
 from llmkit.tasks.conversation import role_of
@@ -20,6 +24,7 @@ from llmkit.tasks.conversation import role_of
 Raw = Mapping[str, Any]
 Columns = Mapping[str, str | list[str]]  # task's column -> data's, or several of references
 SKIP = "data.skip_invalid=true"
+PRINTED_ARRAY = re.compile(r"\s*[\[{].*\barray\(\[", re.DOTALL)  # a cell by pandas and numpy
 READERS = {"conversation": "chat", "pair": "instruct"}  # kind of shape -> task that reads it
 
 
@@ -105,6 +110,7 @@ def read_columns(
     raw: Raw, task: Task, columns: Columns, shape: Shape | None, where: str
 ) -> dict[str, Any]:
     """Convert a row of a file, whose rows have this shape, to a row of the task."""
+    raw = _with_lists(raw, task, columns)
     if shape is None:
         return select_columns(raw, task, columns, where)
     own = shape_of(raw, task, columns)
@@ -122,11 +128,30 @@ def read_columns(
     return {**row, "ignored": ignored} if ignored else row
 
 
+def _with_lists(raw: Raw, task: Task, columns: Columns) -> Raw:
+    """The row with lists and mappings in place of the text, in JSON or Python's notation, that a
+    cell of a table holds of messages, answers or labels."""
+    names = list(CONVERSATIONS) if "conversation" in task.shapes else []
+    if task.read_row is not None or task.allows_no_answer or task.chooses:
+        names += [columns.get(task.target, task.target)]
+    read = {n: _list_in(raw[n]) for n in names if isinstance(n, str) and n in raw}
+    return {**raw, **read}
+
+
+def _list_in(cell: Any) -> Any:
+    if isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{"):
+        for parse in (json.loads, ast.literal_eval):
+            with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                return parse(cell.strip())
+    return cell
+
+
 def select_prompt(raw: Raw, task: Task, columns: Columns, where: str) -> list[Segment]:
     """The prompt that `generate` completes; the row may lack an answer.
 
     The final answer of a conversation is left out.
     """
+    raw = _with_lists(raw, task, columns)
     shape = shape_of(raw, task, columns)
     if shape is None and "pair" in task.shapes and task.target not in columns:
         shape = find_shape(raw, ("pair",), {"output": "output"} | dict(columns))
@@ -197,14 +222,32 @@ def _target(raw: Raw, task: Task, columns: Columns, where: str) -> Any:
         value = _reach(raw, task.target, task, columns, where)
         if task.allows_no_answer and is_missing(value):
             return []
-        if task.allows_no_answer and isinstance(value, Mapping) and "text" in value:
-            value = value["text"]  # as SQuAD on the hub: {"text": [...], "answer_start": [...]}
+        if task.allows_no_answer:
+            value = _answers(value)
+        if isinstance(value, str) and (task.chooses or task.allows_no_answer):
+            _check_cell(value, columns.get(task.target, task.target), where)
         return _label(value, task, columns, where) if task.chooses and value != [] else value
     texts = []
     for name in names:
         value = _reach(raw, task.target, task, {task.target: name}, where)
         texts += value if isinstance(value, list) else [value]
     return [text for text in texts if not is_missing(text)] or [""]
+
+
+def _answers(value: Any) -> Any:
+    """The texts of answers as SQuAD has them, {"text": [...], "answer_start": [...]} on the hub and
+    [{"text": ..., "answer_start": ...}] in its own files."""
+    if isinstance(value, Mapping):
+        return value.get("text", value)
+    return [_answers(each) for each in value] if isinstance(value, list) else value
+
+
+def _check_cell(text: str, column: str, where: str) -> None:
+    if PRINTED_ARRAY.match(text):
+        raise UserError(
+            f"{where}: column {column} holds a printed array ({files.shown(text, 40)}), which "
+            "cannot be read back; save the data as jsonl or parquet instead of csv"
+        )
 
 
 def _label(value: Any, task: Task, columns: Columns, where: str) -> str:
@@ -290,6 +333,8 @@ def _instead(there: Any, missing: str, name: str, task: Task) -> str:
         return f"there are no columns here; name the right one with data.columns.{name}=COLUMN"
     near = difflib.get_close_matches(missing, list(map(str, there)), 1)
     advice = f"data.columns.{name}={files.shown(near[0]) if near else 'COLUMN'}"
+    if "," in missing and all(part.strip() in there for part in missing.split(",")):
+        advice = f"data.columns.{name}=[{missing}]"
     advice = f"name the right one with {advice}"
     if name in task.extra:
         advice = f"name one of them in the template, or {advice}"

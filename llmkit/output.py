@@ -108,11 +108,12 @@ def gather(row: OutputRow) -> OutputRow:
 
 
 def _number(value: Any) -> Any:
-    """A table's cell as a number if it is one; None for an empty cell."""
+    """A table's cell as a number if it is one, also with a decimal comma; None for an empty
+    cell."""
     if value == "":
         return None
     try:
-        return float(value)
+        return float(value.replace(",", ".") if isinstance(value, str) else value)
     except (TypeError, ValueError):
         return value
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import SHORT, TEXT, summary_rows, write_jsonl
 
 from llmkit.cache import encoding_key
-from llmkit.columns import check_columns, select_prompt
+from llmkit.columns import check_columns, read_columns, select_prompt, shape_of
 from llmkit.data import open_splits
 from llmkit.encode import Limits, encode_text
 from llmkit.errors import UserError
@@ -158,6 +158,8 @@ def test_a_missing_reference_column_is_named_beside_those_that_exist(tmp_path):
         UserError, match=r"no column 'summary2'; the columns are: document, summary1"
     ):
         open_at(path, TASKS["summarize"], columns={"summary": ["summary1", "summary2"]})
+    with pytest.raises(UserError, match=r"data.columns.summary=\[document,summary1\]$"):
+        open_at(path, TASKS["summarize"], columns={"summary": "document,summary1"})
 
 
 # ------------------------------------------------------------------------------ templates
@@ -473,3 +475,44 @@ def test_a_message_by_an_unknown_role_has_no_prompt():
     for task in ("chat", "instruct"):
         with pytest.raises(UserError, match=r"here: .*message 1 has the role \['user'\]"):
             select_prompt(row, TASKS[task], {}, "here")
+
+
+TALK = [{"role": "user", "content": "Who left?"}, {"role": "assistant", "content": "Mara."}]
+
+
+@pytest.mark.parametrize("notation", [json.dumps, str])
+@pytest.mark.parametrize(
+    ("task", "row", "references"),
+    [
+        ("chat", {"messages": TALK}, ["Mara."]),
+        ("instruct", {"conversations": TALK}, ["Mara."]),
+        ("qa", {"context": "c", "question": "q", "answers": ["x", "y"]}, ["x", "y"]),
+        ("qa", {"context": "c", "question": "q", "answers": {"text": ["x"], "start": [0]}}, ["x"]),
+        ("qa", {"context": "c", "question": "q", "answers": [{"text": "x"}]}, ["x"]),
+        ("qa", {"context": "c", "question": "q", "answers": "[sic] x"}, ["[sic] x"]),
+        ("classify", {"text": "t", "label": ["x"]}, ["x"]),
+        ("instruct", {"instruction": "List.", "output": "['x']"}, ["['x']"]),
+    ],
+)
+def test_lists_in_the_cells_of_a_table_are_read(task, row, references, notation):
+    """As pandas and spreadsheets hold them."""
+    task = get_task(task)
+    cells = {n: v if isinstance(v, str) else notation(v) for n, v in row.items()}
+    read = read_columns(cells, task, {}, shape_of(cells, task, {}), "rows.csv:2")
+    assert to_example({"id": "0", **read}, task).references == references
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "expected"),
+    [
+        ("qa", {"context": "c", "question": "q",
+                "answers": "{'text': array(['x'], dtype=object), 'answer_start': array([0])}"},
+         "column answers holds a printed array .* save the data as jsonl or parquet"),
+        ("classify", {"text": "t", "label": "['x', 'y']"}, "one label, not a list of 2"),
+        ("chat", {"messages": "[{'role': 'user'}\n {'role': 'assistant'}]"}, "a list of messages"),
+    ],
+)  # fmt: skip
+def test_cells_that_hold_no_answer_are_refused(task, row, expected):
+    task = get_task(task)
+    with pytest.raises(UserError, match=f"rows.csv:2: .*{expected}"):
+        read_columns(row, task, {}, shape_of(row, task, {}), "rows.csv:2")

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from llmkit import cli, files
 from llmkit.errors import UserError
-from llmkit.output import write_rows
+from llmkit.output import gather, write_rows
 from llmkit.predictions import read_predictions
 from llmkit.prompts import PromptReader
 from llmkit.tasks import get_task
@@ -327,3 +327,11 @@ def test_json_lines_on_stdout_and_nothing_else_with_quiet(llmkit, classifier, tm
     result = llmkit(*run, "--prompt", "a", "--output", "out.csv")
     assert result.exit_code == 2
     assert "give either --json, which prints predictions, or --output FILE" in result.stderr
+
+
+def test_probabilities_may_have_decimal_commas():
+    """As a spreadsheet in German or French writes them, between semicolons."""
+    assert gather({"id": "1", "probability_a": "0,75", "probability_b": "1e-3"}) == {
+        "probabilities": {"a": 0.75, "b": 0.001},
+        "id": "1", "probability_a": "0,75", "probability_b": "1e-3",
+    }  # fmt: skip
