@@ -116,8 +116,7 @@ def open_splits(
     splits = _open_named_and_held_out(data, task)
     for name, file in data.tests.items():
         rows = _rows_of(file, data, task, "test", f"data.tests.{name}")
-        splits[name] = replace(rows, columns=columns_of(data, name))
-    splits = {name: _with_shape(rows) for name, rows in splits.items()}
+        splits[name] = _with_shape(replace(rows, columns=columns_of(data, name)))
     for name in ("test", *data.tests):
         splits[name] = replace(splits[name], by=tuple(evaluation.by))
     for split, rows in splits.items():
@@ -151,7 +150,7 @@ def _with_way_out(error: UserError) -> UserError:
 
 def _with_shape(rows: Rows) -> Rows:
     """The rows, with the shape of the first row that has one."""
-    if not rows.task.shapes or rows.shape is not None:
+    if not rows.task.shapes:
         return rows
     first = (raw for _, raw in islice(rows.read(), MOST_UNREADABLE) if isinstance(raw, dict))
     shapes = (shape_of(raw, rows.task, rows.columns) for raw in first)
@@ -163,18 +162,20 @@ def _open_named_and_held_out(data: Data, task: Task) -> dict[str, Rows]:
     if data.train is None:
         folder = EMBEDDED_ROWS / task.name
         return {
-            split: _rows_of_files(str(folder / f"{split}.jsonl"), data, task, split, "task")
+            split: _with_shape(
+                _rows_of_files(str(folder / f"{split}.jsonl"), data, task, split, "task")
+            )
             for split in SPLITS
         }
     shares = {"validation": data.validation_fraction, "test": data.test_fraction}
     shares = {split: share for split, share in shares.items() if getattr(data, split) is None}
     splits = {
-        split: _rows_of(getattr(data, split), data, task, split)
+        split: _with_shape(_rows_of(getattr(data, split), data, task, split))
         for split in SPLITS
         if split not in shares
     }
     if shares:
-        splits |= _hold_out(_with_shape(splits["train"]), shares, data)
+        splits |= _hold_out(splits["train"], shares, data)
     return {split: splits[split] for split in SPLITS}
 
 

@@ -30,7 +30,7 @@ from llmkit.encode import (
 from llmkit.errors import UserError, did_you_mean, name_some
 from llmkit.files import shown
 from llmkit.generate import generate
-from llmkit.labels import spelled_out
+from llmkit.labels import label_of, spelled_out
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss, causal_lm
 from llmkit.model import evaluating
 from llmkit.prediction import Prediction
@@ -100,7 +100,10 @@ def count_answers(rows: Iterable[Row], task: Task) -> Counter[str]:
     """How often each answer is the one to learn; nothing where the task does not ask."""
     if task.majority is None:
         return Counter()
-    answers = Counter(task.answer_of(to_example(row, task).completion) for row in rows)
+    if task.chooses:
+        answers = Counter(label_of(row[task.target]) for row in rows)
+    else:
+        answers = Counter(task.answer_of(to_example(row, task).completion) for row in rows)
     del answers[""]  # rows that are left out
     return answers
 

@@ -7,14 +7,7 @@ documentation, unit included; `llmkit recipes --fields` prints it.
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 # A single text stands for a list of one: evaluation.by=topic.
 OneOrMore = BeforeValidator(
