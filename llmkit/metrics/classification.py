@@ -82,21 +82,28 @@ def auc(true: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.
     """
     if np.isnan(probabilities).any():
         return np.full(len(weights), np.nan)
-    each = []
     # Of two labels one says all, and the other's rounding would break ties.
-    labels = range(1, 2) if probabilities.shape[1] == 2 else range(probabilities.shape[1])
+    labels = [1] if probabilities.shape[1] == 2 else np.unique(true)
+    each = []
     for label in labels:
-        probability = probabilities[:, label]
-        order = np.argsort(probability, kind="stable")
-        starts = np.flatnonzero(np.diff(probability[order], prepend=-np.inf))  # of equal ones
+        order = np.argsort(probabilities[:, label], kind="stable")
         is_label = true[order] == label
-        drawn = weights[:, order]
-        inside = np.add.reduceat(drawn * is_label, starts, axis=1)
-        outside = np.add.reduceat(drawn * ~is_label, starts, axis=1)
-        below = np.cumsum(outside, axis=1) - outside / 2
+        everyone, drawn = probabilities[order, label], weights[:, order]
+        own, inside = everyone[is_label], drawn[:, is_label]
+        below = _weight_below(everyone, drawn, own) - _weight_below(own, inside, own)
+        num_inside, num_all = inside.sum(1), drawn.sum(1)
         with np.errstate(invalid="ignore"):
-            each.append((inside * below).sum(1) / (inside.sum(1) * outside.sum(1)))
+            each.append((inside * below).sum(1) / (num_inside * (num_all - num_inside)))
     return _mean_of_known(np.array(each))
+
+
+def _weight_below(ascending: np.ndarray, weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(R, V): the weight of the ascending numbers (N,) below each of the values (V,), those equal
+    to it by half; weights (R, N)."""
+    sums = np.zeros((len(weights), len(ascending) + 1))
+    np.cumsum(weights, axis=1, out=sums[:, 1:])
+    starts, ends = (np.searchsorted(ascending, values, side) for side in ("left", "right"))
+    return (sums[:, starts] + sums[:, ends]) / 2
 
 
 def calibration_error(
