@@ -26,7 +26,7 @@ Examples:
 \b
 Exit codes:
   0    done
-  1    failure: disk full, out of memory, --fail-under missed
+  1    failure: disk full, out of memory, --fail-under
   2    mistake in the command, recipe or data
   130  stopped by Ctrl-C (128 + the signal's number)
 
@@ -37,7 +37,7 @@ Environment variables:
   HF_TOKEN         token for private or gated models
   HF_HUB_OFFLINE   1: never contact the hub
   WANDB_PROJECT, TRACKIO_PROJECT
-                   project that a run is logged to; llmkit if unset
+                   project to log to; llmkit if unset
   OMP_NUM_THREADS  threads per process
 """
 

@@ -341,7 +341,7 @@ def _instead(there: Any, missing: str, name: str, task: Task) -> str:
     shape = find_shape(there, tuple(READERS), {})
     readers = [reader for kind, reader in READERS.items() if find_shape(there, (kind,), {})]
     if shape is not None and task.name not in readers:
-        advice += f"; the rows look like {shape}; the task {readers[0]} reads them"
+        advice += f"; the rows look like {shape}; the {readers[0]} task reads them"
     return f"the columns are: {_names(there)}; {advice}"
 
 

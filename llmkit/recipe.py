@@ -42,7 +42,7 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
     _settle_length(content, given)
     both = [given[key] for key in LENGTHS if key in given and not given[key].endswith("=null")]
     if len(both) == 2:
-        raise UserError(f"{' '.join(both)}: give only one of them")
+        raise UserError(f"{' '.join(both)}: give one of them")
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:

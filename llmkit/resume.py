@@ -120,7 +120,9 @@ def go_on(
         progress.is_validated = False  # the step was not the last one then
     optimizer = learner.optimizer
     if origin.recipe.train.optimizer != recipe.train.optimizer:
-        warning_console().print("warning: another optimizer than the run's: its moments begin anew")
+        warning_console().print(
+            "warning: the optimizer differs from the run's, so its moments start at zero"
+        )
         optimizer = None
     try:
         if progress.best_step and learner.accelerator.is_main_process:

@@ -93,15 +93,18 @@ def find_run_to_resume(resume: str, run_dir: str | None, recipe: Recipe) -> Path
 
 
 def how_to_go_on(run: Path, options: Iterable[str], has_launcher: bool = False) -> str:
-    """For the end of a message. options: of the command, besides --resume. has_launcher: the
-    processes were started by another program, such as torchrun."""
+    """The end of a message: how to resume a run.
+
+    options: those of the command besides --resume. has_launcher: whether another program, such as
+    torchrun, started the processes.
+    """
     if results_path(run).is_file():
         return f"; it has finished: llmkit report {shlex.quote(str(run))}"
     if not checkpoints(run):
         return "; there is no checkpoint yet: start again, with --resume auto"
     command = ["llmkit", "finetune", str(recipe_path(run)), "--resume", str(run), *options]
     how = " under the same launcher" if has_launcher else ""
-    return f"; go on{how} with: {shlex.join(command)}"
+    return f"; resume{how} with: {shlex.join(command)}"
 
 
 @contextmanager
@@ -133,7 +136,9 @@ def require_new(run: Path) -> None:
     """Raise UserError where another process has trained in the folder since it was chosen."""
     if checkpoints(run) or results_path(run).is_file():
         option = shlex.join(["--resume", str(run)])
-        raise UserError(f"{run}: another process trained here meanwhile; go on with {option}")
+        raise UserError(
+            f"{run}: another process trained here meanwhile; resume its run with {option}"
+        )
 
 
 def start_run(run: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
@@ -275,7 +280,7 @@ def task_of(folder: Path) -> str | None:
 
 
 def metrics_of(folder: Path) -> list[str] | None:
-    """The metrics, with their settings, that a run or a folder of scores was scored by."""
+    """The metrics, with their settings, that scored a run or a folder of scores."""
     try:
         return json.loads(results_path(folder).read_text("utf-8"))["metrics"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):

@@ -42,8 +42,8 @@ class Scratch(Section):
     n_positions: int = Field(512, ge=2)
     """Longest sequence the model can read, in tokens."""
     vocab_size: int = Field(4096, ge=257)
-    """Entries of the byte-level BPE that is trained on the training rows. Words of over 256 bytes,
-    such as text without spaces, are split for its training."""
+    """Entries of the byte-level BPE that is trained on the training rows. Words of more than 256
+    bytes, such as text without spaces, are split before that."""
     initializer_range: float = Field(0.02, gt=0)
     """Standard deviation of the random weights; about 1/sqrt(n_embd) suits a narrow model."""
 
@@ -67,12 +67,12 @@ class Data(Section):
     """Read hub rows as they are needed instead of downloading the set; needs `limit`."""
     train: str | None = None
     """Training rows: a file (jsonl, json, csv, tsv, txt, each also as .gz, .bz2, .xz or .zst;
-    parquet, arrow, feather), a pattern such as `part-*.parquet`, a folder of such files or one that
-    `save_to_disk` of datasets wrote, of which all splits are used; or the hub set's split."""
+    parquet, arrow, feather), a pattern such as `part-*.parquet`, a folder of such files or one
+    written by `save_to_disk` of datasets, whose splits are all used; or a split of the hub set."""
     validation: str | None = None
-    """Validation rows: a file or a hub split; none: a share of the training rows."""
+    """Validation rows: a file or a hub split; null: a share of the training rows."""
     test: str | None = None
-    """Test rows: a file or a hub split; none: a share of the training rows."""
+    """Test rows: a file or a hub split; null: a share of the training rows."""
     tests: dict[str, str] = {}
     """More test rows, files or hub splits by a name of your choice, each scored by itself."""
     validation_fraction: float = Field(0.1, gt=0, lt=0.5)
@@ -80,25 +80,25 @@ class Data(Section):
     test_fraction: float = Field(0.1, gt=0, lt=0.5)
     """Share of the training rows held out when `test` is not named."""
     held_out: Literal["hash", "end"] = "hash"
-    """Which rows those are: by the hash of their source, so that copies stay together; or the end
-    of the file, validation before test. Of one long text (`rows: document`) the end is cut off."""
+    """Which rows are held out. hash: by the hash of their source, so that copies stay together;
+    end: the last rows, validation before test, or the end of one long text (`rows: document`)."""
     rows: Literal["document", "paragraph", "line"] = "paragraph"
-    """What of a .txt file is a row: all of it, a paragraph (blank lines separate), or a line."""
+    """What makes a row of a .txt file: all of it, a paragraph (blank lines separate), or a line."""
     encoding: str | None = None
-    """Encoding of text files, such as cp1252; null: UTF-8, or UTF-16 where the file shows it."""
+    """Encoding of text files, such as cp1252; null: UTF-8, or UTF-16 if the first bytes show it."""
     columns: dict[str, Column | dict[str, Column]] = {}
-    """The data's column for each of the task's; dots reach into nested ones (answers.text). A list
-    names several references, the first of which is trained on ([summary1, summary2]). Under the
-    name of a split or of a further test set: its own columns (columns.test.summary=abstract)."""
+    """Column of the data for each column of the task; dots reach into nested ones (answers.text). A
+    list names several references ([summary1, summary2]), the first of which is trained on. A split
+    or a further test set can have its own columns (columns.test.summary=abstract)."""
     source_language: str | None = None
-    """What `translate` is from, as the prompt names it, such as English; null: what the column's
-    name says (en, translation.en), else English."""
+    """Language that `translate` translates from, as the prompt names it, such as English; null: the
+    one that the column's name stands for (en, translation.en), else English."""
     target_language: str | None = None
-    """What `translate` is into, as the prompt names it; null: what the column's name says, else
-    German. A template may hold both, as {source_language} and {target_language}."""
+    """Language that `translate` translates into; null: the one that the column's name stands for,
+    else German. A template may name both languages: {source_language}, {target_language}."""
     skip_invalid: bool = False
-    """Leave out rows that cannot be read, such as conversations with tool calls, and report how
-    many and where the first are; false: refuse the data at the first."""
+    """Skip rows that cannot be read, such as conversations with tool calls, and report how many
+    there are and where; false: stop with an error at the first."""
     limit: int | None = Field(None, ge=1)
     """Read only the first rows of each file or hub split; rows."""
 
@@ -109,7 +109,7 @@ class Data(Section):
             "a\n".encode(encoding or "utf-8")
         except (LookupError, UnicodeError, ValueError):
             raise ValueError(
-                "no text encoding that Python knows; common ones are utf-8, utf-16, cp1252, latin-1"
+                "not a text encoding of Python; common ones are utf-8, utf-16, cp1252, latin-1"
             ) from None
         return encoding
 
@@ -141,8 +141,8 @@ class Data(Section):
         for name in self.tests:
             if not re.fullmatch(r"[\w-]+", name) or name.casefold() in taken:
                 raise ValueError(
-                    f"data.tests.{name}: choose a name of letters, digits, _ and - that differs, "
-                    f"not in case alone, from {', '.join(taken)}"
+                    f"data.tests.{name}: choose a name of letters, digits, _ and - that differs "
+                    f"from {', '.join(taken)}, and not in case alone"
                 )
             taken.append(name.casefold())
         return self
@@ -213,7 +213,7 @@ class Train(Section):
     """Forward pass: llmkit's own, without padding, or the model's in Hugging Face transformers."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Arithmetic of the forward and backward pass, weights stay float32. auto: on a CPU bf16 where
-    it is measured to be faster, else no; on a GPU bf16 where its hardware has it, else fp16 (Volta,
+    it is measured to be faster, else no; on a GPU bf16 if the hardware has it, else fp16 (Volta,
     Turing) or no (older). fp16 needs a GPU."""
     device: Literal["auto", "cpu"] = "auto"
     """auto: the accelerators that are there, else the CPU."""
@@ -277,8 +277,9 @@ class Evaluation(Section):
     """Texts (a file, or `embedded`) that have nothing to do with the task: their perplexity before
     and after shows what was forgotten. null: not looked at."""
     f1: Literal["words", "characters"] = "words"
-    """What EM and F1 of qa and chat compare: words between spaces, as SQuAD's script; or characters
-    of scripts that have no spaces and words of others, as MLQA's script does for Chinese."""
+    """What exact match and F1 compare. words: words between spaces, as in SQuAD's script;
+    characters: characters of scripts without spaces and words of others, as in MLQA's script for
+    Chinese."""
     bleu: Bleu = Bleu()
     """How BLEU is computed."""
     bertscore: BertScore = BertScore()
@@ -348,7 +349,7 @@ class Recipe(Section):
     """Where metrics.jsonl is also sent; each has to be installed. tensorboard: into the run."""
     template: str | None = None
     """Prompt with {column} marks for any columns of the data; a section {#column}...{/column} is
-    left out where the column is empty. null: the task's own."""
+    left out if the column is empty. null: the task's own."""
     max_length: int = Field(512, ge=2)
     """Longest training row, prompt and completion and end-of-text together; tokens."""
     truncate_completion: bool = False

@@ -9,9 +9,9 @@ from llmkit.schema import Recipe, Section
 
 
 def find_field(place: tuple[str, ...]) -> tuple[str, FieldInfo | None]:
-    """(dotted key, field) of a place within a recipe: of ("train", "betas", "0") train.betas.
+    """(dotted key, field) at a place in a recipe: ("train", "betas", "0") gives train.betas.
 
-    The field is None where the place is a section or unknown.
+    The field is None if the place is a section or unknown.
     """
     section = Recipe
     for depth, name in enumerate(place, start=1):

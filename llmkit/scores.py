@@ -41,7 +41,9 @@ class ScoredRows:
             return cls(task, rows, examples, answers, [])
         has_label = [example.references[0] != "" for example in examples]
         if not any(has_label):
-            raise UserError(f"{examples[0].where} and on: no row has a label; name labeled rows")
+            raise UserError(
+                f"{examples[0].where}: no row from here on has a label; name labeled rows"
+            )
         unlabeled = [e for e, has in zip(examples, has_label, strict=True) if not has]
         rows, examples = (list(compress(each, has_label)) for each in (rows, examples))
         return cls(task, rows, examples, answers, unlabeled)
@@ -63,7 +65,7 @@ class Scored:
     ended: list[bool] | None = None
     """Whether each generated text stopped by itself; None where that is not known."""
     differences: dict[str, Difference] = field(default_factory=dict)
-    """What each score differs by from that of the untuned model, where that was scored too."""
+    """Difference of each score from that of the untuned model, if that was scored too."""
     expected: list[list[tuple[str, float | None]]] | None = None
     """The tokens that each row is to answer with, and how probable the model held each."""
 
@@ -84,7 +86,7 @@ def choose_metric(recipe: Recipe, task: Task) -> tuple[str, bool]:
 
 
 def check_metric(metric: str, validation: ScoredRows, num_votes: int) -> None:
-    """Raise UserError where the score that chooses the best weights is undefined on the validation
+    """Raise UserError if the score that chooses the best weights is undefined on the validation
     rows, whatever is predicted."""
     task, references = validation.task, validation.references
     if metric not in task.scores or task.is_language_modelling:
@@ -94,7 +96,7 @@ def check_metric(metric: str, validation: ScoredRows, num_votes: int) -> None:
         probabilities = {label: float(label == answer) for label in validation.answers}
         votes = [answer] * num_votes if num_votes > 1 else None
         perfect.append(Prediction(answer, probabilities if task.chooses else None, votes))
-    for count in (1, len(perfect)):  # a score that one row defines, all rows do
+    for count in (1, len(perfect)):  # a score that is defined for one row is defined for all
         if metric in task.score(perfect[:count], references[:count]):
             return
     labels = {accepted[0] for accepted in references}
@@ -102,7 +104,8 @@ def check_metric(metric: str, validation: ScoredRows, num_votes: int) -> None:
         (label,) = labels
         raise UserError(
             f"evaluation.metric: {metric} is undefined where all rows have one label, and all "
-            f"validation rows have {spelled_out(label)}; name other validation rows or metric"
+            f"validation rows have {spelled_out(label)}; choose other validation rows or "
+            "another metric"
         )
     needed = {
         "majority_vote": "evaluation.votes above 1",

@@ -25,7 +25,7 @@ from llmkit.tasks.conversation import Message, answered, read_conversation, role
 
 Raw = Mapping[str, Any]
 
-# The columns that a part of an instruction is found in; the first that a row has is read.
+# Columns that may hold each part of an instruction; the first that a row has is read.
 ASKED = ("instruction", "prompt", "question", "query", "input")
 ANSWERED = ("output", "response", "completion", "answer")
 OPTIONAL = {
@@ -47,7 +47,7 @@ NAMES = {("instruction", "output"): "Alpaca", ("instruction", "response"): "Doll
 
 @dataclass(frozen=True)
 class Shape:
-    """A known shape, and where in the data its parts stand."""
+    """A known shape, and the columns of the data that hold its parts."""
 
     name: str
     columns: dict[str, str | list[str]]
@@ -61,7 +61,7 @@ class Shape:
         return f"{self.name}: {', '.join(chain.from_iterable(names))}"
 
     def fits(self, first: "Shape") -> bool:
-        """Whether a row of this shape can stand in a file that begins with the other one."""
+        """Whether a row of this shape can occur in a file whose first row has the other one."""
         required = [
             {part: name for part, name in shape.columns.items() if part not in OPTIONAL}
             for shape in (self, first)
@@ -111,7 +111,7 @@ def _find_pair(raw: Raw, names: Mapping[str, str], given: Mapping[str, Any]) -> 
 
 
 def _find_sentences(names: Mapping[str, str], given: Mapping[str, Any]) -> Shape | None:
-    """Two texts; none where the row or the recipe says which column is the text."""
+    """A pair of texts; None if the row or the recipe says which column is the text."""
     if "text" in names or {"text", "text_pair"} & given.keys():
         return None
     for pair in SENTENCES:
@@ -137,15 +137,15 @@ def _find_text(names: Mapping[str, str]) -> Shape | None:
 def read_shape(
     raw: Raw, shape: Shape, task: Task
 ) -> tuple[Raw, dict[str, str | list[str]], tuple[str, ...]]:
-    """A row of that shape with the task's columns in it, where these have other names their names,
-    and the names of what is not read.
+    """A row of that shape as one with the task's columns, the names of those that have others, and
+    the names of ignored fields.
 
-    Raises ValueError, with a message for the user, where the row does not hold what the task reads.
+    Raises ValueError, with a message for the user, if the row lacks what the task reads.
     """
     columns = shape.columns
     history = columns.get("history")
     if task.read_row is None and history and _part(raw, history):
-        raise ValueError(f"column {history} holds earlier turns, which only the task chat reads")
+        raise ValueError(f"column {history} holds earlier turns, which only the chat task reads")
     ignored = ("tools",) if raw.get("tools") and "text" not in columns else ()
     direct = {part: name for part, name in columns.items() if part in task.columns}
     is_direct = len(direct) == len(columns) - ("history" in columns)
@@ -169,7 +169,7 @@ def _single_turn(conversation: list[Message]) -> dict[str, str]:
     asked, said, *more = [message for message in conversation if message.role != "system"]
     if more:
         num_turns = 1 + len(more) // 2
-        raise ValueError(f"the conversation has {num_turns} turns, which only the task chat reads")
+        raise ValueError(f"the conversation has {num_turns} turns, which only the chat task reads")
     return {
         "system": "".join(system),
         "instruction": asked.content,

@@ -43,7 +43,7 @@ class Difference:
 def intervals(tallies: Tallies, seed: int = 0) -> dict[str, tuple[float, float]]:
     """(low, high) of each score: the percentile bootstrap (Efron 1979; Koehn 2004 for BLEU).
 
-    Empty with fewer than MIN_ROWS rows. A score that the redrawn rows do not have is left out.
+    Empty with fewer than MIN_ROWS rows. A score that is undefined on redrawn rows is left out.
     """
     if count_rows(tallies) < MIN_ROWS:
         return {}
@@ -61,13 +61,13 @@ def count_rows(tallies: Tallies) -> int:
 def compare(
     first: Tallies, second: Tallies, seed: int = 0, num_trials: int | None = None
 ) -> dict[str, Difference]:
-    """Each score's difference; rows of the two stand in the same order.
+    """Each score's difference; the rows of both are in the same order.
 
-    num_trials: of the p-values; None for TRIALS.
+    num_trials: trials for the p-values; None for TRIALS.
 
     The p-value is that of approximate randomization (Noreen 1989; Riezler and Maxwell 2005): each
-    row's two outputs change places or not, by lot. With fewer than MIN_ROWS rows the differences
-    stand alone. A score that either system does not have is left out.
+    row's two outputs change places or not, by lot. With fewer than MIN_ROWS rows there are
+    differences only. A score that either system does not have is left out.
     """
     totals = [scores_of(tallies) for tallies in (first, second)]
     observed = {name: (totals[1][name] - totals[0][name]).item() for name in totals[0]}

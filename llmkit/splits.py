@@ -15,7 +15,7 @@ from llmkit.errors import UserError
 from llmkit.labels import label_of
 from llmkit.tasks import Row, Task
 
-MOST_SOURCES = 10_000  # different ones that are remembered, for a split that hashes leave empty
+MOST_SOURCES = 10_000  # distinct ones that are remembered, to fill a split that hashes leave empty
 PARAGRAPH = re.compile(r"\n[ \t\r]*\n\s*")
 SENTENCE = re.compile(r"""[.!?]["'”’»)]*\s+|[。！？][」』”]*""")
 BLANK = re.compile(r"\s+")
@@ -23,16 +23,16 @@ BLANK = re.compile(r"\s+")
 
 @dataclass(frozen=True)
 class HeldOut:
-    """To which split each training row belongs."""
+    """The split that each training row belongs to."""
 
     split_of: Callable[[int, Row], str]
     """Given the row's index in the file, and the row."""
     how: str
-    """For a message: which rows were chosen."""
+    """How the rows were chosen, for a message."""
     identity: str
     """What tells this choice from others of the same rows."""
     kept: list[str] = field(default_factory=list)
-    """Where (file:line) the rows stand that were to be held out, but train needs their label."""
+    """Places (file:line) of rows that were not held out because train needs their label."""
 
 
 def by_hash(
@@ -44,10 +44,10 @@ def by_hash(
 ) -> HeldOut:
     """Hold out shares (split -> share) by the hash of each row's source.
 
-    Where a split would stay empty, it gets the source with the lowest hash. A label that would be
-    held out with all its rows stays in train. Raises UserError where there are too few rows.
+    A split that would stay empty gets the source with the lowest hash. A label whose rows would all
+    be held out stays in train. Raises UserError if there are too few rows.
 
-    advice: what else to do about that; it ends the message.
+    advice: what else to do about that, for the end of the message.
     """
     survey = _survey(rows, task, shares)
     moved = {point: "train" for point, _ in survey.lonely}
@@ -71,8 +71,7 @@ def by_end(
 ) -> HeldOut:
     """Hold out shares (split -> share) from the end of the rows, in the order of the shares.
 
-    A label that no row before them has stays in train. Raises UserError where there are too few
-    rows.
+    A label that no earlier row has stays in train. Raises UserError if there are too few rows.
     """
     num_rows, first = 0, {}
     for index, row in enumerate(read()):
@@ -110,8 +109,8 @@ def by_end(
 
 
 def cut_document(text: str, shares: dict[str, float], source: str) -> dict[str, tuple[int, int]]:
-    """Where each split of one long text begins and ends; characters. The held-out shares are its
-    end, cut behind a paragraph, or else a sentence or a word, as near as there is one."""
+    """Start and end of each split of one long text, in characters. The held-out shares are its end,
+    cut after a nearby paragraph, or else a sentence or a word."""
     end, parts = len(text), {}
     share = 0.0
     for split, of in reversed(shares.items()):
@@ -147,9 +146,9 @@ class _Survey:
     counts: Counter[str] = field(default_factory=Counter)
     """Rows of each split, as the hash alone places them."""
     labels: dict[float, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """By source (its hash) the labels of its rows; empty where there are too many sources."""
+    """Labels of the rows of each source, by its hash; empty if there are too many sources."""
     lonely: list[tuple[float, str]] = field(default_factory=list)
-    """Source and place of the rows whose label no row has that the hash places in train."""
+    """Source and place of the rows whose label no row in train has, as the hash places them."""
 
     def missing(self, moved: dict[float, str]) -> bool:
         """Whether a split is empty, and can be filled."""
@@ -158,9 +157,9 @@ class _Survey:
 
 
 def _survey(rows: Iterable[Row], task: Task, shares: dict[str, float]) -> _Survey:
-    """Read the rows: without labels, only until each split has one."""
+    """Read the rows; for a task without labels, only until each split has one."""
     survey = _Survey(shares)
-    learnt: set[str] = set()
+    in_train: set[str] = set()
     waiting: dict[str, list[tuple[float, str]]] = defaultdict(list)
     is_small = True
     for row in rows:
@@ -172,9 +171,9 @@ def _survey(rows: Iterable[Row], task: Task, shares: dict[str, float]) -> _Surve
         split = _place(point, shares)
         survey.counts[split] += 1
         if split == "train":
-            learnt |= labels
+            in_train |= labels
         else:
-            for label in labels - learnt:
+            for label in labels - in_train:
                 waiting[label].append((point, row["where"]))
         if is_small:
             survey.labels[point] |= labels
@@ -184,14 +183,14 @@ def _survey(rows: Iterable[Row], task: Task, shares: dict[str, float]) -> _Surve
     if not is_small:
         survey.labels.clear()
     survey.lonely = list(
-        chain.from_iterable(of for label, of in waiting.items() if label not in learnt)
+        chain.from_iterable(of for label, of in waiting.items() if label not in in_train)
     )
     return survey
 
 
 def _fill(places: dict[float, str], labels: dict[float, set[str]], shares: list[str]) -> bool:
-    """Give each empty split one source, so that train keeps a row of each label; False where that
-    cannot be."""
+    """Give each empty split one source, so that train keeps a row of each label; False if that is
+    impossible."""
     for split in ("train", *shares):
         sizes = Counter(places.values())
         if sizes[split]:
@@ -228,7 +227,7 @@ def _too_few(survey: _Survey, shares: dict[str, float], task: Task) -> str:
 
 
 def _labels_of(row: Row | UserError, task: Task) -> set[str]:
-    """The row's label, in a set; none where the task has none, or the row."""
+    """The row's label as a set; empty if the task or the row has none."""
     if isinstance(row, UserError) or not task.chooses:
         return set()
     return {label_of(row[task.target])} - {""}

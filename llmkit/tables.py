@@ -13,9 +13,9 @@ from llmkit.errors import UserError, shown
 from llmkit.textlines import BYTE_ORDER_MARK, LONGEST, Raw, lines
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
-SAMPLE_LINES = 200  # by which the delimiter is recognized,
-SAMPLE_CHARACTERS = 2**20  # of so many characters at most
-AGREE = 0.5  # share of the sample's rows
+SAMPLE_LINES = 200  # of the sample by which the delimiter is recognized
+SAMPLE_CHARACTERS = 2**20  # of the sample, at most
+AGREE = 0.5  # share of the sample's rows that must have as many fields as the header
 MOST_BLANK = 10_000  # rows that are held back to see whether others follow
 LONGEST_QUOTED = 2**22  # characters of a quoted field with line breaks, in a tab-delimited file
 SEP_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)  # Excel's first line
@@ -26,17 +26,17 @@ csv.field_size_limit(LONGEST)
 
 @dataclass(frozen=True)
 class Dialect:
-    """How the fields of a file are told apart."""
+    """How the fields of a file are separated."""
 
     delimiter: str
     quotes_are_text: bool = False
-    """Fields are never quoted, so that a quote is a character like others."""
+    """Fields are never quoted, so a quote is an ordinary character."""
     header_line: int = 1
-    """2 behind Excel's `sep=;`."""
+    """Number of the header's line: 2 after Excel's `sep=;`."""
 
 
 def read_table(path: Path, usual: str, encoding: str | None = None) -> Iterator[Raw]:
-    """The rows below the header line. usual: the delimiter, unless header and rows show another."""
+    """The rows below the header. usual: the delimiter, unless header and rows show another one."""
     dialect = recognize(path, usual, encoding)
     bad: list[UserError] = []
     records = _records(_text(path, encoding, bad), dialect, path)
@@ -46,9 +46,9 @@ def read_table(path: Path, usual: str, encoding: str | None = None) -> Iterator[
     header = [name.strip() for name in header]
     check_names(header, f"{path}:{end}")
     names = sorted(header)
-    blank: list[Raw] = []  # rows without any text, which Excel leaves behind a table
+    blank: list[Raw] = []  # rows without any text, which Excel leaves below a table
     for number, fields in records:
-        where, end = f"{path}:{end + 1}", number  # a row stands where it begins
+        where, end = f"{path}:{end + 1}", number  # the place of a row is its first line
         if bad:
             row: Raw = (where, bad[0])
             bad.clear()
@@ -67,7 +67,7 @@ def read_table(path: Path, usual: str, encoding: str | None = None) -> Iterator[
 
 
 def recognize(path: Path, usual: str, encoding: str | None = None) -> Dialect:
-    """The dialect of a file, by its first rows; by all of them, whether tabs go with quotes."""
+    """The dialect of a file, from its first rows; whether quotes are text, from all of them."""
     sample, num_characters = [], 0
     for line in _text(path, encoding, []):
         sample.append(line)
@@ -89,8 +89,8 @@ def recognize(path: Path, usual: str, encoding: str | None = None) -> Dialect:
 
 
 def _delimiter(sample: list[str], usual: str, *, is_whole: bool) -> str:
-    """The one by which most rows have as many fields as the header, which has two or more; the
-    usual one where there is no such."""
+    """The delimiter that gives most rows as many fields as the header, and the header two or more;
+    the usual one if there is none."""
     shares = {usual: 0.0}
     for delimiter in (usual, *(other for other in DELIMITERS if other != usual)):
         header, *rows = _widths(sample, delimiter, is_whole=is_whole) or [0]
@@ -101,11 +101,11 @@ def _delimiter(sample: list[str], usual: str, *, is_whole: bool) -> str:
 
 
 def _widths(sample: list[str], delimiter: str, *, is_whole: bool) -> list[int]:
-    """Fields of the header, and of each row without the empty ones behind the header's last."""
+    """Number of fields of the header and of each row, without empty ones beyond the header."""
     parsed = [fields for fields in _parse(sample, delimiter) if fields]
     if not is_whole:
-        parsed = parsed[:-1]  # its end may be missing
-    if delimiter == "\t":  # its quotes may be text, by which rows would run together
+        parsed = parsed[:-1]  # which may be incomplete
+    if delimiter == "\t":  # quotes may be text, and would join rows
         raw = [line.rstrip("\r\n").split("\t") for line in sample if line.strip()]
         parsed = max(parsed, raw, key=lambda rows: _agreement(rows))
     header = len(parsed[0]) if parsed else 0
@@ -113,7 +113,7 @@ def _widths(sample: list[str], delimiter: str, *, is_whole: bool) -> list[int]:
 
 
 def _parse(sample: list[str], delimiter: str) -> Iterator[list[str]]:
-    """The records up to the first that is none."""
+    """The records before the first malformed one."""
     with suppress(csv.Error):
         yield from csv.reader(sample, delimiter=delimiter)
 
@@ -130,10 +130,10 @@ def _width(fields: list[str], header: int) -> int:
 
 
 def rows_in_quotes(path: Path, usual: str, encoding: str | None = None) -> list[str]:
-    """Where (file:first-last line) a quoted field holds lines that each look like a row, as where a
-    text begins with a quote and a later one ends with one.
+    """Places (file:first-last line) where a quoted field holds lines that each look like a row, as
+    when a text begins with a quote and a later one ends with one.
 
-    Nothing where most texts with line breaks look otherwise: then it is by chance.
+    Empty if most fields with line breaks look different, since then it is by chance.
     """
     dialect = recognize(path, usual, encoding)
     if dialect.quotes_are_text:
@@ -157,15 +157,15 @@ def rows_in_quotes(path: Path, usual: str, encoding: str | None = None) -> list[
     return found if 2 * len(found) > num_blocks else []
 
 
-# A field without quotes, or one in quotes, those inside it doubled.
+# A field without quotes, or one in quotes, with the quotes inside it doubled.
 _FIELD = r'(?:[^"\t\r\n][^\t\r\n"]*|"[^"]*(?:""[^"]*)*"|)'
 _RECORD = re.compile(rf"{_FIELD}(?:\t{_FIELD})*\r?\n?")
 
 
 def _quotes_are_text(text: Iterator[str], width: int) -> bool:
-    """Whether quotes in tab-delimited text are characters like others: somewhere they do not stand
-    as a writer that quotes puts them, or a quoted field would swallow lines that each have a row's
-    fields."""
+    """Whether quotes in tab-delimited text are ordinary characters: somewhere they are not where a
+    writer would put them to quote a field, or a quoted field would swallow lines that each have the
+    fields of a row."""
     header = next((line for line in text if line.strip()), "")
     names = header.removeprefix(BYTE_ORDER_MARK).rstrip("\r\n").split("\t")
     if all(len(name) > 1 and name[0] == name[-1] == '"' for name in names):
@@ -189,7 +189,7 @@ def _quotes_are_text(text: Iterator[str], width: int) -> bool:
 
 
 def _text(path: Path, encoding: str | None, bad: list[UserError]) -> Iterator[str]:
-    """The lines; the error of one that is no text is put into `bad`, and the line comes with
+    """The lines. The error of a line that cannot be decoded is appended to `bad`; the line has
     replacement characters, so that the next row is found."""
     for _, text, error in lines(path, encoding):
         if error is not None:
@@ -198,7 +198,7 @@ def _text(path: Path, encoding: str | None, bad: list[UserError]) -> Iterator[st
 
 
 def _records(text: Iterator[str], dialect: Dialect, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(its last line, its fields) of each record; none for a blank line."""
+    """(number of its last line, fields) of each record; a blank line has no fields."""
     before = dialect.header_line - 1
     text = islice(text, before, None)
     if dialect.quotes_are_text:
@@ -212,7 +212,7 @@ def _records(text: Iterator[str], dialect: Dialect, path: Path) -> Iterator[tupl
             yield before + reader.line_num, fields
             start = before + reader.line_num + 1
     except csv.Error as error:
-        what = shown(str(error).partition(" - ")[0])  # behind the dash stands advice on Python
+        what = shown(str(error).partition(" - ")[0])  # after the dash is advice on Python
         raise UserError(
             f"{path}:{start}: {what}, in the row from here to line {before + reader.line_num}; "
             "close each quote, double those inside a field, and end lines in LF"
@@ -220,7 +220,7 @@ def _records(text: Iterator[str], dialect: Dialect, path: Path) -> Iterator[tupl
 
 
 def check_names(names: list[str], where: str) -> None:
-    """Raise UserError where it cannot be known which of two columns is meant."""
+    """Raise UserError if two columns have the same name."""
     twins = [name for name, count in Counter(names).items() if name and count > 1]
     if twins:
         raise UserError(f"{where}: two columns are named {shown(twins[0])}; rename one of them")
@@ -237,13 +237,14 @@ def _is_header(fields: list[str], header: list[str], names: list[str]) -> bool:
 
 def _repeated_header(where: str) -> UserError:
     return UserError(
-        f"{where}: the header again: files were joined here; delete this line, or the mark in it"
+        f"{where}: the header again: files were joined here; delete this line, or the byte "
+        "order mark in it"
     )
 
 
 def _fit(fields: list[str], header: list[str], where: str) -> dict[str, str] | UserError:
-    """The row; where fields are too many or missing, they have to be empty or unnamed ones at its
-    end."""
+    """The row. Surplus fields at its end must be empty; missing ones must have no name in the
+    header."""
     width = len(header)
     if len(fields) == width:
         return dict(zip(header, fields, strict=True))

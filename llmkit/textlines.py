@@ -17,17 +17,17 @@ from llmkit.errors import UserError, shown
 
 # Where a row stands (file:line), and its columns in the file or what is wrong with it.
 Raw = tuple[str, dict[str, Any] | UserError]
-# Its number from 1, its text with the line end, and why that is not the line's text.
+# Number from 1, text with the line end, and the error if the line cannot be decoded.
 Line = tuple[int, str, UserError | None]
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
 LONGEST = 2**26  # bytes of a line out of a compressed file, and of a cell
 LARGEST = 2**28  # characters of a paragraph; of a document or a JSON list out of a compressed file
-MOST_MEMORY = 2**27  # bytes that an xz file may ask for; `xz -9` asks for half of it
+MOST_MEMORY = 2**27  # bytes that decompressing an xz file may take; `xz -9` needs half of it
 HEAD = 2**16  # bytes by which encoding and line ends are recognized
 BYTE_ORDER_MARK = "\ufeff"
 
-# UTF-32 before UTF-16, of whose mark its own begins with.
+# UTF-32 comes before UTF-16, since its mark begins with that of UTF-16.
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -35,7 +35,7 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# First bytes of what is no text -> what it is, what to do.
+# First bytes of files that are not text -> what they are, what to do.
 MAGIC = {
     b"\x1f\x8b": ("gzip-compressed", "add .gz to its name"),
     b"BZh": ("bzip2-compressed", "add .bz2 to its name"),
@@ -51,9 +51,9 @@ MAGIC = {
 def lines(path: Path, encoding: str | None = None) -> Iterator[Line]:
     """The lines, each ending in LF or CR LF as in the file; those that end in CR alone, in LF.
 
-    encoding: None reads UTF-8, or UTF-16 and UTF-32 where the first bytes show them. Where a line
-    is no text, the error says why, and the text has replacement characters. Raises UserError where
-    a compressed file is damaged or a line is longer than memory should hold.
+    encoding: None reads UTF-8, or UTF-16 and UTF-32 if the first bytes show it. If a line cannot be
+    decoded, it comes with an error, and its text has replacement characters. Raises UserError if a
+    compressed file is damaged or a line is too long for memory.
     """
     number = 0
     try:
@@ -89,7 +89,7 @@ _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError)
 
 
 def _check_mark(line: Line, path: Path) -> Line:
-    """A line that begins with a byte order mark: without it the first one, others with an error."""
+    """Remove the byte order mark that begins the first line; in another line it is an error."""
     number, text, error = line
     if number == 1:
         text = text.removeprefix(BYTE_ORDER_MARK)
@@ -118,7 +118,7 @@ def open_stream(path: Path) -> BinaryIO:
 
 
 class _Xz(io.RawIOBase):
-    """lzma.open, with a limit to the memory that the file can ask for."""
+    """Like lzma.open, with a limit to the memory that decompression may take."""
 
     def __init__(self, path: Path) -> None:
         self.file = path.open("rb")
@@ -152,7 +152,7 @@ class _Xz(io.RawIOBase):
 
 
 def refuse_binary(head: bytes, path: Path) -> None:
-    """Raise UserError where the first bytes tell that the file is no text."""
+    """Raise UserError if the first bytes show that the file is not text."""
     for magic, (what, advice) in MAGIC.items():
         if head.startswith(magic):
             raise UserError(f"{path}: {what}, not text; {advice}")
@@ -187,7 +187,7 @@ def _is_utf8(head: bytes) -> bool:
 
 
 def _ends_in_cr(head: bytes, encoding: str) -> bool:
-    """Whether lines end as on Macs of before 2001."""
+    """Whether lines end in CR alone, as in classic Mac OS."""
     text = head.decode(encoding, "ignore").rstrip("\r")
     return "\r" in text and "\n" not in text
 
@@ -219,7 +219,7 @@ def _split(stream: BinaryIO, path: Path, ends_in_cr: bool) -> Iterator[bytes]:
 
 
 def _within(line: Any, path: Path) -> Any:
-    """The line; UserError where only a part of it was read."""
+    """The line. Raises UserError if it was too long to be read whole."""
     if len(line) < LONGEST:
         return line
     raise UserError(
@@ -228,7 +228,7 @@ def _within(line: Any, path: Path) -> Any:
 
 
 def _wide_lines(stream: BinaryIO, path: Path, encoding: str, ends_in_cr: bool) -> Iterator[Line]:
-    """Lines of an encoding that does not end them in the byte of LF, such as UTF-16."""
+    """Lines of an encoding whose LF is not a single byte, such as UTF-16."""
     wrapper = io.TextIOWrapper(
         stream, encoding, "surrogatepass", newline="\r" if ends_in_cr else "\n"
     )
@@ -251,7 +251,7 @@ def _wide_lines(stream: BinaryIO, path: Path, encoding: str, ends_in_cr: bool) -
 
 
 def _is_whole(text: str) -> bool:
-    """Whether there is no lone surrogate in it."""
+    """Whether the text is free of lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -277,7 +277,7 @@ def _not_decoded(line: bytes, error: UnicodeDecodeError, encoding: str) -> str:
 
 
 def whole_text(path: Path, encoding: str | None = None) -> str:
-    """All of the file's text. Raises UserError where a line is no text, or memory would not do."""
+    """The whole text. Raises UserError if a line cannot be decoded or the text is too large."""
     parts, num_characters = [], 0
     for _, text, error in lines(path, encoding):
         if error is not None:
@@ -286,7 +286,7 @@ def whole_text(path: Path, encoding: str | None = None) -> str:
         num_characters += len(text)
         if num_characters > LARGEST and path.suffix.lower() in COMPRESSIONS:
             raise UserError(
-                f"{path}: more than {LARGEST // 2**20} MB of text, to be held as a whole; "
+                f"{path}: more than {LARGEST // 2**20} MB of text, which has to fit in memory; "
                 "decompress the file, or split it"
             )
     return "".join(parts)

@@ -29,7 +29,7 @@ def check_trackers(recipe: Recipe) -> None:
 def start_trackers(accelerator: Accelerator, recipe: Recipe, run: Path, step: int) -> None:
     """Have accelerate send what is logged to the recipe's trackers, under the run's name.
 
-    step: optimizer steps done; above 0 the run continues what the trackers have of it.
+    step: optimizer steps done; above 0, the trackers resume their record of the run.
     """
     if not (recipe.trackers and accelerator.is_main_process):
         return
@@ -56,7 +56,7 @@ def tracker_settings(tracker: str, run: Path, step: int) -> dict[str, Any]:
         return {"name": run.name, "id": wandb_id(run), "resume": "allow"}
     if tracker == "trackio":
         return {"name": run.name, "resume": "allow" if step else "never"}
-    return {"purge_step": step + 1} if step else {}  # later ones come again
+    return {"purge_step": step + 1} if step else {}  # later steps are logged again
 
 
 def wandb_id(run: Path) -> str:

@@ -20,8 +20,8 @@ from llmkit.cache import cache_folder
 
 TIMES = 8  # that each product is timed; the first plans
 ROWS, WIDTH = 256, 768  # of the product that is timed: GPT-2's first in its MLP
-FEW = 32  # as many times fewer rows, for a first look
-HOPELESS = 4  # times as slow as the quickest in that first look: not timed in full
+FEW = 32  # a first look times one in so many rows
+HOPELESS = 4  # products so many times slower than the quickest are not timed in full
 BF16_PAYS = 1.3  # times as fast as float32, from which on its coarser numbers are worth it
 LARGE_PAGES = 2**34  # bytes of address space, at most, that are to have them
 KERNELS = 64  # that oneDNN keeps: those of a few steps' shapes

@@ -17,7 +17,7 @@ def takes(field: FieldInfo) -> str:
 
 
 def choices(field: FieldInfo) -> list[str]:
-    """The values of a key that has few, or whose list has few; of others none."""
+    """The values of a key, or of the items of its list, if they are few; else empty."""
     return list(dict.fromkeys(_choices(field.annotation)))
 
 
@@ -51,7 +51,7 @@ def _describe(kind: Any, constraints: Iterable[Any] = ()) -> str:
 
 
 def _flat(metadata: Iterable[Any]) -> list[Any]:
-    """The constraints behind `Annotated`, those inside a `Field` too."""
+    """The constraints of an `Annotated` type, also those inside a `Field`."""
     return [part for each in metadata for part in getattr(each, "metadata", [each])]
 
 

@@ -1,4 +1,4 @@
-"""What came of a run, in one sentence."""
+"""The outcome of a run in one sentence."""
 
 from llmkit.significance import MIN_ROWS, Difference
 from llmkit.tasks import Scores
@@ -41,7 +41,7 @@ def verdict(
     }
     best = max(baselines, key=lambda label: sign * baselines[label], default=None)
     if best is not None and sign * baselines[best] > sign * value:
-        parts.append(f"behind the baseline {best} ({rounded(baselines[best])})")
+        parts.append(f"worse than the baseline {best} ({rounded(baselines[best])})")
     return ", ".join(parts)
 
 
@@ -55,7 +55,7 @@ def compared(difference: Difference, higher_is_better: bool) -> list[str]:
         what = f"{sign}{rounded(abs(change))} {preposition} the untuned model"
         what += "" if higher_is_better else " (lower is better)"
     if difference.p is None:
-        return [what, f"too few test rows for a significance test ({MIN_ROWS} at least)"]
+        return [what, f"too few test rows for a significance test (at least {MIN_ROWS})"]
     p = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.3f}"
     return [what, p if difference.p < CLEAR else f"{p} (no clear difference)"]
 

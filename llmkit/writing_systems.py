@@ -1,4 +1,4 @@
-"""Scripts that are written without spaces between words, and what that asks of a metric."""
+"""Scripts that are written without spaces between words, and what they require of a metric."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ UNSPACED = (
     r"\p{Tibetan}]"
 )
 LETTER = r"[\p{L}\p{M}\p{N}]"
-SHARE = 0.25  # of a text's letters, from which on a script decides how the text is read
+SHARE = 0.25  # a script with this share of a text's letters decides how the text is read
 # Japanese mixes Kanji with Kana; Chinese texts quote a few at most.
 KANA_SHARE = 0.2
 
@@ -22,7 +22,7 @@ def share_of(pattern: str, text: str) -> float:
 
 
 def is_unspaced(text: str) -> bool:
-    """Whether splitting at white space would not find the words of the text."""
+    """Whether splitting the text at white space would fail to find its words."""
     return share_of(UNSPACED, text) >= SHARE
 
 

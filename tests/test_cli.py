@@ -213,7 +213,7 @@ def test_ctrl_c_during_training_ends_in_one_line(tiny_gpt2, rows, tmp_path, fork
     assert process.returncode == 130
     (run,) = (tmp_path / "runs").iterdir()
     run = f"runs/{run.name}"
-    advice = f"go on with: llmkit finetune {run}/recipe.yaml --resume {run}"
+    advice = f"resume with: llmkit finetune {run}/recipe.yaml --resume {run}"
     assert errors.splitlines() == [f"llmkit: stopped by Ctrl-C; {advice}"]
 
 

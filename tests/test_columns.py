@@ -250,7 +250,7 @@ def test_languages_fill_the_prompt_or_are_warned_of(data, template, prompt, warn
 
 
 def test_languages_are_for_translation():
-    with pytest.raises(UserError, match="are for translate, not for qa"):
+    with pytest.raises(UserError, match="are for translate; remove them"):
         prompt_task(load_recipe("qa", overrides=("data.target_language=French",)))
 
 

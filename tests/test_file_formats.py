@@ -185,7 +185,7 @@ def test_a_named_encoding_is_read_and_an_unknown_one_refused(tmp_path):
     with pytest.raises(UserError, match=r"UTF-8, not utf-16-le as data\.encoding says"):
         all_rows(path, encoding="utf-16-le")
     for name in ("klingon", "rot13"):
-        with pytest.raises(ValueError, match="no text encoding"):
+        with pytest.raises(ValueError, match="not a text encoding"):
             Data(train=str(path), encoding=name)
 
 
@@ -320,7 +320,7 @@ def test_what_does_not_end_is_not_held_in_memory(tmp_path, suffix, monkeypatch):
     long, many = b"a" * 2**20, b"a\n" * 2**18
     for name, content, said in [
         ("rows.jsonl", long, "a line of more than"),
-        ("rows.json", many, "to be held as a whole"),
+        ("rows.json", many, "which has to fit in memory"),
         ("rows.csv", b'text,n\n"' + long, "a line of more than"),
     ]:
         path = tmp_path / f"{name}{suffix}"

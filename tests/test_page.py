@@ -277,7 +277,7 @@ def test_a_run_of_another_version_is_shown_and_its_version_named(runs, tmp_path)
     assert not re.search(r"\b(NaN|Infinity)\b", page.split('id="data">')[1].split("</script>")[0])
     (data,) = data_of(page)["runs"]
     assert data["version"] == "0.0.1"
-    assert re.fullmatch(r"ROUGE-L [\d.]+(, behind .*)?", data["verdict"])
+    assert re.fullmatch(r"ROUGE-L [\d.]+(, worse than .*)?", data["verdict"])
     assert data["recipe"]["setting_of_another_version"] == 1
     assert page_data(runs)["runs"][0]["version"] is None
 

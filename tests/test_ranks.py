@@ -242,5 +242,5 @@ def test_the_advice_fits_the_trouble(trouble, num_processes, expected):
 
 def test_the_advice_under_another_launcher_says_so(tmp_path):
     (tmp_path / "checkpoints" / "step-00000002").mkdir(parents=True)
-    assert "; go on with: llmkit finetune" in how_to_go_on(tmp_path, [])
-    assert "; go on under the same launcher with: llmkit" in how_to_go_on(tmp_path, [], True)
+    assert "; resume with: llmkit finetune" in how_to_go_on(tmp_path, [])
+    assert "; resume under the same launcher with: llmkit" in how_to_go_on(tmp_path, [], True)

@@ -176,7 +176,9 @@ def test_a_run_that_began_elsewhere_meanwhile_is_not_written_over(recipe, tmp_pa
     settings = recipe()
     run_until(settings, tmp_path / "run", monkeypatch, 3)
     before = traces_of_files(tmp_path / "run")
-    with pytest.raises(UserError, match="another process trained here meanwhile; go on with"):
+    with pytest.raises(
+        UserError, match="another process trained here meanwhile; resume its run with"
+    ):
         run_to_the_end(settings, tmp_path / "run")
     assert traces_of_files(tmp_path / "run") == before
 
@@ -325,7 +327,7 @@ def test_the_command_stops_in_one_line_and_goes_on(fork_server, tiny_gpt2, tmp_p
     assert process.returncode == 128 + number
     name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
     assert said.splitlines() == [
-        f"llmkit: stopped by {name}; go on with: llmkit finetune run/recipe.yaml --resume run"
+        f"llmkit: stopped by {name}; resume with: llmkit finetune run/recipe.yaml --resume run"
     ]
     found, reasons = newest(tmp_path / "run")
     assert found is not None

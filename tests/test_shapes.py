@@ -291,10 +291,10 @@ REFUSED = {
         "chat", {"messages": [ASKED, {**SAID, "weight": 0.5}]}, "has the weight 0.5",
     ),
     "ShareGPT that begins with an answer": (
-        "chat", {"conversations": SHAREGPT[2:]}, "must be by user and assistant in turn",
+        "chat", {"conversations": SHAREGPT[2:]}, "must alternate between user and assistant",
     ),
     "several turns as an instruction": (
-        "instruct", {"messages": TALK}, "has 2 turns, which only the task chat reads",
+        "instruct", {"messages": TALK}, "has 2 turns, which only the chat task reads",
     ),
     "a question without an answer as an instruction": (
         "instruct", {"messages": TALK[:2]}, "column messages: must end with an answer",
@@ -304,7 +304,7 @@ REFUSED = {
         "column output must hold a text, not int; fix the row",
     ),
     "Alpaca with history as an instruction": (
-        "instruct", {**ALPACA, "history": [["a", "b"]]}, "which only the task chat reads",
+        "instruct", {**ALPACA, "history": [["a", "b"]]}, "which only the chat task reads",
     ),
 }  # fmt: skip
 # Files none of whose rows is an instruction: setting `data.skip_invalid` would leave nothing.
@@ -327,7 +327,7 @@ UNKNOWN = {
         "instruct reads them",
     ),
     "messages for plain language modelling": (
-        "pretrain", {"messages": TALK}, "the task chat reads them",
+        "pretrain", {"messages": TALK}, "the chat task reads them",
     ),
 }  # fmt: skip
 

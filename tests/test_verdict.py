@@ -32,14 +32,14 @@ FEW = Difference(5.0)
         (
             "exact_match", True, {"fine-tuned": 45.0, "untuned": 40.0}, FEW,
             "exact match 45.0, +5.00 over the untuned model, "
-            "too few test rows for a significance test (10 at least)",
+            "too few test rows for a significance test (at least 10)",
         ),
         (
             "macro_f1", True, {"these predictions": 30.0, "majority label": 41.5}, None,
-            "macro-F1 30.0, behind the baseline majority label (41.5)",
+            "macro-F1 30.0, worse than the baseline majority label (41.5)",
         ),
         ("ter", False, {"fine-tuned": 80.0, "copy": 70.0}, None,
-         "TER 80.0, behind the baseline copy (70.0)"),
+         "TER 80.0, worse than the baseline copy (70.0)"),
         ("ter", False, {"fine-tuned": 60.0, "copy": 70.0}, None, "TER 60.0"),
         ("rougeL", True, {"fine-tuned": 30.0, "best of the references, 9 rows": 50.0}, None,
          "ROUGE-L 30.0"),

@@ -53,20 +53,20 @@ def prompt_task(recipe: Recipe) -> Task:
             template = template.replace(f"{{{mark}}}", language)
     elif recipe.data.source_language or recipe.data.target_language:
         raise UserError(
-            f"data.source_language and data.target_language are for translate, not for {task.name}"
+            "data.source_language and data.target_language are for translate; remove them"
         )
     return task if template is None else with_template(task, template)
 
 
 def prompt_warnings(recipe: Recipe, task: Task) -> list[str]:
-    """What in the task's prompt contradicts the data, a line each."""
+    """A message for each contradiction between the task's prompt and the data."""
     if task.name != translate.TASK.name:
         return []
     return translate.contradictions(recipe.data, task.template)
 
 
 def recipe_task(recipe: Recipe) -> Task:
-    """`prompt_task`, with the recipe's settings of its scores."""
+    """Like `prompt_task`, with the recipe's settings of the scores."""
     task = prompt_task(recipe)
     task = replace(task, metrics=tuple(_as_set(name, recipe.evaluation) for name in task.metrics))
     folder = recipe.evaluation.bertscore.model

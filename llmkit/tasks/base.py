@@ -71,23 +71,23 @@ class Task:
     target: str
     """Column to produce: a text, or a list of accepted texts."""
     long_input: str
-    """The input that is shortened when a row is too long; a template has to name it."""
+    """The input that is truncated when a row is too long; a template has to name it."""
     template: str
     """The prompt, with {column} marks and {#column}...{/column} sections; it ends without white
     space."""
     scores: dict[str, bool]
     """Names of the scores, the deciding one first, and whether higher is better."""
     metrics: tuple[str, ...] = ()
-    """The files of llmkit.metrics that make these scores, with settings behind a colon; none: the
+    """The files of llmkit.metrics that make these scores, with settings after a colon; none: the
     task is scored by its loss."""
     optional: tuple[str, ...] = ()
     """Inputs that a row may lack."""
     context_input: str | None = None
-    """One of these that is shortened before the long input: what an instruction is about."""
+    """An optional input that is truncated before the long input: what an instruction is about."""
     pair_input: str | None = None
-    """One of these that is read beside the long input; the longer of the two is shortened first."""
+    """An optional input beside the long input; the longer of the two is truncated first."""
     extra: tuple[str, ...] = ()
-    """Those of the inputs that a template of the user's adds: any columns of the data."""
+    """Inputs that the user's template adds: any columns of the data."""
     baselines: dict[str, Callable[[Row], str]] = field(default_factory=dict)
     """Answers that need no model."""
     majority: str | None = None
@@ -95,10 +95,10 @@ class Task:
     answer_of: Callable[[str], str] = str.strip
     """What of a completion is its answer, there."""
     read_row: Callable[[Any], tuple[list[Segment], str, tuple[str, ...]]] | None = None
-    """The prompt, the answer and the ignored fields of a row's target, where the target is no text
-    that follows a template; raises ValueError with a message for the user."""
+    """For a task without a template: returns the prompt, the answer and the names of ignored fields
+    of a row's target; raises ValueError with a message for the user."""
     read_prompt: Callable[[Any], list[Segment]] | None = None
-    """The prompt of a row's target whose answer may be missing; raises ValueError as `read_row`."""
+    """Returns the prompt of a target that may lack an answer; raises ValueError like `read_row`."""
     ask: Callable[[str], list[Segment]] | None = None
     """The prompt of what someone types, where no template says it."""
     shapes: tuple[str, ...] = ()
@@ -107,7 +107,7 @@ class Task:
     chat_template: str | None = None
     """The same prompts for `tokenizer.apply_chat_template`."""
     allows_no_answer: bool = False
-    """An empty answer, or none, is right where the question cannot be answered."""
+    """Whether an empty answer, or none, is right if the question cannot be answered."""
     chooses: bool = False
     """The answer is one of the labels that the training rows have, the likeliest one."""
 
@@ -117,17 +117,17 @@ class Task:
 
     @property
     def source(self) -> tuple[str, ...]:
-        """Columns whose texts make up a row's source; the first that has text is shortened."""
+        """Columns whose texts make up a row's source; the first that has text is truncated."""
         return (self.context_input, self.long_input) if self.context_input else (self.long_input,)
 
     @property
     def is_language_modelling(self) -> bool:
-        """All of a row's text is learnt; there is no prompt and no reference."""
+        """All of a row's text is supervised; there is no prompt and no reference."""
         return not self.metrics
 
     @property
     def shown_prompt(self) -> str | None:
-        """How the prompts look, with {marks} for the row's texts; None where there are none."""
+        """How the prompts look, with {marks} for the row's texts; None if there are no prompts."""
         if self.is_language_modelling:
             return None
         if self.ask is not None:
@@ -239,7 +239,7 @@ def with_template(task: Task, template: str) -> Task:
     """
     if task.is_language_modelling:
         raise UserError(
-            f"template: {task.name} learns whole texts and has no prompt; remove the template"
+            f"template: {task.name} trains on whole texts and has no prompt; remove the template"
         )
     if task.read_row is not None:
         raise UserError(f"template: {task.name} has a fixed prompt; remove the template")
@@ -257,7 +257,7 @@ def with_template(task: Task, template: str) -> Task:
     for name in RESERVED:
         if name in marks:
             raise UserError(
-                f"template: {{{name}}} is a reserved name; choose another, and point it to the "
+                f"template: {{{name}}} is a reserved name; choose another, and map it to the "
                 f"column with data.columns.NAME={name}"
             )
     if task.long_input not in MARK.findall(bare):
@@ -270,7 +270,7 @@ def with_template(task: Task, template: str) -> Task:
             "completion's first word; end it with the cue itself"
         )
     extra = tuple(name for name in marks if name not in task.inputs)
-    if task.pair_input is not None and task.pair_input not in marks:  # texts are read one by one
+    if task.pair_input is not None and task.pair_input not in marks:  # single texts are read then
         inputs = tuple(name for name in task.inputs if name != task.pair_input)
         task = replace(task, inputs=inputs, optional=(), shapes=())
     return replace(task, template=template, inputs=(*task.inputs, *extra), extra=extra)

@@ -1,4 +1,4 @@
-"""Conversation: what was said so far in, the next answer out; every earlier answer is learnt too.
+"""Conversation: what was said so far in, the next answer out; earlier answers are supervised too.
 
     {"id": "7", "messages": [{"role": "system", "content": "Be brief."},
                              {"role": "user", "content": "Who keeps a goat?"},

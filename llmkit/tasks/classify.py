@@ -3,12 +3,12 @@
     {"id": "7", "text": "The soup was cold and nobody cared.", "label": "negative"}
     {"id": "8", "text": "Mara keeps a goat.", "text_pair": "Mara has a pet.", "label": "entailment"}
 
-A second text, `text_pair`, is optional. Pairs are also known by the names of their columns, such as
+A second text, `text_pair`, is optional. Pairs are also recognized by their columns, such as
 premise and hypothesis or sentence1 and sentence2 (llmkit/shapes.py).
 
-The label is learnt as a completion, and chosen by its likelihood among all labels. Any set of them
-will do; say in the template what they are of, as in "{text}\\nTopic:". Labels that are numbers, as
-1 to 5 stars are, also get a mean absolute error and a quadratic weighted kappa.
+The label is trained on as a completion, and predicted as the likeliest of all labels. Any set of
+labels will do; say in the template what they describe, as in "{text}\\nTopic:". Labels that are
+numbers, such as 1 to 5 stars, also get a mean absolute error and a quadratic weighted kappa.
 """
 
 from llmkit.tasks.base import Task

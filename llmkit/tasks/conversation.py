@@ -3,8 +3,8 @@
     [{"role": "user", "content": "Who keeps a goat?"}, {"role": "assistant", "content": "Mara."}]
     [{"from": "human", "value": "Who keeps a goat?"}, {"from": "gpt", "value": "Mara."}]
 
-The first form is OpenAI's, the second ShareGPT's. Tool calls, images and the like have no place
-in a prompt of plain text: a conversation that has them is refused.
+The first form is OpenAI's, the second ShareGPT's. Tool calls, images and the like cannot be
+part of a plain-text prompt, so a conversation that has them is refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,16 +51,16 @@ def read_conversation(messages: Any) -> tuple[list[Message], tuple[str, ...]]:
     spoken = roles[1:] if roles[:1] == ["system"] else roles
     if not spoken or any(role != ("user", "assistant")[i % 2] for i, role in enumerate(spoken)):
         raise ValueError(
-            "must be by user and assistant in turn, after one by the system if there is one; here "
-            f"they are by {_shown(roles)}"
+            "must alternate between user and assistant, after a system message if there is one; "
+            f"here they are by {_shown(roles)}"
         )
     return conversation, tuple(ignored)
 
 
 def answered(conversation: list[Message]) -> list[Message]:
-    """The conversation up to its last supervised answer: what follows it is never learned.
+    """The conversation up to its last supervised answer; what follows is left out.
 
-    Raises ValueError where the user has the last word, or no answer is supervised.
+    Raises ValueError if the last message is the user's, or no answer is supervised.
     """
     if conversation[-1].role != "assistant":
         roles = [message.role for message in conversation]

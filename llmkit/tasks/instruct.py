@@ -1,4 +1,4 @@
-"""Instructions: what to do in, often with a text to do it to, the response out.
+"""Instructions: an instruction in, often with the text that it is about, the response out.
 
     {"id": "7", "instruction": "Who keeps a goat?", "input": "Mara keeps a goat.",
      "output": "Mara keeps it."}
@@ -19,7 +19,7 @@ prompts of Alpaca are this template:
 
     {/input}### Response:
 
-The loss is on the response. Scored are ROUGE-L and the F1 of SQuAD, both on words.
+The loss is on the response. The scores are ROUGE-L and SQuAD's F1, both on words.
 """
 
 from llmkit.tasks.base import Row, Task

@@ -3,8 +3,9 @@
     {"id": "7", "context": "Mara keeps a goat. Otto keeps bees.",
      "question": "Who keeps a goat?", "answers": ["Mara"]}
 
-`answers` may be a list of accepted answers: the first is learnt, the best match counts. Where it is
-empty, the question has no answer: end-of-text alone is trained, and to predict nothing is right.
+`answers` may be a list of accepted answers: the first is trained on, and the best match counts. If
+it is empty, the question has no answer: only end-of-text is supervised, and an empty prediction is
+right.
 """
 
 import re

@@ -17,7 +17,7 @@ from llmkit.tasks.base import Task
 
 MARK = "####"
 LONGEST_NUMBER = 100  # characters of an answer that is read as a number
-# Minus signs, full-width forms, fractions, and spaces that group digits, to what a keyboard types.
+# Minus signs, full-width forms, fractions, and spaces that group digits -> what a keyboard types.
 TO_ASCII = {
     **{
         fraction: " " + unicodedata.normalize("NFKC", chr(fraction)).replace("\u2044", "/")
@@ -47,7 +47,7 @@ NUMBER = regex.compile(
     (?:e(?P<exponent>[-+]?\d{1,2}))?
     (?:\s*/\s*(?P<denominator>\d+))?
     (?:\s+(?P<scale>hundred|thousand|million|billion|trillion)\b)?
-    # A unit: no letter of an equation, no operator, no word that goes on with the number.
+    # A unit: no letter of an equation, no operator, no word that continues the number.
     (?!\p{L}(?!\p{L})) (?!\s*[-+*=^<>\u00d7\u00f7\p{No}])
     (?!\s*(?:and|or|to|over|point|plus|minus|times)\b)
     \D*
@@ -74,7 +74,7 @@ def final_answer(text: str) -> str:
 
 
 def number_of(answer: str) -> Fraction | None:
-    """The number that an answer states, a sign of money and a unit aside; None for other texts."""
+    """The number that an answer states, without currency sign and unit; None for other texts."""
     match = NUMBER.fullmatch(answer) if len(answer) <= LONGEST_NUMBER else None
     if match is None:
         return None
@@ -90,7 +90,7 @@ def number_of(answer: str) -> Fraction | None:
 
 
 def shortest_decimal(value: Fraction) -> str:
-    """Without zeros that say nothing; `numerator/denominator` where the digits never end."""
+    """The number without needless zeros; `numerator/denominator` if its digits never end."""
     ends = (n for n in range(3 * LONGEST_NUMBER) if 10**n % value.denominator == 0)
     num_decimals = next(ends, None)
     if num_decimals is None:

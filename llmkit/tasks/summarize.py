@@ -4,7 +4,7 @@
      "summary": "Brackwater's council closes the harbour bridge on Friday."}
 
 The cue `TL;DR:` is the one of the GPT-2 paper (Radford et al. 2019, section 3.6). `summary` may
-be a list: the first is learnt, and a prediction is scored against each and the best one counts.
+be a list: the first is trained on, and a prediction is scored against each and the best one counts.
 """
 
 import random

@@ -34,7 +34,7 @@ TEMPLATE = "{source_language}: {source}\n{target_language}:"
 
 
 def language_of(column: str) -> str | None:
-    """The language that a column's name says: `fr`, `fr_FR`, `translation.fr`, `French`."""
+    """The language that a column's name stands for: `fr`, `fr_FR`, `translation.fr`, `French`."""
     name = column.rpartition(".")[2].lower().replace("-", "_")
     by_name = {language.lower(): language for language in LANGUAGES.values()}
     return by_name.get(name) or LANGUAGES.get(name.partition("_")[0])
@@ -63,7 +63,7 @@ def languages(data: Data) -> dict[str, str]:
 
 
 def contradictions(data: Data, template: str) -> list[str]:
-    """A warning for each column whose name says another language than the prompt beside it.
+    """A warning for each column whose name stands for a language that the prompt does not name.
 
     template: The prompt with its languages filled in.
     """
@@ -75,7 +75,7 @@ def contradictions(data: Data, template: str) -> list[str]:
     }
     return [
         f"data.columns.{part} is {language} by its name, but the prompt says "
-        f"{' and '.join(beside[part])}; set data.{part}_language={language}, or another template"
+        f"{' and '.join(beside[part])}; set data.{part}_language={language}, or change the template"
         for part, language in by_column.items()
         if beside[part] and language not in beside[part]
     ]
