@@ -69,9 +69,9 @@ def test_mpi_that_says_too_little_is_refused(environ, given, message):
 @pytest.mark.parametrize(
     ("given", "asked", "message"),
     [
-        ({"ACCELERATE_USE_FSDP": "true"}, 1, "asks for FSDP"),
-        ({"ACCELERATE_USE_FSDP": "true", **TORCHRUN}, 1, "asks for FSDP"),
-        ({"ACCELERATE_USE_DEEPSPEED": "True"}, 1, "asks for DeepSpeed"),
+        ({"ACCELERATE_USE_FSDP": "true"}, 1, "enables FSDP"),
+        ({"ACCELERATE_USE_FSDP": "true", **TORCHRUN}, 1, "enables FSDP"),
+        ({"ACCELERATE_USE_DEEPSPEED": "True"}, 1, "enables DeepSpeed"),
         ({"ACCELERATE_USE_DEEPSPEED": "false", **TORCHRUN}, 1, None),
         ({"SLURM_NTASKS": "2"}, 1, "each of 2 tasks would train a run of its own"),
         ({"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}, 2, "each of 2 tasks"),

@@ -323,8 +323,8 @@ UNKNOWN = {
         "no column 'instruction'; the columns are: question, answer, response",
     ),
     "Alpaca for another task": (
-        "summarize", ALPACA, "the rows look like Alpaca: instruction, input, output; the task "
-        "instruct reads them",
+        "summarize", ALPACA, "the rows look like Alpaca: instruction, input, output; the "
+        "instruct task reads them",
     ),
     "messages for plain language modelling": (
         "pretrain", {"messages": TALK}, "the chat task reads them",
