@@ -24,7 +24,9 @@ from llmkit.tasks.conversation import role_of
 Raw = Mapping[str, Any]
 Columns = Mapping[str, str | list[str]]  # task's column -> data's, or several of references
 SKIP = "data.skip_invalid=true"
-PRINTED_ARRAY = re.compile(r"\s*[\[{].*\barray\(\[", re.DOTALL)  # a cell by pandas and numpy
+PRINTED_ARRAY = re.compile(
+    r"\s*[\[{].*\barray\(\[", re.DOTALL
+)  # as pandas prints an array of NumPy into a cell
 READERS = {"conversation": "chat", "pair": "instruct"}  # kind of shape -> task that reads it
 
 
@@ -129,8 +131,8 @@ def read_columns(
 
 
 def _with_lists(raw: Raw, task: Task, columns: Columns) -> Raw:
-    """The row with lists and mappings in place of the text, in JSON or Python's notation, that a
-    cell of a table holds of messages, answers or labels."""
+    """The row with the lists and mappings of messages, answers or labels that a cell of a table
+    holds as text, in JSON or Python's notation."""
     names = list(CONVERSATIONS) if "conversation" in task.shapes else []
     if task.read_row is not None or task.allows_no_answer or task.chooses:
         names += [columns.get(task.target, task.target)]

@@ -163,8 +163,8 @@ def read(
 def read_all(path: Path, *, encoding: str | None = None, rows: str = "paragraph") -> Iterator[Raw]:
     """(file:line, columns or what is wrong with them) of each row.
 
-    encoding: that of text files; None: UTF-8, or UTF-16 where the file shows it. rows: what makes
-    a row of a .txt file: the whole `document`, a `paragraph` or a `line`.
+    encoding: that of text files; None: UTF-8, or UTF-16 if the first bytes show it. rows: what
+    makes a row of a .txt file: the whole `document`, a `paragraph` or a `line`.
     """
     kind = kind_of(path)
     return read_txt(path, encoding, rows) if kind == ".txt" else READERS[kind](path, encoding)

@@ -47,7 +47,7 @@ class PromptReader:
     columns: Columns
     """Column of the task -> column of the file."""
     encoding: str | None = None
-    """Encoding of a text file; None: UTF-8, or UTF-16 where the file shows it."""
+    """Encoding of a text file; None: UTF-8, or UTF-16 if the first bytes show it."""
     is_raw: bool = False
     """Whether typed prompts are passed without the task's template."""
 
@@ -139,7 +139,7 @@ class PromptReader:
         return example.references if is_asked and has_answer else None
 
     def _says_unanswerable(self, raw: dict[str, Any]) -> bool:
-        """Whether the row's list of answers is empty. An empty text is an answer not yet given."""
+        """Whether the row's list of answers is empty; an empty text is an answer not yet given."""
         name = self.columns.get(self.task.target, self.task.target)
         value = raw.get(name.partition(".")[0]) if isinstance(name, str) else None
         value = value.get("text") if isinstance(value, dict) else value

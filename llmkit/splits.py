@@ -164,7 +164,7 @@ def _survey(rows: Iterable[Row], task: Task, shares: dict[str, float]) -> _Surve
     is_small = True
     for row in rows:
         labels = _labels_of(row, task)
-        if task.chooses and not labels:  # left out of its split, which needs others
+        if task.chooses and not labels:  # such rows are left out, so they fill no split
             continue
         survey.num_rows += 1
         point = _hash_point(row, task)

@@ -164,8 +164,8 @@ def _head(path: Path) -> bytes:
 
 
 def _encoding_of(head: bytes) -> str | None:
-    """What the byte order mark says; UTF-16 without one shows by the NUL beside each character of
-    ASCII."""
+    """The encoding that a byte order mark names, or UTF-16, which has a NUL next to each ASCII
+    character; None for others."""
     for mark, name in MARKS:
         if head.startswith(mark):
             return name

@@ -39,10 +39,7 @@ def dataset():
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
 
 
-LABELED = [
-    {"text": "Bad.", "text_pair": "", "label": "negative"},
-    {"text": "Good.", "text_pair": "", "label": "positive"},
-] * 3
+LABELED = [{"text": "Bad.", "label": "negative"}, {"text": "Good.", "label": "positive"}] * 3
 
 
 def excel(rows, path, delimiter=",", encoding="utf-8-sig", first="", last=""):
