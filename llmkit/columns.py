@@ -137,15 +137,24 @@ def _with_lists(raw: Raw, task: Task, columns: Columns) -> Raw:
     if task.read_row is not None or task.allows_no_answer or task.chooses:
         names += [columns.get(task.target, task.target)]
     read = {n: _list_in(raw[n]) for n in names if isinstance(n, str) and n in raw}
+    if task.allows_no_answer:  # else the answer is a text in brackets, such as the interval [0, 5]
+        read = {n: value for n, value in read.items() if _are_answers(value)}
     return {**raw, **read}
 
 
 def _list_in(cell: Any) -> Any:
     if isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{"):
         for parse in (json.loads, ast.literal_eval):
-            with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-                return parse(cell.strip())
+            with suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+                value = parse(cell.strip())
+                return value if isinstance(value, list | dict) else cell
     return cell
+
+
+def _are_answers(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(each, str | Mapping) for each in value)
+    return isinstance(value, Mapping) and "text" in value
 
 
 def select_prompt(raw: Raw, task: Task, columns: Columns, where: str) -> list[Segment]:

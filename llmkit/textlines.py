@@ -60,6 +60,8 @@ def lines(path: Path, encoding: str | None = None) -> Iterator[Line]:
         head = _head(path)
         refuse_binary(head, path)
         recognized = _encoding_of(head)
+        if encoding and codecs.lookup(encoding).name == "utf-8-sig":
+            encoding = "utf-8"  # the mark, which few files lack, is removed below
         is_wide = "\n".encode(recognized or encoding or "utf-8") != b"\n"
         if is_wide and recognized is None and _is_utf8(head):
             raise UserError(

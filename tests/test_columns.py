@@ -502,6 +502,14 @@ def test_lists_in_the_cells_of_a_table_are_read(task, row, references, notation)
     assert to_example({"id": "0", **read}, task).references == references
 
 
+@pytest.mark.parametrize("text", ["{1, 2}", "[0, 5]", "{[1]: 2}", "{}", "[sic]"])
+def test_an_answer_in_brackets_is_a_text(text):
+    row = {"context": "A goat.", "question": "What?", "answers": text}
+    assert read_columns(row, TASKS["qa"], {}, None, "rows.csv:2")["answers"] == text
+    row = {"text": "A goat.", "label": "{[1]: 2}"}
+    assert read_columns(row, TASKS["classify"], {}, None, "rows.csv:2")["label"] == "{[1]: 2}"
+
+
 @pytest.mark.parametrize(
     ("task", "row", "expected"),
     [

@@ -165,6 +165,7 @@ def test_what_is_no_conversation_is_refused(messages, expected):
         ("#### 3 1/2", "3.5"),
         ("#### \\boxed{\\frac{3}{4}}", "0.75"),
         ("#### 2\\dfrac{1}{3}", "7/3"),
+        ("#### 2 1/2 million", "2500000"),
         ("#### \u0663\u066b\u0665", "3.5"),  # Arabic digits
         ("#### 5 m\u00b2", "5"),
         ("#### 1.5e3", "1500"),

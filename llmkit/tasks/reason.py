@@ -81,11 +81,12 @@ def number_of(answer: str) -> Fraction | None:
     part = match.groupdict(default="")
     whole = regex.sub(r"\D", "", part["whole"])
     value = Fraction(int(whole + part["decimals"]), 10 ** len(part["decimals"]))
-    value *= Fraction(10) ** int(part["exponent"] or 0) * SCALES.get(part["scale"].lower(), 1)
+    value *= Fraction(10) ** int(part["exponent"] or 0)
     if part["denominator"]:
         if int(part["denominator"]) == 0:
             return None
         value = int(part["units"] or 0) + value / int(part["denominator"])
+    value *= SCALES.get(part["scale"].lower(), 1)
     return -value if "-" in part["sign"] + part["inner_sign"] else value
 
 
