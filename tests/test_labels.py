@@ -297,7 +297,7 @@ def test_a_run_scores_labels_with_blanks_as_without(llmkit, splits, tiny_gpt2, t
         (LABELS, ["negativ", *LABELS], [], "label 'negativ'; did you mean negative?"),
         (LABELS, [0, 1], [], "labels '0', '1'; training rows have 'negative', 'positive'"),
         (["", None] * 8, LABELS, [], "no row "),
-        (LABELS, ["", None], [], "validation.jsonl:1 and on: no row has a label"),
+        (LABELS, ["", None], [], "validation.jsonl:1: no row from here on has a label"),
         ([["positive", "negative"]] * 8, None, [], "train.jsonl:1: column label must hold one lab"),
     ],
 )  # fmt: skip
