@@ -55,8 +55,9 @@ def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     true, chosen = rows[:, :2].astype(int).T
     ratings, probabilities = rows[:, 2:4], rows[:, 4:]
     labels = np.arange(probabilities.shape[1])
-    is_true, is_chosen = true[:, None] == labels, chosen[:, None] == labels  # (N, L)
-    right = weights @ (is_true & is_chosen)
+    # (N, L) of 0.0 and 1.0: only numbers of one kind are multiplied fast.
+    is_true, is_chosen = ((each[:, None] == labels).astype(float) for each in (true, chosen))
+    right = weights @ (is_true * is_chosen)
     total = weights.sum(1)
     occurring = weights @ is_true + weights @ is_chosen
     with np.errstate(invalid="ignore"):
