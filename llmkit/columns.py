@@ -123,11 +123,21 @@ def read_columns(
             f"shape into a separate file, or skip them with {SKIP}"
         )
     try:
-        raw, found, ignored = read_shape(raw, own, task)
+        raw, columns, ignored = _read_shape(raw, own, task, columns)
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
-    row = select_columns(raw, task, {**found, **columns}, where)
+    row = select_columns(raw, task, columns, where)
     return {**row, "ignored": ignored} if ignored else row
+
+
+def _read_shape(
+    raw: Raw, shape: Shape, task: Task, columns: Columns
+) -> tuple[Raw, Columns, tuple[str, ...]]:
+    """`read_shape`, with the columns of the row that it returns: those of the shape's parts may be
+    the task's own now, whatever the recipe calls them in the data."""
+    raw, found, ignored = read_shape(raw, shape, task)
+    others = {name: column for name, column in columns.items() if name not in shape.columns}
+    return raw, {**others, **found}, ignored
 
 
 def _with_lists(raw: Raw, task: Task, columns: Columns) -> Raw:
@@ -168,8 +178,7 @@ def select_prompt(raw: Raw, task: Task, columns: Columns, where: str) -> list[Se
         shape = find_shape(raw, ("pair",), {"output": "output"} | dict(columns))
     try:
         if shape is not None:
-            raw, found, _ = read_shape(_with_answer(raw, shape), shape, task)
-            columns = {**found, **columns}
+            raw, columns, _ = _read_shape(_with_answer(raw, shape), shape, task, columns)
         if task.read_prompt is None:
             return prompt_segments(select_inputs(raw, task, columns, where), task)
         segments = task.read_prompt(_reach(raw, task.target, task, columns, where))

@@ -415,6 +415,12 @@ def test_messages_in_columns_that_are_not_there_are_refused(tmp_path, row, colum
         open_train(path, "instruct", columns=columns)
 
 
+def test_columns_named_by_the_recipe_may_hold_messages(tmp_path):
+    path = jsonl([{"prompt": [ASKED], "chosen": [SAID], "completion": "No."}], tmp_path / "rows")
+    (row,) = open_train(path, "instruct", columns={"output": "chosen"})
+    assert (row["instruction"], row["output"]) == ("Who keeps a goat?", "Mara.")
+
+
 @pytest.mark.parametrize("history", [3, "[]", {"a": "b"}])
 def test_a_history_that_is_no_list_is_refused(tmp_path, history):
     path = jsonl([{"instruction": "i", "output": "o", "history": history}], tmp_path / "rows")
