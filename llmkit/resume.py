@@ -51,11 +51,11 @@ def find_origin(run: Path, console: Console) -> Origin:
         )
     path, reasons = newest(run)
     for reason in reasons:
-        warning_console().print(f"warning: passed over {reason}")
+        warning_console().print(f"warning: skipped {reason}")
     if path is None:
-        raise UserError(f"{run}: no checkpoint to go on from; start again, without --resume")
+        raise UserError(f"{run}: no checkpoint to resume from; start again, without --resume")
     origin = Origin(path)
-    console.print(f"resume  behind step {origin.progress.step}: {path}, the newest that is whole")
+    console.print(f"resume  after step {origin.progress.step}: {path}, the newest intact one")
     return origin
 
 
@@ -112,7 +112,7 @@ def go_on(
     progress, order, recipe = origin.progress, learner.order, learner.recipe
     if progress.step > order.num_steps:
         raise UserError(
-            f"{origin.path}: it is behind step {progress.step}, and the run now has "
+            f"{origin.path}: it was saved after step {progress.step}, but the run now has "
             f"{order.num_steps} only; train longer, or start again"
         )
     is_same = with_absolute_paths(origin.recipe) == with_absolute_paths(recipe)

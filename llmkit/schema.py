@@ -43,7 +43,7 @@ class Scratch(Section):
     """Longest sequence the model can read, in tokens."""
     vocab_size: int = Field(4096, ge=257)
     """Entries of the byte-level BPE that is trained on the training rows. Words of more than 256
-    bytes, such as text without spaces, are split before that."""
+    bytes, as in text without spaces, are split for this training."""
     initializer_range: float = Field(0.02, gt=0)
     """Standard deviation of the random weights; about 1/sqrt(n_embd) suits a narrow model."""
 
@@ -231,11 +231,11 @@ class Checkpoint(Section):
     """What a run that was stopped goes on from (`finetune --resume`)."""
 
     every: int | None = Field(None, ge=1)
-    """Write a checkpoint every so many optimizer steps; null: behind each validation."""
+    """Write a checkpoint every so many optimizer steps; null: after each validation."""
     minutes: float | None = Field(10.0, gt=0)
-    """Write one also where so many minutes have passed since the last; null: never."""
+    """Also write one when so many minutes have passed since the last; null: never."""
     keep: int = Field(2, ge=1)
-    """Checkpoints that stay, beside the one of the best weights."""
+    """Checkpoints to keep besides the one with the best weights."""
 
 
 class Bleu(Section):
@@ -272,10 +272,10 @@ class Evaluation(Section):
     test_rows: int | None = Field(None, ge=1)
     """Score on the first test rows only; rows. null: all."""
     by: Annotated[list[str], OneOrMore] = []
-    """Columns of the test rows, such as topic, for whose values scores are also given apart."""
+    """Columns of the test rows, such as topic, whose values also get separate scores."""
     general_text: str | None = None
     """Texts (a file, or `embedded`) that have nothing to do with the task: their perplexity before
-    and after shows what was forgotten. null: not looked at."""
+    and after shows what was forgotten. null: not measured."""
     f1: Literal["words", "characters"] = "words"
     """What exact match and F1 compare. words: words between spaces, as in SQuAD's script;
     characters: characters of scripts without spaces and words of others, as in MLQA's script for

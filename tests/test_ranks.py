@@ -179,7 +179,7 @@ def test_mpirun_resumes_a_run(tiny_gpt2, tmp_path, subprocess_env, monkeypatch):
         arguments, environments, [tmp_path] * 2
     )
     assert (first, second) == (0, 0), errors + more_errors
-    assert "resume  behind step 3" in output
+    assert "resume  after step 3" in output
     assert silence == ""
     assert traces(tmp_path / "run")["checkpoint"] == traces(tmp_path / "whole")["checkpoint"]
 

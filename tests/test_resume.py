@@ -108,9 +108,9 @@ def test_it_goes_on_from_the_newest_whole_one_and_says_so(stopped, tmp_path, rec
     finetune(settings, run, Console(file=output, width=300), resumes=True)
     output.seek(0)
     said = output.read()
-    assert "resume  behind step 3" in said
+    assert "resume  after step 3" in said
     warning = "".join(capsys.readouterr().err.splitlines())
-    assert "passed over" in warning
+    assert "skipped" in warning
     assert "optimizer.safetensors has 4 bytes, not as many as were written" in warning
     run_to_the_end(settings, tmp_path / "whole")
     assert traces(run)["log"] == traces(tmp_path / "whole")["log"]
@@ -130,7 +130,7 @@ def test_a_run_can_be_made_longer_but_not_shorter_than_it_is(recipe, tmp_path, m
     run_until(recipe("train.schedule=constant"), tmp_path / "run", monkeypatch, 5)
     allowed = ("train.max_steps",)
     other = recipe("train.schedule=constant", "train.max_steps=4")
-    with pytest.raises(UserError, match="it is behind step 5, and the run now has 4 only"):
+    with pytest.raises(UserError, match="it was saved after step 5, but the run now has 4 only"):
         run_to_the_end(other, tmp_path / "run", resumes=True, allowed=allowed)
     other = recipe("train.schedule=constant", "train.max_steps=8")
     run_to_the_end(other, tmp_path / "run", resumes=True, allowed=allowed)
@@ -251,7 +251,7 @@ def test_auto_goes_on_or_begins(llmkit, recipe, tmp_path, monkeypatch):
     forget_accelerator()
     result = llmkit(*arguments)
     assert result.exit_code == 0, result.output
-    assert "resume  behind step 2" in result.output
+    assert "resume  after step 2" in result.output
     result = llmkit(*arguments)
     assert result.exit_code == 2
     assert "has finished" in result.stderr
@@ -339,4 +339,4 @@ def test_the_command_stops_in_one_line_and_goes_on(fork_server, tiny_gpt2, tmp_p
     )  # fmt: skip
     output, errors = resumed.communicate()
     assert "Damaged" not in errors
-    assert "resume  behind step 2" in output
+    assert "resume  after step 2" in output

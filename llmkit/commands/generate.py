@@ -71,7 +71,7 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
              is_quiet: bool, as_json: bool, **decoding) -> None:  # fmt: skip
     """Predict with a model or a run: for one prompt, or for each row of a file.
 
-    A classifier gives the likeliest label and the probability of every label. KEY=VALUE overrides
+    A classifier returns the likeliest label and the probability of every label. KEY=VALUE overrides
     the run's recipe: data.columns.text=review
     """
     words = [word for word in overrides if "=" not in word]

@@ -15,7 +15,11 @@ from llmkit.commands.verb import Verb, examples
     epilog=examples("llmkit report runs/a", "llmkit report runs/a runs/b --output both.html"),
 )
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_run)
-@click.option("--output", metavar="FILE", help="File of the page; default: report.html in the run.")
+@click.option(
+    "--output",
+    metavar="FILE",
+    help="File of the page; default: report.html in the run, or here for several runs.",
+)
 @click.option(
     "--follow", "is_followed", is_flag=True, help="Update the page while a run is training."
 )
