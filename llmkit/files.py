@@ -73,6 +73,8 @@ def find(name: str, given_by: str, split: str | None = None) -> list[Path]:
     split: the one to read from a folder with several, as `DatasetDict.save_to_disk` writes it.
     Raises UserError if there are no such files, or one cannot be read.
     """
+    if not name:  # as of a variable that is unset; it would stand for the working directory
+        raise UserError(f"{given_by}: no name of a file; name one, or remove the key")
     path = expand(name)
     if os.path.isdir(path):
         return _find_in_folder(path, given_by, split)

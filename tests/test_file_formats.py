@@ -214,6 +214,13 @@ def test_a_hidden_class_is_no_label(tmp_path):
     assert labels == [None, "positive", None] * 2
 
 
+def test_an_empty_name_is_not_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pandas.DataFrame(ROWS).to_csv("rows.csv", index=False)
+    with pytest.raises(UserError, match=r"data\.train: no name of a file"):
+        open_splits(Data(train=""), SUMMARIZE)
+
+
 def test_shards_by_pattern_and_by_folder(tmp_path):
     for index, row in enumerate(ROWS):
         pandas.DataFrame([row]).to_parquet(tmp_path / f"part-{index}.parquet")
