@@ -72,7 +72,6 @@ KEYS = _each(
         "validation_file eval_file val_file eval_dataset": "data.validation",
         "test_file test_data": "data.test",
         "dataset dataset_name dataset_id datasets": "data.hub",
-        "dataset_text_field": "data.columns.text",
         "dataset_config_name dataset_config subset": "data.config",
         "val_set_size val_size val_split_fraction validation_split": "data.validation_fraction",
         "max_samples max_train_samples num_samples": "data.limit",
@@ -99,6 +98,7 @@ ADVICE = _each(
             "name the folder of the run with --run-dir DIR"
         ),
         "run_name experiment_name": "the folder names the run: --run-dir DIR",
+        "dataset_text_field": "name the column of the texts with data.columns.text=COLUMN",
         "resume_from_checkpoint auto_resume_from_checkpoints": "use --resume RUN",
         "overwrite_output_dir": (
             "llmkit never overwrites a run; name another folder with --run-dir DIR"
