@@ -63,7 +63,7 @@ def lines(path: Path, encoding: str | None = None) -> Iterator[Line]:
         if encoding and codecs.lookup(encoding).name == "utf-8-sig":
             encoding = "utf-8"  # the mark, which few files lack, is removed below
         is_wide = "\n".encode(recognized or encoding or "utf-8") != b"\n"
-        if is_wide and recognized is None and _is_utf8(head):
+        if recognized is None and encoding and _is_only_utf8(head, encoding, is_wide):
             raise UserError(
                 f"{path}: UTF-8, not {encoding} as data.encoding says; save all files in one "
                 "encoding, such as UTF-8"
@@ -179,13 +179,19 @@ def _encoding_of(head: bytes) -> str | None:
     return None
 
 
-def _is_utf8(head: bytes) -> bool:
-    """Whether the first bytes can be UTF-8 text; the last character may be cut off."""
+def _is_only_utf8(head: bytes, encoding: str, is_wide: bool) -> bool:
+    """Whether the first bytes are UTF-8 text that the encoding would garble.
+
+    Encodings of Chinese, Japanese and Korean are never refused: their bytes may be UTF-8 by chance.
+    """
+    if head.isascii() and not is_wide:
+        return False
     try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # its end may be cut off
     except UnicodeDecodeError:
         return False
-    return "\0" not in text
+    has_chinese = "\u4e2d".encode(encoding, "ignore") != b""
+    return "\0" not in text and (is_wide or not has_chinese)
 
 
 def _ends_in_cr(head: bytes, encoding: str) -> bool:

@@ -180,8 +180,10 @@ def test_a_named_encoding_is_read_and_an_unknown_one_refused(tmp_path):
     assert all_rows(path, encoding="utf-16-le") == ROWS
     excel(ROWS, path, ";", "utf-8")
     assert all_rows(path, encoding="utf-8-sig") == ROWS  # the mark may be missing
-    with pytest.raises(UserError, match=r"UTF-8, not utf-16-le as data\.encoding says"):
-        all_rows(path, encoding="utf-16-le")
+    for name in ("utf-16-le", "cp1252", "latin-1"):
+        with pytest.raises(UserError, match=rf"UTF-8, not {name} as data\.encoding says"):
+            all_rows(path, encoding=name)
+    assert all_rows(path, encoding="utf-8-sig") == ROWS
     for name in ("klingon", "rot13"):
         with pytest.raises(ValueError, match="not a text encoding"):
             Data(train=str(path), encoding=name)
