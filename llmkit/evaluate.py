@@ -18,7 +18,7 @@ from llmkit.devices import start_accelerator
 from llmkit.diagnostics import diagnose
 from llmkit.errors import UserError, name_some
 from llmkit.evaluation import EvaluationSet, count_answers, evaluate
-from llmkit.files import expand
+from llmkit.files import check_writable, expand
 from llmkit.findings import find_invalid, find_same_ids, find_unscorable, refuse_errors
 from llmkit.predictions import label_warnings, read_predictions
 from llmkit.prepare import check_max_length, open_model, prepare_tests
@@ -167,6 +167,7 @@ def check_output_folder(output: str | None) -> Path | None:
     folder = expand(output)
     if is_run(folder) or folder.is_file():
         raise UserError(f"{folder}: is a run or a file; give --output a folder of its own")
+    check_writable(folder, "--output")
     return folder
 
 

@@ -29,11 +29,6 @@ def check(path: Path, given_by: str) -> None:
 
     given_by: the key or flag that named it.
     """
-    if kind_of(path) is None:
-        raise UserError(
-            f"{path}: unknown file format; {_advice_for(path)}rows can be {', '.join(READERS)}, "
-            f"text also compressed ({', '.join(COMPRESSIONS)}); check {given_by}"
-        )
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -41,6 +36,11 @@ def check(path: Path, given_by: str) -> None:
     # os.path, since Path's own raise where a name is too long
     if not os.path.exists(path):
         raise UserError(f"{path}: no such file; check {given_by}")
+    if kind_of(path) is None:
+        raise UserError(
+            f"{path}: unknown file format; {_advice_for(path)}rows can be {', '.join(READERS)}, "
+            f"text also compressed ({', '.join(COMPRESSIONS)}); check {given_by}"
+        )
     if not os.path.isfile(path):
         raise UserError(f"{path}: a folder or a device, not a file; check {given_by}")
     if not os.access(path, os.R_OK):
@@ -73,7 +73,7 @@ def find(name: str, given_by: str, split: str | None = None) -> list[Path]:
     split: the one to read from a folder with several, as `DatasetDict.save_to_disk` writes it.
     Raises UserError if there are no such files, or one cannot be read.
     """
-    if not name:  # as of a variable that is unset; it would stand for the working directory
+    if not name.strip():  # as of a variable that is unset; it would stand for the working directory
         raise UserError(f"{given_by}: no name of a file; name one, or remove the key")
     path = expand(name)
     if os.path.isdir(path):
@@ -144,7 +144,17 @@ def check_output(
         raise UserError(f"{given_by}: {path} is a folder; name a file")
     if not path.parent.is_dir():
         raise UserError(f"{given_by}: there is no folder {path.parent}; make it first")
+    check_writable(path.parent, given_by)
     return path
+
+
+def check_writable(folder: Path, given_by: str) -> None:
+    """Raise UserError if the folder cannot be written to or created."""
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    if not os.path.isdir(there):
+        raise UserError(f"{given_by}: {folder}: {there} is a file; name another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{given_by}: {folder}: no permission to write there; name another folder")
 
 
 def expand(name: str) -> Path:

@@ -83,7 +83,8 @@ KINDS = {
     "not segmented": (
         "warning",
         "references without spaces between words, which F1, BLEU or TER of words reads as one word",
-        "set evaluation.f1=characters and evaluation.bleu.tokenize=auto, and prefer chrF to TER",
+        "set evaluation.f1=characters and evaluation.bleu.tokenize=char (zh for Chinese), and "
+        "prefer chrF to TER",
     ),
     "unanswerable": (
         "note", "no answer, so only end-of-text is supervised, and an empty answer is right",

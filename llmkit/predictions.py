@@ -81,9 +81,12 @@ def _prediction(raw: dict[str, Any], task: Task) -> Prediction:
     votes = raw.get("votes", raw.get("predictions"))
     if not task.chooses and _are_texts(value):  # several answers, of which the first counts
         value, votes = value[0], votes or value
-    if value is None or not (task.chooses or isinstance(value, str)):
+    if "prediction" not in raw:
         there = files.shown(", ".join(map(str, raw))) or "none"
-        raise ValueError(f"no text in a column 'prediction'; the columns are: {there}")
+        raise ValueError(f"no column 'prediction'; the columns are: {there}")
+    if value is None or not (task.chooses or isinstance(value, str)):
+        kind = "a missing value" if value is None or value != value else type(value).__name__
+        raise ValueError(f"prediction must be a text, not {kind}")
     if not task.chooses:
         if votes is not None and not _are_texts(votes):
             raise ValueError("votes must be a list of texts")

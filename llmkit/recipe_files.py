@@ -34,6 +34,8 @@ def find_recipe(name: str) -> Path:
         path = expand(name)
         if os.path.isfile(path):
             return path
+        if os.path.isfile(path / "recipe.yaml"):
+            raise UserError(f"{name}: a run, not a recipe; did you mean {path / 'recipe.yaml'}?")
         raise UserError(f"{name}: no such recipe file; name a YAML file or one of {_names()}")
     path = recipe_folder() / f"{name}.yaml"
     if os.path.isfile(path):  # path.is_file() raises where a name is too long

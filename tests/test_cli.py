@@ -156,6 +156,9 @@ def test_bad_input_ends_in_one_line_and_writes_nothing(
     [
         (("finetune", "sumarize"), "did you mean summarize"),
         (("finetune", "nowhere.yaml"), "no such recipe file"),
+        (("finetune", "classify", "data.train="), "data.train: no name of a file; name one"),
+        (("compare", "no", "no", "--task", "qa"), "no: no such file"),
+        (("finetune", "classify", "data.train=reviews"), "reviews: no such file; check data.train"),
         (("finetune",), "Missing argument 'RECIPE'"),
         (("finetun", "qa"), "No such command"),
         (("evaluate", "embedded"), "--recipe RECIPE"),
@@ -243,6 +246,10 @@ def test_evaluate_does_not_write_over_a_run(llmkit, finetune):
     result = llmkit("evaluate", "run", "--output", "run")
     assert result.exit_code == 2
     assert "run: is a run or a file; give --output" in result.stderr
+    result = llmkit("evaluate", "run", "--output", "run/recipe.yaml/scores")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "recipe.yaml is a file; name another folder" in result.stderr
+    assert "a run, not a recipe; did you mean run/recipe.yaml?" in llmkit("check", "./run").stderr
     result = llmkit("evaluate", "run", "data.test=none.jsonl", "--output", "scores")
     assert result.exit_code == 2
     assert not Path("scores").exists()

@@ -517,7 +517,7 @@ def test_an_answer_in_brackets_is_a_text(text):
                 "answers": "{'text': array(['x'], dtype=object), 'answer_start': array([0])}"},
          "column answers holds a printed array .* save the data as jsonl or parquet"),
         ("classify", {"text": "t", "label": "['x', 'y']"}, "one label, not a list of 2"),
-        ("chat", {"messages": "[{'role': 'user'}\n {'role': 'assistant'}]"}, "a list of messages"),
+        ("chat", {"messages": "[{'role': 'user'}\n {'role': 'assistant'}]"}, "save the data"),
     ],
 )  # fmt: skip
 def test_cells_that_hold_no_answer_are_refused(task, row, expected):

@@ -56,7 +56,7 @@ def test_references_may_stand_in_one_of_the_files(llmkit, tmp_path):
         (GOOD, BAD, ["--task", "pretrain"], "pretrain has no predictions"),
         (GOOD, BAD[1:], ["--task", "qa"], "a.jsonl and b.jsonl are not of the same rows: id r0"),
         (GOOD, BAD + BAD[:1], ["--task", "qa"], "b.jsonl:41: id r0 was used before, in b.jsonl:1"),
-        (GOOD, [{"id": 1, "text": "x"}], ["--task", "qa"], "b.jsonl:1: no text in a column 'pred"),
+        (GOOD, [{"id": 1, "text": "x"}], ["--task", "qa"], "b.jsonl:1: no column 'prediction'"),
         (GOOD, [BAD[0] | {"references": []}], ["--task", "chat"], "b.jsonl:1: references must be"),
         (GOOD[:1], [BAD[0] | {"references": "x"}], ["--task", "qa"], "id r0 has other references"),
         ([{"prediction": "x"}], [{"prediction": ""}], ["--task", "qa"], "a.jsonl:1: no references"),

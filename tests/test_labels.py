@@ -218,7 +218,7 @@ def test_probabilities_of_the_likeliest_labels_alone_are_said_to_be_too_few(eval
         ({"probabilities": {"positive": float("nan"), "negative": 1}}, "'positive' has nan"),
         ({"prediction": ["positive", "negative"]}, "prediction must hold one label"),
         ({"prediction": {"label": "positive"}}, "prediction must hold a label, not dict"),
-        ({"prediction": None}, "no text in a column 'prediction'"),
+        ({"prediction": None}, "prediction must be a text, not a missing value"),
     ],
 )
 def test_predictions_that_cannot_be_scored_are_refused(evaluate, change, expected):

@@ -41,7 +41,8 @@ def read_conversation(messages: Any) -> tuple[list[Message], tuple[str, ...]]:
     system message, then user and assistant in turn.
     """
     if not isinstance(messages, Sequence) or not all(isinstance(m, Mapping) for m in messages):
-        raise ValueError("must be a list of messages, each with role and content")
+        advice = "; save the data as jsonl or parquet" if isinstance(messages, str) else ""
+        raise ValueError(f"must be a list of messages, each with role and content{advice}")
     conversation, ignored = [], {}
     for number, fields in enumerate(messages, 1):
         message, unread = _read_message(fields, number)
