@@ -221,7 +221,8 @@ def select_columns(raw: Raw, task: Task, columns: Columns, where: str) -> Row:
         _check_readable(value, task, columns, where)
         return {**row, task.target: value}
     value = _target(raw, task, columns, where)
-    texts = list(value) if isinstance(value, list | tuple) else [value]
+    may_be_list = isinstance(value, list | tuple) and not task.is_language_modelling
+    texts = list(value) if may_be_list else [value]
     if not texts and not task.allows_no_answer:
         column = columns.get(task.target, task.target)
         raise UserError(

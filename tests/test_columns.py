@@ -516,6 +516,7 @@ def test_an_answer_in_brackets_is_a_text(text):
         ("qa", {"context": "c", "question": "q",
                 "answers": "{'text': array(['x'], dtype=object), 'answer_start': array([0])}"},
          "column answers holds a printed array .* save the data as jsonl or parquet"),
+        ("pretrain", {"text": ["a", "b"]}, "column text must hold a text, not list"),
         ("classify", {"text": "t", "label": "['x', 'y']"}, "one label, not a list of 2"),
         ("chat", {"messages": "[{'role': 'user'}\n {'role': 'assistant'}]"}, "save the data"),
     ],

@@ -185,6 +185,8 @@ def test_what_is_no_conversation_is_refused(messages, expected):
         ("####  No   Solution. ", "no solution"),
         ("#### (A)", "a"),
         ("#### A", "a"),
+        ("#### ?", "?"),
+        ("#### **", "**"),
         ("#### " + "9" * 5000, "9" * 5000),
     ],
 )

@@ -66,10 +66,12 @@ def final_answer(text: str) -> str:
     """
     answer = text.rpartition(MARK)[2].strip().partition("\n")[0].translate(TO_ASCII)
     answer = LATEX_FRACTION.sub(r" \1/\2", answer)
-    answer = BOXED.sub(r"\1", answer).strip(" =*_`\"'\u2248")
+    answer = BOXED.sub(r"\1", answer)
+    answer = answer.strip(" =*_`\"'\u2248") or answer
     number = number_of(answer)
     if number is None:
-        return " ".join(answer.casefold().split()).strip(" .,;:!?()[]")
+        answer = " ".join(answer.casefold().split())
+        return answer.strip(" .,;:!?()[]") or answer  # never nothing for something
     return shortest_decimal(number)
 
 
