@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -18,12 +20,24 @@ from llmkit.step import sum_gradients
 HANGS = 600  # seconds after which a process is taken to hang, however busy the machine is
 
 
-def test_sigterm_ends_every_process(tiny_gpt2, rows, tmp_path, fork_server):
-    """The ranks are started as users' are: each imports its libraries."""
+def test_the_launcher_starts_the_command_in_every_process(subprocess_env):
+    code = "import sys; from llmkit.launch import launch; sys.exit(launch(['--version'], 2))"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=subprocess_env, capture_output=True, text=True
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith("llmkit, version ")
+    assert shown.stdout.count("\n") == 1, "only the first process speaks"
+
+
+@pytest.mark.parametrize(
+    "forks_ranks", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["forked", "imported"]
+)
+def test_sigterm_ends_every_process(tiny_gpt2, rows, tmp_path, fork_server, forks_ranks):
     process = fork_server.start(
         ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
          "train.max_steps=100000", "train.log_every=1", "--num-processes", 2, "--run-dir", "run"),
-        cwd=tmp_path,
+        cwd=tmp_path, forks_ranks=forks_ranks,
     )  # fmt: skip
     wait_for_step(process, 3)
     ranks = ranks_of(process, 2)
