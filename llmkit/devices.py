@@ -34,8 +34,8 @@ def start_accelerator(recipe: Recipe, like: Facts | None = None) -> Accelerator:
     num_local, num_devices = num_local_processes(), torch.accelerator.device_count()
     if not use_cpu and num_local > num_devices:
         raise UserError(
-            f"--num-processes: {num_local}, but this machine has {num_devices} accelerators; start "
-            "one process each, or set train.device=cpu"
+            f"--num-processes: {num_local} is more than this machine's accelerators ({num_devices}); "
+            "start one process for each, or set train.device=cpu"
         )
     PartialState(cpu=use_cpu, timeout=LONGEST_WAIT)
     choose_kernels()

@@ -28,6 +28,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from llmkit import __version__
 from llmkit.errors import UserError
 from llmkit.files import expand
 from llmkit.folders import make_folder, sync
@@ -36,7 +37,7 @@ from llmkit.schema import Recipe
 
 RUNS = Path("runs")
 LIBRARIES = (
-    "llmkit", "torch", "transformers", "tokenizers", "datasets", "accelerate", "peft",
+    "torch", "transformers", "tokenizers", "datasets", "accelerate", "peft",
     "evaluate", "sacrebleu", "rouge-score",
 )  # fmt: skip
 
@@ -145,7 +146,7 @@ def start_run(run: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
     """Write down what will be run."""
     try:
         write_text(recipe_path(run), recipe_yaml(with_absolute_paths(recipe)))
-        libraries = {name: version(name) for name in LIBRARIES}
+        libraries = {"llmkit": __version__, **{name: version(name) for name in LIBRARIES}}
         facts = {
             "started": started(run),
             "python": platform.python_version(),

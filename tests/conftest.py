@@ -76,7 +76,11 @@ def pytest_sessionfinish(session, exitstatus):
             add_figure(config, "the suite's tests, during which no process of Python's opened a "
                        "connection out of the machine", *suite)  # fmt: skip
         write_proof(Path(config.getoption("--proof")), figures, outcomes, counts.get("skipped", []))
-    elif config.args == config.getini("testpaths") and not config.getoption("keyword"):
+    elif (
+        config.args == config.getini("testpaths")
+        and not config.getoption("keyword")
+        and config.pluginmanager.hasplugin("cacheprovider")
+    ):
         num_tests = outcomes["passed"]
         config.cache.set("llmkit/suite", [0 if outward else num_tests, num_tests])
 

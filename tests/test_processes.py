@@ -36,7 +36,8 @@ def test_the_launcher_starts_the_command_in_every_process(subprocess_env):
 def test_sigterm_ends_every_process(tiny_gpt2, rows, tmp_path, fork_server, forks_ranks):
     process = fork_server.start(
         ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
-         "train.max_steps=100000", "train.log_every=1", "--num-processes", 2, "--run-dir", "run"),
+         "train.max_steps=100000", "train.log_every=1", "train.device=cpu", "--num-processes", 2,
+         "--run-dir", "run"),
         cwd=tmp_path, forks_ranks=forks_ranks,
     )  # fmt: skip
     wait_for_step(process, 3)
@@ -51,7 +52,10 @@ def test_sigterm_ends_every_process(tiny_gpt2, rows, tmp_path, fork_server, fork
 
 
 def test_torchrun_without_a_run_dir_makes_one_run(tiny_gpt2, rows, tmp_path, fork_server):
-    arguments = ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT)
+    arguments = (
+        "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
+        "train.device=cpu",
+    )  # fmt: skip
     ranks = fork_server.start_ranks(2, arguments, cwd=tmp_path)
     outputs = [rank.communicate() for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], outputs
@@ -63,7 +67,7 @@ def test_torchrun_without_a_run_dir_makes_one_run(tiny_gpt2, rows, tmp_path, for
 def test_a_failing_process_ends_the_others(tiny_gpt2, tmp_path, fork_server):
     process = fork_server.start(
         ("finetune", "summarize", f"model={tiny_gpt2}", "data.train=none.jsonl",
-         "--num-processes", 2),
+         "train.device=cpu", "--num-processes", 2),
         cwd=tmp_path, forks_ranks=True,
     )  # fmt: skip
     _, errors = process.communicate()
@@ -108,7 +112,7 @@ def test_a_run_goes_on_with_two_processes_and_with_one_again(
             f"model={tiny_gpt2}", f"data.train={path}", *SHORT, "train.max_steps=90",
             "train.mixed_precision=no", "train.global_batch_size=7", "train.micro_batch_size=2",
             "train.log_every=1", "train.learning_rate=1e-3", "train.dropout=0.0",
-            "evaluation.every=10",
+            "evaluation.every=10", "train.device=cpu",
         ),
     )  # fmt: skip
     run, file = tmp_path / "run", tmp_path / "run" / "recipe.yaml"
@@ -173,7 +177,7 @@ def test_one_that_is_killed_takes_the_others_with_it(
     arguments = (
         "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
         "train.max_steps=100000", "train.log_every=1", "checkpoint.every=5",
-        "--num-processes", 2, "--run-dir", "run",
+        "train.device=cpu", "--num-processes", 2, "--run-dir", "run",
     )  # fmt: skip
     process = fork_server.start(arguments, cwd=tmp_path, forks_ranks=True)
     wait_for_step(process, 12)

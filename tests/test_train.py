@@ -233,7 +233,7 @@ def test_the_environment_does_not_change_the_gradient(recipe, tiny_gpt2, monkeyp
     loss, whole = gradient(recipe(), tiny_gpt2, rows)
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     forget_accelerator()
-    accelerator = start_accelerator(recipe())
+    accelerator = start_accelerator(recipe("train.device=cpu"))
     assert accelerator.gradient_accumulation_steps == 1
     assert gradient(recipe(), tiny_gpt2, rows, accelerator=accelerator)[0] == loss
     assert torch.equal(gradient(recipe(), tiny_gpt2, rows, accelerator=accelerator)[1], whole)

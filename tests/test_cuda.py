@@ -1,0 +1,99 @@
+"""What a GPU computes, against the CPU and the reference engine."""
+
+import json
+import math
+
+import pytest
+import torch
+from conftest import write_jsonl
+from test_choose import LABELS, PROMPTS
+from test_engine import CASES, small_model
+from torch import nn
+
+from llmkit.batches import ENDLESS, collate
+from llmkit.choose import choose
+from llmkit.loss import SupervisedLoss
+from llmkit.model import add_lora, freeze_layers, load_model
+from llmkit.schema import Lora
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+
+
+def loss_and_gradients(model: nn.Module, rows: list[dict], engine: str):
+    model.zero_grad()
+    batch = collate(rows, ENDLESS if engine == "fast" else None)
+    loss = SupervisedLoss(model, engine)(**{name: x.cuda() for name, x in batch.items()})
+    loss.backward()
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return loss.item(), {name: gradient.clone() for name, gradient in found.items()}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("trained", ["full", "lora", "frozen"])
+def test_the_loss_and_each_gradient_are_the_models_own(case, trained):
+    model = small_model()
+    if trained == "lora":
+        model = add_lora(model, Lora(r=4), 1)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                nn.init.normal_(parameter, std=0.05)
+    if trained == "frozen":
+        freeze_layers(model, 1)
+    model.cuda()
+    expected, gradients = loss_and_gradients(model, CASES[case], "reference")
+    loss, found = loss_and_gradients(model, CASES[case], "fast")
+    assert loss == pytest.approx(expected, rel=1e-6)
+    assert found.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        assert (found[name] - gradient).norm() <= 1e-5 * gradient.norm() + 1e-9, name
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_the_loss_is_near_and_the_gradients_are_whole(dtype):
+    model = small_model().cuda()
+    exact, gradients = loss_and_gradients(model, CASES["ragged"], "reference")
+    with torch.autocast("cuda", dtype):
+        loss, found = loss_and_gradients(model, CASES["ragged"], "fast")
+    assert loss == pytest.approx(exact, rel=2e-3)
+    assert found.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        assert found[name].dtype == torch.float32
+        assert (found[name] - gradient).norm() <= 0.05 * gradient.norm() + 1e-6, name
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_label_probabilities_in_half_precision_are_near_float32s(tiny_gpt2, dtype):
+    model = load_model(str(tiny_gpt2))[0].cuda()
+    exact = choose(model, PROMPTS, LABELS, batch_size=4)
+    with torch.autocast("cuda", dtype):
+        found = choose(model, PROMPTS, LABELS, batch_size=4)
+    for row, expected in zip(found, exact, strict=True):
+        assert row == pytest.approx(expected, abs=0.02)
+
+
+def test_label_probabilities_are_those_of_the_cpu(tiny_gpt2):
+    model = load_model(str(tiny_gpt2))[0]
+    expected = choose(model, PROMPTS, LABELS, batch_size=4)
+    for row, cpu in zip(choose(model.cuda(), PROMPTS, LABELS, batch_size=3), expected, strict=True):
+        assert row == pytest.approx(cpu, rel=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16", "fp16", "no"])
+@pytest.mark.parametrize("recipe", ["summarize", "classify"])
+def test_a_run_trains_scores_and_predicts(llmkit, tmp_path, tiny_gpt2, recipe, precision):
+    run = tmp_path / "run"
+    done = llmkit(
+        "finetune", recipe, f"model={tiny_gpt2}", "train.max_steps=6", "max_length=128",
+        "train.log_every=1", f"train.mixed_precision={precision}", "evaluation.validation_rows=8",
+        "evaluation.test_rows=8", "generation.max_new_tokens=4", "--run-dir", run,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert len(losses) >= 4
+    assert all(map(math.isfinite, losses))
+    field = {"summarize": "document", "classify": "text"}[recipe]
+    rows = write_jsonl(tmp_path / "new.jsonl", [{field: "The ferry left at noon."}] * 3)
+    done = llmkit("generate", "--model", run, "--input", rows, "--output", tmp_path / "out.jsonl")
+    assert done.exit_code == 0, done.output
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
