@@ -34,7 +34,7 @@ def start_accelerator(recipe: Recipe, like: Facts | None = None) -> Accelerator:
     num_local, num_devices = num_local_processes(), torch.accelerator.device_count()
     if not use_cpu and num_local > num_devices:
         raise UserError(
-            f"--num-processes: {num_local} is more than this machine's accelerators ({num_devices}); "
+            f"--num-processes: {num_local} exceeds the {num_devices} accelerators of this machine; "
             "start one process for each, or set train.device=cpu"
         )
     PartialState(cpu=use_cpu, timeout=LONGEST_WAIT)
