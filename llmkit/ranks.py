@@ -18,7 +18,7 @@ NAMES = {
         "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE",
     ),
 }  # fmt: skip
-PORT = "29500"  # on which the processes meet if the launcher names none
+PORT = 29500  # on which the processes meet if the launcher names none
 SHARDING = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
@@ -29,17 +29,35 @@ SHARDING = {
 
 def is_first() -> bool:
     """Whether this is the first process of the run, which prints and writes for all."""
-    return int(os.environ.get("RANK", 0)) == 0
+    return whole_number("RANK", default=0) == 0
 
 
 def num_processes() -> int:
     """Processes of the run, over all machines."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+    return whole_number("WORLD_SIZE", least=1, default=1)
 
 
 def num_local_processes() -> int:
     """Processes of the run on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return whole_number("LOCAL_WORLD_SIZE", least=1, default=1)
+
+
+def whole_number(name: str, *, least: int = 0, most: int | None = None, default: int = 0) -> int:
+    """The value of an environment variable, or the default if it is not set.
+
+    Raises UserError unless it is a whole number from `least` to `most`.
+    """
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    is_number = text.isascii() and text.strip().isdecimal()
+    if not is_number or not least <= int(text) <= (int(text) if most is None else most):
+        upper = "" if most is None else f" to {most}"
+        raise UserError(
+            f"{name}: this environment variable takes a whole number from {least}{upper}, got "
+            f"{text!r}; unset it, or start with torchrun or --num-processes, which set it"
+        )
+    return int(text)
 
 
 def join_launcher() -> None:
@@ -55,33 +73,59 @@ def join_launcher() -> None:
                 "each process; choose plain multi-GPU in `accelerate config`, or start with "
                 "torchrun or --num-processes"
             )
-    found = translate(os.environ)
-    if int(found.get("WORLD_SIZE", 1)) == 1:
+    sources = sources_of(os.environ)
+    numbers = {
+        name: whole_number(source, least=int(name.endswith("SIZE")))
+        for name, source in sources.items()
+    }
+    check_ranks(sources, numbers)
+    if numbers.get("WORLD_SIZE", 1) == 1:
         return
-    if "LOCAL_WORLD_SIZE" not in found or "LOCAL_RANK" not in found:
-        raise UserError(
-            "LOCAL_RANK and LOCAL_WORLD_SIZE: not set by the launcher; set them in each process, "
-            "or start with torchrun"
-        )
-    if "MASTER_ADDR" not in os.environ:
-        if found["LOCAL_WORLD_SIZE"] != found["WORLD_SIZE"]:
+    found = {name: str(number) for name, number in numbers.items()}
+    if not os.environ.get("MASTER_ADDR"):
+        if numbers["LOCAL_WORLD_SIZE"] != numbers["WORLD_SIZE"]:
             raise UserError(
                 "MASTER_ADDR: not set, so the processes on several machines cannot find each "
                 "other; set it to the name of the first machine (mpirun -x MASTER_ADDR=NAME)"
             )
         found["MASTER_ADDR"] = "127.0.0.1"
-    os.environ.update({"MASTER_PORT": PORT, **os.environ, **found})
+    found["MASTER_PORT"] = str(whole_number("MASTER_PORT", least=1, most=65535, default=PORT))
+    os.environ.update(found)
 
 
-def translate(environment: Mapping[str, str]) -> dict[str, str]:
-    """torchrun's variables from those of MPI's launchers; empty if torchrun's are set."""
-    if "WORLD_SIZE" in environment:
-        return {}
-    pairs = [
-        (name, next((environment[each] for each in theirs if each in environment), None))
-        for name, theirs in NAMES.items()
-    ]
-    return {name: environment.get(name, value) for name, value in pairs if value is not None}
+def check_ranks(sources: Mapping[str, str], numbers: Mapping[str, int]) -> None:
+    """Raise UserError if one of torchrun's variables is missing or contradicts another.
+
+    sources: what `sources_of` returns. numbers: the values, by torchrun's names.
+    """
+    # accelerate joins a group of processes wherever LOCAL_RANK is set.
+    if numbers.get("WORLD_SIZE", 1) > 1 or sources.get("LOCAL_RANK") == "LOCAL_RANK":
+        missing = [name for name in NAMES if name not in numbers]
+        if missing:
+            raise UserError(
+                f"{' and '.join(missing)}: not set by the launcher; set "
+                f"{'it' if len(missing) == 1 else 'them'} in each process, or start with torchrun"
+            )
+    for name, size in (("RANK", "WORLD_SIZE"), ("LOCAL_RANK", "LOCAL_WORLD_SIZE")):
+        rank, limit = numbers.get(name, 0), numbers.get(size, 1)
+        if rank >= limit:
+            stated = f"is {limit}" if size in numbers else "is not set"
+            raise UserError(
+                f"{sources[name]}: {rank}, but {sources.get(size, size)} {stated}, and ranks count "
+                "from 0; set both as torchrun does, or unset both to train in one process"
+            )
+
+
+def sources_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """Which variable gives the value of each of torchrun's: itself, or that of an MPI launcher if
+    torchrun's WORLD_SIZE is not set."""
+    sources = {}
+    for name, theirs in NAMES.items():
+        candidates = (name,) if "WORLD_SIZE" in environment else (name, *theirs)
+        source = next((each for each in candidates if each in environment), None)
+        if source is not None:
+            sources[name] = source
+    return sources
 
 
 def check_launcher(asked: int = 1) -> None:
@@ -94,9 +138,8 @@ def check_launcher(asked: int = 1) -> None:
             f"--num-processes: a launcher has started {num_processes()} processes already; remove "
             "the option, or start llmkit without the launcher"
         )
-    num_tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS") or 0)
-    if not num_tasks and asked == 1:  # in a batch script, --num-processes starts the others
-        num_tasks = int(os.environ.get("SLURM_NTASKS") or 1)
+    # SLURM_NTASKS says nothing: a batch script, too, has it, and its processes are plain ones.
+    num_tasks = whole_number("SLURM_STEP_NUM_TASKS", least=1, default=1)
     if num_tasks > 1 and "WORLD_SIZE" not in os.environ:
         raise UserError(
             f"srun: each of {num_tasks} tasks would train a run of its own; start one task per "

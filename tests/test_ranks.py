@@ -15,7 +15,7 @@ from llmkit.devices import choose_kernels, cuda_precision
 from llmkit.errors import UserError
 from llmkit.launch import free_port
 from llmkit.model import is_path
-from llmkit.ranks import check_launcher, join_launcher, overridden_precision, translate
+from llmkit.ranks import check_launcher, join_launcher, overridden_precision
 from llmkit.run import how_to_go_on
 
 OPEN_MPI = {
@@ -25,6 +25,11 @@ OPEN_MPI = {
 HYDRA = {"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}
 MVAPICH = {key.replace("OMPI", "MV2"): value for key, value in OPEN_MPI.items()}
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+MEETING_POINT = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+# What Slurm sets for a batch script of four tasks: it runs once, as rank 0 but in no step.
+BATCH_SCRIPT = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_NPROCS": "4",
+                "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_GTIDS": "0"}  # fmt: skip
+STEP = {"SLURM_STEP_ID": "0", "SLURM_STEPID": "0", "SLURM_STEP_NUM_TASKS": "4"}  # added by srun
 
 
 @pytest.fixture
@@ -37,15 +42,24 @@ def environ(monkeypatch):
 
 @pytest.mark.parametrize("given", [OPEN_MPI, HYDRA, MVAPICH])
 def test_mpi_is_understood_as_torchrun_is(environ, given):
-    assert translate(given) == TORCHRUN
     environ |= given
     join_launcher()
     assert {name: environ[name] for name in TORCHRUN} == TORCHRUN
-    assert (environ["MASTER_ADDR"], environ["MASTER_PORT"]) == ("127.0.0.1", ranks.PORT)
+    assert (environ["MASTER_ADDR"], environ["MASTER_PORT"]) == ("127.0.0.1", "29500")
     assert (ranks.is_first(), ranks.num_processes(), ranks.num_local_processes()) == (False, 2, 2)
 
 
-@pytest.mark.parametrize("given", [{}, TORCHRUN, {**TORCHRUN, **OPEN_MPI, "PMI_RANK": "0"}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"WORLD_SIZE": "1"},
+        {"WORLD_SIZE": "1", "RANK": "0"},
+        {**TORCHRUN, **MEETING_POINT},
+        {**TORCHRUN, **MEETING_POINT, **OPEN_MPI, "PMI_RANK": "0"},
+        {**TORCHRUN, **MEETING_POINT, "PMI_RANK": "x"},
+    ],
+)
 def test_other_environments_stay_as_they_are(environ, given):
     environ |= given
     before = dict(environ)
@@ -53,10 +67,69 @@ def test_other_environments_stay_as_they_are(environ, given):
     assert environ == before
 
 
+@pytest.mark.parametrize("address", [{}, {"MASTER_ADDR": ""}])
+def test_processes_started_by_hand_on_one_machine_meet_on_it(environ, address):
+    environ |= TORCHRUN | address
+    join_launcher()
+    assert environ.items() >= (TORCHRUN | MEETING_POINT).items()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE: this environment variable takes a whole number from 1"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE: .* got '0'"),
+        ({"WORLD_SIZE": "1.0"}, "WORLD_SIZE: .* got '1.0'"),
+        ({"RANK": ""}, "RANK: this environment variable takes a whole number from 0"),
+        ({**TORCHRUN, "RANK": "-1"}, "RANK: .* got '-1'"),
+        ({**TORCHRUN, "RANK": "²"}, "RANK: .* got '²'"),
+        ({**TORCHRUN, "LOCAL_RANK": "x"}, "LOCAL_RANK: .* got 'x'"),
+        ({**TORCHRUN, "LOCAL_WORLD_SIZE": "two"}, "LOCAL_WORLD_SIZE: .* got 'two'"),
+        ({**TORCHRUN, "MASTER_PORT": "http"}, "MASTER_PORT: .* from 1 to 65535, got 'http'"),
+        ({**TORCHRUN, "MASTER_PORT": "65536"}, "MASTER_PORT: .* from 1 to 65535, got '65536'"),
+        ({**OPEN_MPI, "OMPI_COMM_WORLD_SIZE": "x"}, "^OMPI_COMM_WORLD_SIZE: .* got 'x'"),
+        ({**HYDRA, "MPI_LOCALRANKID": ""}, "^MPI_LOCALRANKID: .* got ''"),
+        ({"SLURM_STEP_NUM_TASKS": "x"}, "SLURM_STEP_NUM_TASKS: .* got 'x'"),
+        ({"SLURM_STEP_NUM_TASKS": ""}, "SLURM_STEP_NUM_TASKS: .* got ''"),
+        ({"WORLD_SIZE": "2"}, "RANK and LOCAL_RANK and LOCAL_WORLD_SIZE: not set by the launcher"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}, "^LOCAL_WORLD_SIZE: .* set it in"),
+        ({"LOCAL_RANK": "0"}, "RANK and WORLD_SIZE and LOCAL_WORLD_SIZE: not set"),
+        ({"RANK": "1"}, "RANK: 1, but WORLD_SIZE is not set"),
+        ({"RANK": "1", "WORLD_SIZE": "1"}, "RANK: 1, but WORLD_SIZE is 1"),
+        ({**TORCHRUN, "RANK": "2"}, "RANK: 2, but WORLD_SIZE is 2"),
+        ({**TORCHRUN, "LOCAL_WORLD_SIZE": "1"}, "LOCAL_RANK: 1, but LOCAL_WORLD_SIZE is 1"),
+        (
+            {**MVAPICH, "MV2_COMM_WORLD_RANK": "2"},
+            "MV2_COMM_WORLD_RANK: 2, but MV2_COMM_WORLD_SIZE",
+        ),
+    ],
+)
+def test_malformed_launcher_variables_are_refused_by_name(environ, given, message):
+    environ |= given
+
+    def check():
+        join_launcher()
+        check_launcher()
+
+    with pytest.raises(UserError, match=message) as caught:
+        check()
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"])
+def test_no_command_ends_in_a_traceback_on_malformed_variables(llmkit, monkeypatch, name):
+    monkeypatch.setenv(name, "")
+    for arguments in (("finetune", "no-such-recipe"), ("check", "classify")):
+        result = llmkit(*arguments)
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1), result.output
+        assert result.stderr.startswith(f"llmkit: {name}: ")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({**OPEN_MPI, "OMPI_COMM_WORLD_SIZE": "4"}, "MASTER_ADDR: not set"),
+        ({**TORCHRUN, "WORLD_SIZE": "4"}, "MASTER_ADDR: not set"),
         ({"PMI_RANK": "0", "PMI_SIZE": "2"}, "LOCAL_RANK and LOCAL_WORLD_SIZE: not set"),
     ],
 )
@@ -73,13 +146,14 @@ def test_mpi_that_says_too_little_is_refused(environ, given, message):
         ({"ACCELERATE_USE_FSDP": "true", **TORCHRUN}, 1, "enables FSDP"),
         ({"ACCELERATE_USE_DEEPSPEED": "True"}, 1, "enables DeepSpeed"),
         ({"ACCELERATE_USE_DEEPSPEED": "false", **TORCHRUN}, 1, None),
-        ({"SLURM_NTASKS": "2"}, 1, "each of 2 tasks would train a run of its own"),
-        ({"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}, 2, "each of 2 tasks"),
-        ({"SLURM_NTASKS": "2"}, 2, None),
-        ({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1"}, 1, None),
-        ({"SLURM_NTASKS": "2", **TORCHRUN}, 1, None),
+        (BATCH_SCRIPT, 1, None),
+        (BATCH_SCRIPT, 2, None),
+        ({**BATCH_SCRIPT, **STEP}, 1, "each of 4 tasks would train a run of its own"),
+        ({**BATCH_SCRIPT, **STEP}, 2, "each of 4 tasks"),
+        ({**BATCH_SCRIPT, **STEP, "SLURM_STEP_NUM_TASKS": "1"}, 1, None),
+        ({**BATCH_SCRIPT, **STEP, **TORCHRUN}, 1, None),
         (TORCHRUN, 2, "a launcher has started 2 processes already"),
-        ({**TORCHRUN, "WORLD_SIZE": "1"}, 2, None),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, 2, None),
     ],
 )
 def test_launchers_whose_processes_would_not_train_together_are_refused(
@@ -100,7 +174,7 @@ def test_launchers_whose_processes_would_not_train_together_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("SLURM_NTASKS", "2"), ("ACCELERATE_USE_FSDP", "true")]
+    ("name", "value"), [("SLURM_STEP_NUM_TASKS", "2"), ("ACCELERATE_USE_FSDP", "true")]
 )
 def test_the_command_refuses_them_first(llmkit, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
