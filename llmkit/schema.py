@@ -163,7 +163,7 @@ class Lora(Section):
 
 Engine = Literal["fast", "reference"]
 Count = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Train(Section):
@@ -193,7 +193,8 @@ class Train(Section):
     schedule: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = "cosine"
     """Course of the learning rate after the warm-up."""
     warmup_steps: Count | Share = 0
-    """Linear rise from 0 to the peak; optimizer steps, or, below 1, a share of the run's steps."""
+    """Linear rise from 0 to the peak: a whole number of optimizer steps, or, as a decimal number
+    below 1, a share of the run's steps. 0 and 0.0: no warm-up."""
     decay_steps: int | None = Field(None, ge=1)
     """Length of warmup_stable_decay's decay; optimizer steps. None: a fifth of the run."""
     betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(

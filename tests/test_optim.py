@@ -25,6 +25,7 @@ def test_warm_up_rises_linearly_to_the_peak(schedule):
 
 def test_a_warm_up_below_1_is_a_share_of_the_steps():
     assert rates(warmup_steps=0.1) == rates(warmup_steps=10)
+    assert rates(warmup_steps=0.0) == rates(warmup_steps=0)
     assert rates(num_steps=7, warmup_steps=0.5) == rates(num_steps=7, warmup_steps=4)
     assert rates(num_steps=3, warmup_steps=0.01) == rates(num_steps=3, warmup_steps=1)
 

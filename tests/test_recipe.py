@@ -229,7 +229,9 @@ def test_hints_name_keys_that_exist_and_never_a_key_of_ours():
     [
         ("train.betas=0.9", "a list of 2 items, each a number from 0 and below 1, such as 0.9,"),
         ("train.betas=0.9,1.5", "got 1.5"),
-        ("train.warmup_steps=1.5", "a whole number from 0, or a number above 0 and below 1"),
+        ("train.warmup_steps=1.5", "a whole number from 0, or a number from 0 and below 1"),
+        ("train.warmup_steps=1.0", "a number from 0 and below 1; got 1.0"),
+        ("train.warmup_steps=-0.1", "a number from 0 and below 1; got -0.1"),
         ("train.schedule=cosin", "got 'cosin'; did you mean cosine?"),
         ("trackers=wandb,board", "each one of tensorboard, wandb, trackio; got 'board'"),
         ("packing=yes", "takes true or false; got 'yes'"),
