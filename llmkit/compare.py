@@ -93,15 +93,14 @@ def are_of(names: Any, task: Task) -> bool:
 
 def _settle(task: Task, references: list[list[str]], recorded: list[list[str]]) -> Task:
     """The task with its metrics' recorded settings, or else with ones that fit the references."""
-    if recorded and recorded[0] != recorded[-1]:
-        differing = sorted({*recorded[0]} ^ {*recorded[-1]})
+    tasks = [replace(task, metrics=tuple(names)).settled(references) for names in recorded]
+    if tasks and tasks[0].metrics != tasks[-1].metrics:
+        differing = sorted({*tasks[0].metrics} ^ {*tasks[-1].metrics})
         raise UserError(
             f"the two were scored with different settings ({', '.join(differing)}); evaluate one "
             "of them again with those of the other"
         )
-    if recorded:
-        task = replace(task, metrics=tuple(recorded[0]))
-    return task.settled(references)
+    return tasks[0] if tasks else task.settled(references)
 
 
 def _references(name: str, one: Said, other: Said) -> list[str]:

@@ -88,10 +88,13 @@ def ratings_of(labels: Iterable[str]) -> dict[str, float] | None:
 
     Two labels, such as 0 and 1, are classes, not a scale.
     """
-    labels = list(labels)
-    if len(labels) < 3 or not all(map(_NUMBER.fullmatch, labels)):
-        return None
-    return {label: float(label) for label in labels}
+    numbers = {label: number_of(label) for label in labels}
+    return None if len(numbers) < 3 or None in numbers.values() else numbers
+
+
+def number_of(label: str) -> float | None:
+    """The number that a label is; None for other labels."""
+    return float(label) if _NUMBER.fullmatch(label) else None
 
 
 def folded(spelling: str) -> str:

@@ -10,7 +10,15 @@ from typing import Any
 from llmkit import files
 from llmkit.columns import row_id
 from llmkit.errors import UserError, did_you_mean, name_some
-from llmkit.labels import TOLERANCE, every_probability, label_of, probabilities_of, spelled_out
+from llmkit.labels import (
+    TOLERANCE,
+    every_probability,
+    label_of,
+    number_of,
+    probabilities_of,
+    ratings_of,
+    spelled_out,
+)
 from llmkit.output import check_writable, gather
 from llmkit.prediction import Prediction
 from llmkit.tasks import Task
@@ -138,9 +146,12 @@ def label_warnings(rows: Iterable[Said], known: Iterable[str]) -> list[str]:
     for row in rows:
         if row.prediction.text not in known:
             strange.setdefault(row.prediction.text, []).append(row.where)
+    are_ratings = ratings_of(known) is not None
+    no_number = " and, being no number, leaves out the mean absolute error and quadratic kappa"
     warnings = [
         f"{name_some(places)}: no row has the predicted label {spelled_out(label)}"
         f"{did_you_mean(label, known)}; it counts as wrong"
+        f"{no_number if are_ratings and number_of(label) is None else ''}"
         for label, places in strange.items()
     ]
     if any(row.prediction.probabilities for row in rows):

@@ -36,7 +36,9 @@ class ScoredRows:
     def of(cls, rows: Iterable[Row], task: Task, answers: Counter[str]) -> "ScoredRows":
         rows = list(rows)
         examples = [to_example(row, task) for row in rows]
-        task = task.settled([example.references for example in examples])
+        references = [example.references for example in examples]
+        known_labels = [[label] for label in answers] if task.chooses else []
+        task = task.settled(references + known_labels)
         if not task.chooses:
             return cls(task, rows, examples, answers, [])
         has_label = [example.references[0] != "" for example in examples]
@@ -222,6 +224,7 @@ def score_references(task: Task, references: list[list[str]]) -> dict[str, Score
 def confusion_of(test: ScoredRows, main: Scored) -> dict[str, Any]:
     """How often each label (a row) was taken for each (a column)."""
     labels = classification.labels_of(main.predictions, test.references)
-    true, chosen = main.tallies["classification"][:, :2].astype(int).T
+    (tallies,) = (rows for name, rows in main.tallies.items() if name.startswith("classification"))
+    true, chosen = tallies[:, :2].astype(int).T
     counts = classification.confusion(true, chosen, len(labels))
     return {"labels": labels, "counts": counts.tolist()}

@@ -1,11 +1,13 @@
 """Classification scores: scikit-learn's, to the last digit that is printed."""
 
+import json
 import math
 import tracemalloc
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from conftest import write_jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import (
@@ -160,13 +162,54 @@ def test_ratings_are_in_the_order_of_their_numbers():
     assert labels_of(list(map(Prediction, ratings)), [["3"]] * 5) == [
         "-1", "1", "2.5", "3", "9", "10",
     ]  # fmt: skip
-    assert labels_of([Prediction("10"), Prediction("b")], [["9"], ["a"]]) == ["10", "9", "a", "b"]
+    assert labels_of([Prediction("10"), Prediction("b")], [["9"], ["a"]]) == ["9", "10", "a", "b"]
 
 
 def test_equal_ratings_have_no_kappa():
+    score = TASKS["classify"].settled([["3"], ["4"], ["5"]]).score
     scores = score([Prediction("4")] * 3 + [Prediction("3"), Prediction("5")], [["4"]] * 5)
     assert scores["quadratic_kappa"] == 0  # chance alone would be right as often
     assert "quadratic_kappa" not in score([Prediction("4")] * 3, [["4"]] * 3)
+
+
+@pytest.mark.parametrize("said", [["2", "2", "2"], ["1", "2", "7"], ["1", "1.5", "3"]])
+def test_the_labels_of_the_task_decide_whether_they_are_ratings(said):
+    """Whatever a system predicts: a baseline that says one label gets the scores of the others."""
+    task = TASKS["classify"].settled([["1"], ["2"], ["3"], ["2"]])
+    assert "mean absolute error" in task.signature()
+    scores = task.score(list(map(Prediction, said)), [["1"], ["2"], ["2"]])
+    expected = mean_absolute_error([1, 2, 2], list(map(float, said)))
+    assert scores["mean_absolute_error"] == pytest.approx(expected)
+    assert "quadratic_kappa" in scores
+    task = TASKS["classify"].settled([["0"], ["1"]])
+    assert "mean absolute error" not in task.signature()
+    assert "mean_absolute_error" not in task.score([Prediction("2"), Prediction("3")], [["0"]] * 2)
+
+
+def test_a_prediction_that_is_no_number_leaves_out_the_scores_of_ratings():
+    task = TASKS["classify"].settled([["1"], ["2"], ["3"]])
+    scores = task.score([Prediction("1"), Prediction("many")], [["1"], ["2"]])
+    assert scores.keys() == {"accuracy", "macro_f1"}
+
+
+def test_every_system_of_a_table_gets_the_scores_of_ratings(llmkit, tmp_path):
+    """Two of five ratings are in the test rows, and the majority baseline says one of them."""
+    train = [{"id": f"t{i}", "text": f"Row {i}.", "label": i % 5} for i in range(20)]
+    test = [{"id": f"r{i}", "text": f"New {i}.", "label": i % 2} for i in range(12)]
+    said = [{"id": row["id"], "prediction": "3"} for row in test]
+    for name, rows in (("train", train), ("test", test), ("said", said)):
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    arguments = ("--recipe", "classify", "--predictions", "said.jsonl", "data.train=train.jsonl",
+                 "data.validation=test.jsonl", "data.test=test.jsonl")  # fmt: skip
+    result = llmkit("evaluate", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    scores = json.loads(result.stdout)["scores"]
+    assert {name: made["mean_absolute_error"] for name, made in scores.items()} == {
+        "these predictions": 2.5, "majority label": 0.5,
+    }  # fmt: skip
+    write_jsonl(tmp_path / "said.jsonl", [{**row, "prediction": "unsure"} for row in said])
+    result = llmkit("evaluate", *arguments)
+    assert "being no number, leaves out the mean absolute error" in result.stderr
 
 
 @pytest.mark.parametrize("labels", [["0", "1"], ["1", "2", "many"], ["a", "b", "c"]])

@@ -2,8 +2,12 @@
 absolute error and the quadratic weighted kappa.
 
 The chosen label is the prediction's text. AUC and calibration error are computed from the
-probabilities alone, and are NaN if a row lacks that of any label. Ratings are three or more labels
-that are all numbers, such as 1 to 5 stars; for other labels, their two scores are NaN.
+probabilities alone, and are NaN if a row lacks that of any label.
+
+The setting is `ratings` if the labels of the task are ratings: three or more that are all numbers,
+such as 1 to 5 stars; or `classes`, which have neither mean absolute error nor kappa. `auto` decides
+by the references, never by what a system predicts, so that all systems get the same scores. A
+predicted label that is no number leaves both of these scores NaN.
 
 Definitions: scikit-learn's f1_score(average="macro"), roc_auc_score(multi_class="ovr"),
 mean_absolute_error and cohen_kappa_score(weights="quadratic") with evenly spaced `labels`; Guo et
@@ -14,42 +18,57 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from llmkit.labels import every_probability, ratings_of
+from llmkit.labels import every_probability, number_of, ratings_of
 from llmkit.prediction import Prediction
 
 BINS = 15
 
 
-def signature() -> str:
+def signature(labels: str = "auto") -> str:
+    of_ratings = ", mean absolute error in units of the labels, quadratic weighted kappa"
     return (
-        f"macro-F1 over the labels that occur, AUC one-vs-rest, calibration error of {BINS} bins, "
-        "mean absolute error in units of the labels"
+        f"macro-F1 over the labels that occur, AUC one-vs-rest, calibration error of {BINS} bins"
+        f"{of_ratings if labels == 'ratings' else ''}"
     )
 
 
+def settle(references: Sequence[list[str]], labels: str = "auto") -> str:
+    """`ratings` or `classes` for these references in place of `auto`; empty ones have no say."""
+    if labels != "auto":
+        return labels
+    return "ratings" if ratings_of({each for each, *_ in references if each}) else "classes"
+
+
 def labels_of(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> list[str]:
-    """All that occur: ratings from the lowest to the highest, others in alphabetical order."""
+    """All that occur, numbers first, from the lowest to the highest; others in alphabetical
+    order."""
     said = {label for each in predictions for label in (each.text, *(each.probabilities or ()))}
-    labels = sorted(said | {accepted[0] for accepted in references})
-    ratings = ratings_of(labels)
-    return sorted(labels, key=ratings.get) if ratings else labels
+    return sorted(said | {accepted[0] for accepted in references}, key=_place)
 
 
-def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
+def _place(label: str) -> tuple[float, str]:
+    number = number_of(label)
+    return (np.inf if number is None else number), label
+
+
+def tally(
+    predictions: Sequence[Prediction], references: Sequence[list[str]], labels: str = "auto"
+) -> np.ndarray:
     """(N, 4 + L): the true and the chosen label, as indices into the L labels that occur;
     the ratings that they are, or NaN; and the probability of each of the L labels, or NaN."""
-    labels = labels_of(predictions, references)
-    place = {label: index for index, label in enumerate(labels)}
-    ratings = ratings_of(labels) or dict.fromkeys(labels, np.nan)
-    rows = np.empty((len(predictions), 4 + len(labels)))
+    are_ratings = settle(references, labels) == "ratings"
+    names = labels_of(predictions, references)
+    place = {label: index for index, label in enumerate(names)}
+    ratings = {label: number_of(label) if are_ratings else None for label in names}
+    rows = np.empty((len(predictions), 4 + len(names)))
     for row, prediction, (true, *_) in zip(rows, predictions, references, strict=True):
         row[:2] = place[true], place[prediction.text]
-        row[2:4] = ratings[true], ratings[prediction.text]
-        row[4:] = every_probability(prediction.probabilities, labels)
+        row[2:4] = ratings[true], ratings[prediction.text]  # None becomes NaN
+        row[4:] = every_probability(prediction.probabilities, names)
     return rows
 
 
-def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+def scores(rows: np.ndarray, weights: np.ndarray, _: str = "auto") -> dict[str, np.ndarray]:
     """(R,) of each score, in percent except for the mean absolute error; NaN for one that the
     labels or the probabilities do not allow."""
     true, chosen = rows[:, :2].astype(int).T

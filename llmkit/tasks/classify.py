@@ -30,7 +30,7 @@ TASK = Task(
         "mean_absolute_error": False,
         "quadratic_kappa": True,
     },
-    metrics=("classification",),
+    metrics=("classification:auto",),
     majority="majority label",
     chooses=True,
 )
