@@ -1,8 +1,10 @@
-"""Rows of JSON: one per line, in one list, or as pandas and `datasets` write them."""
+"""Rows of JSON: one per line, in one list, or as pandas, `datasets` and SQuAD write them."""
 
 import json
+import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -13,6 +15,13 @@ from llmkit.textlines import Line, Raw, lines, whole_text
 
 NOT_BLANK = re.compile(r"\S")
 PANDAS = 'in pandas, write with to_json(orient="records")'
+# Columns by which an object is recognized as a row, not as a file with metadata and a list of rows.
+ROW_COLUMNS = {
+    "id", "text", "document", "context", "question", "query", "answers", "instruction", "prompt",
+    "completion", "prediction",
+}  # fmt: skip
+MOST_KEPT = 2**26  # characters of .json files whose parsed rows stay in memory
+SETTLED = 2 * 10**9  # ns without a change, from which on a file's mtime tells its states apart
 
 
 def read_jsonl(path: Path, encoding: str | None = None) -> Iterator[Raw]:
@@ -22,11 +31,34 @@ def read_jsonl(path: Path, encoding: str | None = None) -> Iterator[Raw]:
 
 def read_json(path: Path, encoding: str | None = None) -> Iterator[Raw]:
     """A list of rows, a mapping with one list of rows in it ({"data": [...]}), columns of equal
-    length, or rows one after another, each on one or several lines."""
+    length, one row, rows one after another, each on one or several lines, or SQuAD's nesting of
+    articles, paragraphs and questions.
+
+    Parsed rows stay in memory, up to MOST_KEPT, and are parsed again once the file has changed.
+    """
+    status = path.stat()
+    state = (str(path), os.getcwd(), status.st_size, status.st_mtime_ns, encoding)
+    if state in _kept:
+        yield from _kept[state][1]
+        return
     if _is_by_line(path, encoding):
         yield from read_jsonl(path, encoding)
         return
     text = whole_text(path, encoding)
+    rows = list(_parse(text, path))
+    if time.time_ns() - status.st_mtime_ns > SETTLED:
+        _kept[state] = (len(text), rows)
+        while sum(num_characters for num_characters, _ in _kept.values()) > MOST_KEPT:
+            del _kept[next(iter(_kept))]
+    yield from rows
+
+
+# State of a file -> number of its characters, and its rows; the oldest first.
+_kept: dict[tuple[Any, ...], tuple[int, list[Raw]]] = {}
+
+
+def _parse(text: str, path: Path) -> Iterator[Raw]:
+    """The rows of a .json file, except those of one row per line."""
     content, end = _parse_first(text, path)
     if rest := NOT_BLANK.search(text, end):
         if not isinstance(content, dict):
@@ -43,6 +75,9 @@ def read_json(path: Path, encoding: str | None = None) -> Iterator[Raw]:
             f"{path}:1: a .json file holds a list of rows; for one row per line, use .jsonl; "
             f"{PANDAS}"
         )
+    if _are_articles(rows):
+        yield from _questions_of(rows, path)
+        return
     for index, row in enumerate(rows):
         where = f"{path}: row {index}"
         yield where, row if isinstance(row, dict) else _not_a_row(row, where)
@@ -111,11 +146,65 @@ def _rows_of(content: Any) -> list[Any] | None:
     """The rows in the content of a .json file; None where it holds none."""
     if isinstance(content, list):
         return content
-    values = list(content.values()) if isinstance(content, dict) else []
+    if not isinstance(content, dict) or not content:
+        return None
+    if _is_row(content):
+        return [content]
+    values = list(content.values())
     lists = [value for value in values if isinstance(value, list)]
-    if len(lists) == 1 and (len(values) > 1 or all(isinstance(row, dict) for row in lists[0])):
+    if len(lists) == 1 and all(isinstance(row, dict) for row in lists[0]):
         return lists[0]
-    return _rows_of_columns(content) if values else None
+    if any(isinstance(value, str | int | float) for value in values):
+        return [content]
+    rows = _rows_of_columns(content)
+    return [content] if rows is None and content.keys() == {"translation"} else rows
+
+
+def _is_row(content: dict[str, Any]) -> bool:
+    """Whether an object is a row by its columns, although it may hold lists of objects."""
+    values = content.values()
+    if any(map(_are_messages, values)):
+        return True
+    names = {name.strip().lower() for name in content}
+    has_text = any(isinstance(value, str) for value in values)
+    return has_text and "data" not in names and not names.isdisjoint(ROW_COLUMNS)
+
+
+def _are_messages(value: Any) -> bool:
+    """Whether a value is a conversation, of OpenAI's messages or of ShareGPT's."""
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, dict) and (
+        {"role", "content"} <= first.keys() or {"from", "value"} <= first.keys()
+    )
+
+
+def _are_articles(rows: list[Any]) -> bool:
+    """Whether these are the articles of SQuAD's own files, whose paragraphs hold the questions."""
+    if not all(isinstance(row, dict) and isinstance(row.get("paragraphs"), list) for row in rows):
+        return False
+    paragraphs = chain.from_iterable(row["paragraphs"] for row in rows)
+    return any(isinstance(paragraph, dict) and "qas" in paragraph for paragraph in paragraphs)
+
+
+def _questions_of(articles: list[Any], path: Path) -> Iterator[Raw]:
+    """A row for each question: its fields, with the title and the context. A question that
+    `is_impossible`, as in SQuAD 2.0, has no answers."""
+    for number, article in enumerate(articles):
+        for index, paragraph in enumerate(article["paragraphs"]):
+            where = f"{path}: data[{number}].paragraphs[{index}]"
+            questions = paragraph.get("qas") if isinstance(paragraph, dict) else None
+            if not isinstance(questions, list):
+                yield where, UserError(f"{where}: no list `qas` of questions; fix the paragraph")
+                continue
+            shared = {key: of[key] for key, of in (("title", article), ("context", paragraph))
+                      if key in of}  # fmt: skip
+            for position, question in enumerate(questions):
+                place = f"{where}.qas[{position}]"
+                if not isinstance(question, dict):
+                    yield place, _not_a_row(question, place)
+                    continue
+                row = {**shared, **question}
+                yield place, {**row, "answers": []} if row.get("is_impossible") is True else row
 
 
 def _rows_of_columns(columns: dict[str, Any]) -> list[dict[str, Any]] | None:

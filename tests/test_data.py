@@ -143,7 +143,7 @@ GOOD = b'{"document": "d", "summary": "s"}\n'
         ("a.jsonl", b'{"document": "d", "summary": [1]}\n', "must hold a text, not int"),
         ("a.jsonl", b"", "the train split has no rows"),
         ("a.jsonl", b"\n\n", "the train split has no rows"),
-        ("a.json", b'{"document": "d"}', "holds a list of rows"),
+        ("a.json", b'{"document": "d"}', "row 0: no column 'summary'; the columns are: document"),
         ("a.json", b'[\n{"document": }]', ":2: broken JSON"),
         ("a.csv", b"document,summary\nd,s\nd,s,t\n", ":3: 3 fields, but the header has 2"),
         ("a.csv", b'document,summary\n"d,s\n', "a.csv:"),

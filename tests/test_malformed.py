@@ -179,7 +179,7 @@ JSON_FILES = {
     "cut behind a row": (b"[\n" + GOOD + b",\n", 4, BROKEN),
     "a comma missing": (b"[\n" + GOOD + GOOD + b"]", 3, BROKEN),
     "a line break in a text": (b'[\n{"document": "a\nb"}]', 2, BROKEN),
-    "one row": (GOOD, 1, "a .json file holds a list of rows"),
+    "splits": (b'{"train": [' + GOOD + b'], "test": [' + GOOD + b"]}", 1, "holds a list of rows"),
     "columns of unequal length": (b'{"document": ["d"], "summary": []}', 1, "holds a list of rows"),
     "a text": (b'"rows"', 1, "holds a list of rows"),
     "null": (b"null", 1, "holds a list of rows"),
