@@ -4,7 +4,7 @@ An error means that training would be wrong; a warning, that something is lost o
 note, that all is as it should be but good to know.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from llmkit.account import SHATTERED, Account
@@ -17,7 +17,7 @@ from llmkit.model import END_OF_TEXT
 from llmkit.tasks import Example, Row, Task
 
 LEFT_OUT = ("empty", "completion too long")  # fates of rows that are not trained on
-MOST = 0.5  # share; with more rows left out, the run is refused
+MOST = 0.5  # share of a split; with more rows left out, the run is refused
 
 # Kind of odd row -> severity, what is the matter, what to do.
 KINDS = {
@@ -85,6 +85,12 @@ KINDS = {
         "references without spaces between words, which F1, BLEU or TER of words reads as one word",
         "set evaluation.f1=characters and evaluation.bleu.tokenize=char (zh for Chinese), and "
         "prefer chrF to TER",
+    ),
+    "too short": (
+        "warning",
+        "references of fewer than 4 tokens, which is most of the split: they have no 4-grams, so "
+        "BLEU is 0 or rests on the few longer rows, even if all is predicted exactly",
+        "judge by chrF; set evaluation.metric=chrf to choose the best weights by it",
     ),
     "unanswerable": (
         "note", "no answer, so only end-of-text is supervised, and an empty answer is right",
@@ -173,7 +179,7 @@ def find_near(copies: list[NearCopy], exact: list[Finding]) -> list[Finding]:
     return list(found.values())
 
 
-def find_unscorable(split: str, examples: Iterable[Example], task: Task) -> list[Finding]:
+def find_unscorable(split: str, examples: Sequence[Example], task: Task) -> list[Finding]:
     """Rows for which a metric of the task misjudges every reference."""
     found: dict[str, list[str]] = {}
     for example in examples:
@@ -181,6 +187,8 @@ def find_unscorable(split: str, examples: Iterable[Example], task: Task) -> list
             kinds = {unfit(metric, reference) for reference in example.references}
             if None not in kinds:
                 found.setdefault(kinds.pop(), []).append(example.where)
+    if len(found.get("too short", [])) <= MOST * len(examples):
+        found.pop("too short", None)  # the longer references have enough 4-grams
     return [Finding(split, kind, list(dict.fromkeys(rows))) for kind, rows in found.items()]
 
 

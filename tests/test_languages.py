@@ -13,9 +13,10 @@ from conftest import SHORT, write_jsonl
 from sacrebleu.tokenizers import tokenizer_spm
 
 from llmkit.errors import UserError
+from llmkit.findings import find_unscorable
 from llmkit.metrics import bleu, compute, squad, unfit
 from llmkit.prediction import Prediction
-from llmkit.tasks import TASKS
+from llmkit.tasks import TASKS, Example
 from llmkit.writing_systems import bleu_tokenizer
 
 SENTENCES = {
@@ -155,11 +156,42 @@ def test_f1_of_words_is_the_official_one_and_f1_of_characters_segments():
         ("bleu:13a", "第7号很好我们都喜欢这个数字", "not segmented"),
         ("bleu:zh", "第7号很好我们都喜欢这个数字", None),
         ("chrf", "第7号很好我们都喜欢这个数字", None),
+        ("bleu:13a", "a red dog", "too short"),
+        ("bleu:13a", "a red dog.", None),
+        ("bleu:13a:effective", "a red dog", None),
+        ("bleu:zh", "北京市", "too short"),
+        ("bleu:char", "ไทย", "too short"),
         ("ter:western", "ร้านอาหารเปิดทุกวันจันทร์", "not segmented"),
     ],
 )
 def test_references_that_a_metric_misjudges_are_told(metric, text, kind):
     assert unfit(metric, text) == kind
+
+
+@pytest.mark.parametrize(("num_short", "is_told"), [(12, True), (7, True), (6, False)])
+def test_references_too_short_for_bleu_are_told_where_they_are_most(num_short, is_told):
+    texts = [("a red dog" if i < num_short else "a red dog slept there") for i in range(12)]
+    examples = [Example(str(i), [], text, [text, "a dog"]) for i, text in enumerate(texts)]
+    for name, kinds in (("translate", ["too short"] * is_told), ("qa", [])):
+        task = TASKS[name].settled([example.references for example in examples])
+        assert [finding.kind for finding in find_unscorable("test", examples, task)] == kinds
+
+
+def test_a_bleu_of_0_for_short_references_is_explained(llmkit, tmp_path):
+    rows = [{"id": i, "en": f"Dog {i}.", "de": f"Hund {i}"} for i in range(12)]
+    said = [{"id": row["id"], "prediction": row["de"]} for row in rows]
+    train = [{"id": f"t{i}", "en": f"Cat {i}.", "de": f"Katze {i}"} for i in range(40)]
+    for name, content in (("rows", rows), ("said", said), ("train", train)):
+        write_jsonl(tmp_path / f"{name}.jsonl", content)
+    settings = ("data.train=train.jsonl", "data.validation=rows.jsonl", "data.test=rows.jsonl",
+                "data.columns.source=en", "data.columns.target=de")  # fmt: skip
+    for arguments in (
+        ("evaluate", "--recipe", "translate", "--predictions", "said.jsonl", *settings),
+        ("check", "translate", *settings),
+    ):
+        result = llmkit(*arguments)
+        assert result.exit_code == 0, result.output
+        assert "12 rows: references of fewer than 4 tokens" in " ".join(result.output.split())
 
 
 def test_a_translation_into_chinese_is_trained_and_scored_by_characters(

@@ -11,6 +11,7 @@ from functools import lru_cache
 import evaluate
 import numpy as np
 from sacrebleu.metrics import BLEU
+from sacrebleu.metrics.bleu import MAX_NGRAM_ORDER
 
 from llmkit.errors import UserError
 from llmkit.metrics import compute, metric_info, sacrebleu_scores, sacrebleu_tally
@@ -48,8 +49,11 @@ def settle(references: Sequence[list[str]], settings: str = "auto") -> str:
 
 def unfit(text: str, settings: str = "13a") -> str | None:
     """The kind of finding for a reference that this score misjudges."""
-    is_whole = settings.partition(":")[0] in UNSEGMENTED and is_unspaced(text)
-    return "not segmented" if is_whole else None
+    tokenizer, _, order = settings.partition(":")
+    if tokenizer in UNSEGMENTED and is_unspaced(text):
+        return "not segmented"
+    has_four_grams = len(scorer(settings).tokenizer(text).split()) >= MAX_NGRAM_ORDER
+    return None if has_four_grams or order == "effective" else "too short"
 
 
 @lru_cache
