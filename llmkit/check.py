@@ -30,6 +30,7 @@ from llmkit.findings import (
     find_rows_in_quotes,
     find_same_ids,
     find_spellings,
+    find_unfinished,
     find_unreadable,
     find_unscorable,
 )
@@ -155,6 +156,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         if split == "train":
             findings += find_in_split(split, account, None)
             findings += find_spellings(split, rows[split], task)
+            findings += find_unfinished(split, rows[split], task)
             findings += find_kept(splits[split].kept)
             answers = count_answers(rows[split], task)
             labels = encode_labels(answers, tokenizer) if task.chooses else {}

@@ -14,7 +14,7 @@ from llmkit.errors import UserError, name_some
 from llmkit.labels import folded, spelled_out
 from llmkit.metrics import unfit
 from llmkit.model import END_OF_TEXT
-from llmkit.tasks import Example, Row, Task
+from llmkit.tasks import Example, Row, Task, to_example
 
 LEFT_OUT = ("empty", "completion too long")  # fates of rows that are not trained on
 MOST = 0.5  # share of a split; with more rows left out, the run is refused
@@ -67,6 +67,18 @@ KINDS = {
     "kept in train": (
         "warning", "holding them out would leave train without their label, so they stay in train",
         "add rows of that label, or set data.validation and data.test",
+    ),
+    "no final answer": (
+        "warning",
+        "the worked answer ends in #### without a final answer, so only an answer that also lacks "
+        "one is scored as right",
+        "write the final answer after ####, or delete the rows",
+    ),
+    "no mark": (
+        "warning",
+        "a worked answer of several lines without ####, so its first line counts as the final "
+        "answer",
+        "write the final answer after #### on the last line",
     ),
     "rows in quotes": (
         "warning", "a quoted field holds lines that each look like a row, and is read as one text",
@@ -221,6 +233,14 @@ def find_spellings(split: str, rows: Iterable[Row], task: Task) -> list[Finding]
             finding.rows.extend(named)
             finding.originals.extend([f"{spellings[common][0]} {spelled_out(common)}"] * len(named))
     return [finding] if finding.rows else []
+
+
+def find_unfinished(split: str, rows: Iterable[Row], task: Task) -> list[Finding]:
+    """Training rows of worked answers whose final answer is missing or cannot be told; of scored
+    rows, `find_unscorable` tells."""
+    if "final_answer" not in task.metrics:
+        return []
+    return find_unscorable(split, [to_example(row, task) for row in rows], task)
 
 
 def find_unreadable(split: str, errors: list[UserError], *, are_skipped: bool) -> list[Finding]:

@@ -27,6 +27,7 @@ from llmkit.findings import (
     find_rows_in_quotes,
     find_same_ids,
     find_spellings,
+    find_unfinished,
     find_unscorable,
     refuse_errors,
 )
@@ -85,9 +86,9 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     check_metric(metric[0], validation, settings.votes)
     tests = prepare_tests(splits, task, tokenizer, recipe, answers)
     sets = {"validation": validation, **tests}
-    findings = find_in_split("train", account, None) + find_spellings(
-        "train", splits["train"], task
-    )
+    findings = find_in_split("train", account, None)
+    findings += find_spellings("train", splits["train"], task)
+    findings += find_unfinished("train", splits["train"], task)
     findings += find_kept(splits["train"].kept)
     for split, rows in splits.items():
         findings += find_rows_in_quotes(split, rows)

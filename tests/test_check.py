@@ -39,6 +39,7 @@ def renamed(rows: list[dict], task: str) -> list[dict]:
         return [conversation(*row.values()) for row in rows]
     names = {"summarize": ("document", "summary"), "translate": ("en", "de")}
     names |= {"qa": ("context", "question"), "pretrain": ("text", "rest")}
+    names["reason"] = ("question", "answer")
     rows = [dict(zip(names[task], row.values(), strict=True)) for row in rows]
     return [{**row, "answers": "none"} for row in rows] if task == "qa" else rows
 
@@ -206,6 +207,19 @@ def test_references_that_the_metric_cannot_read_are_found(check):
     test = [{"context": "c", "question": "q", "answers": ["ไทย", "Thai"]}] * 2
     _, report = check(renamed(clean_rows(40, seed=1), "qa"), test, task="qa")
     assert not found(report, "not read", "test"), "another accepted answer is read"
+
+
+def test_worked_answers_without_a_final_answer_are_found(check):
+    ends = ("#### 7", "#### ", "####", "So 7.", "#### 7\n", "\n####\n", "\n#### 7 #### ")
+    rows = [{"question": f"How many is 3 + 4 + {i}?", "answer": f"3 + 4 = 7\n{end}"}
+            for i, end in enumerate(ends)]  # fmt: skip
+    rows += [{"question": f"How many is {i}?", "answer": str(i)} for i in range(10)]
+    _, report = check(rows, rows[:7], task="reason")
+    for split in ("train", "test"):
+        assert found(report, "no final answer", split) == {
+            f"{split}.jsonl:{number}" for number in (2, 3, 6, 7)
+        }
+        assert found(report, "no mark", split) == {f"{split}.jsonl:4"}
 
 
 def test_only_the_rows_that_are_scored_are_judged(check):

@@ -12,11 +12,18 @@ import numpy as np
 
 from llmkit.metrics import compute, means, metric_info
 from llmkit.prediction import Prediction
-from llmkit.tasks.reason import final_answer
+from llmkit.tasks.reason import MARK, final_answer
 
 
 def signature() -> str:
     return "exact match of what follows the last ####"
+
+
+def unfit(text: str) -> str | None:
+    """The kind of finding for a worked answer whose final answer is missing or cannot be told."""
+    if text.strip() and not final_answer(text):
+        return "no final answer"
+    return "no mark" if MARK not in text and "\n" in text.strip() else None
 
 
 def vote(answers: Sequence[str]) -> str:
