@@ -4,6 +4,7 @@ A row that cannot be read is replaced by the UserError that says so, and the row
 are read; where a file as a whole is broken, the error is raised.
 """
 
+import errno
 import glob
 import hashlib
 import os
@@ -21,6 +22,8 @@ from llmkit.tables import read_table
 from llmkit.textlines import COMPRESSIONS, LARGEST, Raw, lines, whole_text
 
 OTHER_NAMES = {"validation": ("valid", "val", "dev")}
+PARTIAL = ".partial"  # ends the name of a file that is being written
+LONGEST_INSIDE = "x" * 100  # for the longest path inside a run or a folder of scores
 SPLIT_NAME = re.compile(r"(train|valid|validation|dev|test)\b|(train|validation|test)[-_.]", re.I)
 
 
@@ -145,12 +148,17 @@ def check_output(
     if not path.parent.is_dir():
         raise UserError(f"{given_by}: there is no folder {path.parent}; make it first")
     check_writable(path.parent, given_by)
+    _check_length(path.with_name(f"{path.name}{PARTIAL}"), path.name)
     return path
 
 
 def check_writable(folder: Path, given_by: str) -> None:
     """Raise UserError if the folder cannot be written to or created."""
-    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    path = folder.absolute()
+    there = next(each for each in (path, *path.parents) if os.path.exists(each))
+    for name in path.relative_to(there).parts:  # the system checks no name below a missing folder
+        _check_length(there / name, name)
+    _check_length(path / LONGEST_INSIDE, str(folder))
     if not os.path.isdir(there):
         raise UserError(f"{given_by}: {folder}: {there} is a file; name another folder")
     if not os.access(there, os.W_OK | os.X_OK):
@@ -158,8 +166,26 @@ def check_writable(folder: Path, given_by: str) -> None:
 
 
 def expand(name: str) -> Path:
-    """A path as typed, ~ for the home folder; of a user who is not there it stays as it is."""
-    return Path(os.path.expanduser(name))
+    """A path as typed, ~ for the home folder; of a user who is not there it stays as it is.
+
+    Raises UserError for a path that is too long for the file system.
+    """
+    path = Path(os.path.expanduser(name))
+    _check_length(path, name)
+    return path
+
+
+def _check_length(path: Path, name: str) -> None:
+    """Raise UserError, with the name as the user knows it, for a path that is too long."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(
+                f"{shown(name, 60)}: the name is too long for the file system; shorten it"
+            ) from None
+    except ValueError:  # NUL or half a character, which `check` refuses
+        pass
 
 
 def read(

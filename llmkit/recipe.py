@@ -158,7 +158,7 @@ def _how_to_override(key: str, text: str) -> str:
     if key.startswith("+"):
         return f"set any key without a plus sign: {key.lstrip('+')}={text or 'VALUE'}"
     example = "train.learning_rate=2e-5"
-    if expand(key).is_file():
+    if os.path.isfile(os.path.expanduser(key)):
         example = f"data.train={key}, which trains on that file"
     elif key in {name for name, *_ in iter_fields()}:
         example = f"{key}=VALUE"

@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 
 from llmkit import __version__
 from llmkit.errors import UserError
-from llmkit.files import expand
+from llmkit.files import check_writable, expand
 from llmkit.folders import make_folder, sync
 from llmkit.recipe import load_recipe, recipe_yaml, with_absolute_paths
 from llmkit.schema import Recipe
@@ -49,7 +49,9 @@ def choose_run_dir(run_dir: str | None, recipe_name: str, *, starts_over: bool =
     """
     if run_dir is None:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        return RUNS / f"{Path(recipe_name).stem}-{stamp}"
+        path = RUNS / f"{Path(recipe_name).stem}-{stamp}"
+        check_writable(path, "--run-dir")
+        return path
     path = expand(run_dir)
     if is_run(path):
         if starts_over and not checkpoints(path) and not results_path(path).is_file():
@@ -58,6 +60,7 @@ def choose_run_dir(run_dir: str | None, recipe_name: str, *, starts_over: bool =
     left_by_a_start = {lock_path(path).name, f"{recipe_path(path).name}.partial"}
     if path.is_file() or (path.is_dir() and {p.name for p in path.iterdir()} - left_by_a_start):
         raise UserError(f"{path}: not an empty folder; give another --run-dir")
+    check_writable(path, "--run-dir")
     return path
 
 

@@ -139,10 +139,10 @@ class Data(Section):
             raise ValueError("data.train is missing: name the training file or split")
         taken = ["train", "validation", "test"]
         for name in self.tests:
-            if not re.fullmatch(r"[\w-]+", name) or name.casefold() in taken:
+            if not re.fullmatch(r"[\w-]{1,60}", name) or name.casefold() in taken:
                 raise ValueError(
-                    f"data.tests.{name}: choose a name of letters, digits, _ and - that differs "
-                    f"from {', '.join(taken)}, and not in case alone"
+                    f"data.tests.{name}: choose a name of up to 60 letters, digits, _ and - that "
+                    f"differs from {', '.join(taken)}, and not in case alone"
                 )
             taken.append(name.casefold())
         return self
