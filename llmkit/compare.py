@@ -10,7 +10,7 @@ from rich.console import Console
 from llmkit import files
 from llmkit.console import show_table
 from llmkit.errors import UserError, name_some
-from llmkit.predictions import Said, label_warnings, read_predictions
+from llmkit.predictions import Said, label_warnings, read_predictions, vote_warnings
 from llmkit.run import metrics_of, predictions_path, task_of
 from llmkit.scores import scored
 from llmkit.significance import LEVEL, MIN_ROWS, RESAMPLES, TRIALS, Difference, compare
@@ -69,9 +69,11 @@ def compare_systems(first: str, second: str, task_name: str | None) -> Compariso
     ]
     task = _settle(task, references, [names for names in recorded if are_of(names, task)])
     said = [system[name] for system in (one, other) for name in one]
+    warnings = vote_warnings(said, task)
     if task.chooses:
-        for warning in label_warnings(said, (accepted[0] for accepted in references)):
-            click.echo(f"warning: {warning}", err=True)
+        warnings += label_warnings(said, (accepted[0] for accepted in references))
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
     both = task.tally([row.prediction for row in said], references * 2)
     tallies = [
         {name: rows[part] for name, rows in both.items()}

@@ -20,7 +20,7 @@ from llmkit.errors import UserError, name_some
 from llmkit.evaluation import EvaluationSet, count_answers, evaluate
 from llmkit.files import check_writable, expand
 from llmkit.findings import find_invalid, find_same_ids, find_unscorable, refuse_errors
-from llmkit.predictions import label_warnings, read_predictions
+from llmkit.predictions import label_warnings, read_predictions, vote_warnings
 from llmkit.prepare import check_max_length, open_model, prepare_tests
 from llmkit.run import is_run, predictions_path, results_path, set_dir, write_json, write_jsonl
 from llmkit.schema import Recipe
@@ -140,9 +140,11 @@ def evaluate_predictions(
         places = sorted(predictions[name].where for name in strange)
         raise UserError(f"{path}: no test row has the id of {name_some(places)}")
     rows = [predictions[example.id] for example in test.examples]
+    warnings = vote_warnings(rows, task)
     if task.chooses:
-        for warning in label_warnings(rows, answers.keys() | {each[0] for each in test.references}):
-            click.echo(f"warning: {warning}", err=True)
+        warnings += label_warnings(rows, answers.keys() | {each[0] for each in test.references})
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
     said = [row.prediction for row in rows]
     table = {"these predictions": scored(task, task.tally(said, test.references), said)}
     table |= score_baselines(test)

@@ -136,6 +136,18 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)
 
 
+def vote_warnings(rows: Iterable[Said], task: Task) -> list[str]:
+    """A warning if some rows have votes and others do not, so that there is no majority vote."""
+    rows = list(rows)
+    lacking = [row.where for row in rows if not row.prediction.votes]
+    if "majority_vote" not in task.scores or len(lacking) in (0, len(rows)):
+        return []
+    return [
+        f"{name_some(lacking)}: no votes in {len(lacking):,} of {len(rows):,} rows, so "
+        "majority_vote is left out; give each row its votes"
+    ]
+
+
 def label_warnings(rows: Iterable[Said], known: Iterable[str]) -> list[str]:
     """Warnings about predicted labels and probabilities. known: the labels of the data.
 

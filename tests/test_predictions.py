@@ -335,3 +335,29 @@ def test_probabilities_may_have_decimal_commas():
         "probabilities": {"a": 0.75, "b": 0.001},
         "id": "1", "probability_a": "0,75", "probability_b": "1e-3",
     }  # fmt: skip
+
+
+def test_votes_in_some_rows_only_are_told_of(llmkit, tmp_path):
+    rows = [{"id": i, "question": f"{i} + 1?", "answer": f"#### {i + 1}"} for i in range(12)]
+    train = [{**row, "id": f"t{row['id']}", "question": f"{row['id']} + 2?"} for row in rows]
+    said = [
+        {"id": i, "prediction": f"#### {i}", "references": [f"#### {i + 1}"],
+         "votes": [f"#### {i + 1}"] * 3}
+        for i in range(12)
+    ]  # fmt: skip
+    some = [row if row["id"] not in (2, 3) else row | {"votes": None} for row in said]
+    none = [row | {"votes": None} for row in said]
+    files = {"rows": rows, "train": train, "all": said, "some": some, "none": none}
+    for name, content in files.items():
+        write_jsonl(tmp_path / f"{name}.jsonl", content)
+    warning = ".jsonl:4: no votes in 2 of {} rows, so majority_vote is left out"
+    for name, is_told in (("all", False), ("some", True), ("none", False)):
+        result = llmkit(
+            "evaluate", "--recipe", "reason", "--predictions", f"{name}.jsonl",
+            "data.train=train.jsonl", "data.validation=rows.jsonl", "data.test=rows.jsonl",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        assert (warning.format(12) in result.stderr) is is_told
+        assert ("majority_vote" in result.stdout) is (name == "all")
+    result = llmkit("compare", "all.jsonl", "some.jsonl", "--task", "reason")
+    assert warning.format(24) in result.stderr
