@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 
+from llmkit.cores import yield_cores
 from llmkit.errors import UserError
 from llmkit.ranks import join_launcher, num_local_processes
 from llmkit.schema import Recipe
@@ -39,6 +40,10 @@ def start_accelerator(recipe: Recipe, like: Facts | None = None) -> Accelerator:
         )
     PartialState(cpu=use_cpu, timeout=LONGEST_WAIT)
     choose_kernels()
+    if like is not None and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(like.threads, torch.get_num_threads()))
+    if use_cpu:
+        yield_cores()
     precision = choose_precision(recipe, use_cpu)
     if like is not None:
         if recipe.train.mixed_precision == "auto":

@@ -14,6 +14,7 @@ from llmkit import report
 from llmkit.card import model_card
 from llmkit.checkpoint import prune, save_checkpoint
 from llmkit.console import warning_console
+from llmkit.cores import Usage, leave_cores
 from llmkit.devices import require_shared, start_accelerator
 from llmkit.evaluate import score_model, tables_of, write_tables
 from llmkit.evaluation import evaluate
@@ -90,6 +91,7 @@ def run_recipe(
                 held.enter_context(alone_in(run))
             origin = find_origin(run, console)
             check_recipe(origin, recipe, allowed)
+        before = Usage.now()
         accelerator = start_accelerator(recipe, origin.facts if origin else None)
         theirs = overridden_precision(accelerator.mixed_precision)
         if theirs is not None:
@@ -98,6 +100,11 @@ def run_recipe(
                 f"train.mixed_precision={recipe.train.mixed_precision} decides"
             )
         prepared = prepare(recipe, accelerator, console)
+        is_alone = accelerator.num_processes == 1
+        if origin is None and is_alone and accelerator.device.type == "cpu":
+            said = leave_cores(before)
+            if said is not None:
+                console.print(f"threads {said}")
         if origin is not None:
             check_facts(origin, facts_of(prepared.facts), allowed)
         test = prepared.tests["test"]

@@ -305,7 +305,8 @@ def resolve_model(name: str) -> tuple[str, Path | None]:
     """
     path = expand(name)
     run = Path(os.path.abspath(path)).parent
-    if is_run(run) and path.is_dir() and path.samefile(model_dir(run)):
+    is_its_model = path.is_dir() and model_dir(run).is_dir() and path.samefile(model_dir(run))
+    if is_run(run) and is_its_model:
         return name, run
     if not is_run(path):
         return name, None

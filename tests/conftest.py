@@ -8,6 +8,8 @@ from pathlib import Path
 # Every session encodes afresh, and leaves nothing behind in the user's cache.
 CACHE = tempfile.TemporaryDirectory(prefix="llmkit-test-cache-")  # deleted at the end
 os.environ["LLMKIT_CACHE"] = CACHE.name
+# With more threads their number would follow the machine's load, and results their number.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Before any Hugging Face library is imported: never ask a hub, whatever the test does.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Where connections are written down that would leave this machine, by every process of the session.

@@ -310,7 +310,11 @@ def test_a_run_is_given_as_a_model(monkeypatch, tmp_path):
         recipe = open_recipe("qa", overrides=(f"model={name}",))
         assert Path(recipe.model).resolve() == run / "model"
     assert open_recipe("qa", overrides=("model=gpt2",)).model == "gpt2"
+    beside = run / "gpt2"
+    beside.mkdir()
+    assert open_recipe("qa", overrides=(f"model={beside}",)).model == str(beside)
     (run / "model").rmdir()
+    assert open_recipe("qa", overrides=(f"model={beside}",)).model == str(beside)
     with pytest.raises(UserError, match="this run has no model yet"):
         open_recipe("qa", overrides=(f"model={run}",))
 

@@ -9,7 +9,7 @@ import torch
 from conftest import SHORT
 from stopped_runs import run_to_the_end, run_until, six_steps, traces
 
-from llmkit import bound_spinning, ranks
+from llmkit import ranks
 from llmkit.commands.finetune import options_to_go_on
 from llmkit.devices import choose_kernels, cuda_precision
 from llmkit.errors import UserError
@@ -282,19 +282,6 @@ def test_machines_that_do_not_share_the_runs_folder_are_refused_before_training(
         assert "give a --run-dir in a folder that all machines share" in errors
     assert "step 1/" not in results[0][1]
     assert not (folders[0] / "shared" / "run" / "recipe.yaml").exists()
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({}, {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "1"}),
-        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7", "KMP_BLOCKTIME": "1"}),
-        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
-    ],
-)
-def test_idle_threads_spin_briefly_unless_the_user_says_how_they_wait(given, expected):
-    bound_spinning(given)
-    assert given == expected
 
 
 @pytest.mark.parametrize(
