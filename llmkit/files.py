@@ -24,6 +24,7 @@ from llmkit.textlines import COMPRESSIONS, LARGEST, Raw, lines, whole_text
 OTHER_NAMES = {"validation": ("valid", "val", "dev")}
 PARTIAL = ".partial"  # ends the name of a file that is being written
 LONGEST_INSIDE = "x" * 100  # for the longest path inside a run or a folder of scores
+LONGEST_SHOWN = 4096  # characters of a path in a message about its length
 SPLIT_NAME = re.compile(r"(train|valid|validation|dev|test)\b|(train|validation|test)[-_.]", re.I)
 
 
@@ -182,7 +183,8 @@ def _check_length(path: Path, name: str) -> None:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise UserError(
-                f"{shown(name, 60)}: the name is too long for the file system; shorten it"
+                f"{shown(name, LONGEST_SHOWN)}: the name is too long for the file system; "
+                "shorten it"
             ) from None
     except ValueError:  # NUL or half a character, which `check` refuses
         pass

@@ -39,31 +39,28 @@ def read_table(path: Path, usual: str, encoding: str | None = None) -> Iterator[
     """The rows below the header. usual: the delimiter, unless header and rows show another one."""
     dialect = recognize(path, usual, encoding)
     bad: list[UserError] = []
-    records = _records(_text(path, encoding, bad), dialect, path)
-    end, header = next(((n, fields) for n, fields in records if fields), (0, []))
+    lines_of_fields = _records(_text(path, encoding, bad), dialect, path)
+    first, (header, *cut) = next(((n, r) for n, r in lines_of_fields if any(r)), (0, [[]]))
     if bad:
         raise bad[0]
     header = [name.strip() for name in header]
-    check_names(header, f"{path}:{end}")
+    check_names(header, f"{path}:{first}")
     names = sorted(header)
     blank: list[Raw] = []  # rows without any text, which Excel leaves below a table
-    for number, fields in records:
-        where, end = f"{path}:{end + 1}", number  # the place of a row is its first line
+    for start, records in chain([(first, cut)], lines_of_fields):
+        where = f"{path}:{start}"
+        rows = [_row_of(fields, header, names, where) for fields in records if fields]
         if bad:
-            row: Raw = (where, bad[0])
+            rows = [bad[0]]
             bad.clear()
-        elif not fields:
+        elif len(rows) > 1 and any(isinstance(row, UserError) for row in rows):
+            rows = [_cut_by_return(where)]
+        elif not any(map(any, records)) and len(blank) < MOST_BLANK:
+            blank += [(where, row) for row in rows]
             continue
-        elif _is_header(fields, header, names):
-            row = (where, _repeated_header(where))
-        else:
-            row = (where, _fit(fields, header, where))
-            if not any(fields) and len(blank) < MOST_BLANK:
-                blank.append(row)
-                continue
         yield from blank
         blank.clear()
-        yield row
+        yield from ((where, row) for row in rows)
 
 
 def recognize(path: Path, usual: str, encoding: str | None = None) -> Dialect:
@@ -83,7 +80,9 @@ def recognize(path: Path, usual: str, encoding: str | None = None) -> Dialect:
     delimiter = named or _delimiter(sample, usual, is_whole=num_characters == 0)
     width = len(next(filter(None, _parse(sample, delimiter)), []))
     quotes_are_text = (
-        delimiter == "\t" and width > 1 and _quotes_are_text(_text(path, encoding, []), width)
+        delimiter == "\t"
+        and width > 1
+        and _quotes_are_text(chain.from_iterable(map(_pieces, _text(path, encoding, []))), width)
     )
     return Dialect(delimiter, quotes_are_text, header_line)
 
@@ -115,7 +114,7 @@ def _widths(sample: list[str], delimiter: str, *, is_whole: bool) -> list[int]:
 def _parse(sample: list[str], delimiter: str) -> Iterator[list[str]]:
     """The records before the first malformed one."""
     with suppress(csv.Error):
-        yield from csv.reader(sample, delimiter=delimiter)
+        yield from csv.reader(chain.from_iterable(map(_pieces, sample)), delimiter=delimiter)
 
 
 def _agreement(rows: list[list[str]]) -> float:
@@ -197,26 +196,51 @@ def _text(path: Path, encoding: str | None, bad: list[UserError]) -> Iterator[st
         yield text
 
 
-def _records(text: Iterator[str], dialect: Dialect, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(number of its last line, fields) of each record; a blank line has no fields."""
+def _records(
+    text: Iterator[str], dialect: Dialect, path: Path
+) -> Iterator[tuple[int, list[list[str]]]]:
+    """(number of its first line, fields of each record) of what stands on one line or, because of
+    line breaks in quotes, on several. There is one record, without fields where the line is blank;
+    several only where a carriage return alone ends one, as pandas and Excel read it."""
     before = dialect.header_line - 1
-    text = islice(text, before, None)
+    number, is_cut = before, False
+
+    def pieces() -> Iterator[str]:
+        nonlocal number, is_cut
+        for line in islice(text, before, None):
+            *cut, rest = _pieces(line)
+            number, is_cut = number + 1, True
+            yield from cut
+            is_cut = False
+            yield rest
+
     if dialect.quotes_are_text:
-        for number, line in enumerate(text, before + 1):
-            yield number, line.rstrip("\r\n").split(dialect.delimiter) if line.strip() else []
+        for number, line in enumerate(islice(text, before, None), before + 1):
+            fields = line.rstrip("\r\n").split(dialect.delimiter) if line.strip() else []
+            yield number, [fields]
         return
-    reader = csv.reader(text, delimiter=dialect.delimiter, strict=True)
-    start = before + 1
+    start, records = before + 1, []
     try:
-        for fields in reader:
-            yield before + reader.line_num, fields
-            start = before + reader.line_num + 1
+        for fields in csv.reader(pieces(), delimiter=dialect.delimiter, strict=True):
+            records.append(fields)
+            if not is_cut:
+                yield start, records
+                start, records = number + 1, []
     except csv.Error as error:
         what = shown(str(error).partition(" - ")[0])  # after the dash is advice on Python
         raise UserError(
-            f"{path}:{start}: {what}, in the row from here to line {before + reader.line_num}; "
-            "close each quote, double those inside a field, and end lines in LF"
+            f"{path}:{start}: {what}, in the row from here to line {number}; "
+            "close each quote, and double those inside a field"
         ) from None
+
+
+def _pieces(line: str) -> list[str]:
+    """The line, split behind each carriage return that is not part of its end."""
+    text = line.rstrip("\r\n")
+    if "\r" not in text:
+        return [line]
+    *cut, rest = text.split("\r")
+    return [*(f"{piece}\r" for piece in cut), rest + line[len(text) :]]
 
 
 def check_names(names: list[str], where: str) -> None:
@@ -224,6 +248,21 @@ def check_names(names: list[str], where: str) -> None:
     twins = [name for name, count in Counter(names).items() if name and count > 1]
     if twins:
         raise UserError(f"{where}: two columns are named {shown(twins[0])}; rename one of them")
+
+
+def _row_of(
+    fields: list[str], header: list[str], names: list[str], where: str
+) -> dict[str, str] | UserError:
+    if _is_header(fields, header, names):
+        return _repeated_header(where)
+    return _fit(fields, header, where)
+
+
+def _cut_by_return(where: str) -> UserError:
+    return UserError(
+        f"{where}: a carriage return cuts the row in two; delete it, or quote the field that "
+        "holds it"
+    )
 
 
 def _is_header(fields: list[str], header: list[str], names: list[str]) -> bool:

@@ -110,6 +110,11 @@ READ = {
     "r-write-csv.csv": (lambda p: lines_of(p, '"","document","summary"', *R_ROWS), PLAIN),
     "mysql-batch.tsv": (lambda p: lines_of(p, "document\tsummary", *tabs(PLAIN)), PLAIN),
     "jq.json": (lambda p: p.write_text("\n".join(json.dumps(r, indent=2) for r in ROWS)), ROWS),
+    "partly-old-mac.csv": (
+        lambda p: p.write_bytes(b'document,summary\ra,b\rc,"d\re"\nf,g\r\r\n"h\n",i\r\nj,k\rl,m'),
+        [{"document": a, "summary": b}
+         for a, b in ("ab", ("c", "d\re"), "fg", ("h\n", "i"), "jk", "lm")]
+    ),
     "old-mac.csv": (lambda p: p.write_bytes(b"document,summary\ra,b\rc,d\r"), [
         {"document": "a", "summary": "b"}, {"document": "c", "summary": "d"}]),
 }  # fmt: skip
@@ -224,6 +229,43 @@ def test_a_list_of_rows_beside_metadata_is_read(tmp_path, wrapped):
     path = tmp_path / "rows.json"
     path.write_text(json.dumps(wrapped))
     assert all_rows(path, CLASSIFY) == LABELED
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_carriage_return_inside_a_row_costs_that_row_alone(tmp_path, delimiter):
+    path = tmp_path / "rows.csv"
+    lines = [
+        "document,summary",
+        "a,b",
+        "Two\rlines,It left.",
+        "c,d",
+        "e,f\rg",
+        '"h\ni",j\rk',
+        "l,m",
+    ]
+    path.write_text("\n".join(lines).replace(",", delimiter), newline="")
+    found = dict(read_all(path))
+    broken = [where for where, row in found.items() if isinstance(row, UserError)]
+    assert broken == [f"{path}:3", f"{path}:5", f"{path}:6"]
+    assert all("a carriage return cuts the row in two" in str(found[where]) for where in broken)
+    rows = [{"document": a, "summary": b} for a, b in ("ab", "cd", "lm")]
+    assert all_rows(path, skip_invalid=True) == rows
+    with pytest.raises(UserError, match=r"rows\.csv:3: .*data\.skip_invalid=true"):
+        all_rows(path)
+
+
+QUOTED = st.text(alphabet='a,"\r\n').map(lambda text: '"' + text.replace('"', '""') + '"')
+FIELD = st.one_of(st.text(alphabet="ab ", min_size=1), QUOTED)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(FIELD, FIELD, st.sampled_from(["\n", "\r\n", "\r"])), min_size=1))
+def test_carriage_returns_end_rows_as_in_pandas(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("returns") / "rows.csv"
+    text = "".join(f"{first},{second}{end}" for first, second, end in rows)
+    path.write_bytes(f"x,y\nb,b\n{text}b,b\n".encode())
+    frame = pandas.read_csv(path, dtype=str, na_filter=False)
+    assert [list(row.values()) for _, row in read_all(path)] == frame.values.tolist()
 
 
 def squad(version):
