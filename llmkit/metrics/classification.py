@@ -22,6 +22,7 @@ from llmkit.labels import every_probability, number_of, ratings_of
 from llmkit.prediction import Prediction
 
 BINS = 15
+FEW_VALUES = 64  # up to which comparing all pairs beats sorting
 
 
 def signature(labels: str = "auto") -> str:
@@ -104,25 +105,32 @@ def auc(true: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.
         return np.full(len(weights), np.nan)
     # Of two labels one says all, and the other's rounding would break ties.
     labels = [1] if probabilities.shape[1] == 2 else np.unique(true)
+    counts, num_all = weights.astype(np.float32), weights.sum(1)  # exact below 2**24
     each = []
     for label in labels:
-        order = np.argsort(probabilities[:, label], kind="stable")
-        is_label = true[order] == label
-        everyone, drawn = probabilities[order, label], weights[:, order]
-        own, inside = everyone[is_label], drawn[:, is_label]
-        below = _weight_below(everyone, drawn, own) - _weight_below(own, inside, own)
-        num_inside, num_all = inside.sum(1), drawn.sum(1)
+        is_label = true == label
+        inside = weights[:, is_label]
+        num_inside = inside.sum(1)
+        below = _weight_below(probabilities[:, label], counts, is_label)
         with np.errstate(invalid="ignore"):
             each.append((inside * below).sum(1) / (num_inside * (num_all - num_inside)))
     return _mean_of_known(np.array(each))
 
 
-def _weight_below(ascending: np.ndarray, weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(R, V): the weight of the ascending numbers (N,) below each of the values (V,), those equal
-    to it by half; weights (R, N)."""
-    sums = np.zeros((len(weights), len(ascending) + 1))
-    np.cumsum(weights, axis=1, out=sums[:, 1:])
-    starts, ends = (np.searchsorted(ascending, values, side) for side in ("left", "right"))
+def _weight_below(numbers: np.ndarray, weights: np.ndarray, is_value: np.ndarray) -> np.ndarray:
+    """(R, V): the weight of the other numbers below each of the V numbers that a mask (N,) picks,
+    those equal to it by half; numbers (N,), weights (R, N) are whole."""
+    values = numbers[is_value]
+    if len(values) <= FEW_VALUES:  # comparing all pairs is then faster than sorting
+        is_below = (numbers[:, None] < values).astype(np.float32)
+        is_below += numbers[:, None] <= values
+        is_below[is_value] = 0
+        return (weights @ is_below).astype(float) / 2
+    others = np.flatnonzero(~is_value)
+    others = others[np.argsort(numbers[others])]
+    sums = np.zeros((len(weights), len(others) + 1))
+    np.cumsum(weights[:, others], axis=1, dtype=float, out=sums[:, 1:])
+    starts, ends = (np.searchsorted(numbers[others], values, side) for side in ("left", "right"))
     return (sums[:, starts] + sums[:, ends]) / 2
 
 
