@@ -80,24 +80,32 @@ class PromptReader:
             return self.task.ask("")[-1].text.strip()
         return self.task.template.rpartition("}")[2].strip()
 
-    def read(self, path: Path) -> Iterator[Prompt]:
+    def read(self, path: Path) -> Iterator[Prompt | UserError]:
         """The prompts of a file: the task's columns, or typed prompts in a column `prompt` or the
-        lines of a text file. Raises UserError with file:line for a row that gives no prompt."""
-        is_text = files.kind_of(path) == ".txt"
-        rows = files.read(path, encoding=self.encoding, rows="line")
+        lines of a text file. In place of a row that gives no prompt stands what is wrong with it.
+        """
+        rows = files.read_all(path, encoding=self.encoding, rows="line")
         for index, (where, raw) in enumerate(rows):
-            if is_text:
-                raw = {"prompt": raw["text"]}
-            check_writable(raw, where)
-            segments = self._segments(raw, where)
-            name = raw.get("id")
-            yield Prompt(
-                id=str(index) if is_missing(name) else name,
-                where=where,
-                segments=segments,
-                columns=_kept(raw),
-                references=self._references(raw, segments, where),
-            )
+            try:
+                if isinstance(raw, UserError):
+                    raise raw
+                yield self._prompt(index, where, raw, is_text=files.kind_of(path) == ".txt")
+            except UserError as error:
+                yield error
+
+    def _prompt(self, index: int, where: str, raw: dict[str, Any], *, is_text: bool) -> Prompt:
+        if is_text:
+            raw = {"prompt": raw["text"]}
+        check_writable(raw, where)
+        segments = self._segments(raw, where)
+        name = raw.get("id")
+        return Prompt(
+            id=str(index) if is_missing(name) else name,
+            where=where,
+            segments=segments,
+            columns=_kept(raw),
+            references=self._references(raw, segments, where),
+        )
 
     def _segments(self, raw: dict[str, Any], where: str) -> list[Segment]:
         task, prompt = self.task, raw.get("prompt")
@@ -158,6 +166,8 @@ class Survey:
     """What is found in all prompts of a file before anything is generated."""
 
     num_rows: int = 0
+    left_out: list[str] = field(default_factory=list)
+    """What is wrong with each row that is left out."""
     columns: dict[str, None] = field(default_factory=dict)
     """Names of the input's columns, in order."""
     empty: list[str] = field(default_factory=list)
@@ -188,6 +198,11 @@ class Survey:
 
     def warnings(self) -> Iterator[str]:
         """A warning for each kind of problem."""
+        if self.left_out:
+            yield (
+                f"{_count(self.left_out, 'row has', 'rows have')} no prediction, since "
+                f"data.skip_invalid leaves out invalid rows: {name_some(self.left_out)}"
+            )
         if self.blank_ends:
             yield (
                 f"{_count(self.blank_ends, 'prompt ends', 'prompts end')} in a space or tab, which "

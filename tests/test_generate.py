@@ -304,6 +304,56 @@ def test_a_long_source_is_shortened_a_long_prompt_is_refused(llmkit, tiny_gpt2, 
     assert "exceed the model's 128 positions" in result.stderr
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_invalid_rows_are_left_out_and_named_if_the_user_says_so(
+    llmkit, tiny_gpt2, tmp_path, suffix
+):
+    """Rows without an id keep their place in the input as their id."""
+    path, long = tmp_path / f"in.{suffix}", "a b " * 200
+    if suffix == "jsonl":
+        rows = [{"prompt": "a"}, {"prompt": 5}, {"prompt": long}, {"prompt": "\ud83d"},
+                {"id": "x", "prompt": "b"}, {"text": "c"}]  # fmt: skip
+        lines = ["{broken", *map(json.dumps, rows)]
+        kept, invalid = {"1": "a", "x": "b", "6": "c"}, (1, 3, 4, 5)
+    else:
+        lines = ["prompt,id", "a,b,c", "a,", f"{long},", "two\rlines,", "b,x", "c,"]
+        kept, invalid = {"1": "a", "x": "b", "5": "c"}, (2, 4, 5)
+    path.write_text("\n".join(lines))
+    run = ("generate", "--model", tiny_gpt2, "--max-new-tokens", 2, "--input", path)
+    refused = llmkit(*run, "--output", "out.jsonl")
+    assert refused.exit_code == 2
+    (line,) = refused.stderr.splitlines()[1:]
+    assert line.startswith(f"llmkit: {path}:{invalid[0]}: ")
+    assert line.endswith("; or skip such rows with data.skip_invalid=true")
+    assert not (tmp_path / "out.jsonl").exists()
+
+    forget_accelerator()
+    result = llmkit(*run, "--output", "out.jsonl", "data.skip_invalid=true")
+    assert result.exit_code == 0, result.output
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").open()]
+    assert {row["id"]: row["prompt"] for row in written} == kept
+    assert f"warning: {len(invalid)} rows have no prediction" in result.stderr
+    assert all(f"{path}:{number}: " in result.stderr for number in invalid)
+    assert f"{path}:7: " not in result.stderr
+    for number in sorted(invalid)[::-1]:  # what is kept is predicted as if it stood alone
+        del lines[number - 1]
+    path.write_text("\n".join(lines))
+    forget_accelerator()
+    alone = llmkit(*run, "--json")
+    made = [json.loads(line)["prediction"] for line in alone.stdout.splitlines()]
+    assert made == [row["prediction"] for row in written]
+
+
+def test_a_file_of_invalid_rows_is_refused_even_if_they_may_be_left_out(
+    llmkit, tiny_gpt2, tmp_path
+):
+    write_jsonl(tmp_path / "in.jsonl", [{"prompt": 5}, {"prompt": 6}])
+    run = ("generate", "--model", tiny_gpt2, "--input", "in.jsonl")
+    result = llmkit(*run, "data.skip_invalid=true")
+    assert result.exit_code == 2
+    assert "in.jsonl:1: no text column 'prompt'" in result.stderr
+
+
 @pytest.mark.parametrize("prompt", ["The ferry ", "The ferry\t"])
 def test_a_prompt_that_ends_in_a_blank_is_warned_of(llmkit, tiny_gpt2, tmp_path, prompt):
     run = ("generate", "--model", tiny_gpt2, "--max-new-tokens", 2)

@@ -221,7 +221,7 @@ def test_a_bad_row_is_named_before_anything_is_written(
             "predictions are written as .csv, .tsv, .jsonl, .json, .parquet",
         ),
         (("--output", "new.csv"), "new.csv is the input; name another file"),
-        (("train.epochs=3",), "generate takes only data.columns, data.encoding, template"),
+        (("train.epochs=3",), "generate takes only data.columns, data.encoding, data.skip_"),
         (("--temperature", "1"), "--temperature: classify chooses a label and generates no text"),
         (("hello",), "'hello' is not an option; did you mean --prompt hello?"),
         (("data.columns.txt=review",), "data.columns.txt: classify has no such column"),

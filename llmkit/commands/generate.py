@@ -19,6 +19,7 @@ from llmkit.errors import UserError
         'llmkit generate --prompt "The ferry was late again."',
         "llmkit generate --model runs/a --input new.csv --output predictions.csv",
         "llmkit generate --model runs/a --input new.csv data.columns.text=review",
+        "llmkit generate --model runs/a --input new.csv data.skip_invalid=true",
     ),
 )
 @overrides_argument
@@ -72,7 +73,8 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
     """Predict with a model or a run: for one prompt, or for each row of a file.
 
     A classifier returns the likeliest label and the probability of every label. KEY=VALUE overrides
-    the run's recipe: data.columns.text=review
+    the run's recipe: data.columns.text=review. With data.skip_invalid=true, rows that cannot be
+    read, or are too long for the model, are left out and named.
     """
     words = [word for word in overrides if "=" not in word]
     if words:
@@ -82,14 +84,9 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
     if as_json and output_file is not None:
         raise UserError("give either --json, which prints predictions, or --output FILE")
     with loading(is_quiet=is_quiet):
-        from llmkit.complete import (
-            check_input,
-            check_output,
-            complete_file,
-            complete_prompt,
-            open_session,
-        )
+        from llmkit.complete import check_input, check_output, complete_file, complete_prompt
         from llmkit.console import make_console
+        from llmkit.session import open_session
 
     rows = None if input_file is None else check_input(input_file)
     output = check_output(output_file, rows)
