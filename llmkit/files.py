@@ -21,6 +21,7 @@ from llmkit.jsonrows import read_json, read_jsonl
 from llmkit.tables import read_table
 from llmkit.textlines import COMPRESSIONS, LARGEST, Raw, lines, whole_text
 
+TEXT_ROWS = "paragraph"  # what makes a row of a .txt file unless the caller says otherwise
 OTHER_NAMES = {"validation": ("valid", "val", "dev")}
 PARTIAL = ".partial"  # ends the name of a file that is being written
 LONGEST_INSIDE = "x" * 100  # for the longest path inside a run or a folder of scores
@@ -191,7 +192,7 @@ def _check_length(path: Path, name: str) -> None:
 
 
 def read(
-    path: Path, *, encoding: str | None = None, rows: str = "paragraph"
+    path: Path, *, encoding: str | None = None, rows: str = TEXT_ROWS
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """(file:line, columns) of each row; raises UserError at the first that cannot be read."""
     for where, row in read_all(path, encoding=encoding, rows=rows):
@@ -200,7 +201,7 @@ def read(
         yield where, row
 
 
-def read_all(path: Path, *, encoding: str | None = None, rows: str = "paragraph") -> Iterator[Raw]:
+def read_all(path: Path, *, encoding: str | None = None, rows: str = TEXT_ROWS) -> Iterator[Raw]:
     """(file:line, columns or what is wrong with them) of each row.
 
     encoding: that of text files; None: UTF-8, or UTF-16 if the first bytes show it. rows: what
@@ -225,7 +226,7 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_txt(path: Path, encoding: str | None = None, rows: str = "paragraph") -> Iterator[Raw]:
+def read_txt(path: Path, encoding: str | None = None, rows: str = TEXT_ROWS) -> Iterator[Raw]:
     """Rows with a column `text`. Blank lines separate paragraphs, which keep their line breaks."""
     if rows == "document":
         text = whole_text(path, encoding)
