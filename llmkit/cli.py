@@ -38,7 +38,7 @@ Environment variables:
   HF_HUB_OFFLINE   1: never contact the hub
   WANDB_PROJECT, TRACKIO_PROJECT
                    project to log to; llmkit if unset
-  OMP_NUM_THREADS  threads per process; default: free cores
+  OMP_NUM_THREADS  threads per process; unset: free cores
 """
 
 
