@@ -4,7 +4,7 @@ All of it redraws rows, so it holds for corpus scores such as BLEU as for means;
 rows is made from their tallies.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +47,7 @@ def intervals(tallies: Tallies, seed: int = 0) -> dict[str, tuple[float, float]]
     """
     if count_rows(tallies) < MIN_ROWS:
         return {}
-    drawn = _resampled(tallies, np.random.default_rng(seed))
+    (drawn,) = _resampled([tallies], np.random.default_rng(seed))
     ends = {name: _ends(values) for name, values in drawn.items()}
     return {name: each for name, each in ends.items() if np.isfinite(each).all()}
 
@@ -74,8 +74,7 @@ def compare(
     observed = {name: value for name, value in observed.items() if np.isfinite(value)}
     if count_rows(first) < MIN_ROWS:
         return {name: Difference(value) for name, value in observed.items()}
-    # The same rows are drawn for both, so what makes a row hard cancels out.
-    drawn = [_resampled(tallies, np.random.default_rng(seed)) for tallies in (first, second)]
+    drawn = _resampled([first, second], np.random.default_rng(seed))
     p_values = _p_values(first, second, np.random.default_rng(seed), num_trials or TRIALS)
     results = {}
     for name, value in observed.items():
@@ -86,17 +85,25 @@ def compare(
     return results
 
 
-def _resampled(tallies: Tallies, generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """Scores (RESAMPLES,) of as many rows, drawn with replacement."""
-    draws = _draws(count_rows(tallies), generator)
-    return _joined(scores_of(tallies, counts) for counts in draws)
+def _resampled(
+    systems: list[Tallies], generator: np.random.Generator
+) -> list[dict[str, np.ndarray]]:
+    """Scores (RESAMPLES,) of as many rows, drawn with replacement: the same for each system, so
+    what makes a row hard cancels out."""
+    parts = [
+        [scores_of(tallies, counts) for tallies in systems]
+        for counts in _draws(count_rows(systems[0]), generator)
+    ]
+    return [_joined(of_one) for of_one in zip(*parts, strict=True)]
 
 
 def _draws(num_rows: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """(TOGETHER, num_rows): how often each row is drawn."""
+    offsets = num_rows * np.arange(TOGETHER)[:, None]
     for _ in range(RESAMPLES // TOGETHER):
-        picked = generator.integers(num_rows, size=(TOGETHER, num_rows))
-        yield np.stack([np.bincount(each, minlength=num_rows) for each in picked])
+        picked = generator.integers(num_rows, size=(TOGETHER, num_rows)) + offsets
+        counts = np.bincount(picked.ravel(), minlength=TOGETHER * num_rows)
+        yield counts.reshape(TOGETHER, num_rows).astype(float)
 
 
 def _p_values(
@@ -123,7 +130,7 @@ def _p_values(
     }
 
 
-def _joined(parts: Iterator[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _joined(parts: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     parts = list(parts)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

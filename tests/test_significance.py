@@ -12,6 +12,7 @@ from llmkit.metrics import scores_of, tally
 from llmkit.prediction import Prediction
 from llmkit.significance import compare, intervals
 
+POPULATION = 1500  # rows, of which each experiment draws its own
 ROWS = 150  # of an experiment
 WORDS = [f"w{i}" for i in range(30)]
 
@@ -43,11 +44,23 @@ def drawn(tallies, picked):
 
 @pytest.fixture(scope="module")
 def different():
-    return population(4000, (0.3, 0.5))
+    return population(POPULATION, (0.3, 0.5))
 
 
-def test_intervals_cover_the_true_score_and_difference(different, trials, figure, monkeypatch):
-    monkeypatch.setattr(significance, "TRIALS", 100)  # p-values are not looked at
+@pytest.fixture
+def redraws(monkeypatch, trials):
+    """Set how often rows are redrawn for intervals and exchanged for p-values: few times in the
+    suite, where all of it is repeated in many experiments."""
+
+    def set_both(resamples: tuple[int, int], exchanges: tuple[int, int]) -> None:
+        monkeypatch.setattr(significance, "RESAMPLES", len(trials(*resamples)))
+        monkeypatch.setattr(significance, "TRIALS", len(trials(*exchanges)))
+
+    return set_both
+
+
+def test_intervals_cover_the_true_score_and_difference(different, trials, figure, redraws):
+    redraws((200, 1000), (100, 100))  # p-values are not looked at
     experiments = trials(100, 1000)
     first, second = different
     true = [scores_of(tallies) for tallies in different]
@@ -83,10 +96,10 @@ def test_few_rows_have_scores_but_neither_interval_nor_p_value(different, num_ro
             assert (value is not None) == has_enough
 
 
-def test_p_values_are_uniform_where_nothing_differs(trials, figure, monkeypatch):
-    monkeypatch.setattr(significance, "TRIALS", 1000)
+def test_p_values_are_uniform_where_nothing_differs(trials, figure, redraws):
+    redraws((100, 100), (200, 1000))  # intervals are not looked at
     experiments = trials(60, 1000)
-    first, second = population(4000, (0.4, 0.4), seed=2)
+    first, second = population(POPULATION, (0.4, 0.4), seed=2)
     generator = np.random.default_rng(3)
     found = {name: [] for name in ("bleu", "f1")}
     for _ in experiments:
@@ -130,9 +143,9 @@ def test_a_system_does_not_differ_from_itself(different):
         assert (result.difference, result.low, result.high, result.p) == (0, 0, 0, 1)
 
 
-def test_the_detectable_difference_is_detected_in_80_percent(monkeypatch, trials):
+def test_the_detectable_difference_is_detected_in_80_percent(redraws, trials):
     """Of experiments with just that true difference, four of five reach p < 0.05."""
-    monkeypatch.setattr(significance, "TRIALS", 1000)
+    redraws((300, 1000), (300, 1000))
     generator = np.random.default_rng(7)
     has_answer = np.ones((ROWS, 1))
     zero = {"squad": np.hstack([np.zeros((ROWS, 2)), has_answer])}

@@ -85,11 +85,11 @@ def scores(
     """Means over the rows; those of BOTH_KINDS are NaN unless the set has rows of both kinds."""
     has_answer = rows[:, 2].astype(bool)
     made = means(("exact_match", "f1"), rows[:, :2], weights)
-    has_both = has_answer.any() and not has_answer.all()
+    if has_answer.all() or not has_answer.any():
+        return made | dict.fromkeys(BOTH_KINDS, np.full(len(weights), np.nan))
     for prefix, mask in (("HasAns", has_answer), ("NoAns", ~has_answer)):
-        drawn = weights * mask if has_both else np.zeros_like(weights)
         names = (f"{prefix}_exact", f"{prefix}_f1")
-        made |= means(names, rows[:, :2], drawn)
+        made |= means(names, rows[:, :2], weights * mask)
     return made
 
 
