@@ -25,13 +25,6 @@ from fork_server import ForkServer
 from llmkit import cli
 from llmkit.console import library_imports
 
-with library_imports():
-    import torch
-    from accelerate.state import AcceleratorState
-
-    from llmkit.model import scratch_model
-from llmkit.schema import Scratch
-
 hypothesis.settings.register_profile("llmkit", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("llmkit")
 
@@ -58,6 +51,10 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[FIGURES] = {}
+    starts_others = bool(config.getoption("numprocesses", None))  # and runs no test itself
+    if not starts_others:
+        with library_imports():
+            import llmkit.model  # noqa: F401
 
 
 def pytest_sessionfinish(session, exitstatus):
@@ -169,12 +166,19 @@ def one_run_a_process():
 
 def forget_accelerator() -> None:
     """accelerate remembers the first precision it was asked for in a process."""
+    from accelerate.state import AcceleratorState
+
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session")
 def tiny_gpt2(tmp_path_factory) -> Path:
     """The folder of a GPT-2 of two blocks, 32 wide, random weights, with its own small BPE."""
+    import torch
+
+    from llmkit.model import scratch_model
+    from llmkit.schema import Scratch
+
     torch.manual_seed(0)
     shape = Scratch(n_layer=2, n_head=2, n_embd=32, n_positions=128, vocab_size=320)
     model, tokenizer = scratch_model(shape, TEXT)
