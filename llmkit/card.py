@@ -6,6 +6,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from llmkit import __version__
+from llmkit.errors import count_of
 from llmkit.schema import Recipe
 from llmkit.scores import Scored, ScoredRows
 from llmkit.significance import LEVEL, MIN_ROWS
@@ -73,7 +74,7 @@ def model_card(
         f"GPT-2 (`{base}`) fine-tuned for {task.name} on {rows_of} with llmkit {__version__}.\n",
         f"**{verdict(*metric, {label: s.scores for label, s in table.items()}, difference)}**\n",
         score_table(table),
-        f"{len(test.rows)} test rows; {intervals}. {task.signature()}\n",
+        f"{count_of(len(test.rows), 'test row')}; {intervals}. {task.signature()}\n",
         usage(recipe, task),
         training(recipe),
     ]

@@ -23,7 +23,7 @@ STYLES = {"prompt": "dim", "cut": "red strike", "trained": "bold green"}
 def show_check(console: Console, recipe: Recipe, check: Check) -> None:
     """Shape and prompt, first rows, counts, findings."""
     shapes = {name: split.shape for name, split in check.splits.items()}
-    show_prompt(console, shapes, check.prompt, check.prompt_warnings)
+    show_prompt(console, shapes, check.prompt, check.prompt_warnings, console)
     console.print()
     for sample in check.samples:
         show_sample(console, sample)

@@ -14,7 +14,7 @@ from llmkit.commands.generate import generate
 from llmkit.commands.recipes import recipes
 from llmkit.commands.report import report
 from llmkit.errors import UserError, did_you_mean
-from llmkit.hints import command_hint
+from llmkit.hints import RECIPE_OPTIONS, command_hint, last_part
 from llmkit.signals import Stopped
 
 EPILOG = """\b
@@ -45,6 +45,14 @@ Environment variables:
 class Command(click.Group):
     """Mistakes of the user's end in one line and exit code 2, without a traceback."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            is_recipe = last_part(error.option_name) in RECIPE_OPTIONS
+            advice = "llmkit finetune FILE" if is_recipe else "llmkit COMMAND [OPTIONS]"
+            ctx.fail(f"No such option {error.option_name!r}; name a command first: {advice}")
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -73,7 +81,7 @@ class Command(click.Group):
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "llmkit"
             verb = command.removeprefix("llmkit").strip()
-            message = error.format_message()
+            message = " ".join(error.format_message().split())
             stop = "" if message.endswith((".", "?")) else "."
             _fail(f"{verb + ': ' if verb else ''}{message}{stop} See `{command} --help`.", 2)
         except UserError as error:

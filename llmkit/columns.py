@@ -22,11 +22,31 @@ from llmkit.tasks.base import prompt_segments
 from llmkit.tasks.conversation import role_of
 
 Raw = Mapping[str, Any]
+
+
+class MissingColumn(UserError):
+    """A row lacks a column of the task. The message names the key that maps it."""
+
+    def __init__(self, problem: str, name: str, advice: str, split: str | None = None) -> None:
+        """name: the task's column. advice: what follows the key in the message."""
+        key = f"{split}.{name}" if split else name
+        super().__init__(f"{problem} data.columns.{key}{advice}")
+        self.parts = problem, name, advice
+
+    def of_split(self, split: str, task: Task) -> UserError:
+        """The same for a file that holds only this split, whose columns may have other names."""
+        error = MissingColumn(*self.parts, split)
+        if split == "train" or self.parts[1] != task.target:
+            return error
+        return UserError(f"{error}; `llmkit generate --input FILE` predicts rows that lack it")
+
+
 Columns = Mapping[str, str | list[str]]  # task's column -> data's, or several of references
 SKIP = "data.skip_invalid=true"
 PRINTED_ARRAY = re.compile(
     r"\s*[\[{].*\barray\(\[", re.DOTALL
 )  # as pandas prints an array of NumPy into a cell
+NUMBER = re.compile(r"[ _-]?\d+")  # at the end of the names of several references
 READERS = {"conversation": "chat", "pair": "instruct"}  # kind of shape -> task that reads it
 
 
@@ -51,8 +71,8 @@ def check_columns(data: Data, task: Task) -> None:
             continue
         if key not in splits:
             raise UserError(
-                f"data.columns.{key}: no such split{did_you_mean(key, list(splits))}; "
-                f"the splits are {', '.join(splits)}"
+                f"data.columns.{key}: no such split; the splits are {', '.join(splits)}"
+                f"{did_you_mean(key, list(splits))}"
             )
         for name, column in value.items():
             _check_column(f"data.columns.{key}.{name}", name, column, task, ())
@@ -83,10 +103,9 @@ def _check_column(
     if name not in task.columns:
         hint = did_you_mean(name, [*task.columns, *splits])
         raise UserError(
-            f"{key}: {task.name} has no such column{hint}; it has {', '.join(task.columns)}"
+            f"{key}: {task.name} has no such column; it has {', '.join(task.columns)}{hint}"
         )
-    has_references = task.read_row is None and not task.chooses and not task.is_language_modelling
-    if not isinstance(column, str) and not (has_references and name == task.target):
+    if not isinstance(column, str) and not (_takes_several(task) and name == task.target):
         raise UserError(
             f"{key}: {task.name} reads {name} from one column, not from a list; name one"
         )
@@ -208,7 +227,7 @@ def group_of(raw: Raw, column: str, where: str) -> str:
     if column not in raw:
         hint = did_you_mean(column, list(raw))
         raise UserError(
-            f"{where}: no column {column!r} for evaluation.by{hint}; the columns are: {_names(raw)}"
+            f"{where}: no column {column!r} for evaluation.by; the columns are: {_names(raw)}{hint}"
         )
     return files.shown(str(raw[column]), 60)
 
@@ -343,27 +362,44 @@ def _reach(raw: Raw, name: str, task: Task, columns: Columns, where: str) -> Any
         items = value if isinstance(value, list) else [value]
         for item in items:
             if not isinstance(item, Mapping) or part not in item:
-                raise UserError(f"{where}: no column {path!r}; {_instead(item, part, name, task)}")
+                raise _missing_column(f"{where}: no column {path!r}", item, part, name, task)
         value = [item[part] for item in items] if isinstance(value, list) else value[part]
     return value
 
 
-def _instead(there: Any, missing: str, name: str, task: Task) -> str:
-    """For a message: which columns there are, and what to do about the missing one."""
+def _missing_column(problem: str, there: Any, missing: str, name: str, task: Task) -> MissingColumn:
+    """The error for a part of a column's path that is missing `there`, with the columns there are
+    and what to do."""
     if not isinstance(there, Mapping):
-        return f"there are no columns here; name the right one with data.columns.{name}=COLUMN"
-    near = difflib.get_close_matches(missing, list(map(str, there)), 1)
-    advice = f"data.columns.{name}={files.shown(near[0]) if near else 'COLUMN'}"
-    if "," in missing and all(part.strip() in there for part in missing.split(",")):
-        advice = f"data.columns.{name}=[{missing}]"
-    advice = f"name the right one with {advice}"
-    if name in task.extra:
-        advice = f"name one of them in the template, or {advice}"
+        problem += "; there are no columns here; name the right one with"
+        return MissingColumn(problem, name, "=COLUMN")
+    problem += f"; the columns are: {_names(there)}; "
+    problem += "name one of them in the template, or " if name in task.extra else ""
+    advice = f"={_nearest(list(map(str, there)), missing, name, task)}"
     shape = find_shape(there, tuple(READERS), {})
     readers = [reader for kind, reader in READERS.items() if find_shape(there, (kind,), {})]
     if shape is not None and task.name not in readers:
         advice += f"; the rows look like {shape}; the {readers[0]} task reads them"
-    return f"the columns are: {_names(there)}; {advice}"
+    return MissingColumn(f"{problem}name the right one with", name, advice)
+
+
+def _nearest(there: list[str], missing: str, name: str, task: Task) -> str:
+    """The column, or the columns of several references, that were probably meant."""
+    listed = [part.strip() for part in missing.split(",")]
+    numbered = [c for c in there if c.startswith(missing) and NUMBER.fullmatch(c[len(missing) :])]
+    if len(listed) > 1 and set(listed) <= set(there):
+        return f"[{missing}]"
+    if len(numbered) > 1 and name == task.target and _takes_several(task):
+        return files.shown(f"[{','.join(numbered)}]")
+    if name in there:
+        return name
+    near = difflib.get_close_matches(missing, there, 1)
+    return files.shown(near[0]) if near else "COLUMN"
+
+
+def _takes_several(task: Task) -> bool:
+    """Whether several columns can hold the references of a row."""
+    return task.read_row is None and not task.chooses and not task.is_language_modelling
 
 
 def _names(columns: Raw) -> str:

@@ -12,6 +12,7 @@ from llmkit import files
 from llmkit import splits as splits_of
 from llmkit.columns import (
     Columns,
+    MissingColumn,
     check_columns,
     check_held_out_columns,
     columns_of,
@@ -29,6 +30,7 @@ from llmkit.tasks import Row, Task, get_task
 
 SPLITS = ("train", "validation", "test")
 MOST_UNREADABLE = 1000  # rows at the start of a split that are searched for a readable one
+END_OF_DOCUMENT = "from the end of the text"  # how the end of one long text is held out
 EMBEDDED_ROWS = PACKAGE / "embedded" / "rows"
 
 
@@ -126,11 +128,11 @@ def open_splits(
                 break
             errors.append(row)
             if not skips_unreadable and len(errors) == MOST_UNREADABLE:
-                raise errors[0]
+                raise _error_of(errors[0], split, rows)
         else:
             key = f"data.{split}" if split in SPLITS else f"data.tests.{split}"
             no_rows = UserError(f"{rows.source}: the {split} split has no rows; check {key}")
-            raise next(iter(errors), no_rows)
+            raise _error_of(errors[0], split, rows) if errors else no_rows
         if errors and not skips_unreadable:
             raise _with_way_out(errors[0])
     return {
@@ -141,6 +143,13 @@ def open_splits(
         )
         for split, rows in splits.items()
     }
+
+
+def _error_of(error: UserError, split: str, rows: Rows) -> UserError:
+    """The error of a split's first row; where train was read, other columns are its own."""
+    if split == "train" or rows.held_out or not isinstance(error, MissingColumn):
+        return error
+    return error.of_split(split, rows.task)
 
 
 def _with_way_out(error: UserError) -> UserError:
@@ -246,7 +255,7 @@ def _hold_out_of_document(train: Rows, shares: dict[str, float]) -> dict[str, Ro
             train,
             read=read,
             identity=lambda: f"{train.identity()} {split} of {shares}",
-            held_out="from the end of the text" if split in shares else "",
+            held_out=END_OF_DOCUMENT if split in shares else "",
         )
 
     return {split: part(split) for split in ("train", *shares)}

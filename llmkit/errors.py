@@ -13,6 +13,11 @@ def shown(text: str, longest: int = 300) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
 
 
+def count_of(number: int, noun: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 NUM_NAMED = 5
 
 

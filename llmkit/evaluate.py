@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from llmkit import report
+from llmkit.console import warning_console
 from llmkit.data import Rows, open_splits
 from llmkit.devices import start_accelerator
 from llmkit.diagnostics import diagnose
@@ -50,7 +51,7 @@ def evaluate_model(
     task = recipe_task(recipe)
     metric, higher_is_better = choose_metric(recipe, task)
     splits = open_splits(recipe.data, task, recipe.evaluation)
-    show_invalid(splits, console)
+    show_invalid(splits)
     answers = count_answers(splits["train"], task)
     names = {"this model": name}
     if Path(name) != Path(recipe.model):
@@ -63,8 +64,9 @@ def evaluate_model(
         by_model[label] = score_model(model, tokenizer, tests, recipe, accelerator)
     tables = tables_of(by_model, tests)
     if accelerator.is_main_process:
+        errors = warning_console()
         for split, test in tests.items():
-            report.show_findings(console, find_unscorable(split, test.examples, test.task))
+            report.show_findings(errors, find_unscorable(split, test.examples, test.task))
         report.show_tables(console, tests, tables)
         report.show_verdict(console, tables["test"], (metric, higher_is_better))
         if folder is not None:
@@ -123,7 +125,7 @@ def evaluate_predictions(
         raise UserError(f"--predictions: {task.name} is scored by its loss, not by predictions")
     predictions = read_predictions(expand(path), "--predictions", task)
     splits = open_splits(recipe.data, task, recipe.evaluation)
-    show_invalid(splits, console)
+    show_invalid(splits)
     answers = count_answers(splits["train"], task)
     test = ScoredRows.of(splits["test"], task, answers)
     task = test.task
@@ -133,7 +135,8 @@ def evaluate_predictions(
         raise UserError(
             f"{path}: no prediction for {name_some([example.where for example in missing])}: "
             f"expected ids: {name_some([repr(example.id) for example in missing])}; found ids: "
-            f"{name_some(list(map(repr, predictions)))}"
+            f"{name_some(list(map(repr, predictions)))}; name the rows that were predicted with "
+            "data.test=FILE"
         )
     strange = predictions.keys() - {example.id for example in test.examples + test.unlabeled}
     if strange:
@@ -148,7 +151,7 @@ def evaluate_predictions(
     said = [row.prediction for row in rows]
     table = {"these predictions": scored(task, task.tally(said, test.references), said)}
     table |= score_baselines(test)
-    report.show_findings(console, find_unscorable("test", test.examples, test.task))
+    report.show_findings(warning_console(), find_unscorable("test", test.examples, test.task))
     report.show_tables(console, {"test": test}, {"test": table})
     report.show_verdict(console, table, (metric, higher_is_better))
     if folder is not None:
@@ -156,10 +159,11 @@ def evaluate_predictions(
     return {"test": results_of(test, table, metric)}
 
 
-def show_invalid(splits: dict[str, Rows], console: Console) -> None:
+def show_invalid(splits: dict[str, Rows]) -> None:
     """Say which rows of the test sets are left out because they cannot be read."""
     tests = [name for name in splits if name not in ("train", "validation")]
-    report.show_findings(console, [f for name in tests for f in find_invalid(name, splits[name])])
+    findings = [finding for name in tests for finding in find_invalid(name, splits[name])]
+    report.show_findings(warning_console(), findings)
 
 
 def check_output_folder(output: str | None) -> Path | None:

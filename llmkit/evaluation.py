@@ -139,9 +139,9 @@ def check_labels(examples: list[Example], labels: Iterable[str]) -> None:
         names = name_some([spelled_out(shown(label, 40)) for label in strange])
         known = name_some([spelled_out(shown(label, 40)) for label in labels])
         raise UserError(
-            f"{places}: no training row has the label{'s' if len(strange) > 1 else ''} {names}"
-            f"{did_you_mean(next(iter(strange)), labels)}; training rows have {known}: fix the "
-            "rows, or add rows with the label to data.train"
+            f"{places}: no training row has the label{'s' if len(strange) > 1 else ''} {names}; "
+            f"training rows have {known}: fix the rows, or add rows with the label to data.train"
+            f"{did_you_mean(next(iter(strange)), labels)}"
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from llmkit.account import SHATTERED, Account
 from llmkit.data import Rows
 from llmkit.duplicates import SIMILAR, NearCopy, repeated_rows, rows_in_train
-from llmkit.errors import UserError, name_some
+from llmkit.errors import UserError, count_of, name_some
 from llmkit.labels import folded, spelled_out
 from llmkit.metrics import unfit
 from llmkit.model import END_OF_TEXT
@@ -148,7 +148,7 @@ class Finding:
 
     def __str__(self) -> str:
         severity, matter, advice = KINDS[self.kind]
-        count = "1 row" if len(self.rows) == 1 else f"{len(self.rows):,} rows"
+        count = count_of(len(self.rows), "row")
         return f"{severity}: {self.split}: {count}: {matter} ({name_some(self.places)}); {advice}"
 
 

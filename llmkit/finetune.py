@@ -16,6 +16,7 @@ from llmkit.checkpoint import prune, save_checkpoint
 from llmkit.console import warning_console
 from llmkit.cores import Usage, leave_cores
 from llmkit.devices import require_shared, start_accelerator
+from llmkit.errors import count_of
 from llmkit.evaluate import score_model, tables_of, write_tables
 from llmkit.evaluation import evaluate
 from llmkit.folders import sync, write_manifest
@@ -194,7 +195,8 @@ def score_run(
     prepared.model.cpu()  # its place on the device is for others now
 
     num_rows = sum(len(each.rows) for each in tests.values())
-    console.print(f"scoring the best weights and the untuned model on {num_rows} test rows")
+    rows = count_of(num_rows, "test row")
+    console.print(f"scoring the best weights and the untuned model on {rows}")
 
     def score(model: nn.Module) -> dict[str, Scored]:
         return score_model(model, prepared.tokenizer, tests, recipe, accelerator)

@@ -30,6 +30,15 @@ COMMANDS = _each(
     }
 )
 
+# Commands of other toolkits that llmkit does not need: what to do.
+COMMAND_ADVICE = _each(
+    {
+        "export merge convert save upload push": (
+            "the folder `model` of a run is a Hugging Face folder, ready to load or to upload"
+        ),
+    }
+)
+
 # What other toolkits call a key, without the sections around it: llmkit's key.
 KEYS = _each(
     {
@@ -147,6 +156,9 @@ ADVICE = _each(
     }
 )
 
+MODEL_OPTIONS = "run model_name_or_path model_path base_model checkpoint checkpoint_dir m"
+RECIPE_OPTIONS = ("config", "config_file", "recipe", "c")
+
 # What other toolkits call an option: llmkit's options, of which a command has one.
 OPTIONS = _each(
     {
@@ -156,9 +168,10 @@ OPTIONS = _each(
         "config config_file task tasks c": "--recipe",
         "text question instruction query p": "--prompt",
         "file input_file input_path data prompts i": "--input",
-        "run model_name_or_path model_path base_model checkpoint checkpoint_dir m": "--model",
+        MODEL_OPTIONS: "--model",
         "max_length max_tokens max_gen_len max_gen_toks": "--max-new-tokens",
-        "do_sample temp t": "--temperature",
+        "do_sample temp": "--temperature",
+        "t": "--temperature --recipe",
         "n num_samples best_of": "--num-return-sequences",
         "beams beam_size": "--num-beams",
         "silent q": "--quiet",
@@ -178,23 +191,26 @@ def command_hint(name: str, recipes: Collection[str]) -> str | None:
     """The command to run instead of an unknown one; None: unknown."""
     meant = [f"finetune {name}"] if name in recipes else []
     meant += [COMMANDS[name.lower()]] if name.lower() in COMMANDS else []
-    return f"did you mean {' or '.join(f'`llmkit {each}`' for each in meant)}?" if meant else None
+    if not meant:
+        return COMMAND_ADVICE.get(name.lower())
+    return f"did you mean {' or '.join(f'`llmkit {each}`' for each in meant)}?"
 
 
-def option_hint(option: str, options: Collection[str]) -> str | None:
+def meant_option(option: str, options: Collection[str]) -> str | None:
     """The command's own option to give instead of an unknown one; None: unknown."""
     name = last_part(option)
     candidates = [f"--{name}".replace("_", "-"), *OPTIONS.get(name, "").split()]
-    found = next((candidate for candidate in candidates if candidate in options), None)
-    return None if found is None else f"did you mean {found}?"
+    return next((candidate for candidate in candidates if candidate in options), None)
 
 
 def key_option_hint(option: str, keys: Collection[str], command: str) -> str | None:
     """What to give instead of an unknown option of a command that takes KEY=VALUE."""
     key = option.lstrip("-").replace("-", "_")
     name = last_part(option)
-    if name in ("config", "config_file", "recipe", "c"):
+    if name in RECIPE_OPTIONS:
         return f"name the recipe itself: llmkit {command} FILE"
+    if command == "evaluate" and name in ("model", *MODEL_OPTIONS.split()):
+        return "name the model itself: llmkit evaluate MODEL_OR_RUN"
     if name in ("dry_run", "dryrun", "print_config"):
         return "`llmkit check RECIPE` shows the data, `llmkit recipes RECIPE` the resolved recipe"
     own = [known for known in keys if key == known or last_part(known) == name]

@@ -161,9 +161,9 @@ def label_warnings(rows: Iterable[Said], known: Iterable[str]) -> list[str]:
     are_ratings = ratings_of(known) is not None
     no_number = " and, being no number, leaves out the mean absolute error and quadratic kappa"
     warnings = [
-        f"{name_some(places)}: no row has the predicted label {spelled_out(label)}"
-        f"{did_you_mean(label, known)}; it counts as wrong"
-        f"{no_number if are_ratings and number_of(label) is None else ''}"
+        f"{name_some(places)}: no row has the predicted label {spelled_out(label)}; it counts as "
+        f"wrong{no_number if are_ratings and number_of(label) is None else ''}"
+        f"{did_you_mean(label, known)}"
         for label, places in strange.items()
     ]
     if any(row.prediction.probabilities for row in rows):

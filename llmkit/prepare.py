@@ -74,7 +74,8 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     settings = recipe.evaluation
     splits = open_splits(recipe.data, task, settings)
     shapes = {split: rows.shape for split, rows in splits.items()}
-    report.show_prompt(console, shapes, task.shown_prompt, prompt_warnings(recipe, task))
+    warnings = prompt_warnings(recipe, task)
+    report.show_prompt(console, shapes, task.shown_prompt, warnings, warning_console())
     model, tokenizer = open_model(recipe, splits["train"], recipe.model)
     check_max_length(recipe, model)
     tokenizer.chat_template = task.chat_template or tokenizer.chat_template

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from llmkit.errors import UserError, did_you_mean
-from llmkit.files import expand
+from llmkit.files import expand, kind_of
 
 PACKAGE = Path(__file__).parent
 LARGEST = 2**16  # bytes of a recipe: to read a megabyte of YAML takes seconds
@@ -30,6 +30,10 @@ def list_recipes() -> list[Path]:
 
 def find_recipe(name: str) -> Path:
     """A recipe's path from its name or path."""
+    if kind_of(expand(name)) is not None:
+        raise UserError(
+            f"{name}: rows, not a recipe; give a recipe and name the rows with data.train={name}"
+        )
     if name.endswith((".yaml", ".yml")) or os.sep in name:
         path = expand(name)
         if os.path.isfile(path):
@@ -41,7 +45,8 @@ def find_recipe(name: str) -> Path:
     if os.path.isfile(path):  # path.is_file() raises where a name is too long
         return path
     hint = did_you_mean(name, [p.stem for p in list_recipes()])
-    raise UserError(f"no recipe {name!r}{hint}; there are {_names()}, or give a YAML file's path")
+    there_are = f"; there are {_names()}, or give a YAML file's path"
+    raise UserError(f"no recipe {name!r}{hint or there_are}")
 
 
 def describe_scales(name: str) -> list[str]:

@@ -12,8 +12,8 @@ from torch import nn
 
 from llmkit.account import Account
 from llmkit.console import show_table, warning_console
-from llmkit.data import Rows
-from llmkit.errors import name_some
+from llmkit.data import END_OF_DOCUMENT, Rows
+from llmkit.errors import count_of, name_some
 from llmkit.findings import Finding
 from llmkit.model import count_parameters
 from llmkit.optim import num_warmup_steps
@@ -36,6 +36,7 @@ def show_prompt(
     shapes: dict[str, Shape | None],
     prompt: str | None,
     warnings: list[str],
+    warning_console: Console,
 ) -> None:
     """The shape of each split's rows, the prompt made of them, and what is wrong with it."""
     splits: dict[str, list[str]] = {}
@@ -48,7 +49,7 @@ def show_prompt(
     if prompt is not None:
         console.print(Text(f"prompt  {json.dumps(prompt, ensure_ascii=False)}"))
     for warning in warnings:
-        console.print(Text(f"warning: {warning}", style="yellow"))
+        warning_console.print(Text(f"warning: {warning}", style="yellow"))
 
 
 def show_start(
@@ -78,7 +79,7 @@ def show_start(
     )
     size = min(order.micro_batch_size, order.rows_per_process)
     console.print(
-        f"steps   {order.num_steps} of {order.global_batch_size} rows = "
+        f"steps   {order.num_steps:,} of {count_of(order.global_batch_size, 'row')} = "
         f"{size} a micro-batch x {-(-order.rows_per_process // size)} accumulated "
         f"x {order.num_processes} process{'es' if order.num_processes > 1 else ''}"
     )
@@ -93,17 +94,19 @@ def show_held_out(
     if not held_out:
         return
     counts = {split: len(sets[split].rows) for split in held_out}
-    are_all = not any(counts[split] == splits[split].first for split in held_out)
-    named = " and ".join(
-        f"{'' if are_all else 'the first '}{count:,} for {split}" for split, count in counts.items()
-    )
-    total = f" of {num_train_rows + sum(counts.values()):,}" if are_all else ""
-    few = "; scores on so few rows are uncertain" if min(counts.values()) < FEW_ROWS else ""
+    how = splits[held_out[0]].held_out
+    total, few = num_train_rows + sum(counts.values()), ""
+    if how == END_OF_DOCUMENT:
+        what = f"{' and '.join(held_out)} {how}"
+    elif any(counts[split] == splits[split].first for split in held_out):
+        scored = " and ".join(f"the first {n:,} for {split}" for split, n in counts.items())
+        what = f"rows {how}; {scored} are scored"
+    else:
+        named = " and ".join(f"{n:,} for {split}" for split, n in counts.items())
+        what = f"{named} of {total:,} rows {how}"
+        few = "; scores on so few rows are uncertain" if min(counts.values()) < FEW_ROWS else ""
     keys = " and ".join(f"data.{split}" for split in held_out)
-    console.print(
-        f"split   held out {named}{total} rows {splits[held_out[0]].held_out}; name {keys} to use "
-        f"other rows{few}"
-    )
+    console.print(f"split   held out {what}; name {keys} to use other rows{few}")
 
 
 def show_warm_up(console: Console, recipe: Recipe, order: StepOrder) -> None:
@@ -111,7 +114,7 @@ def show_warm_up(console: Console, recipe: Recipe, order: StepOrder) -> None:
     if num_warmup_steps(order.num_steps, recipe.train) > order.num_steps:
         console.print(
             f"warning: train.warmup_steps={recipe.train.warmup_steps} outlasts the run's "
-            f"{order.num_steps} steps; the learning rate never reaches its peak: "
+            f"{count_of(order.num_steps, 'step')}; the learning rate never reaches its peak: "
             "lower it or train longer"
         )
 
@@ -137,7 +140,8 @@ def show_tables(
 ) -> None:
     """The scores on each test set, beside the baselines."""
     for name, test in tests.items():
-        title = f"{len(test.rows)} {'test rows' if name == 'test' else f'rows of {name}'}"
+        title = count_of(len(test.rows), "test row" if name == "test" else "row")
+        title += "" if name == "test" else f" of {name}"
         if test.unlabeled:
             places = name_some([example.where for example in test.unlabeled])
             title += f"; {len(test.unlabeled)} without a label left out ({places})"
@@ -152,7 +156,7 @@ def interval_note(nums_rows: Iterable[int]) -> str:
     nums_rows = list(nums_rows)
     parts = []
     if max(nums_rows) >= MIN_ROWS:
-        parts.append(f"below each score: its {LEVEL:.0%} interval, from {RESAMPLES:,} resamples")
+        parts.append(f"with each score: its {LEVEL:.0%} interval, from {RESAMPLES:,} resamples")
     if min(nums_rows) < MIN_ROWS:
         parts.append(f"no interval for fewer than {MIN_ROWS} rows: too few to estimate one")
     return "; ".join(parts)
@@ -178,12 +182,12 @@ def show_scores(console: Console, task: Task, title: str, table: dict[str, Score
 
 
 def show_confusion(console: Console, test: ScoredRows, main: Scored) -> None:
-    """True labels down, chosen ones across."""
+    """True labels down, predicted ones across."""
     confusion = confusion_of(test, main)
     labels, counts = confusion["labels"], confusion["counts"]
     if len(labels) <= MOST_LABELS:
         lines = [[label, *map(str, row)] for label, row in zip(labels, counts, strict=True)]
-        show_table(console, ["true label, and chosen", *labels], [lines])
+        show_table(console, ["true \\ predicted", *labels], [lines])
 
 
 def generate_command(run: Path, task: Task) -> str:

@@ -319,10 +319,11 @@ class Generation(Section):
     def _settings_agree(self) -> "Generation":
         sampling = self.temperature > 0
         if not sampling and (self.top_k or self.top_p < 1):
-            raise ValueError("top_k and top_p need a temperature above 0")
+            raise ValueError("top_k and top_p need temperature above 0")
         if not sampling and self.num_return_sequences > self.num_beams:
             raise ValueError(
-                "several completions need a temperature above 0 or at least as many num_beams"
+                "num_return_sequences above 1 needs temperature above 0, or num_beams of at least "
+                "as many"
             )
         if 0 < self.temperature < 1e-3:
             raise ValueError("a temperature below 0.001 overflows; 0 takes the likeliest token")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from llmkit.errors import UserError
+from llmkit.errors import UserError, count_of
 from llmkit.labels import spelled_out
 from llmkit.metrics import Tallies, classification, scores_of
 from llmkit.prediction import Prediction
@@ -216,7 +216,7 @@ def score_references(task: Task, references: list[list[str]]) -> dict[str, Score
     kept = sorted({turns[turn][0]: turn for turn in ranked}.values())  # the last is the best
     label = "best of the references"
     if len(kept) < len(references):
-        label += f", {len(kept)} row{'s' if len(kept) > 1 else ''}"
+        label += f", {count_of(len(kept), 'row')}"
     of_best = {name: rows[kept] for name, rows in tallies.items()}
     return {label: scored(task, of_best, [said[turn] for turn in kept])}
 

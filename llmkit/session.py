@@ -22,11 +22,6 @@ from llmkit.run import facts_path, newest_finished_run, recipe_of, recipe_path, 
 from llmkit.schema import Data, Generation, Recipe, Train
 from llmkit.tasks import Task, prompt_task
 
-# Keys of a run's recipe that affect predictions; no other key can be overridden.
-READ_KEYS = (
-    "data.columns.", "data.encoding", "data.skip_invalid", "template", "max_length", "generation.",
-    "evaluation.batch_size", "train.device", "train.mixed_precision",
-)  # fmt: skip
 MODEL_KEYS = ("data.encoding", "data.skip_invalid")  # those that apply to a model without a run
 
 
@@ -104,10 +99,6 @@ def open_session(
 
 
 def _open_recipe(run: Path | None, name: str, overrides: tuple[str, ...]) -> Recipe:
-    for override in overrides:
-        if not override.startswith(READ_KEYS):
-            keys = ", ".join(key.removesuffix(".") for key in READ_KEYS)
-            raise UserError(f"{override}: generate takes only {keys} from a recipe; remove this")
     if run is not None:
         recipe = load_recipe(str(recipe_path(run)), overrides=overrides)
         if any(override.startswith("data.encoding=") for override in overrides):
@@ -153,4 +144,7 @@ def open_labels(run: Path, task: Task) -> list[str]:
 
 def _explain_flag(mistake: dict[str, Any]) -> str:
     flag = "".join(f"--{part}: ".replace("_", "-") for part in mistake["loc"])
-    return f"{flag}{mistake['msg'].removeprefix('Value error, ')}"
+    message = mistake["msg"].removeprefix("Value error, ")
+    for name in Generation.model_fields:
+        message = message.replace(name, f"--{name}".replace("_", "-"))
+    return f"{flag}{message}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 
-from llmkit.errors import UserError
+from llmkit.errors import UserError, count_of
 from llmkit.labels import label_of
 from llmkit.tasks import Row, Task
 
@@ -84,7 +84,7 @@ def by_end(
         starts.append((start, split))
     if start < 1:
         raise UserError(
-            f"{source}: {num_rows} row{'s' if num_rows != 1 else ''}: too few to hold out "
+            f"{source}: {count_of(num_rows, 'row')}: too few to hold out "
             f"{' and '.join(shares)} rows; add rows, or name {_keys(shares)}"
         )
     late = {label for label, index in first.items() if index >= start}
@@ -213,10 +213,9 @@ def _fill(places: dict[float, str], labels: dict[float, set[str]], shares: list[
 
 def _too_few(survey: _Survey, shares: dict[str, float], task: Task) -> str:
     needed, different = len(shares) + 1, len(survey.labels)
-    kind = "labeled row" if task.chooses else "row"
-    what = f"{survey.num_rows} {kind}{'s' if survey.num_rows != 1 else ''}"
+    what = count_of(survey.num_rows, "labeled row" if task.chooses else "row")
     if different < survey.num_rows:
-        what += f" with {different} different source{'s' if different != 1 else ''}"
+        what += f" with {count_of(different, 'different source')}"
         what += f" ({' and '.join(task.source)})"
     if different >= needed:
         what += ", of which train needs almost all, to have each label"

@@ -94,7 +94,7 @@ def test_columns_by_split_are_read_from_a_recipe_file(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ({"tset": {"summary": "a"}}, "data.columns.tset: no such split; did you mean"),
+        ({"tset": {"summary": "a"}}, "train, validation, test; did you mean test?"),
         ({"test": {"sumary": "a"}}, "data.columns.test.sumary: summarize has no such column"),
         ({"validation": {"summary": "a"}}, "these rows are held out from the training rows"),
         ({"document": ["a", "b"]}, "summarize reads document from one column"),
@@ -249,9 +249,49 @@ def test_languages_fill_the_prompt_or_are_warned_of(data, template, prompt, warn
     assert len(prompt_warnings(recipe, task)) == warnings
 
 
+def test_a_cue_that_contradicts_the_columns_is_warned_of_even_if_quiet(llmkit, tmp_path):
+    path = write_jsonl(tmp_path / "rows.jsonl", [{"en": t, "fr": t} for t in TEXT])
+    options = ("data.columns.target=fr", "data.target_language=German", "model=no/model")
+    result = llmkit("finetune", "translate", f"data.train={path}", *options, "--quiet")
+    warning, error = result.stderr.splitlines()
+    assert "data.columns.target is French by its name, but the prompt says German" in warning
+    assert "no/model" in error
+    assert not result.stdout
+
+
 def test_languages_are_for_translation():
     with pytest.raises(UserError, match="are for translate; remove them"):
         prompt_task(load_recipe("qa", overrides=("data.target_language=French",)))
+
+
+@pytest.mark.parametrize(
+    ("columns", "task", "advice"),
+    [
+        (("document", "summary1", "summary2"), "summarize", "summary=[summary1,summary2]"),
+        (("document", "summary_1", "summary_2"), "summarize", "summary=[summary_1,summary_2]"),
+        (("document", "sumary"), "summarize", "summary=sumary"),
+        (("document", "tldr"), "summarize", "summary=COLUMN"),
+        (("text", "label1", "label2"), "classify", "label=label"),
+        (("source", "target"), "translate", "source=source"),
+    ],
+)
+def test_the_right_column_is_suggested(llmkit, tmp_path, columns, task, advice):
+    path = write_jsonl(tmp_path / "rows.jsonl", [dict.fromkeys(columns, "a")] * 3)
+    result = llmkit("check", task, f"data.train={path}")
+    assert result.exit_code == 2
+    assert f"name the right one with data.columns.{advice}" in result.stderr
+
+
+@pytest.mark.parametrize("split", ["validation", "test", "tests.other"])
+def test_other_columns_in_a_split_are_named_for_that_split(llmkit, tmp_path, split):
+    labeled = [{"text": f"{index}", "label": index % 2} for index in range(40)]
+    train = write_jsonl(tmp_path / "train.jsonl", labeled)
+    rows = write_jsonl(tmp_path / "rows.jsonl", [{"review": "a", "label": "b"}])
+    result = llmkit("check", "classify", f"data.train={train}", f"data.{split}={rows}")
+    assert f"data.columns.{split.removeprefix('tests.')}.text=COLUMN" in result.stderr
+    write_jsonl(rows, [{"text": "a"}])
+    result = llmkit("check", "classify", f"data.train={train}", f"data.{split}={rows}")
+    assert "`llmkit generate --input FILE` predicts rows that lack it" in result.stderr
 
 
 # ------------------------------------------------------------------------------ cache keys

@@ -135,6 +135,18 @@ def test_loading_is_a_line_in_a_file_and_passes_on_a_terminal(unloaded, monkeypa
         ("generate .", "did you mean --model .?"),
         ("recipes --fields lr_scheduler_typ", "no key of a recipe contains 'lr_scheduler_typ'"),
         ("recipes --fields save_steps", "did you mean checkpoint.every?"),
+        ("--config mine.yaml", "name a command first: llmkit finetune FILE. See `llmkit --help`"),
+        ("--model gpt2", "name a command first: llmkit COMMAND [OPTIONS]. See `llmkit --help`"),
+        ("export runs/a", "the folder `model` of a run is a Hugging Face folder"),
+        ("finetune qa --resume", "finetune: Option '--resume' requires an argument. See `llmkit f"),
+        ("completion", "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish. See `"),
+        ("evaluate runs/a --model gpt2", "name the model itself: llmkit evaluate MODEL_OR_RUN"),
+        ("evaluate gpt2 -t qa", "did you mean --recipe?"),
+        ("generate model=runs/ü --prompt x", "did you mean --model 'runs/ü'?"),
+        ("generate max_tokens=5 --prompt x", "did you mean --max-new-tokens 5?"),
+        ("generate data.train=x --prompt x", "generate takes only data.columns, data.encoding"),
+        ("finetune rows.jsonl", "rows, not a recipe; give a recipe and name the rows with data.tr"),
+        ("check data/rows.csv.gz", "name the rows with data.train=data/rows.csv.gz"),
     ],
 )
 def test_what_other_kits_take_is_answered_with_ours(llmkit, arguments, expected):
@@ -164,6 +176,22 @@ def test_help_is_whole_and_has_examples(verb):
         assert not any(line.endswith("...") for line in lines[usage:])
         prose = [line for line in lines if not line.lstrip().startswith(("llmkit", "eval"))]
         assert max(map(len, prose)) <= width
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("finetune sumarize", "no recipe 'sumarize'; did you mean summarize?"),
+        ("finetune xyzzy", "no recipe 'xyzzy'; there are chat, classify"),
+        ("finetune qa task=xyzzy", "no task 'xyzzy'; there are summarize, translate"),
+        ("finetune qa --fail-under f=1", "qa has no score 'f'; did you mean f1?"),
+        ("finetune qa --fail-under x=1", "qa has no score 'x'; it has exact_match"),
+    ],
+)
+def test_a_suggestion_ends_its_message(llmkit, arguments, expected):
+    (line,) = llmkit(*arguments.split()).stderr.splitlines()
+    assert expected in line
+    assert "?" not in line or line.endswith("?")
 
 
 def test_help_names_exit_codes_and_variables(llmkit):

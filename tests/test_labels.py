@@ -187,10 +187,8 @@ def test_a_predicted_label_that_no_row_has_is_named(evaluate):
     predictions[3]["prediction"] = "negativ"
     scores, output = evaluate(rows_of(LABELS), predictions)
     assert scores["accuracy"] == pytest.approx(100 * 15 / 16)
-    assert (
-        "warning: said.jsonl:4: no row has the predicted label 'negativ'; did you mean negative?"
-        in output
-    )
+    assert "said.jsonl:4: no row has the predicted label 'negativ'; it counts as wrong" in output
+    assert "did you mean negative?" in output
 
 
 def test_probabilities_of_the_likeliest_labels_alone_are_said_to_be_too_few(evaluate):
@@ -294,7 +292,7 @@ def test_a_run_scores_labels_with_blanks_as_without(llmkit, splits, tiny_gpt2, t
         (LABELS, ["positive"] * 4, ["evaluation.metric=auc"], "auc is undefined where all rows ha"),
         (LABELS, None, ["evaluation.metric=quadratic_kappa"], "three or more labels, all of them"),
         (["1", "2", "3"] * 4, [2] * 4, ["evaluation.metric=quadratic_kappa"], "rows have '2'"),
-        (LABELS, ["negativ", *LABELS], [], "label 'negativ'; did you mean negative?"),
+        (LABELS, ["negativ", *LABELS], [], "with the label to data.train; did you mean negative?"),
         (LABELS, [0, 1], [], "labels '0', '1'; training rows have 'negative', 'positive'"),
         (["", None] * 8, LABELS, [], "no row "),
         (LABELS, ["", None], [], "validation.jsonl:1: no row from here on has a label"),

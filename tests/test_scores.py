@@ -56,7 +56,7 @@ def test_runs_of_other_tasks_end_in_scores_of_their_own(llmkit, tiny_gpt2, tmp_p
         case "classify":
             assert set(results["scores"]["majority label"]) == {"accuracy", "macro_f1"}
             assert sum(map(sum, results["confusion"]["counts"])) == len(rows)
-            assert "true label, and chosen" in result.output
+            assert "true \\ predicted" in result.output
             assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in rows)
         case "reason":
             assert {len(row["votes"]) for row in rows} == {3}
@@ -83,7 +83,8 @@ def test_labels_have_to_be_known_and_more_than_one(llmkit, tiny_gpt2, tmp_path):
     settings = (f"model={tiny_gpt2}", "data.train=rows.jsonl", *SHORT, "--run-dir", "run")
     result = llmkit("finetune", "classify", "data.test=test.jsonl", *settings)
     assert result.exit_code == 2
-    assert "test.jsonl:4: no training row has the label 'goood'; did you mean good" in result.stderr
+    assert "test.jsonl:4: no training row has the label 'goood'" in result.stderr
+    assert result.stderr.endswith("did you mean good?\n")
     write_jsonl(tmp_path / "rows.jsonl", rows[::3])
     result = llmkit("finetune", "classify", *settings)
     assert result.exit_code == 2

@@ -1,12 +1,15 @@
 """Rows held out of the training rows: by hash, from the end, and of few rows."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from conftest import SHORT, summary_rows, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmkit import report
+from llmkit.console import make_console
 from llmkit.data import open_splits
 from llmkit.errors import UserError
 from llmkit.schema import Data
@@ -198,6 +201,21 @@ def test_a_run_says_what_it_held_out(llmkit, tiny_gpt2, tmp_path):
     counts = [len(found[name]) for name in HELD_OUT]
     said = "held out {} for validation and {} for test of 12 rows by the hash of their document"
     assert said.format(*counts) in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("how", "num_rows", "said"),
+    [
+        ("from the end", 40, "held out 40 for validation and 40 for test of 180 rows from the end"),
+        ("from the end", 30, "held out rows from the end; the first 30 for validation and the fir"),
+        ("from the end of the text", 1, "held out validation and test from the end of the text;"),
+    ],
+)
+def test_what_is_held_out_is_said_as_it_is(capsys, how, num_rows, said):
+    rows = SimpleNamespace(held_out=how, first=None if num_rows > 30 else 30)
+    sets = dict.fromkeys(HELD_OUT, SimpleNamespace(rows=[{}] * num_rows))
+    report.show_held_out(make_console(), dict.fromkeys(HELD_OUT, rows), 100, sets)
+    assert f"split   {said}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

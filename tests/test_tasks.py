@@ -50,7 +50,8 @@ def test_only_the_source_may_be_shortened():
         ("{document} {summary} TL;DR:", "{summary} is what the model has to write"),
         ("{#title}{title} {document} TL;DR:", "{#title} has no partner"),
         ("{document} {where} TL;DR:", "data.columns.NAME=where"),
-        ("Summary:", "the mark {document} is missing"),
+        ("Summary:", "{document} is missing; put it where the document belongs"),
+        ("{instruction} {input}:", "data.columns.document=COLUMN; the instruct task has {instruct"),
         ("{document} TL;DR: ", "ends in white space"),
     ],
 )

@@ -10,6 +10,13 @@ from llmkit.commands.loading import loading
 from llmkit.commands.options import overrides_argument, quiet_option
 from llmkit.commands.verb import Verb, examples
 from llmkit.errors import UserError
+from llmkit.hints import meant_option
+
+# Keys of a run's recipe that affect predictions; no other key can be overridden.
+READ_KEYS = (
+    "data.columns.", "data.encoding", "data.skip_invalid", "template", "max_length", "generation.",
+    "evaluation.batch_size", "train.device", "train.mixed_precision",
+)  # fmt: skip
 
 
 @click.command(
@@ -79,6 +86,7 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
     words = [word for word in overrides if "=" not in word]
     if words:
         raise click.UsageError(f"{words[0]!r} is not an option; {_hint(words)}")
+    _check_keys(overrides)
     if (prompt is None) == (input_file is None):
         raise UserError("give either --prompt TEXT or --input FILE")
     if as_json and output_file is not None:
@@ -96,6 +104,21 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
         complete_prompt(session, prompt, raw, output, as_json)
     else:
         complete_file(session, rows, raw, output, as_json)
+
+
+def _check_keys(overrides: tuple[str, ...]) -> None:
+    """Raise UserError for a KEY=VALUE that does not affect predictions."""
+    parameters = click.get_current_context().command.params
+    options = [option for parameter in parameters for option in parameter.opts]
+    for override in overrides:
+        if override.startswith(READ_KEYS):
+            continue
+        key, _, value = override.partition("=")
+        option = meant_option(key, options)
+        if option is not None:
+            raise UserError(f"{override}: did you mean {option} {shlex.quote(value)}?")
+        keys = ", ".join(key.removesuffix(".") for key in READ_KEYS)
+        raise UserError(f"{override}: generate takes only {keys} from a recipe; remove this")
 
 
 def _hint(words: list[str]) -> str:

@@ -56,9 +56,9 @@ def check_limits(limits: list[Limit], task: "Task") -> None:
     for limit in limits:
         if limit.score not in task.score_names:
             hint = did_you_mean(limit.score, task.score_names)
-            names = ", ".join(task.score_names)
+            it_has = f"; it has {', '.join(task.score_names)}"
             raise UserError(
-                f"--fail-under: {task.name} has no score {limit.score!r}{hint}; it has {names}"
+                f"--fail-under: {task.name} has no score {limit.score!r}{hint or it_has}"
             )
 
 

@@ -16,15 +16,20 @@ class Verb(click.Command):
             if hint is None:
                 raise
             ctx.fail(f"No such option {error.option_name!r}; {hint}")
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # the message names the command
+            raise
 
     def _hint(self, option: str) -> str | None:
         options = [name for parameter in self.params for name in parameter.opts]
-        hint = hints.option_hint(option, options)
-        if hint is None and "overrides" in options:
-            from llmkit.schema_keys import iter_fields
+        meant = hints.meant_option(option, options)
+        if meant is not None:
+            return f"did you mean {meant}?"
+        if "overrides" not in options:
+            return None
+        from llmkit.schema_keys import iter_fields
 
-            hint = hints.key_option_hint(option, [key for key, *_ in iter_fields()], self.name)
-        return hint
+        return hints.key_option_hint(option, [key for key, *_ in iter_fields()], self.name)
 
 
 def examples(*lines: str) -> str:

@@ -40,7 +40,8 @@ def get_task(name: str) -> Task:
     """The task of that name."""
     if name not in TASKS:
         hint = did_you_mean(name, list(TASKS))
-        raise UserError(f"task: no task {name!r}{hint}; there are {', '.join(TASKS)}")
+        there_are = f"; there are {', '.join(TASKS)}"
+        raise UserError(f"task: no task {name!r}{hint or there_are}")
     return TASKS[name]
 
 

@@ -262,8 +262,14 @@ def with_template(task: Task, template: str) -> Task:
             )
     if task.long_input not in MARK.findall(bare):
         near = difflib.get_close_matches(task.long_input, marks, n=1)
-        hint = f"; {{{near[0]}}} looks like a misspelling of it" if near else ""
-        raise UserError(f"template: the mark {{{task.long_input}}} is missing{hint}")
+        hint = (
+            f"{{{near[0]}}} looks like a misspelling of it"
+            if near
+            else f"put it where the {task.long_input} belongs, and name the column that holds the "
+            f"{task.long_input} with data.columns.{task.long_input}=COLUMN"
+        )
+        reader = "; the instruct task has {instruction}" if "instruction" in marks else ""
+        raise UserError(f"template: {{{task.long_input}}} is missing; {hint}{reader}")
     if template != template.rstrip():
         raise UserError(
             "template: it ends in white space, which the tokenizer would split from the "
