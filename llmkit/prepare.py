@@ -1,6 +1,7 @@
 """Data and model of a recipe, made and checked before anything is written."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,7 @@ from llmkit.model import (
 from llmkit.order import StepOrder
 from llmkit.schema import Recipe
 from llmkit.scores import check_metric, choose_metric
-from llmkit.tasks import Task, prompt_warnings, recipe_task, texts_of
+from llmkit.tasks import Row, Task, prompt_warnings, recipe_task, texts_of
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,14 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     encoded, account, was_cached = encode_cached(
         splits["train"], tokenizer, limits_of(recipe), console.print
     )
-    answers = count_answers(splits["train"], task)
+    answered = _with_labels(splits["train"])
+    answers = count_answers(answered, task)
     validation = prepare_evaluation(splits["validation"], task, tokenizer, recipe, answers)
     check_metric(metric[0], validation, settings.votes)
     tests = prepare_tests(splits, task, tokenizer, recipe, answers)
     sets = {"validation": validation, **tests}
     findings = find_in_split("train", account, None)
-    findings += find_spellings("train", splits["train"], task)
+    findings += find_spellings("train", answered, task)
     findings += find_unfinished("train", splits["train"], task)
     findings += find_kept(splits["train"].kept)
     for split, rows in splits.items():
@@ -132,6 +134,14 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     report.show_findings(warning_console(), [f for f in findings if f.severity == "warning"])
     train_rows = splits["train"]
     return Prepared(model, tokenizer, train_rows, order, validation, tests, metric, facts)
+
+
+def _with_labels(rows: Rows) -> Iterable[Row]:
+    """The rows; of a classifier's, place and label alone, which are read once and fit in memory."""
+    task = rows.task
+    if not task.chooses:
+        return rows
+    return [{"where": row["where"], task.target: row[task.target]} for row in rows]
 
 
 def prepare_tests(

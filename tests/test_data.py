@@ -6,13 +6,18 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import TEXT, summary_rows, write_jsonl
+from conftest import SHORT, TEXT, summary_rows, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from llmkit import data, files
 from llmkit.columns import select_columns
 from llmkit.data import open_splits
+from llmkit.devices import start_accelerator
 from llmkit.errors import UserError
+from llmkit.prepare import prepare
+from llmkit.recipe import load_recipe
 from llmkit.schema import Data
 from llmkit.tasks import get_task
 
@@ -189,3 +194,27 @@ def test_jsonl_survives_any_text(tmp_path_factory, rows):
     path = write_jsonl(tmp_path_factory.mktemp("any") / "rows.jsonl", rows)
     split = open_splits(Data(train=str(path), validation=str(path), test=str(path)), SUMMARIZE)
     assert [{k: r[k] for k in ("document", "summary")} for r in split["train"]] == rows
+
+
+def test_the_training_rows_of_a_classifier_are_read_twice_to_prepare_them(
+    tmp_path, tiny_gpt2, monkeypatch
+):
+    """Once for their tokens, and once for labels and spellings."""
+    monkeypatch.setattr(data, "MOST_UNREADABLE", 2)  # a look at the first rows is no pass
+    labels = ["positive", "negative", "Positive"]
+    rows = [{"text": f"{TEXT[i % 3]} {i}", "label": labels[i % 3]} for i in range(9)]
+    train, test = (str(write_jsonl(tmp_path / f"{name}.jsonl", rows)) for name in ("train", "test"))
+    passes = []
+    read_all = files.read_all
+
+    def counted(path, **options):
+        yield from read_all(path, **options)
+        passes.append(str(path))
+
+    monkeypatch.setattr(files, "read_all", counted)
+    splits = (f"data.train={train}", f"data.validation={test}", f"data.test={test}")
+    recipe = load_recipe("classify", overrides=(f"model={tiny_gpt2}", *splits, *SHORT))
+    prepared = prepare(recipe, start_accelerator(recipe), Console(quiet=True))
+    assert passes.count(train) == 2
+    assert any("3 rows: a label that differs" in each for each in prepared.facts["findings"])
+    assert sorted(prepared.validation.labels) == ["Positive", "negative", "positive"]
