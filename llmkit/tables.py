@@ -18,6 +18,7 @@ SAMPLE_CHARACTERS = 2**20  # of the sample, at most
 AGREE = 0.5  # share of the sample's rows that must have as many fields as the header
 MOST_BLANK = 10_000  # rows that are held back to see whether others follow
 LONGEST_QUOTED = 2**22  # characters of a quoted field with line breaks, in a tab-delimited file
+TEXT_BEHIND_QUOTE = "expected after"  # in csv's message: "',' expected after '"'"
 SEP_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)  # Excel's first line
 
 # A cell may be longer than the 128 kB that csv allows by default.
@@ -41,23 +42,25 @@ def read_table(path: Path, usual: str, encoding: str | None = None) -> Iterator[
     bad: list[UserError] = []
     lines_of_fields = _records(_text(path, encoding, bad), dialect, path)
     first, (header, *cut) = next(((n, r) for n, r in lines_of_fields if any(r)), (0, [[]]))
-    if bad:
-        raise bad[0]
+    if bad or isinstance(header, UserError):
+        raise next(iter(bad), header)
     header = [name.strip() for name in header]
     check_names(header, f"{path}:{first}")
     names = sorted(header)
     blank: list[Raw] = []  # rows without any text, which Excel leaves below a table
     for start, records in chain([(first, cut)], lines_of_fields):
         where = f"{path}:{start}"
-        rows = [_row_of(fields, header, names, where) for fields in records if fields]
+        bad += [record for record in records if isinstance(record, UserError)]
         if bad:
             rows = [bad[0]]
             bad.clear()
-        elif len(rows) > 1 and any(isinstance(row, UserError) for row in rows):
-            rows = [_cut_by_return(where)]
-        elif not any(map(any, records)) and len(blank) < MOST_BLANK:
-            blank += [(where, row) for row in rows]
-            continue
+        else:
+            rows = [_row_of(fields, header, names, where) for fields in records if fields]
+            if len(rows) > 1 and any(isinstance(row, UserError) for row in rows):
+                rows = [_cut_by_return(where)]
+            elif not any(map(any, records)) and len(blank) < MOST_BLANK:
+                blank += [(where, row) for row in rows]
+                continue
         yield from blank
         blank.clear()
         yield from ((where, row) for row in rows)
@@ -198,10 +201,14 @@ def _text(path: Path, encoding: str | None, bad: list[UserError]) -> Iterator[st
 
 def _records(
     text: Iterator[str], dialect: Dialect, path: Path
-) -> Iterator[tuple[int, list[list[str]]]]:
+) -> Iterator[tuple[int, list[list[str] | UserError]]]:
     """(number of its first line, fields of each record) of what stands on one line or, because of
     line breaks in quotes, on several. There is one record, without fields where the line is blank;
-    several only where a carriage return alone ends one, as pandas and Excel read it."""
+    several only where a carriage return alone ends one, as pandas and Excel read it.
+
+    In place of a record with text behind a closing quote stands the error; reading goes on with the
+    next line. Raises UserError for a quote that is never closed.
+    """
     before = dialect.header_line - 1
     number, is_cut = before, False
 
@@ -219,19 +226,25 @@ def _records(
             fields = line.rstrip("\r\n").split(dialect.delimiter) if line.strip() else []
             yield number, [fields]
         return
+    reader = csv.reader(pieces(), delimiter=dialect.delimiter, strict=True)
     start, records = before + 1, []
-    try:
-        for fields in csv.reader(pieces(), delimiter=dialect.delimiter, strict=True):
-            records.append(fields)
-            if not is_cut:
-                yield start, records
-                start, records = number + 1, []
-    except csv.Error as error:
-        what = shown(str(error).partition(" - ")[0])  # after the dash is advice on Python
-        raise UserError(
-            f"{path}:{start}: {what}, in the row from here to line {number}; "
-            "close each quote, and double those inside a field"
-        ) from None
+    while True:
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            what = shown(str(error).partition(" - ")[0])  # after the dash is advice on Python
+            record = UserError(
+                f"{path}:{start}: {what}, in the row from here to line {number}; "
+                "close each quote, and double those inside a field"
+            )
+            if TEXT_BEHIND_QUOTE not in what:
+                raise record from None
+        records.append(record)
+        if not is_cut:
+            yield start, records
+            start, records = number + 1, []
 
 
 def _pieces(line: str) -> list[str]:

@@ -254,6 +254,21 @@ def test_a_carriage_return_inside_a_row_costs_that_row_alone(tmp_path, delimiter
         all_rows(path)
 
 
+def test_a_quote_that_is_not_doubled_costs_its_row_alone(tmp_path):
+    path = tmp_path / "rows.csv"
+    rows = ["document,summary", "a,b", '"the "old" mill",It stands.', '"c",d', '"e\nf" g,h', "i,j"]
+    path.write_text("\n".join(rows))
+    found = dict(read_all(path))
+    broken = {where: str(row) for where, row in found.items() if isinstance(row, UserError)}
+    assert list(broken) == [f"{path}:3", f"{path}:5"]
+    assert "in the row from here to line 6" in broken[f"{path}:5"]
+    expected = [{"document": a, "summary": b} for a, b in ("ab", "cd", "ij")]
+    assert all_rows(path, skip_invalid=True) == expected
+    path.write_text("\n".join([*rows, '"never closed,k', "l,m"]))
+    with pytest.raises(UserError, match=r"rows\.csv:8: unexpected end of data"):
+        all_rows(path, skip_invalid=True)
+
+
 QUOTED = st.text(alphabet='a,"\r\n').map(lambda text: '"' + text.replace('"', '""') + '"')
 FIELD = st.one_of(st.text(alphabet="ab ", min_size=1), QUOTED)
 
