@@ -6,7 +6,9 @@ layers are those of the Hugging Face model, whose own forward pass is the refere
 """
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -48,12 +50,12 @@ def hidden_states(
 
     input_ids, position_ids: (N,). lengths: tokens of each row, N together.
     """
-    drop = Dropper(input_ids.device)
+    drop, rows = Dropper(input_ids.device), RowBounds.of(lengths, input_ids.device)
     embedded = transformer.wte(input_ids) + transformer.wpe(position_ids)
     x = drop.add(embedded.new_zeros(()), embedded, transformer.drop)
     last = len(transformer.h) - 1
     for index, block in enumerate(transformer.h):
-        attended = attend(block.attn.c_attn(block.ln_1(x)), lengths, block, drop)
+        attended = attend(block.attn.c_attn(block.ln_1(x)), rows, block, drop)
         if index == last:
             x, attended = x.index_select(0, used), attended.index_select(0, used)
         x = drop.add(x, block.attn.c_proj(attended), block.attn.resid_dropout)
@@ -62,16 +64,52 @@ def hidden_states(
     return transformer.ln_f(x)
 
 
-def attend(qkv: Tensor, lengths: list[int], block: GPT2Block, drop: "Dropper") -> Tensor:
+@dataclass(frozen=True)
+class RowBounds:
+    """Where the rows of a sequence begin and end."""
+
+    lengths: list[int]
+    starts: Tensor
+    """(rows + 1,) int32 on the device: the place of each row's first token, and the sum."""
+
+    @classmethod
+    def of(cls, lengths: list[int], device: torch.device) -> "RowBounds":
+        starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+        return cls(lengths, starts.to(device))
+
+
+def attend(qkv: Tensor, rows: RowBounds, block: GPT2Block, drop: "Dropper") -> Tensor:
     """Causal attention (N, n_embd) of each row to itself; qkv: (N, 3 n_embd)."""
     num_heads, dropout = block.attn.num_heads, drop.rate(block.attn.attn_dropout)
     if qkv.device.type == "cpu":
-        return RowAttention.apply(qkv, bundle_rows(lengths), num_heads, dropout, drop)
-    return library_attention(qkv, lengths, num_heads, dropout)
+        return RowAttention.apply(qkv, bundle_rows(rows.lengths), num_heads, dropout, drop)
+    if qkv.device.type == "cuda" and block.attn.head_dim % 8 == 0:  # as the kernels need it
+        return cuda_attention(qkv, rows, num_heads, dropout)
+    return library_attention(qkv, rows.lengths, num_heads, dropout)
+
+
+def cuda_attention(qkv: Tensor, rows: RowBounds, num_heads: int, dropout: float) -> Tensor:
+    """Causal attention of all rows in one call of the library's kernels.
+
+    Flash attention (Dao, 2023) in half precision from compute capability 8.0 on; memory-efficient
+    attention (Rabe and Staats, 2021) else. Called directly, since the public function for rows of
+    several lengths, torch.nn.attention.varlen, has neither dropout nor float32.
+    """
+    q, k, v = qkv.unflatten(1, (3, num_heads, -1)).unbind(1)  # (N, num_heads, head_dim) each
+    bounds = rows.starts, rows.starts, max(rows.lengths), max(rows.lengths)
+    has_flash = torch.cuda.get_device_capability(qkv.device) >= (8, 0)
+    if has_flash and qkv.dtype != torch.float32:
+        attended = torch.ops.aten._flash_attention_forward(q, k, v, *bounds, dropout, True, False)
+        return attended[0].flatten(1)
+    from_top_left = 1  # the causal mask, by its number in sdp_utils.h
+    attended = torch.ops.aten._efficient_attention_forward(
+        q[None], k[None], v[None], None, *bounds, dropout, from_top_left, True
+    )
+    return attended[0][0].flatten(1)
 
 
 def library_attention(qkv: Tensor, lengths: list[int], num_heads: int, dropout: float) -> Tensor:
-    """The same by the library's kernels, a row at a time: what a GPU is given."""
+    """Causal attention by the library's public function, a row at a time: for other devices."""
     rows = []
     for row in qkv.split(lengths):
         q, k, v = row.unflatten(1, (3 * num_heads, -1)).transpose(0, 1).chunk(3)

@@ -9,9 +9,11 @@ from conftest import write_jsonl
 from test_choose import LABELS, PROMPTS
 from test_engine import CASES, small_model
 from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from llmkit.batches import ENDLESS, collate
 from llmkit.choose import choose
+from llmkit.engine import RowBounds, cuda_attention
 from llmkit.loss import SupervisedLoss
 from llmkit.model import add_lora, freeze_layers, load_model
 from llmkit.schema import Lora
@@ -59,6 +61,45 @@ def test_in_half_precision_the_loss_is_near_and_the_gradients_are_whole(dtype):
     for name, gradient in gradients.items():
         assert found[name].dtype == torch.float32
         assert (found[name] - gradient).norm() <= 0.05 * gradient.norm() + 1e-6, name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_attention_drops_at_its_rate_and_keeps_the_expectation(dtype):
+    torch.manual_seed(0)
+    rows = RowBounds.of([64, 3, 200, 64], torch.device("cuda"))
+    qkv = torch.randn(331, 3 * 64, dtype=dtype, device="cuda")
+    qkv[:, 128:] = 1.0  # so that what attention gives is the sum of its weights
+    whole = cuda_attention(qkv, rows, 4, 0.0)
+    torch.testing.assert_close(whole, torch.ones_like(whole))
+    dropped = torch.stack([cuda_attention(qkv, rows, 4, 0.3) for _ in range(200)]).float()
+    assert dropped.mean().item() == pytest.approx(1, abs=0.01)
+    first = dropped[:, 0].view(200, 4, 16)[:, :, 0]  # the first token sees itself alone
+    assert (first == 0).float().mean().item() == pytest.approx(0.3, abs=0.06)
+
+
+def test_heads_that_the_kernels_do_not_fit_are_computed_all_the_same():
+    torch.manual_seed(1)
+    config = GPT2Config(n_layer=2, n_head=4, n_embd=20, vocab_size=320, n_positions=512)
+    model = GPT2LMHeadModel(config).cuda().eval()
+    expected, _ = loss_and_gradients(model, CASES["ragged"], "reference")
+    assert loss_and_gradients(model, CASES["ragged"], "fast")[0] == pytest.approx(expected, 1e-6)
+
+
+def kernels_of(rows: list[dict]) -> int:
+    """Kernels of one forward and backward pass in bf16."""
+    model = small_model().cuda()
+    with torch.autocast("cuda", torch.bfloat16):
+        loss_and_gradients(model, rows, "fast")
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            loss_and_gradients(model, rows, "fast")
+    return sum(event.count for event in profile.key_averages() if "Memcpy" not in event.key)
+
+
+def test_more_rows_need_no_more_kernels():
+    few, many = (
+        kernels_of([{"input_ids": [5] * 40, "labels": [5] * 40}] * count) for count in (2, 16)
+    )
+    assert many <= few + 10
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

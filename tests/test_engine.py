@@ -214,7 +214,7 @@ def test_a_variant_that_the_engine_does_not_know_is_refused(changed, named):
 
 @pytest.mark.parametrize("lengths", [[1], [2, 5, 3], [300, 7, 299]])
 def test_attention_by_the_library_s_kernels_is_the_same(lengths):
-    """What a GPU is given, here on the CPU."""
+    """What accelerators other than CUDA's are given, here on the CPU."""
     torch.manual_seed(0)
     qkv = torch.randn(sum(lengths), 3 * 32, dtype=torch.float64, requires_grad=True)
     ours = RowAttention.apply(qkv, bundle_rows(lengths), 4, 0.0, None)
