@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def read_json(path: Path, encoding: str | None = None) -> Iterator[Raw]:
     Parsed rows stay in memory, up to MOST_KEPT, and are parsed again once the file has changed.
     """
     status = path.stat()
-    state = (str(path), os.getcwd(), status.st_size, status.st_mtime_ns, encoding)
+    state = (str(path), os.path.abspath(path), status.st_size, status.st_mtime_ns, encoding)
     if state in _kept:
         yield from _kept[state][1]
         return
@@ -85,20 +85,16 @@ def _parse(text: str, path: Path) -> Iterator[Raw]:
 
 def _is_by_line(path: Path, encoding: str | None) -> bool:
     """Whether the first two lines that are not blank are an object each."""
-    num_found = 0
-    for _, text, error in lines(path, encoding):
-        if not text.strip():
-            continue
-        if error is not None or not text.lstrip().startswith("{"):
-            return False
-        try:
-            json.loads(text)
-        except (ValueError, RecursionError):
-            return num_found == 1  # the error will name its line
-        num_found += 1
-        if num_found == 2:
-            return True
-    return False
+    found = ((text, error) for _, text, error in lines(path, encoding) if text.strip())
+    first_two = list(islice(found, 2))
+    is_object = [error is None and text.lstrip().startswith("{") for text, error in first_two]
+    if is_object != [True, True]:
+        return False
+    try:
+        json.loads(first_two[0][0])
+    except (ValueError, RecursionError):
+        return False
+    return True  # if the second line is broken, the error will name it
 
 
 def _rows_by_line(numbered: Iterator[Line], path: Path) -> Iterator[Raw]:

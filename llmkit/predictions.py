@@ -62,17 +62,17 @@ def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, Said]:
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a file; a JSON mapping of ids to texts, as SQuAD's script reads, has one for
-    each id."""
-    texts = _texts_by_id(path)
-    if texts is None:
+    """The rows of a file; a JSON mapping of ids to predictions, as SQuAD's script reads, has one
+    for each id."""
+    predictions = _predictions_by_id(path)
+    if predictions is None:
         yield from files.read(path)
         return
-    for name, text in texts:
-        yield f"{path}, id {files.shown(name)}", {"id": name, "prediction": text}
+    for name, prediction in predictions:
+        yield f"{path}, id {files.shown(name)}", {"id": name, "prediction": prediction}
 
 
-def _texts_by_id(path: Path) -> tuple[tuple[str, str], ...] | None:
+def _predictions_by_id(path: Path) -> tuple[tuple[str, str | int | float], ...] | None:
     """None for any other file; also for a damaged one, for which `files.read` says where."""
     if path.suffix.lower() != ".json":
         return None
@@ -80,7 +80,9 @@ def _texts_by_id(path: Path) -> tuple[tuple[str, str], ...] | None:
         pairs = json.loads(path.read_bytes(), object_pairs_hook=tuple)
     except (OSError, ValueError, RecursionError):
         return None
-    is_mapping = isinstance(pairs, tuple) and all(isinstance(text, str) for _, text in pairs)
+    is_mapping = isinstance(pairs, tuple) and all(
+        isinstance(prediction, str | int | float) for _, prediction in pairs
+    )
     return pairs if is_mapping and "prediction" not in dict(pairs) else None
 
 

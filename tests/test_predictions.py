@@ -361,3 +361,21 @@ def test_votes_in_some_rows_only_are_told_of(llmkit, tmp_path):
         assert ("majority_vote" in result.stdout) is (name == "all")
     result = llmkit("compare", "all.jsonl", "some.jsonl", "--task", "reason")
     assert warning.format(24) in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"1": "pos", "b": "neg"}, {"1": "pos", "b": "neg"}),
+        ({"1": 1, "2": 0}, {"1": "1", "2": "0"}),  # labels that are numbers
+        ({"id": "7", "prediction": "pos"}, {"7": "pos"}),  # one row
+        ({"id": 7, "prediction": 1, "probabilities": {"0": 0.2, "1": 0.8}}, {"7": "1"}),
+        ({"data": [{"id": 7, "prediction": "pos"}]}, {"7": "pos"}),
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 1])
+def test_predictions_by_id_and_a_single_row_are_told_apart(tmp_path, content, expected, indent):
+    path = tmp_path / "predictions.json"
+    path.write_text(json.dumps(content, indent=indent))
+    made = read_predictions(path, "--predictions", get_task("classify"))
+    assert {name: said.prediction.text for name, said in made.items()} == expected

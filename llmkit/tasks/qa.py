@@ -5,7 +5,7 @@
 
 `answers` may be a list of accepted answers: the first is trained on, and the best match counts. If
 it is empty, the question has no answer: only end-of-text is supervised, and an empty prediction is
-right.
+right. Files in SQuAD's own format, such as train-v2.0.json, are read as they are.
 """
 
 import re
