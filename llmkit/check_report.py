@@ -9,7 +9,7 @@ from rich.text import Text
 
 from llmkit.check import PERCENTILES, Check, Sample
 from llmkit.console import show_table
-from llmkit.errors import NUM_NAMED
+from llmkit.errors import NUM_NAMED, count_of
 from llmkit.findings import Finding
 from llmkit.page import fill
 from llmkit.report import show_findings, show_prompt, show_warm_up
@@ -87,8 +87,8 @@ def batch_line(check: Check) -> str:
         return "no row is left to train on"
     share = check.splits["train"].account.supervised_share
     return (
-        f"{check.order.num_steps:,} steps; of their tokens {share:.1%} are trained on; of what "
-        f"they feed the model {check.order.padding_share():.1%} is padding"
+        f"{count_of(check.order.num_steps, 'step')}; {share:.1%} of their tokens are supervised; "
+        f"{check.order.padding_share():.1%} of the model's input is padding"
     )
 
 
@@ -100,7 +100,7 @@ def summary(check: Check) -> str:
         return "nothing odd found"
     names = ("error", "warning", "note")
     counts = [(severities.count(name), name) for name in names if name in severities]
-    return ", ".join(f"{count} {name}{'s'[: count > 1]}" for count, name in counts)
+    return ", ".join(count_of(count, name) for count, name in counts)
 
 
 def write_html(recipe: Recipe, check: Check, path: Path) -> None:

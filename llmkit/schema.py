@@ -196,7 +196,7 @@ class Train(Section):
     """Linear rise from 0 to the peak: a whole number of optimizer steps, or, as a decimal number
     below 1, a share of the run's steps. 0 and 0.0: no warm-up."""
     decay_steps: int | None = Field(None, ge=1)
-    """Length of warmup_stable_decay's decay; optimizer steps. None: a fifth of the run."""
+    """Length of warmup_stable_decay's decay; optimizer steps. null: a fifth of the run."""
     betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
         [0.9, 0.999], min_length=2, max_length=2
     )

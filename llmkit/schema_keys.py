@@ -1,5 +1,6 @@
 """The keys of a recipe by their dotted names, and the JSON Schema of a recipe file."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,8 +34,13 @@ def iter_fields(
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from iter_fields(field.annotation, f"{key}.")
         else:
-            default = "required" if field.is_required() else repr(field.default)
+            default = "required" if field.is_required() else _as_typed(field.default)
             yield key, field.annotation, default, field.description or ""
+
+
+def _as_typed(value: Any) -> str:
+    """A value as KEY=VALUE and a recipe file take it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def file_schema() -> dict[str, Any]:

@@ -187,6 +187,9 @@ def test_recipes_are_listed_and_every_key_documented(llmkit):
     ]
     fields = llmkit("recipes", "--fields").output
     assert "train.learning_rate = 5e-05\n    Peak learning rate.\n" in fields
+    for expected in ("betas = [0.9, 0.999]", "optimizer = adamw", "decay_steps = null"):
+        assert f"\ntrain.{expected}\n" in fields
+    assert "packing = false\n" in fields
 
 
 def test_help_needs_no_heavy_import(subprocess_env):

@@ -282,7 +282,7 @@ def test_a_run_of_another_version_is_shown_and_its_version_named(runs, tmp_path)
     assert page_data(runs)["runs"][0]["version"] is None
 
 
-def test_a_run_is_followed_until_it_has_finished(runs, tmp_path):
+def test_a_run_is_followed_until_it_has_finished(llmkit, runs, tmp_path):
     unfinished = copy_of(runs[0], tmp_path / "run", without=("metrics.json", "predictions.jsonl"))
     log = unfinished / "metrics.jsonl"
     log.write_text(log.read_text("utf-8") + '{"step": 5, "lo', "utf-8")  # being written
@@ -302,6 +302,8 @@ def test_a_run_is_followed_until_it_has_finished(runs, tmp_path):
     shutil.copy(runs[0] / "metrics.json", unfinished)
     assert len(list(looks)) == 1
     assert is_finished_and_reloads() == (True, False)
+    said = llmkit("report", runs[0], "--follow", "--output", output).stdout
+    assert said.count("written: ") == 1
 
 
 def test_long_runs_and_texts_are_cut_to_a_page():

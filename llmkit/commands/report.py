@@ -34,8 +34,9 @@ def report(runs: tuple[str, ...], output: str | None, is_followed: bool) -> None
     usual = report_path(folders[0]) if len(folders) == 1 else Path("report.html")
     page = check_output(output, "--output", ".html") or usual
     if is_followed:
-        for _ in follow(folders, page):
-            click.echo(f"written: {page}")
+        for number, _ in enumerate(follow(folders, page)):
+            if number == 0:
+                click.echo(f"written: {page}; it is updated until the training ends or Ctrl-C")
         return
     write_report(folders, page)
     click.echo(f"written: {page}")
