@@ -219,9 +219,12 @@ def test_an_overfitted_model_stops_where_its_target_ends(llmkit, tmp_path, figur
     path = write_jsonl(tmp_path / "pairs.jsonl", pairs)
     result = llmkit(
         "finetune", "summarize", *(f"data.{split}={path}" for split in ("train", "validation")),
-        f"data.test={path}", "max_length=128", "train.epochs=40", "train.global_batch_size=10",
-        "train.micro_batch_size=10", "train.learning_rate=2e-3", "evaluation.every=100",
-        "evaluation.metric=loss", "--run-dir", "run",
+        f"data.test={path}", "max_length=128", "model=scratch", "scratch.n_layer=2",
+        "scratch.n_head=4", "scratch.n_embd=64", "scratch.n_positions=128",
+        "scratch.vocab_size=400", "train.epochs=100", "train.global_batch_size=25",
+        "train.micro_batch_size=25", "train.learning_rate=5e-3", "train.dropout=0",
+        "evaluation.every=1000", "evaluation.metric=loss", "generation.max_new_tokens=24",
+        "--run-dir", "run",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     rows = [json.loads(line) for line in (tmp_path / "run" / "predictions.jsonl").open()]

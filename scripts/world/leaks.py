@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from itertools import chain
 
 WORD = re.compile(r"\w+")
@@ -18,34 +17,37 @@ def shingles(text: str, size: int) -> frozenset[tuple[str, ...]]:
 class NearCopies:
     """An inverted index over the n-grams of the accepted rows.
 
-    Counting shared n-grams through the index gives the exact Jaccard similarity with every
-    accepted row without comparing the texts pair by pair.
+    Only rows that share one of a text's rarest n-grams are compared with it, which finds every row
+    that can be above the limit (prefix filtering, Chaudhuri et al. 2006).
     """
 
     def __init__(self, size: int, limit: float) -> None:
         self.size = size
         self.limit = limit
         self._rows: dict[tuple[str, ...], list[int]] = {}
-        self._lengths: list[int] = []
+        self._grams: list[frozenset[tuple[str, ...]]] = []
 
     def add(self, text: str) -> None:
         """Remember a text."""
         grams = shingles(text, self.size)
         for gram in grams:
-            self._rows.setdefault(gram, []).append(len(self._lengths))
-        self._lengths.append(len(grams))
+            self._rows.setdefault(gram, []).append(len(self._grams))
+        self._grams.append(grams)
 
     def is_near(self, text: str) -> bool:
-        """Tell whether the similarity with a remembered text is above the limit.
+        """Tell whether the Jaccard similarity with a remembered text is above the limit.
 
-        The union of two sets is at least as large as the first one, so only rows that share
-        more than limit * len(grams) n-grams can be above the limit.
+        The union of two sets is at least as large as the first one, so a row above the limit
+        shares more than limit * len(grams) n-grams, and lacks fewer than the others: it has one
+        of any len(grams) - int(limit * len(grams)) of them.
         """
         grams = shingles(text, self.size)
-        shared = Counter(chain.from_iterable(self._rows.get(gram, ()) for gram in grams))
-        least = self.limit * len(grams)
+        found = sorted((self._rows.get(gram, []) for gram in grams), key=len)
+        rarest = found[: len(grams) - int(self.limit * len(grams))]
         return any(
-            n > self.limit * (len(grams) + self._lengths[row] - n)
-            for row, n in shared.items()
-            if n > least
+            self._is_above(len(grams & self._grams[row]), len(grams), len(self._grams[row]))
+            for row in set(chain.from_iterable(rarest))
         )
+
+    def _is_above(self, num_shared: int, *nums_grams: int) -> bool:
+        return num_shared > self.limit * (sum(nums_grams) - num_shared)
