@@ -169,7 +169,7 @@ def test_bad_input_ends_in_one_line_and_writes_nothing(
         (("generate", "--prompt", "a", "--temperature", "1e-40"), "below 0.001 overflows"),
         (
             ("generate", "--prompt", "a", "--num-beams", "2", "--num-return-sequences", "4"),
-            "at least as many num_beams",
+            "--num-beams of at least as many",
         ),
     ],
 )
