@@ -119,7 +119,7 @@ def encode_labels(
         )
     if len(labels) < 2:
         raise UserError(
-            f"data.train: all rows have the label {labels[0]!r}; there must be two at least"
+            f"data.train: all rows have the label {labels[0]!r}; classify needs at least two labels"
         )
     ids = encode_text([f" {label}" for label in labels], tokenizer)
     return {

@@ -5,6 +5,7 @@ Nothing here needs the schema, so that listing and completing recipes is quick.
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def find_recipe(name: str) -> Path:
     """A recipe's path from its name or path."""
     if kind_of(expand(name)) is not None:
         raise UserError(
-            f"{name}: rows, not a recipe; give a recipe and name the rows with data.train={name}"
+            f"{name}: rows, not a recipe; give a recipe and name the rows with "
+            f"{shlex.quote(f'data.train={name}')}"
         )
     if name.endswith((".yaml", ".yml")) or os.sep in name:
         path = expand(name)

@@ -105,7 +105,7 @@ def how_to_go_on(run: Path, options: Iterable[str], has_launcher: bool = False) 
     if results_path(run).is_file():
         return f"; it has finished: llmkit report {shlex.quote(str(run))}"
     if not checkpoints(run):
-        return "; there is no checkpoint yet: start again, with --resume auto"
+        return "; no checkpoint was saved yet: run the command again with --resume auto"
     command = ["llmkit", "finetune", str(recipe_path(run)), "--resume", str(run), *options]
     how = " under the same launcher" if has_launcher else ""
     return f"; resume{how} with: {shlex.join(command)}"

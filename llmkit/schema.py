@@ -136,7 +136,10 @@ class Data(Section):
         if self.streaming and (self.hub is None or self.limit is None):
             raise ValueError("streaming needs data.hub and data.limit")
         if self.train is None and (self.hub or self.validation or self.test or self.tests):
-            raise ValueError("data.train is missing: name the training file or split")
+            raise ValueError(
+                "data.train is missing; name the training rows too, since labels and baselines "
+                "come from them"
+            )
         taken = ["train", "validation", "test"]
         for name in self.tests:
             if not re.fullmatch(r"[\w-]{1,60}", name) or name.casefold() in taken:

@@ -1,6 +1,7 @@
 """What a new user types, and what answers: help, hints, recipes to copy, completion, limits."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -147,6 +148,9 @@ def test_loading_is_a_line_in_a_file_and_passes_on_a_terminal(unloaded, monkeypa
         ("generate data.train=x --prompt x", "generate takes only data.columns, data.encoding"),
         ("finetune rows.jsonl", "rows, not a recipe; give a recipe and name the rows with data.tr"),
         ("check data/rows.csv.gz", "name the rows with data.train=data/rows.csv.gz"),
+        ("check zürich.csv", "name the rows with 'data.train=zürich.csv'"),
+        ("evaluate runs/none", "runs/none: not a run; check the path, or name the recipe to score"),
+        ("evaluate --predictions x.csv", "x.csv: name the recipe to score with: --recipe RECIPE"),
     ],
 )
 def test_what_other_kits_take_is_answered_with_ours(llmkit, arguments, expected):
@@ -174,6 +178,7 @@ def test_help_is_whole_and_has_examples(verb):
         assert "Examples:" in command.get_help(context)
         usage = lines.index("")
         assert not any(line.endswith("...") for line in lines[usage:])
+        assert not re.search(r"INTEGER|FLOAT|x[<>]=", "\n".join(lines))
         prose = [line for line in lines if not line.lstrip().startswith(("llmkit", "eval"))]
         assert max(map(len, prose)) <= width
 

@@ -11,7 +11,7 @@ from llmkit.commands.options import (
     recipe_argument,
     scale_option,
 )
-from llmkit.commands.verb import Verb, examples
+from llmkit.commands.verb import NumberOption, Verb, examples
 
 
 @click.command(
@@ -26,7 +26,7 @@ from llmkit.commands.verb import Verb, examples
 @recipe_argument
 @overrides_argument
 @scale_option
-@click.option("--rows", metavar="N", type=click.IntRange(0), default=3,
+@click.option("--rows", cls=NumberOption, metavar="N", type=click.IntRange(0), default=3,
               help="Training rows to show as the model sees them; default: 3.")  # fmt: skip
 @click.option("--html", metavar="FILE", help="Also write the result to FILE as an HTML page.")
 @json_option

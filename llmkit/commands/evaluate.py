@@ -16,7 +16,7 @@ from llmkit.ranks import is_first
     short_help="Score a model, a run or predictions.",
     epilog=examples(
         "llmkit evaluate runs/a",
-        "llmkit evaluate gpt2 --recipe summarize data.test=mine.jsonl",
+        "llmkit evaluate gpt2 --recipe qa data.train=a.jsonl data.test=b.jsonl",
         "llmkit evaluate --predictions theirs.jsonl --recipe qa",
     ),
 )
@@ -62,8 +62,8 @@ def evaluate(
 
         name, run = resolve_model(model) if model else (None, None)
         if recipe is None and run is None:
-            what = f"{model}: not a run" if model else predictions
-            raise UserError(f"{what}; name the recipe to score with: --recipe RECIPE")
+            what = f"{model}: not a run; check the path, or" if model else f"{predictions}:"
+            raise UserError(f"{what} name the recipe to score with: --recipe RECIPE")
         settings = open_recipe(recipe or str(recipe_path(run)), scale=scale, overrides=overrides)
         from llmkit.console import make_console
         from llmkit.evaluate import evaluate_model, evaluate_predictions

@@ -16,7 +16,7 @@ from llmkit.commands.options import (
     recipe_argument,
     scale_option,
 )
-from llmkit.commands.verb import Verb, examples
+from llmkit.commands.verb import NumberOption, Verb, examples
 from llmkit.signals import Signals, Stopped
 
 
@@ -37,6 +37,7 @@ from llmkit.signals import Signals, Stopped
 @click.option(
     "--num-processes",
     "asked_processes",
+    cls=NumberOption,
     metavar="N",
     type=click.IntRange(1),
     default=1,

@@ -8,7 +8,7 @@ import click
 from llmkit.commands.completion import complete_run
 from llmkit.commands.loading import loading
 from llmkit.commands.options import overrides_argument, quiet_option
-from llmkit.commands.verb import Verb, examples
+from llmkit.commands.verb import NumberOption, Verb, examples
 from llmkit.errors import UserError
 from llmkit.hints import meant_option
 
@@ -54,21 +54,29 @@ READ_KEYS = (
 @click.option(
     "--raw", is_flag=True, help="Pass prompts as they are, without the run's prompt template."
 )
-@click.option("--max-new-tokens", type=int, help="Longest completion, in tokens.")
-@click.option("--min-new-tokens", type=int, help="Shortest completion, in tokens.")
-@click.option("--temperature", type=float, help="0: take the likeliest token; above 0: sample.")
-@click.option("--top-k", type=int, help="Sample from this many likeliest tokens.")
+@click.option("--max-new-tokens", metavar="N", type=int, help="Longest completion, in tokens.")
+@click.option("--min-new-tokens", metavar="N", type=int, help="Shortest completion, in tokens.")
 @click.option(
-    "--top-p", type=float, help="Sample from the likeliest tokens that make up this probability."
+    "--temperature", metavar="X", type=float, help="0: take the likeliest token; above 0: sample."
 )
-@click.option("--num-beams", type=int, help="Beams of a beam search; 1: none.")
-@click.option("--num-return-sequences", type=int, help="Number of completions per prompt.")
+@click.option("--top-k", metavar="N", type=int, help="Sample from this many likeliest tokens.")
+@click.option(
+    "--top-p",
+    metavar="X",
+    type=float,
+    help="Sample from the likeliest tokens that make up this probability.",
+)
+@click.option("--num-beams", metavar="N", type=int, help="Beams of a beam search; 1: none.")
+@click.option(
+    "--num-return-sequences", metavar="N", type=int, help="Number of completions per prompt."
+)
 @click.option(
     "--seed",
+    cls=NumberOption,
+    metavar="N",
     type=click.IntRange(0, 2**31 - 1),
     default=0,
-    show_default=True,
-    help="Seed of the sampling.",
+    help="Seed of the sampling; default: 0.",
 )
 @quiet_option
 @click.option(

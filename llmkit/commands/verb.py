@@ -32,6 +32,14 @@ class Verb(click.Command):
         return hints.key_option_hint(option, [key for key, *_ in iter_fields()], self.name)
 
 
+class NumberOption(click.Option):
+    """An option for a number, whose help leaves out its range; a number outside is refused."""
+
+    def get_help_extra(self, ctx: click.Context) -> dict:
+        extra = super().get_help_extra(ctx)
+        return {name: text for name, text in extra.items() if name != "range"}
+
+
 def examples(*lines: str) -> str:
     """An epilog that shows each line as it is typed."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
