@@ -299,6 +299,20 @@ def test_the_completion_script_is_printed(llmkit, shell):
     assert f"_LLMKIT_COMPLETE={shell}_complete" in result.stdout
 
 
+def test_bash_quotes_names_with_blanks(llmkit):
+    script = llmkit("completion", "bash").stdout
+    script += """
+    compopt() { echo nospace; }
+    llmkit() { printf 'plain,runs/my run\nplain,seed=\nplain,runs/a$b\n'; }
+    COMP_WORDS=(llmkit evaluate ""); COMP_CWORD=2; PATH=/none
+    env() { shift; shift; shift; "$@"; }
+    _llmkit_completion llmkit
+    printf '%s\n' "${COMPREPLY[@]}"
+    """
+    made = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert made.stdout.splitlines() == ["nospace", r"runs/my\ run", "seed=", r"runs/a\$b"]
+
+
 TASK = SimpleNamespace(
     name="summarize", scores={"rougeL": True, "perplexity": False},
     score_names=["rougeL", "perplexity", "loss"],

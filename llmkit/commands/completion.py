@@ -14,11 +14,12 @@ VARIABLE = "_LLMKIT_COMPLETE"
 
 
 class Bash(BashComplete):
-    """Completion in bash that adds no space after `KEY=`."""
+    """Completion in bash that adds no space after `KEY=`, and quotes names with blanks."""
 
     name = "bash"
     source_template = BashComplete.source_template.replace(
-        "COMPREPLY+=($value)", "COMPREPLY+=($value); [[ $value == *= ]] && compopt -o nospace"
+        "COMPREPLY+=($value)",
+        'COMPREPLY+=("$(printf %%q "$value")"); [[ $value == *= ]] && compopt -o nospace',
     )
 
 

@@ -60,10 +60,12 @@ def prompt_task(recipe: Recipe) -> Task:
 
 
 def prompt_warnings(recipe: Recipe, task: Task) -> list[str]:
-    """A message for each contradiction between the task's prompt and the data."""
+    """A message for each contradiction between the task's prompt and the data, and for each
+    language that the prompt only assumes."""
     if task.name != translate.TASK.name:
         return []
-    return translate.contradictions(recipe.data, task.template)
+    assumed = translate.assumptions(recipe.data, recipe.template or translate.TEMPLATE)
+    return [*assumed, *translate.contradictions(recipe.data, task.template)]
 
 
 def recipe_task(recipe: Recipe) -> Task:

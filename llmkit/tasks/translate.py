@@ -40,16 +40,20 @@ def language_of(column: str) -> str | None:
     return by_name.get(name) or LANGUAGES.get(name.partition("_")[0])
 
 
-def columns_languages(data: Data) -> dict[str, str]:
-    """The language of the source and of the target, as far as the names of their columns say."""
+def named_columns(data: Data) -> dict[str, str]:
+    """The columns of the source and of the target, as far as the recipe names them."""
     own = data.columns.get("train")
     columns = {**data.columns, **(own if isinstance(own, Mapping) else {})}
-    named = {
+    return {
         part: names if isinstance(names, str) else names[0]
         for part, names in columns.items()
         if part in ("source", "target") and not isinstance(names, Mapping)
     }
-    found = {part: language_of(name) for part, name in named.items()}
+
+
+def columns_languages(data: Data) -> dict[str, str]:
+    """The language of the source and of the target, as far as the names of their columns say."""
+    found = {part: language_of(name) for part, name in named_columns(data).items()}
     return {part: language for part, language in found.items() if language}
 
 
@@ -60,6 +64,22 @@ def languages(data: Data) -> dict[str, str]:
         "source_language": data.source_language or said.get("source", "English"),
         "target_language": data.target_language or said.get("target", "German"),
     }
+
+
+def assumptions(data: Data, template: str) -> list[str]:
+    """A warning for each language that the prompt names although neither a key nor the name of the
+    column says it.
+
+    template: The prompt before its languages are filled in.
+    """
+    given = {"source": data.source_language, "target": data.target_language}
+    known = columns_languages(data)
+    return [
+        f"the prompt says {languages(data)[f'{part}_language']}, but the column {name!r} may hold "
+        f"another language; set data.{part}_language"
+        for part, name in named_columns(data).items()
+        if part not in known and given[part] is None and f"{{{part}_language}}" in template
+    ]
 
 
 def contradictions(data: Data, template: str) -> list[str]:
