@@ -65,7 +65,7 @@ def model_card(
     )
     difference = tuned.differences.get(metric[0])
     intervals = (
-        f"in brackets the {LEVEL:.0%} interval"
+        f"in brackets the {LEVEL:.0%} interval, unless all resamples score the same"
         if len(test.rows) >= MIN_ROWS
         else f"fewer than {MIN_ROWS} are too few for an interval"
     )

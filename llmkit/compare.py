@@ -120,6 +120,8 @@ def _references(name: str, one: Said, other: Said) -> list[str]:
 
 def inference(each: Difference) -> list[str]:
     """Interval, p-value and detectable difference."""
+    if each.low is None:
+        return ["none", f"{each.p:.4f}", "unknown"]
     return [f"{each.low:+.2f} to {each.high:+.2f}", f"{each.p:.4f}", f"{each.detectable:.2f}"]
 
 
@@ -147,7 +149,8 @@ def show_comparison(console: Console, first: str, second: str, result: Compariso
         )
         return
     console.print(
-        f"interval: {RESAMPLES:,} redraws of the rows; p: how often systems that are the same "
-        f"differ as much, {TRIALS:,} random exchanges; detectable: the true difference that so "
+        f"interval: {RESAMPLES:,} redraws of the rows, none where all of them differ alike; p: how "
+        f"often systems that are the same differ as much, {TRIALS:,} random exchanges; "
+        "detectable: the true difference that so "
         "many rows show in 4 of 5 experiments"
     )

@@ -37,19 +37,22 @@ class Difference:
     detectable: float | None = None
     """True difference that as many rows show in 80 % of experiments (Card et al. 2020).
 
-    This and the three above are None where there are fewer than MIN_ROWS rows."""
+    This and the three above are None where there are fewer than MIN_ROWS rows; all but p also
+    where the difference is the same however the rows are redrawn."""
 
 
 def intervals(tallies: Tallies, seed: int = 0) -> dict[str, tuple[float, float]]:
     """(low, high) of each score: the percentile bootstrap (Efron 1979; Koehn 2004 for BLEU).
 
-    Empty with fewer than MIN_ROWS rows. A score that is undefined on redrawn rows is left out.
+    Empty with fewer than MIN_ROWS rows. A score is left out if it is undefined on redrawn rows, or
+    the same on all of them, as where each row is right: such rows do not tell how much the score
+    varies, and an interval without width would claim certainty.
     """
     if count_rows(tallies) < MIN_ROWS:
         return {}
     (drawn,) = _resampled([tallies], np.random.default_rng(seed))
     ends = {name: _ends(values) for name, values in drawn.items()}
-    return {name: each for name, each in ends.items() if np.isfinite(each).all()}
+    return {name: each for name, each in ends.items() if each is not None}
 
 
 def count_rows(tallies: Tallies) -> int:
@@ -79,9 +82,12 @@ def compare(
     results = {}
     for name, value in observed.items():
         differences = drawn[1][name] - drawn[0][name]
+        ends = _ends(differences)
+        if ends is None:
+            results[name] = Difference(value, p=p_values[name])
+            continue
         spread = differences[np.isfinite(differences)].std(ddof=1)
-        detectable = DETECTABLE * float(spread)
-        results[name] = Difference(value, *_ends(differences), p_values[name], detectable)
+        results[name] = Difference(value, *ends, p_values[name], DETECTABLE * float(spread))
     return results
 
 
@@ -135,9 +141,10 @@ def _joined(parts: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _ends(values: np.ndarray) -> tuple[float, float]:
+def _ends(values: np.ndarray) -> tuple[float, float] | None:
+    """Ends of the interval that holds LEVEL of the values; None if all of them are the same."""
     values = values[np.isfinite(values)]  # the rows drawn may have had no loss, or only one label
-    if not len(values):
-        return np.nan, np.nan
+    if not len(values) or np.ptp(values) <= TIE:
+        return None
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
     return low, high

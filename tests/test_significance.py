@@ -140,7 +140,24 @@ def test_the_p_value_is_sacrebleus():
 def test_a_system_does_not_differ_from_itself(different):
     one = drawn(different[0], np.arange(ROWS))
     for result in compare(one, one).values():
-        assert (result.difference, result.low, result.high, result.p) == (0, 0, 0, 1)
+        assert (result.difference, result.low, result.high, result.p) == (0, None, None, 1)
+
+
+@pytest.mark.parametrize("metric", ["bleu", "chrf", "ter", "rouge", "squad", "classification"])
+def test_rows_that_are_all_right_or_all_wrong_have_no_interval(metric):
+    """Whatever the metric: an interval without width would claim certainty."""
+    references = [["a red dog slept there"], ["the mill burnt down today"]] * 10
+    right = [Prediction(accepted[0]) for accepted in references]
+    wrong = [Prediction("q")] * len(references)
+    both = tally(metric, right + wrong, references * 2)
+    tallies = [{metric: rows} for rows in np.split(both, 2)]
+    assert [intervals(each) for each in tallies] == [{}, {}]
+    half = {metric: tally(metric, right[:10] + wrong[10:], references)}
+    assert all(low < high for low, high in intervals(half).values())
+    assert intervals(half)
+    for result in compare(tallies[1], tallies[0], num_trials=1000).values():
+        assert (result.low, result.high, result.detectable) == (None, None, None)
+        assert result.p == (1 if result.difference == 0 else pytest.approx(0.001, abs=0.0011))
 
 
 def test_the_detectable_difference_is_detected_in_80_percent(redraws, trials):

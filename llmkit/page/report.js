@@ -205,7 +205,7 @@ function scoreTable(of) {
     { text: entry.label, run: several ? entry.run : null }, ...names.map((name) => scoreCell(entry.scores, entry.intervals, name)),
   ]);
   const note = of.num_rows < data.min_rows ? `No interval: fewer than ${data.min_rows} rows are too few to estimate one.`
-    : `Below each score: its ${data.level} interval.`;
+    : `Below each score: its ${data.level} interval, unless all resamples score the same.`;
   return [make("h3", {}, title), table(title, ["", ...names], lines), make("p", { class: "faint" }, `${note} ${of.signature}`)];
 }
 
