@@ -473,7 +473,8 @@ def plant(train: list[dict], test: list[dict], source: str, target: str, rng: ra
         number = next(leaked)
         add("test", "nearly in train", number, reworded(test[number]))
     for _ in range(15):
-        words = " ".join(train[i][source] for i in rng.sample(range(len(train)), 60)).split()
+        words = " ".join(train[i][source] for i in rng.sample(range(len(train)), 150)).split()
+        words = words[:1300]  # over 1,024 tokens, but not many times as long as a real row
         rng.shuffle(words)
         row = train[next(originals)]
         add("train", "prompt shortened", None, {**row, source: " ".join(words)})
@@ -488,7 +489,7 @@ def plant(train: list[dict], test: list[dict], source: str, target: str, rng: ra
 
 
 LONG = (
-    "model=scratch", "scratch.n_layer=1", "scratch.n_positions=512", "max_length=512",
+    "model=scratch", "scratch.n_layer=1", "scratch.n_positions=1024", "max_length=1024",
     "scratch.vocab_size=4000",
 )  # fmt: skip
 
@@ -501,7 +502,7 @@ def test_faults_planted_in_a_real_set_are_all_found(check, figure, name):
     task, source, target, columns = REAL[name]
     train, test = (
         [json.loads(line) for line in (SHARED_DATA / name / f"{split}.jsonl").open()][:count]
-        for split, count in (("train", 1500), ("test", 500))
+        for split, count in (("train", 500), ("test", 120))
     )
     for row in train + test:
         row[target] = row[target] if isinstance(row[target], str) else row[target][0]
