@@ -73,8 +73,10 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         if path.stat().st_size > LARGEST:
             raise UserError(f"{path}: too large; a recipe has {LARGEST // 2**10} kB at most")
         text = path.read_text("utf-8")
-        content = Loader(text).get_single_data()
-        lines = dict(_key_lines(yaml.compose(text, Loader=Loader)))
+        loader = Loader(text)
+        node = loader.get_single_node()
+        lines = dict(_key_lines(node))
+        content = None if node is None else loader.construct_document(node)
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
     except yaml.MarkedYAMLError as error:
