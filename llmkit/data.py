@@ -10,17 +10,8 @@ from itertools import islice
 
 from llmkit import files
 from llmkit import splits as splits_of
-from llmkit.columns import (
-    Columns,
-    MissingColumn,
-    check_columns,
-    check_held_out_columns,
-    columns_of,
-    group_of,
-    read_columns,
-    row_id,
-    shape_of,
-)
+from llmkit.column_mapping import Columns, check_columns, check_held_out_columns, columns_of
+from llmkit.columns import MissingColumn, group_of, read_columns, row_id, shape_of
 from llmkit.errors import UserError
 from llmkit.files import Raw
 from llmkit.recipe_files import PACKAGE

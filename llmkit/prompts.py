@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from llmkit import files
-from llmkit.columns import Columns, is_missing, read_columns, select_prompt, shape_of
+from llmkit.column_mapping import Columns
+from llmkit.columns import is_missing, read_columns, select_prompt, shape_of
 from llmkit.encode import is_blank
 from llmkit.errors import UserError, name_some
 from llmkit.output import NUMBERED, PROBABILITY, check_writable

@@ -136,10 +136,7 @@ class Data(Section):
         if self.streaming and (self.hub is None or self.limit is None):
             raise ValueError("streaming needs data.hub and data.limit")
         if self.train is None and (self.hub or self.validation or self.test or self.tests):
-            raise ValueError(
-                "data.train is missing; name the training rows too, since labels and baselines "
-                "come from them"
-            )
+            raise ValueError("data.train is missing: labels and baselines come from it; name it")
         taken = ["train", "validation", "test"]
         for name in self.tests:
             if not re.fullmatch(r"[\w-]{1,60}", name) or name.casefold() in taken:
@@ -196,8 +193,7 @@ class Train(Section):
     schedule: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = "cosine"
     """Course of the learning rate after the warm-up."""
     warmup_steps: Count | Share = 0
-    """Linear rise from 0 to the peak: a whole number of optimizer steps, or, as a decimal number
-    below 1, a share of the run's steps. 0 and 0.0: no warm-up."""
+    """Linear rise from 0 to the peak: optimizer steps, or, as a decimal below 1, their share."""
     decay_steps: int | None = Field(None, ge=1)
     """Length of warmup_stable_decay's decay; optimizer steps. null: a fifth of the run."""
     betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
@@ -325,8 +321,7 @@ class Generation(Section):
             raise ValueError("top_k and top_p need temperature above 0")
         if not sampling and self.num_return_sequences > self.num_beams:
             raise ValueError(
-                "num_return_sequences above 1 needs temperature above 0, or num_beams of at least "
-                "as many"
+                "num_return_sequences needs temperature above 0, or num_beams of at least as many"
             )
         if 0 < self.temperature < 1e-3:
             raise ValueError("a temperature below 0.001 overflows; 0 takes the likeliest token")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 
-from llmkit.columns import Columns, check_columns, columns_of
+from llmkit.column_mapping import Columns, check_columns, columns_of
 from llmkit.data import open_splits
 from llmkit.devices import start_accelerator
 from llmkit.errors import UserError

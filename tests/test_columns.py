@@ -8,7 +8,8 @@ import pytest
 from conftest import SHORT, TEXT, summary_rows, write_jsonl
 
 from llmkit.cache import encoding_key
-from llmkit.columns import check_columns, read_columns, select_prompt, shape_of
+from llmkit.column_mapping import check_columns
+from llmkit.columns import read_columns, select_prompt, shape_of
 from llmkit.data import open_splits
 from llmkit.encode import Limits, encode_text
 from llmkit.errors import UserError
