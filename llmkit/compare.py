@@ -45,14 +45,16 @@ def find_predictions(name: str) -> tuple[Path, str | None]:
 def compare_systems(first: str, second: str, task_name: str | None) -> Comparison:
     """Score both by the task's metrics, and what lies between them.
 
-    Raises UserError where they are not of the same rows, or nothing says of which task.
+    Raises UserError if they do not predict the same rows, or nothing names their task.
     """
     (one_path, one_task), (other_path, other_task) = map(find_predictions, (first, second))
     names = dict.fromkeys(name for name in (task_name, one_task, other_task) if name)
     if not names:
-        raise UserError("these files do not say which task they are of; give --task NAME")
+        raise UserError("these files do not name their task; give --task NAME")
     if task_name is None and len(names) > 1:
-        raise UserError(f"{first} is of {one_task}, {second} of {other_task}; nothing to compare")
+        raise UserError(
+            f"{first} is a run of {one_task}, {second} of {other_task}; compare runs of one task"
+        )
     task = get_task(next(iter(names)))
     if task.is_language_modelling:
         raise UserError(f"{task.name} has no predictions to compare")
@@ -60,7 +62,11 @@ def compare_systems(first: str, second: str, task_name: str | None) -> Compariso
     other = read_predictions(other_path, second, task)
     missing = [f"id {files.shown(name)}" for name in one.keys() ^ other.keys()]
     if missing:
-        raise UserError(f"{first} and {second} are not of the same rows: {name_some(missing)}")
+        raise UserError(
+            f"{first} and {second} do not predict the same rows: {name_some(missing)} in one of "
+            "them only; score both on the same rows with `llmkit evaluate RUN data.test=FILE "
+            "--output DIR`, and compare those folders"
+        )
     references = [_references(name, one[name], other[name]) for name in one]
     recorded = [
         metrics_of(files.expand(name))

@@ -144,7 +144,7 @@ def check_output(
         return None
     path = expand(output)
     if suffix and path.suffix.lower() != suffix:
-        raise UserError(f"{given_by}: {path}: the name of such a file ends in {suffix}")
+        raise UserError(f"{given_by}: {path}: name a file that ends in {suffix}")
     if path.is_dir():
         raise UserError(f"{given_by}: {path} is a folder; name a file")
     if not path.parent.is_dir():

@@ -29,7 +29,7 @@ def open_runs(names: tuple[str, ...]) -> list[Path]:
     runs = [expand(name) for name in names]
     for run in runs:
         if not is_run(run):
-            raise UserError(f"{run}: no run; name the folder that `llmkit finetune` made")
+            raise UserError(f"{run}: not a run; name the folder that `llmkit finetune` made")
     return runs
 
 

@@ -90,9 +90,9 @@ def find_run_to_resume(resume: str, run_dir: str | None, recipe: Recipe) -> Path
         return run if is_run(run) and checkpoints(run) else None
     run = expand(resume)
     if run_dir is not None:
-        raise UserError(f"--run-dir: --resume goes on in {run} itself; leave one of them away")
+        raise UserError(f"--run-dir: --resume goes on in {run} itself; give only one of them")
     if not is_run(run):
-        raise UserError(f"--resume: {run} is no run; name the folder that `llmkit finetune` made")
+        raise UserError(f"--resume: {run} is not a run; name a folder that `llmkit finetune` made")
     return run
 
 

@@ -426,7 +426,7 @@ def test_the_terminal_shows_rows_counts_and_findings(llmkit, tmp_path):
     assert "://" not in page
     result = llmkit(*arguments, "--html", path)
     assert result.exit_code == 2
-    assert "the name of such a file ends in .html" in result.stderr
+    assert "name a file that ends in .html" in result.stderr
     result = llmkit(*arguments, "--html", "missing/page.html")
     assert result.exit_code == 2
     assert "--html: there is no folder missing" in result.stderr

@@ -54,7 +54,7 @@ def test_references_may_stand_in_one_of_the_files(llmkit, tmp_path):
     [
         (GOOD, BAD, [], "give --task NAME"),
         (GOOD, BAD, ["--task", "pretrain"], "pretrain has no predictions"),
-        (GOOD, BAD[1:], ["--task", "qa"], "a.jsonl and b.jsonl are not of the same rows: id r0"),
+        (GOOD, BAD[1:], ["--task", "qa"], "b.jsonl do not predict the same rows: id r0"),
         (GOOD, BAD + BAD[:1], ["--task", "qa"], "b.jsonl:41: id r0 was used before, in b.jsonl:1"),
         (GOOD, [{"id": 1, "text": "x"}], ["--task", "qa"], "b.jsonl:1: no column 'prediction'"),
         (GOOD, [BAD[0] | {"references": []}], ["--task", "chat"], "b.jsonl:1: references must be"),

@@ -325,6 +325,6 @@ def test_long_runs_and_texts_are_cut_to_a_page():
 def test_what_is_no_run_is_refused(llmkit, tmp_path):
     result = llmkit("report", tmp_path)
     assert result.exit_code == 2
-    assert "no run; name the folder" in result.stderr
+    assert "not a run; name the folder" in result.stderr
     result = llmkit("report")
     assert result.exit_code == 2
