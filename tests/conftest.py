@@ -95,10 +95,10 @@ def add_figure(config, claim, reached, of, note="", counts=None):
     entry = config.stash[FIGURES].setdefault(
         claim, {"reached": 0, "of": 0, "note": note, "counts": {}}
     )
-    entry["reached"] += reached
-    entry["of"] += of
+    entry["reached"] += int(reached)  # NumPy's numbers do not travel between processes
+    entry["of"] += int(of)
     for name, count in (counts or {}).items():
-        entry["counts"][name] = entry["counts"].get(name, 0) + count
+        entry["counts"][name] = entry["counts"].get(name, 0) + int(count)
 
 
 def write_proof(path, figures, outcomes, skipped):
