@@ -10,8 +10,9 @@ import psutil
 import torch
 
 SHORTEST = 0.3  # seconds over which a share of a core is measured; the system counts hundredths
+CONFIRMED = 1.0  # seconds of a second look, while this process does nothing
 PERIOD = 0.5  # seconds between two looks at what others use
-NEEDED = 0.25  # cores that others use, from which on idle threads must not spin
+NEEDED = 0.5  # cores that others use, from which on idle threads must not spin
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def threads_beside(others: float, num_threads: int) -> int:
 
 
 def leave_cores(before: Usage) -> str | None:
-    """Use fewer threads from here on where other programs have needed cores since `before`.
+    """Use fewer threads from here on where other programs have needed cores since `before`, and
+    still do: a moment's work of theirs must not slow down a whole run.
 
     Returns what to tell the user. A number of threads that the user has set stays.
     """
@@ -57,7 +59,11 @@ def leave_cores(before: Usage) -> str | None:
     if num_threads == 1 or "OMP_NUM_THREADS" in os.environ:
         return None
     time.sleep(max(0.0, before.at + SHORTEST - time.monotonic()))
-    others = Usage.now().others_since(before)
+    now = Usage.now()
+    others = now.others_since(before)
+    if threads_beside(others, num_threads) < num_threads:
+        time.sleep(CONFIRMED)
+        others = min(others, Usage.now().others_since(now))
     torch.set_num_threads(threads_beside(others, num_threads))
     if torch.get_num_threads() == num_threads:
         return None

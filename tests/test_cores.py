@@ -24,7 +24,7 @@ def two_threads(monkeypatch):
 
 @pytest.fixture
 def used_by_others(monkeypatch):
-    """Have other programs use so many cores, in each second from now on."""
+    """Have other programs use so many cores between one look and the next."""
 
     def use(*shares):
         usages = [Usage(at=100.0, own=7.0, all=50.0)]
@@ -33,7 +33,7 @@ def used_by_others(monkeypatch):
             usages.append(Usage(last.at + 1, last.own + 0.5, last.all + 0.5 + share))
         iterator = iter(usages)
         monkeypatch.setattr(Usage, "now", lambda: next(iterator))
-        return next(iterator) if len(shares) == 1 else None
+        monkeypatch.setattr(cores.time, "sleep", lambda _: None)
 
     return use
 
@@ -62,21 +62,29 @@ def test_the_systems_counters_go_up():
 
 
 def test_a_busy_core_takes_a_thread(two_threads, used_by_others):
-    before = used_by_others(0.9)
-    assert leave_cores(before) == (
+    used_by_others(1.0, 0.9)
+    assert leave_cores(Usage.now()) == (
         "1 of 2, since other programs use 0.9 cores (OMP_NUM_THREADS=2 to use all)"
     )
     assert torch.get_num_threads() == 1
 
 
 def test_an_idle_machine_keeps_all_threads(two_threads, used_by_others):
-    assert leave_cores(used_by_others(0.1)) is None
+    used_by_others(0.1)
+    assert leave_cores(Usage.now()) is None
+    assert torch.get_num_threads() == 2
+
+
+def test_a_moments_work_of_others_takes_no_thread(two_threads, used_by_others):
+    used_by_others(0.9, 0.1)
+    assert leave_cores(Usage.now()) is None
     assert torch.get_num_threads() == 2
 
 
 def test_threads_that_the_user_has_set_stay(two_threads, used_by_others, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert leave_cores(used_by_others(2.0)) is None
+    used_by_others(2.0, 2.0)
+    assert leave_cores(Usage.now()) is None
     assert torch.get_num_threads() == 2
 
 
