@@ -24,8 +24,7 @@ from llmkit.account import Account
 from llmkit.data import Rows
 from llmkit.encode import Limits, encode_rows, load_encoded, require_rows
 from llmkit.errors import UserError
-from llmkit.files import expand
-from llmkit.recipe_files import PACKAGE
+from llmkit.paths import PACKAGE, cache_folder
 
 PARTIAL = "partial-"  # followed by the key: a folder of rows that are being encoded
 PATIENCE = 2.0  # seconds to wait for another process before saying so
@@ -171,10 +170,3 @@ def code_version() -> str:
         for path in sorted(PACKAGE.glob(pattern)):
             digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def cache_folder() -> Path:
-    given = os.environ.get("LLMKIT_CACHE")
-    if given:
-        return expand(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llmkit"

@@ -7,9 +7,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from llmkit import files
 from llmkit.console import show_table
-from llmkit.errors import UserError, name_some
+from llmkit.errors import UserError, name_some, shown
+from llmkit.paths import expand
 from llmkit.predictions import Said, label_warnings, read_predictions, vote_warnings
 from llmkit.run import metrics_of, predictions_path, task_of
 from llmkit.scores import scored
@@ -32,7 +32,7 @@ def find_predictions(name: str) -> tuple[Path, str | None]:
 
     Returns the file, and the name of the task, or None if it is unknown.
     """
-    path = files.expand(name)
+    path = expand(name)
     if not path.is_dir():
         return path, None
     if not predictions_path(path).is_file():
@@ -60,7 +60,7 @@ def compare_systems(first: str, second: str, task_name: str | None) -> Compariso
         raise UserError(f"{task.name} has no predictions to compare")
     one = read_predictions(one_path, first, task)
     other = read_predictions(other_path, second, task)
-    missing = [f"id {files.shown(name)}" for name in one.keys() ^ other.keys()]
+    missing = [f"id {shown(name)}" for name in one.keys() ^ other.keys()]
     if missing:
         raise UserError(
             f"{first} and {second} do not predict the same rows: {name_some(missing)} in one of "
@@ -69,7 +69,7 @@ def compare_systems(first: str, second: str, task_name: str | None) -> Compariso
         )
     references = [_references(name, one[name], other[name]) for name in one]
     recorded = [
-        metrics_of(files.expand(name))
+        metrics_of(expand(name))
         for name, its_task in ((first, one_task), (second, other_task))
         if its_task == task.name
     ]
@@ -115,7 +115,7 @@ def _references(name: str, one: Said, other: Said) -> list[str]:
     """What both files, or the one that says so, would have accepted."""
     if one.references and other.references and one.references != other.references:
         raise UserError(
-            f"{one.where} and {other.where}: id {files.shown(name)} has other references; these "
+            f"{one.where} and {other.where}: id {shown(name)} has other references; these "
             "are not the same rows"
         )
     references = one.references or other.references

@@ -15,6 +15,7 @@ from llmkit.encode import encode_prompt, encode_segments
 from llmkit.errors import UserError
 from llmkit.evaluation import predict_prompts
 from llmkit.output import TABLES, OutputRow, check_format, json_line, write_rows
+from llmkit.paths import check_output, expand
 from llmkit.prediction import Prediction
 from llmkit.prompts import Prompt, PromptReader, Survey, has_text
 from llmkit.session import GenerationSession
@@ -246,14 +247,14 @@ def _print(made: Prediction) -> None:
 
 def check_input(name: str) -> Path:
     """The file of prompts; UserError, before any work, when it cannot be read."""
-    path = files.expand(name)
+    path = expand(name)
     files.check(path, "--input")
     return path
 
 
-def check_output(name: str | None, rows: Path | None) -> Path | None:
+def check_predictions(name: str | None, rows: Path | None) -> Path | None:
     """The file to write. Raises UserError, before any work, if it cannot be written."""
-    path = files.check_output(name)
+    path = check_output(name)
     if path is not None:
         check_format(path)
         if rows is not None and path.exists() and path.samefile(rows):

@@ -14,7 +14,7 @@ from llmkit.column_mapping import Columns, check_columns, check_held_out_columns
 from llmkit.columns import MissingColumn, group_of, read_columns, row_id, shape_of
 from llmkit.errors import UserError
 from llmkit.files import Raw
-from llmkit.recipe_files import PACKAGE
+from llmkit.paths import PACKAGE, expand, sha256
 from llmkit.schema import Data, Evaluation
 from llmkit.shapes import Shape
 from llmkit.tasks import Row, Task, get_task
@@ -199,7 +199,7 @@ def _hold_out(train: Rows, shares: dict[str, float], data: Data) -> dict[str, Ro
                 raise _with_way_out(errors[0]) from None
             raise
     else:
-        is_text = files.kind_of(files.expand(train.source)) == ".txt"
+        is_text = files.kind_of(expand(train.source)) == ".txt"
         if is_text and data.rows == "document" and len(list(islice(train.read(), 2))) == 1:
             return _hold_out_of_document(train, shares)
         held = splits_of.by_end(train.read_all, train.task, shares, train.source)
@@ -220,7 +220,7 @@ def _hold_out(train: Rows, shares: dict[str, float], data: Data) -> dict[str, Ro
 
 def _advice_on_rows(source: str, data: Data) -> str:
     """For a message about too few rows: another way to read the file."""
-    if files.kind_of(files.expand(source)) != ".txt" or data.rows == "line":
+    if files.kind_of(expand(source)) != ".txt" or data.rows == "line":
         return ""
     if data.rows == "paragraph":
         return "; if each line is a text, set data.rows=line"
@@ -274,13 +274,13 @@ def _rows_of_files(name: str, data: Data, task: Task, split: str, given_by: str)
             yield from files.read_all(path, encoding=data.encoding, rows=data.rows)
 
     def identity() -> str:
-        return " ".join([*map(files.sha256, paths), data.encoding or "", data.rows])
+        return " ".join([*map(sha256, paths), data.encoding or "", data.rows])
 
     def rows_in_quotes() -> list[str]:
         found = (files.rows_in_quotes(path, encoding=data.encoding) for path in paths)
         return [place for places in found for place in places]
 
-    source = str(paths[0]) if len(paths) == 1 else str(files.expand(name))
+    source = str(paths[0]) if len(paths) == 1 else str(expand(name))
     rows = Rows(source, read, task, columns_of(data, split), data.limit, identity)
     return replace(rows, rows_in_quotes=rows_in_quotes)
 
@@ -289,7 +289,7 @@ def _with_saved_splits(data: Data) -> Data:
     """The data, with validation and test from the folder of `data.train` if it has them."""
     if data.hub is not None or data.train is None:
         return data
-    there = files.saved_splits(files.expand(data.train))
+    there = files.saved_splits(expand(data.train))
     names = {split for split in ("validation", "test") if files.pick_split(split, there)}
     found = {name: data.train for name in names if getattr(data, name) is None}
     return data.model_copy(update=found)

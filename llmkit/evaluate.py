@@ -19,8 +19,8 @@ from llmkit.devices import start_accelerator
 from llmkit.diagnostics import diagnose
 from llmkit.errors import UserError, name_some
 from llmkit.evaluation import EvaluationSet, count_answers, evaluate
-from llmkit.files import check_writable, expand
 from llmkit.findings import find_invalid, find_same_ids, find_unscorable, refuse_errors
+from llmkit.paths import check_writable, expand
 from llmkit.predictions import label_warnings, read_predictions, vote_warnings
 from llmkit.prepare import check_max_length, open_model, prepare_tests
 from llmkit.run import is_run, predictions_path, results_path, set_dir, write_json, write_jsonl

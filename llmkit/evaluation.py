@@ -27,8 +27,7 @@ from llmkit.encode import (
     room_for_prompt,
     token_bytes,
 )
-from llmkit.errors import UserError, did_you_mean, name_some
-from llmkit.files import shown
+from llmkit.errors import UserError, did_you_mean, name_some, shown
 from llmkit.generate import generate
 from llmkit.labels import label_of, spelled_out
 from llmkit.loss import IGNORE_INDEX, SupervisedLoss, causal_lm

@@ -4,9 +4,7 @@ A row that cannot be read is replaced by the UserError that says so, and the row
 are read; where a file as a whole is broken, the error is raised.
 """
 
-import errno
 import glob
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -18,14 +16,12 @@ from llmkit import tables
 from llmkit.arrowrows import is_saved, read_arrow, read_parquet, saved_files, saved_splits
 from llmkit.errors import UserError, shown
 from llmkit.jsonrows import read_json, read_jsonl
+from llmkit.paths import expand
 from llmkit.tables import read_table
 from llmkit.textlines import COMPRESSIONS, LARGEST, Raw, lines, whole_text
 
 TEXT_ROWS = "paragraph"  # what makes a row of a .txt file unless the caller says otherwise
 OTHER_NAMES = {"validation": ("valid", "val", "dev")}
-PARTIAL = ".partial"  # ends the name of a file that is being written
-LONGEST_INSIDE = "x" * 100  # for the longest path inside a run or a folder of scores
-LONGEST_SHOWN = 4096  # characters of a path in a message about its length
 SPLIT_NAME = re.compile(r"(train|valid|validation|dev|test)\b|(train|validation|test)[-_.]", re.I)
 
 
@@ -133,64 +129,6 @@ def _find_in_folder(folder: Path, given_by: str, split: str | None) -> list[Path
     return paths
 
 
-def check_output(
-    output: str | None, given_by: str = "--output", suffix: str | None = None
-) -> Path | None:
-    """The file to write; UserError, before any work, when that cannot be.
-
-    suffix: how its name has to end, so that no file of another kind is written over.
-    """
-    if output is None:
-        return None
-    path = expand(output)
-    if suffix and path.suffix.lower() != suffix:
-        raise UserError(f"{given_by}: {path}: name a file that ends in {suffix}")
-    if path.is_dir():
-        raise UserError(f"{given_by}: {path} is a folder; name a file")
-    if not path.parent.is_dir():
-        raise UserError(f"{given_by}: there is no folder {path.parent}; make it first")
-    check_writable(path.parent, given_by)
-    _check_length(path.with_name(f"{path.name}{PARTIAL}"), path.name)
-    return path
-
-
-def check_writable(folder: Path, given_by: str) -> None:
-    """Raise UserError if the folder cannot be written to or created."""
-    path = folder.absolute()
-    there = next(each for each in (path, *path.parents) if os.path.exists(each))
-    for name in path.relative_to(there).parts:  # the system checks no name below a missing folder
-        _check_length(there / name, name)
-    _check_length(path / LONGEST_INSIDE, str(folder))
-    if not os.path.isdir(there):
-        raise UserError(f"{given_by}: {folder}: {there} is a file; name another folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f"{given_by}: {folder}: no permission to write there; name another folder")
-
-
-def expand(name: str) -> Path:
-    """A path as typed, ~ for the home folder; of a user who is not there it stays as it is.
-
-    Raises UserError for a path that is too long for the file system.
-    """
-    path = Path(os.path.expanduser(name))
-    _check_length(path, name)
-    return path
-
-
-def _check_length(path: Path, name: str) -> None:
-    """Raise UserError, with the name as the user knows it, for a path that is too long."""
-    try:
-        os.lstat(path)
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise UserError(
-                f"{shown(name, LONGEST_SHOWN)}: the name is too long for the file system; "
-                "shorten it"
-            ) from None
-    except ValueError:  # NUL or half a character, which `check` refuses
-        pass
-
-
 def read(
     path: Path, *, encoding: str | None = None, rows: str = TEXT_ROWS
 ) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -215,15 +153,6 @@ def rows_in_quotes(path: Path, *, encoding: str | None = None) -> list[str]:
     """Places where a quoted field of a csv or tsv file holds lines that each look like a row."""
     usual = {".csv": ",", ".tsv": "\t"}.get(kind_of(path))
     return [] if usual is None else tables.rows_in_quotes(path, usual, encoding)
-
-
-def sha256(path: Path) -> str:
-    """Of the file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_txt(path: Path, encoding: str | None = None, rows: str = TEXT_ROWS) -> Iterator[Raw]:

@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from llmkit.files import sha256, shown
+from llmkit.errors import shown
+from llmkit.paths import sha256
 
 MANIFEST = "manifest.json"
 LARGEST_JSON = 2**20  # bytes of a manifest, or of what else is small

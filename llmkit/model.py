@@ -26,10 +26,8 @@ from transformers import (
 
 from llmkit.checkpoint import disk_errors
 from llmkit.errors import UserError
-from llmkit.files import expand
 from llmkit.folders import publish
-from llmkit.recipe_files import PACKAGE
-from llmkit.run import RUNS
+from llmkit.paths import PACKAGE, RUNS, expand
 from llmkit.schema import Lora, Scratch
 from llmkit.untrusted import check_folder
 

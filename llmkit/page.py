@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llmkit.errors import UserError
-from llmkit.files import expand
 from llmkit.page_data import page_data
+from llmkit.paths import expand
 from llmkit.run import (
     facts_path,
     is_run,

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from llmkit import __version__, recipe_files
-from llmkit.errors import UserError
-from llmkit.files import shown
+from llmkit.errors import UserError, shown
 from llmkit.recipe import flat
 from llmkit.run import (
     facts_path,

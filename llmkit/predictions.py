@@ -9,7 +9,7 @@ from typing import Any
 
 from llmkit import files
 from llmkit.columns import row_id
-from llmkit.errors import UserError, did_you_mean, name_some
+from llmkit.errors import UserError, did_you_mean, name_some, shown
 from llmkit.labels import (
     TOLERANCE,
     every_probability,
@@ -50,7 +50,7 @@ def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, Said]:
         name = row_id(raw, index)
         if name in predictions:
             first = predictions[name].where
-            raise UserError(f"{where}: id {files.shown(name)} was used before, in {first}")
+            raise UserError(f"{where}: id {shown(name)} was used before, in {first}")
         try:
             said = Said(_prediction(raw, task), _references(raw, task), where)
         except ValueError as error:
@@ -69,7 +69,7 @@ def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from files.read(path)
         return
     for name, prediction in predictions:
-        yield f"{path}, id {files.shown(name)}", {"id": name, "prediction": prediction}
+        yield f"{path}, id {shown(name)}", {"id": name, "prediction": prediction}
 
 
 def _predictions_by_id(path: Path) -> tuple[tuple[str, str | int | float], ...] | None:
@@ -92,7 +92,7 @@ def _prediction(raw: dict[str, Any], task: Task) -> Prediction:
     if not task.chooses and _are_texts(value):  # several answers, of which the first counts
         value, votes = value[0], votes or value
     if "prediction" not in raw:
-        there = files.shown(", ".join(map(str, raw))) or "none"
+        there = shown(", ".join(map(str, raw))) or "none"
         raise ValueError(f"no column 'prediction'; the columns are: {there}")
     if value is None or not (task.chooses or isinstance(value, str)):
         kind = "a missing value" if value is None or value != value else type(value).__name__

@@ -10,7 +10,7 @@ from llmkit import files
 from llmkit.column_mapping import Columns
 from llmkit.columns import is_missing, read_columns, select_prompt, shape_of
 from llmkit.encode import is_blank
-from llmkit.errors import UserError, name_some
+from llmkit.errors import UserError, name_some, shown
 from llmkit.output import NUMBERED, PROBABILITY, check_writable
 from llmkit.tasks import Segment, Task, to_example
 from llmkit.tasks.base import prompt_segments
@@ -117,7 +117,7 @@ class PromptReader:
             return select_prompt(raw, task, self.columns, where)
         column = self.columns.get(task.target, task.target)
         if not isinstance(raw.get(column), str):
-            there = files.shown(", ".join(map(str, raw))) or "none"
+            there = shown(", ".join(map(str, raw))) or "none"
             raise UserError(
                 f"{where}: no text column 'prompt' or {column!r}; the columns are: {there}; "
                 "rename the column of the prompts"
@@ -221,7 +221,7 @@ class Survey:
                 f"`evaluate` and `compare` will refuse the predictions: {name_some(self.twins)}"
             )
         for name in filter(TAKEN.fullmatch, self.columns):
-            before = files.shown(name.removeprefix("input_"))
+            before = shown(name.removeprefix("input_"))
             yield f"the input's column {before!r} is written as 'input_{before}'"
 
 

@@ -10,9 +10,9 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from llmkit.errors import UserError, did_you_mean
-from llmkit.files import expand, shown
+from llmkit.errors import UserError, did_you_mean, shown
 from llmkit.hints import other_name
+from llmkit.paths import expand
 from llmkit.recipe_files import Loader, find_recipe, read_yaml
 from llmkit.schema import Recipe
 from llmkit.schema_keys import find_field, iter_fields

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from llmkit.errors import UserError, did_you_mean
-from llmkit.files import expand, kind_of
+from llmkit.files import kind_of
+from llmkit.paths import PACKAGE, expand
 
-PACKAGE = Path(__file__).parent
 LARGEST = 2**16  # bytes of a recipe: to read a megabyte of YAML takes seconds
 
 

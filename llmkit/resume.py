@@ -11,8 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.checkpoint import load_state, newest, restore, trained
 from llmkit.console import warning_console
-from llmkit.errors import UserError
-from llmkit.files import shown
+from llmkit.errors import UserError, shown
 from llmkit.folders import Damaged, make_folder, recover, require_room, verify, write_manifest
 from llmkit.loss import causal_lm
 from llmkit.model import save_model

@@ -30,12 +30,11 @@ from filelock import FileLock, Timeout
 
 from llmkit import __version__
 from llmkit.errors import UserError
-from llmkit.files import check_writable, expand
 from llmkit.folders import make_folder, sync
+from llmkit.paths import RUNS, check_writable, expand
 from llmkit.recipe import load_recipe, recipe_yaml, with_absolute_paths
 from llmkit.schema import Recipe
 
-RUNS = Path("runs")
 LIBRARIES = (
     "torch", "transformers", "tokenizers", "datasets", "accelerate", "peft",
     "evaluate", "sacrebleu", "rouge-score",

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from llmkit.cache import cache_folder
+from llmkit.paths import cache_folder
 
 TIMES = 8  # that each product is timed; the first plans
 ROWS, WIDTH = 256, 768  # of the product that is timed: GPT-2's first in its MLP

@@ -6,8 +6,7 @@ from typing import Any
 
 from transformers import GPT2Config
 
-from llmkit.errors import UserError
-from llmkit.files import shown
+from llmkit.errors import UserError, shown
 
 HOOKS = ("auto_map", "custom_generate", "custom_pipelines", "trust_remote_code")
 VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from llmkit.recipe_files import PACKAGE
+from llmkit.paths import PACKAGE
 
 TESTS = Path(__file__).parent
 

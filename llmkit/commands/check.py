@@ -49,7 +49,7 @@ def check(
         from llmkit.check import check as run_check
         from llmkit.check_report import show_check, write_html
         from llmkit.console import make_console
-        from llmkit.files import check_output
+        from llmkit.paths import check_output
 
     page = check_output(html, "--html", ".html")
     result = run_check(settings, rows)

@@ -57,7 +57,8 @@ def complete_recipe(_: click.Context, __: click.Parameter, typed: str) -> list[C
 
 def complete_run(_: click.Context, __: click.Parameter, typed: str) -> list[CompletionItem]:
     """Runs under runs/, the newest first, else folders."""
-    from llmkit.run import RUNS, is_run
+    from llmkit.paths import RUNS
+    from llmkit.run import is_run
 
     runs = sorted(filter(is_run, RUNS.glob("*")), reverse=True)
     named = [CompletionItem(str(run)) for run in runs if str(run).startswith(typed)]

@@ -100,12 +100,12 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
     if as_json and output_file is not None:
         raise UserError("give either --json, which prints predictions, or --output FILE")
     with loading(is_quiet=is_quiet):
-        from llmkit.complete import check_input, check_output, complete_file, complete_prompt
+        from llmkit.complete import check_input, check_predictions, complete_file, complete_prompt
         from llmkit.console import make_console
         from llmkit.session import open_session
 
     rows = None if input_file is None else check_input(input_file)
-    output = check_output(output_file, rows)
+    output = check_predictions(output_file, rows)
     console = make_console(stderr=True, quiet=is_quiet)
     session = open_session(model, overrides, decoding, seed, console)
     if prompt is not None:

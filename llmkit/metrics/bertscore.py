@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from llmkit.errors import UserError
-from llmkit.files import expand
 from llmkit.metrics import means
+from llmkit.paths import expand
 from llmkit.prediction import Prediction
 
 BATCH = 64  # rows, or texts, whose vectors are in memory at a time
