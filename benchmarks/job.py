@@ -12,7 +12,7 @@ from datasets import load_from_disk
 from transformers import AutoTokenizer, GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from llmkit.batches import row_order
-from llmkit.loss import IGNORE_INDEX
+from llmkit.constants import IGNORE_INDEX
 from llmkit.model import unmap_weights
 
 SEED = 0

@@ -14,9 +14,9 @@ from datasets import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer, PreTrainedTokenizerBase
 
 from benchmarks.job import SEED
+from llmkit.constants import IGNORE_INDEX
 from llmkit.data import Rows, open_splits
 from llmkit.encode import FEATURES, Limits, encode_rows, limits_of
-from llmkit.loss import IGNORE_INDEX
 from llmkit.model import load_model
 from llmkit.recipe import load_recipe
 from llmkit.tasks import Task, get_task

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, Features, Value
 
+from llmkit.constants import END_OF_TEXT
 from llmkit.errors import UserError
-from llmkit.model import END_OF_TEXT
 from llmkit.tasks import Example
 
 RECORD = Features(

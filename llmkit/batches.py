@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmkit.loss import IGNORE_INDEX
+from llmkit.constants import IGNORE_INDEX
 from llmkit.schema import Recipe
 
 Batch = dict[str, Tensor]

@@ -12,8 +12,6 @@ functions of seed and step.
 
 import errno
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from llmkit.folders import Damaged, publish, read_json, recover, verify
+from llmkit.folders import Damaged, disk_errors, publish, read_json, recover, verify
 from llmkit.optim import state_shapes
 from llmkit.run import checkpoint_dir, checkpoints, to_json
 
@@ -44,15 +42,6 @@ def save_checkpoint(
     path = checkpoint_dir(run, state["progress"]["step"])
     publish(path, write)
     return path
-
-
-@contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """A full disk is an OSError, whichever library met it."""
-    try:
-        yield
-    except SafetensorError as error:
-        raise OSError(errno.EIO, str(error), str(folder)) from None
 
 
 def newest(run: Path) -> tuple[Path | None, list[str]]:

@@ -21,8 +21,8 @@ from datasets.arrow_writer import ArrowWriter
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.account import RECORD, Account, record_of, record_of_invalid
+from llmkit.constants import IGNORE_INDEX
 from llmkit.errors import UserError
-from llmkit.loss import IGNORE_INDEX
 from llmkit.schema import Recipe
 from llmkit.tasks import Example, Row, Segment, Task, to_example
 

@@ -17,6 +17,7 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 from llmkit.account import Account
 from llmkit.batches import ENDLESS, collate
 from llmkit.choose import choose
+from llmkit.constants import IGNORE_INDEX
 from llmkit.encode import (
     count_tokens,
     encode_prompts,
@@ -30,7 +31,7 @@ from llmkit.encode import (
 from llmkit.errors import UserError, did_you_mean, name_some, shown
 from llmkit.generate import generate
 from llmkit.labels import label_of, spelled_out
-from llmkit.loss import IGNORE_INDEX, SupervisedLoss, causal_lm
+from llmkit.loss import SupervisedLoss, causal_lm
 from llmkit.model import evaluating
 from llmkit.prediction import Prediction
 from llmkit.schema import Engine, Generation, Recipe

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from llmkit.account import SHATTERED, Account
+from llmkit.constants import END_OF_TEXT
 from llmkit.data import Rows
 from llmkit.duplicates import SIMILAR, NearCopy, repeated_rows, rows_in_train
 from llmkit.errors import UserError, count_of, name_some
 from llmkit.labels import folded, spelled_out
 from llmkit.metrics import unfit
-from llmkit.model import END_OF_TEXT
 from llmkit.tasks import Example, Row, Task, to_example
 
 LEFT_OUT = ("empty", "completion too long")  # fates of rows that are not trained on

@@ -4,10 +4,12 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from llmkit.errors import shown
 from llmkit.paths import sha256
@@ -132,3 +134,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise Damaged(f"{path.name} is no JSON object")
     return content
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """A full disk is an OSError, whichever library met it."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(folder)) from None

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GPT2LMHeadModel
 
+from llmkit.constants import IGNORE_INDEX
 from llmkit.engine import hidden_states
 from llmkit.schema import Engine
 
-IGNORE_INDEX = -100
 LOGIT_ROWS = 1024  # positions whose logits are in memory at a time
 HALF_OF_FLOAT16 = 2**15  # about half of float16's largest number
 

@@ -24,15 +24,14 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from llmkit.checkpoint import disk_errors
+from llmkit.constants import END_OF_TEXT
 from llmkit.errors import UserError
-from llmkit.folders import publish
+from llmkit.folders import disk_errors, publish
 from llmkit.paths import PACKAGE, RUNS, expand
 from llmkit.schema import Lora, Scratch
 from llmkit.untrusted import check_folder
 
 EMBEDDED_MODEL = PACKAGE / "embedded" / "gpt2"
-END_OF_TEXT = "<|endoftext|>"
 LONGEST_WORD = 256  # bytes; longer ones are split when a BPE is trained
 
 

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from llmkit import report
 from llmkit.cache import encode_cached
 from llmkit.console import warning_console
+from llmkit.constants import END_OF_TEXT
 from llmkit.data import Rows, open_general_text, open_splits
 from llmkit.encode import count_tokens, fingerprint, limits_of
 from llmkit.engine import check_config
@@ -34,7 +35,6 @@ from llmkit.findings import (
 )
 from llmkit.memory import fitting_tokens
 from llmkit.model import (
-    END_OF_TEXT,
     add_lora,
     commit_of,
     freeze_layers,

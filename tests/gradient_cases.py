@@ -14,8 +14,9 @@ from datasets import Dataset
 from safetensors.torch import save_file
 
 from llmkit.batches import collate
+from llmkit.constants import IGNORE_INDEX
 from llmkit.encode import FEATURES
-from llmkit.loss import IGNORE_INDEX, SupervisedLoss
+from llmkit.loss import SupervisedLoss
 from llmkit.model import load_model
 from llmkit.order import StepOrder
 from llmkit.recipe import load_recipe

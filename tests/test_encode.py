@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmkit.constants import IGNORE_INDEX
 from llmkit.encode import (
     Limits,
     count_tokens,
@@ -16,7 +17,6 @@ from llmkit.encode import (
     shortened,
 )
 from llmkit.errors import UserError
-from llmkit.loss import IGNORE_INDEX
 from llmkit.model import load_model
 from llmkit.tasks import get_task, to_example
 

@@ -12,6 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from llmkit import loss as loss_file
 from llmkit.batches import ENDLESS, collate
+from llmkit.constants import IGNORE_INDEX
 from llmkit.engine import (
     SCORES,
     Dropper,
@@ -21,7 +22,7 @@ from llmkit.engine import (
     library_attention,
 )
 from llmkit.errors import UserError
-from llmkit.loss import IGNORE_INDEX, SupervisedLoss
+from llmkit.loss import SupervisedLoss
 from llmkit.model import add_lora, freeze_layers, set_dropout
 from llmkit.schema import Lora
 

@@ -7,13 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmkit.batches import ENDLESS, collate
-from llmkit.loss import (
-    IGNORE_INDEX,
-    SumCrossEntropy,
-    SupervisedLoss,
-    added_mask,
-    packed_mask,
-)
+from llmkit.constants import IGNORE_INDEX
+from llmkit.loss import SumCrossEntropy, SupervisedLoss, added_mask, packed_mask
 from llmkit.model import load_model
 
 

@@ -19,9 +19,10 @@ from safetensors.torch import load_file
 
 from llmkit.account import RECORD, Account, record_of
 from llmkit.batches import ENDLESS, collate
+from llmkit.constants import IGNORE_INDEX
 from llmkit.encode import Limits, encode_examples, is_blank
 from llmkit.evaluation import token_losses
-from llmkit.loss import IGNORE_INDEX, SupervisedLoss
+from llmkit.loss import SupervisedLoss
 from llmkit.model import load_model, set_dropout
 from llmkit.tasks import TASKS
 

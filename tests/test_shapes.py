@@ -10,10 +10,10 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmkit.constants import IGNORE_INDEX
 from llmkit.data import open_splits
 from llmkit.encode import Limits, encode_rows, encode_text
 from llmkit.errors import UserError
-from llmkit.loss import IGNORE_INDEX
 from llmkit.model import load_model
 from llmkit.schema import Data
 from llmkit.tasks import get_task, to_example

@@ -15,9 +15,10 @@ from tokenizers import (
 )
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from llmkit.constants import END_OF_TEXT
 from llmkit.encode import token_bytes
 from llmkit.evaluation import count_bytes, prepare_evaluation
-from llmkit.model import END_OF_TEXT, LONGEST_WORD, load_model, save_model, scratch_model
+from llmkit.model import LONGEST_WORD, load_model, save_model, scratch_model
 from llmkit.schema import Recipe, Scratch, Train
 from llmkit.tasks import TASKS
 
