@@ -11,8 +11,8 @@ import evaluate
 import numpy as np
 
 from llmkit.metrics import compute, means, metric_info
+from llmkit.metrics.answers import MARK, final_answer
 from llmkit.prediction import Prediction
-from llmkit.tasks.reason import MARK, final_answer
 
 
 def signature() -> str:
