@@ -1,43 +1,33 @@
 """The `evaluate` command: scores of a model, or of someone's predictions, on a recipe's test rows,
 beside the baselines."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
-from accelerate import Accelerator
 from rich.console import Console
-from torch import nn
-from transformers import PreTrainedTokenizerBase
 
 from llmkit import report
 from llmkit.console import warning_console
 from llmkit.data import Rows, open_splits
 from llmkit.devices import start_accelerator
-from llmkit.diagnostics import diagnose
 from llmkit.errors import UserError, name_some
-from llmkit.evaluation import EvaluationSet, count_answers, evaluate
+from llmkit.evaluation import count_answers, score_model
 from llmkit.findings import find_invalid, find_same_ids, find_unscorable, refuse_errors
 from llmkit.paths import check_writable, expand
 from llmkit.predictions import label_warnings, read_predictions, vote_warnings
 from llmkit.prepare import check_max_length, open_model, prepare_tests
-from llmkit.run import is_run, predictions_path, results_path, set_dir, write_json, write_jsonl
+from llmkit.results import results_of, write_tables
+from llmkit.run import is_run
 from llmkit.schema import Recipe
 from llmkit.scores import (
-    Scored,
     ScoredRows,
-    breakdown,
-    by_length,
     choose_metric,
-    confusion_of,
-    row_scores,
     score_baselines,
     scored,
+    tables_of,
 )
-from llmkit.significance import QUICK_TRIALS, compare, count_rows
-from llmkit.tasks import Example, Row, recipe_task, to_example
+from llmkit.tasks import recipe_task
 from llmkit.verdict import UNTUNED
 
 
@@ -72,45 +62,6 @@ def evaluate_model(
         if folder is not None:
             write_tables(folder, tests, tables, metric, splits["train"])
     return {name: results_of(test, tables[name], metric) for name, test in tests.items()}
-
-
-def score_model(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    tests: dict[str, EvaluationSet],
-    recipe: Recipe,
-    accelerator: Accelerator,
-) -> dict[str, Scored]:
-    """What a model scores on each test set."""
-    model.to(accelerator.device)
-    return {
-        name: evaluate(model, tokenizer, test, recipe, accelerator) for name, test in tests.items()
-    }
-
-
-def tables_of(
-    by_model: dict[str, dict[str, Scored]], tests: dict[str, EvaluationSet]
-) -> dict[str, dict[str, Scored]]:
-    """For each test set, the scores of each model, the first also compared with the untuned one,
-    and of the baselines."""
-    main = next(iter(by_model))
-    tables = {}
-    for name, test in tests.items():
-        models = {label: made[name] for label, made in by_model.items()}
-        if main != UNTUNED and UNTUNED in models:
-            models[main] = compared_with(models[UNTUNED], models[main])
-        tables[name] = models | score_baselines(test)
-    return tables
-
-
-def compared_with(other: Scored, main: Scored) -> Scored:
-    """`main` with its differences from `other`; without them if their tokenizers make different
-    rows of the same texts."""
-    if count_rows(main.tallies) != count_rows(other.tallies):
-        return main
-    found = compare(other.tallies, main.tallies, num_trials=QUICK_TRIALS)
-    both_have = [name for name in main.scores if name in other.scores]
-    return replace(main, differences={name: found[name] for name in both_have})
 
 
 def evaluate_predictions(
@@ -175,100 +126,3 @@ def check_output_folder(output: str | None) -> Path | None:
         raise UserError(f"{folder}: is a run or a file; give --output a folder of its own")
     check_writable(folder, "--output")
     return folder
-
-
-def write_tables(
-    folder: Path,
-    tests: dict[str, ScoredRows],
-    tables: dict[str, dict[str, Scored]],
-    metric: str,
-    training_rows: Iterable[Row],
-    **facts: Any,
-) -> None:
-    """Scores and predictions of `test` into the folder, of the others into folders of their own."""
-    for name, test in tests.items():
-        if name != "test":
-            write_scores(set_dir(folder, name), test, tables[name], metric, training_rows)
-    write_scores(folder, tests["test"], tables["test"], metric, training_rows, **facts)
-
-
-def write_scores(
-    folder: Path,
-    test: ScoredRows,
-    table: dict[str, Scored],
-    metric: str,
-    training_rows: Iterable[Row],
-    **facts: Any,
-) -> None:
-    """metrics.json, and predictions.jsonl of the table's first entry.
-
-    metric: the score that is also written for each row. training_rows: in which long runs of words
-    of generated texts are looked for.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    task = test.task
-    results = results_of(test, table, metric)
-    main = next(iter(table.values()))
-    if main.predictions:
-        results["groups"] = {
-            name: breakdown(task, main.tallies, groups) for name, groups in groups_of(test).items()
-        }
-        write_jsonl(predictions_path(folder), prediction_rows(test.examples, main, metric))
-    if task.chooses:
-        results["confusion"] = confusion_of(test, main)
-    elif main.predictions:
-        results["diagnostics"] = diagnose_main(test, main, training_rows)
-    write_json(results_path(folder), {**results, **facts})
-
-
-def results_of(test: ScoredRows, table: dict[str, Scored], metric: str) -> dict[str, Any]:
-    """Scores, intervals and differences of each model and baseline, as plain data."""
-    results = {
-        "task": test.task.name,
-        "num_rows": len(test.rows),
-        "scores": {label: each.scores for label, each in table.items()},
-        "intervals": {label: each.intervals for label, each in table.items()},
-        "metric": metric,
-        "signature": test.task.signature(),
-        # BERTScore's settings are a folder on this machine.
-        "metrics": [name for name in test.task.metrics if not name.startswith("bertscore")],
-    }
-    main = next(iter(table.values()))
-    if main.differences:
-        results["differences"] = {
-            UNTUNED: {name: asdict(each) for name, each in main.differences.items()}
-        }
-    return results
-
-
-def groups_of(test: ScoredRows) -> dict[str, list[str]]:
-    """By what rows are grouped, and the group of each."""
-    groups = {"words of the prompt": by_length([e.prompt_text for e in test.examples])}
-    columns = test.rows[0].get("by", {})
-    return groups | {name: [row["by"][name] for row in test.rows] for name in columns}
-
-
-def prediction_rows(examples: list[Example], main: Scored, metric: str) -> Iterator[dict[str, Any]]:
-    """id, prompt, prediction, references and score of each row, and the probabilities of labels or
-    the votes."""
-    scores = row_scores(main.tallies, metric)
-    for index, (example, prediction) in enumerate(zip(examples, main.predictions, strict=True)):
-        row = {"id": example.id, "prompt": example.prompt_text, "prediction": prediction.text}
-        if prediction.votes is not None:
-            row["votes"] = prediction.votes
-        if prediction.probabilities is not None:
-            row["probabilities"] = prediction.probabilities
-        if main.ended is not None:
-            row["ended"] = main.ended[index]
-        if main.expected is not None:
-            row["expected_tokens"] = main.expected[index]
-        yield {**row, "references": example.references, "score": scores[index]}
-
-
-def diagnose_main(test: ScoredRows, main: Scored, training_rows: Iterable[Row]) -> dict[str, float]:
-    """What is odd about the texts; of several to a row the first."""
-    texts = [prediction.text for prediction in main.predictions]
-    prompts = [example.prompt_text for example in test.examples]
-    training = (to_example(row, test.task) for row in training_rows)
-    known = (part for e in training for part in (e.prompt_text, e.completion))
-    return diagnose(texts, main.ended, test.references, prompts, known)

@@ -293,3 +293,17 @@ def predict_prompts(
         votes = texts if len(texts) > 1 else None
         predictions.append((Prediction(texts[0], votes=votes), made[0].ended))
     return predictions
+
+
+def score_model(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    tests: dict[str, EvaluationSet],
+    recipe: Recipe,
+    accelerator: Accelerator,
+) -> dict[str, Scored]:
+    """What a model scores on each test set."""
+    model.to(accelerator.device)
+    return {
+        name: evaluate(model, tokenizer, test, recipe, accelerator) for name, test in tests.items()
+    }

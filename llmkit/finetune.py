@@ -17,8 +17,7 @@ from llmkit.console import warning_console
 from llmkit.cores import Usage, leave_cores
 from llmkit.devices import require_shared, start_accelerator
 from llmkit.errors import count_of
-from llmkit.evaluate import score_model, tables_of, write_tables
-from llmkit.evaluation import evaluate
+from llmkit.evaluation import evaluate, score_model
 from llmkit.folders import sync, write_manifest
 from llmkit.log import RunLog
 from llmkit.model import load_model, save_model
@@ -26,6 +25,7 @@ from llmkit.page import write_report
 from llmkit.prepare import Prepared, open_model, prepare
 from llmkit.progress import Progress
 from llmkit.ranks import check_launcher, is_first, join_launcher, overridden_precision
+from llmkit.results import write_tables
 from llmkit.resume import Origin, check_facts, check_recipe, find_origin, go_on, rehearse
 from llmkit.run import (
     alone_in,
@@ -38,7 +38,7 @@ from llmkit.run import (
     write_text,
 )
 from llmkit.schema import Recipe
-from llmkit.scores import Scored, score_baselines
+from llmkit.scores import Scored, score_baselines, tables_of
 from llmkit.signals import Signals
 from llmkit.state import facts_of, state_of
 from llmkit.step import Learner

@@ -1,4 +1,4 @@
-"""Files of predictions, written by llmkit or by any other tool."""
+"""Files of predictions: reading those of llmkit or any other tool, and the rows to write."""
 
 import json
 import math
@@ -21,7 +21,8 @@ from llmkit.labels import (
 )
 from llmkit.output import check_writable, gather
 from llmkit.prediction import Prediction
-from llmkit.tasks import Task
+from llmkit.scores import Scored, row_scores
+from llmkit.tasks import Example, Task
 
 
 @dataclass(frozen=True)
@@ -190,3 +191,20 @@ def _missing_probabilities(rows: list[Said], known: list[str]) -> list[str]:
         f"{name_some(incomplete)}: probabilities do not name every label, so AUC and calibration "
         "error are left out"
     ]
+
+
+def prediction_rows(examples: list[Example], main: Scored, metric: str) -> Iterator[dict[str, Any]]:
+    """id, prompt, prediction, references and score of each row, and the probabilities of labels or
+    the votes."""
+    scores = row_scores(main.tallies, metric)
+    for index, (example, prediction) in enumerate(zip(examples, main.predictions, strict=True)):
+        row = {"id": example.id, "prompt": example.prompt_text, "prediction": prediction.text}
+        if prediction.votes is not None:
+            row["votes"] = prediction.votes
+        if prediction.probabilities is not None:
+            row["probabilities"] = prediction.probabilities
+        if main.ended is not None:
+            row["ended"] = main.ended[index]
+        if main.expected is not None:
+            row["expected_tokens"] = main.expected[index]
+        yield {**row, "references": example.references, "score": scores[index]}

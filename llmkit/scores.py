@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import compress
 from typing import Any
@@ -15,9 +15,10 @@ from llmkit.labels import spelled_out
 from llmkit.metrics import Tallies, classification, scores_of
 from llmkit.prediction import Prediction
 from llmkit.schema import Recipe
-from llmkit.significance import Difference, intervals
+from llmkit.significance import QUICK_TRIALS, Difference, compare, count_rows, intervals
 from llmkit.tasks import Example, Row, Scores, Task, to_example
 from llmkit.tasks.pretrain import compressor_bits_per_byte
+from llmkit.verdict import UNTUNED
 
 
 @dataclass(frozen=True)
@@ -228,3 +229,28 @@ def confusion_of(test: ScoredRows, main: Scored) -> dict[str, Any]:
     true, chosen = tallies[:, :2].astype(int).T
     counts = classification.confusion(true, chosen, len(labels))
     return {"labels": labels, "counts": counts.tolist()}
+
+
+def tables_of(
+    by_model: dict[str, dict[str, Scored]], tests: dict[str, ScoredRows]
+) -> dict[str, dict[str, Scored]]:
+    """For each test set, the scores of each model, the first also compared with the untuned one,
+    and of the baselines."""
+    main = next(iter(by_model))
+    tables = {}
+    for name, test in tests.items():
+        models = {label: made[name] for label, made in by_model.items()}
+        if main != UNTUNED and UNTUNED in models:
+            models[main] = compared_with(models[UNTUNED], models[main])
+        tables[name] = models | score_baselines(test)
+    return tables
+
+
+def compared_with(other: Scored, main: Scored) -> Scored:
+    """`main` with its differences from `other`; without them if their tokenizers make different
+    rows of the same texts."""
+    if count_rows(main.tallies) != count_rows(other.tallies):
+        return main
+    found = compare(other.tallies, main.tallies, num_trials=QUICK_TRIALS)
+    both_have = [name for name in main.scores if name in other.scores]
+    return replace(main, differences={name: found[name] for name in both_have})
