@@ -11,7 +11,7 @@ from typing import Any
 from datasets import load_from_disk
 from transformers import AutoTokenizer, GPT2LMHeadModel, PreTrainedTokenizerBase
 
-from llmkit.batches import row_order
+from llmkit.batches import shuffled_indices
 from llmkit.constants import IGNORE_INDEX
 from llmkit.model import unmap_weights
 
@@ -61,13 +61,13 @@ def read_job() -> Job:
 
 
 def rows_in_order(job: Job) -> list[dict[str, list[int]]]:
-    """The rows as llmkit's StepOrder deals them out, epoch behind epoch, until the last step."""
+    """The rows in the order of llmkit's BatchSchedule, epoch after epoch, until the last step."""
     rows = load_from_disk(job.rows)
     needed = job.steps * job.batch
     order = [
         index
         for epoch in range(-(-needed // len(rows)))
-        for index in row_order(len(rows), SEED, epoch)
+        for index in shuffled_indices(len(rows), SEED, epoch)
     ]
     columns = rows.select_columns(["input_ids", "labels"])
     return [columns[index] for index in order[:needed]]

@@ -16,7 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer, PreTrainedT
 from benchmarks.job import SEED
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data import Rows, open_splits
-from llmkit.encode import FEATURES, Limits, encode_rows, limits_of
+from llmkit.encode import FEATURES, EncodingOptions, encode_rows, encoding_options
 from llmkit.model import load_model
 from llmkit.recipe import load_recipe
 from llmkit.tasks import Task, get_task
@@ -37,13 +37,15 @@ def write_model(folder: Path, tokenizer_folder: str | None) -> PreTrainedTokeniz
     return tokenizer
 
 
-def open_rows(task: Task, data: str | None, limit: int | None = None) -> tuple[Rows, Limits]:
+def open_rows(
+    task: Task, data: str | None, limit: int | None = None
+) -> tuple[Rows, EncodingOptions]:
     """The first rows of a file, or of the package, and how they are encoded."""
     overrides = [f"max_length={MAX_LENGTH}"]
     overrides += [f"data.{split}={data}" for split in ("train", "validation", "test") if data]
     overrides += [f"data.limit={limit}"] if limit else []
     recipe = load_recipe(task.name, overrides=tuple(overrides))
-    return open_splits(recipe.data, task)["train"], limits_of(recipe)
+    return open_splits(recipe.data, task)["train"], encoding_options(recipe)
 
 
 def real_rows(workload: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[dict]:

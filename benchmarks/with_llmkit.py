@@ -8,8 +8,8 @@ from benchmarks import job as shared
 from benchmarks.job import Clock, Job, read_job, write_result
 from llmkit.devices import start_accelerator
 from llmkit.model import load_model
-from llmkit.order import StepOrder
-from llmkit.prepare import fitting, trainable_model
+from llmkit.order import BatchSchedule
+from llmkit.prepare import micro_batch_token_budget, trainable_model
 from llmkit.progress import Progress
 from llmkit.recipe import load_recipe
 from llmkit.schema import Recipe
@@ -59,7 +59,9 @@ def run(job: Job, recipe: Recipe, settings: dict[str, Any]) -> None:
     model, _ = load_model(job.model)
     model = trainable_model(model, recipe)
     rows = load_from_disk(job.rows)
-    order = StepOrder(rows, recipe, accelerator, fitting(model, rows, accelerator))
+    order = BatchSchedule(
+        rows, recipe, accelerator, micro_batch_token_budget(model, rows, accelerator)
+    )
     log = Log(Clock())
     learner, progress = Learner.of(model, order, recipe, accelerator), Progress()
     while progress.step < order.num_steps:

@@ -32,12 +32,14 @@ RECORD = Features(
     }
 )
 INVALID = "invalid"  # fate of a row that cannot be read
-SHATTERED = 0.8  # tokens per character; English has about 0.25 with GPT-2's tokenizer
+MAX_TOKENS_PER_CHARACTER = (
+    0.8  # tokens per character; English has about 0.25 with GPT-2's tokenizer
+)
 MIN_CHARACTERS = 20  # fewer say nothing about a language
 
 
 @dataclass(frozen=True)
-class Account:
+class EncodingReport:
     """Rows read = whole + shortened + cut + left out; tokens read = trained + prompt + cut + left
     out. End-of-text counts as a token of its row."""
 
@@ -111,7 +113,7 @@ class Account:
         return self.records.data.column("where").take(indices).to_pylist()
 
 
-def record_of(
+def row_record(
     example: Example, ids: list[list[int]], fate: str, kept: list[list[int]], completion_kept: int
 ) -> dict[str, Any]:
     """A row's record; ids: the tokens of its prompt segments and of its completion; kept: what is
@@ -141,7 +143,7 @@ def record_of(
     }
 
 
-def record_of_invalid(error: UserError) -> dict[str, Any]:
+def invalid_row_record(error: UserError) -> dict[str, Any]:
     """The record of a row that cannot be read."""
     numbers = dict.fromkeys(
         ("prompt", "completion", "prompt_kept", "trained", "digest", "source_digest"), 0
@@ -152,7 +154,7 @@ def record_of_invalid(error: UserError) -> dict[str, Any]:
 
 
 def is_shattered(text: str, ids: list[int]) -> bool:
-    return len(text) >= MIN_CHARACTERS and len(ids) > SHATTERED * len(text)
+    return len(text) >= MIN_CHARACTERS and len(ids) > MAX_TOKENS_PER_CHARACTER * len(text)
 
 
 def digest(text: str) -> int:

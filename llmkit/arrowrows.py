@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llmkit.errors import UserError, shown
+from llmkit.errors import UserError, printable
 from llmkit.tables import check_names
 from llmkit.textlines import Raw
 
@@ -142,7 +142,7 @@ def saved_files(folder: Path) -> list[Path]:
     for name in names:
         if not _is_plain(name):
             raise UserError(
-                f"{path}: {shown(str(name), 60)} points outside the folder; save the data again"
+                f"{path}: {printable(str(name), 60)} points outside the folder; save the data again"
             )
         if not (folder / name).is_file():
             raise UserError(f"{folder / name}: no such file; copy or save the folder again")
@@ -176,10 +176,10 @@ def _to_lists(batch: Any, where: str) -> Iterator[tuple[str, list[Any]]]:
             yield name, column.to_pylist()
         except (ValueError, ArithmeticError, LookupError) as error:  # bad UTF-8, the year 300,000
             raise UserError(
-                f"{where}: column {shown(name)} cannot be read ({_reason(error)}); fix it, or "
+                f"{where}: column {printable(name)} cannot be read ({_reason(error)}); fix it, or "
                 "drop the column"
             ) from None
 
 
 def _reason(error: Exception) -> str:
-    return shown(" ".join(str(error).split()))
+    return printable(" ".join(str(error).split()))

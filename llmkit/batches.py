@@ -10,23 +10,23 @@ from llmkit.constants import IGNORE_INDEX
 from llmkit.schema import Recipe
 
 Batch = dict[str, Tensor]
-ENDLESS = sys.maxsize  # capacity of the one sequence that holds all rows of a batch
+UNLIMITED = sys.maxsize  # capacity of the one sequence that holds all rows of a batch
 
 
 def batch_capacity(recipe: Recipe) -> int | None:
     """Tokens that a sequence of several rows holds; None: each row is a sequence of its own."""
     if recipe.train.engine == "fast":
-        return ENDLESS
+        return UNLIMITED
     return recipe.max_length if recipe.packing else None
 
 
-def row_order(num_rows: int, seed: int, epoch: int) -> list[int]:
+def shuffled_indices(num_rows: int, seed: int, epoch: int) -> list[int]:
     """The order of the rows in an epoch: a pure function of seed and epoch."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     return torch.randperm(num_rows, generator=generator).tolist()
 
 
-def split_step(
+def split_into_micro_batches(
     indices: list[int], lengths: list[int], micro_batch_size: int, num_processes: int
 ) -> list[list[list[int]]]:
     """Split the rows of one optimizer step into the micro-batches of each process.
@@ -36,14 +36,14 @@ def split_step(
     is one mean over all its tokens. A process without rows gets one empty micro-batch.
     """
     by_length = sorted(indices, key=lambda row: lengths[row], reverse=True)
-    dealt = deal(by_length, lengths, num_processes)
+    dealt = deal_by_tokens(by_length, lengths, num_processes)
     return [
         [rows[i : i + micro_batch_size] for i in range(0, len(rows), micro_batch_size)] or [[]]
         for rows in dealt
     ]
 
 
-def deal(by_length: list[int], lengths: list[int], num_processes: int) -> list[list[int]]:
+def deal_by_tokens(by_length: list[int], lengths: list[int], num_processes: int) -> list[list[int]]:
     """Deal rows, the longest first, each to the process with the fewest tokens so far.
 
     This greedy rule (longest processing time first; Graham, 1969) exceeds the best possible
@@ -58,7 +58,7 @@ def deal(by_length: list[int], lengths: list[int], num_processes: int) -> list[l
     return dealt
 
 
-def lay_out(lengths: list[int], capacity: int | None) -> list[list[int]]:
+def pack_rows(lengths: list[int], capacity: int | None) -> list[list[int]]:
     """Positions of rows -> the sequences of a batch: a row each, or packed into `capacity` tokens.
 
     Packed ones are as few as first fit makes them, and then as even, since the longest of them
@@ -97,7 +97,7 @@ def padded_size(lengths: list[int], capacity: int | None) -> int:
     """Tokens, padding with them, of the batch that `collate` makes of rows of these lengths."""
     if not lengths:
         return 2
-    sequences = lay_out(lengths, capacity)
+    sequences = pack_rows(lengths, capacity)
     return len(sequences) * max(sum(lengths[row] for row in rows) for rows in sequences)
 
 
@@ -110,7 +110,7 @@ def collate(rows: list[dict[str, Any]], capacity: int | None = None) -> Batch:
     """
     rows = rows or [{"input_ids": [0, 0], "labels": [IGNORE_INDEX] * 2}]
     lengths = [len(row["input_ids"]) for row in rows]
-    sequences = lay_out(lengths, capacity)
+    sequences = pack_rows(lengths, capacity)
     shape = len(sequences), max(sum(lengths[row] for row in rows) for rows in sequences)
     fill = {"input_ids": 0, "labels": IGNORE_INDEX, "position_ids": 0, "row_ids": -1}
     batch = {name: torch.full(shape, value) for name, value in fill.items()}

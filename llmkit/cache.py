@@ -20,9 +20,9 @@ from filelock import FileLock, Timeout
 from pyarrow import ArrowInvalid
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.account import Account
+from llmkit.account import EncodingReport
 from llmkit.data import Rows
-from llmkit.encode import Limits, encode_rows, load_encoded, require_rows
+from llmkit.encode import EncodingOptions, encode_rows, load_encoded, require_rows
 from llmkit.errors import UserError
 from llmkit.paths import PACKAGE, cache_folder
 
@@ -39,9 +39,9 @@ CODE = (
 def encode_cached(
     rows: Rows,
     tokenizer: PreTrainedTokenizerBase,
-    limits: Limits,
+    limits: EncodingOptions,
     say: Callable[[str], None] = print,
-) -> tuple[Dataset, Account, bool]:
+) -> tuple[Dataset, EncodingReport, bool]:
     """`encode_rows`, and whether its result came from the cache.
 
     Of several processes that need the same rows, one encodes them while the others wait. say:
@@ -63,7 +63,7 @@ def encode_cached(
 
 
 def _encode_into(
-    folder: Path, rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: Limits
+    folder: Path, rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: EncodingOptions
 ) -> None:
     staging = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{folder.name}-", dir=folder.parent))
     try:
@@ -142,7 +142,7 @@ def _make_folders(*folders: Path) -> None:
             ) from None
 
 
-def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: Limits) -> str:
+def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: EncodingOptions) -> str:
     """sha256 of all that the tokens depend on: the data's bytes and columns, the tokenizer, the
     task, its template and limits, and the code that reads and encodes."""
     parts = {

@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from llmkit import __version__
 from llmkit.errors import count_of
 from llmkit.schema import Recipe
-from llmkit.scores import Scored, ScoredRows
+from llmkit.scores import SystemResult, TestSet
 from llmkit.significance import LEVEL, MIN_ROWS
 from llmkit.tasks import Task
 from llmkit.verdict import verdict
@@ -32,8 +32,8 @@ print(tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True))
 def model_card(
     name: str,
     recipe: Recipe,
-    test: ScoredRows,
-    table: dict[str, Scored],
+    test: TestSet,
+    table: dict[str, SystemResult],
     metric: tuple[str, bool],
 ) -> str:
     """The card of the model that is the first entry of the table.
@@ -85,14 +85,14 @@ def is_hub_id(name: str) -> bool:
     return name not in ("embedded", "scratch") and not Path(name).exists()
 
 
-def score_table(table: dict[str, Scored]) -> str:
+def score_table(table: dict[str, SystemResult]) -> str:
     names = list(dict.fromkeys(name for each in table.values() for name in each.scores))
     lines = [["", *names], ["---", *["---:"] * len(names)]]
     lines += [[label, *(shown(each, name) for name in names)] for label, each in table.items()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def shown(scored: Scored, name: str) -> str:
+def shown(scored: SystemResult, name: str) -> str:
     if name not in scored.scores:
         return ""
     ends = scored.intervals.get(name)

@@ -8,16 +8,16 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.account import Account
+from llmkit.account import EncodingReport
 from llmkit.data import open_splits
 from llmkit.devices import start_accelerator
 from llmkit.duplicates import find_near_copies
 from llmkit.encode import (
     Encoded,
-    Limits,
+    EncodingOptions,
     encode_examples,
     encode_rows,
-    limits_of,
+    encoding_options,
 )
 from llmkit.errors import UserError
 from llmkit.evaluation import count_answers, encode_labels, prepare_prompts
@@ -34,10 +34,10 @@ from llmkit.findings import (
     find_unreadable,
     find_unscorable,
 )
-from llmkit.order import StepOrder
+from llmkit.order import BatchSchedule
 from llmkit.prepare import check_max_length, open_model, trainable_model
 from llmkit.schema import Recipe
-from llmkit.scores import ScoredRows, check_metric, choose_metric
+from llmkit.scores import TestSet, check_metric, choose_metric
 from llmkit.shapes import Shape
 from llmkit.tasks import Row, Task, prompt_warnings, recipe_task
 
@@ -51,7 +51,7 @@ class SplitCheck:
     source: str
     shape: Shape | None
     """The shape of instruction data that its rows have."""
-    account: Account
+    account: EncodingReport
     errors: list[UserError]
     """A message for each row that cannot be read."""
 
@@ -101,7 +101,7 @@ class Check:
     splits: dict[str, SplitCheck]
     findings: list[Finding]
     samples: list[Sample]
-    order: StepOrder | None
+    order: BatchSchedule | None
     """The steps of the run; None where nothing is left to train on."""
 
     def to_json(self) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     checks: dict[str, SplitCheck] = {}
     findings: list[Finding] = []
     for split in splits:
-        limits = limits_of(recipe, is_scored=split != "train")
+        limits = encoding_options(recipe, is_scored=split != "train")
         encoded, account = encode_rows(rows[split], task, tokenizer, limits)
         errors = list(filter(is_bad, read[split]))
         checks[split] = SplitCheck(splits[split].source, splits[split].shape, account, errors)
@@ -160,14 +160,14 @@ def check(recipe: Recipe, num_samples: int) -> Check:
             findings += find_kept(splits[split].kept)
             answers = count_answers(rows[split], task)
             labels = encode_labels(answers, tokenizer) if task.chooses else {}
-            order = StepOrder(encoded, recipe, accelerator) if len(encoded) else None
+            order = BatchSchedule(encoded, recipe, accelerator) if len(encoded) else None
             if task.is_language_modelling:
                 samples = sample_blocks(encoded, num_samples, tokenizer)
             else:
                 samples = sample_rows(rows[split][:num_samples], task, tokenizer, limits)
         else:
             findings += find_in_split(split, account, checks["train"].account)
-            test = ScoredRows.of(rows[split], task, answers)
+            test = TestSet.of(rows[split], task, answers)
             findings += find_unscorable(split, test.examples, test.task)
             prepare_prompts(test.examples, task, tokenizer, recipe, labels)
             if split == "validation":
@@ -184,7 +184,7 @@ def is_bad(row: Row | UserError) -> bool:
 
 
 def sample_rows(
-    rows: Iterable[Row], task: Task, tokenizer: PreTrainedTokenizerBase, limits: Limits
+    rows: Iterable[Row], task: Task, tokenizer: PreTrainedTokenizerBase, limits: EncodingOptions
 ) -> list[Sample]:
     """Each row in the pieces that the model sees, does not see, and learns."""
     return [

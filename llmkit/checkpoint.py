@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from llmkit.folders import Damaged, disk_errors, publish, read_json, recover, verify
+from llmkit.folders import CorruptFolder, disk_errors, read_json, recover, verify, write_folder
 from llmkit.optim import state_shapes
 from llmkit.run import checkpoint_dir, checkpoints, to_json
 
@@ -40,7 +40,7 @@ def save_checkpoint(
         (staging / STATE).write_text(to_json(state, indent=2) + "\n", "utf-8")
 
     path = checkpoint_dir(run, state["progress"]["step"])
-    publish(path, write)
+    write_folder(path, write)
     return path
 
 
@@ -51,7 +51,7 @@ def newest(run: Path) -> tuple[Path | None, list[str]]:
         try:
             recover(path)
             verify(path)
-        except (Damaged, OSError) as error:
+        except (CorruptFolder, OSError) as error:
             reasons.append(f"{path}: {error}")
         else:
             return path, reasons
@@ -63,7 +63,7 @@ def prune(run: Path, saved: Path, keep: int) -> None:
     each of them the best one so far; later ones are of a course that was given up."""
     try:
         verify(saved)
-    except Damaged as error:
+    except CorruptFolder as error:
         raise OSError(errno.EIO, f"not what was written: {error}", str(saved)) from None
     found = checkpoints(run)
     kept = [path for path in found if path.name <= saved.name][:keep]
@@ -83,14 +83,14 @@ def best_step_of(checkpoint: Path) -> int:
     """The step of the best weights so far; 0 where that cannot be read."""
     try:
         return int(load_state(checkpoint)["progress"]["best_step"])
-    except (Damaged, OSError, KeyError, TypeError, ValueError, OverflowError):
+    except (CorruptFolder, OSError, KeyError, TypeError, ValueError, OverflowError):
         return 0
 
 
 def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
     """Put a checkpoint's weights, and its optimizer's state, in their places.
 
-    Raises Damaged where names, shapes or types are not those of the model.
+    Raises CorruptFolder where names, shapes or types are not those of the model.
     """
     places = trained(model)
     loaded = _load(checkpoint / WEIGHTS)
@@ -109,7 +109,7 @@ def restore_optimizer(
 ) -> None:
     """The state that `optimizer_tensors` gave; torch knows weights by their number, we by name.
 
-    Raises Damaged where it is not the state of all these weights, or of none.
+    Raises CorruptFolder where it is not the state of all these weights, or of none.
     """
     content = optimizer.state_dict()
     groups = zip(content["param_groups"], optimizer.param_groups, strict=True)
@@ -155,16 +155,16 @@ def _load(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise Damaged(f"{path.name}: {error}") from None
+        raise CorruptFolder(f"{path.name}: {error}") from None
 
 
 def _check_names(found: dict[str, Any], expected: dict[str, Any], file: str) -> None:
     if found.keys() != expected.keys():
-        raise Damaged(f"{file} and the model differ in {min(found.keys() ^ expected.keys())}")
+        raise CorruptFolder(f"{file} and the model differ in {min(found.keys() ^ expected.keys())}")
 
 
 def _check_like(tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, what: str) -> None:
     if tensor.shape != torch.Size(shape) or tensor.dtype != dtype:
-        raise Damaged(
+        raise CorruptFolder(
             f"{what} is {list(tensor.shape)} of {tensor.dtype}, not {list(shape)} of {dtype}"
         )

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import Cache, GPT2LMHeadModel
 
 from llmkit.errors import UserError
-from llmkit.loss import LOGIT_ROWS, added_mask
+from llmkit.loss import LOGIT_ROWS, additive_mask
 from llmkit.model import evaluating
 
 # Most label tokens in one forward pass: attention between them, most of it masked, grows with the
@@ -66,7 +66,7 @@ class Trie:
 
 
 @torch.inference_mode()
-def choose(
+def label_probabilities(
     model: GPT2LMHeadModel,
     prompts: list[list[int]],
     labels: dict[str, list[int]],
@@ -86,13 +86,13 @@ def choose(
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         with evaluating(model):
-            nats = label_nats(model, [prompts[index] for index in batch], list(labels.values()))
+            nats = label_nll(model, [prompts[index] for index in batch], list(labels.values()))
         for index, row in zip(batch, (-nats.double()).softmax(-1).tolist(), strict=True):
             chosen[index] = dict(zip(labels, row, strict=True))
     return chosen
 
 
-def label_nats(model: GPT2LMHeadModel, prompts: list[list[int]], labels: list[list[int]]) -> Tensor:
+def label_nll(model: GPT2LMHeadModel, prompts: list[list[int]], labels: list[list[int]]) -> Tensor:
     """(B, num_labels): nats of each label after each prompt.
 
     The prompts are computed once; the labels follow them in tries of at most TAIL tokens.
@@ -106,7 +106,7 @@ def label_nats(model: GPT2LMHeadModel, prompts: list[list[int]], labels: list[li
         input_ids=torch.tensor(
             [[0] * (len(columns) - len(prompt)) + prompt for prompt in prompts], device=model.device
         ),
-        attention_mask=added_mask(sees, query_dtype(model)),
+        attention_mask=additive_mask(sees, query_dtype(model)),
         position_ids=(columns - (len(columns) - lengths)).clamp(min=0),
         use_cache=True,
     )
@@ -141,7 +141,7 @@ def trie_states(
     sees_trie = trie.sees.to(model.device).expand(num_rows, -1, -1)
     states = model.transformer(
         input_ids=torch.tensor(trie.tokens, device=model.device).expand(num_rows, -1),
-        attention_mask=added_mask(torch.cat([sees_prompt, sees_trie], 2), query_dtype(model)),
+        attention_mask=additive_mask(torch.cat([sees_prompt, sees_trie], 2), query_dtype(model)),
         position_ids=lengths + torch.tensor(trie.depths, device=model.device),
         past_key_values=cache,
         use_cache=True,

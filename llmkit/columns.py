@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from llmkit.column_mapping import Columns, takes_several
-from llmkit.errors import UserError, did_you_mean, shown
+from llmkit.errors import UserError, did_you_mean, printable
 from llmkit.labels import label_text
 from llmkit.shapes import CONVERSATIONS, Shape, find_shape, read_shape
 from llmkit.tasks import Row, Segment, Task
@@ -162,7 +162,7 @@ def group_of(raw: Raw, column: str, where: str) -> str:
         raise UserError(
             f"{where}: no column {column!r} for evaluation.by; the columns are: {_names(raw)}{hint}"
         )
-    return shown(str(raw[column]), 60)
+    return printable(str(raw[column]), 60)
 
 
 def select_columns(raw: Raw, task: Task, columns: Columns, where: str) -> Row:
@@ -218,7 +218,7 @@ def _answers(value: Any) -> Any:
 def _check_cell(text: str, column: str, where: str) -> None:
     if PRINTED_ARRAY.match(text):
         raise UserError(
-            f"{where}: column {column} holds a printed array ({shown(text, 40)}), which "
+            f"{where}: column {column} holds a printed array ({printable(text, 40)}), which "
             "cannot be read back; save the data as jsonl or parquet instead of csv"
         )
 
@@ -323,14 +323,14 @@ def _nearest(there: list[str], missing: str, name: str, task: Task) -> str:
     if len(listed) > 1 and set(listed) <= set(there):
         return f"[{missing}]"
     if len(numbered) > 1 and name == task.target and takes_several(task):
-        return shown(f"[{','.join(numbered)}]")
+        return printable(f"[{','.join(numbered)}]")
     if name in there:
         return name
     near = difflib.get_close_matches(missing, there, 1)
-    return shown(near[0]) if near else "COLUMN"
+    return printable(near[0]) if near else "COLUMN"
 
 
 def _names(columns: Raw) -> str:
     """For a message; a name is quoted if it is empty or has white space around it."""
     names = (name if name and name == name.strip() else repr(name) for name in columns)
-    return shown(", ".join(names)) or "none"
+    return printable(", ".join(names)) or "none"

@@ -8,11 +8,11 @@ import click
 from rich.console import Console
 
 from llmkit.console import show_table
-from llmkit.errors import UserError, name_some, shown
+from llmkit.errors import UserError, first_few, printable
 from llmkit.paths import expand
-from llmkit.predictions import Said, label_warnings, read_predictions, vote_warnings
+from llmkit.predictions import PredictedRow, label_warnings, read_predictions, vote_warnings
 from llmkit.run import metrics_of, predictions_path, task_of
-from llmkit.scores import scored
+from llmkit.scores import score_predictions
 from llmkit.significance import LEVEL, MIN_ROWS, RESAMPLES, TRIALS, Difference, compare
 from llmkit.tasks import Scores, Task, get_task
 
@@ -60,10 +60,10 @@ def compare_systems(first: str, second: str, task_name: str | None) -> Compariso
         raise UserError(f"{task.name} has no predictions to compare")
     one = read_predictions(one_path, first, task)
     other = read_predictions(other_path, second, task)
-    missing = [f"id {shown(name)}" for name in one.keys() ^ other.keys()]
+    missing = [f"id {printable(name)}" for name in one.keys() ^ other.keys()]
     if missing:
         raise UserError(
-            f"{first} and {second} do not predict the same rows: {name_some(missing)} in one of "
+            f"{first} and {second} do not predict the same rows: {first_few(missing)} in one of "
             "them only; score both on the same rows with `llmkit evaluate RUN data.test=FILE "
             "--output DIR`, and compare those folders"
         )
@@ -85,7 +85,7 @@ def compare_systems(first: str, second: str, task_name: str | None) -> Compariso
         {name: rows[part] for name, rows in both.items()}
         for part in (slice(len(one)), slice(len(one), None))
     ]
-    totals = [scored(task, each, []).scores for each in tallies]
+    totals = [score_predictions(task, each, []).scores for each in tallies]
     found = compare(*tallies)
     both_have = [name for name in totals[0] if name in totals[1]]
     return Comparison(len(one), *totals, {name: found[name] for name in both_have})
@@ -111,11 +111,11 @@ def _settle(task: Task, references: list[list[str]], recorded: list[list[str]]) 
     return tasks[0] if tasks else task.settled(references)
 
 
-def _references(name: str, one: Said, other: Said) -> list[str]:
+def _references(name: str, one: PredictedRow, other: PredictedRow) -> list[str]:
     """What both files, or the one that says so, would have accepted."""
     if one.references and other.references and one.references != other.references:
         raise UserError(
-            f"{one.where} and {other.where}: id {shown(name)} has other references; these "
+            f"{one.where} and {other.where}: id {printable(name)} has other references; these "
             "are not the same rows"
         )
     references = one.references or other.references

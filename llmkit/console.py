@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from llmkit.ranks import is_first
+from llmkit.ranks import is_rank_zero
 
 SECONDS_PER_LINE = 10  # between lines of progress when the output is not a terminal
 
@@ -28,7 +28,7 @@ def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
 
 def warning_console() -> Console:
     """A console on stderr for warnings, which --quiet keeps. Only the first process prints."""
-    return make_console(stderr=True, quiet=not is_first())
+    return make_console(stderr=True, quiet=not is_rank_zero())
 
 
 def show_table(console: Console, header: list[str], groups: list[list[list[str]]]) -> None:

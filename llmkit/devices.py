@@ -16,8 +16,8 @@ from llmkit.cores import yield_cores
 from llmkit.errors import UserError
 from llmkit.ranks import join_launcher, num_local_processes
 from llmkit.schema import Recipe
-from llmkit.state import Facts
-from llmkit.tuner import BF16_PAYS, tune_cpu
+from llmkit.state import ReproducibilityKey
+from llmkit.tuner import BF16_PAYS, autotune_cpu
 
 # How long a process waits for another, which may be encoding or saving. A process that has died is
 # noticed at once, by its closed connection.
@@ -25,7 +25,7 @@ LONGEST_WAIT = timedelta(hours=6)
 NETWORK_DELAY = 5.0  # seconds until another machine sees a new file, at most
 
 
-def start_accelerator(recipe: Recipe, like: Facts | None = None) -> Accelerator:
+def start_accelerator(recipe: Recipe, like: ReproducibilityKey | None = None) -> Accelerator:
     """The devices of this run, and the seed. like: facts of an earlier run, whose arithmetic it is
     to have."""
     join_launcher()
@@ -92,7 +92,7 @@ def appears(path: Path) -> bool:
 def choose_precision(recipe: Recipe, use_cpu: bool) -> str:
     """The recipe's mixed precision; of `auto` the one that is faster here."""
     if use_cpu:
-        tuning = tune_cpu()
+        tuning = autotune_cpu()
     if recipe.train.mixed_precision != "auto":
         return recipe.train.mixed_precision
     if use_cpu:

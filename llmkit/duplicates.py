@@ -12,7 +12,7 @@ from itertools import chain, islice
 
 import numpy as np
 
-from llmkit.account import Account
+from llmkit.account import EncodingReport
 from llmkit.tasks import Row, Task, texts_of
 
 SIMILAR = 0.7  # Jaccard similarity of all word pairs from which on two rows are near copies,
@@ -34,7 +34,7 @@ class NearCopy:
     original: str
 
 
-def repeated_rows(account: Account) -> list[tuple[str, str]]:
+def repeated_rows(account: EncodingReport) -> list[tuple[str, str]]:
     """Where the rows stand that an earlier row of the same split equals, and where that does."""
     digests = account.column("digest")
     _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
@@ -43,7 +43,9 @@ def repeated_rows(account: Account) -> list[tuple[str, str]]:
     return _pairs(account, copies, account, originals[copies])
 
 
-def rows_in_train(account: Account, train: Account, column: str) -> list[tuple[str, str]]:
+def rows_in_train(
+    account: EncodingReport, train: EncodingReport, column: str
+) -> list[tuple[str, str]]:
     """Where the rows stand whose `digest` (or `source_digest`) a training row has too, and where
     the first such row does."""
     digests = account.column(column)
@@ -53,7 +55,7 @@ def rows_in_train(account: Account, train: Account, column: str) -> list[tuple[s
 
 
 def _pairs(
-    account: Account, copies: np.ndarray, others: Account, originals: np.ndarray
+    account: EncodingReport, copies: np.ndarray, others: EncodingReport, originals: np.ndarray
 ) -> list[tuple[str, str]]:
     return list(zip(account.places_at(copies), others.places_at(originals), strict=True))
 

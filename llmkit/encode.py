@@ -20,7 +20,7 @@ from datasets import Dataset, Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.account import RECORD, Account, record_of, record_of_invalid
+from llmkit.account import RECORD, EncodingReport, invalid_row_record, row_record
 from llmkit.constants import IGNORE_INDEX
 from llmkit.errors import UserError
 from llmkit.schema import Recipe
@@ -69,7 +69,7 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Limits:
+class EncodingOptions:
     """How rows become tokens; the names are the recipe's, where they are explained."""
 
     max_length: int
@@ -77,16 +77,16 @@ class Limits:
     packing: bool = False
 
 
-def limits_of(recipe: Recipe, *, is_scored: bool = False) -> Limits:
+def encoding_options(recipe: Recipe, *, is_scored: bool = False) -> EncodingOptions:
     """A recipe's limits. Of rows to score, a completion that is cut gives a loss all the same."""
-    return Limits(
+    return EncodingOptions(
         recipe.max_length,
         recipe.truncate_completion or is_scored,
         recipe.packing,
     )
 
 
-def room_for_prompt(recipe: Recipe) -> int:
+def max_prompt_tokens(recipe: Recipe) -> int:
     """Tokens a prompt may have so that generation stays within max_length."""
     return recipe.max_length - recipe.generation.max_new_tokens
 
@@ -197,7 +197,7 @@ def encode_examples(
     rows: Iterable[Row],
     task: Task,
     tokenizer: PreTrainedTokenizerBase,
-    limits: Limits,
+    limits: EncodingOptions,
 ) -> Iterator[tuple[Example, list[list[int]], Encoded]]:
     """Each row as an example, all its token ids, and what is kept of them.
 
@@ -221,9 +221,9 @@ def encode_rows(
     rows: Iterable[Row | UserError],
     task: Task,
     tokenizer: PreTrainedTokenizerBase,
-    limits: Limits,
+    limits: EncodingOptions,
     folder: Path | None = None,
-) -> tuple[Dataset, Account]:
+) -> tuple[Dataset, EncodingReport]:
     """Encoded rows in memory-mapped Arrow, and an account of every row and token.
 
     An error among the rows stands for a row that cannot be read; it is counted as invalid.
@@ -243,14 +243,14 @@ def encode_rows(
         def readable() -> Iterator[Row]:
             for row in rows:
                 if isinstance(row, UserError):
-                    records.write(record_of_invalid(row))
+                    records.write(invalid_row_record(row))
                 else:
                     yield row
 
         def kept() -> Iterator[tuple[Example, Encoded]]:
             for example, ids, encoded in encode_examples(readable(), task, tokenizer, limits):
                 kept = encoded.prompt if ids[:-1] else []
-                records.write(record_of(example, ids, encoded.fate, kept, len(encoded.completion)))
+                records.write(row_record(example, ids, encoded.fate, kept, len(encoded.completion)))
                 if encoded.completion:
                     yield example, encoded
 
@@ -263,13 +263,13 @@ def encode_rows(
     return encoded, account
 
 
-def load_encoded(folder: Path) -> tuple[Dataset, Account]:
+def load_encoded(folder: Path) -> tuple[Dataset, EncodingReport]:
     """What `encode_rows` wrote there."""
     encoded, records = (Dataset.from_file(str(folder / name)) for name in (ROWS, RECORDS))
-    return encoded, Account(records)
+    return encoded, EncodingReport(records)
 
 
-def require_rows(account: Account, limits: Limits) -> None:
+def require_rows(account: EncodingReport, limits: EncodingOptions) -> None:
     """Raise UserError when no row is left to learn."""
     if account.tokens["trained"]:
         return
@@ -285,7 +285,7 @@ def require_rows(account: Account, limits: Limits) -> None:
 
 
 def _layout(
-    kept: Iterable[tuple[Example, Encoded]], task: Task, limits: Limits
+    kept: Iterable[tuple[Example, Encoded]], task: Task, limits: EncodingOptions
 ) -> Iterator[dict[str, Any]]:
     """What is kept of the rows as records of FEATURES."""
     if task.is_language_modelling:

@@ -19,9 +19,13 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 from llmkit.errors import UserError
 
-QUERIES = 256  # queries of a long row that are handled together: what is behind them is not read
-SCORES = 2**15  # of attention, a head: as many as short rows may have to be handled together
-INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of an element
+QUERY_BLOCK = (
+    256  # queries of a long row that are handled together: what is behind them is not read
+)
+MAX_BUNDLED_SCORES = (
+    2**15
+)  # of attention, a head: as many as short rows may have to be handled together
+INT_DTYPES = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of an element
 
 
 def check_config(config: GPT2Config) -> None:
@@ -50,7 +54,7 @@ def hidden_states(
 
     input_ids, position_ids: (N,). lengths: tokens of each row, N together.
     """
-    drop, rows = Dropper(input_ids.device), RowBounds.of(lengths, input_ids.device)
+    drop, rows = FastDropout(input_ids.device), RowBounds.of(lengths, input_ids.device)
     embedded = transformer.wte(input_ids) + transformer.wpe(position_ids)
     x = drop.add(embedded.new_zeros(()), embedded, transformer.drop)
     last = len(transformer.h) - 1
@@ -78,7 +82,7 @@ class RowBounds:
         return cls(lengths, starts.to(device))
 
 
-def attend(qkv: Tensor, rows: RowBounds, block: GPT2Block, drop: "Dropper") -> Tensor:
+def attend(qkv: Tensor, rows: RowBounds, block: GPT2Block, drop: "FastDropout") -> Tensor:
     """Causal attention (N, n_embd) of each row to itself; qkv: (N, 3 n_embd)."""
     num_heads, dropout = block.attn.num_heads, drop.rate(block.attn.attn_dropout)
     if qkv.device.type == "cpu":
@@ -131,7 +135,7 @@ class RowAttention(torch.autograd.Function):
         out = torch.empty_like(qkv[:, : qkv.shape[1] // 3])
         saved = []
         for rows in bundles:
-            q, k, v = by_head(qkv, rows, 3, num_heads)
+            q, k, v = split_heads(qkv, rows, 3, num_heads)
             attended = torch.empty_like(q)
             for queries, seen in causal_pieces(q.shape[1]):
                 bias = causal_bias(queries.stop - queries.start, seen.stop, q.dtype)
@@ -139,11 +143,15 @@ class RowAttention(torch.autograd.Function):
                 scores = torch.baddbmm(bias, q[:, queries], k[:, seen].mT, alpha=scale)
                 probabilities = scores.softmax(-1)
                 mask = drop.mask(scores.shape, dropout, q.dtype) if dropout else None
-                attended[:, queries] = torch.bmm(keep(probabilities, mask), v[:, seen])
+                attended[:, queries] = torch.bmm(apply_mask(probabilities, mask), v[:, seen])
                 saved += [probabilities, mask] if ctx.needs_input_grad[0] else []
-            put_by_row(attended[None], out, rows)
+            merge_heads(attended[None], out, rows)
         ctx.save_for_backward(qkv, *saved)
-        ctx.bundles, ctx.num_heads, ctx.scale = bundles, num_heads, kept_scale(dropout)
+        ctx.bundles, ctx.num_heads, ctx.scale = (
+            bundles,
+            num_heads,
+            inverse_keep_probability(dropout),
+        )
         return out.mul_(ctx.scale) if dropout else out
 
     @staticmethod
@@ -152,22 +160,22 @@ class RowAttention(torch.autograd.Function):
         saved = iter(saved)
         grad = torch.empty_like(qkv)
         for rows in ctx.bundles:
-            q, k, v = by_head(qkv, rows, 3, ctx.num_heads)
-            grad_attended = by_head(grad_out, rows, 1, ctx.num_heads)[0].mul_(ctx.scale)
+            q, k, v = split_heads(qkv, rows, 3, ctx.num_heads)
+            grad_attended = split_heads(grad_out, rows, 1, ctx.num_heads)[0].mul_(ctx.scale)
             grads = torch.zeros(3, *q.shape, dtype=q.dtype)
             grad_q, grad_k, grad_v = grads
             for queries, seen in causal_pieces(q.shape[1]):
                 probabilities, mask = next(saved), next(saved)
                 grad_piece = grad_attended[:, queries]
-                grad_v[:, seen].baddbmm_(keep(probabilities, mask).mT, grad_piece)
-                grad_weights = keep(torch.bmm(grad_piece, v[:, seen].mT), mask)
+                grad_v[:, seen].baddbmm_(apply_mask(probabilities, mask).mT, grad_piece)
+                grad_weights = apply_mask(torch.bmm(grad_piece, v[:, seen].mT), mask)
                 grad_scores = torch._softmax_backward_data(
                     grad_weights, probabilities, -1, probabilities.dtype
                 )
                 scale = q.shape[2] ** -0.5
                 grad_q[:, queries].baddbmm_(grad_scores, k[:, seen], alpha=scale)
                 grad_k[:, seen].baddbmm_(grad_scores.mT, q[:, queries], alpha=scale)
-            put_by_row(grads, grad, rows)
+            merge_heads(grads, grad, rows)
         return grad, None, None, None, None
 
 
@@ -177,7 +185,7 @@ def bundle_rows(lengths: list[int]) -> list[list[slice]]:
     start = longest = 0
     for length in lengths:
         longest = max(longest, length)
-        if not bundles or (len(bundles[-1]) + 1) * longest**2 > SCORES:
+        if not bundles or (len(bundles[-1]) + 1) * longest**2 > MAX_BUNDLED_SCORES:
             bundles.append([])
             longest = length
         bundles[-1].append(slice(start, start + length))
@@ -185,7 +193,7 @@ def bundle_rows(lengths: list[int]) -> list[list[slice]]:
     return bundles
 
 
-def by_head(x: Tensor, rows: list[slice], parts: int, num_heads: int) -> Tensor:
+def split_heads(x: Tensor, rows: list[slice], parts: int, num_heads: int) -> Tensor:
     """Rows of x (N, parts * num_heads * D) -> (parts, len(rows) * num_heads, T, D).
 
     Padded with 0 behind a row's end, which causal attention does not look at.
@@ -200,8 +208,8 @@ def by_head(x: Tensor, rows: list[slice], parts: int, num_heads: int) -> Tensor:
     return padded.flatten(1, 2)
 
 
-def put_by_row(padded: Tensor, x: Tensor, rows: list[slice]) -> None:
-    """The way back from `by_head`, into x."""
+def merge_heads(padded: Tensor, x: Tensor, rows: list[slice]) -> None:
+    """The way back from `split_heads`, into x."""
     parts, num_heads = padded.shape[0], padded.shape[1] // len(rows)
     padded = padded.unflatten(1, (len(rows), num_heads))
     for index, row in enumerate(rows):
@@ -211,8 +219,8 @@ def put_by_row(padded: Tensor, x: Tensor, rows: list[slice]) -> None:
 
 def causal_pieces(length: int) -> list[tuple[slice, slice]]:
     """(queries, what they may see): those of a long row in several pieces."""
-    ends = [*range(QUERIES, length, QUERIES), length]
-    starts = range(0, length, QUERIES)
+    ends = [*range(QUERY_BLOCK, length, QUERY_BLOCK), length]
+    starts = range(0, length, QUERY_BLOCK)
     return [(slice(start, end), slice(0, end)) for start, end in zip(starts, ends, strict=True)]
 
 
@@ -223,7 +231,7 @@ def causal_bias(num_queries: int, num_keys: int, dtype: torch.dtype) -> Tensor:
     return bias.triu(num_keys - num_queries + 1)
 
 
-class Dropper:
+class FastDropout:
     """Dropout of one forward pass, at the rates of the model's own layers.
 
     On a CPU the library's generator takes longer than the products on either side. Here 16 random
@@ -244,8 +252,8 @@ class Dropper:
         rate = self.rate(layer)
         if not (rate and self.is_cpu):
             return residual + layer(x)
-        kept = Keep.apply(x, self.mask(x.shape, rate, x.dtype))
-        return torch.add(residual, kept, alpha=kept_scale(rate))
+        kept = ApplyMask.apply(x, self.mask(x.shape, rate, x.dtype))
+        return torch.add(residual, kept, alpha=inverse_keep_probability(rate))
 
     def mask(self, shape: torch.Size, rate: float, dtype: torch.dtype) -> Tensor:
         """Integers of dtype's size: every bit set for an element that is kept, none for others."""
@@ -255,23 +263,23 @@ class Dropper:
         words = torch.from_numpy(self.bits.random_raw(-(-count // 4)).view(np.int16))[:count]
         # -1 where words < end, without the detour over bool, which the library converts slowly
         mask = words.clamp(end - 1, end).sub_(end)
-        return mask.view(shape).to(INTEGERS[dtype.itemsize])
+        return mask.view(shape).to(INT_DTYPES[dtype.itemsize])
 
 
-class Keep(torch.autograd.Function):
-    """Elements, and their gradient, where a mask of Dropper's says so; 0 elsewhere."""
+class ApplyMask(torch.autograd.Function):
+    """Elements, and their gradient, where a mask of FastDropout's says so; 0 elsewhere."""
 
     @staticmethod
     def forward(ctx, x: Tensor, mask: Tensor) -> Tensor:
         ctx.save_for_backward(mask)
-        return keep(x, mask)
+        return apply_mask(x, mask)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        return keep(grad, *ctx.saved_tensors), None
+        return apply_mask(grad, *ctx.saved_tensors), None
 
 
-def keep(x: Tensor, mask: Tensor | None) -> Tensor:
+def apply_mask(x: Tensor, mask: Tensor | None) -> Tensor:
     """x where all bits of the mask are set, 0 where none is (faster than a product); all of x
     without a mask."""
     return x if mask is None else (x.view(mask.dtype) & mask).view(x.dtype)
@@ -281,6 +289,6 @@ def dropped_of_65536(rate: float) -> int:
     return min(max(1, round(rate * 2**16)), 2**16 - 1)
 
 
-def kept_scale(rate: float) -> float:
+def inverse_keep_probability(rate: float) -> float:
     """What a kept element is multiplied by, so that the expectation stays."""
     return 2**16 / (2**16 - dropped_of_65536(rate)) if rate else 1.0

@@ -7,7 +7,7 @@ class UserError(Exception):
     """What is wrong, where (file:line or key), and what to do: one line each, exit code 2."""
 
 
-def shown(text: str, longest: int = 300) -> str:
+def printable(text: str, longest: int = 300) -> str:
     """Text from a file for a message: short, on one line, unprintable characters escaped."""
     short = text if len(text) <= longest else f"{text[:longest]} ..."
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
@@ -21,7 +21,7 @@ def count_of(number: int, noun: str) -> str:
 NUM_NAMED = 5
 
 
-def name_some(places: list[str]) -> str:
+def first_few(places: list[str]) -> str:
     """The first few of the places, and how many more there are."""
     num_more = len(places) - NUM_NAMED
     return ", ".join(places[:NUM_NAMED]) + (f" and {num_more:,} more" if num_more > 0 else "")

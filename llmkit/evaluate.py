@@ -11,7 +11,7 @@ from llmkit import report
 from llmkit.console import warning_console
 from llmkit.data import Rows, open_splits
 from llmkit.devices import start_accelerator
-from llmkit.errors import UserError, name_some
+from llmkit.errors import UserError, first_few
 from llmkit.evaluation import count_answers, score_model
 from llmkit.findings import find_invalid, find_same_ids, find_unscorable, refuse_errors
 from llmkit.paths import check_writable, expand
@@ -21,10 +21,10 @@ from llmkit.results import results_of, write_tables
 from llmkit.run import is_run
 from llmkit.schema import Recipe
 from llmkit.scores import (
-    ScoredRows,
+    TestSet,
     choose_metric,
     score_baselines,
-    scored,
+    score_predictions,
     tables_of,
 )
 from llmkit.tasks import recipe_task
@@ -78,21 +78,21 @@ def evaluate_predictions(
     splits = open_splits(recipe.data, task, recipe.evaluation)
     show_invalid(splits)
     answers = count_answers(splits["train"], task)
-    test = ScoredRows.of(splits["test"], task, answers)
+    test = TestSet.of(splits["test"], task, answers)
     task = test.task
     refuse_errors(find_same_ids("test", test.rows))
     missing = [example for example in test.examples if example.id not in predictions]
     if missing:
         raise UserError(
-            f"{path}: no prediction for {name_some([example.where for example in missing])}: "
-            f"expected ids: {name_some([repr(example.id) for example in missing])}; found ids: "
-            f"{name_some(list(map(repr, predictions)))}; name the rows that were predicted with "
+            f"{path}: no prediction for {first_few([example.where for example in missing])}: "
+            f"expected ids: {first_few([repr(example.id) for example in missing])}; found ids: "
+            f"{first_few(list(map(repr, predictions)))}; name the rows that were predicted with "
             "data.test=FILE"
         )
     strange = predictions.keys() - {example.id for example in test.examples + test.unlabeled}
     if strange:
         places = sorted(predictions[name].where for name in strange)
-        raise UserError(f"{path}: no test row has the id of {name_some(places)}")
+        raise UserError(f"{path}: no test row has the id of {first_few(places)}")
     rows = [predictions[example.id] for example in test.examples]
     warnings = vote_warnings(rows, task)
     if task.chooses:
@@ -100,7 +100,7 @@ def evaluate_predictions(
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     said = [row.prediction for row in rows]
-    table = {"these predictions": scored(task, task.tally(said, test.references), said)}
+    table = {"these predictions": score_predictions(task, task.tally(said, test.references), said)}
     table |= score_baselines(test)
     report.show_findings(warning_console(), find_unscorable("test", test.examples, test.task))
     report.show_tables(console, {"test": test}, {"test": table})

@@ -14,42 +14,42 @@ from datasets import Dataset
 from torch import nn
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 
-from llmkit.account import Account
-from llmkit.batches import ENDLESS, collate
-from llmkit.choose import choose
+from llmkit.account import EncodingReport
+from llmkit.batches import UNLIMITED, collate
+from llmkit.choose import label_probabilities
 from llmkit.constants import IGNORE_INDEX
 from llmkit.encode import (
     count_tokens,
     encode_prompts,
     encode_rows,
     encode_text,
-    limits_of,
+    encoding_options,
+    max_prompt_tokens,
     require_rows,
-    room_for_prompt,
     token_bytes,
 )
-from llmkit.errors import UserError, did_you_mean, name_some, shown
+from llmkit.errors import UserError, did_you_mean, first_few, printable
 from llmkit.generate import generate
 from llmkit.labels import label_of, spelled_out
-from llmkit.loss import SupervisedLoss, causal_lm
+from llmkit.loss import SupervisedLoss, unwrap_model
 from llmkit.model import evaluating
 from llmkit.prediction import Prediction
 from llmkit.schema import Engine, Generation, Recipe
-from llmkit.scores import Scored, ScoredRows, known, scored
+from llmkit.scores import SystemResult, TestSet, none_if_nan, score_predictions
 from llmkit.tasks import Example, Row, Task, to_example
 
 LONGEST_LETTER = 4  # bytes, and so tokens, of a character
 
 
 @dataclass(frozen=True)
-class EvaluationSet(ScoredRows):
+class EvaluationSet(TestSet):
     """Rows made ready for a model, once, before training: what cannot be scored is found then."""
 
     prompts: list[list[int]]
     """Token ids of each prompt; none for plain language modelling."""
     encoded: Dataset
     """Prompts with their completions, for the loss."""
-    account: Account
+    account: EncodingReport
     """What became of the rows in it."""
     labels: dict[str, list[int]]
     """Token ids of each label to choose from, end-of-text last; none for other tasks."""
@@ -63,11 +63,11 @@ def prepare_evaluation(
     answers: Counter[str],
 ) -> EvaluationSet:
     """answers: those of the training rows, as `count_answers` gives them."""
-    scored_rows = ScoredRows.of(rows, task, answers)
+    scored_rows = TestSet.of(rows, task, answers)
     task, rows, examples = scored_rows.task, scored_rows.rows, scored_rows.examples
     labels = encode_labels(answers, tokenizer) if task.chooses else {}
     prompts = prepare_prompts(examples, task, tokenizer, recipe, labels)
-    limits = limits_of(recipe, is_scored=True)
+    limits = encoding_options(recipe, is_scored=True)
     encoded, account = encode_rows(rows, task, tokenizer, limits)
     require_rows(account, limits)
     return EvaluationSet(
@@ -90,7 +90,7 @@ def prepare_prompts(
     if task.is_language_modelling:
         return []
     if not task.chooses:
-        return encode_prompts(examples, tokenizer, room_for_prompt(recipe))
+        return encode_prompts(examples, tokenizer, max_prompt_tokens(recipe))
     check_labels(examples, labels)
     longest = max(map(len, labels.values()))
     return encode_prompts(examples, tokenizer, recipe.max_length - longest)
@@ -135,9 +135,9 @@ def check_labels(examples: list[Example], labels: Iterable[str]) -> None:
         if example.references[0] not in labels:
             strange.setdefault(example.references[0], []).append(example.where)
     if strange:
-        places = name_some([where for wheres in strange.values() for where in wheres])
-        names = name_some([spelled_out(shown(label, 40)) for label in strange])
-        known = name_some([spelled_out(shown(label, 40)) for label in labels])
+        places = first_few([where for wheres in strange.values() for where in wheres])
+        names = first_few([spelled_out(printable(label, 40)) for label in strange])
+        known = first_few([spelled_out(printable(label, 40)) for label in labels])
         raise UserError(
             f"{places}: no training row has the label{'s' if len(strange) > 1 else ''} {names}; "
             f"training rows have {known}: fix the rows, or add rows with the label to data.train"
@@ -151,7 +151,7 @@ def evaluate(
     evaluation_set: EvaluationSet,
     recipe: Recipe,
     accelerator: Accelerator,
-) -> Scored:
+) -> SystemResult:
     """A model's scores, the work shared by all processes: `loss` (mean nats per supervised token
     over the whole set) and the task's own."""
     task, encoded = evaluation_set.task, evaluation_set.encoded
@@ -161,7 +161,7 @@ def evaluate(
     losses = np.array([[each.sum(dtype=float), len(each)] for each in nats])
     if task.is_language_modelling:
         losses = np.column_stack([losses, count_bytes(evaluation_set, tokenizer)])
-        return scored(task, {"likelihood": losses}, [])
+        return score_predictions(task, {"likelihood": losses}, [])
     predictions, ended = predict(model, tokenizer, evaluation_set, recipe, accelerator)
     references = evaluation_set.references
     of_all = np.zeros((len(references), 2))  # rows without anything to learn have no loss
@@ -170,7 +170,7 @@ def evaluate(
     tallies = {"likelihood": of_all, **task.tally(predictions, references)}
     tokens = iter(token_probabilities(encoded, nats, tokenizer))
     expected = [next(tokens) if each else [] for each in is_encoded]
-    return replace(scored(task, tallies, predictions, ended), expected=expected)
+    return replace(score_predictions(task, tallies, predictions, ended), expected=expected)
 
 
 @torch.inference_mode()
@@ -183,7 +183,7 @@ def token_losses(
 ) -> list[np.ndarray]:
     """The nats of each supervised token of each encoded row, the work shared by all processes."""
     loss = SupervisedLoss(model, engine)
-    capacity = ENDLESS if engine == "fast" else None
+    capacity = UNLIMITED if engine == "fast" else None
     by_length = count_tokens(encoded)[0].argsort(kind="stable").tolist()
     starts = range(0, len(by_length), batch_size)
     mine = []
@@ -215,7 +215,7 @@ def token_probabilities(
         for token, each in zip(answer, row[len(row) - len(answer) :].tolist(), strict=True):
             ids, nats_of_ids = (*ids, token), nats_of_ids + each
             if not spell(ids).endswith("\N{REPLACEMENT CHARACTER}") or len(ids) == LONGEST_LETTER:
-                probability = known(float(f"{math.exp(-nats_of_ids):.3g}"))
+                probability = none_if_nan(float(f"{math.exp(-nats_of_ids):.3g}"))
                 tokens.append((spell(ids), probability))
                 ids, nats_of_ids = (), 0.0
         yield tokens
@@ -249,7 +249,7 @@ def predict(
     votes = recipe.evaluation.votes
     with accelerator.autocast():
         mine = predict_prompts(
-            causal_lm(model),
+            unwrap_model(model),
             tokenizer,
             [evaluation_set.prompts[number] for number in numbers],
             evaluation_set.labels,
@@ -285,7 +285,7 @@ def predict_prompts(
         numbers: The number of each prompt.
     """
     if labels:
-        chosen = choose(model, prompts, labels, batch_size)
+        chosen = label_probabilities(model, prompts, labels, batch_size)
         return [(Prediction(max(each, key=each.get), each), None) for each in chosen]
     predictions = []
     for made in generate(model, tokenizer, prompts, generation, batch_size, seed, numbers):
@@ -301,7 +301,7 @@ def score_model(
     tests: dict[str, EvaluationSet],
     recipe: Recipe,
     accelerator: Accelerator,
-) -> dict[str, Scored]:
+) -> dict[str, SystemResult]:
     """What a model scores on each test set."""
     model.to(accelerator.device)
     return {

@@ -14,7 +14,7 @@ from typing import Any
 
 from llmkit import tables
 from llmkit.arrowrows import is_saved, read_arrow, read_parquet, saved_files, saved_splits
-from llmkit.errors import UserError, shown
+from llmkit.errors import UserError, printable
 from llmkit.jsonrows import read_json, read_jsonl
 from llmkit.paths import expand
 from llmkit.tables import read_table
@@ -33,7 +33,9 @@ def check(path: Path, given_by: str) -> None:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise UserError(f"{shown(str(path))}: a name that is not UTF-8; rename the file") from None
+        raise UserError(
+            f"{printable(str(path))}: a name that is not UTF-8; rename the file"
+        ) from None
     # os.path, since Path's own raise where a name is too long
     if not os.path.exists(path):
         raise UserError(f"{path}: no such file; check {given_by}")

@@ -7,11 +7,11 @@ note, that all is as it should be but good to know.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from llmkit.account import SHATTERED, Account
+from llmkit.account import MAX_TOKENS_PER_CHARACTER, EncodingReport
 from llmkit.constants import END_OF_TEXT
 from llmkit.data import Rows
 from llmkit.duplicates import SIMILAR, NearCopy, repeated_rows, rows_in_train
-from llmkit.errors import UserError, count_of, name_some
+from llmkit.errors import UserError, count_of, first_few
 from llmkit.labels import folded, spelled_out
 from llmkit.metrics import unfit
 from llmkit.tasks import Example, Row, Task, to_example
@@ -43,7 +43,9 @@ KINDS = {
         "warning", "completion truncated, so the model does not learn its end", "raise max_length",
     ),
     "shattered": (
-        "warning", f"over {SHATTERED} tokens a character, the tokenizer hardly knows the language",
+        "warning",
+        f"more than {MAX_TOKENS_PER_CHARACTER} tokens per character: the tokenizer does not cover "
+        "this language",
         "take a model made for it",
     ),
     "repeated": ("warning", "the same as an earlier row", "delete the copies"),
@@ -149,10 +151,12 @@ class Finding:
     def __str__(self) -> str:
         severity, matter, advice = KINDS[self.kind]
         count = count_of(len(self.rows), "row")
-        return f"{severity}: {self.split}: {count}: {matter} ({name_some(self.places)}); {advice}"
+        return f"{severity}: {self.split}: {count}: {matter} ({first_few(self.places)}); {advice}"
 
 
-def find_in_split(split: str, account: Account, train: Account | None) -> list[Finding]:
+def find_in_split(
+    split: str, account: EncodingReport, train: EncodingReport | None
+) -> list[Finding]:
     """What encoding shows of a split, and its exact copies, in itself and in train.
 
     train: the account of the training rows; None when the split is them.

@@ -22,23 +22,30 @@ from llmkit.folders import sync, write_manifest
 from llmkit.log import RunLog
 from llmkit.model import load_model, save_model
 from llmkit.page import write_report
-from llmkit.prepare import Prepared, open_model, prepare
+from llmkit.prepare import TrainingSetup, open_model, setup_training
 from llmkit.progress import Progress
-from llmkit.ranks import check_launcher, is_first, join_launcher, overridden_precision
+from llmkit.ranks import check_launcher, is_rank_zero, join_launcher, overridden_precision
 from llmkit.results import write_tables
-from llmkit.resume import Origin, check_facts, check_recipe, find_origin, go_on, rehearse
+from llmkit.resume import (
+    ResumePoint,
+    check_disk_space,
+    check_facts,
+    check_recipe,
+    find_resume_point,
+    restore_run,
+)
 from llmkit.run import (
-    alone_in,
     claim_run_dir,
     log_path,
     model_dir,
     report_path,
-    require_new,
+    require_unused,
+    run_lock,
     start_run,
     write_text,
 )
 from llmkit.schema import Recipe
-from llmkit.scores import Scored, score_baselines, tables_of
+from llmkit.scores import SystemResult, score_baselines, tables_of
 from llmkit.signals import Signals
 from llmkit.state import facts_of, state_of
 from llmkit.step import Learner
@@ -55,7 +62,7 @@ def finetune(
     signals: Signals | None = None,
     resumes: bool = False,
     allowed: tuple[str, ...] = (),
-) -> dict[str, Scored]:
+) -> dict[str, SystemResult]:
     """Run a recipe into the folder `run`; returns the final scores by model or baseline.
 
     resumes: go on from the newest checkpoint there. allowed: keys of the recipe, `data.SPLIT` or
@@ -72,7 +79,7 @@ def run_recipe(
     resumes: bool = False,
     allowed: tuple[str, ...] = (),
     is_default_name: bool = False,
-) -> tuple[Path, dict[str, Scored]]:
+) -> tuple[Path, dict[str, SystemResult]]:
     """Like `finetune`, but also returns the folder of the run.
 
     is_default_name: if another run has taken this folder meanwhile, choose another name. An
@@ -85,12 +92,12 @@ def run_recipe(
     check_launcher()
     with ExitStack() as held:
         origin = None
-        if not is_first():
+        if not is_rank_zero():
             console = Console(quiet=True)
         if resumes:
-            if is_first():
-                held.enter_context(alone_in(run))
-            origin = find_origin(run, console)
+            if is_rank_zero():
+                held.enter_context(run_lock(run))
+            origin = find_resume_point(run, console)
             check_recipe(origin, recipe, allowed)
         before = Usage.now()
         accelerator = start_accelerator(recipe, origin.facts if origin else None)
@@ -100,7 +107,7 @@ def run_recipe(
                 f"warning: mixed_precision={theirs} of accelerate's configuration is ignored; "
                 f"train.mixed_precision={recipe.train.mixed_precision} decides"
             )
-        prepared = prepare(recipe, accelerator, console)
+        prepared = setup_training(recipe, accelerator, console)
         is_alone = accelerator.num_processes == 1
         if origin is None and is_alone and accelerator.device.type == "cpu":
             said = leave_cores(before)
@@ -113,8 +120,8 @@ def run_recipe(
             score_baselines(test, num_rows=1)
         if accelerator.is_main_process and not resumes:
             run = claim_run_dir(run) if is_default_name else run
-            held.enter_context(alone_in(run))
-            require_new(run)
+            held.enter_context(run_lock(run))
+            require_unused(run)
         (run,) = broadcast_object_list([run])
         console.print(f"run     {run}")
         try:
@@ -127,19 +134,19 @@ def run_recipe(
 
 
 def train_in_run(
-    prepared: Prepared,
+    prepared: TrainingSetup,
     recipe: Recipe,
     run: Path,
     accelerator: Accelerator,
     console: Console,
     signals: Signals,
-    origin: Origin | None,
+    origin: ResumePoint | None,
 ) -> dict[str, Any]:
     """Train, keep checkpoints and the best weights; returns facts of the training."""
     started = time.perf_counter()
     model, tokenizer, order = prepared.model, prepared.tokenizer, prepared.order
     learner = Learner.of(model, order, recipe, accelerator)
-    progress = Progress() if origin is None else go_on(origin, learner, tokenizer, run)
+    progress = Progress() if origin is None else restore_run(origin, learner, tokenizer, run)
     if accelerator.is_main_process:
         start_run(run, recipe, prepared.facts)
     accelerator.wait_for_everyone()
@@ -168,7 +175,7 @@ def train_in_run(
         with RunLog(path, order.num_steps, recipe.train.log_every, console, accelerator.log) as log:
             log.go_on_from(progress.step, progress.is_validated)
             if origin is None:
-                rehearse(learner, tokenizer, run)
+                check_disk_space(learner, tokenizer, run)
             train(learner, progress, log, signals, prepared.metric, validate, keep, save)
     finally:
         for tracker in accelerator.trackers:
@@ -178,14 +185,14 @@ def train_in_run(
 
 
 def score_run(
-    prepared: Prepared,
+    prepared: TrainingSetup,
     recipe: Recipe,
     run: Path,
     accelerator: Accelerator,
     console: Console,
     facts: dict[str, Any],
     started: float,
-) -> dict[str, Scored]:
+) -> dict[str, SystemResult]:
     """Score the best weights beside the untuned ones and the baselines, and write it all down.
 
     facts: of the training. started: when the run did.
@@ -198,7 +205,7 @@ def score_run(
     rows = count_of(num_rows, "test row")
     console.print(f"scoring the best weights and the untuned model on {rows}")
 
-    def score(model: nn.Module) -> dict[str, Scored]:
+    def score(model: nn.Module) -> dict[str, SystemResult]:
         return score_model(model, prepared.tokenizer, tests, recipe, accelerator)
 
     by_model = {

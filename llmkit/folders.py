@@ -11,27 +11,27 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from llmkit.errors import shown
+from llmkit.errors import printable
 from llmkit.paths import sha256
 
 MANIFEST = "manifest.json"
 LARGEST_JSON = 2**20  # bytes of a manifest, or of what else is small
 
 
-class Damaged(Exception):
+class CorruptFolder(Exception):
     """What is wrong with a folder, in a few words, and a line that any terminal can show."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(shown(reason))
+        super().__init__(printable(reason))
 
 
-def publish(folder: Path, write: Callable[[Path], None]) -> None:
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     """Have `write` fill the folder, all of it or nothing; one that is there is replaced.
 
     Killed at any moment, it leaves the old folder or the new one, under its own name or, between
     two renames, under the one that `recover` knows.
     """
-    staging, replaced = beside(folder, "partial"), beside(folder, "replaced")
+    staging, replaced = sibling(folder, "partial"), sibling(folder, "replaced")
     recover(folder)
     shutil.rmtree(staging, ignore_errors=True)
     try:
@@ -52,7 +52,7 @@ def publish(folder: Path, write: Callable[[Path], None]) -> None:
 
 def recover(folder: Path) -> None:
     """Give a folder its name back where its replacement was cut short between two renames."""
-    replaced = beside(folder, "replaced")
+    replaced = sibling(folder, "replaced")
     if replaced.is_dir():
         if folder.is_dir():
             shutil.rmtree(replaced, ignore_errors=True)
@@ -69,7 +69,7 @@ def make_folder(folder: Path) -> None:
         sync(path.parent)
 
 
-def beside(folder: Path, word: str) -> Path:
+def sibling(folder: Path, word: str) -> Path:
     return folder.with_name(f"{folder.name}.{word}")
 
 
@@ -87,21 +87,25 @@ def write_manifest(folder: Path) -> None:
 
 
 def verify(folder: Path) -> None:
-    """Raise Damaged where the folder is not what its manifest says, file by file, byte by byte."""
+    """Raise CorruptFolder unless every file is as the manifest says, byte by byte."""
     files = read_json(folder / MANIFEST).get("files")
     if not isinstance(files, dict) or not all(isinstance(each, dict) for each in files.values()):
-        raise Damaged(f"{MANIFEST} lists no files")
+        raise CorruptFolder(f"{MANIFEST} lists no files")
     there = {path.name for path in folder.iterdir()} - {MANIFEST}
     for name in sorted(files.keys() ^ there):
-        raise Damaged(f"{name} is missing" if name in files else f"{name} does not belong there")
+        raise CorruptFolder(
+            f"{name} is missing" if name in files else f"{name} does not belong there"
+        )
     for name, expected in files.items():
         path = folder / name
         if path.is_symlink() or not path.is_file():
-            raise Damaged(f"{name} is no plain file")
+            raise CorruptFolder(f"{name} is no plain file")
         if path.stat().st_size != expected.get("bytes"):
-            raise Damaged(f"{name} has {path.stat().st_size:,} bytes, not as many as were written")
+            raise CorruptFolder(
+                f"{name} has {path.stat().st_size:,} bytes, not as many as were written"
+            )
         if sha256(path) != expected.get("sha256"):
-            raise Damaged(f"{name} is not what was written (its sha256 differs)")
+            raise CorruptFolder(f"{name} is not what was written (its sha256 differs)")
 
 
 def sync(path: Path) -> None:
@@ -120,19 +124,19 @@ def require_room(folder: Path, num_bytes: int) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A small JSON object; Damaged for anything else."""
+    """A small JSON object; CorruptFolder for anything else."""
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise Damaged(f"{path.name} is no plain file")
+            raise CorruptFolder(f"{path.name} is no plain file")
         if path.stat().st_size > LARGEST_JSON:
-            raise Damaged(f"{path.name} is too large")
+            raise CorruptFolder(f"{path.name} is too large")
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise Damaged(f"{path.name} is missing") from None
+        raise CorruptFolder(f"{path.name} is missing") from None
     except (ValueError, RecursionError):
-        raise Damaged(f"{path.name} is no JSON") from None
+        raise CorruptFolder(f"{path.name} is no JSON") from None
     if not isinstance(content, dict):
-        raise Damaged(f"{path.name} is no JSON object")
+        raise CorruptFolder(f"{path.name} is no JSON object")
     return content
 
 

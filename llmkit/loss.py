@@ -20,7 +20,7 @@ HALF_OF_FLOAT16 = 2**15  # about half of float16's largest number
 class SupervisedLoss(nn.Module):
     """A model with its loss in one forward pass, so that distributed wrappers see all of it.
 
-    With engine `fast`, rows share one sequence (batches.ENDLESS) and engine.py runs the model;
+    With engine `fast`, rows share one sequence (batches.UNLIMITED) and engine.py runs the model;
     with `reference`, the model's own forward pass does.
     """
 
@@ -44,7 +44,7 @@ class SupervisedLoss(nn.Module):
         """
         is_supervised = labels[:, 1:] != IGNORE_INDEX  # (B, T - 1)
         hidden = self.states_at(is_supervised, input_ids, position_ids, row_ids)
-        weight, targets = causal_lm(self.model).lm_head.weight, labels[:, 1:][is_supervised]
+        weight, targets = unwrap_model(self.model).lm_head.weight, labels[:, 1:][is_supervised]
         return SumCrossEntropy.apply(hidden, weight, targets)
 
     @torch.no_grad()
@@ -62,8 +62,8 @@ class SupervisedLoss(nn.Module):
         """
         is_supervised = labels[:, 1:] != IGNORE_INDEX
         hidden = self.states_at(is_supervised, input_ids, position_ids, row_ids)
-        weight, targets = causal_lm(self.model).lm_head.weight, labels[:, 1:][is_supervised]
-        nats = token_nats(hidden, weight, targets)
+        weight, targets = unwrap_model(self.model).lm_head.weight, labels[:, 1:][is_supervised]
+        nats = token_nll(hidden, weight, targets)
         if row_ids is None:
             row_ids = torch.arange(len(labels), device=labels.device)[:, None].expand_as(labels)
         return nats, row_ids[:, 1:][is_supervised]
@@ -76,7 +76,7 @@ class SupervisedLoss(nn.Module):
         row_ids: Tensor | None,
     ) -> Tensor:
         """(num_supervised, n_embd): what the head reads to predict the supervised positions."""
-        model = causal_lm(self.model)
+        model = unwrap_model(self.model)
         if self.engine == "fast":
             lengths = row_ids[0].unique_consecutive(return_counts=True)[1].tolist()
             used = is_supervised[0].nonzero()[:, 0]
@@ -141,7 +141,7 @@ def sum_outer(grad_logits: Tensor, hidden: Tensor) -> Tensor:
     return (grad_logits.t() @ (hidden / scale).to(hidden.dtype)).float() * scale
 
 
-def token_nats(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """(N,), float32: the nats of each target (N,), read from hidden states (N, n_embd)."""
     pieces = zip(hidden.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
     nats = [
@@ -159,10 +159,10 @@ def packed_mask(row_ids: Tensor, dtype: torch.dtype) -> Tensor:
     """
     length = row_ids.shape[1]
     is_causal = torch.ones(length, length, dtype=torch.bool, device=row_ids.device).tril()
-    return added_mask((row_ids[:, :, None] == row_ids[:, None, :]) & is_causal, dtype)
+    return additive_mask((row_ids[:, :, None] == row_ids[:, None, :]) & is_causal, dtype)
 
 
-def added_mask(is_seen: Tensor, dtype: torch.dtype) -> Tensor:
+def additive_mask(is_seen: Tensor, dtype: torch.dtype) -> Tensor:
     """(B, 1, T, T), added to attention scores, of what each query (B, T, T) may see.
 
     The scores of all else are lowered by float16's largest number, which stays finite in any type
@@ -172,6 +172,6 @@ def added_mask(is_seen: Tensor, dtype: torch.dtype) -> Tensor:
     return mask.masked_fill(~is_seen, torch.finfo(torch.float16).min)[:, None]
 
 
-def causal_lm(model: nn.Module) -> GPT2LMHeadModel:
+def unwrap_model(model: nn.Module) -> GPT2LMHeadModel:
     """The GPT-2 inside an adapter's wrapper, or the model itself."""
     return model if isinstance(model, GPT2LMHeadModel) else model.get_base_model()

@@ -6,14 +6,18 @@ import psutil
 import torch
 from torch import nn
 
-from llmkit.loss import LOGIT_ROWS, causal_lm
+from llmkit.loss import LOGIT_ROWS, unwrap_model
 from llmkit.model import count_parameters
 
 BEST_TOKENS = 8192  # of a micro-batch, where memory allows; how speed depends on it is unmeasured
 CGROUP = Path("/sys/fs/cgroup")
-SHARE = 0.7  # of the memory that is free; estimates err, and others take some
-STATES = 12  # bytes a trained weight needs beside itself: gradient and two moments, float32
-KEPT = 20  # numbers of n_embd's width that a block keeps of a token for the backward pass
+MEMORY_FRACTION = 0.7  # of the memory that is free; estimates err, and others take some
+OPTIMIZER_BYTES_PER_WEIGHT = (
+    12  # bytes a trained weight needs beside itself: gradient and two moments, float32
+)
+ACTIVATIONS_PER_TOKEN = (
+    20  # numbers of n_embd's width that a block keeps of a token for the backward pass
+)
 
 
 def fitting_tokens(
@@ -24,13 +28,22 @@ def fitting_tokens(
     longest: tokens of the longest row, since attention keeps a number for each pair in a row.
     An estimate from the shape of the model; what it misses, the training loop mends.
     """
-    config = causal_lm(model).config
+    config = unwrap_model(model).config
     itemsize = 4 if precision == "no" else 2
-    a_token = config.n_layer * itemsize * (KEPT * config.n_embd + 2 * config.n_head * longest)
+    a_token = (
+        config.n_layer
+        * itemsize
+        * (ACTIVATIONS_PER_TOKEN * config.n_embd + 2 * config.n_head * longest)
+    )
     num_all, num_trained = count_parameters(model)
     copies = itemsize * num_all if itemsize < 4 else 0  # in that precision, made anew each step
-    fixed = copies + STATES * num_trained + 3 * 4 * LOGIT_ROWS * config.vocab_size
-    room = SHARE * available_bytes(device) / (num_processes if device.type == "cpu" else 1) - fixed
+    fixed = (
+        copies + OPTIMIZER_BYTES_PER_WEIGHT * num_trained + 3 * 4 * LOGIT_ROWS * config.vocab_size
+    )
+    room = (
+        MEMORY_FRACTION * available_bytes(device) / (num_processes if device.type == "cpu" else 1)
+        - fixed
+    )
     return int(max(longest, min(BEST_TOKENS, room // a_token)))
 
 

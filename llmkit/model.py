@@ -26,7 +26,7 @@ from transformers import (
 
 from llmkit.constants import END_OF_TEXT
 from llmkit.errors import UserError
-from llmkit.folders import disk_errors, publish
+from llmkit.folders import disk_errors, write_folder
 from llmkit.paths import PACKAGE, RUNS, expand
 from llmkit.schema import Lora, Scratch
 from llmkit.untrusted import check_folder
@@ -242,7 +242,7 @@ def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Pat
         for weights in staging.glob("*.safetensors"):  # made its owner's alone, whatever the umask
             weights.chmod(mode)
 
-    publish(folder, write)
+    write_folder(folder, write)
 
 
 def weights_fingerprint(model: GPT2LMHeadModel) -> str:

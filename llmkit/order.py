@@ -6,14 +6,21 @@ from functools import lru_cache
 from accelerate import Accelerator
 from datasets import Dataset
 
-from llmkit.batches import Batch, batch_capacity, collate, padded_size, row_order, split_step
+from llmkit.batches import (
+    Batch,
+    batch_capacity,
+    collate,
+    padded_size,
+    shuffled_indices,
+    split_into_micro_batches,
+)
 from llmkit.encode import count_tokens
-from llmkit.errors import UserError, name_some
+from llmkit.errors import UserError, first_few
 from llmkit.memory import BEST_TOKENS
 from llmkit.schema import Recipe
 
 
-class StepOrder:
+class BatchSchedule:
     """Which rows each step trains on, in which process: pure functions of the step."""
 
     def __init__(
@@ -36,7 +43,7 @@ class StepOrder:
         epochs = recipe.train.epochs or 0
         self.num_steps = recipe.train.max_steps or max(1, round(epochs * self.steps_per_epoch))
         self._epoch_order = lru_cache(maxsize=1)(
-            lambda epoch: row_order(len(encoded), self.seed, epoch)
+            lambda epoch: shuffled_indices(len(encoded), self.seed, epoch)
         )
 
     def rows(self, step: int) -> list[int]:
@@ -47,7 +54,9 @@ class StepOrder:
 
     def dealt(self, step: int) -> list[list[list[int]]]:
         """For each process, the rows of its micro-batches of the step."""
-        return split_step(self.rows(step), self.lengths, self.micro_batch_size, self.num_processes)
+        return split_into_micro_batches(
+            self.rows(step), self.lengths, self.micro_batch_size, self.num_processes
+        )
 
     def micro_batches(self, step: int) -> Iterator[Batch]:
         """This process's micro-batches of the step."""
@@ -66,7 +75,7 @@ class StepOrder:
 
     def name_rows(self, rows: list[int]) -> str:
         """Where these rows stand (file:line), the first few by name."""
-        return name_some([self.encoded[index]["where"] for index in rows])
+        return first_few([self.encoded[index]["where"] for index in rows])
 
     def num_tokens(self, step: int) -> int:
         """Real tokens of the step, padding not counted, over all processes."""

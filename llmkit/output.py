@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from llmkit.errors import UserError
-from llmkit.folders import beside, sync
+from llmkit.folders import sibling, sync
 from llmkit.run import to_json
 
 OutputRow = dict[str, Any]
@@ -58,7 +58,7 @@ def write_rows(path: Path, rows: Iterable[OutputRow], columns: list[str]) -> Non
 def _replacing(path: Path) -> Iterator[Path]:
     """A file beside `path` that takes its place at the end, or is deleted after an error."""
     path = Path(os.path.realpath(path))
-    partial = beside(path, "partial")
+    partial = sibling(path, "partial")
     try:
         yield partial
         sync(partial)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llmkit import __version__, recipe_files
-from llmkit.errors import UserError, shown
+from llmkit.errors import UserError, printable
 from llmkit.recipe import flat
 from llmkit.run import (
     facts_path,
@@ -52,7 +52,7 @@ def checked_data(run: Path) -> dict[str, Any]:
     try:
         return run_data(run)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        reason = shown(f"{type(error).__name__}: {error}", 100)
+        reason = printable(f"{type(error).__name__}: {error}", 100)
         raise UserError(f"{run}: a file in it is damaged ({reason}); score it again") from None
 
 

@@ -5,7 +5,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from llmkit.errors import UserError, shown
+from llmkit.errors import UserError, printable
 
 PACKAGE = Path(__file__).parent
 RUNS = Path("runs")
@@ -73,7 +73,7 @@ def _check_length(path: Path, name: str) -> None:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise UserError(
-                f"{shown(name, LONGEST_SHOWN)}: the name is too long for the file system; "
+                f"{printable(name, LONGEST_SHOWN)}: the name is too long for the file system; "
                 "shorten it"
             ) from None
     except ValueError:  # NUL or half a character, which `check` refuses

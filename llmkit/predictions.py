@@ -9,7 +9,7 @@ from typing import Any
 
 from llmkit import files
 from llmkit.columns import row_id
-from llmkit.errors import UserError, did_you_mean, name_some, shown
+from llmkit.errors import UserError, did_you_mean, first_few, printable
 from llmkit.labels import (
     TOLERANCE,
     every_probability,
@@ -21,12 +21,12 @@ from llmkit.labels import (
 )
 from llmkit.output import check_writable, gather
 from llmkit.prediction import Prediction
-from llmkit.scores import Scored, row_scores
+from llmkit.scores import SystemResult, row_scores
 from llmkit.tasks import Example, Task
 
 
 @dataclass(frozen=True)
-class Said:
+class PredictedRow:
     """A row of a file of predictions."""
 
     prediction: Prediction
@@ -36,7 +36,7 @@ class Said:
     """file:line"""
 
 
-def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, Said]:
+def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, PredictedRow]:
     """Rows by id, in the file's order: `prediction`, and `id`, `references`, `probabilities` and
     `votes` (or `predictions`) if they are given; in tables, `probability_LABEL` of each label. A
     row without an id is identified by its index, from 0.
@@ -44,16 +44,16 @@ def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, Said]:
     Raises UserError for a row that cannot be read and for a repeated id.
     """
     files.check(path, given_by)
-    predictions: dict[str, Said] = {}
+    predictions: dict[str, PredictedRow] = {}
     for index, (where, columns) in enumerate(_read_rows(path)):
         check_writable(columns, where)
         raw = gather(columns)
         name = row_id(raw, index)
         if name in predictions:
             first = predictions[name].where
-            raise UserError(f"{where}: id {shown(name)} was used before, in {first}")
+            raise UserError(f"{where}: id {printable(name)} was used before, in {first}")
         try:
-            said = Said(_prediction(raw, task), _references(raw, task), where)
+            said = PredictedRow(_prediction(raw, task), _references(raw, task), where)
         except ValueError as error:
             raise UserError(f"{where}: {error}") from None
         predictions[name] = said
@@ -70,7 +70,7 @@ def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from files.read(path)
         return
     for name, prediction in predictions:
-        yield f"{path}, id {shown(name)}", {"id": name, "prediction": prediction}
+        yield f"{path}, id {printable(name)}", {"id": name, "prediction": prediction}
 
 
 def _predictions_by_id(path: Path) -> tuple[tuple[str, str | int | float], ...] | None:
@@ -93,7 +93,7 @@ def _prediction(raw: dict[str, Any], task: Task) -> Prediction:
     if not task.chooses and _are_texts(value):  # several answers, of which the first counts
         value, votes = value[0], votes or value
     if "prediction" not in raw:
-        there = shown(", ".join(map(str, raw))) or "none"
+        there = printable(", ".join(map(str, raw))) or "none"
         raise ValueError(f"no column 'prediction'; the columns are: {there}")
     if value is None or not (task.chooses or isinstance(value, str)):
         kind = "a missing value" if value is None or value != value else type(value).__name__
@@ -139,19 +139,19 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)
 
 
-def vote_warnings(rows: Iterable[Said], task: Task) -> list[str]:
+def vote_warnings(rows: Iterable[PredictedRow], task: Task) -> list[str]:
     """A warning if some rows have votes and others do not, so that there is no majority vote."""
     rows = list(rows)
     lacking = [row.where for row in rows if not row.prediction.votes]
     if "majority_vote" not in task.scores or len(lacking) in (0, len(rows)):
         return []
     return [
-        f"{name_some(lacking)}: no votes in {len(lacking):,} of {len(rows):,} rows, so "
+        f"{first_few(lacking)}: no votes in {len(lacking):,} of {len(rows):,} rows, so "
         "majority_vote is left out; give each row its votes"
     ]
 
 
-def label_warnings(rows: Iterable[Said], known: Iterable[str]) -> list[str]:
+def label_warnings(rows: Iterable[PredictedRow], known: Iterable[str]) -> list[str]:
     """Warnings about predicted labels and probabilities. known: the labels of the data.
 
     Raises UserError for probabilities of all labels that do not add up to 1.
@@ -164,7 +164,7 @@ def label_warnings(rows: Iterable[Said], known: Iterable[str]) -> list[str]:
     are_ratings = ratings_of(known) is not None
     no_number = " and, being no number, leaves out the mean absolute error and quadratic kappa"
     warnings = [
-        f"{name_some(places)}: no row has the predicted label {spelled_out(label)}; it counts as "
+        f"{first_few(places)}: no row has the predicted label {spelled_out(label)}; it counts as "
         f"wrong{no_number if are_ratings and number_of(label) is None else ''}"
         f"{did_you_mean(label, known)}"
         for label, places in strange.items()
@@ -174,7 +174,7 @@ def label_warnings(rows: Iterable[Said], known: Iterable[str]) -> list[str]:
     return warnings
 
 
-def _missing_probabilities(rows: list[Said], known: list[str]) -> list[str]:
+def _missing_probabilities(rows: list[PredictedRow], known: list[str]) -> list[str]:
     given = {label for row in rows for label in row.prediction.probabilities or ()}
     labels = sorted(given.union(known))
     incomplete = []
@@ -188,12 +188,14 @@ def _missing_probabilities(rows: list[Said], known: list[str]) -> list[str]:
     if not incomplete:
         return []
     return [
-        f"{name_some(incomplete)}: probabilities do not name every label, so AUC and calibration "
+        f"{first_few(incomplete)}: probabilities do not name every label, so AUC and calibration "
         "error are left out"
     ]
 
 
-def prediction_rows(examples: list[Example], main: Scored, metric: str) -> Iterator[dict[str, Any]]:
+def prediction_rows(
+    examples: list[Example], main: SystemResult, metric: str
+) -> Iterator[dict[str, Any]]:
     """id, prompt, prediction, references and score of each row, and the probabilities of labels or
     the votes."""
     scores = row_scores(main.tallies, metric)

@@ -18,7 +18,7 @@ from llmkit.cache import encode_cached
 from llmkit.console import warning_console
 from llmkit.constants import END_OF_TEXT
 from llmkit.data import Rows, open_general_text, open_splits
-from llmkit.encode import count_tokens, fingerprint, limits_of
+from llmkit.encode import count_tokens, encoding_options, fingerprint
 from llmkit.engine import check_config
 from llmkit.errors import UserError
 from llmkit.evaluation import EvaluationSet, count_answers, prepare_evaluation
@@ -44,20 +44,20 @@ from llmkit.model import (
     unmap_weights,
     weights_fingerprint,
 )
-from llmkit.order import StepOrder
+from llmkit.order import BatchSchedule
 from llmkit.schema import Recipe
 from llmkit.scores import check_metric, choose_metric
 from llmkit.tasks import Row, Task, prompt_warnings, recipe_task, texts_of
 
 
 @dataclass(frozen=True)
-class Prepared:
+class TrainingSetup:
     """All that training needs, made and checked before anything is written."""
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
     train_rows: Rows
-    order: StepOrder
+    order: BatchSchedule
     """The encoded training rows, step by step."""
     validation: EvaluationSet
     tests: dict[str, EvaluationSet]
@@ -68,7 +68,7 @@ class Prepared:
     """What the run's record says of data and model."""
 
 
-def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepared:
+def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -> TrainingSetup:
     """Data and model of a recipe. Every mistake of the user's shows here."""
     task = recipe_task(recipe)
     metric = choose_metric(recipe, task)
@@ -81,7 +81,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     check_max_length(recipe, model)
     tokenizer.chat_template = task.chat_template or tokenizer.chat_template
     encoded, account, was_cached = encode_cached(
-        splits["train"], tokenizer, limits_of(recipe), console.print
+        splits["train"], tokenizer, encoding_options(recipe), console.print
     )
     answered = _with_labels(splits["train"])
     answers = count_answers(answered, task)
@@ -124,7 +124,9 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
         "labels": list(validation.labels),  # `generate` chooses from these
     }
     model = trainable_model(model, recipe).to(accelerator.device)
-    order = StepOrder(encoded, recipe, accelerator, fitting(model, encoded, accelerator))
+    order = BatchSchedule(
+        encoded, recipe, accelerator, micro_batch_token_budget(model, encoded, accelerator)
+    )
     facts["micro_batch_size"] = order.micro_batch_size
     facts["num_steps"] = order.num_steps
     if tokenizer.eos_token != END_OF_TEXT:
@@ -133,7 +135,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, console: Console) -> Prepa
     report.show_held_out(console, splits, account.num_rows, sets)
     report.show_findings(warning_console(), [f for f in findings if f.severity == "warning"])
     train_rows = splits["train"]
-    return Prepared(model, tokenizer, train_rows, order, validation, tests, metric, facts)
+    return TrainingSetup(model, tokenizer, train_rows, order, validation, tests, metric, facts)
 
 
 def _with_labels(rows: Rows) -> Iterable[Row]:
@@ -165,7 +167,7 @@ def prepare_tests(
     return tests
 
 
-def fitting(model: nn.Module, encoded: Dataset, accelerator: Accelerator) -> int:
+def micro_batch_token_budget(model: nn.Module, encoded: Dataset, accelerator: Accelerator) -> int:
     """Tokens of a micro-batch that fit into memory in every process, since all deal alike."""
     longest = int(count_tokens(encoded)[0].max())
     precision, num_processes = accelerator.mixed_precision, accelerator.num_processes

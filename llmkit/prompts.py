@@ -10,7 +10,7 @@ from llmkit import files
 from llmkit.column_mapping import Columns
 from llmkit.columns import is_missing, read_columns, select_prompt, shape_of
 from llmkit.encode import is_blank
-from llmkit.errors import UserError, name_some, shown
+from llmkit.errors import UserError, first_few, printable
 from llmkit.output import NUMBERED, PROBABILITY, check_writable
 from llmkit.tasks import Segment, Task, to_example
 from llmkit.tasks.base import prompt_segments
@@ -117,7 +117,7 @@ class PromptReader:
             return select_prompt(raw, task, self.columns, where)
         column = self.columns.get(task.target, task.target)
         if not isinstance(raw.get(column), str):
-            there = shown(", ".join(map(str, raw))) or "none"
+            there = printable(", ".join(map(str, raw))) or "none"
             raise UserError(
                 f"{where}: no text column 'prompt' or {column!r}; the columns are: {there}; "
                 "rename the column of the prompts"
@@ -202,26 +202,26 @@ class Survey:
         if self.left_out:
             yield (
                 f"{_count(self.left_out, 'row has', 'rows have')} no prediction, since "
-                f"data.skip_invalid leaves out invalid rows: {name_some(self.left_out)}"
+                f"data.skip_invalid leaves out invalid rows: {first_few(self.left_out)}"
             )
         if self.blank_ends:
             yield (
                 f"{_count(self.blank_ends, 'prompt ends', 'prompts end')} in a space or tab, which "
                 "the tokenizer separates from the next word; remove it for better completions: "
-                f"{name_some(self.blank_ends)}"
+                f"{first_few(self.blank_ends)}"
             )
         if self.empty:
             yield (
                 f"{_count(self.empty, 'row has', 'rows have')} no text, so predictions for "
-                f"them are meaningless: {name_some(self.empty)}"
+                f"them are meaningless: {first_few(self.empty)}"
             )
         if self.twins:
             yield (
                 f"{_count(self.twins, 'row has', 'rows have')} the id of an earlier row; "
-                f"`evaluate` and `compare` will refuse the predictions: {name_some(self.twins)}"
+                f"`evaluate` and `compare` will refuse the predictions: {first_few(self.twins)}"
             )
         for name in filter(TAKEN.fullmatch, self.columns):
-            before = shown(name.removeprefix("input_"))
+            before = printable(name.removeprefix("input_"))
             yield f"the input's column {before!r} is written as 'input_{before}'"
 
 

@@ -27,7 +27,7 @@ SHARDING = {
 }
 
 
-def is_first() -> bool:
+def is_rank_zero() -> bool:
     """Whether this is the first process of the run, which prints and writes for all."""
     return whole_number("RANK", default=0) == 0
 

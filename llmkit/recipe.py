@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from llmkit.errors import UserError, did_you_mean, shown
+from llmkit.errors import UserError, did_you_mean, printable
 from llmkit.hints import other_name
 from llmkit.paths import expand
 from llmkit.recipe_files import Loader, find_recipe, read_yaml
@@ -47,7 +47,7 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
         return Recipe.model_validate(content)
     except ValidationError as error:
         mistakes = _explain(error, path, lines, given)
-        raise UserError("\n".join(shown(mistake, 1000) for mistake in mistakes)) from None
+        raise UserError("\n".join(printable(mistake, 1000) for mistake in mistakes)) from None
 
 
 def recipe_yaml(recipe: Recipe) -> str:

@@ -10,17 +10,17 @@ from rich.console import Console
 from rich.text import Text
 from torch import nn
 
-from llmkit.account import Account
+from llmkit.account import EncodingReport
 from llmkit.console import show_table, warning_console
 from llmkit.data import END_OF_DOCUMENT, Rows
-from llmkit.errors import count_of, name_some
+from llmkit.errors import count_of, first_few
 from llmkit.findings import Finding
 from llmkit.model import count_parameters
 from llmkit.optim import num_warmup_steps
-from llmkit.order import StepOrder
+from llmkit.order import BatchSchedule
 from llmkit.prediction import Prediction
 from llmkit.schema import Recipe
-from llmkit.scores import Scored, ScoredRows, confusion_of
+from llmkit.scores import SystemResult, TestSet, confusion_of
 from llmkit.shapes import Shape
 from llmkit.significance import LEVEL, MIN_ROWS, RESAMPLES
 from llmkit.tasks import Task
@@ -56,8 +56,8 @@ def show_start(
     console: Console,
     recipe: Recipe,
     model: nn.Module,
-    order: StepOrder,
-    account: Account,
+    order: BatchSchedule,
+    account: EncodingReport,
     was_cached: bool,
     accelerator: Accelerator,
 ) -> None:
@@ -87,7 +87,7 @@ def show_start(
 
 
 def show_held_out(
-    console: Console, splits: dict[str, Rows], num_train_rows: int, sets: dict[str, ScoredRows]
+    console: Console, splits: dict[str, Rows], num_train_rows: int, sets: dict[str, TestSet]
 ) -> None:
     """How many of the training rows are held out, where no other rows are named."""
     held_out = [split for split in ("validation", "test") if splits[split].held_out]
@@ -109,7 +109,7 @@ def show_held_out(
     console.print(f"split   held out {what}; name {keys} to use other rows{few}")
 
 
-def show_warm_up(console: Console, recipe: Recipe, order: StepOrder) -> None:
+def show_warm_up(console: Console, recipe: Recipe, order: BatchSchedule) -> None:
     """Say so where the warm-up is longer than the run."""
     if num_warmup_steps(order.num_steps, recipe.train) > order.num_steps:
         console.print(
@@ -126,7 +126,7 @@ def show_findings(console: Console, findings: list[Finding]) -> None:
         console.print(Text(str(finding), style=styles[finding.severity]))
 
 
-def show_examples(console: Console, test: ScoredRows, main: Scored) -> None:
+def show_examples(console: Console, test: TestSet, main: SystemResult) -> None:
     """A few predictions in full."""
     for example, prediction in zip(test.examples[:NUM_EXAMPLES], main.predictions, strict=False):
         console.print()
@@ -136,14 +136,14 @@ def show_examples(console: Console, test: ScoredRows, main: Scored) -> None:
 
 
 def show_tables(
-    console: Console, tests: dict[str, ScoredRows], tables: dict[str, dict[str, Scored]]
+    console: Console, tests: dict[str, TestSet], tables: dict[str, dict[str, SystemResult]]
 ) -> None:
     """The scores on each test set, beside the baselines."""
     for name, test in tests.items():
         title = count_of(len(test.rows), "test row" if name == "test" else "row")
         title += "" if name == "test" else f" of {name}"
         if test.unlabeled:
-            places = name_some([example.where for example in test.unlabeled])
+            places = first_few([example.where for example in test.unlabeled])
             title += f"; {len(test.unlabeled)} without a label left out ({places})"
         show_scores(console, test.task, title, tables[name])
         if test.task.chooses:
@@ -162,7 +162,9 @@ def interval_note(nums_rows: Iterable[int]) -> str:
     return "; ".join(parts)
 
 
-def show_verdict(console: Console, table: dict[str, Scored], metric: tuple[str, bool]) -> None:
+def show_verdict(
+    console: Console, table: dict[str, SystemResult], metric: tuple[str, bool]
+) -> None:
     """The deciding score of the table's first entry, compared with the untuned model."""
     name, higher_is_better = metric
     scores = {label: each.scores for label, each in table.items()}
@@ -171,7 +173,7 @@ def show_verdict(console: Console, table: dict[str, Scored], metric: tuple[str, 
     console.print(Text(verdict(name, higher_is_better, scores, difference), style="bold"))
 
 
-def show_scores(console: Console, task: Task, title: str, table: dict[str, Scored]) -> None:
+def show_scores(console: Console, task: Task, title: str, table: dict[str, SystemResult]) -> None:
     """A row a model or baseline, a column a score; what was not measured stays empty."""
     names = [n for n in task.score_names if any(n in each.scores for each in table.values())]
     lines = [[label, *(_cell(each, name) for name in names)] for label, each in table.items()]
@@ -181,7 +183,7 @@ def show_scores(console: Console, task: Task, title: str, table: dict[str, Score
         console.print(Text(task.signature(), style="dim"))
 
 
-def show_confusion(console: Console, test: ScoredRows, main: Scored) -> None:
+def show_confusion(console: Console, test: TestSet, main: SystemResult) -> None:
     """True labels down, predicted ones across."""
     confusion = confusion_of(test, main)
     labels, counts = confusion["labels"], confusion["counts"]
@@ -206,7 +208,7 @@ def _said(prediction: Prediction) -> str:
     return prediction.text if probability is None else f"{prediction.text} ({probability:.1%})"
 
 
-def _cell(scored: Scored, name: str) -> str:
+def _cell(scored: SystemResult, name: str) -> str:
     """A score, and under it its interval."""
     ends = scored.intervals.get(name)
     return f"{_format(scored.scores.get(name))}\n{_format_interval(ends)}".rstrip()

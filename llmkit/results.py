@@ -9,8 +9,8 @@ from llmkit.diagnostics import diagnose
 from llmkit.predictions import prediction_rows
 from llmkit.run import predictions_path, results_path, set_dir, write_json, write_jsonl
 from llmkit.scores import (
-    Scored,
-    ScoredRows,
+    SystemResult,
+    TestSet,
     breakdown,
     by_length,
     confusion_of,
@@ -21,8 +21,8 @@ from llmkit.verdict import UNTUNED
 
 def write_tables(
     folder: Path,
-    tests: dict[str, ScoredRows],
-    tables: dict[str, dict[str, Scored]],
+    tests: dict[str, TestSet],
+    tables: dict[str, dict[str, SystemResult]],
     metric: str,
     training_rows: Iterable[Row],
     **facts: Any,
@@ -36,8 +36,8 @@ def write_tables(
 
 def write_scores(
     folder: Path,
-    test: ScoredRows,
-    table: dict[str, Scored],
+    test: TestSet,
+    table: dict[str, SystemResult],
     metric: str,
     training_rows: Iterable[Row],
     **facts: Any,
@@ -63,7 +63,7 @@ def write_scores(
     write_json(results_path(folder), {**results, **facts})
 
 
-def results_of(test: ScoredRows, table: dict[str, Scored], metric: str) -> dict[str, Any]:
+def results_of(test: TestSet, table: dict[str, SystemResult], metric: str) -> dict[str, Any]:
     """Scores, intervals and differences of each model and baseline, as plain data."""
     results = {
         "task": test.task.name,
@@ -83,14 +83,16 @@ def results_of(test: ScoredRows, table: dict[str, Scored], metric: str) -> dict[
     return results
 
 
-def groups_of(test: ScoredRows) -> dict[str, list[str]]:
+def groups_of(test: TestSet) -> dict[str, list[str]]:
     """By what rows are grouped, and the group of each."""
     groups = {"words of the prompt": by_length([e.prompt_text for e in test.examples])}
     columns = test.rows[0].get("by", {})
     return groups | {name: [row["by"][name] for row in test.rows] for name in columns}
 
 
-def diagnose_main(test: ScoredRows, main: Scored, training_rows: Iterable[Row]) -> dict[str, float]:
+def diagnose_main(
+    test: TestSet, main: SystemResult, training_rows: Iterable[Row]
+) -> dict[str, float]:
     """What is odd about the texts; of several to a row the first."""
     texts = [prediction.text for prediction in main.predictions]
     prompts = [example.prompt_text for example in test.examples]

@@ -11,37 +11,37 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.checkpoint import load_state, newest, restore, trained
 from llmkit.console import warning_console
-from llmkit.errors import UserError, shown
-from llmkit.folders import Damaged, make_folder, recover, require_room, verify, write_manifest
-from llmkit.loss import causal_lm
+from llmkit.errors import UserError, printable
+from llmkit.folders import CorruptFolder, make_folder, recover, require_room, verify, write_manifest
+from llmkit.loss import unwrap_model
 from llmkit.model import save_model
 from llmkit.progress import Progress
 from llmkit.recipe import flat, with_absolute_paths
 from llmkit.run import checkpoint_dir, checkpoints_dir, model_dir, results_path
 from llmkit.schema import Recipe
-from llmkit.state import Facts, State
+from llmkit.state import CheckpointState, ReproducibilityKey
 from llmkit.step import Learner
 
 # These may move: what stands there is compared, not the path.
 PLACES = ("model", "data.train", "data.validation", "data.test")
 
 
-class Origin:
+class ResumePoint:
     """A checkpoint to go on from, and what it says of its run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            state = State.model_validate(load_state(path))
-        except (Damaged, ValidationError) as error:
-            reason = shown(" ".join(str(error).split()))
+            state = CheckpointState.model_validate(load_state(path))
+        except (CorruptFolder, ValidationError) as error:
+            reason = printable(" ".join(str(error).split()))
             raise UserError(f"{path}: no checkpoint of this version of llmkit ({reason})") from None
         self.progress, self.recipe, self.facts = state.progress, state.recipe, state.facts
         if path.name != checkpoint_dir(path, self.progress.step).name:
             raise UserError(f"{path}: it is of step {self.progress.step}, not of its name's")
 
 
-def find_origin(run: Path, console: Console) -> Origin:
+def find_resume_point(run: Path, console: Console) -> ResumePoint:
     """The newest checkpoint of a run that verifies; says which, and why not a newer one."""
     if results_path(run).is_file():
         raise UserError(
@@ -53,12 +53,12 @@ def find_origin(run: Path, console: Console) -> Origin:
         warning_console().print(f"warning: skipped {reason}")
     if path is None:
         raise UserError(f"{run}: no checkpoint to resume from; start again, without --resume")
-    origin = Origin(path)
+    origin = ResumePoint(path)
     console.print(f"resume  after step {origin.progress.step}: {path}, the newest intact one")
     return origin
 
 
-def check_recipe(origin: Origin, recipe: Recipe, allowed: tuple[str, ...]) -> None:
+def check_recipe(origin: ResumePoint, recipe: Recipe, allowed: tuple[str, ...]) -> None:
     """Raise UserError for each key that is not as it was, unless it is among those allowed."""
     recipes = map(with_absolute_paths, (origin.recipe, recipe))
     before, now = (dict(flat(each.model_dump(mode="json"))) for each in recipes)
@@ -79,7 +79,7 @@ def check_recipe(origin: Origin, recipe: Recipe, allowed: tuple[str, ...]) -> No
         raise UserError("\n".join(lines))
 
 
-def check_facts(origin: Origin, facts: Facts, allowed: tuple[str, ...]) -> None:
+def check_facts(origin: ResumePoint, facts: ReproducibilityKey, allowed: tuple[str, ...]) -> None:
     """Raise UserError where rows, tokenizer or base model are not the run's; say what else is not,
     since then the rest of the run need not be the same bit by bit."""
     before, now = dict(flat(origin.facts.model_dump())), dict(flat(facts.model_dump()))
@@ -101,8 +101,8 @@ def check_facts(origin: Origin, facts: Facts, allowed: tuple[str, ...]) -> None:
         raise UserError("\n".join(lines))
 
 
-def go_on(
-    origin: Origin,
+def restore_run(
+    origin: ResumePoint,
     learner: Learner,
     tokenizer: PreTrainedTokenizerBase,
     run: Path,
@@ -125,18 +125,18 @@ def go_on(
         optimizer = None
     try:
         if progress.best_step and learner.accelerator.is_main_process:
-            mend_model(progress.best_step, learner.model, tokenizer, run)
+            restore_best_model(progress.best_step, learner.model, tokenizer, run)
         restore(origin.path, learner.model, optimizer)
         if learner.accelerator.scaler is not None and progress.scaler:
             learner.accelerator.scaler.load_state_dict(progress.scaler)
-    except (Damaged, KeyError, TypeError) as error:  # the latter two: of a scaler's state
+    except (CorruptFolder, KeyError, TypeError) as error:  # the latter two: of a scaler's state
         raise UserError(f"{run}: {error}; start again, without --resume") from None
     if order.num_processes == origin.facts.num_processes:
         order.micro_batch_size = progress.micro_batch_size
     return progress
 
 
-def mend_model(
+def restore_best_model(
     best_step: int, model: nn.Module, tokenizer: PreTrainedTokenizerBase, run: Path
 ) -> None:
     """Write the best weights out of their checkpoint: the model folder may hold those of a later
@@ -145,19 +145,19 @@ def mend_model(
     recover(folder)
     try:
         verify(best)
-    except (Damaged, OSError):
+    except (CorruptFolder, OSError):
         verify(folder)
         return
     restore(best, model, None)
     save_model(model, tokenizer, folder)
 
 
-def rehearse(learner: Learner, tokenizer: PreTrainedTokenizerBase, run: Path) -> None:
+def check_disk_space(learner: Learner, tokenizer: PreTrainedTokenizerBase, run: Path) -> None:
     """Before the first step: whether all that will be saved can be, and has room."""
     if not learner.accelerator.is_main_process:
         return
     model = learner.model
-    bare = causal_lm(model)
+    bare = unwrap_model(model)
     weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     moving = sum(w.numel() * w.element_size() for w in trained(model).values())
     kept = learner.recipe.checkpoint.keep + 2  # the best one, and the next, before the oldest goes

@@ -111,7 +111,7 @@ def how_to_go_on(run: Path, options: Iterable[str], has_launcher: bool = False) 
 
 
 @contextmanager
-def alone_in(run: Path) -> Iterator[None]:
+def run_lock(run: Path) -> Iterator[None]:
     """In here no other process trains in the run's folder, which is made if need be. The system
     takes the lock from a process that is gone.
 
@@ -135,7 +135,7 @@ def alone_in(run: Path) -> Iterator[None]:
         lock.release()
 
 
-def require_new(run: Path) -> None:
+def require_unused(run: Path) -> None:
     """Raise UserError where another process has trained in the folder since it was chosen."""
     if checkpoints(run) or results_path(run).is_file():
         option = shlex.join(["--resume", str(run)])
@@ -250,11 +250,11 @@ def results_path(folder: Path) -> Path:
 def newest_stopped_run(recipe: Recipe) -> Path | None:
     """The run of this very recipe, under runs/, that was started last and has not finished."""
     runs = [run for run in RUNS.glob("*") if is_run(run) and checkpoints(run)]
-    stopped = [run for run in runs if not results_path(run).is_file() and is_of(run, recipe)]
+    stopped = [run for run in runs if not results_path(run).is_file() and has_recipe(run, recipe)]
     return max(stopped, key=lambda run: recipe_path(run).stat().st_mtime, default=None)
 
 
-def is_of(run: Path, recipe: Recipe) -> bool:
+def has_recipe(run: Path, recipe: Recipe) -> bool:
     try:
         return with_absolute_paths(recipe_of(run)) == with_absolute_paths(recipe)
     except UserError:  # of another version, or damaged

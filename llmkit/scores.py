@@ -22,7 +22,7 @@ from llmkit.verdict import UNTUNED
 
 
 @dataclass(frozen=True)
-class ScoredRows:
+class TestSet:
     """Rows that predictions are scored on."""
 
     task: Task
@@ -34,7 +34,7 @@ class ScoredRows:
     """Rows of classification that are left out, since they have no label."""
 
     @classmethod
-    def of(cls, rows: Iterable[Row], task: Task, answers: Counter[str]) -> "ScoredRows":
+    def of(cls, rows: Iterable[Row], task: Task, answers: Counter[str]) -> "TestSet":
         rows = list(rows)
         examples = [to_example(row, task) for row in rows]
         references = [example.references for example in examples]
@@ -58,7 +58,7 @@ class ScoredRows:
 
 
 @dataclass(frozen=True)
-class Scored:
+class SystemResult:
     """What a model, a baseline or someone's predictions score on rows."""
 
     scores: Scores
@@ -88,7 +88,7 @@ def choose_metric(recipe: Recipe, task: Task) -> tuple[str, bool]:
     return metric, task.scores.get(metric, False)
 
 
-def check_metric(metric: str, validation: ScoredRows, num_votes: int) -> None:
+def check_metric(metric: str, validation: TestSet, num_votes: int) -> None:
     """Raise UserError if the score that chooses the best weights is undefined on the validation
     rows, whatever is predicted."""
     task, references = validation.task, validation.references
@@ -121,16 +121,16 @@ def check_metric(metric: str, validation: ScoredRows, num_votes: int) -> None:
     )
 
 
-def scored(
+def score_predictions(
     task: Task,
     tallies: Tallies,
     predictions: list[Prediction],
     ended: list[bool] | None = None,
-) -> Scored:
+) -> SystemResult:
     """The task's scores, and the loss, as far as the tallies make them."""
     made = {name: value.item() for name, value in scores_of(tallies).items()}
     scores = {n: made[n] for n in task.score_names if math.isfinite(made.get(n, math.nan))}
-    return Scored(scores, tallies, predictions, ended)
+    return SystemResult(scores, tallies, predictions, ended)
 
 
 def breakdown(task: Task, tallies: Tallies, groups: Sequence[str]) -> list[dict[str, Any]]:
@@ -143,7 +143,7 @@ def breakdown(task: Task, tallies: Tallies, groups: Sequence[str]) -> list[dict[
         {
             "label": name,
             "rows": int(weights[index].sum()),
-            "scores": {score: known(made[score][index]) for score in shown},
+            "scores": {score: none_if_nan(made[score][index]) for score in shown},
         }
         for index, name in enumerate(names)
     ]
@@ -155,11 +155,11 @@ def row_scores(tallies: Tallies, metric: str) -> list[float | None]:
     for name, rows in tallies.items():
         if metric in scores_of({name: rows[:1]}, one):
             alone = (scores_of({name: rows[i : i + 1]}, one)[metric] for i in range(num_rows))
-            return [known(value) for (value,) in alone]
+            return [none_if_nan(value) for (value,) in alone]
     return [None] * num_rows
 
 
-def known(value: float) -> float | None:
+def none_if_nan(value: float) -> float | None:
     """For JSON, which has no NaN."""
     return float(value) if math.isfinite(value) else None
 
@@ -174,24 +174,24 @@ def by_length(texts: Sequence[str], num_groups: int = 4) -> list[str]:
     return [names[index] for index in np.searchsorted(ends, lengths)]
 
 
-def score_baselines(test: ScoredRows, num_rows: int | None = None) -> dict[str, Scored]:
+def score_baselines(test: TestSet, num_rows: int | None = None) -> dict[str, SystemResult]:
     """What the task's simple answers score on the same rows, or on the first of them."""
     task, rows = test.task, test.rows[:num_rows]
     if task.is_language_modelling:
         texts = [row["text"] for row in rows]
-        return {"xz compressor": Scored({"bits_per_byte": compressor_bits_per_byte(texts)})}
+        return {"xz compressor": SystemResult({"bits_per_byte": compressor_bits_per_byte(texts)})}
     said = {name: [Prediction(give(row)) for row in rows] for name, give in task.baselines.items()}
     if test.answers:
         said[task.majority] = [Prediction(test.answers.most_common(1)[0][0])] * len(rows)
     references = test.references[:num_rows]
     baselines = {
-        name: scored(task, task.tally(predictions, references), predictions)
+        name: score_predictions(task, task.tally(predictions, references), predictions)
         for name, predictions in said.items()
     }
     return baselines | score_references(task, references)
 
 
-def score_references(task: Task, references: list[list[str]]) -> dict[str, Scored]:
+def score_references(task: Task, references: list[list[str]]) -> dict[str, SystemResult]:
     """What the best of each row's references scores against its others: how far people agree.
 
     The best by the task's deciding score; rows with one reference have no say. A prediction is
@@ -219,10 +219,10 @@ def score_references(task: Task, references: list[list[str]]) -> dict[str, Score
     if len(kept) < len(references):
         label += f", {count_of(len(kept), 'row')}"
     of_best = {name: rows[kept] for name, rows in tallies.items()}
-    return {label: scored(task, of_best, [said[turn] for turn in kept])}
+    return {label: score_predictions(task, of_best, [said[turn] for turn in kept])}
 
 
-def confusion_of(test: ScoredRows, main: Scored) -> dict[str, Any]:
+def confusion_of(test: TestSet, main: SystemResult) -> dict[str, Any]:
     """How often each label (a row) was taken for each (a column)."""
     labels = classification.labels_of(main.predictions, test.references)
     (tallies,) = (rows for name, rows in main.tallies.items() if name.startswith("classification"))
@@ -232,8 +232,8 @@ def confusion_of(test: ScoredRows, main: Scored) -> dict[str, Any]:
 
 
 def tables_of(
-    by_model: dict[str, dict[str, Scored]], tests: dict[str, ScoredRows]
-) -> dict[str, dict[str, Scored]]:
+    by_model: dict[str, dict[str, SystemResult]], tests: dict[str, TestSet]
+) -> dict[str, dict[str, SystemResult]]:
     """For each test set, the scores of each model, the first also compared with the untuned one,
     and of the baselines."""
     main = next(iter(by_model))
@@ -246,7 +246,7 @@ def tables_of(
     return tables
 
 
-def compared_with(other: Scored, main: Scored) -> Scored:
+def compared_with(other: SystemResult, main: SystemResult) -> SystemResult:
     """`main` with its differences from `other`; without them if their tokenizers make different
     rows of the same texts."""
     if count_rows(main.tallies) != count_rows(other.tallies):

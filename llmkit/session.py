@@ -14,7 +14,7 @@ from llmkit.data import open_splits
 from llmkit.devices import start_accelerator
 from llmkit.errors import UserError
 from llmkit.evaluation import count_answers, encode_labels
-from llmkit.folders import Damaged, read_json
+from llmkit.folders import CorruptFolder, read_json
 from llmkit.model import load_model
 from llmkit.prompts import PromptReader
 from llmkit.recipe import load_recipe
@@ -128,7 +128,7 @@ def open_labels(run: Path, task: Task) -> list[str]:
     version, those of its training rows."""
     try:
         recorded = read_json(facts_path(run)).get("labels")
-    except Damaged as error:
+    except CorruptFolder as error:
         raise UserError(f"{facts_path(run)}: {error}; train again") from None
     if isinstance(recorded, list) and all(isinstance(label, str) for label in recorded):
         return recorded

@@ -10,7 +10,7 @@ from llmkit.recipe import with_absolute_paths
 from llmkit.schema import Recipe
 
 
-class Facts(BaseModel):
+class ReproducibilityKey(BaseModel):
     """What decides whether a resumed run is the same, bit by bit."""
 
     device: str
@@ -23,18 +23,18 @@ class Facts(BaseModel):
     data: dict[str, dict[Literal["tokens_sha256"], str]]
 
 
-class State(BaseModel):
+class CheckpointState(BaseModel):
     """The content of a checkpoint's state.json."""
 
     progress: Progress
     recipe: Recipe
-    facts: Facts
+    facts: ReproducibilityKey
 
 
-def facts_of(record: dict[str, Any]) -> Facts:
+def facts_of(record: dict[str, Any]) -> ReproducibilityKey:
     """The facts in a run's record, and of this process."""
     names = ("device", "mixed_precision", "float32_matmul_precision", "num_processes")
-    return Facts(
+    return ReproducibilityKey(
         **{name: record[name] for name in names},
         threads=torch.get_num_threads(),
         torch=str(torch.__version__),
@@ -46,6 +46,8 @@ def facts_of(record: dict[str, Any]) -> Facts:
 
 
 def state_of(progress: Progress, recipe: Recipe, record: dict[str, Any]) -> dict[str, Any]:
-    """What `State` reads back."""
-    state = State(progress=progress, recipe=with_absolute_paths(recipe), facts=facts_of(record))
+    """What `CheckpointState` reads back."""
+    state = CheckpointState(
+        progress=progress, recipe=with_absolute_paths(recipe), facts=facts_of(record)
+    )
     return state.model_dump(mode="json")

@@ -18,7 +18,7 @@ from llmkit.log import RunLog
 from llmkit.loss import SupervisedLoss
 from llmkit.memory import is_out_of_memory
 from llmkit.optim import build_optimizer, learning_rate_at, set_learning_rate
-from llmkit.order import StepOrder
+from llmkit.order import BatchSchedule
 from llmkit.progress import Progress
 from llmkit.schema import Recipe
 
@@ -33,13 +33,13 @@ class Learner:
     loss_module: nn.Module
     """The model's loss, computed in the run's precision."""
     optimizer: torch.optim.Optimizer
-    order: StepOrder
+    order: BatchSchedule
     recipe: Recipe
     accelerator: Accelerator
 
     @classmethod
     def of(
-        cls, model: nn.Module, order: StepOrder, recipe: Recipe, accelerator: Accelerator
+        cls, model: nn.Module, order: BatchSchedule, recipe: Recipe, accelerator: Accelerator
     ) -> "Learner":
         loss_module = prepare_loss(model, recipe, accelerator)
         broadcast([weight.data for weight in model.parameters()])  # from the first process
@@ -116,7 +116,7 @@ def take_step(learner: Learner, progress: Progress, log: RunLog) -> None:
 
 def forward_backward_in_memory(
     loss_module: nn.Module,
-    order: "StepOrder",
+    order: BatchSchedule,
     step: int,
     accelerator: Accelerator,
     log: RunLog,
@@ -157,7 +157,7 @@ def forward_backward_in_memory(
 def forward_backward(
     loss_module: nn.Module,
     micro_batches: Iterator[Batch],
-    order: "StepOrder",
+    order: BatchSchedule,
     step: int,
     accelerator: Accelerator,
 ) -> tuple[float, list[torch.Tensor]]:
@@ -198,7 +198,7 @@ def describe_nonfinite(
     loss: float,
     micro_losses: list[torch.Tensor],
     grad_norm: float,
-    order: "StepOrder",
+    order: BatchSchedule,
     step: int,
     accelerator: Accelerator,
 ) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from llmkit.errors import UserError, shown
+from llmkit.errors import UserError, printable
 from llmkit.textlines import BYTE_ORDER_MARK, LONGEST, Raw, lines
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
@@ -234,7 +234,7 @@ def _records(
         except StopIteration:
             return
         except csv.Error as error:
-            what = shown(str(error).partition(" - ")[0])  # after the dash is advice on Python
+            what = printable(str(error).partition(" - ")[0])  # after the dash is advice on Python
             record = UserError(
                 f"{path}:{start}: {what}, in the row from here to line {number}; "
                 "close each quote, and double those inside a field"
@@ -260,7 +260,7 @@ def check_names(names: list[str], where: str) -> None:
     """Raise UserError if two columns have the same name."""
     twins = [name for name, count in Counter(names).items() if name and count > 1]
     if twins:
-        raise UserError(f"{where}: two columns are named {shown(twins[0])}; rename one of them")
+        raise UserError(f"{where}: two columns are named {printable(twins[0])}; rename one of them")
 
 
 def _row_of(

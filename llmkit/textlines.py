@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from llmkit.errors import UserError, shown
+from llmkit.errors import UserError, printable
 
 # Where a row stands (file:line), and its columns in the file or what is wrong with it.
 Raw = tuple[str, dict[str, Any] | UserError]
@@ -80,7 +80,7 @@ def lines(path: Path, encoding: str | None = None) -> Iterator[Line]:
         compression = COMPRESSIONS.get(path.suffix.lower())
         if compression is None:
             raise
-        reason = shown(" ".join(str(error).split()).rstrip("."))
+        reason = printable(" ".join(str(error).split()).rstrip("."))
         raise UserError(
             f"{path}: not readable as {compression} after line {number:,} ({reason}); compress "
             "or download the file again"
@@ -280,7 +280,7 @@ def _not_decoded(line: bytes, error: UnicodeDecodeError, encoding: str) -> str:
     word = next((w for w in around.split() if not w.isascii()), around.strip())
     return (
         f"{place}; save the file as UTF-8, or name its encoding: with data.encoding=cp1252 this "
-        f"reads {shown(word, 40)!r}"
+        f"reads {printable(word, 40)!r}"
     )
 
 

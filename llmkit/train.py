@@ -51,7 +51,7 @@ def train(
     with signals.deferred():
         while True:
             signals.wants_save |= time.monotonic() - saved_at > seconds
-            stops, wants_save = asked(learner, signals)
+            stops, wants_save = sync_stop_requests(learner, signals)
             if stops or wants_save:
                 save_now()
             if stops:
@@ -92,7 +92,7 @@ def train(
         )
 
 
-def asked(learner: Learner, signals: Signals) -> tuple[int, bool]:
+def sync_stop_requests(learner: Learner, signals: Signals) -> tuple[int, bool]:
     """The signal that asked any process to stop (0: none), and whether one was asked to save."""
     wants_save, signals.wants_save = signals.wants_save, False
     requests = [signals.stop or 0, int(wants_save)]

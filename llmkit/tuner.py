@@ -18,7 +18,7 @@ import torch
 
 from llmkit.paths import cache_folder
 
-TIMES = 8  # that each product is timed; the first plans
+NUM_TIMINGS = 8  # that each product is timed; the first plans
 ROWS, WIDTH = 256, 768  # of the product that is timed: GPT-2's first in its MLP
 FEW = 32  # a first look times one in so many rows
 HOPELESS = 4  # products so many times slower than the quickest are not timed in full
@@ -29,7 +29,7 @@ EXACT = 1e-5  # largest relative error of a product that still counts as float32
 
 
 @dataclass(frozen=True)
-class Tuning:
+class MatmulTimings:
     """What was measured: seconds of a product, by its arithmetic."""
 
     float32: float
@@ -47,13 +47,13 @@ class Tuning:
         return self.onednn is not None and self.onednn < self.float32
 
 
-def tune_cpu() -> Tuning:
+def autotune_cpu() -> MatmulTimings:
     """Measure, or look up, this machine's arithmetic and set it up; under half a second."""
     keep_memory()
     keep_few_kernels()
     path = cache_folder() / "tuning" / f"{_machine()}.json"
     try:
-        tuning = Tuning(**json.loads(path.read_text("utf-8")))
+        tuning = MatmulTimings(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         tuning = measure()
         _keep(tuning, path)
@@ -61,7 +61,7 @@ def tune_cpu() -> Tuning:
     return tuning
 
 
-def measure() -> Tuning:
+def measure() -> MatmulTimings:
     """Time one product in each arithmetic."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(ROWS, WIDTH, generator=generator)
@@ -74,13 +74,13 @@ def measure() -> Tuning:
     }
     # A CPU without bf16 instructions emulates them, a hundred times slower: few rows show it.
     seconds = {
-        name: FEW * min(_time(*product, ROWS // FEW) for _ in range(TIMES))
+        name: FEW * min(_time(*product, ROWS // FEW) for _ in range(NUM_TIMINGS))
         for name, product in products.items()
     }
     quickest = min(seconds.values())
     # By turns, so that what else the machine does falls on all; it only ever slows, so the best of
     # a few counts.
-    for _ in range(TIMES):
+    for _ in range(NUM_TIMINGS):
         for name, product in products.items():
             if seconds[name] < HOPELESS * quickest:
                 seconds[name] = min(seconds[name], _time(*product, ROWS))
@@ -88,7 +88,7 @@ def measure() -> Tuning:
     exact = x.double() @ weight.double()
     error = ((x @ weight).double() - exact).norm() / exact.norm()
     onednn = seconds["onednn"] if error < EXACT else None
-    return Tuning(seconds["float32"], onednn, seconds["bf16"])
+    return MatmulTimings(seconds["float32"], onednn, seconds["bf16"])
 
 
 def _time(precision: str, x: torch.Tensor, weight: torch.Tensor, num_rows: int) -> float:
@@ -109,7 +109,7 @@ def _machine() -> str:
     return "".join(c if c.isalnum() or c in ".+" else "-" for c in " ".join(map(str, parts)))
 
 
-def _keep(tuning: Tuning, path: Path) -> None:
+def _keep(tuning: MatmulTimings, path: Path) -> None:
     """For the next time; where nothing can be written, that measures again."""
     partial = path.with_suffix(f".{os.getpid()}")
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import GPT2Config
 
-from llmkit.errors import UserError, shown
+from llmkit.errors import UserError, printable
 
 HOOKS = ("auto_map", "custom_generate", "custom_pipelines", "trust_remote_code")
 VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt")
@@ -24,8 +24,8 @@ def check_folder(folder: Path, name: str) -> dict[str, Any]:
     for path in sorted(folder.iterdir()):
         if path.suffix in (".py", ".so", ".pyd", ".pyc"):
             raise UserError(
-                f"model: {name}: it carries a program ({shown(path.name, 60)}), which llmkit never "
-                "runs; take it away where you trust the rest"
+                f"model: {name}: it carries a program ({printable(path.name, 60)}), which llmkit "
+                "never runs; take it away where you trust the rest"
             )
         if path.name == "adapter_config.json":
             raise UserError(f"{path}: an adapter, not a model; merge it into its model first")
@@ -45,7 +45,7 @@ def check_folder(folder: Path, name: str) -> dict[str, Any]:
     for part in parts.values() if isinstance(parts, dict) else [None]:
         if not isinstance(part, str) or Path(part).name != part:
             raise UserError(
-                f"{folder}: its index points outside the folder ({shown(str(part), 60)})"
+                f"{folder}: its index points outside the folder ({printable(str(part), 60)})"
             )
     num_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     check_shape(contents["config.json"], num_bytes, name)

@@ -18,7 +18,7 @@ from llmkit.constants import IGNORE_INDEX
 from llmkit.encode import FEATURES
 from llmkit.loss import SupervisedLoss
 from llmkit.model import load_model
-from llmkit.order import StepOrder
+from llmkit.order import BatchSchedule
 from llmkit.recipe import load_recipe
 from llmkit.schema import Recipe
 from llmkit.step import forward_backward, prepare_loss
@@ -61,7 +61,7 @@ def load(model: str, dtype: torch.dtype) -> torch.nn.Module:
 def whole_gradient(model: torch.nn.Module, seed: int) -> torch.Tensor:
     """All rows of the step in one batch, its mean taken once."""
     rows, recipe, step = random_step(seed)
-    order = StepOrder(rows, recipe, Accelerator(cpu=True))
+    order = BatchSchedule(rows, recipe, Accelerator(cpu=True))
     batch = collate([rows[index] for index in order.rows(step)])
     count = int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
     (SupervisedLoss(model, "reference")(**batch) / count).backward()
@@ -73,7 +73,7 @@ def accumulated_gradient(
 ) -> torch.Tensor:
     """The same step by the training loop, with either engine."""
     rows, recipe, step = random_step(seed)
-    order = StepOrder(rows, recipe, accelerator)
+    order = BatchSchedule(rows, recipe, accelerator)
     loss = prepare_loss(model, recipe, accelerator)
     forward_backward(loss, order.micro_batches(step), order, step, accelerator)
     return flat_gradient(model)

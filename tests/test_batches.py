@@ -7,14 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.batches import collate, lay_out, padded_size, row_order, split_step
+from llmkit.batches import (
+    collate,
+    pack_rows,
+    padded_size,
+    shuffled_indices,
+    split_into_micro_batches,
+)
 
 
 def test_row_order_is_a_pure_function_of_seed_and_epoch():
-    assert row_order(50, seed=3, epoch=1) == row_order(50, seed=3, epoch=1)
-    assert row_order(50, seed=3, epoch=1) != row_order(50, seed=3, epoch=2)
-    assert row_order(50, seed=3, epoch=1) != row_order(50, seed=4, epoch=1)
-    assert sorted(row_order(50, seed=3, epoch=1)) == list(range(50))
+    assert shuffled_indices(50, seed=3, epoch=1) == shuffled_indices(50, seed=3, epoch=1)
+    assert shuffled_indices(50, seed=3, epoch=1) != shuffled_indices(50, seed=3, epoch=2)
+    assert shuffled_indices(50, seed=3, epoch=1) != shuffled_indices(50, seed=4, epoch=1)
+    assert sorted(shuffled_indices(50, seed=3, epoch=1)) == list(range(50))
 
 
 @given(
@@ -24,7 +30,7 @@ def test_row_order_is_a_pure_function_of_seed_and_epoch():
 )
 def test_a_step_is_dealt_out_whole(lengths, micro_batch_size, num_processes):
     indices = list(range(len(lengths)))
-    dealt = split_step(indices, lengths, micro_batch_size, num_processes)
+    dealt = split_into_micro_batches(indices, lengths, micro_batch_size, num_processes)
     assert len(dealt) == num_processes
     flat = [i for micro_batches in dealt for batch in micro_batches for i in batch]
     assert Counter(flat) == Counter(indices)
@@ -43,7 +49,7 @@ def test_no_process_waits_long_for_another(num_processes, rows_per_process):
     for _ in range(20):
         lengths = rng.lognormal(5.3, 0.6, num_processes * rows_per_process).clip(8, 1024)
         lengths = lengths.astype(int).tolist()
-        dealt = split_step(list(range(len(lengths))), lengths, 8, num_processes)
+        dealt = split_into_micro_batches(list(range(len(lengths))), lengths, 8, num_processes)
         tokens = [sum(lengths[i] for batch in each for i in batch) for each in dealt]
         balances.append(np.mean(tokens) / max(tokens))
     assert np.mean(balances) >= 0.975
@@ -52,7 +58,7 @@ def test_no_process_waits_long_for_another(num_processes, rows_per_process):
 
 def test_one_process_takes_its_rows_by_length():
     lengths = [5, 9, 7, 9, 1]
-    assert split_step([0, 1, 2, 3, 4], lengths, 2, 1) == [[[1, 3], [2, 0], [4]]]
+    assert split_into_micro_batches([0, 1, 2, 3, 4], lengths, 2, 1) == [[[1, 3], [2, 0], [4]]]
 
 
 def test_collate_pads_on_the_right_without_labels():
@@ -77,7 +83,7 @@ def test_collate_packs_rows_and_marks_which_is_which():
 @given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=60), spare=st.integers(0, 60))
 def test_packing_keeps_every_row_whole_within_its_capacity(lengths, spare):
     capacity = max(lengths) + spare
-    sequences = lay_out(lengths, capacity)
+    sequences = pack_rows(lengths, capacity)
     assert sorted(row for sequence in sequences for row in sequence) == list(range(len(lengths)))
     assert all(sum(lengths[row] for row in sequence) <= capacity for sequence in sequences)
     assert len(sequences) <= 1 + 2 * sum(lengths) // capacity, "at most one is less than half full"

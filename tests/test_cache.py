@@ -13,13 +13,13 @@ from filelock import FileLock
 from llmkit import cache
 from llmkit.cache import encode_cached, encoding_key
 from llmkit.data import open_splits
-from llmkit.encode import Limits, fingerprint
+from llmkit.encode import EncodingOptions, fingerprint
 from llmkit.errors import UserError
 from llmkit.model import load_model, scratch_model
 from llmkit.schema import Data, Scratch
 from llmkit.tasks import get_task, with_template
 
-LIMITS = Limits(max_length=128)
+LIMITS = EncodingOptions(max_length=128)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from conftest import in_parts
 from torch import nn
 
 from llmkit.checkpoint import load_state, newest, prune, restore, save_checkpoint
-from llmkit.folders import Damaged, publish, recover, verify
+from llmkit.folders import CorruptFolder, recover, verify, write_folder
 from llmkit.run import checkpoint_dir, checkpoints_dir
 
 
@@ -182,25 +182,25 @@ def test_a_folder_is_whole_wherever_its_writing_is_cut_short(tmp_path, monkeypat
         return fill
 
     target = tmp_path / "folder"
-    publish(target, write("old"))
+    write_folder(target, write("old"))
     calls.update(at=0)
-    publish(target, write("new"))
+    write_folder(target, write("new"))
     num_calls = calls["at"]
     assert num_calls > 10
     for stop in range(1, num_calls + 1):
         shutil.rmtree(tmp_path)
         tmp_path.mkdir()
         calls.update(stop=None)
-        publish(target, write("old"))
+        write_folder(target, write("old"))
         calls.update(at=0, stop=stop)
         with pytest.raises(Cut):
-            publish(target, write("new"))
+            write_folder(target, write("new"))
         calls.update(stop=None)
         recover(target)
         verify(target)
         contents = {(target / name).read_text() for name in ("one", "two")}
         assert contents in ({"old"}, {"new"})
-        publish(target, write("next"))
+        write_folder(target, write("next"))
         verify(target)
         assert {path.name for path in tmp_path.iterdir()} == {"folder"}
 
@@ -208,5 +208,5 @@ def test_a_folder_is_whole_wherever_its_writing_is_cut_short(tmp_path, monkeypat
 def test_nothing_is_damaged_by_being_read(run):
     for path in checkpoints_dir(run).iterdir():
         verify(path)
-    with pytest.raises(Damaged, match="is missing"):
+    with pytest.raises(CorruptFolder, match="is missing"):
         verify(run)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmkit import choose as module
-from llmkit.choose import Trie, choose, label_nats, parts
+from llmkit.choose import Trie, label_nll, label_probabilities, parts
 from llmkit.errors import UserError
 from llmkit.model import load_model
 
@@ -32,7 +32,7 @@ def nats_alone(model, prompt, label):
 @pytest.mark.parametrize("tail", [1, 8, 256])
 def test_a_label_has_the_likelihood_it_would_have_alone(model, monkeypatch, tail):
     monkeypatch.setattr(module, "TAIL", tail)
-    nats = label_nats(model.eval(), PROMPTS, list(LABELS.values()))
+    nats = label_nll(model.eval(), PROMPTS, list(LABELS.values()))
     for prompt, row in zip(PROMPTS, nats.tolist(), strict=True):
         expected = [nats_alone(model, prompt, label) for label in LABELS.values()]
         assert row == pytest.approx(expected, rel=1e-5)
@@ -45,26 +45,28 @@ def test_many_labels_in_several_parts(model):
         for number in range(120)
     ]
     assert len(parts(labels)) == 4
-    nats = label_nats(model.eval(), PROMPTS[:2], labels)
+    nats = label_nll(model.eval(), PROMPTS[:2], labels)
     for number in range(0, 120, 17):
         for prompt, row in zip(PROMPTS, nats.tolist(), strict=False):
             assert row[number] == pytest.approx(nats_alone(model, prompt, labels[number]), rel=1e-5)
 
 
 def test_probabilities_depend_on_neither_batch_nor_order(model):
-    whole = choose(model, PROMPTS, LABELS, batch_size=10)
+    whole = label_probabilities(model, PROMPTS, LABELS, batch_size=10)
     assert all(sum(row.values()) == pytest.approx(1) for row in whole)
     for size in (1, 2, 3):
-        other = choose(model, PROMPTS[::-1], dict(reversed(LABELS.items())), batch_size=size)
+        other = label_probabilities(
+            model, PROMPTS[::-1], dict(reversed(LABELS.items())), batch_size=size
+        )
         for row, expected in zip(other[::-1], whole, strict=True):
             assert row == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_prompt_that_does_not_fit_is_refused(model):
     room = model.config.n_positions - 4
-    assert choose(model, [[1] * room], LABELS, 1)
+    assert label_probabilities(model, [[1] * room], LABELS, 1)
     with pytest.raises(UserError, match=f"prompt 2: {room + 1} tokens"):
-        choose(model, [[1], [1] * (room + 1)], LABELS, 1)
+        label_probabilities(model, [[1], [1] * (room + 1)], LABELS, 1)
 
 
 TOKENS = st.lists(st.integers(3, 5), min_size=1, max_size=6)
@@ -104,9 +106,9 @@ def test_every_query_sees_something_also_under_autocast(tiny_gpt2, monkeypatch):
         return attend(query, key, value, attn_mask=attn_mask, **settings)
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", recorded)
-    precise = label_nats(model, PROMPTS, list(LABELS.values()))
+    precise = label_nll(model, PROMPTS, list(LABELS.values()))
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = label_nats(model, PROMPTS, list(LABELS.values()))
+        rounded = label_nll(model, PROMPTS, list(LABELS.values()))
     assert len(masks) == 4 * model.config.n_layer
     for dtype, mask in masks:
         assert mask.dtype in (torch.bool, dtype)

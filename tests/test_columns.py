@@ -11,7 +11,7 @@ from llmkit.cache import encoding_key
 from llmkit.column_mapping import check_columns
 from llmkit.columns import read_columns, select_prompt, shape_of
 from llmkit.data import open_splits
-from llmkit.encode import Limits, encode_text
+from llmkit.encode import EncodingOptions, encode_text
 from llmkit.errors import UserError
 from llmkit.model import load_model
 from llmkit.recipe import load_recipe
@@ -310,7 +310,7 @@ def test_whatever_the_tokens_depend_on_is_in_the_cache_key(tmp_path, tiny_gpt2):
 
     def key(task=instruct, split="train", **data):
         splits = open_splits(Data(train=path, validation=path, test=path, **data), task)
-        return encoding_key(splits[split], tokenizer, Limits(max_length=64))
+        return encoding_key(splits[split], tokenizer, EncodingOptions(max_length=64))
 
     def translation(**data):
         recipe = load_recipe("translate")
@@ -341,7 +341,7 @@ def test_the_shape_of_the_first_row_is_in_the_cache_key(tmp_path, tiny_gpt2):
     path = write_jsonl(tmp_path / "rows.jsonl", [row])
     rows = open_at(path, get_task("instruct"))["train"]
     keys = {
-        encoding_key(each, tokenizer, Limits(max_length=64))
+        encoding_key(each, tokenizer, EncodingOptions(max_length=64))
         for each in (rows, replace(rows, shape=None))
     }
     assert len(keys) == 2

@@ -10,7 +10,7 @@ from llmkit import cores, devices
 from llmkit.cores import Usage, leave_cores, shorten_spinning, threads_beside, watch_cores
 from llmkit.devices import start_accelerator
 from llmkit.recipe import load_recipe
-from llmkit.state import Facts
+from llmkit.state import ReproducibilityKey
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_threads_that_the_user_has_set_stay(two_threads, used_by_others, monkeyp
 def test_a_resumed_run_has_the_threads_of_its_checkpoint(two_threads, monkeypatch):
     monkeypatch.setattr(devices, "yield_cores", lambda: None)
     monkeypatch.setattr(devices, "choose_precision", lambda *_: "no")  # which takes seconds
-    facts = Facts(
+    facts = ReproducibilityKey(
         device="cpu", mixed_precision="no", float32_matmul_precision="highest", num_processes=1,
         threads=1, torch=torch.__version__, model={}, data={},
     )  # fmt: skip

@@ -11,8 +11,8 @@ from test_engine import CASES, small_model
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from llmkit.batches import ENDLESS, collate
-from llmkit.choose import choose
+from llmkit.batches import UNLIMITED, collate
+from llmkit.choose import label_probabilities
 from llmkit.engine import RowBounds, cuda_attention
 from llmkit.loss import SupervisedLoss
 from llmkit.model import add_lora, freeze_layers, load_model
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 def loss_and_gradients(model: nn.Module, rows: list[dict], engine: str):
     model.zero_grad()
-    batch = collate(rows, ENDLESS if engine == "fast" else None)
+    batch = collate(rows, UNLIMITED if engine == "fast" else None)
     loss = SupervisedLoss(model, engine)(**{name: x.cuda() for name, x in batch.items()})
     loss.backward()
     found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -105,17 +105,19 @@ def test_more_rows_need_no_more_kernels():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_label_probabilities_in_half_precision_are_near_float32s(tiny_gpt2, dtype):
     model = load_model(str(tiny_gpt2))[0].cuda()
-    exact = choose(model, PROMPTS, LABELS, batch_size=4)
+    exact = label_probabilities(model, PROMPTS, LABELS, batch_size=4)
     with torch.autocast("cuda", dtype):
-        found = choose(model, PROMPTS, LABELS, batch_size=4)
+        found = label_probabilities(model, PROMPTS, LABELS, batch_size=4)
     for row, expected in zip(found, exact, strict=True):
         assert row == pytest.approx(expected, abs=0.02)
 
 
 def test_label_probabilities_are_those_of_the_cpu(tiny_gpt2):
     model = load_model(str(tiny_gpt2))[0]
-    expected = choose(model, PROMPTS, LABELS, batch_size=4)
-    for row, cpu in zip(choose(model.cuda(), PROMPTS, LABELS, batch_size=3), expected, strict=True):
+    expected = label_probabilities(model, PROMPTS, LABELS, batch_size=4)
+    for row, cpu in zip(
+        label_probabilities(model.cuda(), PROMPTS, LABELS, batch_size=3), expected, strict=True
+    ):
         assert row == pytest.approx(cpu, rel=1e-4)
 
 

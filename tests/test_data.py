@@ -16,7 +16,7 @@ from llmkit.columns import select_columns
 from llmkit.data import open_splits
 from llmkit.devices import start_accelerator
 from llmkit.errors import UserError
-from llmkit.prepare import prepare
+from llmkit.prepare import setup_training
 from llmkit.recipe import load_recipe
 from llmkit.schema import Data
 from llmkit.tasks import get_task
@@ -214,7 +214,7 @@ def test_the_training_rows_of_a_classifier_are_read_twice_to_prepare_them(
     monkeypatch.setattr(files, "read_all", counted)
     splits = (f"data.train={train}", f"data.validation={test}", f"data.test={test}")
     recipe = load_recipe("classify", overrides=(f"model={tiny_gpt2}", *splits, *SHORT))
-    prepared = prepare(recipe, start_accelerator(recipe), Console(quiet=True))
+    prepared = setup_training(recipe, start_accelerator(recipe), Console(quiet=True))
     assert passes.count(train) == 2
     assert any("3 rows: a label that differs" in each for each in prepared.facts["findings"])
     assert sorted(prepared.validation.labels) == ["Positive", "negative", "positive"]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from llmkit.constants import IGNORE_INDEX
 from llmkit.encode import (
-    Limits,
+    EncodingOptions,
     count_tokens,
     encode_example,
     encode_prompts,
@@ -113,7 +113,7 @@ def rows_of(task, count):
 def test_every_row_read_is_accounted_for(tokenizer):
     task = get_task("summarize")
     rows = rows_of(task, 40)
-    encoded, account = encode_rows(rows, task, tokenizer, Limits(max_length=30))
+    encoded, account = encode_rows(rows, task, tokenizer, EncodingOptions(max_length=30))
     fates = account.fates
     assert account.num_rows == 40
     assert set(fates) == {"whole", "empty", "prompt shortened"}
@@ -130,7 +130,7 @@ def test_every_row_read_is_accounted_for(tokenizer):
 
 def test_a_set_without_anything_to_learn_is_refused(tokenizer):
     task = get_task("summarize")
-    limits = Limits(max_length=20)
+    limits = EncodingOptions(max_length=20)
     row = {"id": "0", "document": "d", "summary": "long " * 50}
     encoded, account = encode_rows([row], task, tokenizer, limits)
     assert len(encoded) == 0
@@ -153,7 +153,7 @@ def test_what_cannot_be_seen_is_blank(text):
 def test_language_modelling_teaches_every_token_once(tokenizer, texts, max_length, packing):
     task = get_task("pretrain")
     rows = [{"id": str(i), "text": text} for i, text in enumerate([*texts, "x"])]
-    limits = Limits(max_length, packing=packing)
+    limits = EncodingOptions(max_length, packing=packing)
     encoded, account = encode_rows(rows, task, tokenizer, limits)
     kept = [row["text"] for row in rows if not is_blank(row["text"])]
     expected = [
@@ -209,7 +209,7 @@ CONTENTS = st.lists(TEXT.map(str.strip).filter(lambda t: not is_blank(t)), min_s
 def test_of_a_conversation_every_answer_is_learnt_with_its_end(tokenizer, contents, max_length):
     task, eos = get_task("chat"), tokenizer.eos_token_id
     row = {"id": "0", "messages": talk(contents)}
-    encoded, account = encode_rows([row], task, tokenizer, Limits(max_length))
+    encoded, account = encode_rows([row], task, tokenizer, EncodingOptions(max_length))
     whole = [
         t
         for text in encode_text([f" {c}" for c in contents[1::2]], tokenizer)

@@ -11,11 +11,11 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from llmkit import loss as loss_file
-from llmkit.batches import ENDLESS, collate
+from llmkit.batches import UNLIMITED, collate
 from llmkit.constants import IGNORE_INDEX
 from llmkit.engine import (
-    SCORES,
-    Dropper,
+    MAX_BUNDLED_SCORES,
+    FastDropout,
     RowAttention,
     bundle_rows,
     check_config,
@@ -49,7 +49,7 @@ def rows_of(lengths: list[int], seed: int = 0) -> list[dict]:
 
 def loss_and_gradients(model: nn.Module, rows: list[dict], engine: str):
     model.zero_grad()
-    batch = collate(rows, ENDLESS if engine == "fast" else None)
+    batch = collate(rows, UNLIMITED if engine == "fast" else None)
     loss = SupervisedLoss(model, engine)(**batch)
     loss.backward()
     gradients = {
@@ -137,7 +137,7 @@ def test_in_bf16_the_loss_is_near_and_the_gradients_are_whole():
 def test_dropout_keeps_the_rate_and_the_expectation(dtype, rate):
     torch.manual_seed(3)
     layer, x = nn.Dropout(rate), torch.full((1000, 1001), 3.0, dtype=dtype)
-    dropped = Dropper(x.device).add(torch.zeros(x.shape), x, layer)
+    dropped = FastDropout(x.device).add(torch.zeros(x.shape), x, layer)
     share = (dropped == 0).float().mean().item()
     assert share == pytest.approx(rate, abs=6 * math.sqrt(rate / 1e6))
     assert dropped.float().mean().item() == pytest.approx(3.0, rel=6 * math.sqrt(rate / 1e6))
@@ -147,7 +147,7 @@ def test_dropout_keeps_the_rate_and_the_expectation(dtype, rate):
 
 @pytest.mark.parametrize("rate", [1e-9, 1 - 1e-9])
 def test_dropout_at_the_end_of_its_range_keeps_or_drops_nearly_all(rate):
-    mask = Dropper(torch.device("cpu")).mask(torch.Size([1000, 1000]), rate, torch.float32)
+    mask = FastDropout(torch.device("cpu")).mask(torch.Size([1000, 1000]), rate, torch.float32)
     assert (mask == 0).double().mean().item() == pytest.approx(rate, abs=1e-4)
 
 
@@ -159,7 +159,7 @@ def test_rows_that_attention_handles_together_are_all_there_once_and_not_too_man
     assert [row.start for row in rows] == [sum(lengths[:i]) for i in range(len(lengths))]
     for bundle in bundles:
         longest = max(row.stop - row.start for row in bundle)
-        assert len(bundle) == 1 or len(bundle) * longest**2 <= SCORES
+        assert len(bundle) == 1 or len(bundle) * longest**2 <= MAX_BUNDLED_SCORES
 
 
 def test_dropout_follows_the_seed_and_the_model_s_own_rates():

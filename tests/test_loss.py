@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmkit.batches import ENDLESS, collate
+from llmkit.batches import UNLIMITED, collate
 from llmkit.constants import IGNORE_INDEX
-from llmkit.loss import SumCrossEntropy, SupervisedLoss, added_mask, packed_mask
+from llmkit.loss import SumCrossEntropy, SupervisedLoss, additive_mask, packed_mask
 from llmkit.model import load_model
 
 
@@ -20,7 +20,7 @@ def model(tiny_gpt2):
 @pytest.fixture(scope="module", params=["fast", "reference"])
 def loss_of(model, request):
     """The loss of rows, by either engine."""
-    capacity = ENDLESS if request.param == "fast" else None
+    capacity = UNLIMITED if request.param == "fast" else None
     return lambda rows: SupervisedLoss(model, request.param)(**collate(rows, capacity))
 
 
@@ -117,7 +117,7 @@ def test_the_gradient_of_the_head_does_not_overflow_in_float16(mean):
 def test_masks_are_finite_in_the_precision_of_autocast(dtype):
     """Also for a query that sees nothing, such as one of padding."""
     is_seen = torch.tensor([[[False, False], [True, False]]])
-    mask = added_mask(is_seen, torch.float32).to(dtype)
+    mask = additive_mask(is_seen, torch.float32).to(dtype)
     q, k, v = torch.randn(3, 1, 1, 2, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
     out = F.scaled_dot_product_attention(q, k, v, mask)
     assert out.isfinite().all()

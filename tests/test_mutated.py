@@ -15,12 +15,12 @@ from torch import nn
 from llmkit.checkpoint import restore
 from llmkit.errors import UserError
 from llmkit.files import read
-from llmkit.folders import Damaged, verify
+from llmkit.folders import CorruptFolder, verify
 from llmkit.model import load_model
 from llmkit.page import write_report
 from llmkit.predictions import read_predictions
 from llmkit.recipe import load_recipe, recipe_yaml
-from llmkit.resume import Origin
+from llmkit.resume import ResumePoint
 from llmkit.tasks import TASKS
 from llmkit.untrusted import check_folder
 
@@ -74,7 +74,7 @@ def feed(tmp_path, trials, figure, is_quick):
             started = time.monotonic()
             try:
                 load(path)
-            except (UserError, Damaged) as error:
+            except (UserError, CorruptFolder) as error:
                 refused += 1
                 printable &= all(line.isprintable() for line in str(error).splitlines())
             seconds = time.monotonic() - started
@@ -151,7 +151,7 @@ def test_json(feed, tmp_path, stopped, tiny_gpt2, part):
         case "manifest.json":
             folder, load = copied(checkpoint, tmp_path / checkpoint.name), verify
         case "state.json":
-            folder, load = copied(checkpoint, tmp_path / checkpoint.name), Origin
+            folder, load = copied(checkpoint, tmp_path / checkpoint.name), ResumePoint
         case "config.json":
             folder = copied(tiny_gpt2, tmp_path / "model")
             load = lambda folder: check_folder(folder, "model")  # noqa: E731

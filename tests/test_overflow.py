@@ -14,7 +14,7 @@ from stopped_runs import run_to_the_end, six_steps
 from llmkit.devices import start_accelerator
 from llmkit.log import RunLog
 from llmkit.model import load_model
-from llmkit.order import StepOrder
+from llmkit.order import BatchSchedule
 from llmkit.progress import Progress
 from llmkit.recipe import load_recipe
 from llmkit.run import to_json
@@ -50,7 +50,7 @@ def learner_of(tiny_gpt2):
         )  # fmt: skip
         accelerator = start_accelerator(recipe)
         accelerator.scaler = cpu_scaler()
-        order = StepOrder(random_rows(random.Random(0), 12), recipe, accelerator)
+        order = BatchSchedule(random_rows(random.Random(0), 12), recipe, accelerator)
         return Learner.of(load_model(str(tiny_gpt2))[0], order, recipe, accelerator)
 
     return make

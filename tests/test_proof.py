@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from numpy_gpt2 import loss_and_gradients
 from safetensors.torch import load_file
 
-from llmkit.account import RECORD, Account, record_of
-from llmkit.batches import ENDLESS, collate
+from llmkit.account import RECORD, EncodingReport, row_record
+from llmkit.batches import UNLIMITED, collate
 from llmkit.constants import IGNORE_INDEX
-from llmkit.encode import Limits, encode_examples, is_blank
+from llmkit.encode import EncodingOptions, encode_examples, is_blank
 from llmkit.evaluation import token_losses
 from llmkit.loss import SupervisedLoss
 from llmkit.model import load_model, set_dropout
@@ -38,7 +38,7 @@ ENGINES = ("fast", "reference")
 
 
 def loss_of(model: torch.nn.Module, rows: list[dict], engine: str) -> torch.Tensor:
-    return SupervisedLoss(model, engine)(**collate(rows, ENDLESS if engine == "fast" else None))
+    return SupervisedLoss(model, engine)(**collate(rows, UNLIMITED if engine == "fast" else None))
 
 
 def test_loss_and_gradients_are_those_of_the_papers(tiny_gpt2, trials, figure):
@@ -120,7 +120,7 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
             said = {"role": "user", "content": data.draw(texts)}
             row[task.target] = [said, {"role": "assistant", "content": row[task.target]}]
         ((example, ids, encoded),) = encode_examples(
-            [row], task, tokenizer, Limits(max_length, data.draw(st.booleans()))
+            [row], task, tokenizer, EncodingOptions(max_length, data.draw(st.booleans()))
         )
         learnt = [token for token in encoded.labels if token != IGNORE_INDEX]
         shown = [t for t, label in zip(encoded.input_ids, encoded.labels, strict=True) if label < 0]
@@ -133,8 +133,8 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
         assert tokenizer.eos_token_id not in learnt
         prompt = 0 if task.is_language_modelling else sum(map(len, encoded.prompt))
         of_prompt = [] if task.is_language_modelling else encoded.prompt
-        record = record_of(example, ids, encoded.fate, of_prompt, len(encoded.completion))
-        account = Account(Dataset.from_list([record], features=RECORD))
+        record = row_record(example, ids, encoded.fate, of_prompt, len(encoded.completion))
+        account = EncodingReport(Dataset.from_list([record], features=RECORD))
         whole = [*ids[:-1], [*ids[-1], tokenizer.eos_token_id]]
         if not encoded.completion:
             expected = {"trained": 0, "prompt": 0, "cut": 0, "left out": sum(map(len, whole))}
@@ -155,7 +155,7 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
 def test_packed_rows_do_not_see_each_other(tiny_gpt2, attention, trials, figure):
     """Other neighbours, of the same length, move a row's own loss by exactly nothing."""
     model = load_model(str(tiny_gpt2))[0].eval()
-    engine, capacity = ("fast", ENDLESS) if attention == "fast" else ("reference", 128)
+    engine, capacity = ("fast", UNLIMITED) if attention == "fast" else ("reference", 128)
     if engine == "reference":
         model.set_attn_implementation(attention)
     tried, reached = trials(10, 100), 0

@@ -46,7 +46,11 @@ def test_mpi_is_understood_as_torchrun_is(environ, given):
     join_launcher()
     assert {name: environ[name] for name in TORCHRUN} == TORCHRUN
     assert (environ["MASTER_ADDR"], environ["MASTER_PORT"]) == ("127.0.0.1", "29500")
-    assert (ranks.is_first(), ranks.num_processes(), ranks.num_local_processes()) == (False, 2, 2)
+    assert (ranks.is_rank_zero(), ranks.num_processes(), ranks.num_local_processes()) == (
+        False,
+        2,
+        2,
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from llmkit import report
 from llmkit.console import make_console
-from llmkit.scores import Scored
+from llmkit.scores import SystemResult
 from llmkit.tasks import get_task
 
 TABLE = {
@@ -21,7 +21,7 @@ def test_scores_are_whole_at_any_width(width):
     console = make_console()
     console.width = width
     task = get_task("summarize")
-    table = {label: Scored(scores) for label, scores in TABLE.items()}
+    table = {label: SystemResult(scores) for label, scores in TABLE.items()}
     with console.capture() as captured:
         report.show_scores(console, task, "1 test row", table)
     text, *_ = captured.get().partition(task.signature())  # prose may wrap

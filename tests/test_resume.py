@@ -22,7 +22,7 @@ from llmkit.checkpoint import newest
 from llmkit.errors import UserError
 from llmkit.finetune import finetune
 from llmkit.recipe import recipe_yaml
-from llmkit.run import alone_in
+from llmkit.run import run_lock
 from llmkit.signals import Stopped
 
 
@@ -151,15 +151,15 @@ def test_early_stopping_counts_on(recipe, tmp_path, monkeypatch):
 
 def test_two_processes_do_not_train_in_one_folder(stopped, tmp_path):
     run, settings = stopped
-    with alone_in(run), pytest.raises(UserError, match="another process trains in this folder"):
+    with run_lock(run), pytest.raises(UserError, match="another process trains in this folder"):
         run_to_the_end(settings, run, resumes=True)
-    with alone_in(tmp_path / "new"), pytest.raises(UserError, match="another process trains"):
+    with run_lock(tmp_path / "new"), pytest.raises(UserError, match="another process trains"):
         run_to_the_end(settings, tmp_path / "new")
     ready, told = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            with alone_in(run):
+            with run_lock(run):
                 os.write(told, b"held")
                 time.sleep(60)
         finally:
@@ -338,5 +338,5 @@ def test_the_command_stops_in_one_line_and_goes_on(fork_server, tiny_gpt2, tmp_p
         cwd=tmp_path,
     )  # fmt: skip
     output, errors = resumed.communicate()
-    assert "Damaged" not in errors
+    assert "CorruptFolder" not in errors
     assert "resume  after step 2" in output

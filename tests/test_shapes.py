@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data import open_splits
-from llmkit.encode import Limits, encode_rows, encode_text
+from llmkit.encode import EncodingOptions, encode_rows, encode_text
 from llmkit.errors import UserError
 from llmkit.model import load_model
 from llmkit.schema import Data
@@ -368,7 +368,7 @@ def test_a_file_of_a_known_shape_is_read(tmp_path, tokenizer, name):
     assert "".join(text for text, _ in pieces[:-1]).replace("<eos>", "") == example.prompt_text
     assert pieces[-1][0] == f"{example.completion}<eos>"
     assert [text.strip() for text in example.references] == [example.completion.strip()]
-    encoded, _ = encode_rows([first], rows.task, tokenizer, Limits(max_length=10_000))
+    encoded, _ = encode_rows([first], rows.task, tokenizer, EncodingOptions(max_length=10_000))
     assert (encoded[0]["input_ids"], encoded[0]["labels"]) == pieces_to_tokens(pieces, tokenizer)
 
 
@@ -461,11 +461,11 @@ def test_weights_decide_which_answers_are_supervised(tokenizer, turns, system, m
         pieces.append((f"{line}User: {asked}\nAssistant:", False))
         pieces.append((f" {said}<eos>", is_trained[number]))
     row = {"id": "0", "messages": messages}
-    whole, account = encode_rows([row], task, tokenizer, Limits(max_length=10_000))
+    whole, account = encode_rows([row], task, tokenizer, EncodingOptions(max_length=10_000))
     expected = pieces_to_tokens(pieces, tokenizer)
     assert (whole[0]["input_ids"], whole[0]["labels"]) == expected
     assert account.tokens["trained"] == sum(label != IGNORE_INDEX for label in expected[1])
-    cut, account = encode_rows([row], task, tokenizer, Limits(max_length))
+    cut, account = encode_rows([row], task, tokenizer, EncodingOptions(max_length))
     for encoded in cut:  # what is left of a long conversation ends like the whole one
         assert len(encoded["input_ids"]) <= max_length
         answer = len(pieces_to_tokens(pieces[-1:], tokenizer)[0])

@@ -15,13 +15,13 @@ from transformers import GPT2LMHeadModel
 
 from llmkit import step as step_file
 from llmkit.devices import start_accelerator
-from llmkit.encode import encode_rows, limits_of
+from llmkit.encode import encode_rows, encoding_options
 from llmkit.errors import UserError
 from llmkit.finetune import finetune
 from llmkit.loss import SupervisedLoss
 from llmkit.model import add_lora, load_model, save_model
 from llmkit.optim import build_optimizer
-from llmkit.order import StepOrder
+from llmkit.order import BatchSchedule
 from llmkit.prepare import trainable_model
 from llmkit.progress import Progress
 from llmkit.recipe import load_recipe
@@ -58,13 +58,13 @@ def recipe(tiny_gpt2, tmp_path):
 
 
 def encode(recipe, tokenizer, rows):
-    return encode_rows(rows, get_task("summarize"), tokenizer, limits_of(recipe))[0]
+    return encode_rows(rows, get_task("summarize"), tokenizer, encoding_options(recipe))[0]
 
 
 def gradient(recipe, tiny_gpt2, rows, step=0, accelerator=None):
     model, tokenizer = load_model(str(tiny_gpt2))
     accelerator = accelerator or Accelerator(cpu=True)
-    order = StepOrder(encode(recipe, tokenizer, rows), recipe, accelerator)
+    order = BatchSchedule(encode(recipe, tokenizer, rows), recipe, accelerator)
     model.eval()  # no dropout
     loss, _ = forward_backward(
         SupervisedLoss(model, recipe.train.engine),
@@ -109,7 +109,7 @@ def test_engine_and_packing_change_the_layout_and_nothing_else(recipe, tmp_path)
 def test_the_last_short_step_of_an_epoch_is_used_with_its_own_count(recipe, tiny_gpt2):
     rows = summary_rows(11)
     tokenizer = load_model(str(tiny_gpt2))[1]
-    order = StepOrder(encode(recipe(), tokenizer, rows), recipe(), Accelerator(cpu=True))
+    order = BatchSchedule(encode(recipe(), tokenizer, rows), recipe(), Accelerator(cpu=True))
     assert order.steps_per_epoch == 2
     assert sorted(order.rows(0) + order.rows(1)) == list(range(11))
     assert len(order.rows(1)) == 3

@@ -21,19 +21,19 @@ def precision():
 
 def test_it_is_measured_once_on_a_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("LLMKIT_CACHE", str(tmp_path))
-    first = tuner.tune_cpu()
+    first = tuner.autotune_cpu()
     assert first.bf16 > 0
     (path,) = (tmp_path / "tuning").iterdir()
     monkeypatch.setattr(tuner, "measure", lambda: pytest.fail("measured again"))
-    assert tuner.tune_cpu() == first
+    assert tuner.autotune_cpu() == first
     path.write_text("{damaged")
     with pytest.raises(pytest.fail.Exception):
-        tuner.tune_cpu()
+        tuner.autotune_cpu()
 
 
 def test_products_stay_float32_whatever_was_chosen(tmp_path, monkeypatch):
     monkeypatch.setenv("LLMKIT_CACHE", str(tmp_path))
-    tuner.tune_cpu()
+    tuner.autotune_cpu()
     x, y = torch.randn(300, 200), torch.randn(200, 100)
     exact = x.double() @ y.double()
     assert ((x @ y).double() - exact).norm() <= tuner.EXACT * exact.norm()
@@ -43,7 +43,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.write_text("")
     monkeypatch.setenv("LLMKIT_CACHE", str(file))
-    assert tuner.tune_cpu().float32 > 0
+    assert tuner.autotune_cpu().float32 > 0
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_some_memory_is_free():
 
 SHAPES = """
 import psutil, sys, torch
-from llmkit.tuner import tune_cpu
+from llmkit.tuner import autotune_cpu
 
-tune_cpu()
+autotune_cpu()
 x, weight = torch.randn(1000, 512).bfloat16(), torch.randn(512, 512).bfloat16()
 x[:99] @ weight
 before = psutil.Process().memory_info().rss

@@ -8,7 +8,7 @@ from llmkit.commands.loading import loading
 from llmkit.commands.options import json_option, overrides_argument, quiet_option, scale_option
 from llmkit.commands.verb import Verb, examples
 from llmkit.errors import UserError
-from llmkit.ranks import is_first
+from llmkit.ranks import is_rank_zero
 
 
 @click.command(
@@ -77,7 +77,7 @@ def evaluate(
     else:
         results = evaluate_predictions(predictions, settings, console, output)
     test = results.pop("test")
-    if not is_first():
+    if not is_rank_zero():
         return
     if as_json:
         click.echo(to_json(test | ({"sets": results} if results else {}), indent=2))

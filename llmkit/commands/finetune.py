@@ -75,7 +75,7 @@ def finetune(
 
     KEY=VALUE sets any key of the recipe: train.learning_rate=2e-5 data.train=rows.jsonl
     """
-    from llmkit.ranks import check_launcher, is_first, join_launcher, num_processes
+    from llmkit.ranks import check_launcher, is_rank_zero, join_launcher, num_processes
 
     join_launcher()
     check_launcher(asked_processes)
@@ -124,11 +124,11 @@ def finetune(
             run = getattr(trouble, "run", run)
             if isinstance(trouble, OSError):
                 trouble.filename = trouble.filename or str(run)
-            if found or run_dir or is_first():  # otherwise another process owns it
+            if found or run_dir or is_rank_zero():  # otherwise another process owns it
                 options = options_to_go_on(trouble, allowed, num_processes() if is_ours else 1)
                 trouble.advice = how_to_go_on(run, options, num_processes() > 1 and not is_ours)
             raise
-    if not is_first():
+    if not is_rank_zero():
         return
     results = json.loads(results_path(run).read_text("utf-8"))
     if as_json:

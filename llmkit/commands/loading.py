@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from llmkit.ranks import is_first
+from llmkit.ranks import is_rank_zero
 
 ERASE_LINE = "\r\x1b[2K"
 LOADING = "llmkit: loading PyTorch and transformers ..."
@@ -21,7 +21,7 @@ def loading(message: str = LOADING, *, is_quiet: bool = False) -> Iterator[None]
     a file or a pipe gets a line. Ctrl-C ends the process at once: an exception could be swallowed
     by the library that is being imported, and nothing is half done yet.
     """
-    speaks = is_first() and not is_quiet
+    speaks = is_rank_zero() and not is_quiet
     if "transformers" in sys.modules:  # nothing is left to load
         yield
         return
@@ -29,7 +29,7 @@ def loading(message: str = LOADING, *, is_quiet: bool = False) -> Iterator[None]
     clear = ERASE_LINE if is_terminal and speaks else ""
 
     def stop(number: int, _: object) -> None:
-        text = f"{clear}llmkit: stopped by Ctrl-C\n" if is_first() else ""
+        text = f"{clear}llmkit: stopped by Ctrl-C\n" if is_rank_zero() else ""
         os.write(2, text.encode())
         os._exit(128 + number)
 
