@@ -10,9 +10,9 @@ import pytest
 from hypothesis import strategies as st
 
 from llmkit import tasks
+from llmkit.answers import final_answer
 from llmkit.errors import UserError
 from llmkit.metrics import compute
-from llmkit.metrics.answers import final_answer
 from llmkit.prediction import Prediction
 from llmkit.tasks import TASKS, get_task, to_example
 from llmkit.tasks.base import with_template

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import evaluate
 import numpy as np
 
+from llmkit.answers import MARK, final_answer
 from llmkit.metrics import compute, means, metric_info
-from llmkit.metrics.answers import MARK, final_answer
 from llmkit.prediction import Prediction
 
 
