@@ -65,7 +65,7 @@ def require_shared(run: Path, accelerator: Accelerator) -> None:
     probe = run / name
     if accelerator.is_main_process:
         probe.touch()
-    accelerator.wait_for_everyone()
+    wait_for_all(accelerator)
     blind = gather_object([] if appears(probe) else [platform.node()])
     if accelerator.is_main_process:
         probe.unlink()
@@ -75,6 +75,18 @@ def require_shared(run: Path, accelerator: Accelerator) -> None:
             f"{', '.join(sorted(set(blind)))}, do not see this folder of the first process; give "
             "a --run-dir in a folder that all machines share"
         )
+
+
+def wait_for_all(accelerator: Accelerator) -> None:
+    """Wait until every process has come this far.
+
+    accelerate's own function names a device of the machine's accelerator even if the processes
+    train on CPUs, which fails where there are fewer accelerators than processes.
+    """
+    if accelerator.num_processes > 1 and accelerator.device.type == "cpu":
+        torch.distributed.barrier()
+    else:
+        accelerator.wait_for_everyone()
 
 
 def appears(path: Path) -> bool:

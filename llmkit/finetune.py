@@ -15,7 +15,7 @@ from llmkit.card import model_card
 from llmkit.checkpoint import prune, save_checkpoint
 from llmkit.console import warning_console
 from llmkit.cores import Usage, leave_cores
-from llmkit.devices import require_shared, start_accelerator
+from llmkit.devices import require_shared, start_accelerator, wait_for_all
 from llmkit.errors import count_of
 from llmkit.evaluation import evaluate, score_model
 from llmkit.folders import sync, write_manifest
@@ -149,7 +149,7 @@ def train_in_run(
     progress = Progress() if origin is None else restore_run(origin, learner, tokenizer, run)
     if accelerator.is_main_process:
         start_run(run, recipe, prepared.facts)
-    accelerator.wait_for_everyone()
+    wait_for_all(accelerator)
     start_trackers(accelerator, recipe, run, progress.step)
 
     def validate() -> Scores:
@@ -158,7 +158,7 @@ def train_in_run(
     def keep() -> None:
         if accelerator.is_main_process:
             save_model(model, tokenizer, model_dir(run))
-        accelerator.wait_for_everyone()
+        wait_for_all(accelerator)
 
     def save() -> None:
         progress.micro_batch_size = order.micro_batch_size
@@ -168,7 +168,7 @@ def train_in_run(
             state = state_of(progress, recipe, prepared.facts)
             saved = save_checkpoint(run, model, learner.optimizer, state)
             prune(run, saved, recipe.checkpoint.keep)
-        accelerator.wait_for_everyone()
+        wait_for_all(accelerator)
 
     path = log_path(run) if accelerator.is_main_process else None
     try:
