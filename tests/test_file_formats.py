@@ -16,7 +16,7 @@ import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import assume, given, reject, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from llmkit import jsonrows, textlines
@@ -279,10 +279,8 @@ def test_carriage_returns_end_rows_as_in_pandas(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("returns") / "rows.csv"
     text = "".join(f"{first},{second}{end}" for first, second, end in rows)
     path.write_bytes(f"x,y\nb,b\n{text}b,b\n".encode())
-    try:
-        frame = pandas.read_csv(path, dtype=str, na_filter=False)
-    except pandas.errors.ParserError:  # of pandas' own: "Buffer overflow caught", up to 2.3
-        reject()
+    # The engine in C of some versions loses rows between a carriage return and a space.
+    frame = pandas.read_csv(path, dtype=str, na_filter=False, engine="python")
     assert [list(row.values()) for _, row in read_all(path)] == frame.values.tolist()
 
 
