@@ -7,47 +7,26 @@ import pytest
 import torch
 from conftest import write_jsonl
 from test_choose import LABELS, PROMPTS
-from test_engine import CASES, small_model
-from torch import nn
+from test_engine import (
+    CASES,
+    assert_both_engines_agree,
+    loss_and_gradients,
+    small_model,
+    trained_model,
+)
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from llmkit.batches import UNLIMITED, collate
 from llmkit.choose import label_probabilities
 from llmkit.engine import RowBounds, cuda_attention
-from llmkit.loss import SupervisedLoss
-from llmkit.model import add_lora, freeze_layers, load_model
-from llmkit.schema import Lora
+from llmkit.model import load_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-
-
-def loss_and_gradients(model: nn.Module, rows: list[dict], engine: str):
-    model.zero_grad()
-    batch = collate(rows, UNLIMITED if engine == "fast" else None)
-    loss = SupervisedLoss(model, engine)(**{name: x.cuda() for name, x in batch.items()})
-    loss.backward()
-    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return loss.item(), {name: gradient.clone() for name, gradient in found.items()}
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("trained", ["full", "lora", "frozen"])
 def test_the_loss_and_each_gradient_are_the_models_own(case, trained):
-    model = small_model()
-    if trained == "lora":
-        model = add_lora(model, Lora(r=4), 1)
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                nn.init.normal_(parameter, std=0.05)
-    if trained == "frozen":
-        freeze_layers(model, 1)
-    model.cuda()
-    expected, gradients = loss_and_gradients(model, CASES[case], "reference")
-    loss, found = loss_and_gradients(model, CASES[case], "fast")
-    assert loss == pytest.approx(expected, rel=1e-6)
-    assert found.keys() == gradients.keys()
-    for name, gradient in gradients.items():
-        assert (found[name] - gradient).norm() <= 1e-5 * gradient.norm() + 1e-9, name
+    assert_both_engines_agree(trained_model(trained).cuda(), CASES[case])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
