@@ -48,14 +48,16 @@ test-all: $(INSTALLED) ## Run all tests, the slow ones too
 	$(PYTEST) -m '' $(ARGS)
 
 proof: $(INSTALLED) ## Run the proofs in full and write PROOF.md
-	$(PYTEST) -m '' tests/test_proof.py tests/test_check.py tests/test_malformed.py \
-	  tests/test_recipe.py tests/test_significance.py tests/test_mutations.py --proof PROOF.md $(ARGS)
+	$(PYTEST) -m '' $(PROOFS) --proof PROOF.md $(ARGS)
+PROOFS := $(addprefix tests/,$(addsuffix .py,training/test_training_math workflows/test_check \
+  io/test_malformed_data config/test_recipe scoring/test_significance test_known_bugs))
 
 scorecard: test $(PEERS) ## Do every fault to runs, and to those of peers, and write SCORECARD.md
 	$(PYTEST) -m '' $(FAULTS) --proof SCORECARD.md $(ARGS)
 	$(PEERS_BIN)/python -m benchmarks.faults --append SCORECARD.md
-FAULTS := $(addprefix tests/test_,$(addsuffix .py,faults checkpoint resume resume_matrix processes \
-  untrusted hostile mutated))
+FAULTS := $(addprefix tests/,$(addsuffix .py,test_faults training/test_checkpoint \
+  training/test_resume training/test_resume_matrix runtime/test_processes model/test_untrusted \
+  test_security_inputs io/test_fuzzing))
 
 benchmark: $(PEERS) ## Time llmkit and its peers: SUMMARIZE=rows.jsonl ARGS="--rounds 3"
 	$(PEERS_BIN)/python -m benchmarks.run $(DATA) $(ARGS)

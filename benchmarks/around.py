@@ -13,14 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llmkit.console import library_imports
+from llmkit.runtime.console import library_imports
 
 with library_imports():  # as the command line does
     from transformers import PreTrainedTokenizerBase
 
     from benchmarks.prepare import open_rows
-    from llmkit.encode import encode_rows
-    from llmkit.model import load_model
+    from llmkit.data.encode import encode_rows
+    from llmkit.model.load import load_model
     from llmkit.tasks import get_task, to_example
 
 BATCH = 1000  # texts of a call

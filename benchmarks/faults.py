@@ -42,11 +42,11 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
 from llmkit import metrics
-from llmkit import train as train_file
-from llmkit.checkpoint import newest
-from llmkit.finetune import finetune
-from llmkit.recipe import load_recipe
-from llmkit.run import checkpoints, results_path
+from llmkit.config.recipe import load_recipe
+from llmkit.runs.folder import checkpoints, results_path
+from llmkit.training import loop as train_file
+from llmkit.training.checkpoint import newest
+from llmkit.workflows.finetune import finetune
 
 STEPS, MIDDLE, EVERY = 24, 13, 3
 ATTEMPTS = 3  # to resume, before a run counts as lost

@@ -11,9 +11,9 @@ from typing import Any
 from datasets import load_from_disk
 from transformers import AutoTokenizer, GPT2LMHeadModel, PreTrainedTokenizerBase
 
-from llmkit.batches import shuffled_indices
 from llmkit.constants import IGNORE_INDEX
-from llmkit.model import unmap_weights
+from llmkit.data.batches import shuffled_indices
+from llmkit.model.trainable import unmap_weights
 
 SEED = 0
 LEARNING_RATE = 5e-5  # constant

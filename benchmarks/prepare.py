@@ -14,11 +14,11 @@ from datasets import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer, PreTrainedTokenizerBase
 
 from benchmarks.job import SEED
+from llmkit.config.recipe import load_recipe
 from llmkit.constants import IGNORE_INDEX
-from llmkit.data import Rows, open_splits
-from llmkit.encode import FEATURES, EncodingOptions, encode_rows, encoding_options
-from llmkit.model import load_model
-from llmkit.recipe import load_recipe
+from llmkit.data.encode import FEATURES, EncodingOptions, encode_rows, encoding_options
+from llmkit.data.sources import Rows, open_splits
+from llmkit.model.load import load_model
 from llmkit.tasks import Task, get_task
 
 MAX_LENGTH = 1024

@@ -12,12 +12,12 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from llmkit.console import library_imports
-from llmkit.prediction import Prediction
+from llmkit.metrics.prediction import Prediction
+from llmkit.runtime.console import library_imports
 
 with library_imports():
     from llmkit.metrics import tally
-    from llmkit.significance import RESAMPLES, intervals
+    from llmkit.scoring.significance import RESAMPLES, intervals
 
 METRICS = ("bleu", "chrf", "ter", "rouge", "squad")
 

@@ -6,14 +6,15 @@ from datasets import load_from_disk
 
 from benchmarks import job as shared
 from benchmarks.job import Clock, Job, read_job, write_result
-from llmkit.devices import start_accelerator
-from llmkit.model import load_model
-from llmkit.order import BatchSchedule
-from llmkit.prepare import micro_batch_token_budget, trainable_model
-from llmkit.progress import Progress
-from llmkit.recipe import load_recipe
-from llmkit.schema import Recipe
-from llmkit.step import Learner, take_step
+from llmkit.config.recipe import load_recipe
+from llmkit.config.schema import Recipe
+from llmkit.model.load import load_model
+from llmkit.model.trainable import trainable_model
+from llmkit.runtime.devices import start_accelerator
+from llmkit.training.batch_schedule import BatchSchedule
+from llmkit.training.memory import micro_batch_token_budget
+from llmkit.training.progress import Progress
+from llmkit.training.step import Learner, take_step
 
 
 class Log:
@@ -55,9 +56,9 @@ def overrides_of(job: Job) -> dict[str, Any]:
 
 
 def run(job: Job, recipe: Recipe, settings: dict[str, Any]) -> None:
-    accelerator = start_accelerator(recipe)
+    accelerator = start_accelerator(recipe.train.device, recipe.train.mixed_precision, recipe.seed)
     model, _ = load_model(job.model)
-    model = trainable_model(model, recipe)
+    model = trainable_model(model, recipe.train)
     rows = load_from_disk(job.rows)
     order = BatchSchedule(
         rows, recipe, accelerator, micro_batch_token_budget(model, rows, accelerator)

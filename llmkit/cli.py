@@ -13,9 +13,9 @@ from llmkit.commands.finetune import finetune
 from llmkit.commands.generate import generate
 from llmkit.commands.recipes import recipes
 from llmkit.commands.report import report
+from llmkit.config.hints import RECIPE_OPTIONS, command_hint, last_part
 from llmkit.errors import UserError, did_you_mean
-from llmkit.hints import RECIPE_OPTIONS, command_hint, last_part
-from llmkit.signals import Stopped
+from llmkit.runtime.signals import Stopped
 
 EPILOG = """\b
 Examples:
@@ -58,7 +58,7 @@ class Command(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            from llmkit.recipe_files import list_recipes
+            from llmkit.config.recipe_files import list_recipes
 
             recipes = [path.stem for path in list_recipes()]
             hint = command_hint(name, recipes) or did_you_mean(name, [*self.commands])
@@ -98,8 +98,7 @@ class Command(click.Group):
             what = error.strerror or error
             _fail(f"{error.filename or 'the system'}: {what}{advice_of(error)}", 1)
         except (MemoryError, RuntimeError) as error:
-            from llmkit.launch import is_lost_connection
-            from llmkit.memory import is_out_of_memory
+            from llmkit.runtime.failures import is_lost_connection, is_out_of_memory
 
             if is_lost_connection(error):
                 _fail(f"another process of this run is gone{advice_of(error)}", 1)

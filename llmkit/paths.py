@@ -9,6 +9,10 @@ from llmkit.errors import UserError, printable
 
 PACKAGE = Path(__file__).parent
 RUNS = Path("runs")
+# Extensions of files that hold rows; text may also be compressed.
+TEXT_FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
+BINARY_FORMATS = (".parquet", ".arrow", ".feather")
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
 PARTIAL = ".partial"  # ends the name of a file that is being written
 LONGEST_INSIDE = "x" * 100  # for the longest path inside a run or a folder of scores
 LONGEST_SHOWN = 4096  # characters of a path in a message about its length
@@ -20,6 +24,15 @@ def cache_folder() -> Path:
     if given:
         return expand(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llmkit"
+
+
+def row_format(path: Path) -> str | None:
+    """The format of rows that a file's name ends in, apart from a compression; None if none."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        return suffixes[-2] if suffixes[-2:-1] and suffixes[-2] in TEXT_FORMATS else None
+    formats = (*TEXT_FORMATS, *BINARY_FORMATS)
+    return suffixes[-1] if suffixes and suffixes[-1] in formats else None
 
 
 def check_output(

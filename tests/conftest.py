@@ -1,6 +1,5 @@
 """Tiny real models and a network that is blocked, in this process and in those it starts."""
 
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -21,26 +20,17 @@ import no_network.sitecustomize  # noqa: F401  blocks the network in this proces
 import pytest
 from click.testing import CliRunner, Result
 from fork_server import ForkServer
+from proofs import FIGURES, add_figure, write_proof
+from rows import TEXT, summary_rows, write_jsonl
+from runs import forget_accelerator
 
 from llmkit import cli
-from llmkit.console import library_imports
+from llmkit.runtime.console import library_imports
 
 hypothesis.settings.register_profile("llmkit", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("llmkit")
 
-FIGURES = pytest.StashKey[dict]()  # claim -> reached, of, note, counts
-NO_NETWORK = Path(__file__).parent / "no_network"
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
-# A run of two steps.
-SHORT = (
-    "max_length=128", "train.epochs=null", "train.max_steps=2", "train.global_batch_size=4",
-    "evaluation.validation_rows=4", "evaluation.test_rows=4", "generation.max_new_tokens=4",
-)  # fmt: skip
-TEXT = [
-    "The ferry left the harbour at noon. Mara Linden waited on the pier with two grey geese.",
-    "A man in a red coat sold 12 apples, 3 loaves of bread and a map of Brackwater for nothing.",
-    "Who opened the mill? Otto Brandt did, on Friday, and nobody else came. The dog slept.",
-] * 3
+NO_NETWORK = Path(__file__).parent / "helpers" / "no_network"
 
 
 def pytest_addoption(parser):
@@ -54,7 +44,7 @@ def pytest_configure(config):
     starts_others = bool(config.getoption("numprocesses", None))  # and runs no test itself
     if not starts_others:
         with library_imports():
-            import llmkit.model  # noqa: F401
+            import llmkit.model.load  # noqa: F401
 
 
 def pytest_sessionfinish(session, exitstatus):
@@ -91,41 +81,10 @@ def pytest_testnodedown(node, error):
         add_figure(node.config, claim, **entry)
 
 
-def add_figure(config, claim, reached, of, note="", counts=None):
-    entry = config.stash[FIGURES].setdefault(
-        claim, {"reached": 0, "of": 0, "note": note, "counts": {}}
-    )
-    entry["reached"] += int(reached)  # NumPy's numbers do not travel between processes
-    entry["of"] += int(of)
-    for name, count in (counts or {}).items():
-        entry["counts"][name] = entry["counts"].get(name, 0) + int(count)
-
-
-def write_proof(path, figures, outcomes, skipped):
-    lines = [
-        "# What the tests prove, in figures", "",
-        f"Made by `make {path.stem.lower()}`; `make test` runs a part of each.", "",
-        "| claim | reached | |", "|---|---|---|",
-    ]  # fmt: skip
-    for claim, entry in sorted(figures.items()):
-        counts = [f"{count:,} {name}" for name, count in entry["counts"].items()]
-        note = "; ".join([*filter(None, [entry["note"]]), *counts])
-        lines.append(f"| {claim} | {entry['reached']:,} of {entry['of']:,} | {note} |")
-    said = ", ".join(f"{count} {name}" for name, count in outcomes.items())
-    lines += ["", f"Tests: {said}.", *(f"- skipped: {each.nodeid}" for each in skipped), ""]
-    path.write_text("\n".join(lines), "utf-8")
-
-
 @pytest.fixture
 def trials(request):
     """Numbers of the trials of a proof: few in the suite, all of them for the table."""
     return lambda few, all: range(all if request.config.getoption("--proof") else few)
-
-
-def in_parts(count):
-    """Have a test run in so many parts, which several processes share; the suite runs the first."""
-    slow = (pytest.param(number, marks=pytest.mark.slow) for number in range(1, count))
-    return pytest.mark.parametrize("part", [0, *slow])
 
 
 @pytest.fixture
@@ -164,20 +123,13 @@ def one_run_a_process():
     forget_accelerator()
 
 
-def forget_accelerator() -> None:
-    """accelerate remembers the first precision it was asked for in a process."""
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
 @pytest.fixture(scope="session")
 def tiny_gpt2(tmp_path_factory) -> Path:
     """The folder of a GPT-2 of two blocks, 32 wide, random weights, with its own small BPE."""
     import torch
 
-    from llmkit.model import scratch_model
-    from llmkit.schema import Scratch
+    from llmkit.config.schema import Scratch
+    from llmkit.model.load import scratch_model
 
     torch.manual_seed(0)
     shape = Scratch(n_layer=2, n_head=2, n_embd=32, n_positions=128, vocab_size=320)
@@ -217,15 +169,3 @@ def fork_server(subprocess_env):
     server = ForkServer({**subprocess_env, "OMP_NUM_THREADS": "1"})
     yield server
     server.close()
-
-
-def write_jsonl(path: Path, rows: list[dict]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return path
-
-
-def summary_rows(count: int) -> list[dict]:
-    return [
-        {"id": f"r{i}", "document": f"{TEXT[i % 3]} Row {i}.", "summary": f"Ferry {i} left."}
-        for i in range(count)
-    ]

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 import pytest
 import yaml
-from conftest import in_parts, summary_rows, write_jsonl
+from proofs import in_parts
+from rows import summary_rows, write_jsonl
 from safetensors.torch import load_file
 from stopped_runs import traces
 
-from llmkit.checkpoint import newest
+from llmkit.training.checkpoint import newest
 
 KILLED, ALARMED = -signal.SIGKILL, -signal.SIGALRM
 STEPS = 12

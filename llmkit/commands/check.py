@@ -43,13 +43,14 @@ def check(
     Nothing is trained. The exit code is 2 when something would make the training wrong.
     """
     with loading():
-        from llmkit.run import open_recipe, to_json
+        from llmkit.io.safe_json import to_json
+        from llmkit.runs.folder import open_recipe
 
         settings = open_recipe(recipe, scale=scale, overrides=overrides)
-        from llmkit.check import check as run_check
-        from llmkit.check_report import show_check, write_html
-        from llmkit.console import make_console
         from llmkit.paths import check_output
+        from llmkit.reports.check import show_check, write_html
+        from llmkit.runtime.console import make_console
+        from llmkit.workflows.check import check as run_check
 
     page = check_output(html, "--html", ".html")
     result = run_check(settings, rows)

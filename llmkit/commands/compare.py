@@ -26,9 +26,9 @@ def compare(first: str, second: str, task: str | None, as_json: bool) -> None:
     """Test whether B is better than A. A and B are runs, folders of scores, or files of
     predictions for the same rows."""
     with loading():
-        from llmkit.compare import compare_systems, show_comparison
-        from llmkit.console import make_console
-        from llmkit.run import to_json
+        from llmkit.io.safe_json import to_json
+        from llmkit.runtime.console import make_console
+        from llmkit.workflows.compare import compare_systems, show_comparison
 
     result = compare_systems(first, second, task)
     if as_json:

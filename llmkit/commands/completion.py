@@ -45,7 +45,7 @@ def completion(ctx: click.Context, shell: str) -> None:
 
 def complete_recipe(_: click.Context, __: click.Parameter, typed: str) -> list[CompletionItem]:
     """Names of recipes, else files."""
-    from llmkit.recipe_files import first_comment, list_recipes
+    from llmkit.config.recipe_files import first_comment, list_recipes
 
     named = [
         CompletionItem(path.stem, help=first_comment(path))
@@ -58,7 +58,7 @@ def complete_recipe(_: click.Context, __: click.Parameter, typed: str) -> list[C
 def complete_run(_: click.Context, __: click.Parameter, typed: str) -> list[CompletionItem]:
     """Runs under runs/, the newest first, else folders."""
     from llmkit.paths import RUNS
-    from llmkit.run import is_run
+    from llmkit.runs.folder import is_run
 
     runs = sorted(filter(is_run, RUNS.glob("*")), reverse=True)
     named = [CompletionItem(str(run)) for run in runs if str(run).startswith(typed)]
@@ -67,8 +67,8 @@ def complete_run(_: click.Context, __: click.Parameter, typed: str) -> list[Comp
 
 def complete_scale(ctx: click.Context, _: click.Parameter, typed: str) -> list[CompletionItem]:
     """Scales of the recipe that the command names."""
+    from llmkit.config.recipe_files import describe_scales
     from llmkit.errors import UserError
-    from llmkit.recipe_files import describe_scales
 
     recipe = ctx.params.get("recipe") or next(iter(ctx.args), None)
     try:
@@ -80,8 +80,8 @@ def complete_scale(ctx: click.Context, _: click.Parameter, typed: str) -> list[C
 
 def complete_override(ctx: click.Context, _: click.Parameter, typed: str) -> list[CompletionItem]:
     """Keys of a recipe as `KEY=`; after it, the values of a key that has few, else files."""
-    from llmkit.schema_keys import find_field, iter_fields
-    from llmkit.values import choices
+    from llmkit.config.schema_keys import find_field, iter_fields
+    from llmkit.config.values import choices
 
     key, equals, value = typed.partition("=")
     prefix = f"{key}="

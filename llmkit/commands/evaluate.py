@@ -8,7 +8,7 @@ from llmkit.commands.loading import loading
 from llmkit.commands.options import json_option, overrides_argument, quiet_option, scale_option
 from llmkit.commands.verb import Verb, examples
 from llmkit.errors import UserError
-from llmkit.ranks import is_rank_zero
+from llmkit.runtime.ranks import is_rank_zero
 
 
 @click.command(
@@ -58,16 +58,17 @@ def evaluate(
     if predictions is None and model is None:
         raise UserError("name a model or a run, or give --predictions FILE")
     with loading(is_quiet=is_quiet):
-        from llmkit.run import open_recipe, recipe_path, resolve_model, to_json
+        from llmkit.io.safe_json import to_json
+        from llmkit.runs.folder import open_recipe, recipe_path, resolve_model
 
         name, run = resolve_model(model) if model else (None, None)
         if recipe is None and run is None:
             what = f"{model}: not a run; check the path, or" if model else f"{predictions}:"
             raise UserError(f"{what} name the recipe to score with: --recipe RECIPE")
         settings = open_recipe(recipe or str(recipe_path(run)), scale=scale, overrides=overrides)
-        from llmkit.console import make_console
-        from llmkit.evaluate import evaluate_model, evaluate_predictions
-        from llmkit.tasks import recipe_task
+        from llmkit.data.recipe_task import recipe_task
+        from llmkit.runtime.console import make_console
+        from llmkit.workflows.evaluate import evaluate_model, evaluate_predictions
 
     task = recipe_task(settings)
     check_limits(limits, task)

@@ -17,7 +17,7 @@ from llmkit.commands.options import (
     scale_option,
 )
 from llmkit.commands.verb import NumberOption, Verb, examples
-from llmkit.signals import Signals, Stopped
+from llmkit.runtime.signals import Signals, Stopped
 
 
 @click.command(
@@ -75,33 +75,33 @@ def finetune(
 
     KEY=VALUE sets any key of the recipe: train.learning_rate=2e-5 data.train=rows.jsonl
     """
-    from llmkit.ranks import check_launcher, is_rank_zero, join_launcher, num_processes
+    from llmkit.runtime.ranks import check_launcher, is_rank_zero, join_launcher, num_processes
 
     join_launcher()
     check_launcher(asked_processes)
     starting = f"llmkit: starting {asked_processes} processes ..."
     with loading(LOADING if asked_processes == 1 else starting, is_quiet=is_quiet):
-        from llmkit.launch import end_with_launcher, launch
-        from llmkit.recipe_files import describe_scales
-        from llmkit.run import (
+        from llmkit.config.recipe_files import describe_scales
+        from llmkit.io.safe_json import to_json
+        from llmkit.runs.folder import (
             choose_run_dir,
             find_run_to_resume,
             how_to_go_on,
             open_recipe,
             results_path,
-            to_json,
         )
+        from llmkit.runtime.launch import end_with_launcher, launch
 
         settings = open_recipe(recipe, scale=scale, overrides=overrides)
         found = find_run_to_resume(resume, run_dir, settings) if resume else None
         run = found or choose_run_dir(run_dir, recipe, starts_over=resume == "auto")
-        from llmkit.tasks import recipe_task
+        from llmkit.data.recipe_task import recipe_task
 
         task = recipe_task(settings)
         check_limits(limits, task)
         if asked_processes == 1:
-            from llmkit.console import make_console
-            from llmkit.finetune import run_recipe
+            from llmkit.runtime.console import make_console
+            from llmkit.workflows.finetune import run_recipe
     if asked_processes > 1:
         options = ["--scale", scale] if scale else []
         options += ["--resume", str(found)] if found else []
@@ -149,7 +149,7 @@ def options_to_go_on(
 
     num_processes: number of processes that --num-processes started.
     """
-    from llmkit.launch import is_lost_connection
+    from llmkit.runtime.failures import is_lost_connection
 
     options = ["--num-processes", str(num_processes)] if num_processes > 1 else []
     if isinstance(trouble, FloatingPointError):

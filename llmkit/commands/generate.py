@@ -9,8 +9,8 @@ from llmkit.commands.completion import complete_run
 from llmkit.commands.loading import loading
 from llmkit.commands.options import overrides_argument, quiet_option
 from llmkit.commands.verb import NumberOption, Verb, examples
+from llmkit.config.hints import meant_option
 from llmkit.errors import UserError
-from llmkit.hints import meant_option
 
 # Keys of a run's recipe that affect predictions; no other key can be overridden.
 READ_KEYS = (
@@ -100,9 +100,14 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
     if as_json and output_file is not None:
         raise UserError("give either --json, which prints predictions, or --output FILE")
     with loading(is_quiet=is_quiet):
-        from llmkit.complete import check_input, check_predictions, complete_file, complete_prompt
-        from llmkit.console import make_console
-        from llmkit.session import open_session
+        from llmkit.generation.session import open_session
+        from llmkit.runtime.console import make_console
+        from llmkit.workflows.generate import (
+            check_input,
+            check_predictions,
+            complete_file,
+            complete_prompt,
+        )
 
     rows = None if input_file is None else check_input(input_file)
     output = check_predictions(output_file, rows)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from llmkit.ranks import is_rank_zero
+from llmkit.runtime.ranks import is_rank_zero
 
 ERASE_LINE = "\r\x1b[2K"
 LOADING = "llmkit: loading PyTorch and transformers ..."
@@ -37,7 +37,7 @@ def loading(message: str = LOADING, *, is_quiet: bool = False) -> Iterator[None]
     try:
         if speaks:
             print(message, end="" if is_terminal else "\n", file=sys.stderr, flush=True)
-        from llmkit.console import library_imports
+        from llmkit.runtime.console import library_imports
 
         with library_imports():
             yield

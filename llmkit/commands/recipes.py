@@ -52,7 +52,7 @@ def recipes(
 
 
 def _print_list() -> None:
-    from llmkit.recipe_files import describe_scales, first_comment, list_recipes
+    from llmkit.config.recipe_files import describe_scales, first_comment, list_recipes
 
     for path in list_recipes():
         scales = " | ".join(describe_scales(str(path)))
@@ -60,8 +60,8 @@ def _print_list() -> None:
 
 
 def _print_recipe(name: str, scale: str | None, overrides: tuple[str, ...]) -> None:
-    from llmkit.recipe import load_recipe, recipe_yaml
-    from llmkit.recipe_files import find_recipe, first_comment
+    from llmkit.config.recipe import load_recipe, recipe_yaml
+    from llmkit.config.recipe_files import find_recipe, first_comment
 
     recipe = load_recipe(name, scale=scale, overrides=overrides)
     comment = first_comment(find_recipe(name))
@@ -70,8 +70,8 @@ def _print_recipe(name: str, scale: str | None, overrides: tuple[str, ...]) -> N
 
 
 def _print_fields(word: str) -> None:
-    from llmkit.hints import other_name
-    from llmkit.schema_keys import iter_fields
+    from llmkit.config.hints import other_name
+    from llmkit.config.schema_keys import iter_fields
 
     found = [
         f"{key} = {default}\n    {text}"
@@ -86,6 +86,6 @@ def _print_fields(word: str) -> None:
 
 
 def _print_schema() -> None:
-    from llmkit.schema_keys import file_schema
+    from llmkit.config.schema_keys import file_schema
 
     click.echo(json.dumps(file_schema(), indent=2))

@@ -26,9 +26,9 @@ from llmkit.commands.verb import Verb, examples
 def report(runs: tuple[str, ...], output: str | None, is_followed: bool) -> None:
     """Write runs as one HTML page: scores, curves, predictions, data and settings."""
     with loading("llmkit: reading the runs ..."):
-        from llmkit.page import follow, open_runs, write_report
         from llmkit.paths import check_output
-        from llmkit.run import report_path
+        from llmkit.reports.html import follow, open_runs, write_report
+        from llmkit.runs.folder import report_path
 
     folders = open_runs(runs)
     usual = report_path(folders[0]) if len(folders) == 1 else Path("report.html")

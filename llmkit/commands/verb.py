@@ -2,7 +2,7 @@
 
 import click
 
-from llmkit import hints
+from llmkit.config import hints
 
 
 class Verb(click.Command):
@@ -27,7 +27,7 @@ class Verb(click.Command):
             return f"did you mean {meant}?"
         if "overrides" not in options:
             return None
-        from llmkit.schema_keys import iter_fields
+        from llmkit.config.schema_keys import iter_fields
 
         return hints.key_option_hint(option, [key for key, *_ in iter_fields()], self.name)
 

@@ -2,7 +2,7 @@
 
 A metric is two functions: `tally` says what each row adds, as numbers, and `scores` makes corpus
 scores of tallies and of how often each row counts. So a score of rows drawn again, or of a part of
-the rows, needs no text a second time. Each file can also be given to `evaluate.load` by its path.
+the rows, needs no text a second time.
 
 A metric may have two more: `settle` chooses settings that fit the references, and `unfit` tells
 the references that the metric misjudges.
@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmkit.prediction import Prediction
+from llmkit.metrics.prediction import Prediction
 
 if TYPE_CHECKING:
-    import evaluate
     import sacrebleu
 
 Tallies = dict[str, np.ndarray]  # by metric: what each row adds, (N, K)
@@ -109,17 +108,3 @@ def sacrebleu_scores(
     """sacreBLEU's scores of the weighted sums of such rows."""
     sums = (weights @ rows).tolist()
     return np.array([scorer._compute_score_from_stats(each).score for each in sums])
-
-
-def metric_info(description: str, citation: str) -> "evaluate.MetricInfo":
-    """What `evaluate` wants to know of a metric; the shapes are the same for all of ours."""
-    import datasets
-    import evaluate
-
-    text = datasets.Value("string")
-    return evaluate.MetricInfo(
-        description=description,
-        citation=citation,
-        inputs_description="predictions: a text a row; references: a list of texts a row",
-        features=datasets.Features({"predictions": text, "references": datasets.List(text)}),
-    )

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from llmkit.errors import UserError
 from llmkit.metrics import means
-from llmkit.paths import expand
-from llmkit.prediction import Prediction
+from llmkit.metrics.prediction import Prediction
 
 BATCH = 64  # rows, or texts, whose vectors are in memory at a time
 # The layer that ranks systems most as people do, of the plain pretrained models, by family and
@@ -96,7 +95,6 @@ def embed(texts: Sequence[str], encoder: str) -> list[tuple[Tensor, Tensor]]:
 
 def check(folder: str, layer: int | None) -> str:
     """The encoder by folder and layer; UserError where it cannot be opened or has no such layer."""
-    folder = str(expand(folder))
     model, _ = _load(folder)
     family, num_layers = model.config.model_type, model.config.num_hidden_layers
     layer = layer or LAYERS.get((family, num_layers))

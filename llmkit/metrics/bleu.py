@@ -8,15 +8,14 @@ occur, since answers of one to three words have no 4-grams and would all score 0
 from collections.abc import Sequence
 from functools import lru_cache
 
-import evaluate
 import numpy as np
 from sacrebleu.metrics import BLEU
 from sacrebleu.metrics.bleu import MAX_NGRAM_ORDER
 
 from llmkit.errors import UserError
-from llmkit.metrics import compute, metric_info, sacrebleu_scores, sacrebleu_tally
-from llmkit.prediction import Prediction
-from llmkit.writing_systems import bleu_tokenizer, is_unspaced
+from llmkit.metrics import sacrebleu_scores, sacrebleu_tally
+from llmkit.metrics.prediction import Prediction
+from llmkit.metrics.writing_systems import bleu_tokenizer, is_unspaced
 
 UNSEGMENTED = ("13a", "intl", "none")  # tokenizers that need spaces between words
 # What a tokenizer needs beside sacreBLEU, and how to get it.
@@ -79,13 +78,3 @@ def tally(
 def scores(rows: np.ndarray, weights: np.ndarray, settings: str = "auto") -> dict[str, np.ndarray]:
     order = settings.partition(":")[2]
     return {"bleu": sacrebleu_scores(scorer(f"13a:{order}"), rows, weights)}
-
-
-class Metric(evaluate.Metric):
-    """BLEU of the whole corpus, 0-100."""
-
-    def _info(self) -> evaluate.MetricInfo:
-        return metric_info(__doc__, "Post 2018, A Call for Clarity in Reporting BLEU Scores")
-
-    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-        return compute("bleu", predictions, references)

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import evaluate
 import numpy as np
 from sacrebleu.metrics import CHRF
 
-from llmkit.metrics import compute, metric_info, sacrebleu_scores, sacrebleu_tally
-from llmkit.prediction import Prediction
+from llmkit.metrics import sacrebleu_scores, sacrebleu_tally
+from llmkit.metrics.prediction import Prediction
 
 _scorer = CHRF()
 
@@ -24,15 +23,3 @@ def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) ->
 
 def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     return {"chrf": sacrebleu_scores(_scorer, rows, weights)}
-
-
-class Metric(evaluate.Metric):
-    """chrF of the whole corpus, 0-100."""
-
-    def _info(self) -> evaluate.MetricInfo:
-        return metric_info(
-            __doc__, "Popovic 2015, chrF: character n-gram F-score for automatic MT evaluation"
-        )
-
-    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-        return compute("chrf", predictions, references)

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from llmkit.labels import every_probability, number_of, ratings_of
-from llmkit.prediction import Prediction
+from llmkit.metrics.labels import every_probability, number_of, ratings_of
+from llmkit.metrics.prediction import Prediction
 
 BINS = 15
 FEW_VALUES = 64  # up to which comparing all pairs beats sorting

@@ -1,18 +1,60 @@
 """Exact match of final answers, after the last `####` of a worked answer, and of majority votes.
 
-Several answers to a row are also scored by majority vote: the most common final answer counts, and
-in a tie the one that came first.
+Answers are compared in a canonical form: `$1,234.50` equals `1234.5 dollars`. Several answers to a
+row are also scored by majority vote: the most common final answer counts, and in a tie the one that
+came first (Cobbe et al. 2021; Wang et al. 2023, self-consistency).
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from fractions import Fraction
 
-import evaluate
 import numpy as np
+import regex
 
-from llmkit.answers import MARK, final_answer
-from llmkit.metrics import compute, means, metric_info
-from llmkit.prediction import Prediction
+from llmkit.metrics import means
+from llmkit.metrics.prediction import Prediction
+
+MARK = "####"
+LONGEST_NUMBER = 100  # characters of an answer that is read as a number
+# Minus signs, full-width forms, fractions, and spaces that group digits -> what a keyboard types.
+TO_ASCII = {
+    **{
+        fraction: " " + unicodedata.normalize("NFKC", chr(fraction)).replace("\u2044", "/")
+        for fraction in (0xBC, 0xBD, 0xBE, *range(0x2150, 0x215F), 0x2189)
+    },
+    **dict.fromkeys(map(ord, "\u2044\u2215"), "/"),
+    **{0x066B: ".", 0x066C: ","},  # between Arabic digits
+    **{full_width: full_width - 0xFEE0 for full_width in range(0xFF01, 0xFF5F)},
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"), "-"),
+    **dict.fromkeys(map(ord, "\u00a0\u2009\u202f\u3000"), " "),
+    **dict.fromkeys(map(ord, "\u2018\u2019"), "'"),
+}
+LATEX_FRACTION = regex.compile(r"\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}")
+BOXED = regex.compile(r"\\boxed\{([^{}]*)\}")
+SCALES = {
+    "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
+}  # fmt: skip
+NUMBER = regex.compile(
+    r"""
+    (?P<sign>[-+]?) \s*
+    (?:[A-Za-z]{0,3} \\? \p{Sc} | (?:[A-Z]{3}|Rs)\.? \s)? \s*
+    (?P<inner_sign>[-+]?) \s*
+    (?:(?P<units>\d+)\s+(?=\d{1,2}\s*/))?
+    (?=\.?\d)
+    (?P<whole> \d{1,3}(?:[ ,']\d{3})+ | \d{1,2}(?:,\d{2})*,\d{3} | \d* )
+    (?:\.(?P<decimals>\d+))?
+    (?:e(?P<exponent>[-+]?\d{1,2}))?
+    (?:\s*/\s*(?P<denominator>\d+))?
+    (?:\s+(?P<scale>hundred|thousand|million|billion|trillion)\b)?
+    # A unit: no letter of an equation, no operator, no word that continues the number.
+    (?!\p{L}(?!\p{L})) (?!\s*[-+*=^<>\u00d7\u00f7\p{No}])
+    (?!\s*(?:and|or|to|over|point|plus|minus|times)\b)
+    \D*
+    """,
+    regex.VERBOSE | regex.IGNORECASE,
+)
 
 
 def signature() -> str:
@@ -46,11 +88,50 @@ def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     return means(("final_answer", "majority_vote"), rows, weights)
 
 
-class Metric(evaluate.Metric):
-    """Exact match over the rows, in percent."""
+def final_answer(text: str) -> str:
+    """What follows the last mark in its line, or the first line of a text without a mark, in a form
+    that can be compared.
 
-    def _info(self) -> evaluate.MetricInfo:
-        return metric_info(__doc__, "Cobbe et al. 2021, Training Verifiers to Solve Math Problems")
+    An answer that is one number becomes its shortest decimal form, so `$1,234.50`,
+    `1234.5 dollars` and `+1234.5` are equal; other answers become lower case, without repeated
+    white space and without punctuation around them.
+    """
+    answer = text.rpartition(MARK)[2].strip().partition("\n")[0].translate(TO_ASCII)
+    answer = LATEX_FRACTION.sub(r" \1/\2", answer)
+    answer = BOXED.sub(r"\1", answer)
+    answer = answer.strip(" =*_`\"'\u2248") or answer
+    number = number_of(answer)
+    if number is None:
+        answer = " ".join(answer.casefold().split())
+        return answer.strip(" .,;:!?()[]") or answer  # never nothing for something
+    return shortest_decimal(number)
 
-    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-        return compute("final_answer", predictions, references)
+
+def number_of(answer: str) -> Fraction | None:
+    """The number that an answer states, without currency sign and unit; None for other texts."""
+    match = NUMBER.fullmatch(answer) if len(answer) <= LONGEST_NUMBER else None
+    if match is None:
+        return None
+    part = match.groupdict(default="")
+    whole = regex.sub(r"\D", "", part["whole"])
+    value = Fraction(int(whole + part["decimals"]), 10 ** len(part["decimals"]))
+    value *= Fraction(10) ** int(part["exponent"] or 0)
+    if part["denominator"]:
+        if int(part["denominator"]) == 0:
+            return None
+        value = int(part["units"] or 0) + value / int(part["denominator"])
+    value *= SCALES.get(part["scale"].lower(), 1)
+    return -value if "-" in part["sign"] + part["inner_sign"] else value
+
+
+def shortest_decimal(value: Fraction) -> str:
+    """The number without needless zeros; `numerator/denominator` if its digits never end."""
+    ends = (n for n in range(3 * LONGEST_NUMBER) if 10**n % value.denominator == 0)
+    num_decimals = next(ends, None)
+    if num_decimals is None:
+        return str(value)
+    digits = str(abs(value) * 10**num_decimals).rjust(num_decimals + 1, "0")
+    sign = "-" if value < 0 else ""
+    if not num_decimals:
+        return sign + digits
+    return f"{sign}{digits[:-num_decimals]}.{digits[-num_decimals:]}"

@@ -12,16 +12,15 @@ from functools import lru_cache
 from importlib.metadata import version
 from itertools import chain
 
-import evaluate
 import numpy as np
 import regex
 from nltk.stem.porter import PorterStemmer
 from rouge_score.scoring import fmeasure
 from rouge_score.tokenize import tokenize
 
-from llmkit.metrics import compute, means, metric_info
-from llmkit.prediction import Prediction
-from llmkit.writing_systems import LETTER
+from llmkit.metrics import means
+from llmkit.metrics.prediction import Prediction
+from llmkit.metrics.writing_systems import LETTER
 
 TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 LOST = 0.25  # a reference that loses this share of its letters or more is misjudged
@@ -170,15 +169,3 @@ def union_lcs_hits(expected: list[list[str]], said: list[list[str]]) -> int:
                 hits += 1
                 left[word] -= 1
     return hits
-
-
-class Metric(evaluate.Metric):
-    """Mean F1 over the rows, in percent."""
-
-    def _info(self) -> evaluate.MetricInfo:
-        return metric_info(
-            __doc__, "Lin 2004, ROUGE: A Package for Automatic Evaluation of Summaries"
-        )
-
-    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-        return compute("rouge", predictions, references)

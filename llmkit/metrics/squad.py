@@ -15,12 +15,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-import evaluate
 import numpy as np
 
-from llmkit.metrics import compute, means, metric_info
-from llmkit.prediction import Prediction
-from llmkit.writing_systems import is_unspaced, split_words
+from llmkit.metrics import means
+from llmkit.metrics.prediction import Prediction
+from llmkit.metrics.writing_systems import is_unspaced, split_words
 
 BOTH_KINDS = ("HasAns_exact", "HasAns_f1", "NoAns_exact", "NoAns_f1")
 
@@ -91,13 +90,3 @@ def scores(
         names = (f"{prefix}_exact", f"{prefix}_f1")
         made |= means(names, rows[:, :2], weights * mask)
     return made
-
-
-class Metric(evaluate.Metric):
-    """Means over the rows, in percent."""
-
-    def _info(self) -> evaluate.MetricInfo:
-        return metric_info(__doc__, "Rajpurkar et al. 2018, Know What You Don't Know")
-
-    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-        return compute("squad", predictions, references)

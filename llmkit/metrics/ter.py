@@ -7,13 +7,12 @@ references in Chinese and Japanese, counts their characters as words.
 from collections.abc import Sequence
 from functools import lru_cache
 
-import evaluate
 import numpy as np
 from sacrebleu.metrics import TER
 
-from llmkit.metrics import compute, metric_info, sacrebleu_scores, sacrebleu_tally
-from llmkit.prediction import Prediction
-from llmkit.writing_systems import bleu_tokenizer, is_unspaced
+from llmkit.metrics import sacrebleu_scores, sacrebleu_tally
+from llmkit.metrics.prediction import Prediction
+from llmkit.metrics.writing_systems import bleu_tokenizer, is_unspaced
 
 
 def signature(settings: str = "western") -> str:
@@ -52,15 +51,3 @@ def tally(
 
 def scores(rows: np.ndarray, weights: np.ndarray, settings: str = "auto") -> dict[str, np.ndarray]:
     return {"ter": sacrebleu_scores(scorer("western"), rows, weights)}
-
-
-class Metric(evaluate.Metric):
-    """Edits per 100 words of the references."""
-
-    def _info(self) -> evaluate.MetricInfo:
-        return metric_info(
-            __doc__, "Snover et al. 2006, A Study of Translation Edit Rate with Human Annotation"
-        )
-
-    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-        return compute("ter", predictions, references)

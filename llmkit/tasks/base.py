@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from llmkit.errors import UserError
-from llmkit.labels import label_of
 from llmkit.metrics import Tallies, describe, scores_of, settle, tally
-from llmkit.prediction import Prediction
+from llmkit.metrics.labels import label_of
+from llmkit.metrics.prediction import Prediction
 
 Row = Mapping[str, Any]  # the task's columns, "id", and "where" it stands (file:line)
 Scores = dict[str, float]
@@ -103,7 +103,7 @@ class Task:
     """The prompt of what someone types, where no template says it."""
     shapes: tuple[str, ...] = ()
     """Kinds of shapes that its rows may have beside its own columns, in the order in which they
-    are looked for: `pair`, `conversation`, `text`, `sentences` (llmkit/shapes.py)."""
+    are looked for: `pair`, `conversation`, `text`, `sentences` (llmkit/data/shapes.py)."""
     chat_template: str | None = None
     """The same prompts for `tokenizer.apply_chat_template`."""
     allows_no_answer: bool = False

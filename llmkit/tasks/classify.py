@@ -4,7 +4,7 @@
     {"id": "8", "text": "Mara keeps a goat.", "text_pair": "Mara has a pet.", "label": "entailment"}
 
 A second text, `text_pair`, is optional. Pairs are also recognized by their columns, such as
-premise and hypothesis or sentence1 and sentence2 (llmkit/shapes.py).
+premise and hypothesis or sentence1 and sentence2 (llmkit/data/shapes.py).
 
 The label is trained on as a completion, and predicted as the likeliest of all labels. Any set of
 labels will do; say in the template what they describe, as in "{text}\\nTopic:". Labels that are

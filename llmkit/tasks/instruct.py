@@ -4,7 +4,7 @@
      "output": "Mara keeps it."}
 
 These are the columns of Alpaca (Taori et al. 2023). Rows of prompt and completion, of Dolly, and
-conversations of a single turn are read as well (llmkit/shapes.py). `input` and `system` may be
+conversations of a single turn are read as well (llmkit/data/shapes.py). `input` and `system` may be
 empty or missing: a section of the template, {#input}...{/input}, is left out with them. The two
 prompts of Alpaca are this template:
 

@@ -8,7 +8,7 @@ evaluation.votes above 1 and a temperature, so many answers are drawn for each q
 most of them end in is scored beside the first of them (self-consistency, Wang et al. 2022).
 """
 
-from llmkit.answers import MARK, final_answer
+from llmkit.metrics.final_answer import MARK, final_answer
 from llmkit.tasks.base import Task
 
 TASK = Task(

@@ -1,0 +1,1 @@
+"""Recipes: their schema, their files, and hints for mistyped keys."""

@@ -1,0 +1,240 @@
+"""A recipe from its YAML file, a scale of it, and `key=value` overrides."""
+
+import difflib
+import os
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from llmkit.config.hints import other_name
+from llmkit.config.recipe_files import Loader, find_recipe, read_yaml
+from llmkit.config.schema import Recipe
+from llmkit.config.schema_keys import find_field, iter_fields
+from llmkit.config.values import choices, is_list, takes
+from llmkit.errors import UserError, did_you_mean, printable
+from llmkit.paths import expand
+
+LENGTHS = ("train.epochs", "train.max_steps")  # a recipe has one of them
+
+
+def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Read the recipe `name` (of this project, or a YAML file) and apply `key=value` overrides.
+
+    A recipe may hold `scales`, sections that are laid over the rest; `scale` picks one, and the
+    first is the default. Raises UserError with every mistake at once, a line each.
+    """
+    path = find_recipe(name)
+    content, lines = read_yaml(path)
+    scales = content.get("scales")
+    scale = scale or (next(iter(scales), None) if isinstance(scales, dict) else None)
+    content = _pick_scale(content, scale, path)
+    in_scale = f"scales.{scale}."  # what the scale says stands over the rest, in messages too
+    lines |= {k.removeprefix(in_scale): n for k, n in lines.items() if k.startswith(in_scale)}
+    given: dict[str, str] = {}
+    for override in overrides:
+        key, value = _parse_override(override)
+        _set(content, key, value, override)
+        given[key] = override
+    _settle_length(content, given)
+    both = [given[key] for key in LENGTHS if key in given and not given[key].endswith("=null")]
+    if len(both) == 2:
+        raise UserError(f"{' '.join(both)}: give one of them")
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        mistakes = _explain(error, path, lines, given)
+        raise UserError("\n".join(printable(mistake, 1000) for mistake in mistakes)) from None
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """The recipe as it was run: every value resolved, no scales."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """The recipe as a run records it: its files are found from any working directory."""
+
+    def absolute(name: str | None, *, is_path: bool = True) -> str | None:
+        return os.path.abspath(expand(name)) if name and is_path else name
+
+    data, evaluation = recipe.data, recipe.evaluation
+    is_local = data.hub is None
+    data = data.model_copy(
+        update={
+            **{
+                split: absolute(getattr(data, split), is_path=is_local)
+                for split in ("train", "validation", "test")
+            },
+            "tests": {name: absolute(of, is_path=is_local) for name, of in data.tests.items()},
+        }
+    )
+    general_text, encoder = evaluation.general_text, evaluation.bertscore.model
+    evaluation = evaluation.model_copy(
+        update={
+            "general_text": absolute(general_text, is_path=general_text != "embedded"),
+            "bertscore": evaluation.bertscore.model_copy(update={"model": absolute(encoder)}),
+        }
+    )
+    is_folder = os.path.isdir(expand(recipe.model))  # else a hub id, `embedded` or `scratch`
+    model = absolute(recipe.model, is_path=is_folder)
+    return recipe.model_copy(update={"data": data, "evaluation": evaluation, "model": model})
+
+
+def flat(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of a recipe, or of what else is nested, as plain data."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _pick_scale(content: dict[str, Any], scale: str | None, path: Path) -> dict[str, Any]:
+    base = {key: value for key, value in content.items() if key != "scales"}
+    scales = content.get("scales") or {}
+    if not isinstance(scales, dict) or not all(isinstance(s, dict) for s in scales.values()):
+        raise UserError(f"{path}: scales: each is a section of keys, such as `sample: {{...}}`")
+    if not scales:
+        if scale is not None:
+            raise UserError(f"{path}: this recipe has no scales; leave --scale away")
+        return base
+    if scale not in scales:
+        raise UserError(f"{path}: no scale {scale!r}; it has {', '.join(scales)}")
+    content = _merge(base, scales[scale])
+    _settle_length(content, dict(flat(scales[scale])))
+    return content
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid over `base`, section by section."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(merged.get(key), dict) and isinstance(value, dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _settle_length(content: dict[str, Any], given: Container[str]) -> None:
+    """Drop the recipe's own length if another one is given: `train.max_steps=3` replaces the
+    recipe's epochs. If both are given, both stay, and the schema rejects them."""
+    train = content.get("train")
+    if not isinstance(train, dict):
+        return
+    for length, other in (LENGTHS, LENGTHS[::-1]):
+        name = length.rpartition(".")[2]
+        if length in given and train.get(name) is not None and other not in given:
+            train.pop(other.rpartition(".")[2], None)
+
+
+_TEXT_KEYS = {key for key, kind, _, _ in iter_fields() if kind in (str, str | None)}
+_LIST_KEYS = {key for key, kind, _, _ in iter_fields() if is_list(kind)}
+
+
+def _parse_override(override: str) -> tuple[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key or key[0] in "+~":
+        raise UserError(f"{override!r}: {_how_to_override(key, text)}")
+    is_column = key.startswith("data.columns.")
+    if key in _TEXT_KEYS or (is_column and not text.startswith("[")):
+        return key, None if text == "null" else text  # data.config=3.0 is no number
+    if key in _LIST_KEYS and text != "null" and not text.startswith("["):
+        text = f"[{text}]"
+    try:
+        value = Loader(text).get_single_data()
+    except (yaml.YAMLError, RecursionError):
+        return key, text
+    is_list = is_column and isinstance(value, list)
+    return key, [str(each) for each in value] if is_list else value
+
+
+def _how_to_override(key: str, text: str) -> str:
+    """For a message: what to write instead of an invalid override."""
+    if key.startswith("~"):
+        return f"to unset a key, set it to null: {key[1:]}=null"
+    if key.startswith("+"):
+        return f"set any key without a plus sign: {key.lstrip('+')}={text or 'VALUE'}"
+    example = "train.learning_rate=2e-5"
+    if os.path.isfile(os.path.expanduser(key)):
+        example = f"data.train={key}, which trains on that file"
+    elif key in {name for name, *_ in iter_fields()}:
+        example = f"{key}=VALUE"
+    return f"an override is key=value, such as {example}"
+
+
+def _set(content: dict[str, Any], key: str, value: Any, override: str) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        content = content.setdefault(section, {})
+        if not isinstance(content, dict):
+            raise UserError(f"{override}: {section} is a single value, not a section")
+    content[last] = value
+
+
+def _explain(
+    error: ValidationError, path: Path, lines: dict[str, int], given: dict[str, str]
+) -> Iterator[str]:
+    """A line for each mistake: its place, what is wrong, and what the key takes."""
+    explained = set()
+    for mistake in error.errors():
+        place = tuple(map(str, mistake["loc"]))
+        key, field = find_field(place)
+        if field is None or mistake["type"] in ("value_error", "missing"):
+            key = ".".join(place)
+        elif key in explained:  # one value fails once for each item, or each type of a union
+            continue
+        explained.add(key)
+        within = (override for name, override in given.items() if name.startswith(f"{key}."))
+        where = given.get(".".join(place)) or given.get(key) or next(within, None)
+        where = where or _where(key, path, lines)
+        if mistake["type"] == "extra_forbidden":
+            section = mistake["input"] if isinstance(mistake["input"], dict) else {}
+            for unknown, _ in flat(section, f"{key}.") if section else [(key, None)]:
+                where = given.get(unknown) or _where(unknown, path, lines)
+                yield f"{where}: unknown key {unknown}{_nearest_key(unknown)}"
+        elif mistake["type"] == "missing":
+            yield f"{path}: the key {key} is missing; add it"
+        elif mistake["type"] == "value_error":
+            yield f"{where}: {key + ': ' if key else ''}{mistake['ctx']['error']}"
+        elif field is None:
+            yield f"{where}: {key} is a section; set one of its keys, such as {_first_key(key)}"
+        else:
+            yield f"{where}: {key}: takes {_expected(field, mistake['input'])}"
+
+
+def _expected(field: FieldInfo, got: Any) -> str:
+    """What a key takes, and the value that it got."""
+    default = field.default
+    example = (
+        f", such as {','.join(map(str, default))}" if is_list(field.annotation) and default else ""
+    )
+    hint = did_you_mean(got, choices(field)) if isinstance(got, str) else ""
+    return f"{takes(field)}{example}; got {got!r}{hint}"
+
+
+def _where(key: str, path: Path, lines: dict[str, int]) -> str:
+    return f"{path}:{lines[key]}" if key in lines else str(path)
+
+
+def _first_key(section: str) -> str:
+    return next(key for key, *_ in iter_fields() if key.startswith(f"{section}."))
+
+
+def _nearest_key(key: str) -> str:
+    """The key that was probably meant: by another toolkit's name for it, the same name elsewhere, a
+    sibling of a similar name, or the nearest path."""
+    section, _, name = key.rpartition(".")
+    keys = [dotted for dotted, *_ in iter_fields()]
+    keys += sorted({dotted.rpartition(".")[0] for dotted in keys} - {""})
+    hint = other_name(key)
+    if hint is not None:
+        return f"; {hint}"
+    elsewhere = [known for known in keys if known.rpartition(".")[2] == name]
+    siblings = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == section}
+    near = [sibling for sibling in siblings if sorted(sibling) == sorted(name)]  # letters swapped
+    near = near or difflib.get_close_matches(name, siblings, n=1, cutoff=0.6)
+    meant = elsewhere or [siblings[sibling] for sibling in near]
+    return f"; did you mean {meant[0]}?" if meant else did_you_mean(key, keys)

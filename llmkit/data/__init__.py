@@ -1,0 +1,1 @@
+"""Rows of a recipe, their columns and splits, and their encoding into tokens."""

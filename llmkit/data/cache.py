@@ -1,0 +1,173 @@
+"""Encoded training rows, kept between runs: the same inputs are never tokenized twice.
+
+A cached set is a folder, named by everything that its tokens depend on, with rows.arrow and
+account.arrow. It stands in $LLMKIT_CACHE, else in the user's cache folder, and may be deleted.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+
+import tokenizers
+from datasets import Dataset
+from filelock import FileLock, Timeout
+from pyarrow import ArrowInvalid
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.data.encode import EncodingOptions, encode_rows, load_encoded, require_rows
+from llmkit.data.encoding_report import EncodingReport
+from llmkit.data.sources import Rows
+from llmkit.errors import UserError
+from llmkit.paths import PACKAGE, cache_folder
+
+PARTIAL = "partial-"  # followed by the key: a folder of rows that are being encoded
+PATIENCE = 2.0  # seconds to wait for another process before saying so
+# What decides which tokens a row gives; an edit of any of these makes a new key.
+CODE = (
+    "constants.py", "data/column_mapping.py", "data/columns.py", "data/encode.py",
+    "data/encoding_report.py", "data/shapes.py", "data/sources.py", "data/splits.py",
+    "io/arrow_rows.py", "io/delimited.py", "io/hub.py", "io/json_rows.py", "io/row_files.py",
+    "io/text_lines.py", "metrics/labels.py", "tasks/*.py",
+)  # fmt: skip
+
+
+def encode_cached(
+    rows: Rows,
+    tokenizer: PreTrainedTokenizerBase,
+    limits: EncodingOptions,
+    say: Callable[[str], None] = print,
+) -> tuple[Dataset, EncodingReport, bool]:
+    """`encode_rows`, and whether its result came from the cache.
+
+    Of several processes that need the same rows, one encodes them while the others wait. say:
+    called with a message if this process has to wait.
+    """
+    key = encoding_key(rows, tokenizer, limits)
+    folder = cache_folder() / "encoded" / key
+    is_there = folder.is_dir()
+    if not is_there:
+        _make_folders(folder.parent, cache_folder() / "locks")
+        with _turn(key, say):
+            _remove_leftovers(folder.parent, key)
+            if not folder.is_dir():  # another process may have made it meanwhile
+                _encode_into(folder, rows, tokenizer, limits)
+    try:
+        return *load_encoded(folder), is_there
+    except (OSError, ArrowInvalid):
+        raise UserError(f"{folder}: these cached rows are damaged; delete the folder") from None
+
+
+def _encode_into(
+    folder: Path, rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: EncodingOptions
+) -> None:
+    staging = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{folder.name}-", dir=folder.parent))
+    try:
+        read = rows.read_all() if rows.skips_unreadable else rows
+        _, account = encode_rows(read, rows.task, tokenizer, limits, staging)
+        require_rows(account, limits)
+        staging.chmod(0o755 & ~_umask())
+        _publish(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _turn(key: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep other processes on this machine from encoding the same rows meanwhile.
+
+    The operating system releases the lock of a process that has died.
+    """
+    lock = FileLock(_lock_path(key))
+    try:
+        try:
+            lock.acquire(timeout=PATIENCE)
+        except Timeout:
+            say("rows    another process is encoding the same rows; waiting for it")
+            lock.acquire()
+    except NotImplementedError:  # a file system without locks: each process encodes its own copy
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _remove_leftovers(parent: Path, own_key: str) -> None:
+    """Delete the partial folders of killed processes: those whose lock no other process holds.
+
+    own_key: the key whose lock this process holds.
+    """
+    for partial in parent.glob(f"{PARTIAL}*"):
+        key = partial.name.removeprefix(PARTIAL).partition("-")[0]
+        try:
+            with nullcontext() if key == own_key else FileLock(_lock_path(key), timeout=0):
+                shutil.rmtree(partial, ignore_errors=True)
+        except (Timeout, OSError, NotImplementedError):
+            continue
+
+
+def _lock_path(key: str) -> Path:
+    return cache_folder() / "locks" / f"{key}.lock"
+
+
+def _publish(staging: Path, folder: Path) -> None:
+    try:
+        staging.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was as quick, with the same result
+            raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _make_folders(*folders: Path) -> None:
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"{folder}: encoded rows cannot be kept there ({error.strerror}); set "
+                "LLMKIT_CACHE to a folder that can be written"
+            ) from None
+
+
+def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: EncodingOptions) -> str:
+    """sha256 of all that the tokens depend on: the data's bytes and columns, the tokenizer, the
+    task, its template and limits, and the code that reads and encodes."""
+    parts = {
+        "data": rows.identity(),
+        "source": rows.source,  # rows are named by it
+        "columns": dict(rows.columns),
+        "shape": str(rows.shape),
+        "skips": rows.skips_unreadable,
+        "limit": rows.limit,
+        "task": rows.task.name,
+        "template": rows.task.template,
+        "tokenizer": tokenizer.backend_tokenizer.to_str(),
+        "end of text": tokenizer.eos_token_id,
+        "limits": asdict(limits),
+        "code": code_version(),
+        "tokenizers": tokenizers.__version__,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def code_version() -> str:
+    """sha256 of the sources that decide on tokens."""
+    digest = hashlib.sha256()
+    for pattern in CODE:
+        for path in sorted(PACKAGE.glob(pattern)):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,284 @@
+"""What is odd about rows, how bad that is, and what to do about it.
+
+An error means that training would be wrong; a warning, that something is lost or counted twice; a
+note, that all is as it should be but good to know.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from llmkit.constants import END_OF_TEXT
+from llmkit.data.duplicates import SIMILAR, NearCopy, repeated_rows, rows_in_train
+from llmkit.data.encoding_report import MAX_TOKENS_PER_CHARACTER, EncodingReport
+from llmkit.data.sources import Rows
+from llmkit.errors import UserError, count_of, first_few
+from llmkit.metrics import unfit
+from llmkit.metrics.labels import folded, spelled_out
+from llmkit.tasks import Example, Row, Task, to_example
+
+LEFT_OUT = ("empty", "completion too long")  # fates of rows that are not trained on
+MOST = 0.5  # share of a split; with more rows left out, the run is refused
+
+# Kind of odd row -> severity, what is the matter, what to do.
+KINDS = {
+    "unreadable": ("error", "cannot be read", "fix or delete them, or set data.skip_invalid=true"),
+    "invalid": (
+        "warning", "cannot be read and are left out (data.skip_invalid)", "fix them to use them",
+    ),
+    "fields ignored": (
+        "warning", "fields that llmkit ignores", "check that the answers do not depend on them",
+    ),
+    "most left out": (
+        "error", "nothing to learn, which is most of the split",
+        "fix the rows, raise max_length, or set truncate_completion=true",
+    ),
+    "empty": (
+        "warning", "a text is empty, so there is nothing to learn", "fix or delete them",
+    ),
+    "completion too long": (
+        "warning", "max_length has no room for the completion, so there is nothing to learn",
+        "raise max_length, or set truncate_completion=true",
+    ),
+    "completion cut": (
+        "warning", "completion truncated, so the model does not learn its end", "raise max_length",
+    ),
+    "shattered": (
+        "warning",
+        f"more than {MAX_TOKENS_PER_CHARACTER} tokens per character: the tokenizer does not cover "
+        "this language",
+        "take a model made for it",
+    ),
+    "repeated": ("warning", "the same as an earlier row", "delete the copies"),
+    "nearly repeated": (
+        "warning", f"nearly the same as an earlier row (similarity from {SIMILAR})",
+        "delete the copies",
+    ),
+    "in train": (
+        "warning", "also in train, so their scores measure memory", "delete them from train",
+    ),
+    "nearly in train": (
+        "warning", f"nearly the same as a row of train (similarity from {SIMILAR})",
+        "delete those from train",
+    ),
+    "label spelled differently": (
+        "warning",
+        "a label that differs from another only in case, spacing, invisible characters or Unicode "
+        "form",
+        "spell each label one way",
+    ),
+    "kept in train": (
+        "warning", "holding them out would leave train without their label, so they stay in train",
+        "add rows of that label, or set data.validation and data.test",
+    ),
+    "no final answer": (
+        "warning",
+        "the worked answer ends in #### without a final answer, so only an answer that also lacks "
+        "one is scored as right",
+        "write the final answer after ####, or delete the rows",
+    ),
+    "no mark": (
+        "warning",
+        "a worked answer of several lines without ####, so its first line counts as the final "
+        "answer",
+        "write the final answer after #### on the last line",
+    ),
+    "rows in quotes": (
+        "warning", "a quoted field holds lines that each look like a row, and is read as one text",
+        "if these quotes are part of the texts, double them and put the field in quotes",
+    ),
+    "same id": (
+        "error", "the same id as another row, so predictions cannot be told apart",
+        "give each row its own id, or delete the column id",
+    ),
+    "not read": (
+        "warning", "ROUGE reads only the letters a-z and digits, and so misjudges these references",
+        "judge by another score; set evaluation.metric=loss to choose the best weights by loss",
+    ),
+    "not segmented": (
+        "warning",
+        "references without spaces between words, which F1, BLEU or TER of words reads as one word",
+        "set evaluation.f1=characters and evaluation.bleu.tokenize=char (zh for Chinese), and "
+        "prefer chrF to TER",
+    ),
+    "too short": (
+        "warning",
+        "references of fewer than 4 tokens, which is most of the split: they have no 4-grams, so "
+        "BLEU is 0 or rests on the few longer rows, even if all is predicted exactly",
+        "judge by chrF; set evaluation.metric=chrf to choose the best weights by it",
+    ),
+    "unanswerable": (
+        "note", "no answer, so only end-of-text is supervised, and an empty answer is right",
+        "delete them if the answer is merely missing",
+    ),
+    "source in train": (
+        "note", "their source is in train too, in another row",
+        "name data.train alone, and rows of one source stay in one split",
+    ),
+    "input empty": (
+        "note", "an input text is empty, so the prompt has a gap", "check that this is intended",
+    ),
+    "prompt shortened": ("note", "source truncated to fit max_length", "raise max_length"),
+    "end-of-text typed": (
+        "note", f"{END_OF_TEXT} in the text, read as plain characters",
+        "delete it where it was to end a text: each row is ended anyway",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Rows of one split that are odd in the same way."""
+
+    split: str
+    kind: str
+    rows: list[str]
+    """Places (file:line); of unreadable rows, with what is wrong there."""
+    originals: list[str] = field(default_factory=list)
+    """For each of them the row that it repeats."""
+
+    @property
+    def severity(self) -> str:
+        return KINDS[self.kind][0]
+
+    @property
+    def places(self) -> list[str]:
+        """The rows, each with what it repeats."""
+        if not self.originals:
+            return self.rows
+        pairs = zip(self.rows, self.originals, strict=True)
+        return [f"{row} like {original}" for row, original in pairs]
+
+    def __str__(self) -> str:
+        severity, matter, advice = KINDS[self.kind]
+        count = count_of(len(self.rows), "row")
+        return f"{severity}: {self.split}: {count}: {matter} ({first_few(self.places)}); {advice}"
+
+
+def find_in_split(
+    split: str, account: EncodingReport, train: EncodingReport | None
+) -> list[Finding]:
+    """What encoding shows of a split, and its exact copies, in itself and in train.
+
+    train: the account of the training rows; None when the split is them.
+    """
+    findings = [
+        Finding(split, kind, rows) for kind, rows in account.odd_rows.items() if kind in KINDS
+    ]
+    left_out = [where for fate in LEFT_OUT for where in account.odd_rows.get(fate, [])]
+    if len(left_out) > MOST * account.num_rows:
+        findings.append(Finding(split, "most left out", left_out))
+    copies = {"repeated": repeated_rows(account)}
+    if train is not None:
+        copies["in train"] = rows_in_train(account, train, "digest")
+        known = {where for where, _ in copies["in train"]}
+        sources = rows_in_train(account, train, "source_digest")
+        copies["source in train"] = [pair for pair in sources if pair[0] not in known]
+    for kind, pairs in copies.items():
+        if pairs:
+            findings.append(Finding(split, kind, *map(list, zip(*pairs, strict=True))))
+    return by_severity(findings)
+
+
+def find_near(copies: list[NearCopy], exact: list[Finding]) -> list[Finding]:
+    """Near copies, by split and by where the original stands; those found `exact` are left out."""
+    known = {
+        (f.split, where) for f in exact if f.kind in ("repeated", "in train") for where in f.rows
+    }
+    found: dict[tuple[str, str], Finding] = {}
+    for copy in copies:
+        if (copy.split, copy.where) in known:
+            continue
+        kind = "nearly repeated" if copy.original_split == copy.split else "nearly in train"
+        finding = found.setdefault((copy.split, kind), Finding(copy.split, kind, []))
+        finding.rows.append(copy.where)
+        finding.originals.append(copy.original)
+    return list(found.values())
+
+
+def find_unscorable(split: str, examples: Sequence[Example], task: Task) -> list[Finding]:
+    """Rows for which a metric of the task misjudges every reference."""
+    found: dict[str, list[str]] = {}
+    for example in examples:
+        for metric in task.metrics:
+            kinds = {unfit(metric, reference) for reference in example.references}
+            if None not in kinds:
+                found.setdefault(kinds.pop(), []).append(example.where)
+    if len(found.get("too short", [])) <= MOST * len(examples):
+        found.pop("too short", None)  # the longer references have enough 4-grams
+    return [Finding(split, kind, list(dict.fromkeys(rows))) for kind, rows in found.items()]
+
+
+def find_same_ids(split: str, rows: Iterable[Row]) -> list[Finding]:
+    """Rows with the id of an earlier one."""
+    first: dict[str, str] = {}
+    pairs = [
+        (row["where"], first[row["id"]])
+        for row in rows
+        if first.setdefault(row["id"], row["where"]) != row["where"]
+    ]
+    return [Finding(split, "same id", *map(list, zip(*pairs, strict=True)))] if pairs else []
+
+
+def find_spellings(split: str, rows: Iterable[Row], task: Task) -> list[Finding]:
+    """Rows whose label differs from a more common label only in its spelling."""
+    if not task.chooses:
+        return []
+    places: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        spelling = row[task.target].strip()
+        spellings = places.setdefault(folded(spelling), {})
+        spellings.setdefault(spelling, []).append(row["where"])
+    finding = Finding(split, "label spelled differently", [])
+    places.pop("", None)  # rows without a label
+    for spellings in places.values():
+        common, *others = sorted(spellings, key=lambda each: len(spellings[each]), reverse=True)
+        for other in others:
+            named = [f"{where} {spelled_out(other)}" for where in spellings[other]]
+            finding.rows.extend(named)
+            finding.originals.extend([f"{spellings[common][0]} {spelled_out(common)}"] * len(named))
+    return [finding] if finding.rows else []
+
+
+def find_unfinished(split: str, rows: Iterable[Row], task: Task) -> list[Finding]:
+    """Training rows of worked answers whose final answer is missing or cannot be told; of scored
+    rows, `find_unscorable` tells."""
+    if "final_answer" not in task.metrics:
+        return []
+    return find_unscorable(split, [to_example(row, task) for row in rows], task)
+
+
+def find_unreadable(split: str, errors: list[UserError], *, are_skipped: bool) -> list[Finding]:
+    """Rows that cannot be read: an error, unless the recipe says to skip them."""
+    kind = "invalid" if are_skipped else "unreadable"
+    return [Finding(split, kind, [str(error) for error in errors])] if errors else []
+
+
+def find_invalid(split: str, rows: Rows) -> list[Finding]:
+    """Rows that are left out because they cannot be read. Reads the split."""
+    if not rows.skips_unreadable:
+        return []
+    errors = [row for row in rows.read_all() if isinstance(row, UserError)]
+    return find_unreadable(split, errors, are_skipped=True)
+
+
+def find_kept(kept: Iterable[str]) -> list[Finding]:
+    """kept: places of training rows that were not held out because train needs their labels."""
+    rows = list(kept)
+    return [Finding("train", "kept in train", rows)] if rows else []
+
+
+def find_rows_in_quotes(split: str, rows: Rows) -> list[Finding]:
+    places = rows.rows_in_quotes()
+    return [Finding(split, "rows in quotes", places)] if places else []
+
+
+def by_severity(findings: Iterable[Finding]) -> list[Finding]:
+    """The worst first."""
+    return sorted(findings, key=lambda finding: list(KINDS).index(finding.kind))
+
+
+def refuse_errors(findings: list[Finding]) -> None:
+    """Raise UserError with the findings that would make training wrong."""
+    errors = [str(f).removeprefix("error: ") for f in findings if f.severity == "error"]
+    if errors:
+        raise UserError("\n".join(errors))

@@ -1,0 +1,153 @@
+"""What `check` reports of the data: counts and lengths per split, findings, sample rows."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.data.encode import Encoded, EncodingOptions, encode_examples
+from llmkit.data.encoding_report import EncodingReport
+from llmkit.data.findings import Finding
+from llmkit.data.shapes import Shape
+from llmkit.errors import UserError
+from llmkit.tasks import Row, Task
+
+PERCENTILES = (50, 90, 99, 100)
+
+
+@dataclass(frozen=True)
+class SplitCheck:
+    """What was read of one split."""
+
+    source: str
+    shape: Shape | None
+    """The shape of instruction data that its rows have."""
+    account: EncodingReport
+    errors: list[UserError]
+    """A message for each row that cannot be read."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows read, by fate or unreadable."""
+        return self.account.num_rows + len(self.errors)
+
+    @property
+    def lengths(self) -> dict[str, list[int]]:
+        """PERCENTILES of prompt and completion (end-of-text included) as read; tokens."""
+        lengths = {part: self.account.column(part) for part in ("prompt", "completion")}
+        if not self.account.num_rows:
+            return {part: [0] * len(PERCENTILES) for part in lengths}
+        return {
+            part: np.percentile(values, PERCENTILES, method="inverted_cdf").astype(int).tolist()
+            for part, values in lengths.items()
+        }
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a row as the model sees it."""
+
+    text: str
+    role: str
+    """`prompt`, `cut` or `trained`."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A training row in pieces."""
+
+    where: str
+    fate: str
+    pieces: list[Piece]
+
+
+def is_bad(row: Row | UserError) -> bool:
+    return isinstance(row, UserError)
+
+
+def sample_rows(
+    rows: Iterable[Row], task: Task, tokenizer: PreTrainedTokenizerBase, limits: EncodingOptions
+) -> list[Sample]:
+    """Each row in the pieces that the model sees, does not see, and learns."""
+    return [
+        Sample(example.where, encoded.fate, list(pieces_of(ids, encoded, tokenizer)))
+        for example, ids, encoded in encode_examples(rows, task, tokenizer, limits)
+    ]
+
+
+def sample_blocks(encoded: Dataset, count: int, tokenizer: PreTrainedTokenizerBase) -> list[Sample]:
+    """Encoded rows of plain language modelling: all but the first token is learnt."""
+    rows = encoded.select(range(min(count, len(encoded))))
+    return [
+        Sample(
+            row["where"],
+            f"{len(row['input_ids'])} tokens from here on",
+            [
+                Piece(tokenizer.decode(row["input_ids"][:1]), "prompt"),
+                Piece(tokenizer.decode(row["input_ids"][1:]), "trained"),
+            ],
+        )
+        for row in rows
+    ]
+
+
+def pieces_of(
+    ids: list[list[int]], encoded: Encoded, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[Piece]:
+    """Prompt, what was cut from it, and what is trained, end-of-text written out."""
+    *prompt_ids, completion = ids
+    kept = encoded.prompt if len(encoded.prompt) == len(prompt_ids) else [[]] * len(prompt_ids)
+    for index, (whole, tokens) in enumerate(zip(prompt_ids, kept, strict=True)):
+        yield Piece(tokenizer.decode(tokens), "trained" if index in encoded.learnt else "prompt")
+        yield Piece(tokenizer.decode(whole[len(tokens) :]), "cut")
+    yield Piece(tokenizer.decode(encoded.completion), "trained")
+    yield Piece(tokenizer.decode(completion[len(encoded.completion) :]), "cut")
+
+
+@dataclass(frozen=True)
+class Check:
+    """All of it. The texts of all splits are in memory while it is made."""
+
+    prompt: str | None
+    """How prompts look; None for plain language modelling."""
+    prompt_warnings: list[str]
+    """What in the prompt contradicts the data."""
+    splits: dict[str, SplitCheck]
+    findings: list[Finding]
+    samples: list[Sample]
+    num_steps: int
+    """Optimizer steps of the run; 0 if no row is left to train on."""
+    padding_share: float
+    """Share of padding in the model's input."""
+    warm_up_warning: str | None
+    """What is wrong with the learning rate's warm-up."""
+
+    def to_json(self) -> dict[str, Any]:
+        splits = {
+            name: {
+                "source": split.source,
+                "shape": split.shape.name if split.shape else None,
+                "rows_read": split.num_rows,
+                "rows": {**split.account.fates, "unreadable": len(split.errors)},
+                "tokens": split.account.tokens,
+                "supervised_share": split.account.supervised_share,
+                "lengths": {
+                    part: dict(zip(map(str, PERCENTILES), values, strict=True))
+                    for part, values in split.lengths.items()
+                },
+            }
+            for name, split in self.splits.items()
+        }
+        findings = [{"severity": f.severity, **asdict(f)} for f in self.findings]
+        return {
+            "prompt": self.prompt,
+            "prompt_warnings": self.prompt_warnings,
+            "splits": splits,
+            "findings": findings,
+            "num_steps": self.num_steps,
+            "padding_share": self.padding_share,
+            "samples": [asdict(sample) for sample in self.samples],
+        }

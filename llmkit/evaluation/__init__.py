@@ -1,0 +1,1 @@
+"""A model on evaluation rows: its loss and its predictions, scored."""

@@ -1,0 +1,1 @@
+"""Prompts to predictions: decoding, label likelihoods, prompts of new rows."""

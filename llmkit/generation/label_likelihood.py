@@ -1,0 +1,188 @@
+"""Prompts -> the probability of each label as the completion, end-of-text included."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import Cache, GPT2LMHeadModel
+
+from llmkit.errors import UserError
+from llmkit.model.load import evaluating
+from llmkit.model.loss import LOGIT_ROWS, additive_mask
+
+# Most label tokens in one forward pass: attention between them, most of it masked, grows with the
+# square of their number.
+TAIL = 256
+
+
+@dataclass(frozen=True)
+class Trie:
+    """Labels as a prefix tree of tokens that starts at the end of the prompt, so that a prefix
+    which several labels share is computed once.
+
+    A state is the model's hidden state at a node's token. State 0 belongs to the prompt's last
+    token, the others belong to the nodes that have children.
+    """
+
+    tokens: list[int]
+    """Token of each state, from state 1 on."""
+    depths: list[int]
+    """Number of label tokens before each of these tokens."""
+    sees: Tensor
+    """(num_states - 1, num_states - 1): whether a state (first axis) follows or is another one."""
+    parents: list[int]
+    """State that predicts each node, in ascending order."""
+    targets: list[int]
+    """Token of each node."""
+    paths: list[list[int]]
+    """Nodes of each label, in order."""
+
+    @classmethod
+    def of(cls, labels: list[list[int]]) -> "Trie":
+        """labels: token ids of each label; its last token is predicted but never read."""
+        states: dict[tuple[int, ...], int] = {(): 0}
+        for label in labels:
+            for end in range(1, len(label)):
+                states.setdefault(tuple(label[:end]), len(states))
+        prefixes = list(states)[1:]
+        sees = torch.eye(len(prefixes), dtype=torch.bool)
+        for index, prefix in enumerate(prefixes):
+            if len(prefix) > 1:  # a prefix comes after its own prefixes
+                sees[index] |= sees[states[prefix[:-1]] - 1]
+        nodes = {tuple(label[: end + 1]): None for label in labels for end in range(len(label))}
+        nodes = sorted(nodes, key=lambda node: states[node[:-1]])
+        places = {node: place for place, node in enumerate(nodes)}
+        return cls(
+            tokens=[prefix[-1] for prefix in prefixes],
+            depths=[len(prefix) - 1 for prefix in prefixes],
+            sees=sees,
+            parents=[states[node[:-1]] for node in nodes],
+            targets=[node[-1] for node in nodes],
+            paths=[
+                [places[tuple(label[: end + 1])] for end in range(len(label))] for label in labels
+            ],
+        )
+
+
+@torch.inference_mode()
+def label_probabilities(
+    model: GPT2LMHeadModel,
+    prompts: list[list[int]],
+    labels: dict[str, list[int]],
+    batch_size: int,
+) -> list[dict[str, float]]:
+    """Probabilities of the labels after each prompt (token ids); they add up to 1.
+
+    labels: the token ids of each, end-of-text last. Raises UserError for a prompt that does not fit
+    the model together with the longest label.
+    """
+    room = model.config.n_positions - max(map(len, labels.values())) + 1
+    for index, prompt in enumerate(prompts):
+        if not 0 < len(prompt) <= room:
+            raise UserError(f"prompt {index + 1}: {len(prompt)} tokens; it must have 1 to {room}")
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
+    chosen: list[dict[str, float]] = [{} for _ in prompts]
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        with evaluating(model):
+            nats = label_nll(model, [prompts[index] for index in batch], list(labels.values()))
+        for index, row in zip(batch, (-nats.double()).softmax(-1).tolist(), strict=True):
+            chosen[index] = dict(zip(labels, row, strict=True))
+    return chosen
+
+
+def label_nll(model: GPT2LMHeadModel, prompts: list[list[int]], labels: list[list[int]]) -> Tensor:
+    """(B, num_labels): nats of each label after each prompt.
+
+    The prompts are computed once; the labels follow them in tries of at most TAIL tokens.
+    """
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)[:, None]
+    columns = torch.arange(int(lengths.max()), device=model.device)
+    is_real = columns >= len(columns) - lengths  # (B, T), padded on the left
+    sees = (columns <= columns[:, None]) & is_real[:, None]
+    sees |= columns == columns[:, None]  # a query that sees nothing, as padding does, may give NaN
+    read = model.transformer(
+        input_ids=torch.tensor(
+            [[0] * (len(columns) - len(prompt)) + prompt for prompt in prompts], device=model.device
+        ),
+        attention_mask=additive_mask(sees, query_dtype(model)),
+        position_ids=(columns - (len(columns) - lengths)).clamp(min=0),
+        use_cache=True,
+    )
+    nats = torch.empty(len(prompts), len(labels), device=model.device)
+    for numbers in parts(labels):
+        trie = Trie.of([labels[number] for number in numbers])
+        states = read.last_hidden_state[:, -1:]
+        if trie.tokens:
+            after = trie_states(model, trie, read.past_key_values, lengths, is_real)
+            states = torch.cat([states, after], 1)
+        nodes = node_nats(states, model.lm_head.weight, trie)
+        for number, path in zip(numbers, trie.paths, strict=True):
+            nats[:, number] = nodes[:, path].sum(1)
+    return nats
+
+
+def trie_states(
+    model: GPT2LMHeadModel, trie: Trie, cache: Cache, lengths: Tensor, is_real: Tensor
+) -> Tensor:
+    """(B, num_states - 1, n_embd): the states of a trie after each prompt.
+
+    A token of the trie has the position that it has in its labels, and sees the prompt and the
+    tokens before it in its labels.
+
+    Args:
+        cache: Keys and values of the prompts; unchanged on return.
+        lengths: (B, 1), tokens of each prompt.
+        is_real: (B, T), False at the prompts' padding.
+    """
+    num_rows, num_tokens = len(lengths), len(trie.tokens)
+    sees_prompt = is_real[:, None].expand(-1, num_tokens, -1)
+    sees_trie = trie.sees.to(model.device).expand(num_rows, -1, -1)
+    states = model.transformer(
+        input_ids=torch.tensor(trie.tokens, device=model.device).expand(num_rows, -1),
+        attention_mask=additive_mask(torch.cat([sees_prompt, sees_trie], 2), query_dtype(model)),
+        position_ids=lengths + torch.tensor(trie.depths, device=model.device),
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    cache.crop(-num_tokens)
+    return states
+
+
+def parts(labels: list[list[int]]) -> list[list[int]]:
+    """Split the labels, by index, into parts of up to TAIL tokens, sorted by their tokens."""
+    made: list[list[int]] = []
+    room = 0
+    for number in sorted(range(len(labels)), key=labels.__getitem__):
+        if len(labels[number]) > room:
+            made.append([])
+            room = TAIL
+        made[-1].append(number)
+        room -= len(labels[number])
+    return made
+
+
+def node_nats(states: Tensor, weight: Tensor, trie: Trie) -> Tensor:
+    """(B, num_nodes), float32: nats of each node's token, read from states (B, num_states, n_embd);
+    LOGIT_ROWS states at a time."""
+    num_rows, num_states, _ = states.shape
+    parents, targets = (
+        torch.tensor(each, device=states.device) for each in (trie.parents, trie.targets)
+    )
+    starts = torch.arange(num_rows, device=states.device)[:, None] * num_states
+    sources, targets = (starts + parents).flatten(), targets.repeat(num_rows)
+    nats = torch.empty(len(sources), device=states.device)
+    for start in range(0, num_rows * num_states, LOGIT_ROWS):
+        logits = F.linear(states.flatten(0, 1)[start : start + LOGIT_ROWS], weight).float()
+        ends = torch.tensor([start, start + LOGIT_ROWS], device=states.device)
+        first, end = torch.searchsorted(sources, ends).tolist()
+        rows = sources[first:end] - start
+        nats[first:end] = logits.logsumexp(-1)[rows] - logits[rows, targets[first:end]]
+    return nats.view(num_rows, -1)
+
+
+def query_dtype(model: GPT2LMHeadModel) -> torch.dtype:
+    """dtype of the model's attention scores; a mask of a wider type would overflow in autocast."""
+    kind = model.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype

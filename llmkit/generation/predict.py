@@ -1,0 +1,41 @@
+"""Prompts -> predictions: generated texts, or the likeliest of a classifier's labels."""
+
+from collections.abc import Iterable
+
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
+
+from llmkit.config.schema import Generation
+from llmkit.generation.generate import generate
+from llmkit.generation.label_likelihood import label_probabilities
+from llmkit.metrics.prediction import Prediction
+
+
+def predict_prompts(
+    model: GPT2LMHeadModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    labels: dict[str, list[int]],
+    generation: Generation,
+    batch_size: int,
+    seed: int,
+    numbers: Iterable[int],
+) -> list[tuple[Prediction, bool | None]]:
+    """Each prompt's prediction, and whether its text ended by itself (None for a label).
+
+    Args:
+        prompts: Token ids of each prompt.
+        labels: Token ids of each label to choose from; if empty, text is generated.
+        generation: How text is decoded; several sequences become the prediction's votes.
+        batch_size: Prompts per forward pass.
+        seed: Determines, together with a prompt's number, what is sampled for it.
+        numbers: The number of each prompt.
+    """
+    if labels:
+        chosen = label_probabilities(model, prompts, labels, batch_size)
+        return [(Prediction(max(each, key=each.get), each), None) for each in chosen]
+    predictions = []
+    for made in generate(model, tokenizer, prompts, generation, batch_size, seed, numbers):
+        texts = [completion.text.strip() for completion in made]
+        votes = texts if len(texts) > 1 else None
+        predictions.append((Prediction(texts[0], votes=votes), made[0].ended))
+    return predictions

@@ -1,0 +1,1 @@
+"""Files: reading rows of any format, writing rows, atomic writes, the hub."""

@@ -1,0 +1,143 @@
+"""Models and data sets from the Hugging Face hub; every failure ends in one line with a way out."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import datasets
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import constants as hub_constants
+from huggingface_hub import errors as hub_errors
+
+from llmkit.errors import UserError
+
+MODEL_FILES = (
+    "config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json",
+    "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
+)  # fmt: skip
+OFFLINE_HINT = (
+    "check the connection and the name; without a network, name a folder on disk, or set "
+    "HF_HUB_OFFLINE=1 to use what was downloaded before"
+)
+
+
+def download_model(name: str, revision: str | None) -> Path:
+    """The folder of a hub model in the local cache; it is named by its commit.
+
+    Only configuration, safetensors and tokenizer are fetched: never pickle, never code.
+    """
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(MODEL_FILES)))
+    except Exception as error:
+        raise _explain(error, f"model: {name}", revision) from None
+
+
+def open_dataset_split(
+    name: str, config: str | None, revision: str | None, split: str, streaming: bool
+) -> tuple[Callable[[], Iterator], str]:
+    """A function that reads the split's rows from their start, and the commit that it reads.
+
+    streaming: read the rows over the network, without a download of the whole set.
+    """
+    commit = _dataset_commit(name, revision)
+    try:
+        builder = datasets.load_dataset_builder(name, config, revision=commit)
+        _check_split(builder, name, split)
+        if streaming:
+            rows = builder.as_streaming_dataset(split=split)
+        else:
+            builder.download_and_prepare()
+            rows = builder.as_dataset(split=split)
+    except UserError:
+        raise
+    except Exception as error:
+        raise _explain(error, f"data.hub: {name}", revision) from None
+    if commit is not None and re.fullmatch(r"[0-9a-f]{40}", commit) and builder.hash != commit:
+        # datasets takes whatever the cache holds when it is offline.
+        raise UserError(
+            f"data.revision: the cache holds commit {builder.hash} of {name}, not {commit}; "
+            "go online once, or ask for that commit"
+        )
+
+    labels = {
+        column: feature.names
+        for column, feature in (rows.features or {}).items()
+        if isinstance(feature, datasets.ClassLabel)
+    }
+
+    def read() -> Iterator[tuple[str, dict[str, Any]]]:
+        try:
+            for index, row in enumerate(rows):
+                where = f"{name} {split} row {index}"
+                yield where, row | {c: _label(row[c], names, where) for c, names in labels.items()}
+        except OSError as error:  # a streamed set is fetched as it is read
+            raise _explain(error, f"data.hub: {name}", revision) from None
+
+    return read, builder.hash
+
+
+def _label(index: int | None, names: list[str], where: str) -> str:
+    """A class by its name, where the set keeps numbers; -1 stands for one that is kept secret."""
+    if index is None or index < 0:
+        raise UserError(f"{where}: its label is hidden; take another split")
+    return names[index]
+
+
+@lru_cache
+def _dataset_commit(name: str, revision: str | None) -> str | None:
+    """The commit a revision stands for now, asked once; offline, the revision as it was given."""
+    if hub_constants.HF_HUB_OFFLINE:
+        return revision
+    try:
+        return HfApi().dataset_info(name, revision=revision).sha
+    except Exception as error:
+        raise _explain(error, f"data.hub: {name}", revision) from None
+
+
+def _check_split(builder: datasets.DatasetBuilder, name: str, split: str) -> None:
+    splits = builder.info.splits or builder.config.data_files
+    if splits and split not in splits:
+        raise UserError(
+            f"{name} has no split {split!r}; it has {', '.join(map(str, splits))}; for a file "
+            "of your own set data.hub=null"
+        )
+
+
+def _explain(error: Exception, where: str, revision: str | None) -> UserError:
+    """The library's exception as one line that says what, where and what to do."""
+    causes = list(_causes(error))
+    endpoint = os.environ.get("HF_ENDPOINT", "the hub")
+
+    def caused_by(*kinds: type) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    first_line = str(error).strip().partition("\n")[0]
+    if caused_by(hub_errors.GatedRepoError) or "is a gated dataset" in first_line:
+        return UserError(f"{where}: access is restricted; ask for it on its page and set HF_TOKEN")
+    if caused_by(hub_errors.RevisionNotFoundError) or "Revision " in first_line:
+        return UserError(f"{where}: no revision {revision!r} there; name a branch, tag or commit")
+    if caused_by(hub_errors.RepositoryNotFoundError, hub_errors.HFValidationError):
+        return UserError(f"{where}: not found at {endpoint}; {OFFLINE_HINT}")
+    if "scripts are no longer supported" in first_line:
+        return UserError(
+            f"{where}: its rows come by a script, which would have to be run; ask for the "
+            "converted files with data.revision=refs/convert/parquet"
+        )
+    if "Config name is missing" in first_line or "BuilderConfig" in first_line:
+        available = re.search(r"\[.*?\]", str(error))
+        names = f"; there are {available.group()[1:-1]}" if available else ""
+        return UserError(f"{where}: set data.config to one of its configurations{names}")
+    if caused_by(hub_errors.LocalEntryNotFoundError, hub_errors.OfflineModeIsEnabled) or (
+        caused_by(ConnectionError) or "onnect" in type(error).__name__
+    ):
+        return UserError(f"{where}: cannot be reached at {endpoint}; {OFFLINE_HINT}")
+    return UserError(f"{where}: {first_line or type(error).__name__}; {OFFLINE_HINT}")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

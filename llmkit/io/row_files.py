@@ -1,0 +1,204 @@
+"""Rows out of local files. Every error names the file and the physical line.
+
+A row that cannot be read is replaced by the UserError that says so, and the rows after it
+are read; where a file as a whole is broken, the error is raised.
+"""
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from llmkit.errors import UserError, printable
+from llmkit.io import delimited
+from llmkit.io.arrow_rows import is_saved, read_arrow, read_parquet, saved_files, saved_splits
+from llmkit.io.delimited import read_table
+from llmkit.io.json_rows import read_json, read_jsonl
+from llmkit.io.text_lines import LARGEST, Raw, lines, whole_text
+from llmkit.paths import COMPRESSIONS, expand, row_format
+
+TEXT_ROWS = "paragraph"  # what makes a row of a .txt file unless the caller says otherwise
+OTHER_NAMES = {"validation": ("valid", "val", "dev")}
+SPLIT_NAME = re.compile(r"(train|valid|validation|dev|test)\b|(train|validation|test)[-_.]", re.I)
+
+
+def check(path: Path, given_by: str) -> None:
+    """Raise UserError unless the file is there and of a kind that can be read.
+
+    given_by: the key or flag that named it.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{printable(str(path))}: a name that is not UTF-8; rename the file"
+        ) from None
+    # os.path, since Path's own raise where a name is too long
+    if not os.path.exists(path):
+        raise UserError(f"{path}: no such file; check {given_by}")
+    if row_format(path) is None:
+        raise UserError(
+            f"{path}: unknown file format; {_advice_for(path)}rows can be {', '.join(READERS)}, "
+            f"text also compressed ({', '.join(COMPRESSIONS)}); check {given_by}"
+        )
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: a folder or a device, not a file; check {given_by}")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path}: no permission to read it; change that, or check {given_by}")
+
+
+def _advice_for(path: Path) -> str:
+    match [suffix.lower() for suffix in path.suffixes[-2:]]:
+        case [*_, ".xlsx" | ".xls" | ".ods"]:
+            return "save the sheet as CSV UTF-8; "
+        case [*_, ".zip" | ".tar" | ".tgz" | ".7z"] | [".tar", _]:
+            return "unpack it; "
+        case [".parquet" | ".arrow" | ".feather", suffix] if suffix in COMPRESSIONS:
+            return "decompress it; "
+    return ""
+
+
+def find(name: str, given_by: str, split: str | None = None) -> list[Path]:
+    """The files that a name stands for, in order: a file, those that match a pattern such as
+    `part-*.parquet`, or those in a folder.
+
+    split: the one to read from a folder with several, as `DatasetDict.save_to_disk` writes it.
+    Raises UserError if there are no such files, or one cannot be read.
+    """
+    if not name.strip():  # as of a variable that is unset; it would stand for the working directory
+        raise UserError(f"{given_by}: no name of a file; name one, or remove the key")
+    path = expand(name)
+    if os.path.isdir(path):
+        return _find_in_folder(path, given_by, split)
+    paths = [path]
+    if not os.path.exists(path) and glob.has_magic(name):
+        paths = [Path(found) for found in sorted(glob.glob(str(path)))]
+        if not paths:
+            raise UserError(f"{path}: no file matches this pattern; check {given_by}")
+    for each in paths:
+        check(each, given_by)
+    return paths
+
+
+def pick_split(split: str | None, there: list[str]) -> str | None:
+    """The name of the wanted split among those of a folder; None if it is missing."""
+    return next((name for name in (split, *OTHER_NAMES.get(split, ())) if name in there), None)
+
+
+def _find_in_folder(folder: Path, given_by: str, split: str | None) -> list[Path]:
+    splits = saved_splits(folder)
+    if splits:
+        split = pick_split(split, splits)
+        if split is None:
+            raise UserError(
+                f"{folder}: the wanted split is not among {', '.join(splits)}; name the folder of "
+                f"one of them, such as {folder / splits[0]}, in {given_by}"
+            )
+        if not (folder / split).resolve().is_relative_to(folder.resolve()):
+            raise UserError(
+                f"{folder / split}: a link that points outside the folder; save the data again"
+            )
+        folder /= split
+        if not is_saved(folder):
+            raise UserError(f"{folder}: no saved rows there; copy or save the folder again")
+    if is_saved(folder):
+        return saved_files(folder)
+    there = (path for path in folder.iterdir() if not path.name.startswith("."))  # as in patterns
+    paths = sorted(path for path in there if row_format(path) is not None)
+    if not paths:
+        raise UserError(
+            f"{folder}: no data files in this folder; name a file, or a folder written by "
+            f"save_to_disk of datasets; check {given_by}"
+        )
+    if any(SPLIT_NAME.match(path.name) for path in paths) or len(set(map(row_format, paths))) > 1:
+        raise UserError(
+            f"{folder}: files of several splits or formats; name the ones to read, such as "
+            f"'{folder}/train*{row_format(paths[0])}'; check {given_by}"
+        )
+    for path in paths:
+        check(path, given_by)
+    return paths
+
+
+def read(
+    path: Path, *, encoding: str | None = None, rows: str = TEXT_ROWS
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(file:line, columns) of each row; raises UserError at the first that cannot be read."""
+    for where, row in read_all(path, encoding=encoding, rows=rows):
+        if isinstance(row, UserError):
+            raise row
+        yield where, row
+
+
+def read_all(path: Path, *, encoding: str | None = None, rows: str = TEXT_ROWS) -> Iterator[Raw]:
+    """(file:line, columns or what is wrong with them) of each row.
+
+    encoding: that of text files; None: UTF-8, or UTF-16 if the first bytes show it. rows: what
+    makes a row of a .txt file: the whole `document`, a `paragraph` or a `line`.
+    """
+    kind = row_format(path)
+    return read_txt(path, encoding, rows) if kind == ".txt" else READERS[kind](path, encoding)
+
+
+def rows_in_quotes(path: Path, *, encoding: str | None = None) -> list[str]:
+    """Places where a quoted field of a csv or tsv file holds lines that each look like a row."""
+    usual = {".csv": ",", ".tsv": "\t"}.get(row_format(path))
+    return [] if usual is None else delimited.rows_in_quotes(path, usual, encoding)
+
+
+def read_txt(path: Path, encoding: str | None = None, rows: str = TEXT_ROWS) -> Iterator[Raw]:
+    """Rows with a column `text`. Blank lines separate paragraphs, which keep their line breaks."""
+    if rows == "document":
+        text = whole_text(path, encoding)
+        if text.strip():
+            start = len(text) - len(text.lstrip())
+            yield f"{path}:{text.count(chr(10), 0, start) + 1}", {"text": text.strip()}
+        return
+    parts: list[str] = []
+    bad: list[UserError] = []
+    start = num_characters = 0
+    for number, line, error in chain(lines(path, encoding), [(0, "", None)]):
+        if error is not None:
+            bad.append(error)
+        if line.strip():
+            start = start if parts else number
+            parts.append(line)
+            num_characters += len(line)
+            if num_characters > LARGEST:
+                raise UserError(
+                    f"{path}:{start}: a paragraph of more than {LARGEST // 2**20} MB; if each "
+                    "line is a text, set data.rows=line"
+                )
+            if rows == "paragraph":
+                continue
+        if parts:
+            yield f"{path}:{start}", bad[0] if bad else {"text": "".join(parts).strip()}
+            parts, bad, num_characters = [], [], 0
+
+
+def _read_csv(path: Path, encoding: str | None = None) -> Iterator[Raw]:
+    return read_table(path, ",", encoding)
+
+
+def _read_tsv(path: Path, encoding: str | None = None) -> Iterator[Raw]:
+    return read_table(path, "\t", encoding)
+
+
+Reader = Callable[[Path, str | None], Iterator[Raw]]
+TEXT_READERS: dict[str, Reader] = {
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".json": read_json,
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".txt": read_txt,
+}
+READERS: dict[str, Reader] = {
+    **TEXT_READERS,
+    ".parquet": read_parquet,
+    ".arrow": read_arrow,
+    ".feather": read_arrow,
+}

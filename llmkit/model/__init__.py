@@ -1,0 +1,1 @@
+"""The model: loading, adapters, loss, the forward pass without padding."""

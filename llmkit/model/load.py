@@ -1,0 +1,262 @@
+"""GPT-2: everything that is special to this family stands here.
+
+Loading (package, folder, hub or random weights), the tokenizer, adapters, frozen layers, and
+saving as a plain Hugging Face folder.
+"""
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from accelerate.utils import set_seed
+from tokenizers import ByteLevelBPETokenizer, Regex
+from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
+from torch import nn
+from transformers import (
+    GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPT2Tokenizer,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from llmkit.config.schema import Recipe, Scratch
+from llmkit.constants import END_OF_TEXT
+from llmkit.errors import UserError
+from llmkit.io.atomic import disk_errors, write_folder
+from llmkit.model.padding_free import check_config
+from llmkit.model.untrusted import check_folder
+from llmkit.paths import PACKAGE, RUNS, expand
+
+EMBEDDED_MODEL = PACKAGE / "embedded" / "gpt2"
+LONGEST_WORD = 256  # bytes; longer ones are split when a BPE is trained
+
+
+def load_model(
+    name: str | Path, revision: str | None = None
+) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerBase]:
+    """GPT-2 in fp32 with its tokenizer: `embedded`, a folder, or a hub id. A Path is a folder.
+
+    Raises UserError for a model that cannot be reached, is not GPT-2 or comes as pickle.
+    """
+    folder = find_model(name, revision)
+    _check_folder(folder, name)
+    try:
+        model, info = GPT2LMHeadModel.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+        tokenizer = _load_tokenizer(folder)
+    except Exception as error:  # whatever a damaged file provokes in the libraries
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"model: {name}: damaged ({reason}); download or save it again") from None
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])[0]
+        raise UserError(f"model: {name}: {missing} is not among its weights; download it again")
+    require_end_of_text(model, tokenizer)
+    # Decoding is the recipe's: nothing that the folder says of it may leak into a score.
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id
+    )
+    if len(tokenizer) > model.config.vocab_size:
+        raise UserError(
+            f"model: {name}: the tokenizer has {len(tokenizer)} entries, but the model only "
+            f"{model.config.vocab_size}; this folder holds parts of two models"
+        )
+    fuse_gelu(model)
+    return model, tokenizer
+
+
+def find_model(name: str | Path, revision: str | None = None) -> Path:
+    """The folder that a name stands for; a hub model is downloaded first."""
+    if name == "embedded":
+        return EMBEDDED_MODEL
+    path = expand(str(name))
+    if path.is_dir():
+        return path
+    if isinstance(name, Path) or is_path(name):
+        raise UserError(f"model: {name}: no such folder; check the path")
+    from llmkit.io import hub
+
+    return hub.download_model(name, revision)
+
+
+def is_path(name: str) -> bool:
+    """Whether a name can only be a folder, not a hub id (NAME or OWNER/NAME): its parent folder
+    exists, or it has the form of a path."""
+    path = expand(name)
+    has_parent = "/" in name and path.parent.is_dir()
+    is_in_runs = path.parts[0] == RUNS.name
+    is_formed_so = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+    return has_parent or is_in_runs or is_formed_so
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's own tokenizer, with its normalizer and pre-tokenizer as they are."""
+    if not (folder / "tokenizer.json").is_file():
+        return GPT2Tokenizer.from_pretrained(folder)
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit of a downloaded model's folder; None for other folders."""
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
+def _check_folder(folder: Path, name: str) -> None:
+    """Refuse, before anything is loaded, a folder that is not a GPT-2 in safetensors."""
+    config = folder / "config.json"
+    if not config.is_file():
+        raise UserError(f"model: {name}: no config.json in it, so it is not a model folder")
+    content = check_folder(folder, name)
+    family = content.get("model_type")
+    if family != "gpt2":
+        raise UserError(f"{config}: model_type is {family!r}; llmkit fine-tunes gpt2")
+    if content.get("add_cross_attention"):
+        raise UserError(f"{config}: cross-attention needs an encoder; llmkit fine-tunes gpt2 alone")
+    if not any(folder.glob("model*.safetensors")):
+        pickles = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
+        if pickles:
+            raise UserError(
+                f"model: {name}: its weights are pickle ({pickles[0]}), which can run code when "
+                "opened; llmkit reads safetensors only: convert them where you trust the source"
+            )
+        raise UserError(
+            f"model: {name}: no model.safetensors in it (pickle weights are never fetched or "
+            "opened); name a model that has safetensors"
+        )
+    if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.json")):
+        raise UserError(f"model: {name}: no tokenizer in it; add tokenizer.json from its model")
+
+
+def require_end_of_text(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Ensure that the tokenizer has an end-of-text token, and the model an embedding for it.
+
+    Vocabularies such as BERT's and T5's end texts with `[SEP]` or `</s>`. A vocabulary without such
+    a token gets a new one, whose embedding is the mean of all others.
+    """
+    known = tokenizer.get_vocab()
+    names = (tokenizer.eos_token, END_OF_TEXT, "</s>", tokenizer.sep_token, "[SEP]")
+    tokenizer.add_special_tokens(
+        {"eos_token": next((name for name in names if name in known), END_OF_TEXT)}
+    )
+    vocab_size = model.config.vocab_size
+    if tokenizer.eos_token_id < vocab_size or len(tokenizer) > vocab_size + 1:
+        return
+    embeddings = (model.get_input_embeddings(), model.get_output_embeddings())
+    means = [embedding.weight.data.mean(0) for embedding in embeddings]
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    for embedding, mean in zip(
+        (model.get_input_embeddings(), model.get_output_embeddings()), means, strict=True
+    ):
+        embedding.weight.data[tokenizer.eos_token_id] = mean
+
+
+def scratch_model(
+    shape: Scratch, texts: Iterable[str]
+) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerBase]:
+    """A GPT-2 of random weights (torch's seed decides) and a byte-level BPE made from the texts."""
+    bpe = ByteLevelBPETokenizer()
+    # Training takes time quadratic in the length of a word, and text without spaces is one word.
+    bpe.pre_tokenizer = Sequence(
+        [ByteLevel(add_prefix_space=False), Split(Regex(f".{{1,{LONGEST_WORD}}}"), "isolated")]
+    )
+    bpe.train_from_iterator(
+        texts, vocab_size=shape.vocab_size, special_tokens=[END_OF_TEXT], show_progress=False
+    )
+    trained = json.loads(bpe.to_str())["model"]
+    tokenizer = GPT2Tokenizer(
+        vocab=trained["vocab"],
+        merges=[tuple(merge) for merge in trained["merges"]],
+        model_max_length=shape.n_positions,
+    )
+    config = GPT2Config(
+        **shape.model_dump(exclude={"vocab_size"}),
+        vocab_size=len(tokenizer),
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model = GPT2LMHeadModel(config)
+    fuse_gelu(model)
+    return model, tokenizer
+
+
+def fuse_gelu(model: GPT2LMHeadModel) -> None:
+    """GPT-2's tanh GELU in one kernel instead of eight; the config, and the function, stay."""
+    if model.config.activation_function == "gelu_new":
+        for block in model.transformer.h:
+            block.mlp.act = nn.GELU(approximate="tanh")
+
+
+def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """A plain folder that `GPT2LMHeadModel.from_pretrained` loads, whole or not there; adapters
+    are merged in fp32."""
+    if not isinstance(model, GPT2LMHeadModel):
+        model = copy.deepcopy(model).merge_and_unload()
+    model.config.n_ctx = model.config.n_positions  # llama.cpp's converter reads GPT-2's old name
+
+    def write(staging: Path) -> None:
+        with disk_errors(staging):
+            model.save_pretrained(staging)
+        tokenizer.save_pretrained(staging)
+        mode = (staging / "config.json").stat().st_mode
+        for weights in staging.glob("*.safetensors"):  # made its owner's alone, whatever the umask
+            weights.chmod(mode)
+
+    write_folder(folder, write)
+
+
+def weights_fingerprint(model: GPT2LMHeadModel) -> str:
+    """sha256 of the weights, names and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy())
+    return digest.hexdigest()
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """(all, trainable)."""
+    parameters = list(model.parameters())
+    return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Without dropout in here; behind it as before."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def check_max_length(max_length: int, model: GPT2LMHeadModel) -> None:
+    """Raise UserError if rows may be longer than the model's context."""
+    n_positions = model.config.n_positions
+    if max_length > n_positions:
+        raise UserError(
+            f"max_length: {max_length} is beyond the model's {n_positions} positions; "
+            f"set max_length={n_positions} or less"
+        )
+
+
+def open_model(
+    recipe: Recipe, name: str, texts: Iterable[str]
+) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerBase]:
+    """The recipe's model, or another one by name; `scratch` is the same one each time.
+
+    texts: those of the training rows, from which the tokenizer of `scratch` is trained.
+    """
+    if name != "scratch":
+        model, tokenizer = load_model(name, recipe.model_revision if name == recipe.model else None)
+        if recipe.train.engine == "fast":
+            check_config(model.config)
+        return model, tokenizer
+    set_seed(recipe.seed)
+    return scratch_model(recipe.scratch, texts)

@@ -1,0 +1,177 @@
+"""The loss: the only place that shifts labels and that knows -100.
+
+Labels stand unshifted beside input_ids, as in Hugging Face: labels[t] is the token at t, and it
+is predicted from position t - 1. Losses are sums; whoever owns the whole optimizer step divides.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import GPT2LMHeadModel
+
+from llmkit.config.schema import Engine
+from llmkit.constants import IGNORE_INDEX
+from llmkit.model.padding_free import hidden_states
+
+LOGIT_ROWS = 1024  # positions whose logits are in memory at a time
+HALF_OF_FLOAT16 = 2**15  # about half of float16's largest number
+
+
+class SupervisedLoss(nn.Module):
+    """A model with its loss in one forward pass, so that distributed wrappers see all of it.
+
+    With engine `fast`, rows share one sequence (batches.UNLIMITED) and engine.py runs the model;
+    with `reference`, the model's own forward pass does.
+    """
+
+    def __init__(self, model: nn.Module, engine: Engine) -> None:
+        super().__init__()
+        self.model = model
+        self.engine = engine
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        labels: Tensor,
+        position_ids: Tensor | None = None,
+        row_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Sum of the cross-entropy over the supervised positions; nats.
+
+        input_ids, labels: (B, T), padded on the right. The causal mask alone keeps real tokens
+        from seeing the padding behind them, and logits are computed at supervised positions only.
+        Where rows share a sequence, position_ids and row_ids (B, T) keep them apart.
+        """
+        is_supervised = labels[:, 1:] != IGNORE_INDEX  # (B, T - 1)
+        hidden = self.states_at(is_supervised, input_ids, position_ids, row_ids)
+        weight, targets = unwrap_model(self.model).lm_head.weight, labels[:, 1:][is_supervised]
+        return SumCrossEntropy.apply(hidden, weight, targets)
+
+    @torch.no_grad()
+    def by_token(
+        self,
+        input_ids: Tensor,
+        labels: Tensor,
+        position_ids: Tensor | None = None,
+        row_ids: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The nats of each supervised position, in float32, and the row it belongs to.
+
+        Both (num_supervised,). Rows are those of the batch, or, where they share sequences, those
+        that row_ids names.
+        """
+        is_supervised = labels[:, 1:] != IGNORE_INDEX
+        hidden = self.states_at(is_supervised, input_ids, position_ids, row_ids)
+        weight, targets = unwrap_model(self.model).lm_head.weight, labels[:, 1:][is_supervised]
+        nats = token_nll(hidden, weight, targets)
+        if row_ids is None:
+            row_ids = torch.arange(len(labels), device=labels.device)[:, None].expand_as(labels)
+        return nats, row_ids[:, 1:][is_supervised]
+
+    def states_at(
+        self,
+        is_supervised: Tensor,
+        input_ids: Tensor,
+        position_ids: Tensor | None,
+        row_ids: Tensor | None,
+    ) -> Tensor:
+        """(num_supervised, n_embd): what the head reads to predict the supervised positions."""
+        model = unwrap_model(self.model)
+        if self.engine == "fast":
+            lengths = row_ids[0].unique_consecutive(return_counts=True)[1].tolist()
+            used = is_supervised[0].nonzero()[:, 0]
+            return hidden_states(model.transformer, input_ids[0], position_ids[0], lengths, used)
+        mask = None if row_ids is None else packed_mask(row_ids, model.dtype)
+        states = model.transformer(
+            input_ids, attention_mask=mask, position_ids=position_ids, use_cache=False
+        ).last_hidden_state  # (B, T, n_embd)
+        return states[:, :-1][is_supervised]
+
+
+class SumCrossEntropy(torch.autograd.Function):
+    """Cross-entropy of many positions over a large vocabulary, LOGIT_ROWS positions at a time.
+
+    The gradients are made beside the loss, so that the logits of a piece are gone before the next.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        """hidden: (num_supervised, n_embd), weight: (vocab_size, n_embd), targets:
+        (num_supervised); nats, in float32 or better."""
+        precise = torch.promote_types(hidden.dtype, torch.float32)
+        total = hidden.new_zeros((), dtype=precise)
+        grad_hidden, grad_weight = torch.zeros_like(hidden), None
+        for start in range(0, len(targets), LOGIT_ROWS):
+            rows = slice(start, start + LOGIT_ROWS)
+            logits = F.linear(hidden[rows], weight)
+            log_p = logits.to(precise).log_softmax(-1)
+            wanted = targets[rows, None]
+            total -= log_p.gather(1, wanted).sum()
+            if not any(ctx.needs_input_grad):
+                continue
+            grad_logits = log_p.exp_().scatter_add_(1, wanted, -torch.ones_like(log_p[:, :1]))
+            grad_logits = grad_logits.to(logits.dtype)
+            if ctx.needs_input_grad[0]:
+                grad_hidden[rows] = grad_logits @ weight
+            if ctx.needs_input_grad[1]:
+                piece = sum_outer(grad_logits, hidden[rows].to(logits.dtype)).to(weight.dtype)
+                grad_weight = piece if grad_weight is None else grad_weight.add_(piece)
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        grad_hidden, grad_weight = ctx.saved_tensors
+        if grad_weight is not None:
+            grad_weight = grad_weight.mul_(grad)
+        return grad_hidden * grad, grad_weight, None
+
+
+def sum_outer(grad_logits: Tensor, hidden: Tensor) -> Tensor:
+    """(vocab_size, n_embd): the sum over positions of grad_logits (N, vocab_size), within -1 to 1,
+    times hidden (N, n_embd).
+
+    In float16, whose largest number is 65,504, the sum would overflow before any loss scaler could
+    prevent it. There, hidden is scaled down by a power of 2 where the sum may be too large.
+    """
+    if hidden.dtype != torch.float16:
+        return grad_logits.t() @ hidden
+    bound = hidden.abs().amax().float() * len(hidden)
+    scale = torch.exp2((bound / HALF_OF_FLOAT16).log2().ceil().clamp(min=0))
+    return (grad_logits.t() @ (hidden / scale).to(hidden.dtype)).float() * scale
+
+
+def token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """(N,), float32: the nats of each target (N,), read from hidden states (N, n_embd)."""
+    pieces = zip(hidden.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
+    nats = [
+        F.cross_entropy(F.linear(states, weight).float(), wanted, reduction="none")
+        for states, wanted in pieces
+    ]
+    return torch.cat(nats)
+
+
+def packed_mask(row_ids: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, 1, T, T), added to attention scores: each token sees its own row up to itself.
+
+    Given in full, since a library that has to guess from position ids where rows begin stops
+    guessing, silently, when it is handed a mask or a cache.
+    """
+    length = row_ids.shape[1]
+    is_causal = torch.ones(length, length, dtype=torch.bool, device=row_ids.device).tril()
+    return additive_mask((row_ids[:, :, None] == row_ids[:, None, :]) & is_causal, dtype)
+
+
+def additive_mask(is_seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, 1, T, T), added to attention scores, of what each query (B, T, T) may see.
+
+    The scores of all else are lowered by float16's largest number, which stays finite in any type
+    that autocast casts the mask to. float32's would become -inf, and a query that sees nothing NaN.
+    """
+    mask = torch.zeros(is_seen.shape, dtype=dtype, device=is_seen.device)
+    return mask.masked_fill(~is_seen, torch.finfo(torch.float16).min)[:, None]
+
+
+def unwrap_model(model: nn.Module) -> GPT2LMHeadModel:
+    """The GPT-2 inside an adapter's wrapper, or the model itself."""
+    return model if isinstance(model, GPT2LMHeadModel) else model.get_base_model()

@@ -1,0 +1,160 @@
+"""A check as a person reads it: on a terminal, or as one HTML page."""
+
+import json
+from html import escape
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from llmkit.config.schema import Recipe
+from llmkit.data.findings import Finding
+from llmkit.data.preview import PERCENTILES, Check, Sample
+from llmkit.errors import NUM_NAMED, count_of
+from llmkit.io.atomic import write_text
+from llmkit.reports.html import fill
+from llmkit.reports.terminal import show_findings, show_prompt
+from llmkit.runtime.console import show_table
+
+PERCENTILE_LABELS = ["longest" if p == 100 else f"{p} %" for p in PERCENTILES]
+STYLES = {"prompt": "dim", "cut": "red strike", "trained": "bold green"}
+
+
+def show_check(console: Console, recipe: Recipe, check: Check) -> None:
+    """Shape and prompt, first rows, counts, findings."""
+    shapes = {name: split.shape for name, split in check.splits.items()}
+    show_prompt(console, shapes, check.prompt, check.prompt_warnings, console)
+    console.print()
+    for sample in check.samples:
+        show_sample(console, sample)
+    counts = [[label, *(f"{v:,}" if v else "" for v in line)] for label, line in count_lines(check)]
+    rows = [line for line in counts if line[0].startswith("rows")]
+    tokens = [line for line in counts if line[0].startswith("tokens")]
+    show_table(console, ["", *check.splits], [rows, tokens])
+    lengths = [[label, *(f"{v:,}" for v in line)] for label, line in length_lines(check)]
+    show_table(console, ["tokens a row", *PERCENTILE_LABELS], [lengths])
+    console.print(batch_line(check))
+    if check.warm_up_warning is not None:
+        console.print(f"warning: {check.warm_up_warning}")
+    console.print()
+    show_findings(console, check.findings)
+    console.print(summary(check))
+
+
+def show_sample(console: Console, sample: Sample) -> None:
+    """The row with a line to name each part, so that it can be read without colours too."""
+    console.print(Text(f"{sample.where} ({sample.fate})", style="underline"))
+    role = None
+    for piece in sample.pieces:
+        if piece.text and piece.role != role:
+            role = piece.role
+            console.print(Text(f"[{role}]", style="dim"), end=" ")
+        if piece.text:
+            console.print(Text(printable(piece.text), style=STYLES[piece.role]), end="")
+    console.print("\n")
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that would move the terminal's cursor or colour."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def count_lines(check: Check) -> list[tuple[str, list[int]]]:
+    """(label, number in each split)."""
+    splits = check.splits.values()
+    fates = dict.fromkeys(fate for split in splits for fate in split.account.fates)
+    uses = dict.fromkeys(use for split in splits for use in split.account.tokens)
+    lines = [
+        *((f"rows {fate}", [s.account.fates[fate] for s in splits]) for fate in fates),
+        ("rows unreadable", [len(s.errors) for s in splits]),
+        ("rows read", [s.num_rows for s in splits]),
+        *((f"tokens {use}", [s.account.tokens[use] for s in splits]) for use in uses),
+        ("tokens read", [s.account.num_tokens for s in splits]),
+    ]
+    return [line for line in lines if any(line[1])]
+
+
+def length_lines(check: Check) -> list[tuple[str, list[int]]]:
+    return [
+        (f"{name}: {part}", lengths)
+        for name, split in check.splits.items()
+        for part, lengths in split.lengths.items()
+    ]
+
+
+def batch_line(check: Check) -> str:
+    if not check.num_steps:
+        return "no row is left to train on"
+    share = check.splits["train"].account.supervised_share
+    return (
+        f"{count_of(check.num_steps, 'step')}; {share:.1%} of their tokens are supervised; "
+        f"{check.padding_share:.1%} of the model's input is padding"
+    )
+
+
+def summary(check: Check) -> str:
+    """Errors, warnings and notes in one line."""
+    severities = [finding.severity for finding in check.findings]
+    severities += ["warning"] * len(check.prompt_warnings)
+    if not severities:
+        return "nothing odd found"
+    names = ("error", "warning", "note")
+    counts = [(severities.count(name), name) for name in names if name in severities]
+    return ", ".join(count_of(count, name) for count, name in counts)
+
+
+def write_html(recipe: Recipe, check: Check, path: Path) -> None:
+    """One self-contained page in the style of the report."""
+    page = fill(
+        "check.html",
+        summary=escape(summary(check)),
+        about="".join(
+            f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in about(recipe, check)
+        ),
+        findings="".join(map(_html_warning, check.prompt_warnings))
+        + "".join(map(_html_finding, check.findings)),
+        counts=_html_table(["", *check.splits], count_lines(check)),
+        lengths=_html_table(["tokens a row", *PERCENTILE_LABELS], length_lines(check)),
+        batches=escape(batch_line(check)),
+        samples="".join(map(_html_sample, check.samples)),
+    )
+    write_text(path, page)
+
+
+def about(recipe: Recipe, check: Check) -> list[tuple[str, str]]:
+    """(name, value) of what was checked."""
+    shapes = dict.fromkeys(str(split.shape) for split in check.splits.values() if split.shape)
+    lines = [("task", recipe.task), ("model", recipe.model), ("shape", "; ".join(shapes))]
+    lines += [("prompt", json.dumps(check.prompt or "", ensure_ascii=False))]
+    return [(name, text) for name, text in lines if text not in ("", '""')]
+
+
+def _html_finding(finding: Finding) -> str:
+    """The finding, and, folded away, all of its rows where it names the first only."""
+    severity, _, text = str(finding).partition(": ")
+    line = f'<li class="{finding.severity}"><strong>{escape(severity)}</strong>: {escape(text)}'
+    if len(finding.rows) <= NUM_NAMED:
+        return f"{line}</li>"
+    places = "".join(f"<li>{escape(place)}</li>" for place in finding.places)
+    return f"{line}<details><summary>all of them</summary><ul>{places}</ul></details></li>"
+
+
+def _html_warning(text: str) -> str:
+    return f'<li class="warning"><strong>warning</strong>: {escape(text)}</li>'
+
+
+def _html_sample(sample: Sample) -> str:
+    pieces = "".join(f'<span class="part-{p.role}">{escape(p.text)}</span>' for p in sample.pieces)
+    title = f"{escape(sample.where)} <small>{escape(sample.fate)}</small>"
+    return f'<h3>{title}</h3><pre class="sample">{pieces}</pre>'
+
+
+def _html_table(header: list[str], lines: list[tuple[str, list[int]]]) -> str:
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+    body = "".join(
+        f'<tr><th scope="row">{escape(label)}</th>'
+        f"{''.join(f'<td>{value:,}</td>' for value in values)}</tr>"
+        for label, values in lines
+    )
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll overflows" tabindex="0">{table}</div>'

@@ -1,0 +1,126 @@
+"""The model card: README.md of a trained model's folder, with the metadata that the hub reads."""
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from llmkit import __version__
+from llmkit.config.schema import Recipe
+from llmkit.errors import count_of
+from llmkit.scoring.scores import SystemResult, TestSet
+from llmkit.scoring.significance import LEVEL, MIN_ROWS
+from llmkit.scoring.verdict import verdict
+from llmkit.tasks import Task
+
+USE = """## Use
+
+```python
+from transformers import AutoTokenizer, GPT2LMHeadModel
+
+folder = "."  # this one
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = GPT2LMHeadModel.from_pretrained(folder)
+{prompt}
+ids = tokenizer(prompt, return_tensors="pt").input_ids
+written = model.generate(ids, {decoding}, pad_token_id=tokenizer.eos_token_id)
+print(tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True))
+```
+"""
+
+
+def model_card(
+    name: str,
+    recipe: Recipe,
+    test: TestSet,
+    table: dict[str, SystemResult],
+    metric: tuple[str, bool],
+) -> str:
+    """The card of the model that is the first entry of the table.
+
+    metric: name of the deciding score, and whether higher is better.
+    """
+    task, tuned = test.task, next(iter(table.values()))
+    rows_of = recipe.data.hub or Path(recipe.data.train or f"{task.name} rows of llmkit").name
+    base = recipe.model if is_hub_id(recipe.model) else Path(recipe.model).name
+    metadata = ModelCardData(
+        model_name=name,
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        base_model=recipe.model if is_hub_id(recipe.model) else None,
+        datasets=[recipe.data.hub] if recipe.data.hub else None,
+        tags=["llmkit", task.name],
+        eval_results=[
+            EvalResult(
+                task_type="text-generation",
+                task_name=task.name,
+                dataset_type=recipe.data.hub or "local",
+                dataset_name=rows_of,
+                dataset_config=recipe.data.config,
+                metric_type=metric,
+                metric_value=round(value, 4),
+            )
+            for metric, value in tuned.scores.items()
+        ],
+    )
+    difference = tuned.differences.get(metric[0])
+    intervals = (
+        f"in brackets the {LEVEL:.0%} interval, unless all resamples score the same"
+        if len(test.rows) >= MIN_ROWS
+        else f"fewer than {MIN_ROWS} are too few for an interval"
+    )
+    parts = [
+        f"---\n{metadata.to_yaml()}\n---\n\n# {name}\n",
+        f"GPT-2 (`{base}`) fine-tuned for {task.name} on {rows_of} with llmkit {__version__}.\n",
+        f"**{verdict(*metric, {label: s.scores for label, s in table.items()}, difference)}**\n",
+        score_table(table),
+        f"{count_of(len(test.rows), 'test row')}; {intervals}. {task.signature()}\n",
+        usage(recipe, task),
+        training(recipe),
+    ]
+    return "\n".join(parts)
+
+
+def is_hub_id(name: str) -> bool:
+    return name not in ("embedded", "scratch") and not Path(name).exists()
+
+
+def score_table(table: dict[str, SystemResult]) -> str:
+    names = list(dict.fromkeys(name for each in table.values() for name in each.scores))
+    lines = [["", *names], ["---", *["---:"] * len(names)]]
+    lines += [[label, *(shown(each, name) for name in names)] for label, each in table.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def shown(scored: SystemResult, name: str) -> str:
+    if name not in scored.scores:
+        return ""
+    ends = scored.intervals.get(name)
+    between = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else ""
+    return f"{scored.scores[name]:.2f}{between}"
+
+
+def usage(recipe: Recipe, task: Task) -> str:
+    """How a prompt has to look, and a program that continues one."""
+    prompt = f"prompt = {task.template!r}  # fill in its marks"
+    if task.is_language_modelling:
+        prompt = 'prompt = "Once"'
+    elif task.chat_template is not None:
+        prompt = (
+            'messages = [{"role": "user", "content": "Who keeps a goat?"}]\n'
+            "prompt = tokenizer.apply_chat_template(messages, tokenize=False)"
+        )
+    settings: dict[str, Any] = recipe.generation.model_dump(exclude_defaults=True)
+    settings |= {
+        "max_new_tokens": recipe.generation.max_new_tokens,
+        "do_sample": recipe.generation.temperature > 0,
+    }
+    decoding = ", ".join(f"{key}={value}" for key, value in settings.items())
+    return USE.format(prompt=prompt, decoding=decoding)
+
+
+def training(recipe: Recipe) -> str:
+    """Every setting that is not at its default."""
+    settings: dict[str, Any] = recipe.train.model_dump(exclude_defaults=True)
+    lines = [f"- {key}: {value}" for key, value in settings.items()]
+    return "\n".join(["## Training\n", *lines, f"- seed: {recipe.seed}", ""])

@@ -1,0 +1,118 @@
+"""The terminal: one console for what a person reads, and libraries that keep quiet."""
+
+import gc
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from llmkit.runtime.ranks import is_rank_zero
+
+SECONDS_PER_LINE = 10  # between lines of progress when the output is not a terminal
+
+
+def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """Lines wrap on a terminal; into a file or a pipe they stay whole."""
+    return Console(
+        stderr=stderr, quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True
+    )
+
+
+def warning_console() -> Console:
+    """A console on stderr for warnings, which --quiet keeps. Only the first process prints."""
+    return make_console(stderr=True, quiet=not is_rank_zero())
+
+
+def show_table(console: Console, header: list[str], groups: list[list[list[str]]]) -> None:
+    """Lines under a header, a rule between groups of them; the first cell of each is its label.
+
+    A cell may have several lines. Where the terminal is too narrow, a line a cell: rich would cut
+    the numbers.
+    """
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column(header[0])
+    for name in header[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for group in groups:
+        for line in group:
+            table.add_row(*line, end_section=line is group[-1])
+    unbounded = console.options.update(max_width=1000)
+    if console.measure(table, options=unbounded).maximum <= console.width:
+        console.print(table)
+        return
+    for label, *cells in (line for group in groups for line in group):
+        console.print(label)
+        for name, cell in zip(header[1:], cells, strict=True):
+            if cell:
+                console.print(f"  {name} {cell.replace(chr(10), '   ')}")
+
+
+@contextmanager
+def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how many of `total` are done and the time left; yields a function to count more.
+
+    A bar on a terminal; elsewhere a line every SECONDS_PER_LINE.
+    """
+    done, started = 0, time.perf_counter()
+    last_line = started
+    bar = Progress(
+        TextColumn(what),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=console.quiet or not console.is_terminal,
+        transient=True,
+        # The console may be stderr, and what is printed meanwhile belongs to stdout.
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    task = bar.add_task(what, total=total)
+
+    def advance(count: int) -> None:
+        nonlocal done, last_line
+        done += count
+        bar.update(task, completed=done)
+        now = time.perf_counter()
+        if not console.is_terminal and now - last_line >= SECONDS_PER_LINE and done < total:
+            last_line = now
+            left = (now - started) / done * (total - done)
+            console.print(f"{what}  {done:,}/{total:,}  {left:.0f} s left")
+
+    with bar:
+        yield advance
+
+
+@contextmanager
+def library_imports() -> Iterator[None]:
+    """Around the first import of libraries: quick ones, that keep quiet afterwards.
+
+    No bars or advice from below: what matters, llmkit says itself. The garbage collector would
+    walk the libraries' objects over and over, a fifth of the import, and again whenever many rows
+    are made; none of them is ever garbage.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")  # else a server beside the hub is told
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.filterwarnings("ignore")
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    if "transformers" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -1,0 +1,145 @@
+"""The devices a run uses, and the arithmetic that suits them."""
+
+import os
+import platform
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list, gather_object, set_seed
+
+from llmkit.errors import UserError
+from llmkit.runtime.autotune import BF16_PAYS, autotune_cpu
+from llmkit.runtime.cores import yield_cores
+from llmkit.runtime.ranks import join_launcher, num_local_processes
+
+# How long a process waits for another, which may be encoding or saving. A process that has died is
+# noticed at once, by its closed connection.
+LONGEST_WAIT = timedelta(hours=6)
+NETWORK_DELAY = 5.0  # seconds until another machine sees a new file, at most
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What decides how a run's numbers are rounded, beside its device."""
+
+    threads: int
+    mixed_precision: str
+    float32_matmul_precision: str
+
+
+def start_accelerator(
+    device: str, mixed_precision: str, seed: int, like: Arithmetic | None = None
+) -> Accelerator:
+    """The devices of this run, with the random number generators seeded.
+
+    Args:
+        device: `cpu`, or `auto` for the machine's accelerator if it has one.
+        mixed_precision: `no`, `bf16`, `fp16`, or `auto` for the fastest that trains well here.
+        seed: Seeds Python, NumPy and torch.
+        like: The arithmetic of an earlier run, which this one repeats.
+    """
+    join_launcher()
+    use_cpu = device == "cpu" or not torch.accelerator.is_available()
+    if mixed_precision == "fp16" and use_cpu:
+        raise UserError("train.mixed_precision: fp16 needs a GPU; use bf16 or no")
+    num_local, num_devices = num_local_processes(), torch.accelerator.device_count()
+    if not use_cpu and num_local > num_devices:
+        raise UserError(
+            f"--num-processes: {num_local} exceeds the {num_devices} accelerators of this machine; "
+            "start one process for each, or set train.device=cpu"
+        )
+    PartialState(cpu=use_cpu, timeout=LONGEST_WAIT)
+    choose_kernels()
+    if like is not None and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(like.threads, torch.get_num_threads()))
+    if use_cpu:
+        yield_cores()
+    precision = choose_precision(mixed_precision, use_cpu)
+    if like is not None:
+        if mixed_precision == "auto":
+            precision = like.mixed_precision
+        torch.set_float32_matmul_precision(like.float32_matmul_precision)
+    (precision,) = broadcast_object_list([precision])
+    accelerator = Accelerator(cpu=use_cpu, mixed_precision=precision)
+    accelerator.gradient_accumulation_steps = 1  # the loop accumulates; the environment may not
+    set_seed(seed)
+    return accelerator
+
+
+def require_shared(run: Path, accelerator: Accelerator) -> None:
+    """Raise UserError in every process unless all of them see the folder that the first one made:
+    each reads the best weights from it."""
+    if accelerator.num_processes == 1:
+        return
+    (name,) = broadcast_object_list([f".seen-{uuid4().hex}"])
+    probe = run / name
+    if accelerator.is_main_process:
+        probe.touch()
+    wait_for_all(accelerator)
+    blind = gather_object([] if appears(probe) else [platform.node()])
+    if accelerator.is_main_process:
+        probe.unlink()
+    if blind:
+        raise UserError(
+            f"{run}: {len(blind)} of {accelerator.num_processes} processes, on "
+            f"{', '.join(sorted(set(blind)))}, do not see this folder of the first process; give "
+            "a --run-dir in a folder that all machines share"
+        )
+
+
+def wait_for_all(accelerator: Accelerator) -> None:
+    """Wait until every process has come this far.
+
+    accelerate's own function names a device of the machine's accelerator even if the processes
+    train on CPUs, which fails where there are fewer accelerators than processes.
+    """
+    if accelerator.num_processes > 1 and accelerator.device.type == "cpu":
+        torch.distributed.barrier()
+    else:
+        accelerator.wait_for_everyone()
+
+
+def appears(path: Path) -> bool:
+    """Whether a file exists, or does within NETWORK_DELAY: network file systems show it late."""
+    deadline = time.monotonic() + NETWORK_DELAY
+    while not path.exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+        with suppress(OSError):
+            os.listdir(path.parent)  # makes the file system look again
+    return True
+
+
+def choose_precision(mixed_precision: str, use_cpu: bool) -> str:
+    """The mixed precision as given; for `auto`, the fastest that trains well here."""
+    if use_cpu:
+        tuning = autotune_cpu()
+    if mixed_precision != "auto":
+        return mixed_precision
+    if use_cpu:
+        return "bf16" if tuning.bf16_gain >= BF16_PAYS else "no"
+    if torch.accelerator.current_accelerator().type != "cuda":
+        return "bf16"
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return cuda_precision(torch.cuda.get_device_capability(), has_bf16)
+
+
+def cuda_precision(capability: tuple[int, int], has_bf16: bool) -> str:
+    """The precision that the matrix units of a GPU compute in: bf16 from Ampere on (8.0), fp16 on
+    Volta (7.0) and Turing. Older GPUs have none and emulate bf16 slowly."""
+    if has_bf16:
+        return "bf16"
+    return "fp16" if capability >= (7, 0) else "no"
+
+
+def choose_kernels() -> None:
+    """Disable cuDNN's attention, which spends tens of milliseconds on planning for each new length
+    of a row."""
+    torch.backends.cuda.enable_cudnn_sdp(False)

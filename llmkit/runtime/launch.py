@@ -1,0 +1,109 @@
+"""Several processes on one machine: each runs the same command and finds the others by rank."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+LAUNCHED = "LLMKIT_LAUNCHED"
+GRACE = 5.0  # seconds that the others get to end by themselves once one has failed
+
+
+def launch(arguments: list[str], num_processes: int) -> int:
+    """Run `llmkit arguments` in `num_processes` processes; returns the exit code.
+
+    The first process speaks for all; of another one's errors the last line is shown where the
+    first has none of its own. When one fails, the others, which wait for it, are ended.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    environment = {
+        "OMP_NUM_THREADS": str(max(1, (cores or 1) // num_processes)),
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": str(num_processes),
+        "LOCAL_WORLD_SIZE": str(num_processes),
+        LAUNCHED: "1",
+    }
+    processes: list[subprocess.Popen] = []
+    asked: list[int] = []
+
+    def pass_on(number: int, _: object) -> None:
+        """The children finish their step and save; asked twice, they end."""
+        if number != signal.SIGUSR1:
+            asked.append(number)
+        for process in processes:
+            process.send_signal(number if len(asked) < 2 else signal.SIGKILL)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, pass_on)
+    with tempfile.TemporaryFile() as errors:
+        try:
+            for rank in range(num_processes):
+                processes.append(
+                    subprocess.Popen(
+                        [sys.executable, "-m", "llmkit", *arguments],
+                        env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                        stdin=subprocess.PIPE,  # which closes when this process is gone
+                        stdout=None if rank == 0 else subprocess.DEVNULL,
+                        stderr=None if rank == 0 else errors,
+                        start_new_session=True,  # a terminal's Ctrl-C comes from here alone
+                    )
+                )
+            code = _wait(processes)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+        code = 128 + asked[0] if asked and code else abs(code)
+        if code and processes[0].returncode in (0, -signal.SIGKILL):  # the first said nothing
+            print(_last_line(errors) or f"llmkit: a process ended with {code}", file=sys.stderr)
+    return code
+
+
+def end_with_launcher() -> bool:
+    """In a process that `launch` started: stop, as on SIGTERM, once the launcher is gone.
+
+    Returns whether this is such a process.
+    """
+    if os.environ.pop(LAUNCHED, None) is None:
+        return False
+
+    def wait() -> None:
+        os.read(0, 1)  # the end of the pipe: nobody writes into it
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+    return True
+
+
+def _wait(processes: list[subprocess.Popen]) -> int:
+    """The first exit code that is not 0, or 0 when all have ended well."""
+    deadline = None
+    while True:
+        codes = [process.poll() for process in processes]
+        failed = [code for code in codes if code]
+        if None not in codes:
+            return codes[0] or (failed[0] if failed else 0)
+        if failed and deadline is None:
+            deadline = time.monotonic() + GRACE
+        if deadline and time.monotonic() > deadline:
+            return failed[0]
+        time.sleep(0.1)
+
+
+def _last_line(errors) -> str:
+    errors.seek(0)
+    lines = errors.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def free_port() -> int:
+    """A port of this machine that no process listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

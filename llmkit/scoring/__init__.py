@@ -1,0 +1,1 @@
+"""Scores of predictions: intervals, tests, diagnostics, result files. No model is needed."""

@@ -1,0 +1,1 @@
+"""The training loop: batches of a step, optimizer, checkpoints, resuming."""

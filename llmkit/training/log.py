@@ -1,0 +1,148 @@
+"""What a run shows while it trains: metrics.jsonl, and a progress bar or plain lines."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from llmkit.io.atomic import write_text
+from llmkit.io.safe_json import to_json
+from llmkit.tasks import Scores
+
+
+class RunLog:
+    """Lines of metrics.jsonl and the same for the eyes; on processes beside the first, nothing.
+
+    On a terminal a bar moves; elsewhere a plain line is printed for each logged step.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        num_steps: int,
+        every: int,
+        console: Console,
+        track: Callable[[dict[str, float], int], None],
+    ) -> None:
+        """track: sends figures of a step to the trackers of the recipe."""
+        self.path = path
+        self.track = track
+        self.num_steps = num_steps
+        self.every = every
+        self.console = console
+        self.started = time.perf_counter()
+        self.first = 0  # steps done before this start
+        self.progress = Progress(
+            TextColumn("training"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=path is None or not console.is_terminal,
+            transient=True,
+        )
+        self.bar = self.progress.add_task("training", total=num_steps, status="")
+
+    def __enter__(self) -> "RunLog":
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+    def go_on_from(self, step: int, is_validated: bool) -> None:
+        """Forget what was written behind that step: it comes again."""
+        self.first = step
+        self.progress.update(self.bar, completed=step)
+        if self.path is None:
+            return
+        kept = []
+        there = self.path.read_text("utf-8", errors="replace") if self.path.is_file() else ""
+        for line in there.splitlines(keepends=True):
+            try:
+                belongs = _belongs(json.loads(line), step, is_validated)
+            except (
+                ValueError,
+                TypeError,
+                LookupError,
+                RecursionError,
+            ):  # cut short, with all that follows
+                break
+            if belongs:
+                kept.append(line)
+        write_text(self.path, "".join(kept))
+
+    def step(
+        self,
+        step: int,
+        *,
+        loss: float,
+        learning_rate: float,
+        grad_norm: float,
+        tokens_per_second: float,
+    ) -> None:
+        """A finished optimizer step; the first, the last and every n-th are written down."""
+        if self.path is None:
+            return
+        status = f"loss {loss:.3f}  {tokens_per_second:,.0f} tokens/s"
+        self.progress.update(self.bar, completed=step, status=status)
+        if step % self.every and step not in (1, self.num_steps):
+            return
+        figures = {
+            "loss": loss,
+            "learning_rate": learning_rate,
+            "grad_norm": grad_norm,
+            "tokens_per_second": round(tokens_per_second, 1),
+        }
+        self._write(step=step, **figures)
+        self.track(figures, step)
+        if not self.console.is_terminal:
+            seconds = time.perf_counter() - self.started
+            left = seconds / (step - self.first) * (self.num_steps - step)
+            self.console.print(
+                f"step {step}/{self.num_steps}  {status}  lr {learning_rate:.2e}  {left:.0f} s left"
+            )
+
+    def note(self, step: int, text: str) -> None:
+        """What a reader of the log has to know of the step at hand."""
+        if self.path is None:
+            return
+        self._write(step=step, note=text)
+        self.console.print(text)
+
+    def left_out(self, step: int, reason: str) -> None:
+        """A step whose gradient was thrown away."""
+        if self.path is None:
+            return
+        self._write(step=step, left_out=reason)
+        self.console.print(f"left out: {reason}")
+
+    def validation(self, step: int, scores: Scores, is_best: bool) -> None:
+        """Scores of the validation rows after a step."""
+        if self.path is None:
+            return
+        self._write(step=step, split="validation", is_best=is_best, **scores)
+        self.track({f"validation/{name}": value for name, value in scores.items()}, step)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        mark = "  (best so far)" if is_best else ""
+        self.console.print(f"step {step}/{self.num_steps}  validation: {shown}{mark}")
+
+    def _write(self, **line: Any) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(to_json(line) + "\n")
+
+
+def _belongs(line: dict[str, Any], step: int, is_validated: bool) -> bool:
+    """Whether a line was written up to the end of that step, or of its validation."""
+    return line["step"] < step + (is_validated or line.get("split") != "validation")

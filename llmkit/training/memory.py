@@ -1,0 +1,76 @@
+"""How much of a step fits into memory at once."""
+
+from pathlib import Path
+
+import psutil
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from datasets import Dataset
+from torch import nn
+
+from llmkit.data.encode import count_tokens
+from llmkit.model.load import count_parameters
+from llmkit.model.loss import LOGIT_ROWS, unwrap_model
+
+BEST_TOKENS = 8192  # of a micro-batch, where memory allows; how speed depends on it is unmeasured
+CGROUP = Path("/sys/fs/cgroup")
+MEMORY_FRACTION = 0.7  # of the memory that is free; estimates err, and others take some
+OPTIMIZER_BYTES_PER_WEIGHT = (
+    12  # bytes a trained weight needs beside itself: gradient and two moments, float32
+)
+ACTIVATIONS_PER_TOKEN = (
+    20  # numbers of n_embd's width that a block keeps of a token for the backward pass
+)
+
+
+def fitting_tokens(
+    model: nn.Module, device: torch.device, precision: str, longest: int, num_processes: int
+) -> int:
+    """Tokens of a micro-batch that fit beside model and optimizer, at most BEST_TOKENS.
+
+    longest: tokens of the longest row, since attention keeps a number for each pair in a row.
+    An estimate from the shape of the model; what it misses, the training loop mends.
+    """
+    config = unwrap_model(model).config
+    itemsize = 4 if precision == "no" else 2
+    a_token = (
+        config.n_layer
+        * itemsize
+        * (ACTIVATIONS_PER_TOKEN * config.n_embd + 2 * config.n_head * longest)
+    )
+    num_all, num_trained = count_parameters(model)
+    copies = itemsize * num_all if itemsize < 4 else 0  # in that precision, made anew each step
+    fixed = (
+        copies + OPTIMIZER_BYTES_PER_WEIGHT * num_trained + 3 * 4 * LOGIT_ROWS * config.vocab_size
+    )
+    room = (
+        MEMORY_FRACTION * available_bytes(device) / (num_processes if device.type == "cpu" else 1)
+        - fixed
+    )
+    return int(max(longest, min(BEST_TOKENS, room // a_token)))
+
+
+def available_bytes(device: torch.device) -> int:
+    """Free memory of a GPU, or of the machine within the container's limit (cgroup v2)."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    available = psutil.virtual_memory().available
+    try:
+        limit = int((CGROUP / "memory.max").read_text("ascii"))
+        used = int((CGROUP / "memory.current").read_text("ascii"))
+        counts = dict(
+            line.split() for line in (CGROUP / "memory.stat").read_text("ascii").splitlines()
+        )
+        used -= int(counts["inactive_file"])  # copies of files, which the system drops on demand
+    except (OSError, ValueError, KeyError):  # no such group, or one without a limit ("max")
+        return available
+    return min(available, limit - used)
+
+
+def micro_batch_token_budget(model: nn.Module, encoded: Dataset, accelerator: Accelerator) -> int:
+    """Tokens of a micro-batch that fit into memory in every process, since all deal alike."""
+    longest = int(count_tokens(encoded)[0].max())
+    precision, num_processes = accelerator.mixed_precision, accelerator.num_processes
+    mine = fitting_tokens(model, accelerator.device, precision, longest, num_processes)
+    return min(gather_object([mine]))

@@ -1,0 +1,73 @@
+"""Where a run's figures are also sent: TensorBoard, Weights & Biases, trackio."""
+
+import json
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from accelerate import Accelerator
+from accelerate.tracking import filter_trackers
+
+from llmkit.config.recipe import flat
+from llmkit.config.schema import Recipe
+from llmkit.errors import UserError
+from llmkit.io.safe_json import write_json
+from llmkit.runs.folder import trackers_path
+
+# The environment variable that names the project, as the tracker's own users set it.
+PROJECTS = {"wandb": "WANDB_PROJECT", "trackio": "TRACKIO_PROJECT"}
+
+
+def check_trackers(recipe: Recipe) -> None:
+    """Raise UserError for a tracker that is not installed."""
+    for name in recipe.trackers:
+        if find_spec(name) is None:
+            raise UserError(f"trackers: {name} is not installed; pip install {name}")
+
+
+def start_trackers(accelerator: Accelerator, recipe: Recipe, run: Path, step: int) -> None:
+    """Have accelerate send what is logged to the recipe's trackers, under the run's name.
+
+    step: optimizer steps done; above 0, the trackers resume their record of the run.
+    """
+    if not (recipe.trackers and accelerator.is_main_process):
+        return
+    accelerator.project_configuration.set_directories(str(run))
+    config = {key: str(value) for key, value in flat(recipe.model_dump())}
+    started = []
+    for name in recipe.trackers:
+        accelerator.trackers = []
+        accelerator.log_with = filter_trackers([name], str(run))
+        settings = {name: tracker_settings(name, run, step)}
+        accelerator.init_trackers(project_of(name), config=config, init_kwargs=settings)
+        started += accelerator.trackers
+    accelerator.trackers = started
+
+
+def project_of(tracker: str) -> str:
+    """The project that a tracker's runs belong to."""
+    return os.environ.get(PROJECTS.get(tracker, "")) or "llmkit"
+
+
+def tracker_settings(tracker: str, run: Path, step: int) -> dict[str, Any]:
+    """What a tracker is started with, so that a resumed run continues there."""
+    if tracker == "wandb":
+        return {"name": run.name, "id": wandb_id(run), "resume": "allow"}
+    if tracker == "trackio":
+        return {"name": run.name, "resume": "allow" if step else "never"}
+    return {"purge_step": step + 1} if step else {}  # later steps are logged again
+
+
+def wandb_id(run: Path) -> str:
+    """The id of the run at Weights & Biases, which the run folder keeps."""
+    path = trackers_path(run)
+    try:
+        name = json.loads(path.read_text("utf-8"))["wandb"]
+    except (OSError, ValueError, LookupError, TypeError):  # a new run, or one without wandb so far
+        name = None
+    if not isinstance(name, str):
+        name = uuid4().hex[:8]
+        write_json(path, {"wandb": name})
+    return name

@@ -1,0 +1,89 @@
+"""`llmkit check`: what can be known about a recipe's rows before training, without training."""
+
+from llmkit.config.schema import Recipe
+from llmkit.data.answers import count_answers
+from llmkit.data.duplicates import find_near_copies
+from llmkit.data.encode import (
+    encode_labels,
+    encode_rows,
+    encoding_options,
+)
+from llmkit.data.findings import (
+    Finding,
+    by_severity,
+    find_in_split,
+    find_kept,
+    find_near,
+    find_rows_in_quotes,
+    find_same_ids,
+    find_spellings,
+    find_unfinished,
+    find_unreadable,
+    find_unscorable,
+)
+from llmkit.data.preview import Check, SplitCheck, is_bad, sample_blocks, sample_rows
+from llmkit.data.recipe_task import prompt_warnings, recipe_task
+from llmkit.data.sources import open_splits
+from llmkit.evaluation.evaluate import prepare_prompts
+from llmkit.model.load import check_max_length, open_model
+from llmkit.model.trainable import trainable_model
+from llmkit.runtime.devices import start_accelerator
+from llmkit.scoring.scores import TestSet, check_metric, choose_metric
+from llmkit.training.batch_schedule import BatchSchedule
+from llmkit.training.optim import warm_up_warning
+
+
+def check(recipe: Recipe, num_samples: int) -> Check:
+    """Read, encode and compare all rows of a recipe; raises UserError where nothing can be read."""
+    accelerator = start_accelerator(recipe.train.device, recipe.train.mixed_precision, recipe.seed)
+    task = recipe_task(recipe)
+    metric, _ = choose_metric(recipe, task)
+    splits = open_splits(recipe.data, task, recipe.evaluation, skips_unreadable=True)
+    model, tokenizer = open_model(recipe, recipe.model, splits["train"].texts())
+    check_max_length(recipe.max_length, model)
+    trainable_model(model, recipe.train)
+
+    read = {split: list(rows.read_all()) for split, rows in splits.items()}
+    rows = {split: [row for row in all if not is_bad(row)] for split, all in read.items()}
+    checks: dict[str, SplitCheck] = {}
+    findings: list[Finding] = []
+    for split in splits:
+        limits = encoding_options(recipe, is_scored=split != "train")
+        encoded, account = encode_rows(rows[split], task, tokenizer, limits)
+        errors = list(filter(is_bad, read[split]))
+        checks[split] = SplitCheck(splits[split].source, splits[split].shape, account, errors)
+        findings += find_unreadable(split, errors, are_skipped=recipe.data.skip_invalid)
+        findings += find_rows_in_quotes(split, splits[split])
+        if split == "train":
+            findings += find_in_split(split, account, None)
+            findings += find_spellings(split, rows[split], task)
+            findings += find_unfinished(split, rows[split], task)
+            findings += find_kept(splits[split].kept)
+            answers = count_answers(rows[split], task)
+            labels = encode_labels(answers, tokenizer) if task.chooses else {}
+            order = BatchSchedule(encoded, recipe, accelerator) if len(encoded) else None
+            if task.is_language_modelling:
+                samples = sample_blocks(encoded, num_samples, tokenizer)
+            else:
+                samples = sample_rows(rows[split][:num_samples], task, tokenizer, limits)
+        else:
+            findings += find_in_split(split, account, checks["train"].account)
+            test = TestSet.of(rows[split], task, answers)
+            findings += find_unscorable(split, test.examples, test.task)
+            prepare_prompts(test.examples, task, tokenizer, recipe, labels)
+            if split == "validation":
+                check_metric(metric, test, recipe.evaluation.votes)
+            else:
+                findings += find_same_ids(split, test.rows)
+    findings += find_near(find_near_copies(rows, task), findings)
+    warnings = prompt_warnings(recipe, task)
+    return Check(
+        task.shown_prompt,
+        warnings,
+        checks,
+        by_severity(findings),
+        samples,
+        order.num_steps if order else 0,
+        order.padding_share() if order else 0.0,
+        warm_up_warning(order.num_steps, recipe.train) if order else None,
+    )

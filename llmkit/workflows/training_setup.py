@@ -1,0 +1,187 @@
+"""Data and model of a recipe, made and checked before anything is written."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.config.schema import Recipe
+from llmkit.constants import END_OF_TEXT
+from llmkit.data.answers import count_answers
+from llmkit.data.cache import encode_cached
+from llmkit.data.encode import encoding_options, fingerprint
+from llmkit.data.encoding_report import EncodingReport
+from llmkit.data.findings import (
+    find_in_split,
+    find_invalid,
+    find_kept,
+    find_rows_in_quotes,
+    find_spellings,
+    find_unfinished,
+    find_unscorable,
+    refuse_errors,
+)
+from llmkit.data.recipe_task import prompt_warnings, recipe_task
+from llmkit.data.sources import Rows, open_splits
+from llmkit.errors import count_of
+from llmkit.evaluation.evaluate import EvaluationSet, prepare_evaluation, prepare_tests
+from llmkit.model.load import (
+    check_max_length,
+    commit_of,
+    count_parameters,
+    open_model,
+    weights_fingerprint,
+)
+from llmkit.model.trainable import trainable_model
+from llmkit.reports import terminal
+from llmkit.runtime.console import warning_console
+from llmkit.scoring.scores import check_metric, choose_metric
+from llmkit.tasks import Row
+from llmkit.training.batch_schedule import BatchSchedule
+from llmkit.training.memory import micro_batch_token_budget
+from llmkit.training.optim import warm_up_warning
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """All that training needs, made and checked before anything is written."""
+
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    train_rows: Rows
+    order: BatchSchedule
+    """The encoded training rows, step by step."""
+    validation: EvaluationSet
+    tests: dict[str, EvaluationSet]
+    """What is scored in the end: `test`, further ones by name, and `general text`."""
+    metric: tuple[str, bool]
+    """Score that chooses the best weights, and whether higher is better."""
+    facts: dict
+    """What the run's record says of data and model."""
+
+
+def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -> TrainingSetup:
+    """Data and model of a recipe. Every mistake of the user's shows here."""
+    task = recipe_task(recipe)
+    metric = choose_metric(recipe, task)
+    settings = recipe.evaluation
+    splits = open_splits(recipe.data, task, settings)
+    shapes = {split: rows.shape for split, rows in splits.items()}
+    warnings = prompt_warnings(recipe, task)
+    terminal.show_prompt(console, shapes, task.shown_prompt, warnings, warning_console())
+    model, tokenizer = open_model(recipe, recipe.model, splits["train"].texts())
+    check_max_length(recipe.max_length, model)
+    tokenizer.chat_template = task.chat_template or tokenizer.chat_template
+    encoded, account, was_cached = encode_cached(
+        splits["train"], tokenizer, encoding_options(recipe), console.print
+    )
+    answered = _with_labels(splits["train"])
+    answers = count_answers(answered, task)
+    validation = prepare_evaluation(splits["validation"], task, tokenizer, recipe, answers)
+    check_metric(metric[0], validation, settings.votes)
+    tests = prepare_tests(splits, task, tokenizer, recipe, answers)
+    sets = {"validation": validation, **tests}
+    findings = find_in_split("train", account, None)
+    findings += find_spellings("train", answered, task)
+    findings += find_unfinished("train", splits["train"], task)
+    findings += find_kept(splits["train"].kept)
+    for split, rows in splits.items():
+        findings += find_rows_in_quotes(split, rows)
+    for split, prepared in sets.items():
+        if prepared.task.name == task.name:
+            findings += find_invalid(split, splits[split]) if split in splits else []
+            findings += find_in_split(split, prepared.account, account)
+            findings += find_unscorable(split, prepared.examples, prepared.task)
+    refuse_errors(findings)
+    facts = {
+        "findings": [str(finding) for finding in findings],
+        "seed": recipe.seed,
+        "device": str(accelerator.device),
+        "mixed_precision": accelerator.mixed_precision,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "num_processes": accelerator.num_processes,
+        "model": model_facts(recipe, model),
+        "data": {
+            split: {
+                "source": splits[split].source if split in splits else settings.general_text,
+                "rows": num_rows,
+                "tokens_sha256": fingerprint(rows),
+            }
+            for split, num_rows, rows in [
+                ("train", account.num_rows, encoded),
+                *((name, len(s.rows), s.encoded) for name, s in sets.items()),
+            ]
+        },
+        "train_rows": dict(account.fates),
+        "labels": list(validation.labels),  # `generate` chooses from these
+    }
+    model = trainable_model(model, recipe.train).to(accelerator.device)
+    order = BatchSchedule(
+        encoded, recipe, accelerator, micro_batch_token_budget(model, encoded, accelerator)
+    )
+    facts["micro_batch_size"] = order.micro_batch_size
+    facts["num_steps"] = order.num_steps
+    if tokenizer.eos_token != END_OF_TEXT:
+        console.print(f"texts   end with the tokenizer's {tokenizer.eos_token}", highlight=False)
+    for line in training_summary(recipe, model, order, account, was_cached, accelerator):
+        console.print(line)
+    warm_up = warm_up_warning(order.num_steps, recipe.train)
+    if warm_up is not None:
+        warning_console().print(f"warning: {warm_up}")
+    terminal.show_held_out(console, splits, account.num_rows, sets)
+    terminal.show_findings(warning_console(), [f for f in findings if f.severity == "warning"])
+    train_rows = splits["train"]
+    return TrainingSetup(model, tokenizer, train_rows, order, validation, tests, metric, facts)
+
+
+def _with_labels(rows: Rows) -> Iterable[Row]:
+    """The rows; of a classifier's, place and label alone, which are read once and fit in memory."""
+    task = rows.task
+    if not task.chooses:
+        return rows
+    return [{"where": row["where"], task.target: row[task.target]} for row in rows]
+
+
+def model_facts(recipe: Recipe, model: nn.Module) -> dict:
+    """What the run's record says of the model it starts from."""
+    facts = {"name": recipe.model, "sha256": weights_fingerprint(model)}
+    return facts | {"commit": commit_of(Path(model.name_or_path))}
+
+
+def training_summary(
+    recipe: Recipe,
+    model: nn.Module,
+    order: BatchSchedule,
+    account: EncodingReport,
+    was_cached: bool,
+    accelerator: Accelerator,
+) -> list[str]:
+    """Model, data and batch sizes, a line each, to print before the first step."""
+    lines = []
+    num_all, num_trainable = count_parameters(model)
+    counts = ", ".join(f"{count:,} {fate}" for fate, count in account.fates.most_common())
+    num_tokens, num_supervised = sum(order.lengths), sum(order.supervised)
+    lines.append(
+        f"model   {recipe.model}: {num_all:,} parameters, {num_trainable:,} trained "
+        f"({recipe.train.method})"
+    )
+    arithmetic = {"no": "float32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
+    lines.append(f"engine  {recipe.train.engine}, {arithmetic} on {accelerator.device}")
+    origin = "  (encoded before: from the cache)" if was_cached else ""
+    lines.append(f"rows    {account.num_rows:,} read: {counts}{origin}")
+    lines.append(
+        f"tokens  {num_tokens:,} in {len(order.lengths):,} encoded rows, "
+        f"{num_supervised:,} ({num_supervised / num_tokens:.0%}) supervised"
+    )
+    size = min(order.micro_batch_size, order.rows_per_process)
+    lines.append(
+        f"steps   {order.num_steps:,} of {count_of(order.global_batch_size, 'row')} = "
+        f"{size} a micro-batch x {-(-order.rows_per_process // size)} accumulated "
+        f"x {order.num_processes} process{'es' if order.num_processes > 1 else ''}"
+    )
+    return lines

@@ -1,0 +1,93 @@
+"""Batches: the order of rows, their dealing out, padding and packing."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmkit.data.batches import (
+    collate,
+    pack_rows,
+    padded_size,
+    shuffled_indices,
+    split_into_micro_batches,
+)
+
+
+def test_row_order_is_a_pure_function_of_seed_and_epoch():
+    assert shuffled_indices(50, seed=3, epoch=1) == shuffled_indices(50, seed=3, epoch=1)
+    assert shuffled_indices(50, seed=3, epoch=1) != shuffled_indices(50, seed=3, epoch=2)
+    assert shuffled_indices(50, seed=3, epoch=1) != shuffled_indices(50, seed=4, epoch=1)
+    assert sorted(shuffled_indices(50, seed=3, epoch=1)) == list(range(50))
+
+
+@given(
+    lengths=st.lists(st.integers(1, 100), min_size=1, max_size=40),
+    micro_batch_size=st.integers(1, 9),
+    num_processes=st.integers(1, 4),
+)
+def test_a_step_is_dealt_out_whole(lengths, micro_batch_size, num_processes):
+    indices = list(range(len(lengths)))
+    dealt = split_into_micro_batches(indices, lengths, micro_batch_size, num_processes)
+    assert len(dealt) == num_processes
+    flat = [i for micro_batches in dealt for batch in micro_batches for i in batch]
+    assert Counter(flat) == Counter(indices)
+    assert all(len(b) <= micro_batch_size for micro_batches in dealt for b in micro_batches)
+    assert all(dealt), "each process has a micro-batch, maybe an empty one"
+    tokens = [sum(lengths[i] for batch in each for i in batch) for each in dealt]
+    assert max(tokens) - min(tokens) <= max(lengths)
+
+
+@pytest.mark.parametrize("num_processes", range(2, 9))
+@pytest.mark.parametrize("rows_per_process", [8, 32])
+def test_no_process_waits_long_for_another(num_processes, rows_per_process):
+    """Ragged rows, lognormal as documents are: the mean of the tokens over their maximum."""
+    rng = np.random.default_rng(num_processes)
+    balances = []
+    for _ in range(20):
+        lengths = rng.lognormal(5.3, 0.6, num_processes * rows_per_process).clip(8, 1024)
+        lengths = lengths.astype(int).tolist()
+        dealt = split_into_micro_batches(list(range(len(lengths))), lengths, 8, num_processes)
+        tokens = [sum(lengths[i] for batch in each for i in batch) for each in dealt]
+        balances.append(np.mean(tokens) / max(tokens))
+    assert np.mean(balances) >= 0.975
+    assert min(balances) >= 0.95
+
+
+def test_one_process_takes_its_rows_by_length():
+    lengths = [5, 9, 7, 9, 1]
+    assert split_into_micro_batches([0, 1, 2, 3, 4], lengths, 2, 1) == [[[1, 3], [2, 0], [4]]]
+
+
+def test_collate_pads_on_the_right_without_labels():
+    batch = collate(
+        [{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}, {"input_ids": [8], "labels": [8]}]
+    )
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert batch["labels"].tolist() == [[-100, 6, 7], [-100, -100, -100]]
+
+
+def test_collate_packs_rows_and_marks_which_is_which():
+    rows = [{"input_ids": list(range(n)), "labels": list(range(n))} for n in (3, 4, 2)]
+    batch = collate(rows, capacity=6)
+    assert {name: values.tolist() for name, values in batch.items()} == {
+        "input_ids": [[0, 1, 2, 3, 0], [0, 1, 2, 0, 1]],
+        "labels": [[-100, 1, 2, 3, -100], [-100, 1, 2, -100, 1]],
+        "position_ids": [[0, 1, 2, 3, 0], [0, 1, 2, 0, 1]],
+        "row_ids": [[1, 1, 1, 1, -1], [0, 0, 0, 2, 2]],
+    }
+
+
+@given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=60), spare=st.integers(0, 60))
+def test_packing_keeps_every_row_whole_within_its_capacity(lengths, spare):
+    capacity = max(lengths) + spare
+    sequences = pack_rows(lengths, capacity)
+    assert sorted(row for sequence in sequences for row in sequence) == list(range(len(lengths)))
+    assert all(sum(lengths[row] for row in sequence) <= capacity for sequence in sequences)
+    assert len(sequences) <= 1 + 2 * sum(lengths) // capacity, "at most one is less than half full"
+    rows = [{"input_ids": [1] * n, "labels": [1] * n} for n in lengths]
+    for limit in (None, capacity):
+        assert padded_size(lengths, limit) == collate(rows, limit)["input_ids"].numel()
+    assert padded_size([100] * 8, 512) == 800, "even sequences have no padding"

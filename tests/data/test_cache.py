@@ -1,0 +1,159 @@
+"""The cache of encoded rows: a hit only where every input of the encoding is the same."""
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Event
+
+import pytest
+from filelock import FileLock
+from rows import TEXT, summary_rows, write_jsonl
+
+from llmkit.config.schema import Data, Scratch
+from llmkit.data import cache
+from llmkit.data.cache import encode_cached, encoding_key
+from llmkit.data.encode import EncodingOptions, fingerprint
+from llmkit.data.sources import open_splits
+from llmkit.errors import UserError
+from llmkit.model.load import load_model, scratch_model
+from llmkit.tasks import get_task, with_template
+
+LIMITS = EncodingOptions(max_length=128)
+
+
+@pytest.fixture
+def tokenizer(tiny_gpt2):
+    return load_model(str(tiny_gpt2))[1]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def open_rows(path, task="summarize", **data):
+    return open_splits(Data(train=str(path), **data), get_task(task))["train"]
+
+
+@pytest.fixture
+def path(tmp_path):
+    rows = [{**row, "text": row["document"]} for row in summary_rows(30)]
+    return write_jsonl(tmp_path / "rows.jsonl", rows)
+
+
+def test_the_second_time_the_rows_are_there(path, tokenizer, folder):
+    first, account, was_cached = encode_cached(open_rows(path), tokenizer, LIMITS)
+    assert not was_cached
+    second, account_again, was_cached = encode_cached(open_rows(path), tokenizer, LIMITS)
+    assert was_cached
+    assert fingerprint(first) == fingerprint(second)
+    assert account.records[:] == account_again.records[:]
+    assert len(list((folder / "encoded").iterdir())) == 1, "nothing half-made is left"
+
+
+def test_any_change_of_the_inputs_makes_a_new_key(path, tokenizer, tmp_path, monkeypatch):
+    def key(rows=None, tokenizer=tokenizer, **limits):
+        return encoding_key(rows or open_rows(path), tokenizer, replace(LIMITS, **limits))
+
+    summarize = get_task("summarize")
+    other_bpe = scratch_model(Scratch(vocab_size=300), TEXT)[1]
+    same = {key(), key(open_rows(path))}
+    changed = [
+        key(replace(open_rows(path), task=with_template(summarize, "{document} =>"))),
+        key(max_length=127),
+        key(truncate_completion=True),
+        key(packing=True),
+        key(tokenizer=other_bpe),
+        key(open_rows(path, limit=29)),
+        key(open_rows(path, columns={"document": "text"})),
+        key(open_rows(path, validation_fraction=0.2)),
+        key(open_rows(path, task="pretrain")),
+        key(open_splits(Data(train=str(path)), get_task("summarize"))["test"]),
+    ]
+    moved = path.with_name("moved.jsonl")
+    moved.write_bytes(path.read_bytes())
+    changed.append(key(open_rows(moved)))  # rows are named by their file
+    source = path.read_bytes()
+    path.write_bytes(source.replace(b"ferry", b"Ferry", 1))
+    changed.append(key())
+    path.write_bytes(source)
+    monkeypatch.setattr(cache, "code_version", lambda: "the next release's")
+    changed.append(key())
+    assert len(same) == 1
+    assert len(same | set(changed)) == 1 + len(changed)
+
+
+def test_rows_that_cannot_be_encoded_leave_nothing_behind(tmp_path, tokenizer, folder):
+    path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(30))
+    with path.open("a") as file:
+        file.write("{broken\n")
+    with pytest.raises(UserError, match="broken JSON"):
+        encode_cached(open_rows(path), tokenizer, LIMITS)
+    assert list((folder / "encoded").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["rows.arrow", "account.arrow"])
+@pytest.mark.parametrize("content", [b"", b"not Arrow", None])
+def test_a_damaged_entry_is_named(path, tokenizer, folder, name, content):
+    encode_cached(open_rows(path), tokenizer, LIMITS)
+    (entry,) = (folder / "encoded").iterdir()
+    (entry / name).unlink()
+    if content is not None:
+        (entry / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{entry}: these cached rows are damaged; delete"):
+        encode_cached(open_rows(path), tokenizer, LIMITS)
+
+
+def test_a_cache_that_cannot_be_written_is_named(path, tokenizer, monkeypatch):
+    monkeypatch.setenv("LLMKIT_CACHE", str(path))
+    with pytest.raises(UserError, match="set LLMKIT_CACHE to a folder that can be written"):
+        encode_cached(open_rows(path), tokenizer, LIMITS)
+
+
+def test_processes_that_need_the_same_rows_take_turns(path, tokenizer, folder, monkeypatch):
+    """Threads here, which the lock keeps apart as it does processes."""
+    is_encoding, is_waiting, calls = Event(), Event(), []
+    encode_rows = cache.encode_rows
+
+    def encode_slowly(*arguments):
+        calls.append(arguments)
+        is_encoding.set()
+        assert is_waiting.wait(60)
+        return encode_rows(*arguments)
+
+    monkeypatch.setattr(cache, "encode_rows", encode_slowly)
+    monkeypatch.setattr(cache, "PATIENCE", 0.0)
+    rows = open_rows(path)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(encode_cached, rows, tokenizer, LIMITS, lambda text: None)
+        assert is_encoding.wait(60)
+        second = pool.submit(encode_cached, rows, tokenizer, LIMITS, lambda text: is_waiting.set())
+        results = [first.result(), second.result()]
+    assert len(calls) == 1
+    assert len({fingerprint(encoded) for encoded, _, _ in results}) == 1
+    assert not any(was_cached for _, _, was_cached in results)
+    assert len(list((folder / "encoded").iterdir())) == 1
+
+
+def test_what_a_killed_process_left_is_removed_and_blocks_nobody(path, tokenizer, folder):
+    rows = open_rows(path)
+    key = encoding_key(rows, tokenizer, LIMITS)
+    (folder / "encoded").mkdir(parents=True)
+    (folder / "locks").mkdir()
+    for name in (f"partial-{key}-a", "partial-dead-b", "partial-alive-c"):
+        (folder / "encoded" / name).mkdir()
+        (folder / "encoded" / name / "rows.arrow").write_bytes(b"half")
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        FileLock(folder / "locks" / f"{key}.lock").acquire()
+        os.write(told, b"held")
+        signal.pause()
+    assert os.read(ready, 4) == b"held"
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with FileLock(folder / "locks" / "alive.lock"):
+        encode_cached(rows, tokenizer, LIMITS)
+    assert sorted(p.name for p in (folder / "encoded").iterdir()) == [key, "partial-alive-c"]

@@ -1,0 +1,243 @@
+"""Encoding: learnt is exactly the completion and its end-of-text; nothing is lost unsaid."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmkit.constants import IGNORE_INDEX
+from llmkit.data.encode import (
+    EncodingOptions,
+    count_tokens,
+    encode_example,
+    encode_prompts,
+    encode_rows,
+    encode_text,
+    is_blank,
+    require_rows,
+    shortened,
+)
+from llmkit.errors import UserError
+from llmkit.model.load import load_model
+from llmkit.tasks import get_task, to_example
+
+TASKS = {
+    "summarize": ("document", "summary"),
+    "translate": ("source", "target"),
+    "qa": ("context", "question", "answers"),
+    "instruct": ("input", "instruction", "output"),
+}
+TEXT = st.text(min_size=1, max_size=60).filter(lambda text: not is_blank(text))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_gpt2):
+    return load_model(str(tiny_gpt2))[1]
+
+
+def encode(tokenizer, task_name, texts, max_length, truncate=False):
+    task = get_task(task_name)
+    row = {"id": "0", **dict(zip(TASKS[task_name], texts, strict=True))}
+    example = to_example(row, task)
+    ids = encode_text([*(s.text for s in example.prompt), example.completion], tokenizer)
+    return example, ids, encode_example(example, ids, tokenizer.eos_token_id, max_length, truncate)
+
+
+@settings(max_examples=300)
+@given(
+    task=st.sampled_from(sorted(TASKS)),
+    max_length=st.integers(8, 120),
+    truncate=st.booleans(),
+    data=st.data(),
+)
+def test_rows_that_are_too_long(tokenizer, task, max_length, truncate, data):
+    """The source goes first, then, where allowed, the completion; EOS only ends what is whole."""
+    texts = [data.draw(TEXT) for _ in TASKS[task]]
+    example, ids, encoded = encode(tokenizer, task, texts, max_length, truncate)
+    whole = [*ids[-1], tokenizer.eos_token_id]
+    fixed = sum(
+        len(tokens)
+        for segment, tokens in zip(example.prompt, ids, strict=False)
+        if not segment.is_shortenable
+    )
+    if encoded.fate == "completion too long":
+        assert not encoded.input_ids
+        assert fixed + 1 + (1 if truncate else len(whole)) > max_length
+        return
+    assert len(encoded.input_ids) <= max_length
+    supervised = [t for t in encoded.labels if t != IGNORE_INDEX]
+    if encoded.fate == "completion cut":
+        assert truncate
+        assert len(encoded.input_ids) == max_length
+        assert len(encoded.input_ids) - len(supervised) == fixed + 1, "the source went first"
+        assert supervised == whole[: len(supervised)]
+        assert supervised[-1] != tokenizer.eos_token_id
+    else:
+        assert supervised == whole
+    prompt = tokenizer.decode(encoded.input_ids[: -len(supervised)])
+    assert prompt.endswith(example.prompt[-1].text), "the cue is never cut"
+
+
+@given(task=st.sampled_from(sorted(TASKS)), data=st.data())
+def test_a_prompt_typed_whole_has_the_tokens_of_training(tokenizer, task, data):
+    texts = [data.draw(TEXT) for _ in TASKS[task]]
+    example, ids, *_ = encode(tokenizer, task, texts, max_length=10_000)
+    assert [t for tokens in ids[:-1] for t in tokens] == encode_text(
+        [example.prompt_text], tokenizer
+    )[0]
+
+
+def test_the_prompt_is_the_same_at_training_and_at_generation(tokenizer):
+    example, _, encoded = encode(tokenizer, "qa", ["A dog. " * 80, "Who?", "Nobody"], 100)
+    supervised = len(encoded.completion)
+    (prompt,) = encode_prompts([example], tokenizer, room=100 - supervised)
+    assert prompt == encoded.input_ids[:-supervised]
+
+
+def test_special_tokens_in_user_text_stay_text(tokenizer):
+    text = "before <|endoftext|> after"
+    (ids,) = encode_text([text], tokenizer)
+    assert tokenizer.eos_token_id not in ids
+    assert tokenizer.decode(ids) == text
+
+
+def test_a_prompt_without_room_is_refused(tokenizer):
+    example, *_ = encode(tokenizer, "qa", ["c", "long question " * 40, "a"], 500)
+    with pytest.raises(UserError, match="row 0: the prompt leaves no room"):
+        encode_prompts([example], tokenizer, room=20)
+
+
+def rows_of(task, count):
+    return [{"id": str(i), "document": "d " * i, "summary": "s" * (i % 3)} for i in range(count)]
+
+
+def test_every_row_read_is_accounted_for(tokenizer):
+    task = get_task("summarize")
+    rows = rows_of(task, 40)
+    encoded, account = encode_rows(rows, task, tokenizer, EncodingOptions(max_length=30))
+    fates = account.fates
+    assert account.num_rows == 40
+    assert set(fates) == {"whole", "empty", "prompt shortened"}
+    assert len(encoded) == fates["whole"] + fates["prompt shortened"]
+    assert account.odd_rows["empty"] == ["row 0", *(f"row {i}" for i in range(3, 40, 3))]
+    lengths, supervised = count_tokens(encoded)
+    assert account.tokens["trained"] == supervised.sum()
+    assert account.tokens["prompt"] == lengths.sum() - supervised.sum()
+    examples = (to_example(row, task) for row in rows)
+    texts = [[e.prompt_text, e.completion] for e in examples]
+    read = [sum(map(len, encode_text(pair, tokenizer))) + 1 for pair in texts]
+    assert account.num_tokens == sum(read)
+
+
+def test_a_set_without_anything_to_learn_is_refused(tokenizer):
+    task = get_task("summarize")
+    limits = EncodingOptions(max_length=20)
+    row = {"id": "0", "document": "d", "summary": "long " * 50}
+    encoded, account = encode_rows([row], task, tokenizer, limits)
+    assert len(encoded) == 0
+    with pytest.raises(UserError, match=r"no row is left to learn from .*completion too long"):
+        require_rows(account, limits)
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\u200b\ufeff", "\x00\x1b"])
+def test_what_cannot_be_seen_is_blank(text):
+    assert is_blank(text)
+    assert not is_blank(f"{text}\u0e01{text}")
+
+
+@given(
+    texts=st.lists(st.text(max_size=80), min_size=1, max_size=12),
+    max_length=st.integers(2, 40),
+    packing=st.booleans(),
+)
+@settings(max_examples=200)
+def test_language_modelling_teaches_every_token_once(tokenizer, texts, max_length, packing):
+    task = get_task("pretrain")
+    rows = [{"id": str(i), "text": text} for i, text in enumerate([*texts, "x"])]
+    limits = EncodingOptions(max_length, packing=packing)
+    encoded, account = encode_rows(rows, task, tokenizer, limits)
+    kept = [row["text"] for row in rows if not is_blank(row["text"])]
+    expected = [
+        token
+        for ids in encode_text([f" {t}"[1:] for t in kept], tokenizer)
+        for token in [*ids, tokenizer.eos_token_id]
+    ]
+    learnt = [token for row in encoded for token in row["labels"][1:]]
+    assert learnt == expected
+    assert all(len(row["input_ids"]) <= max_length for row in encoded)
+    assert account.num_rows == len(rows)
+    assert account.tokens["trained"] == len(expected)
+    dropped = encode_text([row["text"] for row in rows if is_blank(row["text"])], tokenizer)
+    assert account.tokens["left out"] == sum(len(ids) + 1 for ids in dropped)
+    if packing:
+        starts = [row for row in encoded if row["input_ids"][0] == tokenizer.eos_token_id]
+        assert len(starts) >= len(kept), "each text begins behind an end-of-text of its own"
+
+
+def test_token_counts_leave_out_the_first_token():
+    from datasets import Dataset, concatenate_datasets
+
+    from llmkit.data.encode import FEATURES
+
+    def num_supervised(labels):
+        return sum(label != -100 for label in labels[1:])
+
+    encoded = Dataset.from_dict(
+        {
+            "input_ids": [[1, 2, 3], [4, 5]],
+            "labels": [[1, -100, 3], [4, -100]],
+            "where": ["a", "b"],
+        },
+        features=FEATURES,
+    )
+    for rows in (encoded, concatenate_datasets([encoded, encoded]), encoded.select(range(1, 2))):
+        lengths, supervised = count_tokens(rows)
+        assert lengths.tolist() == [len(row["labels"]) for row in rows]
+        assert supervised.tolist() == [num_supervised(row["labels"]) for row in rows]
+
+
+def talk(contents):
+    """Messages by user and assistant in turn."""
+    roles = ["user", "assistant"] * len(contents)
+    return [{"role": r, "content": c} for r, c in zip(roles, contents, strict=False)]
+
+
+CONTENTS = st.lists(TEXT.map(str.strip).filter(lambda t: not is_blank(t)), min_size=2, max_size=8)
+
+
+@settings(max_examples=200)
+@given(contents=CONTENTS.map(lambda c: c[: len(c) // 2 * 2]), max_length=st.integers(30, 300))
+def test_of_a_conversation_every_answer_is_learnt_with_its_end(tokenizer, contents, max_length):
+    task, eos = get_task("chat"), tokenizer.eos_token_id
+    row = {"id": "0", "messages": talk(contents)}
+    encoded, account = encode_rows([row], task, tokenizer, EncodingOptions(max_length))
+    whole = [
+        t
+        for text in encode_text([f" {c}" for c in contents[1::2]], tokenizer)
+        for t in [*text, eos]
+    ]
+    if not len(encoded):
+        assert account.fates["completion too long"] == 1
+        return
+    learnt = [t for t in encoded[0]["labels"] if t != IGNORE_INDEX]
+    assert len(encoded[0]["input_ids"]) <= max_length
+    if account.fates["whole"]:
+        assert learnt == whole
+        template = task.chat_template
+        chat = tokenizer.apply_chat_template(row["messages"], chat_template=template)
+        assert encoded[0]["input_ids"] == list(chat["input_ids"])
+    else:  # the oldest turns are gone, each as a whole
+        assert learnt == whole[len(whole) - len(learnt) :]
+        assert learnt.count(eos) <= len(contents) // 2
+    assert account.tokens["trained"] == len(learnt)
+    assert account.num_tokens == account.column("prompt").sum() + len(whole)
+
+
+@given(st.lists(st.integers(0, 30), max_size=4), st.integers(0, 90))
+def test_the_longest_source_is_shortened_first(lengths, excess):
+    kept = shortened(lengths, excess)
+    expected = list(lengths)
+    for _ in range(excess):  # token by token
+        longest = max(expected, default=0)
+        if longest > 1:
+            expected[len(expected) - 1 - expected[::-1].index(longest)] -= 1
+    assert kept == expected

@@ -1,0 +1,346 @@
+"""Processes that start with their libraries imported: forks of a process that has imported them.
+
+Importing torch, transformers and datasets takes several seconds of CPU time; a fork takes a few
+milliseconds. A forked process behaves as one that was started by itself: it has its own pid,
+environment, working folder, standard streams and exit code, and it can be signalled or killed.
+
+    server = ForkServer(environment)
+    process = server.start(["finetune", "summarize"], cwd=folder)
+    assert process.wait() == 0
+
+Run as a script it is the server: it imports torch and the other libraries that read no settings
+from the environment. The first process that asks for `imports="all"` starts a second server with
+the rest; `imports="torch"` is for processes whose Hugging Face settings differ.
+"""
+
+import array
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+TORCH = (
+    "torch", "torch._dynamo", "torch.distributed", "pandas", "pyarrow.parquet", "pyarrow.dataset",
+    "scipy.stats", "sklearn.metrics", "nltk", "rich.console", "rich.progress", "pydantic", "yaml",
+    "aiohttp", "multiprocess", "dill", "sacrebleu", "rouge_score.rouge_scorer", "requests",
+)  # fmt: skip
+METRICS = ("bleu", "chrf", "classification", "final_answer", "likelihood", "rouge", "squad", "ter")
+ALL = ("peft", "llmkit.workflows.finetune", "llmkit.workflows.evaluate",
+       "llmkit.workflows.compare", "llmkit.workflows.generate", "llmkit.reports.check",
+       "llmkit.reports.html", "llmkit.runtime.launch",
+       *(f"llmkit.metrics.{name}" for name in METRICS))  # fmt: skip
+
+
+class ForkServer:
+    """A process that has imported the libraries, and starts others by forking."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+        self.channels: dict[str, socket.socket] = {}
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, str(theirs.fileno())], env=environment,
+            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        theirs.close()
+        self.channels["torch"] = ours
+
+    def start(
+        self,
+        arguments: Sequence[object],
+        *,
+        cwd: Path,
+        environment: dict[str, str] | None = None,
+        program: str = "llmkit",
+        imports: str = "all",
+        fault: list | None = None,
+        forks_ranks: bool = False,
+    ) -> "ForkedProcess":
+        """A process of `program`: the command line, the path of a script, or `-m MODULE`.
+
+        environment: replaces the server's. fault: see faults.py. forks_ranks: the processes of
+        --num-processes are forks, too, with the same fault.
+        """
+        job = {
+            "program": program,
+            "arguments": [str(argument) for argument in arguments],
+            "cwd": str(cwd),
+            "environment": self.environment if environment is None else environment,
+            "fault": fault,
+            "forks_ranks": forks_ranks,
+        }
+        return ForkedProcess(self._channel(imports), job)
+
+    def start_ranks(
+        self, count: int, arguments: Sequence[object], **options
+    ) -> list["ForkedProcess"]:
+        """Processes that find one another, as torchrun starts them, but a second apart."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        shared = {
+            **self.environment, "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        }  # fmt: skip
+        ranks = []
+        for rank in range(count):
+            environment = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            ranks.append(self.start(arguments, environment=environment, **options))
+            time.sleep(1.1)
+        return ranks
+
+    def _channel(self, imports: str) -> socket.socket:
+        if imports not in self.channels:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            send(self.channels["torch"], {"serve": imports}, [theirs.fileno()])
+            theirs.close()
+            self.channels[imports] = ours
+        return self.channels[imports]
+
+    def close(self) -> None:
+        """End the servers, and so the CPU time of all they started counts as this process's."""
+        for channel in self.channels.values():
+            channel.close()
+        self.process.wait()
+
+
+class ForkedProcess:
+    """What `subprocess.Popen` offers, of a process that the server forked: `stdout` can be read
+    line by line, `stderr` is there once the process has ended."""
+
+    def __init__(self, channel: socket.socket, job: dict) -> None:
+        read_status, write_status = os.pipe()
+        read_output, write_output = os.pipe()
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        send(channel, job, [write_output, self._errors.fileno(), write_status])
+        os.close(write_status)
+        os.close(write_output)
+        self.stdout = open(read_output, encoding="utf-8", errors="replace")  # noqa: SIM115
+        self.returncode: int | None = None
+        self._status = os.fdopen(read_status, "rb", buffering=0)
+        self.pid = int.from_bytes(self._status.read(4), "big")
+
+    @property
+    def stderr(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read()
+
+    def poll(self) -> int | None:
+        """The exit code, minus the signal's number if one ended it; None while it runs."""
+        if self.returncode is None and select.select([self._status], [], [], 0)[0]:
+            self.returncode = int.from_bytes(self._status.read(4), "big", signed=True)
+        return self.returncode
+
+    def wait(self) -> int:
+        if self.returncode is None:
+            select.select([self._status], [], [])
+        return self.poll()
+
+    def communicate(self, timeout: float = 600.0) -> tuple[str, str]:
+        """(stdout, stderr) once it has ended; killed, and so failing its test, if it hangs."""
+        killer = threading.Timer(timeout, self.kill)
+        killer.start()
+        try:
+            output = self.stdout.read()
+            self.wait()
+        finally:
+            killer.cancel()
+        return output, self.stderr
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def send(channel: socket.socket, job: dict, descriptors: list[int]) -> None:
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+    channel.sendmsg([json.dumps(job).encode()], [rights])
+
+
+def receive(channel: socket.socket) -> tuple[dict, list[int]] | None:
+    """A job with its descriptors; None once the other side has gone."""
+    content, descriptors, _, _ = socket.recv_fds(channel, 2**20, 3)
+    return (json.loads(content), descriptors) if content else None
+
+
+def import_llmkit() -> None:
+    from llmkit.runtime.console import library_imports
+
+    with library_imports():
+        for name in ALL:
+            importlib.import_module(name)
+    load_a_model()
+
+
+def load_a_model() -> None:
+    """Have transformers make its tables for loading, which takes a fifth of a short run."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    with tempfile.TemporaryDirectory() as folder:
+        size = {"n_layer": 1, "n_head": 1, "n_embd": 2, "n_positions": 2, "vocab_size": 2}
+        GPT2LMHeadModel(GPT2Config(**size)).save_pretrained(folder)
+        GPT2LMHeadModel.from_pretrained(folder)
+
+
+def serve(channel: socket.socket) -> None:
+    """Fork a process for each job until the channel closes."""
+    importlib.import_module("torch").set_num_threads(1)  # threads would not survive a fork
+    gc.collect()
+    gc.freeze()
+    while job := receive(channel):
+        content, descriptors = job
+        if os.fork() == 0:
+            channel.close()
+            if "serve" in content:
+                import_llmkit()
+                serve(socket.socket(fileno=descriptors[0]))
+            else:
+                keep(content, *descriptors)
+            os._exit(0)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        reap()
+    while reap(wait=True):
+        pass
+
+
+def reap(wait: bool = False) -> bool:
+    try:
+        return os.waitpid(-1, 0 if wait else os.WNOHANG)[0] > 0
+    except ChildProcessError:
+        return False
+
+
+def keep(job: dict, output: int, errors: int, status: int) -> None:
+    """Fork the process of a job, and write its pid and, at its end, its exit code to `status`."""
+    child = os.fork()
+    if child == 0:
+        os.close(status)
+        become(job, output, errors)
+    os.close(output)
+    os.close(errors)
+    os.write(status, child.to_bytes(4, "big"))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.write(status, code.to_bytes(4, "big", signed=True))
+
+
+class Rank:
+    """A fork of this process instead of `subprocess.Popen([python, "-m", "llmkit", ...])`."""
+
+    def __init__(self, command, *, env, stdin, stdout, stderr, start_new_session) -> None:
+        assert command[1:3] == ["-m", "llmkit"]
+        assert stdin == subprocess.PIPE
+        assert start_new_session
+        reading, self._stdin = os.pipe()
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid:
+            os.close(reading)
+            return
+        os.setsid()
+        os.close(self._stdin)
+        os.dup2(reading, 0)
+        null = os.open(os.devnull, os.O_WRONLY)
+        output, errors = (
+            number if file is None else null if file == subprocess.DEVNULL else file.fileno()
+            for number, file in ((1, stdout), (2, stderr))
+        )
+        job = {"program": "llmkit", "arguments": command[3:], "cwd": ".", "environment": env}
+        become(job | {"fault": None, "forks_ranks": False}, output, errors)
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def wait(self) -> int:
+        if self.poll() is None:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def become(job: dict, output: int, errors: int) -> None:
+    """Run the program of a job in this process, which ends with it."""
+    code = 1
+    try:
+        os.dup2(output, 1)
+        os.dup2(errors, 2)
+        os.chdir(job["cwd"])
+        os.environ.clear()
+        os.environ.update(job["environment"])
+        encoding = os.environ.get("PYTHONIOENCODING") or "utf-8"
+        sys.stdout = open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", 1, encoding, "backslashreplace", closefd=False)  # noqa: SIM115
+        sys.path[:0] = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        code = run(job)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        try:
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+
+
+def run(job: dict) -> int:
+    program, arguments = job["program"], job["arguments"]
+    if job["fault"]:
+        import faults
+
+        name, *values = job["fault"]
+        faults.FAULTS[name](*values)
+    if job["forks_ranks"]:
+        from llmkit.runtime import launch
+
+        launch.subprocess = SimpleNamespace(
+            Popen=Rank, PIPE=subprocess.PIPE, DEVNULL=subprocess.DEVNULL
+        )
+    sys.argv = [program.removeprefix("-m "), *arguments]
+    if program == "llmkit":
+        from llmkit.cli import main
+
+        main(arguments)
+    elif program.startswith("-m "):
+        runpy.run_module(program.removeprefix("-m "), run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(program, run_name="__main__")
+    return 0
+
+
+if __name__ == "__main__":
+    for library in TORCH:
+        importlib.import_module(library)
+    serve(socket.socket(fileno=int(sys.argv[1])))

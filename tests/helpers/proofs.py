@@ -1,0 +1,36 @@
+"""The table of proofs: what the tests claim, and how often each claim held."""
+
+import pytest
+
+FIGURES = pytest.StashKey[dict]()  # claim -> reached, of, note, counts
+
+
+def add_figure(config, claim, reached, of, note="", counts=None):
+    entry = config.stash[FIGURES].setdefault(
+        claim, {"reached": 0, "of": 0, "note": note, "counts": {}}
+    )
+    entry["reached"] += int(reached)  # NumPy's numbers do not travel between processes
+    entry["of"] += int(of)
+    for name, count in (counts or {}).items():
+        entry["counts"][name] = entry["counts"].get(name, 0) + int(count)
+
+
+def write_proof(path, figures, outcomes, skipped):
+    lines = [
+        "# What the tests prove, in figures", "",
+        f"Made by `make {path.stem.lower()}`; `make test` runs a part of each.", "",
+        "| claim | reached | |", "|---|---|---|",
+    ]  # fmt: skip
+    for claim, entry in sorted(figures.items()):
+        counts = [f"{count:,} {name}" for name, count in entry["counts"].items()]
+        note = "; ".join([*filter(None, [entry["note"]]), *counts])
+        lines.append(f"| {claim} | {entry['reached']:,} of {entry['of']:,} | {note} |")
+    said = ", ".join(f"{count} {name}" for name, count in outcomes.items())
+    lines += ["", f"Tests: {said}.", *(f"- skipped: {each.nodeid}" for each in skipped), ""]
+    path.write_text("\n".join(lines), "utf-8")
+
+
+def in_parts(count):
+    """Have a test run in so many parts, which several processes share; the suite runs the first."""
+    slow = (pytest.param(number, marks=pytest.mark.slow) for number in range(1, count))
+    return pytest.mark.parametrize("part", [0, *slow])

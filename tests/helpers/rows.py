@@ -1,0 +1,23 @@
+"""Rows that tests train on."""
+
+import json
+from pathlib import Path
+
+SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
+TEXT = [
+    "The ferry left the harbour at noon. Mara Linden waited on the pier with two grey geese.",
+    "A man in a red coat sold 12 apples, 3 loaves of bread and a map of Brackwater for nothing.",
+    "Who opened the mill? Otto Brandt did, on Friday, and nobody else came. The dog slept.",
+] * 3
+
+
+def write_jsonl(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def summary_rows(count: int) -> list[dict]:
+    return [
+        {"id": f"r{i}", "document": f"{TEXT[i % 3]} Row {i}.", "summary": f"Ferry {i} left."}
+        for i in range(count)
+    ]

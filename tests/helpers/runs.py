@@ -1,0 +1,18 @@
+"""Runs in the process of the tests, and where the scripts of others are."""
+
+from pathlib import Path
+
+HELPERS = Path(__file__).parent
+
+# A run of two steps.
+SHORT = (
+    "max_length=128", "train.epochs=null", "train.max_steps=2", "train.global_batch_size=4",
+    "evaluation.validation_rows=4", "evaluation.test_rows=4", "generation.max_new_tokens=4",
+)  # fmt: skip
+
+
+def forget_accelerator() -> None:
+    """accelerate remembers the first precision it was asked for in a process."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)

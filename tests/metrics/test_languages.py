@@ -1,0 +1,226 @@
+"""Scores of texts in other scripts: tokenizers chosen by the references, and what is warned of."""
+
+import json
+import os
+import random
+import sys
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import sacrebleu.sacrebleu
+from rows import write_jsonl
+from runs import SHORT
+from sacrebleu.tokenizers import tokenizer_spm
+
+from llmkit.data.findings import find_unscorable
+from llmkit.errors import UserError
+from llmkit.metrics import bleu, compute, squad, unfit
+from llmkit.metrics.prediction import Prediction
+from llmkit.metrics.writing_systems import bleu_tokenizer
+from llmkit.tasks import TASKS, Example
+
+SENTENCES = {
+    "zh": [
+        "第7号很好我们都喜欢这个数字",
+        "渡轮中午离开了港口。",
+        "我在北京的iPhone商店买了两本书。",
+    ],
+    "ja-mecab": [
+        "私は毎日電車で学校へ行きます。",
+        "フェリーは正午に港を出た。",
+        "コーヒーを2杯飲んだ。",
+    ],
+    "ko-mecab": [
+        "나는 매일 기차로 학교에 갑니다.",
+        "여객선은 정오에 떠났다.",
+        "커피 2잔을 마셨어요.",
+    ],
+    "13a": [
+        "غادرت العبارة الميناء ظهرا.",
+        "Die Fähre verließ den Hafen um 12 Uhr.",
+        "Паром ушёл.",
+    ],
+    "char": [
+        "ร้านอาหารเปิดทุกวันจันทร์",
+        "ເຮືອອອກຈາກທ່າເຮືອ",
+        "សាឡាងបានចាកចេញពីកំពង់ផែ",
+    ],
+}  # fmt: skip
+
+
+def needs(tokenizer):
+    module = {"ja-mecab": "MeCab", "ko-mecab": "mecab_ko"}.get(tokenizer)
+    if module:
+        pytest.importorskip(module, reason=f"{tokenizer} is an extra")
+
+
+@pytest.mark.parametrize("tokenizer", SENTENCES)
+def test_scores_are_those_of_sacrebleus_command_with_the_same_tokenizer(
+    tokenizer, tmp_path, monkeypatch
+):
+    needs(tokenizer)
+    generator = random.Random(0)
+    references = [generator.choice(SENTENCES[tokenizer]) for _ in range(40)]
+    said = [text[: generator.randrange(len(text) // 2, len(text) + 1)] for text in references]
+    for name, texts in (("references", references), ("said", said)):
+        (tmp_path / name).write_text("".join(f"{text}\n" for text in texts), "utf-8")
+    asian = ["--ter-normalized", "--ter-asian-support"] if tokenizer in ("zh", "ja-mecab") else []
+    monkeypatch.setattr(
+        sys, "argv",
+        ["sacrebleu", str(tmp_path / "references"), "-i", str(tmp_path / "said"), "-w", "12",
+         "-m", "bleu", "chrf", "ter", "-tok", tokenizer, *asian],
+    )  # fmt: skip
+    # The command opens the files of its streams anew.
+    for name, path, mode in (
+        ("stdin", os.devnull, os.O_RDONLY),
+        ("stdout", tmp_path / "scores", os.O_WRONLY | os.O_CREAT),
+    ):
+        stream = SimpleNamespace(fileno=partial(os.open, path, mode))
+        monkeypatch.setattr(sys, name, stream)
+    sacrebleu.sacrebleu.main()
+    sys.stdin.close()
+    sys.stdout.close()
+    monkeypatch.undo()
+    theirs = {each["name"]: each for each in json.loads((tmp_path / "scores").read_text("utf-8"))}
+    task = TASKS["translate"].settled([[text] for text in references])
+    ours = task.score(list(map(Prediction, said)), [[text] for text in references])
+    for score, name in (("bleu", "BLEU"), ("chrf", "chrF2"), ("ter", "TER")):
+        assert f"{ours[score]:.12f}" == f"{theirs[name]['score']:.12f}"
+        signature = theirs[name]["signature"].removeprefix("nrefs:1|")
+        assert signature.partition("|version")[0] in task.signature()
+
+
+@pytest.mark.parametrize("tokenizer", SENTENCES)
+def test_each_text_predicted_exactly_has_a_bleu_of_100(tokenizer):
+    needs(tokenizer)
+    for text in SENTENCES[tokenizer]:
+        assert bleu_tokenizer([text]) == tokenizer
+    long_enough = [text for text in SENTENCES[tokenizer] if len(text) > 15 or tokenizer == "zh"]
+    for text in long_enough:
+        assert compute("bleu", [text], [[text]])["bleu"] == pytest.approx(100)
+
+
+def test_a_few_foreign_words_do_not_change_the_tokenizer():
+    assert (
+        bleu_tokenizer(["The ferry to 北京 left at noon, said Mara Linden on the pier."]) == "13a"
+    )
+    assert (
+        bleu_tokenizer(["他说「さようなら」然后离开了港口去北京找他的朋友们一起吃晚饭喝茶聊天"])
+        == "zh"
+    )
+    assert bleu_tokenizer([""]) == "13a"
+
+
+def test_a_tokenizer_that_is_not_installed_is_named(monkeypatch):
+    from sacrebleu.tokenizers import tokenizer_ja_mecab
+
+    monkeypatch.setattr(tokenizer_ja_mecab, "MeCab", None)
+    bleu.scorer.cache_clear()
+    with pytest.raises(UserError, match=r"ja-mecab needs MeCab .* pip install 'sacrebleu\[ja\]'"):
+        TASKS["translate"].settled([["私は毎日電車で学校へ行きます。"]])
+
+
+def test_a_tokenizer_that_cannot_be_downloaded_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(tokenizer_spm, "SACREBLEU_DIR", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody answers
+    with pytest.raises(UserError, match="flores200 needs sentencepiece") as error:
+        bleu.scorer("flores200")
+    assert "\n" not in str(error.value)
+
+
+def test_f1_of_words_is_the_official_one_and_f1_of_characters_segments():
+    chinese = [["北京市"], ["北京"], ["Mara 住在北京"]], ["北京", "北京。", "mara住在上海"]
+    references, said = chinese
+    assert compute("squad", said, references)["f1"] == 0
+    scores = [compute("squad:characters", [s], [r]) for s, r in zip(said, references, strict=True)]
+    assert [each["exact_match"] for each in scores] == [0, 100, 0]
+    assert [each["f1"] for each in scores] == pytest.approx([80, 100, 60])
+    english = [["The Ferry, at noon!"]], ["a ferry at NOON"]
+    for name in ("squad", "squad:characters"):
+        assert compute(name, english[1], english[0])["f1"] == 100
+    assert squad.signature("characters") != squad.signature()
+
+
+@pytest.mark.parametrize(
+    ("metric", "text", "kind"),
+    [
+        ("rouge", "القط ينام على السرير الكبير 7 GPT", "not read"),
+        ("rouge", "Паром ушёл в полдень в 2024 году", "not read"),
+        ("rouge", "👍", "not read"),
+        ("rouge", "Die Fähre verließ den Hafen", None),
+        ("rouge", "Příliš žluťoučký kůň of Brno went home at noon", None),
+        ("rouge", "", None),
+        ("squad", "北京市", "not segmented"),
+        ("squad:characters", "北京市", None),
+        ("squad", "القط ينام", None),
+        ("bleu:13a", "第7号很好我们都喜欢这个数字", "not segmented"),
+        ("bleu:zh", "第7号很好我们都喜欢这个数字", None),
+        ("chrf", "第7号很好我们都喜欢这个数字", None),
+        ("bleu:13a", "a red dog", "too short"),
+        ("bleu:13a", "a red dog.", None),
+        ("bleu:13a:effective", "a red dog", None),
+        ("bleu:zh", "北京市", "too short"),
+        ("bleu:char", "ไทย", "too short"),
+        ("ter:western", "ร้านอาหารเปิดทุกวันจันทร์", "not segmented"),
+    ],
+)
+def test_references_that_a_metric_misjudges_are_told(metric, text, kind):
+    assert unfit(metric, text) == kind
+
+
+@pytest.mark.parametrize(("num_short", "is_told"), [(12, True), (7, True), (6, False)])
+def test_references_too_short_for_bleu_are_told_where_they_are_most(num_short, is_told):
+    texts = [("a red dog" if i < num_short else "a red dog slept there") for i in range(12)]
+    examples = [Example(str(i), [], text, [text, "a dog"]) for i, text in enumerate(texts)]
+    for name, kinds in (("translate", ["too short"] * is_told), ("qa", [])):
+        task = TASKS[name].settled([example.references for example in examples])
+        assert [finding.kind for finding in find_unscorable("test", examples, task)] == kinds
+
+
+def test_a_bleu_of_0_for_short_references_is_explained(llmkit, tmp_path):
+    rows = [{"id": i, "en": f"Dog {i}.", "de": f"Hund {i}"} for i in range(12)]
+    said = [{"id": row["id"], "prediction": row["de"]} for row in rows]
+    train = [{"id": f"t{i}", "en": f"Cat {i}.", "de": f"Katze {i}"} for i in range(40)]
+    for name, content in (("rows", rows), ("said", said), ("train", train)):
+        write_jsonl(tmp_path / f"{name}.jsonl", content)
+    settings = ("data.train=train.jsonl", "data.validation=rows.jsonl", "data.test=rows.jsonl",
+                "data.columns.source=en", "data.columns.target=de")  # fmt: skip
+    for arguments in (
+        ("evaluate", "--recipe", "translate", "--predictions", "said.jsonl", *settings),
+        ("check", "translate", *settings),
+    ):
+        result = llmkit(*arguments)
+        assert result.exit_code == 0, result.output
+        assert "12 rows: references of fewer than 4 tokens" in " ".join(result.output.split())
+
+
+def test_a_translation_into_chinese_is_trained_and_scored_by_characters(
+    llmkit, tiny_gpt2, tmp_path
+):
+    rows = [
+        {"source": f"Number {i} is good.", "target": f"第{i}号很好我们都喜欢"} for i in range(60)
+    ]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    result = llmkit(
+        "finetune", "translate", f"model={tiny_gpt2}", "data.train=rows.jsonl", *SHORT,
+        "data.columns.source=source", "data.columns.target=target", "data.target_language=Chinese",
+        "--run-dir", "run",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "tok:zh" in json.loads((tmp_path / "run" / "metrics.json").read_text())["signature"]
+    predictions = [json.loads(line) for line in (tmp_path / "run" / "predictions.jsonl").open()]
+    right = [row | {"prediction": row["references"][0]} for row in predictions]
+    write_jsonl(tmp_path / "right.jsonl", right)
+    result = llmkit("compare", "run", "right.jsonl", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["second"]["bleu"] == pytest.approx(100)
+    result = llmkit(
+        "evaluate", "--predictions", "right.jsonl", "--recipe", "run/recipe.yaml",
+        "evaluation.bleu.tokenize=13a", "--output", "by-words",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "references without spaces between words" in " ".join(result.output.split())
+    result = llmkit("compare", "run", "by-words")
+    assert result.exit_code == 2
+    assert "bleu:13a, bleu:zh" in result.stderr

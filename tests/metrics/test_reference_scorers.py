@@ -1,0 +1,76 @@
+"""Scores of real rows, beside the command lines that publish such scores."""
+
+import csv
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+from rows import SHARED_DATA
+
+from llmkit.metrics import compute
+from llmkit.metrics.rouge import split_sentences
+
+needs_data = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the shared data are not here")
+
+
+def spoilt(text: str, generator: random.Random) -> str:
+    """The text with words left out, doubled and exchanged."""
+    words = [word for word in text.split() for _ in range(generator.choice([0, 1, 1, 1, 1, 2]))]
+    if len(words) > 3 and generator.random() < 0.5:
+        words[1], words[2] = words[2], words[1]
+    return " ".join(words) or "nothing"
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+@needs_data
+def test_translation_scores_are_those_of_sacrebleus_command(tmp_path):
+    generator = random.Random(0)
+    (path,) = SHARED_DATA.glob("multi30k-en-de/test*.jsonl")
+    references = [row["de"] for row in read(path)]
+    second = [spoilt(text, generator) for text in references]
+    predictions = [spoilt(text, generator) for text in references]
+    for name, texts in (("one", references), ("two", second), ("said", predictions)):
+        (tmp_path / name).write_text("".join(f"{text}\n" for text in texts), "utf-8")
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "sacrebleu", tmp_path / "one", tmp_path / "two",
+            "-i", tmp_path / "said", "-m", "bleu", "chrf", "ter", "-w", "12",
+        ],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    accepted = [list(pair) for pair in zip(references, second, strict=True)]
+    for theirs in json.loads(done.stdout):
+        name = theirs["name"].lower().removesuffix("2")
+        ours = compute(name, predictions, accepted)
+        assert f"{ours[name]:.12f}" == f"{theirs['score']:.12f}"
+
+
+@needs_data
+def test_summary_scores_are_those_of_rouge_scores_command(tmp_path):
+    generator = random.Random(0)
+    rows = read(SHARED_DATA / "scitldr" / "test.jsonl")[:200]
+    references = [row["summary"][0] for row in rows]
+    predictions = [spoilt(text, generator) for text in references]
+    for name, texts in (("one", references), ("said", predictions)):
+        content = "".join(f"{split_sentences(text)}\n%%\n" for text in texts)
+        (tmp_path / name).write_text(content, "utf-8")
+    subprocess.run(
+        [
+            sys.executable, "-m", "rouge_score.rouge", f"--target_filepattern={tmp_path / 'one'}",
+            f"--prediction_filepattern={tmp_path / 'said'}", "--delimiter=\n%%\n", "--use_stemmer",
+            f"--output_filename={tmp_path / 'scores.csv'}", "--noaggregate",
+            "--rouge_types=rouge1,rouge2,rougeL,rougeLsum",
+        ],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    with (tmp_path / "scores.csv").open() as file:
+        theirs = list(csv.DictReader(file))
+    ours = compute("rouge", predictions, [[text] for text in references])
+    for name, value in ours.items():
+        mean = sum(float(row[f"{name}-F"]) for row in theirs) / len(theirs)
+        assert value == pytest.approx(100 * mean, abs=1e-4)  # the file has six digits of each row

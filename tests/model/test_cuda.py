@@ -1,0 +1,122 @@
+"""What a GPU computes, against the CPU and the reference engine."""
+
+import json
+import math
+
+import pytest
+import torch
+from engine_cases import (
+    CASES,
+    LABELS,
+    PROMPTS,
+    assert_both_engines_agree,
+    loss_and_gradients,
+    small_model,
+    trained_model,
+)
+from rows import write_jsonl
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from llmkit.generation.label_likelihood import label_probabilities
+from llmkit.model.load import load_model
+from llmkit.model.padding_free import RowBounds, cuda_attention
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("trained", ["full", "lora", "frozen"])
+def test_the_loss_and_each_gradient_are_the_models_own(case, trained):
+    assert_both_engines_agree(trained_model(trained).cuda(), CASES[case])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_the_loss_is_near_and_the_gradients_are_whole(dtype):
+    model = small_model().cuda()
+    exact, gradients = loss_and_gradients(model, CASES["ragged"], "reference")
+    with torch.autocast("cuda", dtype):
+        loss, found = loss_and_gradients(model, CASES["ragged"], "fast")
+    assert loss == pytest.approx(exact, rel=2e-3)
+    assert found.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        assert found[name].dtype == torch.float32
+        assert (found[name] - gradient).norm() <= 0.05 * gradient.norm() + 1e-6, name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_attention_drops_at_its_rate_and_keeps_the_expectation(dtype):
+    torch.manual_seed(0)
+    rows = RowBounds.of([64, 3, 200, 64], torch.device("cuda"))
+    qkv = torch.randn(331, 3 * 64, dtype=dtype, device="cuda")
+    qkv[:, 128:] = 1.0  # so that what attention gives is the sum of its weights
+    whole = cuda_attention(qkv, rows, 4, 0.0)
+    torch.testing.assert_close(whole, torch.ones_like(whole))
+    dropped = torch.stack([cuda_attention(qkv, rows, 4, 0.3) for _ in range(200)]).float()
+    assert dropped.mean().item() == pytest.approx(1, abs=0.01)
+    first = dropped[:, 0].view(200, 4, 16)[:, :, 0]  # the first token sees itself alone
+    assert (first == 0).float().mean().item() == pytest.approx(0.3, abs=0.06)
+
+
+def test_heads_that_the_kernels_do_not_fit_are_computed_all_the_same():
+    torch.manual_seed(1)
+    config = GPT2Config(n_layer=2, n_head=4, n_embd=20, vocab_size=320, n_positions=512)
+    model = GPT2LMHeadModel(config).cuda().eval()
+    expected, _ = loss_and_gradients(model, CASES["ragged"], "reference")
+    assert loss_and_gradients(model, CASES["ragged"], "fast")[0] == pytest.approx(expected, 1e-6)
+
+
+def kernels_of(rows: list[dict]) -> int:
+    """Kernels of one forward and backward pass in bf16."""
+    model = small_model().cuda()
+    with torch.autocast("cuda", torch.bfloat16):
+        loss_and_gradients(model, rows, "fast")
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            loss_and_gradients(model, rows, "fast")
+    return sum(event.count for event in profile.key_averages() if "Memcpy" not in event.key)
+
+
+def test_more_rows_need_no_more_kernels():
+    few, many = (
+        kernels_of([{"input_ids": [5] * 40, "labels": [5] * 40}] * count) for count in (2, 16)
+    )
+    assert many <= few + 10
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_label_probabilities_in_half_precision_are_near_float32s(tiny_gpt2, dtype):
+    model = load_model(str(tiny_gpt2))[0].cuda()
+    exact = label_probabilities(model, PROMPTS, LABELS, batch_size=4)
+    with torch.autocast("cuda", dtype):
+        found = label_probabilities(model, PROMPTS, LABELS, batch_size=4)
+    for row, expected in zip(found, exact, strict=True):
+        assert row == pytest.approx(expected, abs=0.02)
+
+
+def test_label_probabilities_are_those_of_the_cpu(tiny_gpt2):
+    model = load_model(str(tiny_gpt2))[0]
+    expected = label_probabilities(model, PROMPTS, LABELS, batch_size=4)
+    for row, cpu in zip(
+        label_probabilities(model.cuda(), PROMPTS, LABELS, batch_size=3), expected, strict=True
+    ):
+        assert row == pytest.approx(cpu, rel=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16", "fp16", "no"])
+@pytest.mark.parametrize("recipe", ["summarize", "classify"])
+def test_a_run_trains_scores_and_predicts(llmkit, tmp_path, tiny_gpt2, recipe, precision):
+    run = tmp_path / "run"
+    done = llmkit(
+        "finetune", recipe, f"model={tiny_gpt2}", "train.max_steps=6", "max_length=128",
+        "train.log_every=1", f"train.mixed_precision={precision}", "evaluation.validation_rows=8",
+        "evaluation.test_rows=8", "generation.max_new_tokens=4", "--run-dir", run,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert len(losses) >= 4
+    assert all(map(math.isfinite, losses))
+    field = {"summarize": "document", "classify": "text"}[recipe]
+    rows = write_jsonl(tmp_path / "new.jsonl", [{field: "The ferry left at noon."}] * 3)
+    done = llmkit("generate", "--model", run, "--input", rows, "--output", tmp_path / "out.jsonl")
+    assert done.exit_code == 0, done.output
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3

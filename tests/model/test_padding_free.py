@@ -1,0 +1,183 @@
+"""The fast forward pass against the model's own: loss, gradients, training, dropout."""
+
+import math
+
+import pytest
+import torch
+from engine_cases import (
+    CASES,
+    assert_both_engines_agree,
+    loss_and_gradients,
+    rows_of,
+    small_model,
+    trained_model,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from transformers import GPT2Config
+
+from llmkit.errors import UserError
+from llmkit.model import loss as loss_file
+from llmkit.model.padding_free import (
+    MAX_BUNDLED_SCORES,
+    FastDropout,
+    RowAttention,
+    bundle_rows,
+    check_config,
+    library_attention,
+)
+from llmkit.model.trainable import set_dropout
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("trained", ["full", "lora", "frozen"])
+def test_the_loss_and_each_gradient_are_the_models_own(case, trained):
+    assert_both_engines_agree(trained_model(trained), CASES[case])
+
+
+def test_logits_by_pieces_change_nothing(monkeypatch):
+    model = small_model()
+    whole = loss_and_gradients(model, CASES["ragged"], "fast")
+    monkeypatch.setattr(loss_file, "LOGIT_ROWS", 7)
+    loss, gradients = loss_and_gradients(model, CASES["ragged"], "fast")
+    assert loss == pytest.approx(whole[0], rel=1e-6)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, whole[1][name], rtol=1e-4, atol=1e-5)
+
+
+def test_fifty_steps_stay_together():
+    losses = {}
+    for engine in ("reference", "fast"):
+        model = small_model(128)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+        losses[engine] = []
+        for step in range(50):
+            batch = rows_of([step % 3 + 2, 40, 17, 60], seed=step % 3)
+            count = sum(label >= 0 for row in batch for label in row["labels"][1:])
+            loss, _ = loss_and_gradients(model, batch, engine)
+            for parameter in model.parameters():
+                parameter.grad /= count
+            optimizer.step()
+            losses[engine].append(loss / count)
+    assert losses["fast"] == pytest.approx(losses["reference"], abs=1e-4)
+    assert losses["fast"][-1] < losses["fast"][0] - 0.1
+
+
+def test_in_bf16_the_loss_is_near_and_the_gradients_are_whole():
+    model = small_model()
+    exact, gradients = loss_and_gradients(model, CASES["ragged"], "reference")
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, found = loss_and_gradients(model, CASES["ragged"], "fast")
+    assert loss == pytest.approx(exact, rel=2e-3)
+    assert found.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        assert found[name].dtype == torch.float32
+        assert (found[name] - gradient).norm() <= 0.05 * gradient.norm() + 1e-6, name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.013])
+def test_dropout_keeps_the_rate_and_the_expectation(dtype, rate):
+    torch.manual_seed(3)
+    layer, x = nn.Dropout(rate), torch.full((1000, 1001), 3.0, dtype=dtype)
+    dropped = FastDropout(x.device).add(torch.zeros(x.shape), x, layer)
+    share = (dropped == 0).float().mean().item()
+    assert share == pytest.approx(rate, abs=6 * math.sqrt(rate / 1e6))
+    assert dropped.float().mean().item() == pytest.approx(3.0, rel=6 * math.sqrt(rate / 1e6))
+    neighbours = ((dropped[:, 1:] == 0) & (dropped[:, :-1] == 0)).float().mean().item()
+    assert neighbours == pytest.approx(rate**2, abs=6 * math.sqrt(rate**2 / 1e6))
+
+
+@pytest.mark.parametrize("rate", [1e-9, 1 - 1e-9])
+def test_dropout_at_the_end_of_its_range_keeps_or_drops_nearly_all(rate):
+    mask = FastDropout(torch.device("cpu")).mask(torch.Size([1000, 1000]), rate, torch.float32)
+    assert (mask == 0).double().mean().item() == pytest.approx(rate, abs=1e-4)
+
+
+@given(st.lists(st.integers(2, 600), min_size=1, max_size=60))
+def test_rows_that_attention_handles_together_are_all_there_once_and_not_too_many(lengths):
+    bundles = bundle_rows(lengths)
+    rows = [row for bundle in bundles for row in bundle]
+    assert [row.stop - row.start for row in rows] == lengths
+    assert [row.start for row in rows] == [sum(lengths[:i]) for i in range(len(lengths))]
+    for bundle in bundles:
+        longest = max(row.stop - row.start for row in bundle)
+        assert len(bundle) == 1 or len(bundle) * longest**2 <= MAX_BUNDLED_SCORES
+
+
+def test_dropout_follows_the_seed_and_the_model_s_own_rates():
+    model = small_model(128)
+    set_dropout(model, 0.3)
+
+    def loss(seed: int) -> float:
+        torch.manual_seed(seed)
+        return loss_and_gradients(model, CASES["one row"], "fast")[0]
+
+    assert loss(1) == loss(1) != loss(2)
+    model.eval()
+    assert loss(1) == loss(2)
+
+
+@pytest.mark.parametrize("case", ["one row", "equal rows", "ragged"])
+def test_the_gradient_under_dropout_is_the_derivative_of_the_loss(case):
+    model = small_model(512).double()
+    set_dropout(model, 0.2)
+    rows = CASES[case]
+
+    def loss() -> float:
+        torch.manual_seed(5)
+        return loss_and_gradients(model, rows, "fast")
+
+    _, gradients = loss()
+    weights = dict(model.named_parameters())
+    for name in ("wte", "h.0.attn.c_attn", "h.1.attn.c_proj", "h.2.mlp.c_fc"):
+        name = f"transformer.{name}.weight"
+        torch.manual_seed(6)
+        direction = torch.randn_like(weights[name])
+        sides = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                weights[name].add_(direction, alpha=sign * 1e-6)
+            sides.append(loss()[0])
+            with torch.no_grad():
+                weights[name].add_(direction, alpha=-sign * 1e-6)
+        slope = (sides[0] - sides[1]) / 2e-6
+        assert slope == pytest.approx((gradients[name] * direction).sum().item(), rel=1e-4), name
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"scale_attn_by_inverse_layer_idx": True}, None), ({"attn_pdrop": 1.0}, "dropout of 1")],
+)
+def test_a_variant_that_the_engine_does_not_know_is_refused(changed, named):
+    (name,) = changed
+    with pytest.raises(UserError, match=f"{named or name}; set train"):
+        check_config(GPT2Config(**changed))
+    check_config(GPT2Config())
+
+
+@pytest.mark.parametrize("lengths", [[1], [2, 5, 3], [300, 7, 299]])
+def test_attention_by_the_library_s_kernels_is_the_same(lengths):
+    """What accelerators other than CUDA's are given, here on the CPU."""
+    torch.manual_seed(0)
+    qkv = torch.randn(sum(lengths), 3 * 32, dtype=torch.float64, requires_grad=True)
+    ours = RowAttention.apply(qkv, bundle_rows(lengths), 4, 0.0, None)
+    weight = torch.randn_like(ours)
+    (expected,) = torch.autograd.grad((ours * weight).sum(), qkv)
+    other = library_attention(qkv, lengths, 4, 0.0)
+    torch.testing.assert_close(other, ours)
+    torch.testing.assert_close(torch.autograd.grad((other * weight).sum(), qkv)[0], expected)
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_attention_keeps_probabilities_only_where_a_gradient_is_wanted(wanted):
+    class Context:
+        needs_input_grad = (wanted,)
+
+        def save_for_backward(self, *tensors):
+            self.kept = tensors
+
+    context, lengths = Context(), [300, 7]
+    RowAttention.forward(context, torch.randn(307, 3 * 32), bundle_rows(lengths), 4, 0.0, None)
+    assert (len(context.kept) > 1) == wanted

@@ -1,0 +1,196 @@
+"""Several processes: the work of one, ended and continued together."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+import torch
+from rows import summary_rows, write_jsonl
+from runs import HELPERS, SHORT
+from stopped_runs import run_to_the_end, run_until, traces
+
+from llmkit.config.recipe import load_recipe
+from llmkit.training.checkpoint import newest
+from llmkit.training.step import sum_gradients
+
+HANGS = 600  # seconds after which a process is taken to hang, however busy the machine is
+
+
+def test_the_launcher_starts_the_command_in_every_process(subprocess_env):
+    code = (
+        "import sys; from llmkit.runtime.launch import launch; sys.exit(launch(['--version'], 2))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=subprocess_env, capture_output=True, text=True
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith("llmkit, version ")
+    assert shown.stdout.count("\n") == 1, "only the first process speaks"
+
+
+@pytest.mark.parametrize(
+    "forks_ranks", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["forked", "imported"]
+)
+def test_sigterm_ends_every_process(tiny_gpt2, rows, tmp_path, fork_server, forks_ranks):
+    process = fork_server.start(
+        ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
+         "train.max_steps=100000", "train.log_every=1", "train.device=cpu", "--num-processes", 2,
+         "--run-dir", "run"),
+        cwd=tmp_path, forks_ranks=forks_ranks,
+    )  # fmt: skip
+    wait_for_step(process, 3)
+    ranks = ranks_of(process, 2)
+    process.terminate()
+    process.communicate()
+    assert process.returncode == 143
+    found, reasons = newest(tmp_path / "run")  # one of them, the first, has saved
+    assert found is not None
+    assert not reasons
+    assert not any(rank.is_running() for rank in ranks)
+
+
+def test_torchrun_without_a_run_dir_makes_one_run(tiny_gpt2, rows, tmp_path, fork_server):
+    arguments = (
+        "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
+        "train.device=cpu",
+    )  # fmt: skip
+    ranks = fork_server.start_ranks(2, arguments, cwd=tmp_path)
+    outputs = [rank.communicate() for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    assert outputs[1][0] == "", "only the first process speaks"
+    (run,) = (tmp_path / "runs").iterdir()
+    assert (run / "metrics.json").is_file()
+
+
+def test_a_failing_process_ends_the_others(tiny_gpt2, tmp_path, fork_server):
+    process = fork_server.start(
+        ("finetune", "summarize", f"model={tiny_gpt2}", "data.train=none.jsonl",
+         "train.device=cpu", "--num-processes", 2),
+        cwd=tmp_path, forks_ranks=True,
+    )  # fmt: skip
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    (line,) = errors.splitlines()
+    assert line.startswith("llmkit: none.jsonl: no such file; check ")
+
+
+def wait_for_step(process, step):
+    for line in process.stdout:
+        if line.startswith(f"step {step}/"):
+            return
+    raise AssertionError(process.stderr)
+
+
+def ranks_of(process, count):
+    """The processes that a launcher has started."""
+    ranks = psutil.Process(process.pid).children()
+    assert len(ranks) == count
+    return ranks
+
+
+def log_of(run):
+    """Losses and the scores of validations."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    left_out = ("step", "split", "is_best", "tokens_per_second", "grad_norm", "learning_rate")
+    return {
+        (line["step"], line.get("split", "train"), name): value
+        for line in lines
+        for name, value in line.items()
+        if name not in left_out
+    }
+
+
+def test_a_run_goes_on_with_two_processes_and_with_one_again(
+    tiny_gpt2, tmp_path, fork_server, monkeypatch, figure
+):
+    path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(50))
+    settings = load_recipe(
+        "summarize",
+        overrides=(
+            f"model={tiny_gpt2}", f"data.train={path}", *SHORT, "train.max_steps=90",
+            "train.mixed_precision=no", "train.global_batch_size=7", "train.micro_batch_size=2",
+            "train.log_every=1", "train.learning_rate=1e-3", "train.dropout=0.0",
+            "evaluation.every=10", "train.device=cpu",
+        ),
+    )  # fmt: skip
+    run, file = tmp_path / "run", tmp_path / "run" / "recipe.yaml"
+    run_to_the_end(settings, tmp_path / "whole")
+    run_until(settings, run, monkeypatch, 12)
+    stop_behind_50 = ["signal_at_step", 50 - 12, signal.SIGTERM]
+    process = fork_server.start(
+        ("finetune", file, "--resume", run, "--num-processes", 2),
+        cwd=tmp_path, fault=stop_behind_50, forks_ranks=True,
+    )  # fmt: skip
+    _, errors = process.communicate()
+    assert process.returncode == 143
+    assert f"--resume {run} --num-processes 2" in errors
+    assert newest(run)[0].name == "step-00000050"
+    run_to_the_end(settings, run, resumes=True)
+    expected, reached = log_of(tmp_path / "whole"), log_of(run)
+    assert reached.keys() == expected.keys()
+    worst = max(abs(reached[key] - expected[key]) / max(1, expected[key]) for key in expected)
+    same = sum(reached[key] == pytest.approx(expected[key], rel=1e-6) for key in expected)
+    figure("1, then 2, then 1 process: the losses and the validations' scores of 1 (1e-6)", same,
+           len(expected), f"worst {worst:.0e}")  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_processes", [3, 4])
+def test_a_resume_with_more_processes_is_bit_by_bit(
+    tiny_gpt2, tmp_path, fork_server, num_processes
+):
+    """Sums of more than two numbers depend on their order."""
+    script = HELPERS / "resumed_in_processes.py"
+    ranks = fork_server.start_ranks(
+        num_processes, (tiny_gpt2, tmp_path), cwd=tmp_path, program=str(script)
+    )
+    errors = [rank.communicate()[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0] * num_processes, errors
+    assert traces(tmp_path / "stopped") == traces(tmp_path / "whole")
+
+
+def test_gradients_are_exchanged_in_one_layout(monkeypatch):
+    """The layout follows the weights, also where one has no gradient; frozen ones take no part."""
+    weights = [torch.nn.Parameter(torch.full((size,), float(size))) for size in (2, 3, 1)]
+    weights[2].requires_grad_(False)
+    sent = []
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda buffer: sent.append(buffer.clone()))
+    weights[1].grad = torch.tensor([1.0, 2.0, 3.0])
+    sum_gradients(weights)
+    weights[0].grad = torch.tensor([4.0, 5.0])
+    sum_gradients(weights)
+    assert [buffer.tolist() for buffer in sent] == [[0, 0, 1, 2, 3], [4, 5, 1, 2, 3]]
+    assert weights[1].grad.tolist() == [1, 2, 3]
+    assert weights[2].grad is None
+
+
+@pytest.mark.parametrize(
+    "victim", ["a process", pytest.param("the launcher", marks=pytest.mark.slow)]
+)
+def test_one_that_is_killed_takes_the_others_with_it(
+    tiny_gpt2, rows, tmp_path, fork_server, victim, tally
+):
+    passed = tally("a process of several, or their launcher, killed (-9): the others end, and a "
+                   "whole checkpoint is left")  # fmt: skip
+    arguments = (
+        "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
+        "train.max_steps=100000", "train.log_every=1", "checkpoint.every=5",
+        "train.device=cpu", "--num-processes", 2, "--run-dir", "run",
+    )  # fmt: skip
+    process = fork_server.start(arguments, cwd=tmp_path, forks_ranks=True)
+    wait_for_step(process, 12)
+    ranks = ranks_of(process, 2)
+    os.kill(ranks[1].pid if victim == "a process" else process.pid, signal.SIGKILL)
+    _, errors = process.communicate()
+    assert process.returncode in (9, 1, -signal.SIGKILL)
+    assert len(errors.splitlines()) == 1, errors
+    psutil.wait_procs(ranks, timeout=HANGS)
+    assert not any(rank.is_running() for rank in ranks)
+    found, reasons = newest(tmp_path / "run")
+    assert found is not None
+    assert not reasons
+    passed()

@@ -1,0 +1,311 @@
+"""Launchers: which process of a run this is, and those under which no run would train."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from runs import SHORT
+from stopped_runs import run_to_the_end, run_until, six_steps, traces
+
+from llmkit.commands.finetune import options_to_go_on
+from llmkit.errors import UserError
+from llmkit.model.load import is_path
+from llmkit.runs.folder import how_to_go_on
+from llmkit.runtime import ranks
+from llmkit.runtime.devices import choose_kernels, cuda_precision
+from llmkit.runtime.launch import free_port
+from llmkit.runtime.ranks import check_launcher, join_launcher, overridden_precision
+
+OPEN_MPI = {
+    "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+}  # fmt: skip
+HYDRA = {"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}
+MVAPICH = {key.replace("OMPI", "MV2"): value for key, value in OPEN_MPI.items()}
+TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+MEETING_POINT = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+# What Slurm sets for a batch script of four tasks: it runs once, as rank 0 but in no step.
+BATCH_SCRIPT = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_NPROCS": "4",
+                "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_GTIDS": "0"}  # fmt: skip
+STEP = {"SLURM_STEP_ID": "0", "SLURM_STEPID": "0", "SLURM_STEP_NUM_TASKS": "4"}  # added by srun
+
+
+@pytest.fixture
+def environ(monkeypatch):
+    """Stand in for the environment, without what a launcher of the tests may have set."""
+    environ = {"PATH": os.environ["PATH"]}
+    monkeypatch.setattr(os, "environ", environ)
+    return environ
+
+
+@pytest.mark.parametrize("given", [OPEN_MPI, HYDRA, MVAPICH])
+def test_mpi_is_understood_as_torchrun_is(environ, given):
+    environ |= given
+    join_launcher()
+    assert {name: environ[name] for name in TORCHRUN} == TORCHRUN
+    assert (environ["MASTER_ADDR"], environ["MASTER_PORT"]) == ("127.0.0.1", "29500")
+    assert (ranks.is_rank_zero(), ranks.num_processes(), ranks.num_local_processes()) == (
+        False,
+        2,
+        2,
+    )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"WORLD_SIZE": "1"},
+        {"WORLD_SIZE": "1", "RANK": "0"},
+        {**TORCHRUN, **MEETING_POINT},
+        {**TORCHRUN, **MEETING_POINT, **OPEN_MPI, "PMI_RANK": "0"},
+        {**TORCHRUN, **MEETING_POINT, "PMI_RANK": "x"},
+    ],
+)
+def test_other_environments_stay_as_they_are(environ, given):
+    environ |= given
+    before = dict(environ)
+    join_launcher()
+    assert environ == before
+
+
+@pytest.mark.parametrize("address", [{}, {"MASTER_ADDR": ""}])
+def test_processes_started_by_hand_on_one_machine_meet_on_it(environ, address):
+    environ |= TORCHRUN | address
+    join_launcher()
+    assert environ.items() >= (TORCHRUN | MEETING_POINT).items()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE: this environment variable takes a whole number from 1"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE: .* got '0'"),
+        ({"WORLD_SIZE": "1.0"}, "WORLD_SIZE: .* got '1.0'"),
+        ({"RANK": ""}, "RANK: this environment variable takes a whole number from 0"),
+        ({**TORCHRUN, "RANK": "-1"}, "RANK: .* got '-1'"),
+        ({**TORCHRUN, "RANK": "²"}, "RANK: .* got '²'"),
+        ({**TORCHRUN, "LOCAL_RANK": "x"}, "LOCAL_RANK: .* got 'x'"),
+        ({**TORCHRUN, "LOCAL_WORLD_SIZE": "two"}, "LOCAL_WORLD_SIZE: .* got 'two'"),
+        ({**TORCHRUN, "MASTER_PORT": "http"}, "MASTER_PORT: .* from 1 to 65535, got 'http'"),
+        ({**TORCHRUN, "MASTER_PORT": "65536"}, "MASTER_PORT: .* from 1 to 65535, got '65536'"),
+        ({**OPEN_MPI, "OMPI_COMM_WORLD_SIZE": "x"}, "^OMPI_COMM_WORLD_SIZE: .* got 'x'"),
+        ({**HYDRA, "MPI_LOCALRANKID": ""}, "^MPI_LOCALRANKID: .* got ''"),
+        ({"SLURM_STEP_NUM_TASKS": "x"}, "SLURM_STEP_NUM_TASKS: .* got 'x'"),
+        ({"SLURM_STEP_NUM_TASKS": ""}, "SLURM_STEP_NUM_TASKS: .* got ''"),
+        ({"WORLD_SIZE": "2"}, "RANK and LOCAL_RANK and LOCAL_WORLD_SIZE: not set by the launcher"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}, "^LOCAL_WORLD_SIZE: .* set it in"),
+        ({"LOCAL_RANK": "0"}, "RANK and WORLD_SIZE and LOCAL_WORLD_SIZE: not set"),
+        ({"RANK": "1"}, "RANK: 1, but WORLD_SIZE is not set"),
+        ({"RANK": "1", "WORLD_SIZE": "1"}, "RANK: 1, but WORLD_SIZE is 1"),
+        ({**TORCHRUN, "RANK": "2"}, "RANK: 2, but WORLD_SIZE is 2"),
+        ({**TORCHRUN, "LOCAL_WORLD_SIZE": "1"}, "LOCAL_RANK: 1, but LOCAL_WORLD_SIZE is 1"),
+        (
+            {**MVAPICH, "MV2_COMM_WORLD_RANK": "2"},
+            "MV2_COMM_WORLD_RANK: 2, but MV2_COMM_WORLD_SIZE",
+        ),
+    ],
+)
+def test_malformed_launcher_variables_are_refused_by_name(environ, given, message):
+    environ |= given
+
+    def check():
+        join_launcher()
+        check_launcher()
+
+    with pytest.raises(UserError, match=message) as caught:
+        check()
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"])
+def test_no_command_ends_in_a_traceback_on_malformed_variables(llmkit, monkeypatch, name):
+    monkeypatch.setenv(name, "")
+    for arguments in (("finetune", "no-such-recipe"), ("check", "classify")):
+        result = llmkit(*arguments)
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1), result.output
+        assert result.stderr.startswith(f"llmkit: {name}: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({**OPEN_MPI, "OMPI_COMM_WORLD_SIZE": "4"}, "MASTER_ADDR: not set"),
+        ({**TORCHRUN, "WORLD_SIZE": "4"}, "MASTER_ADDR: not set"),
+        ({"PMI_RANK": "0", "PMI_SIZE": "2"}, "LOCAL_RANK and LOCAL_WORLD_SIZE: not set"),
+    ],
+)
+def test_mpi_that_says_too_little_is_refused(environ, given, message):
+    environ |= given
+    with pytest.raises(UserError, match=message):
+        join_launcher()
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "message"),
+    [
+        ({"ACCELERATE_USE_FSDP": "true"}, 1, "enables FSDP"),
+        ({"ACCELERATE_USE_FSDP": "true", **TORCHRUN}, 1, "enables FSDP"),
+        ({"ACCELERATE_USE_DEEPSPEED": "True"}, 1, "enables DeepSpeed"),
+        ({"ACCELERATE_USE_DEEPSPEED": "false", **TORCHRUN}, 1, None),
+        (BATCH_SCRIPT, 1, None),
+        (BATCH_SCRIPT, 2, None),
+        ({**BATCH_SCRIPT, **STEP}, 1, "each of 4 tasks would train a run of its own"),
+        ({**BATCH_SCRIPT, **STEP}, 2, "each of 4 tasks"),
+        ({**BATCH_SCRIPT, **STEP, "SLURM_STEP_NUM_TASKS": "1"}, 1, None),
+        ({**BATCH_SCRIPT, **STEP, **TORCHRUN}, 1, None),
+        (TORCHRUN, 2, "a launcher has started 2 processes already"),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, 2, None),
+    ],
+)
+def test_launchers_whose_processes_would_not_train_together_are_refused(
+    environ, given, asked, message
+):
+    environ |= given
+
+    def check():
+        join_launcher()
+        check_launcher(asked)
+
+    if message is None:
+        check()
+        return
+    with pytest.raises(UserError, match=message) as caught:
+        check()
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("SLURM_STEP_NUM_TASKS", "2"), ("ACCELERATE_USE_FSDP", "true")]
+)
+def test_the_command_refuses_them_first(llmkit, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    result = llmkit("finetune", "no-such-recipe")
+    assert result.exit_code == 2
+    assert "no-such-recipe" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "said"),
+    [(None, "no", None), ("no", "bf16", None), ("bf16", "bf16", None), ("bf16", "no", "bf16")],
+)
+def test_a_precision_of_accelerate_that_is_not_used_is_known(environ, theirs, ours, said):
+    if theirs is not None:
+        environ["ACCELERATE_MIXED_PRECISION"] = theirs
+    assert overridden_precision(ours) == said
+
+
+@pytest.mark.parametrize(
+    ("capability", "has_bf16", "expected"),
+    [
+        ((9, 0), True, "bf16"),
+        ((8, 0), True, "bf16"),
+        ((7, 5), False, "fp16"),
+        ((7, 0), False, "fp16"),
+        ((6, 1), False, "no"),
+    ],
+)
+def test_the_precision_is_one_that_the_gpu_computes_in(capability, has_bf16, expected):
+    assert cuda_precision(capability, has_bf16) == expected
+
+
+def test_attention_does_not_go_to_cudnn():
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    choose_kernels()
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
+def test_a_name_is_a_folder_where_it_can_be_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    paths = ("mine/model", "runs/summarize-1", "runs", "./gpt2", "/gpt2", "~/gpt2", "a/b/c")
+    assert all(map(is_path, paths))
+    assert not any(map(is_path, ("gpt2", "openai-community/gpt2")))
+
+
+def start_ranks(arguments, environments, folders):
+    """Start one process of the command line for each environment; returns (code, output, errors)
+    of each."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "llmkit", *map(str, arguments)],
+            env=environment, cwd=folder, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for environment, folder in zip(environments, folders, strict=True)
+    ]  # fmt: skip
+    said = [process.communicate() for process in processes]
+    return [(p.returncode, *each) for p, each in zip(processes, said, strict=True)]
+
+
+@pytest.mark.slow
+def test_mpirun_resumes_a_run(tiny_gpt2, tmp_path, subprocess_env, monkeypatch):
+    settings = six_steps(tiny_gpt2, tmp_path)
+    run_to_the_end(settings, tmp_path / "whole")
+    run_until(settings, tmp_path / "run", monkeypatch, 3)
+    port = str(free_port())
+    environments = [
+        {**subprocess_env, **OPEN_MPI, "OMP_NUM_THREADS": "1", "MASTER_PORT": port,
+         "OMPI_COMM_WORLD_RANK": rank, "OMPI_COMM_WORLD_LOCAL_RANK": rank}
+        for rank in ("0", "1")
+    ]  # fmt: skip
+    arguments = ("finetune", tmp_path / "run" / "recipe.yaml", "--resume", tmp_path / "run")
+    (first, output, errors), (second, silence, more_errors) = start_ranks(
+        arguments, environments, [tmp_path] * 2
+    )
+    assert (first, second) == (0, 0), errors + more_errors
+    assert "resume  after step 3" in output
+    assert silence == ""
+    assert traces(tmp_path / "run")["checkpoint"] == traces(tmp_path / "whole")["checkpoint"]
+
+
+@pytest.mark.slow
+def test_machines_that_do_not_share_the_runs_folder_are_refused_before_training(
+    tiny_gpt2, rows, tmp_path, subprocess_env
+):
+    port = str(free_port())
+    environments = [
+        {**subprocess_env, "OMP_NUM_THREADS": "1", "RANK": rank, "WORLD_SIZE": "2",
+         "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1",
+         "MASTER_PORT": port}
+        for rank in ("0", "1")
+    ]  # fmt: skip
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    arguments = ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
+                 "--run-dir", "shared/run")  # fmt: skip
+    results = start_ranks(arguments, environments, folders)
+    assert [code for code, _, _ in results] == [2, 2]
+    for _, _, errors in results:
+        assert len(errors.splitlines()) == 1
+        assert "shared/run: 1 of 2 processes" in errors
+        assert "give a --run-dir in a folder that all machines share" in errors
+    assert "step 1/" not in results[0][1]
+    assert not (folders[0] / "shared" / "run" / "recipe.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "num_processes", "expected"),
+    [
+        (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer"), 1, ""),
+        (RuntimeError("[gloo] Connection closed by peer"), 2, "--num-processes 2"),
+        (MemoryError(), 1, "evaluation.batch_size=FEWER --allow-change evaluation.batch_size"),
+        (
+            FloatingPointError(),
+            2,
+            "train.learning_rate=LOWER --num-processes 2 --allow-change train.learning_rate",
+        ),
+    ],
+)
+def test_the_advice_fits_the_trouble(trouble, num_processes, expected):
+    assert " ".join(options_to_go_on(trouble, (), num_processes)) == expected
+
+
+def test_the_advice_under_another_launcher_says_so(tmp_path):
+    (tmp_path / "checkpoints" / "step-00000002").mkdir(parents=True)
+    assert "; resume with: llmkit finetune" in how_to_go_on(tmp_path, [])
+    assert "; resume under the same launcher with: llmkit" in how_to_go_on(tmp_path, [], True)

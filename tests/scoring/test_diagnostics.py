@@ -1,0 +1,59 @@
+"""What is said of generated texts beside their scores."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmkit.metrics import scores_of
+from llmkit.metrics.prediction import Prediction
+from llmkit.scoring.diagnostics import diagnose, ngrams, repeated_share
+from llmkit.scoring.scores import breakdown, by_length, row_scores
+from llmkit.tasks import TASKS
+
+SAID = ["one two three four one two three four", "", "the ferry left the port at noon on Friday"]
+EXPECTED = [["one two three four"], ["something"], ["a ferry"]]
+PROMPTS = ["count: one two three four", "say something", "when did the ferry leave"]
+LEARNT = ["It is known that the ferry left the port at noon on Friday, and so on."]
+
+
+def test_each_figure_by_hand():
+    figures = diagnose(SAID, [True, True, False], EXPECTED, PROMPTS, LEARNT)
+    assert figures == pytest.approx(
+        {
+            "stopped by itself": 200 / 3,
+            "empty": 100 / 3,
+            "length, of the references'": 100 * 17 / 7,
+            "repeated": 100 * 1 / 11,  # 5 runs of four words in the first text, 6 in the last
+            "copied from the prompt": 100 * 2 / 11,
+            "found in training texts": 100 * 2 / 3,  # 1 run of eight words in the first text
+        }
+    )
+    assert "stopped by itself" not in diagnose(SAID, None, EXPECTED, PROMPTS, LEARNT)
+
+
+def test_nothing_said_has_nothing_to_repeat():
+    assert set(diagnose([""], [True], [["x"]], ["p"], ["t"]).values()) == {0, 100}
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=30))
+def test_a_text_said_twice_repeats_all_of_it_once(words):
+    text = " ".join(words)
+    assert len(ngrams(text, 4)) == max(0, len(words) - 3)
+    if len(words) > 3:
+        once, twice = len(words) - 3, 2 * len(words) - 3
+        assert repeated_share([f"{text} {text}"]) >= once / twice
+
+
+def test_rows_of_like_length_are_scored_together():
+    groups = by_length(["a " * n for n in (1, 2, 3, 5, 8, 40, 100, 101)])
+    assert len(set(groups)) == 4
+    assert [groups.count(name) for name in sorted(set(groups))] == [2, 2, 2, 2]
+    predictions = [Prediction("x" if i % 2 else "y") for i in range(8)]
+    tallies = TASKS["qa"].tally(predictions, [["x"]] * 8)
+    parts = breakdown(TASKS["qa"], tallies, groups)
+    assert [part["label"] for part in parts] == sorted(set(groups))
+    assert [part["rows"] for part in parts] == [2, 2, 2, 2]
+    assert {part["scores"]["exact_match"] for part in parts} == {50}
+    alone = row_scores(tallies, "exact_match")
+    assert alone == [0, 100] * 4
+    assert sum(alone) / 8 == scores_of(tallies)["exact_match"].item()

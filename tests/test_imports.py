@@ -1,0 +1,76 @@
+"""The rooms of the package import one way: down the list below, never up, never in a circle."""
+
+import ast
+from functools import cache
+
+import pytest
+
+from llmkit.paths import PACKAGE
+
+# Rooms and top files by level; a module imports only from levels above its own in this list.
+LEVELS = [
+    ["errors", "constants"],
+    ["paths", "metrics"],
+    ["config", "tasks", "runtime", "io"],
+    ["data", "runs", "model"],
+    ["generation", "scoring", "training"],
+    ["evaluation", "reports"],
+    ["workflows"],
+    ["commands"],
+    ["cli"],
+    ["__main__"],
+]
+LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+MAX_TOP_FILES = 8
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py")
+)
+
+
+@cache
+def imports_of(module: str) -> frozenset[str]:
+    """Modules of the package that a module imports, at its top or inside a function."""
+    tree = ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text("utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "llmkit":
+            base = node.module.removeprefix("llmkit").removeprefix(".")
+            names = [f"{base}.{alias.name}".removeprefix(".") for alias in node.names]
+            found |= {name if name in MODULES else base for name in names} - {""}
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.startswith("llmkit.")]
+            found |= {name.removeprefix("llmkit.") for name in names}
+    return frozenset(found)
+
+
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def test_every_room_and_top_file_has_a_level():
+    rooms = {room_of(module) for module in MODULES} - {"__init__"}
+    assert rooms == set(LEVEL_OF)
+    assert len(list(PACKAGE.glob("*.py"))) <= MAX_TOP_FILES
+    assert all(module.count(".") <= 1 for module in MODULES), "rooms are one level deep"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "__init__"])
+def test_a_module_imports_only_rooms_below_its_own(module):
+    own = room_of(module)
+    for imported in imports_of(module):
+        room = room_of(imported)
+        if room != own:
+            assert LEVEL_OF[room] < LEVEL_OF[own], f"{module} imports {imported}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    @cache
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        for imported in imports_of(module):
+            target = imported if imported in MODULES else f"{imported}.__init__"
+            if target != module:
+                visit(target, (*path, module))
+
+    for module in MODULES:
+        visit(module, ())

@@ -1,0 +1,343 @@
+"""A run that was stopped goes on as if it never had been."""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import time
+from functools import partial
+from itertools import product
+from types import SimpleNamespace
+
+import pytest
+import torch
+from rich.console import Console
+from rows import summary_rows, write_jsonl
+from runs import forget_accelerator
+from safetensors.torch import load_file, save_file
+from stopped_runs import interrupted, run_to_the_end, run_until, six_steps, stop_behind, traces
+
+from llmkit.config.recipe import recipe_yaml
+from llmkit.errors import UserError
+from llmkit.runs.folder import run_lock
+from llmkit.runtime.signals import Stopped
+from llmkit.training import loop as train_file
+from llmkit.training.checkpoint import newest
+from llmkit.workflows.finetune import finetune
+
+
+@pytest.fixture
+def recipe(tiny_gpt2, tmp_path):
+    return partial(six_steps, tiny_gpt2, tmp_path)
+
+
+@pytest.mark.parametrize("step", [2, 5, pytest.param(6, marks=pytest.mark.slow)])
+def test_a_stopped_run_goes_on_bit_by_bit(recipe, tmp_path, monkeypatch, step):
+    settings = recipe("train.dropout=0.1", "packing=true")
+    run_to_the_end(settings, tmp_path / "whole")
+    interrupted(settings, tmp_path / "stopped", monkeypatch, step)
+    assert traces(tmp_path / "stopped") == traces(tmp_path / "whole")
+
+
+SETTINGS = list(
+    product(
+        ("train.method=full", "train.method=lora", "train.freeze_layers=1"),
+        [f"train.optimizer={name}" for name in ("adamw", "sgd", "rmsprop", "adafactor")],
+        ("train.engine=fast", "train.engine=reference"),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(n, marks=[pytest.mark.slow] if n % 9 else []) for n in range(len(SETTINGS))],
+)
+def test_so_does_one_of_every_kind(recipe, tmp_path, monkeypatch, number):
+    schedules = ("cosine", "linear", "warmup_stable_decay", "constant")
+    settings = recipe(
+        *SETTINGS[number], f"train.schedule={schedules[number % 4]}", "train.warmup_steps=2",
+        f"train.dropout={number % 2 / 10}", f"checkpoint.every={1 + number % 3}",
+    )  # fmt: skip
+    run_to_the_end(settings, tmp_path / "whole")
+    interrupted(settings, tmp_path / "stopped", monkeypatch, 1 + number % 5)
+    assert traces(tmp_path / "stopped") == traces(tmp_path / "whole")
+
+
+def test_a_request_during_validation_is_heard_there(recipe, tmp_path, monkeypatch):
+    settings = recipe()
+    run_to_the_end(settings, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        from llmkit.workflows import finetune as finetune_file
+
+        def send(*arguments):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+
+        patch.setattr(finetune_file, "evaluate", send)
+        with pytest.raises(Stopped) as caught:
+            run_to_the_end(settings, tmp_path / "stopped")
+    assert caught.value.exit_code == 130
+    run_to_the_end(settings, tmp_path / "stopped", resumes=True)
+    assert traces(tmp_path / "stopped") == traces(tmp_path / "whole")
+
+
+def test_a_checkpoint_is_written_when_someone_asks(recipe, tmp_path, monkeypatch):
+    stop_behind(monkeypatch, 1, signal.SIGUSR1)
+    run_to_the_end(recipe("evaluation.every=100", "checkpoint.keep=3"), tmp_path / "run")
+    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert names == ["step-00000001", "step-00000006"]
+
+
+def traces_of_files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def stopped(recipe, tmp_path, monkeypatch):
+    """A run with checkpoints of its steps 2, 3 and 4, the last one when it was stopped."""
+    settings = recipe("checkpoint.keep=3", "checkpoint.every=1", "train.dropout=0.1")
+    run_until(settings, tmp_path / "run", monkeypatch, 4)
+    return tmp_path / "run", settings
+
+
+def test_it_goes_on_from_the_newest_whole_one_and_says_so(stopped, tmp_path, recipe, capsys):
+    run, settings = stopped
+    (run / "checkpoints" / "step-00000004" / "optimizer.safetensors").write_bytes(b"gone")
+    output = (tmp_path / "output").open("w+")
+    forget_accelerator()
+    finetune(settings, run, Console(file=output, width=300), resumes=True)
+    output.seek(0)
+    said = output.read()
+    assert "resume  after step 3" in said
+    warning = "".join(capsys.readouterr().err.splitlines())
+    assert "skipped" in warning
+    assert "optimizer.safetensors has 4 bytes, not as many as were written" in warning
+    run_to_the_end(settings, tmp_path / "whole")
+    assert traces(run)["log"] == traces(tmp_path / "whole")["log"]
+
+
+def test_damaged_checkpoints_of_later_steps_are_left_behind(recipe, tmp_path, monkeypatch):
+    settings = recipe("checkpoint.every=2", "checkpoint.keep=3", "train.dropout=0.1")
+    run_until(settings, tmp_path / "run", monkeypatch, 5)
+    for step in (4, 5):
+        (tmp_path / "run" / "checkpoints" / f"step-0000000{step}" / "state.json").unlink()
+    run_to_the_end(settings, tmp_path / "run", resumes=True)
+    run_to_the_end(settings, tmp_path / "whole")
+    assert traces(tmp_path / "run") == traces(tmp_path / "whole")
+
+
+def test_a_run_can_be_made_longer_but_not_shorter_than_it_is(recipe, tmp_path, monkeypatch):
+    run_until(recipe("train.schedule=constant"), tmp_path / "run", monkeypatch, 5)
+    allowed = ("train.max_steps",)
+    other = recipe("train.schedule=constant", "train.max_steps=4")
+    with pytest.raises(UserError, match="it was saved after step 5, but the run now has 4 only"):
+        run_to_the_end(other, tmp_path / "run", resumes=True, allowed=allowed)
+    other = recipe("train.schedule=constant", "train.max_steps=8")
+    run_to_the_end(other, tmp_path / "run", resumes=True, allowed=allowed)
+    run_to_the_end(other, tmp_path / "whole")
+    assert traces(tmp_path / "run") == traces(tmp_path / "whole")
+
+
+def test_early_stopping_counts_on(recipe, tmp_path, monkeypatch):
+    settings = recipe(
+        "train.max_steps=12", "train.learning_rate=1e-12", "evaluation.every=1",
+        "evaluation.early_stopping_patience=3", "evaluation.metric=rougeL",
+    )  # fmt: skip
+    run_to_the_end(settings, tmp_path / "whole")
+    interrupted(settings, tmp_path / "run", monkeypatch, 3)
+    assert traces(tmp_path / "run") == traces(tmp_path / "whole")
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["best_step"] == 1
+
+
+def test_two_processes_do_not_train_in_one_folder(stopped, tmp_path):
+    run, settings = stopped
+    with run_lock(run), pytest.raises(UserError, match="another process trains in this folder"):
+        run_to_the_end(settings, run, resumes=True)
+    with run_lock(tmp_path / "new"), pytest.raises(UserError, match="another process trains"):
+        run_to_the_end(settings, tmp_path / "new")
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with run_lock(run):
+                os.write(told, b"held")
+                time.sleep(60)
+        finally:
+            os._exit(1)
+    assert os.read(ready, 4) == b"held"
+    with pytest.raises(UserError, match="another process trains in this folder"):
+        run_to_the_end(settings, run, resumes=True)
+    os.kill(child, signal.SIGKILL)  # the system takes the lock from it
+    os.waitpid(child, 0)
+    run_to_the_end(settings, run, resumes=True)
+
+
+def test_a_run_that_began_elsewhere_meanwhile_is_not_written_over(recipe, tmp_path, monkeypatch):
+    settings = recipe()
+    run_until(settings, tmp_path / "run", monkeypatch, 3)
+    before = traces_of_files(tmp_path / "run")
+    with pytest.raises(
+        UserError, match="another process trained here meanwhile; resume its run with"
+    ):
+        run_to_the_end(settings, tmp_path / "run")
+    assert traces_of_files(tmp_path / "run") == before
+
+
+def test_a_refused_resume_leaves_the_run_as_it_was(recipe, tmp_path, monkeypatch):
+    run_until(recipe(), tmp_path / "run", monkeypatch, 5)
+    before = traces_of_files(tmp_path / "run")
+    with pytest.raises(UserError, match="the run now has 4 only"):
+        run_to_the_end(recipe("train.max_steps=4"), tmp_path / "run", resumes=True,
+                       allowed=("train.max_steps",))  # fmt: skip
+    assert traces_of_files(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize(("seconds", "saved"), [(61, [0, 5, 6]), (1, [6])])
+def test_a_checkpoint_is_written_every_so_many_minutes(
+    recipe, tmp_path, monkeypatch, seconds, saved
+):
+    """The clock moves by so many seconds whenever it is read, which is once a step or more; two
+    checkpoints stay, and the first one until a validation has found the best weights."""
+    clock = SimpleNamespace(monotonic=itertools.count(step=seconds).__next__)
+    monkeypatch.setattr(train_file, "time", clock)
+    run_to_the_end(recipe("checkpoint.minutes=1", "evaluation.every=100"), tmp_path / "run")
+    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert names == [f"step-{step:08d}" for step in saved]
+
+
+def test_rows_and_model_may_move(recipe, tmp_path, monkeypatch, tiny_gpt2):
+    settings = recipe()
+    run_until(settings, tmp_path / "run", monkeypatch, 3)
+    shutil.copytree(tiny_gpt2, tmp_path / "gpt2")
+    (tmp_path / "rows.jsonl").rename(tmp_path / "moved.jsonl")
+    places = {split: str(tmp_path / "moved.jsonl") for split in ("train", "validation", "test")}
+    moved = settings.model_copy(
+        update={
+            "model": str(tmp_path / "gpt2"),
+            "data": settings.data.model_copy(update=places),
+        }
+    )
+    run_to_the_end(moved, tmp_path / "run", resumes=True)
+
+
+def test_the_scale_of_fp16_gradients_goes_on(recipe, tmp_path, monkeypatch):
+    """A scaler on the CPU, on gradients of float32: it multiplies, divides, and grows."""
+    from llmkit.workflows import finetune as finetune_file
+
+    start_accelerator = finetune_file.start_accelerator
+
+    def with_scaler(*arguments):
+        accelerator = start_accelerator(*arguments)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2)
+        return accelerator
+
+    monkeypatch.setattr(finetune_file, "start_accelerator", with_scaler)
+    settings = recipe("train.dropout=0.1")
+    run_to_the_end(settings, tmp_path / "whole")
+    interrupted(settings, tmp_path / "run", monkeypatch, 3)
+    assert traces(tmp_path / "run") == traces(tmp_path / "whole")
+    assert traces(tmp_path / "run")["progress"]["scaler"]["scale"] == 4.0 * 2**3
+
+
+def test_auto_goes_on_or_begins(llmkit, recipe, tmp_path, monkeypatch):
+    settings = recipe("train.max_steps=3")
+    (tmp_path / "recipe.yaml").write_text(recipe_yaml(settings), "utf-8")
+    arguments = ("finetune", "recipe.yaml", "--run-dir", "run", "--resume", "auto")
+    with monkeypatch.context() as patch:
+        stop_behind(patch, 2)
+        result = llmkit(*arguments)
+    assert result.exit_code == 143
+    assert "resume  no stopped run of this recipe; starting a new one" in result.output
+    forget_accelerator()
+    result = llmkit(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "resume  after step 2" in result.output
+    result = llmkit(*arguments)
+    assert result.exit_code == 2
+    assert "has finished" in result.stderr
+
+
+def test_lost_best_weights_are_made_again(stopped, tmp_path, recipe):
+    run, settings = stopped
+    shutil.rmtree(run / "model")
+    run_to_the_end(settings, run, resumes=True)
+    run_to_the_end(settings, tmp_path / "whole")
+    assert traces(run) == traces(tmp_path / "whole")
+
+
+def test_what_has_changed_is_refused_by_name(stopped, tmp_path, recipe, tiny_gpt2):
+    run, settings = stopped
+    other = settings.model_copy(update={"seed": 7, "max_length": 100})
+    with pytest.raises(UserError) as caught:
+        run_to_the_end(other, run, resumes=True)
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("seed: 0 in the run, 7 now")
+    assert second.startswith("max_length: 128 in the run, 100 now")
+    assert "--allow-change max_length" in second
+
+    rows = tmp_path / "rows.jsonl"
+    content = rows.read_text("utf-8")
+    rows.write_text(content.replace("ferry", "barge"), "utf-8")
+    with pytest.raises(UserError, match=r"data.train: the rows, or their tokens, are not those of"):
+        run_to_the_end(settings, run, resumes=True)
+    allowed = ("data.train", "data.validation", "data.test")
+    run_to_the_end(settings, run, resumes=True, allowed=allowed)
+    with pytest.raises(UserError, match="this run has finished"):
+        run_to_the_end(settings, run, resumes=True)
+
+
+def test_another_base_model_is_refused(tiny_gpt2, tmp_path, recipe, monkeypatch):
+    copy = tmp_path / "gpt2"
+    shutil.copytree(tiny_gpt2, copy)
+    settings = recipe(f"model={copy}")
+    run_until(settings, tmp_path / "run", monkeypatch, 3)
+    weights = load_file(copy / "model.safetensors")
+    weights["transformer.h.0.ln_1.bias"] += 1e-3
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="model: the base model's weights are not those of the run"):
+        run_to_the_end(settings, tmp_path / "run", resumes=True)
+
+
+def test_a_run_without_room_is_refused_before_it_starts(recipe, tmp_path, monkeypatch):
+    from llmkit.training import resume
+
+    require_room = resume.require_room
+    monkeypatch.setattr(resume, "require_room", lambda folder, _: require_room(folder, 2**62))
+    with pytest.raises(UserError, match=r"nothing could be saved there \(No space left"):
+        run_to_the_end(recipe(), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+def test_the_command_stops_in_one_line_and_goes_on(fork_server, tiny_gpt2, tmp_path, number):
+    path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(30))
+    arguments = [
+        "finetune", "summarize", f"model={tiny_gpt2}",
+        f"data.train={path}", "max_length=128", "train.epochs=null", "train.max_steps=2000",
+        "train.log_every=1", "evaluation.every=1000", "evaluation.validation_rows=2",
+        "evaluation.test_rows=2", "generation.max_new_tokens=2",
+    ]  # fmt: skip
+    process = fork_server.start([*arguments, "--run-dir", "run"], cwd=tmp_path)
+    for line in process.stdout:
+        if line.startswith("step 20/"):
+            process.send_signal(number)
+            break
+    _, said = process.communicate()
+    assert process.returncode == 128 + number
+    name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    assert said.splitlines() == [
+        f"llmkit: stopped by {name}; resume with: llmkit finetune run/recipe.yaml --resume run"
+    ]
+    found, reasons = newest(tmp_path / "run")
+    assert found is not None
+    assert not reasons
+    resumed = fork_server.start(
+        ["finetune", "run/recipe.yaml", "--resume", "run", "train.max_steps=25",
+         "--allow-change", "train.max_steps"],
+        cwd=tmp_path,
+    )  # fmt: skip
+    output, errors = resumed.communicate()
+    assert "CorruptFolder" not in errors
+    assert "resume  after step 2" in output
