@@ -49,8 +49,8 @@ def tokenizing(
     task_name: str, data: str | None, tokenizer: PreTrainedTokenizerBase, rounds: int
 ) -> dict[str, Any]:
     """Seconds that the rows of a file take: encoded by llmkit, read and written down with labels
-    and account; only their texts by the tokenizer's batch call; and by that of the library below,
-    which makes nothing but ids."""
+    and the report of each row; only their texts by the tokenizer's batch call; and by that of the
+    library below, which makes nothing but ids."""
     task = get_task(task_name)
     rows, limits = open_rows(task, data)
     examples = [to_example(row, task) for row in rows]

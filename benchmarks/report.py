@@ -249,7 +249,8 @@ def around_section(run: Run) -> str:
             "machine measured and the rows encoded before; seconds:\n",
             table(("model", "seconds"), starts),
             "From a file's rows to tokens: llmkit reads and checks them, makes prompts, tokens and "
-            "labels, keeps account of each and writes it all down; the tokenizer's batch call and "
+            "labels, records what became of each row and writes it all down; the tokenizer's batch "
+            "call and "
             "that of the library below it get the finished texts, 1,000 at a time.\n",
             table(names, rows),
         ]

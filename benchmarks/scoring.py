@@ -12,11 +12,11 @@ import time
 from itertools import islice
 from pathlib import Path
 
+from llmkit.metrics import row_statistics
 from llmkit.metrics.prediction import Prediction
 from llmkit.runtime.console import library_imports
 
 with library_imports():
-    from llmkit.metrics import tally
     from llmkit.scoring.significance import RESAMPLES, intervals
 
 METRICS = ("bleu", "chrf", "ter", "rouge", "squad")
@@ -45,7 +45,7 @@ def main() -> None:
     total = 0.0
     for name in METRICS:
         started = time.perf_counter()
-        rows = tally(name, predictions, references)
+        rows = row_statistics(name, predictions, references)
         counted = time.perf_counter()
         ends = intervals({name: rows})
         done = time.perf_counter()

@@ -100,8 +100,8 @@ MUTATIONS = {
     ),
     "an answer of weight 0 is supervised": Mutation(
         "tasks/chat.py",
-        "is_trained = said.is_trained and bool(answer)",
-        "is_trained = bool(answer)",
+        "is_supervised = said.is_supervised and bool(answer)",
+        "is_supervised = bool(answer)",
         "data/test_shapes.py::test_weights_decide_which_answers_are_supervised",
     ),
     "columns of one split are read for another": Mutation(

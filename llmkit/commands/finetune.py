@@ -86,9 +86,9 @@ def finetune(
         from llmkit.runs.folder import (
             choose_run_dir,
             find_run_to_resume,
-            how_to_go_on,
             open_recipe,
             results_path,
+            resume_hint,
         )
         from llmkit.runtime.launch import end_with_launcher, launch
 
@@ -126,7 +126,7 @@ def finetune(
                 trouble.filename = trouble.filename or str(run)
             if found or run_dir or is_rank_zero():  # otherwise another process owns it
                 options = options_to_go_on(trouble, allowed, num_processes() if is_ours else 1)
-                trouble.advice = how_to_go_on(run, options, num_processes() > 1 and not is_ours)
+                trouble.advice = resume_hint(run, options, num_processes() > 1 and not is_ours)
             raise
     if not is_rank_zero():
         return

@@ -10,12 +10,12 @@ from llmkit.tasks import Example, Row, Task, to_example
 
 def count_answers(rows: Iterable[Row], task: Task) -> Counter[str]:
     """How often each answer is the one to learn; nothing where the task does not ask."""
-    if task.majority is None:
+    if task.majority_baseline is None:
         return Counter()
     if task.chooses:
         answers = Counter(label_of(row[task.target]) for row in rows)
     else:
-        answers = Counter(task.answer_of(to_example(row, task).completion) for row in rows)
+        answers = Counter(task.extract_answer(to_example(row, task).completion) for row in rows)
     del answers[""]  # rows that are left out
     return answers
 

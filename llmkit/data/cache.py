@@ -1,7 +1,7 @@
 """Encoded training rows, kept between runs: the same inputs are never tokenized twice.
 
 A cached set is a folder, named by everything that its tokens depend on, with rows.arrow and
-account.arrow. It stands in $LLMKIT_CACHE, else in the user's cache folder, and may be deleted.
+records.arrow. It stands in $LLMKIT_CACHE, else in the user's cache folder, and may be deleted.
 """
 
 import hashlib
@@ -69,8 +69,8 @@ def _encode_into(
     staging = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{folder.name}-", dir=folder.parent))
     try:
         read = rows.read_all() if rows.skips_unreadable else rows
-        _, account = encode_rows(read, rows.task, tokenizer, limits, staging)
-        require_rows(account, limits)
+        _, encoding_report = encode_rows(read, rows.task, tokenizer, limits, staging)
+        require_rows(encoding_report, limits)
         staging.chmod(0o755 & ~_umask())
         _publish(staging, folder)
     finally:

@@ -54,7 +54,7 @@ def row_id(raw: Raw, index: int) -> str:
 
 def shape_of(raw: Raw, task: Task, columns: Columns) -> Shape | None:
     """The shape of a split, given its first row; None unless the task reads rows of that shape."""
-    if task.read_row is not None and task.target in columns:
+    if task.parse_messages is not None and task.target in columns:
         return None
     given = {name: column for name, column in columns.items() if name not in task.extra}
     return find_shape(raw, task.shapes, given)
@@ -96,7 +96,7 @@ def _with_lists(raw: Raw, task: Task, columns: Columns) -> Raw:
     """The row with the lists and mappings of messages, answers or labels that a cell of a table
     holds as text, in JSON or Python's notation."""
     names = list(CONVERSATIONS) if "conversation" in task.shapes else []
-    if task.read_row is not None or task.allows_no_answer or task.chooses:
+    if task.parse_messages is not None or task.allows_no_answer or task.chooses:
         names += [columns.get(task.target, task.target)]
     read = {n: _list_in(raw[n]) for n in names if isinstance(n, str) and n in raw}
     if task.allows_no_answer:  # else the answer is a text in brackets, such as the interval [0, 5]
@@ -168,7 +168,7 @@ def group_of(raw: Raw, column: str, where: str) -> str:
 def select_columns(raw: Raw, task: Task, columns: Columns, where: str) -> Row:
     """The task's columns out of a raw row: a text each, the target a text or a list of texts."""
     row = select_inputs(raw, task, columns, where)
-    if task.read_row is not None:
+    if task.parse_messages is not None:
         value = _reach(raw, task.target, task, columns, where)
         _check_readable(value, task, columns, where)
         return {**row, task.target: value}
@@ -261,7 +261,7 @@ def _check_readable(value: Any, task: Task, columns: Columns, where: str) -> Non
     """Raise UserError unless the task can read the value, and all of it is text."""
     column = columns.get(task.target, task.target)
     try:
-        segments, answer, _ = task.read_row(value)
+        segments, answer, _ = task.parse_messages(value)
     except ValueError as error:
         raise UserError(f"{where}: column {column}: {error}") from None
     for text in (*(segment.text for segment in segments), answer):

@@ -34,30 +34,35 @@ class NearCopy:
     original: str
 
 
-def repeated_rows(account: EncodingReport) -> list[tuple[str, str]]:
+def repeated_rows(encoding_report: EncodingReport) -> list[tuple[str, str]]:
     """Where the rows stand that an earlier row of the same split equals, and where that does."""
-    digests = account.column("digest")
+    digests = encoding_report.column("digest")
     _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
     originals = first[inverse]
     copies = np.flatnonzero((originals < np.arange(len(digests))) & (digests != 0))
-    return _pairs(account, copies, account, originals[copies])
+    return _pairs(encoding_report, copies, encoding_report, originals[copies])
 
 
 def rows_in_train(
-    account: EncodingReport, train: EncodingReport, column: str
+    encoding_report: EncodingReport, train: EncodingReport, column: str
 ) -> list[tuple[str, str]]:
     """Where the rows stand whose `digest` (or `source_digest`) a training row has too, and where
     the first such row does."""
-    digests = account.column(column)
+    digests = encoding_report.column(column)
     known, first = np.unique(train.column(column), return_index=True)
     copies = np.flatnonzero(np.isin(digests, known) & (digests != 0))
-    return _pairs(account, copies, train, first[np.searchsorted(known, digests[copies])])
+    return _pairs(encoding_report, copies, train, first[np.searchsorted(known, digests[copies])])
 
 
 def _pairs(
-    account: EncodingReport, copies: np.ndarray, others: EncodingReport, originals: np.ndarray
+    encoding_report: EncodingReport,
+    copies: np.ndarray,
+    others: EncodingReport,
+    originals: np.ndarray,
 ) -> list[tuple[str, str]]:
-    return list(zip(account.places_at(copies), others.places_at(originals), strict=True))
+    return list(
+        zip(encoding_report.locations_at(copies), others.locations_at(originals), strict=True)
+    )
 
 
 def find_near_copies(splits: dict[str, Iterable[Row]], task: Task) -> list[NearCopy]:

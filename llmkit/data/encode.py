@@ -34,7 +34,7 @@ FEATURES = Features(
     }
 )
 CHUNK = 1000  # rows tokenized together
-ROWS, RECORDS = "rows.arrow", "account.arrow"  # in the folder of an encoded split
+ROWS, RECORDS = "rows.arrow", "records.arrow"  # in the folder of an encoded split
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Encoded:
     prompt: list[list[int]]
     completion: list[int]
     """Ends in end-of-text unless it was cut; nothing for a row that is left out."""
-    fate: str
+    outcome: str
     """`whole`, `prompt shortened`, `completion cut`, or, for a row that is left out,
     `completion too long` or `empty`."""
 
@@ -133,7 +133,7 @@ def encode_prompt(
         if segment.turn is not None and (excess > 0 or segment.turn == left_out):
             left_out, excess, tokens = segment.turn, excess - len(tokens), []
         kept.append(tokens)
-    sources = [index for index, segment in enumerate(segments) if segment.is_shortenable]
+    sources = [index for index, segment in enumerate(segments) if segment.is_truncatable]
     lengths = shortened([len(kept[index]) for index in sources], max(0, excess))
     for index, length in zip(sources, lengths, strict=True):
         excess -= len(kept[index]) - length
@@ -163,13 +163,13 @@ def encode_example(
     if is_empty(example):
         return Encoded([], [], "empty")
     completion = [*completion, eos]
-    learnt = tuple(i for i, segment in enumerate(example.prompt) if segment.is_trained)
+    learnt = tuple(i for i, segment in enumerate(example.prompt) if segment.is_supervised)
     prompt = encode_prompt(example.prompt, prompt_ids, max_length - len(completion))
     if prompt is not None:
-        fate = "whole" if prompt == prompt_ids else "prompt shortened"
-        return Encoded(prompt, completion, fate, learnt)
+        outcome = "whole" if prompt == prompt_ids else "prompt shortened"
+        return Encoded(prompt, completion, outcome, learnt)
     shortest = [
-        [] if segment.turn is not None else tokens[:1] if segment.is_shortenable else tokens
+        [] if segment.turn is not None else tokens[:1] if segment.is_truncatable else tokens
         for segment, tokens in zip(example.prompt, prompt_ids, strict=True)
     ]
     room = max_length - sum(map(len, shortest))
@@ -224,7 +224,7 @@ def encode_rows(
     limits: EncodingOptions,
     folder: Path | None = None,
 ) -> tuple[Dataset, EncodingReport]:
-    """Encoded rows in memory-mapped Arrow, and an account of every row and token.
+    """Encoded rows in memory-mapped Arrow, and a report of every row and token.
 
     An error among the rows stands for a row that cannot be read; it is counted as invalid.
     With packing, texts of plain language modelling are rows of their own instead of one stream.
@@ -250,7 +250,9 @@ def encode_rows(
         def kept() -> Iterator[tuple[Example, Encoded]]:
             for example, ids, encoded in encode_examples(readable(), task, tokenizer, limits):
                 kept = encoded.prompt if ids[:-1] else []
-                records.write(row_record(example, ids, encoded.fate, kept, len(encoded.completion)))
+                records.write(
+                    row_record(example, ids, encoded.outcome, kept, len(encoded.completion))
+                )
                 if encoded.completion:
                     yield example, encoded
 
@@ -258,9 +260,9 @@ def encode_rows(
             writer.write(row)
         writer.finalize()
         records.finalize()
-    encoded, account = load_encoded(folder)
-    encoded.folder = account.records.folder = temporary  # deleted with the data sets
-    return encoded, account
+    encoded, encoding_report = load_encoded(folder)
+    encoded.folder = encoding_report.records.folder = temporary  # deleted with the data sets
+    return encoded, encoding_report
 
 
 def load_encoded(folder: Path) -> tuple[Dataset, EncodingReport]:
@@ -269,18 +271,18 @@ def load_encoded(folder: Path) -> tuple[Dataset, EncodingReport]:
     return encoded, EncodingReport(records)
 
 
-def require_rows(account: EncodingReport, limits: EncodingOptions) -> None:
+def require_rows(encoding_report: EncodingReport, limits: EncodingOptions) -> None:
     """Raise UserError when no row is left to learn."""
-    if account.tokens["trained"]:
+    if encoding_report.tokens["trained"]:
         return
-    reasons = ", ".join(f"{count} {fate}" for fate, count in account.fates.items())
+    reasons = ", ".join(f"{count} {outcome}" for outcome, count in encoding_report.outcomes.items())
     advice = "mend the rows"
-    if account.fates["completion too long"] and not limits.truncate_completion:
+    if encoding_report.outcomes["completion too long"] and not limits.truncate_completion:
         advice = (
             f"raise max_length={limits.max_length}, shorten the template, or set "
             "truncate_completion=true"
         )
-    first = account.records[0]["where"]
+    first = encoding_report.records[0]["where"]
     raise UserError(f"{first} and on: no row is left to learn from ({reasons}); {advice}")
 
 

@@ -16,7 +16,7 @@ from llmkit.metrics import unfit
 from llmkit.metrics.labels import folded, spelled_out
 from llmkit.tasks import Example, Row, Task, to_example
 
-LEFT_OUT = ("empty", "completion too long")  # fates of rows that are not trained on
+LEFT_OUT = ("empty", "completion too long")  # outcomes of rows that are not trained on
 MOST = 0.5  # share of a split; with more rows left out, the run is refused
 
 # Kind of odd row -> severity, what is the matter, what to do.
@@ -155,23 +155,27 @@ class Finding:
 
 
 def find_in_split(
-    split: str, account: EncodingReport, train: EncodingReport | None
+    split: str, encoding_report: EncodingReport, train: EncodingReport | None
 ) -> list[Finding]:
     """What encoding shows of a split, and its exact copies, in itself and in train.
 
-    train: the account of the training rows; None when the split is them.
+    train: the encoding_report of the training rows; None when the split is them.
     """
     findings = [
-        Finding(split, kind, rows) for kind, rows in account.odd_rows.items() if kind in KINDS
+        Finding(split, kind, rows)
+        for kind, rows in encoding_report.rows_by_problem.items()
+        if kind in KINDS
     ]
-    left_out = [where for fate in LEFT_OUT for where in account.odd_rows.get(fate, [])]
-    if len(left_out) > MOST * account.num_rows:
+    left_out = [
+        where for outcome in LEFT_OUT for where in encoding_report.rows_by_problem.get(outcome, [])
+    ]
+    if len(left_out) > MOST * encoding_report.num_rows:
         findings.append(Finding(split, "most left out", left_out))
-    copies = {"repeated": repeated_rows(account)}
+    copies = {"repeated": repeated_rows(encoding_report)}
     if train is not None:
-        copies["in train"] = rows_in_train(account, train, "digest")
+        copies["in train"] = rows_in_train(encoding_report, train, "digest")
         known = {where for where, _ in copies["in train"]}
-        sources = rows_in_train(account, train, "source_digest")
+        sources = rows_in_train(encoding_report, train, "source_digest")
         copies["source in train"] = [pair for pair in sources if pair[0] not in known]
     for kind, pairs in copies.items():
         if pairs:

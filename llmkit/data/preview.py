@@ -25,20 +25,20 @@ class SplitCheck:
     source: str
     shape: Shape | None
     """The shape of instruction data that its rows have."""
-    account: EncodingReport
+    encoding_report: EncodingReport
     errors: list[UserError]
     """A message for each row that cannot be read."""
 
     @property
     def num_rows(self) -> int:
-        """Rows read, by fate or unreadable."""
-        return self.account.num_rows + len(self.errors)
+        """Rows read, by outcome or unreadable."""
+        return self.encoding_report.num_rows + len(self.errors)
 
     @property
     def lengths(self) -> dict[str, list[int]]:
         """PERCENTILES of prompt and completion (end-of-text included) as read; tokens."""
-        lengths = {part: self.account.column(part) for part in ("prompt", "completion")}
-        if not self.account.num_rows:
+        lengths = {part: self.encoding_report.column(part) for part in ("prompt", "completion")}
+        if not self.encoding_report.num_rows:
             return {part: [0] * len(PERCENTILES) for part in lengths}
         return {
             part: np.percentile(values, PERCENTILES, method="inverted_cdf").astype(int).tolist()
@@ -60,7 +60,7 @@ class Sample:
     """A training row in pieces."""
 
     where: str
-    fate: str
+    outcome: str
     pieces: list[Piece]
 
 
@@ -73,7 +73,7 @@ def sample_rows(
 ) -> list[Sample]:
     """Each row in the pieces that the model sees, does not see, and learns."""
     return [
-        Sample(example.where, encoded.fate, list(pieces_of(ids, encoded, tokenizer)))
+        Sample(example.where, encoded.outcome, list(pieces_of(ids, encoded, tokenizer)))
         for example, ids, encoded in encode_examples(rows, task, tokenizer, limits)
     ]
 
@@ -131,9 +131,9 @@ class Check:
                 "source": split.source,
                 "shape": split.shape.name if split.shape else None,
                 "rows_read": split.num_rows,
-                "rows": {**split.account.fates, "unreadable": len(split.errors)},
-                "tokens": split.account.tokens,
-                "supervised_share": split.account.supervised_share,
+                "rows": {**split.encoding_report.outcomes, "unreadable": len(split.errors)},
+                "tokens": split.encoding_report.tokens,
+                "supervised_share": split.encoding_report.supervised_share,
                 "lengths": {
                     part: dict(zip(map(str, PERCENTILES), values, strict=True))
                     for part, values in split.lengths.items()

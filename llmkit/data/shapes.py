@@ -144,15 +144,15 @@ def read_shape(
     """
     columns = shape.columns
     history = columns.get("history")
-    if task.read_row is None and history and _part(raw, history):
+    if task.parse_messages is None and history and _part(raw, history):
         raise ValueError(f"column {history} holds earlier turns, which only the chat task reads")
     ignored = ("tools",) if raw.get("tools") and "text" not in columns else ()
     direct = {part: name for part, name in columns.items() if part in task.columns}
     is_direct = len(direct) == len(columns) - ("history" in columns)
-    if is_direct and shape.holds_messages == (task.read_row is not None):
+    if is_direct and shape.holds_messages == (task.parse_messages is not None):
         return raw, direct, ignored
     messages = _messages_of(raw, shape)
-    if task.read_row is not None:
+    if task.parse_messages is not None:
         return {**raw, task.target: messages}, {}, ignored
     try:
         conversation, unread = read_conversation(messages)

@@ -49,7 +49,7 @@ class EvaluationSet(TestSet):
     """Token ids of each prompt; none for plain language modelling."""
     encoded: Dataset
     """Prompts with their completions, for the loss."""
-    account: EncodingReport
+    encoding_report: EncodingReport
     """What became of the rows in it."""
     labels: dict[str, list[int]]
     """Token ids of each label to choose from, end-of-text last; none for other tasks."""
@@ -68,10 +68,18 @@ def prepare_evaluation(
     labels = encode_labels(answers, tokenizer) if task.chooses else {}
     prompts = prepare_prompts(examples, task, tokenizer, recipe, labels)
     limits = encoding_options(recipe, is_scored=True)
-    encoded, account = encode_rows(rows, task, tokenizer, limits)
-    require_rows(account, limits)
+    encoded, encoding_report = encode_rows(rows, task, tokenizer, limits)
+    require_rows(encoding_report, limits)
     return EvaluationSet(
-        task, rows, examples, answers, scored_rows.unlabeled, prompts, encoded, account, labels
+        task,
+        rows,
+        examples,
+        answers,
+        scored_rows.unlabeled,
+        prompts,
+        encoded,
+        encoding_report,
+        labels,
     )
 
 
@@ -116,12 +124,12 @@ def evaluate(
     predictions, ended = predict(model, tokenizer, evaluation_set, recipe, accelerator)
     references = evaluation_set.references
     of_all = np.zeros((len(references), 2))  # rows without anything to learn have no loss
-    is_encoded = evaluation_set.account.column("trained") > 0
+    is_encoded = evaluation_set.encoding_report.column("trained") > 0
     of_all[is_encoded] = losses
-    tallies = {"likelihood": of_all, **task.tally(predictions, references)}
+    statistics = {"likelihood": of_all, **task.row_statistics(predictions, references)}
     tokens = iter(token_probabilities(encoded, nats, tokenizer))
     expected = [next(tokens) if each else [] for each in is_encoded]
-    return replace(score_predictions(task, tallies, predictions, ended), expected=expected)
+    return replace(score_predictions(task, statistics, predictions, ended), expected=expected)
 
 
 @torch.inference_mode()
@@ -178,7 +186,7 @@ def count_bytes(evaluation_set: EvaluationSet, tokenizer: PreTrainedTokenizerBas
     Rows of plain language modelling are cut from one stream of the texts, in which each follows an
     end-of-text.
     """
-    is_encoded = evaluation_set.account.column("trained") > 0
+    is_encoded = evaluation_set.encoding_report.column("trained") > 0
     examples = zip(evaluation_set.examples, is_encoded, strict=True)
     texts = [example.completion for example, is_kept in examples if is_kept]
     sums = np.cumsum(np.concatenate([[0], *token_bytes(texts, tokenizer)]))

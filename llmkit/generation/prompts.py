@@ -63,9 +63,11 @@ class PromptReader:
         task = self.task
         if self.cue and text.rstrip().endswith(self.cue):
             return [Segment(text.rstrip())]
-        if task.ask is not None:
-            return task.ask(text)
-        return prompt_segments(dict.fromkeys(task.inputs, "") | {task.long_input: text}, task)
+        if task.prompt_from_text is not None:
+            return task.prompt_from_text(text)
+        return prompt_segments(
+            dict.fromkeys(task.inputs, "") | {task.truncatable_input: text}, task
+        )
 
     @property
     def fills_template(self) -> bool:
@@ -73,13 +75,16 @@ class PromptReader:
         task = self.task
         if self.is_raw or task.is_language_modelling:
             return False
-        return task.ask is not None or not set(task.inputs) - {task.long_input, *task.optional}
+        return task.prompt_from_text is not None or not set(task.inputs) - {
+            task.truncatable_input,
+            *task.optional,
+        }
 
     @property
     def cue(self) -> str:
         """What the task's prompts end with."""
-        if self.task.ask is not None:
-            return self.task.ask("")[-1].text.strip()
+        if self.task.prompt_from_text is not None:
+            return self.task.prompt_from_text("")[-1].text.strip()
         return self.task.template.rpartition("}")[2].strip()
 
     def read(self, path: Path) -> Iterator[Prompt | UserError]:

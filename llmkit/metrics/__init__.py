@@ -1,8 +1,8 @@
 """The project's metrics, one a file; none needs a network. Scores are percentages.
 
-A metric is two functions: `tally` says what each row adds, as numbers, and `scores` makes corpus
-scores of tallies and of how often each row counts. So a score of rows drawn again, or of a part of
-the rows, needs no text a second time.
+A metric is two functions: `row_statistics` returns sufficient statistics of each row, and `scores`
+computes corpus scores from them and from the weight of each row. Scores of resampled rows, or of a
+part of the rows, therefore need no text a second time.
 
 A metric may have two more: `settle` chooses settings that fit the references, and `unfit` tells
 the references that the metric misjudges.
@@ -20,10 +20,10 @@ from llmkit.metrics.prediction import Prediction
 if TYPE_CHECKING:
     import sacrebleu
 
-Tallies = dict[str, np.ndarray]  # by metric: what each row adds, (N, K)
+RowStatistics = dict[str, np.ndarray]  # by metric: what each row adds, (N, K)
 
 
-def tally(
+def row_statistics(
     name: str, predictions: Sequence[Prediction], references: Sequence[list[str]]
 ) -> np.ndarray:
     """(N, K): what each row adds to the scores of the metric of that name (bleu, rouge, ...).
@@ -35,24 +35,26 @@ def tally(
         raise ValueError(f"{len(predictions)} predictions, but {len(references)} references")
     if any(isinstance(accepted, str) or not accepted for accepted in references):
         raise ValueError("references: each row needs a list of at least one text")
-    return _module(name).tally(predictions, references, *_settings(name))
+    return _module(name).row_statistics(predictions, references, *_settings(name))
 
 
-def scores_of(tallies: Tallies, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def corpus_scores(
+    statistics: RowStatistics, weights: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Corpus scores (R,) of each metric's rows; weights (R, N): how often each row counts."""
     if weights is None:
-        weights = np.ones((1, len(next(iter(tallies.values())))))
+        weights = np.ones((1, len(next(iter(statistics.values())))))
     return {
         score: values
-        for name, rows in tallies.items()
+        for name, rows in statistics.items()
         for score, values in _module(name).scores(rows, weights, *_settings(name)).items()
     }
 
 
 def compute(name: str, texts: Sequence[str], references: Sequence[list[str]]) -> dict[str, float]:
     """Scores of predicted texts by the metric of that name."""
-    tallies = {name: tally(name, list(map(Prediction, texts)), references)}
-    return {score: value.item() for score, value in scores_of(tallies).items()}
+    statistics = {name: row_statistics(name, list(map(Prediction, texts)), references)}
+    return {score: value.item() for score, value in corpus_scores(statistics).items()}
 
 
 def describe(name: str) -> str:
@@ -90,7 +92,7 @@ def means(names: Sequence[str], rows: np.ndarray, weights: np.ndarray) -> dict[s
     return dict(zip(names, averages.T, strict=True))
 
 
-def sacrebleu_tally(
+def sacrebleu_statistics(
     scorer: "sacrebleu.metrics.base.Metric",
     predictions: Sequence[Prediction],
     references: Sequence[list[str]],

@@ -36,7 +36,7 @@ def signature(encoder: str) -> str:
     return f"BERTScore F1 of {Path(folder).name}, layer {layer}, no idf, not rescaled"
 
 
-def tally(
+def row_statistics(
     predictions: Sequence[Prediction], references: Sequence[list[str]], encoder: str
 ) -> np.ndarray:
     """(N, 1): F1 of the best reference. encoder: FOLDER:LAYER."""

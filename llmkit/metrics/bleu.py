@@ -13,7 +13,7 @@ from sacrebleu.metrics import BLEU
 from sacrebleu.metrics.bleu import MAX_NGRAM_ORDER
 
 from llmkit.errors import UserError
-from llmkit.metrics import sacrebleu_scores, sacrebleu_tally
+from llmkit.metrics import sacrebleu_scores, sacrebleu_statistics
 from llmkit.metrics.prediction import Prediction
 from llmkit.metrics.writing_systems import bleu_tokenizer, is_unspaced
 
@@ -68,11 +68,11 @@ def scorer(settings: str) -> BLEU:
         ) from None
 
 
-def tally(
+def row_statistics(
     predictions: Sequence[Prediction], references: Sequence[list[str]], settings: str = "auto"
 ) -> np.ndarray:
     """Lengths of prediction and closest reference, n-grams that match, and n-grams."""
-    return sacrebleu_tally(scorer(settle(references, settings)), predictions, references)
+    return sacrebleu_statistics(scorer(settle(references, settings)), predictions, references)
 
 
 def scores(rows: np.ndarray, weights: np.ndarray, settings: str = "auto") -> dict[str, np.ndarray]:

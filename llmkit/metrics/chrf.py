@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from sacrebleu.metrics import CHRF
 
-from llmkit.metrics import sacrebleu_scores, sacrebleu_tally
+from llmkit.metrics import sacrebleu_scores, sacrebleu_statistics
 from llmkit.metrics.prediction import Prediction
 
 _scorer = CHRF()
@@ -16,9 +16,11 @@ def signature() -> str:
     return f"chrF {_scorer.get_signature()}"
 
 
-def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
+def row_statistics(
+    predictions: Sequence[Prediction], references: Sequence[list[str]]
+) -> np.ndarray:
     """Character n-grams of prediction, of its best reference, and of both, by order."""
-    return sacrebleu_tally(_scorer, predictions, references)
+    return sacrebleu_statistics(_scorer, predictions, references)
 
 
 def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -52,7 +52,7 @@ def _place(label: str) -> tuple[float, str]:
     return (np.inf if number is None else number), label
 
 
-def tally(
+def row_statistics(
     predictions: Sequence[Prediction], references: Sequence[list[str]], labels: str = "auto"
 ) -> np.ndarray:
     """(N, 4 + L): the true and the chosen label, as indices into the L labels that occur;

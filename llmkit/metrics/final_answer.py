@@ -73,7 +73,9 @@ def vote(answers: Sequence[str]) -> str:
     return Counter(map(final_answer, answers)).most_common(1)[0][0]
 
 
-def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
+def row_statistics(
+    predictions: Sequence[Prediction], references: Sequence[list[str]]
+) -> np.ndarray:
     """(N, 2): whether the final answer is right, and whether the majority's is; NaN without
     votes."""
     rows = []

@@ -51,7 +51,9 @@ def split_sentences(text: str) -> str:
     return text if "\n" in text.strip() else re.sub(r"(?<=[.!?])\s+", "\n", text.strip())
 
 
-def tally(predictions: Sequence[Prediction], references: Sequence[list[str]]) -> np.ndarray:
+def row_statistics(
+    predictions: Sequence[Prediction], references: Sequence[list[str]]
+) -> np.ndarray:
     """F1 of each of TYPES; a row counts its best reference by that score.
 
     Where all references are empty, an empty prediction scores 100 (rouge-score: 0).

@@ -63,7 +63,7 @@ def exact_and_f1(prediction: str, reference: str, segmentation: str) -> tuple[fl
     return exact, 2 * precision * recall / (precision + recall)
 
 
-def tally(
+def row_statistics(
     predictions: Sequence[Prediction],
     references: Sequence[list[str]],
     segmentation: str = "words",

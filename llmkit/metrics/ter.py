@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from sacrebleu.metrics import TER
 
-from llmkit.metrics import sacrebleu_scores, sacrebleu_tally
+from llmkit.metrics import sacrebleu_scores, sacrebleu_statistics
 from llmkit.metrics.prediction import Prediction
 from llmkit.metrics.writing_systems import bleu_tokenizer, is_unspaced
 
@@ -42,11 +42,11 @@ def scorer(settings: str) -> TER:
     return TER(normalized=is_asian, asian_support=is_asian)
 
 
-def tally(
+def row_statistics(
     predictions: Sequence[Prediction], references: Sequence[list[str]], settings: str = "auto"
 ) -> np.ndarray:
     """Edits towards the closest reference, and the references' mean length; words."""
-    return sacrebleu_tally(scorer(settle(references, settings)), predictions, references)
+    return sacrebleu_statistics(scorer(settle(references, settings)), predictions, references)
 
 
 def scores(rows: np.ndarray, weights: np.ndarray, settings: str = "auto") -> dict[str, np.ndarray]:

@@ -84,7 +84,7 @@ class RowBounds:
 
 def attend(qkv: Tensor, rows: RowBounds, block: GPT2Block, drop: "FastDropout") -> Tensor:
     """Causal attention (N, n_embd) of each row to itself; qkv: (N, 3 n_embd)."""
-    num_heads, dropout = block.attn.num_heads, drop.rate(block.attn.attn_dropout)
+    num_heads, dropout = block.attn.num_heads, drop.update_best(block.attn.attn_dropout)
     if qkv.device.type == "cpu":
         return RowAttention.apply(qkv, bundle_rows(rows.lengths), num_heads, dropout, drop)
     if qkv.device.type == "cuda" and block.attn.head_dim % 8 == 0:  # as the kernels need it
@@ -244,12 +244,12 @@ class FastDropout:
         self.is_cpu = device.type == "cpu"
         self.bits: np.random.SFC64 | None = None
 
-    def rate(self, layer: nn.Dropout) -> float:
+    def update_best(self, layer: nn.Dropout) -> float:
         return layer.p if layer.training else 0.0
 
     def add(self, residual: Tensor, x: Tensor, layer: nn.Dropout) -> Tensor:
         """The residual stream with x, some of it dropped, added."""
-        rate = self.rate(layer)
+        rate = self.update_best(layer)
         if not (rate and self.is_cpu):
             return residual + layer(x)
         kept = ApplyMask.apply(x, self.mask(x.shape, rate, x.dtype))

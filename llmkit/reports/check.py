@@ -43,7 +43,7 @@ def show_check(console: Console, recipe: Recipe, check: Check) -> None:
 
 def show_sample(console: Console, sample: Sample) -> None:
     """The row with a line to name each part, so that it can be read without colours too."""
-    console.print(Text(f"{sample.where} ({sample.fate})", style="underline"))
+    console.print(Text(f"{sample.where} ({sample.outcome})", style="underline"))
     role = None
     for piece in sample.pieces:
         if piece.text and piece.role != role:
@@ -62,14 +62,19 @@ def printable(text: str) -> str:
 def count_lines(check: Check) -> list[tuple[str, list[int]]]:
     """(label, number in each split)."""
     splits = check.splits.values()
-    fates = dict.fromkeys(fate for split in splits for fate in split.account.fates)
-    uses = dict.fromkeys(use for split in splits for use in split.account.tokens)
+    outcomes = dict.fromkeys(
+        outcome for split in splits for outcome in split.encoding_report.outcomes
+    )
+    uses = dict.fromkeys(use for split in splits for use in split.encoding_report.tokens)
     lines = [
-        *((f"rows {fate}", [s.account.fates[fate] for s in splits]) for fate in fates),
+        *(
+            (f"rows {outcome}", [s.encoding_report.outcomes[outcome] for s in splits])
+            for outcome in outcomes
+        ),
         ("rows unreadable", [len(s.errors) for s in splits]),
         ("rows read", [s.num_rows for s in splits]),
-        *((f"tokens {use}", [s.account.tokens[use] for s in splits]) for use in uses),
-        ("tokens read", [s.account.num_tokens for s in splits]),
+        *((f"tokens {use}", [s.encoding_report.tokens[use] for s in splits]) for use in uses),
+        ("tokens read", [s.encoding_report.num_tokens for s in splits]),
     ]
     return [line for line in lines if any(line[1])]
 
@@ -85,7 +90,7 @@ def length_lines(check: Check) -> list[tuple[str, list[int]]]:
 def batch_line(check: Check) -> str:
     if not check.num_steps:
         return "no row is left to train on"
-    share = check.splits["train"].account.supervised_share
+    share = check.splits["train"].encoding_report.supervised_share
     return (
         f"{count_of(check.num_steps, 'step')}; {share:.1%} of their tokens are supervised; "
         f"{check.padding_share:.1%} of the model's input is padding"
@@ -145,7 +150,7 @@ def _html_warning(text: str) -> str:
 
 def _html_sample(sample: Sample) -> str:
     pieces = "".join(f'<span class="part-{p.role}">{escape(p.text)}</span>' for p in sample.pieces)
-    title = f"{escape(sample.where)} <small>{escape(sample.fate)}</small>"
+    title = f"{escape(sample.where)} <small>{escape(sample.outcome)}</small>"
     return f'<h3>{title}</h3><pre class="sample">{pieces}</pre>'
 
 

@@ -144,7 +144,9 @@ def show_confusion(console: Console, test: TestSet, main: SystemResult) -> None:
 def generate_command(run: Path, task: Task) -> str:
     """The shell command that applies the run's model to new rows, or to a prompt if one text
     makes a whole prompt."""
-    takes_one_text = len(task.inputs) == 1 or task.ask is not None or task.is_language_modelling
+    takes_one_text = (
+        len(task.inputs) == 1 or task.prompt_from_text is not None or task.is_language_modelling
+    )
     if task.chooses or not takes_one_text:
         arguments = ["--input", "rows.csv", "--output", "predictions.csv"]
     else:

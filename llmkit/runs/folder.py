@@ -95,7 +95,7 @@ def find_run_to_resume(resume: str, run_dir: str | None, recipe: Recipe) -> Path
     return run
 
 
-def how_to_go_on(run: Path, options: Iterable[str], has_launcher: bool = False) -> str:
+def resume_hint(run: Path, options: Iterable[str], has_launcher: bool = False) -> str:
     """The end of a message: how to resume a run.
 
     options: those of the command besides --resume. has_launcher: whether another program, such as

@@ -198,7 +198,7 @@ def prediction_rows(
 ) -> Iterator[dict[str, Any]]:
     """id, prompt, prediction, references and score of each row, and the probabilities of labels or
     the votes."""
-    scores = row_scores(main.tallies, metric)
+    scores = row_scores(main.statistics, metric)
     for index, (example, prediction) in enumerate(zip(examples, main.predictions, strict=True)):
         row = {"id": example.id, "prompt": example.prompt_text, "prediction": prediction.text}
         if prediction.votes is not None:

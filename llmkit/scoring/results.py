@@ -54,7 +54,8 @@ def write_scores(
     main = next(iter(table.values()))
     if main.predictions:
         results["groups"] = {
-            name: breakdown(task, main.tallies, groups) for name, groups in groups_of(test).items()
+            name: breakdown(task, main.statistics, groups)
+            for name, groups in groups_of(test).items()
         }
         write_jsonl(predictions_path(folder), prediction_rows(test.examples, main, metric))
     if task.chooses:

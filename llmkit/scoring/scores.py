@@ -12,7 +12,7 @@ import numpy as np
 
 from llmkit.config.schema import Recipe
 from llmkit.errors import UserError, count_of
-from llmkit.metrics import Tallies, classification, scores_of
+from llmkit.metrics import RowStatistics, classification, corpus_scores
 from llmkit.metrics.labels import spelled_out
 from llmkit.metrics.prediction import Prediction
 from llmkit.scoring.significance import QUICK_TRIALS, Difference, compare, count_rows, intervals
@@ -62,7 +62,7 @@ class SystemResult:
     """What a model, a baseline or someone's predictions score on rows."""
 
     scores: Scores
-    tallies: Tallies = field(default_factory=dict)
+    statistics: RowStatistics = field(default_factory=dict)
     """What each row adds to them; none for a score that exists of all rows together only."""
     predictions: list[Prediction] = field(default_factory=list)
     ended: list[bool] | None = None
@@ -75,7 +75,7 @@ class SystemResult:
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
         """(low, high) of the scores whose rows are there."""
-        made = intervals(self.tallies) if self.tallies else {}
+        made = intervals(self.statistics) if self.statistics else {}
         return {name: made[name] for name in self.scores if name in made}
 
 
@@ -123,21 +123,21 @@ def check_metric(metric: str, validation: TestSet, num_votes: int) -> None:
 
 def score_predictions(
     task: Task,
-    tallies: Tallies,
+    statistics: RowStatistics,
     predictions: list[Prediction],
     ended: list[bool] | None = None,
 ) -> SystemResult:
-    """The task's scores, and the loss, as far as the tallies make them."""
-    made = {name: value.item() for name, value in scores_of(tallies).items()}
+    """The task's scores, and the loss, as far as the statistics make them."""
+    made = {name: value.item() for name, value in corpus_scores(statistics).items()}
     scores = {n: made[n] for n in task.score_names if math.isfinite(made.get(n, math.nan))}
-    return SystemResult(scores, tallies, predictions, ended)
+    return SystemResult(scores, statistics, predictions, ended)
 
 
-def breakdown(task: Task, tallies: Tallies, groups: Sequence[str]) -> list[dict[str, Any]]:
+def breakdown(task: Task, statistics: RowStatistics, groups: Sequence[str]) -> list[dict[str, Any]]:
     """Scores of the rows of each group, in the order of the names; groups: each row's own."""
     names = sorted(set(groups))
     weights = np.array([[group == name for group in groups] for name in names], dtype=float)
-    made = scores_of(tallies, weights)
+    made = corpus_scores(statistics, weights)
     shown = [n for n in task.score_names if n in made and np.isfinite(made[n]).any()]
     return [
         {
@@ -149,12 +149,12 @@ def breakdown(task: Task, tallies: Tallies, groups: Sequence[str]) -> list[dict[
     ]
 
 
-def row_scores(tallies: Tallies, metric: str) -> list[float | None]:
+def row_scores(statistics: RowStatistics, metric: str) -> list[float | None]:
     """The score of each row as if it were alone; None where one row has no such score."""
-    num_rows, one = len(next(iter(tallies.values()))), np.ones((1, 1))
-    for name, rows in tallies.items():
-        if metric in scores_of({name: rows[:1]}, one):
-            alone = (scores_of({name: rows[i : i + 1]}, one)[metric] for i in range(num_rows))
+    num_rows, one = len(next(iter(statistics.values()))), np.ones((1, 1))
+    for name, rows in statistics.items():
+        if metric in corpus_scores({name: rows[:1]}, one):
+            alone = (corpus_scores({name: rows[i : i + 1]}, one)[metric] for i in range(num_rows))
             return [none_if_nan(value) for (value,) in alone]
     return [None] * num_rows
 
@@ -182,10 +182,10 @@ def score_baselines(test: TestSet, num_rows: int | None = None) -> dict[str, Sys
         return {"xz compressor": SystemResult({"bits_per_byte": compressor_bits_per_byte(texts)})}
     said = {name: [Prediction(give(row)) for row in rows] for name, give in task.baselines.items()}
     if test.answers:
-        said[task.majority] = [Prediction(test.answers.most_common(1)[0][0])] * len(rows)
+        said[task.majority_baseline] = [Prediction(test.answers.most_common(1)[0][0])] * len(rows)
     references = test.references[:num_rows]
     baselines = {
-        name: score_predictions(task, task.tally(predictions, references), predictions)
+        name: score_predictions(task, task.row_statistics(predictions, references), predictions)
         for name, predictions in said.items()
     }
     return baselines | score_references(task, references)
@@ -208,9 +208,9 @@ def score_references(task: Task, references: list[list[str]]) -> dict[str, Syste
     if not turns:
         return {}
     said = [Prediction(text) for _, text, _ in turns]
-    tallies = task.tally(said, [others for _, _, others in turns])
+    statistics = task.row_statistics(said, [others for _, _, others in turns])
     metric, higher_is_better = next(iter(task.scores.items()))
-    alone = row_scores(tallies, metric)
+    alone = row_scores(statistics, metric)
     ranked = sorted(
         range(len(turns)), key=lambda turn: alone[turn] or 0, reverse=not higher_is_better
     )
@@ -218,15 +218,17 @@ def score_references(task: Task, references: list[list[str]]) -> dict[str, Syste
     label = "best of the references"
     if len(kept) < len(references):
         label += f", {count_of(len(kept), 'row')}"
-    of_best = {name: rows[kept] for name, rows in tallies.items()}
+    of_best = {name: rows[kept] for name, rows in statistics.items()}
     return {label: score_predictions(task, of_best, [said[turn] for turn in kept])}
 
 
 def confusion_of(test: TestSet, main: SystemResult) -> dict[str, Any]:
     """How often each label (a row) was taken for each (a column)."""
     labels = classification.labels_of(main.predictions, test.references)
-    (tallies,) = (rows for name, rows in main.tallies.items() if name.startswith("classification"))
-    true, chosen = tallies[:, :2].astype(int).T
+    (statistics,) = (
+        rows for name, rows in main.statistics.items() if name.startswith("classification")
+    )
+    true, chosen = statistics[:, :2].astype(int).T
     counts = classification.confusion(true, chosen, len(labels))
     return {"labels": labels, "counts": counts.tolist()}
 
@@ -249,8 +251,8 @@ def tables_of(
 def compared_with(other: SystemResult, main: SystemResult) -> SystemResult:
     """`main` with its differences from `other`; without them if their tokenizers make different
     rows of the same texts."""
-    if count_rows(main.tallies) != count_rows(other.tallies):
+    if count_rows(main.statistics) != count_rows(other.statistics):
         return main
-    found = compare(other.tallies, main.tallies, num_trials=QUICK_TRIALS)
+    found = compare(other.statistics, main.statistics, num_trials=QUICK_TRIALS)
     both_have = [name for name in main.scores if name in other.scores]
     return replace(main, differences={name: found[name] for name in both_have})

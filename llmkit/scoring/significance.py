@@ -1,7 +1,7 @@
 """How far chance alone could have moved a score: intervals of one system, tests between two.
 
 All of it redraws rows, so it holds for corpus scores such as BLEU as for means; a score of redrawn
-rows is made from their tallies.
+rows is made from their statistics.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmkit.metrics import Tallies, scores_of
+from llmkit.metrics import RowStatistics, corpus_scores
 
 LEVEL = 0.95  # of the intervals
 RESAMPLES = 1000  # of the rows, for an interval
@@ -41,28 +41,28 @@ class Difference:
     where the difference is the same however the rows are redrawn."""
 
 
-def intervals(tallies: Tallies, seed: int = 0) -> dict[str, tuple[float, float]]:
+def intervals(statistics: RowStatistics, seed: int = 0) -> dict[str, tuple[float, float]]:
     """(low, high) of each score: the percentile bootstrap (Efron 1979; Koehn 2004 for BLEU).
 
     Empty with fewer than MIN_ROWS rows. A score is left out if it is undefined on redrawn rows, or
     the same on all of them, as where each row is right: such rows do not tell how much the score
     varies, and an interval without width would claim certainty.
     """
-    if count_rows(tallies) < MIN_ROWS:
+    if count_rows(statistics) < MIN_ROWS:
         return {}
-    (drawn,) = _resampled([tallies], np.random.default_rng(seed))
+    (drawn,) = _resampled([statistics], np.random.default_rng(seed))
     ends = {name: _ends(values) for name, values in drawn.items()}
     return {name: each for name, each in ends.items() if each is not None}
 
 
-def count_rows(tallies: Tallies) -> int:
+def count_rows(statistics: RowStatistics) -> int:
     """Number of rows, which all metrics share."""
-    (num_rows,) = {len(rows) for rows in tallies.values()}
+    (num_rows,) = {len(rows) for rows in statistics.values()}
     return num_rows
 
 
 def compare(
-    first: Tallies, second: Tallies, seed: int = 0, num_trials: int | None = None
+    first: RowStatistics, second: RowStatistics, seed: int = 0, num_trials: int | None = None
 ) -> dict[str, Difference]:
     """Each score's difference; the rows of both are in the same order.
 
@@ -72,7 +72,7 @@ def compare(
     row's two outputs change places or not, by lot. With fewer than MIN_ROWS rows there are
     differences only. A score that either system does not have is left out.
     """
-    totals = [scores_of(tallies) for tallies in (first, second)]
+    totals = [corpus_scores(statistics) for statistics in (first, second)]
     observed = {name: (totals[1][name] - totals[0][name]).item() for name in totals[0]}
     observed = {name: value for name, value in observed.items() if np.isfinite(value)}
     if count_rows(first) < MIN_ROWS:
@@ -92,12 +92,12 @@ def compare(
 
 
 def _resampled(
-    systems: list[Tallies], generator: np.random.Generator
+    systems: list[RowStatistics], generator: np.random.Generator
 ) -> list[dict[str, np.ndarray]]:
     """Scores (RESAMPLES,) of as many rows, drawn with replacement: the same for each system, so
     what makes a row hard cancels out."""
     parts = [
-        [scores_of(tallies, counts) for tallies in systems]
+        [corpus_scores(statistics, counts) for statistics in systems]
         for counts in _draws(count_rows(systems[0]), generator)
     ]
     return [_joined(of_one) for of_one in zip(*parts, strict=True)]
@@ -113,7 +113,7 @@ def _draws(num_rows: int, generator: np.random.Generator) -> Iterator[np.ndarray
 
 
 def _p_values(
-    first: Tallies, second: Tallies, generator: np.random.Generator, num_trials: int
+    first: RowStatistics, second: RowStatistics, generator: np.random.Generator, num_trials: int
 ) -> dict[str, float]:
     """Two-sided; the observed arrangement counts as one of the trials."""
     both = {name: np.concatenate([rows, second[name]]) for name, rows in first.items()}
@@ -121,8 +121,8 @@ def _p_values(
 
     def differences(stays: np.ndarray) -> dict[str, np.ndarray]:
         """stays (R, N): whether a row's outputs keep their places."""
-        one = scores_of(both, np.concatenate([stays, ~stays], 1).astype(float))
-        other = scores_of(both, np.concatenate([~stays, stays], 1).astype(float))
+        one = corpus_scores(both, np.concatenate([stays, ~stays], 1).astype(float))
+        other = corpus_scores(both, np.concatenate([~stays, stays], 1).astype(float))
         return {name: np.abs(other[name] - one[name]) for name in one}
 
     observed = differences(np.ones((1, num_rows), dtype=bool))

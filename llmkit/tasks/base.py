@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from llmkit.errors import UserError
-from llmkit.metrics import Tallies, describe, scores_of, settle, tally
+from llmkit.metrics import RowStatistics, corpus_scores, describe, row_statistics, settle
 from llmkit.metrics.labels import label_of
 from llmkit.metrics.prediction import Prediction
 
@@ -27,13 +27,13 @@ class Segment:
     """A piece of a prompt."""
 
     text: str
-    is_shortenable: bool = False
+    is_truncatable: bool = False
     """Cut, from its end, when the example is too long: the source, never the instruction."""
     is_from_row: bool = False
     """Text of the row, not of the template."""
     ends_turn: bool = False
     """Followed by an end-of-text: what the assistant said in an earlier turn."""
-    is_trained: bool = False
+    is_supervised: bool = False
     """Supervised, with the end-of-text that follows it."""
     turn: int | None = None
     """Of a conversation: left out, with all of its turn, the oldest first, when it is too long."""
@@ -70,7 +70,7 @@ class Task:
     """Columns that hold one text each."""
     target: str
     """Column to produce: a text, or a list of accepted texts."""
-    long_input: str
+    truncatable_input: str
     """The input that is truncated when a row is too long; a template has to name it."""
     template: str
     """The prompt, with {column} marks and {#column}...{/column} sections; it ends without white
@@ -90,16 +90,17 @@ class Task:
     """Inputs that the user's template adds: any columns of the data."""
     baselines: dict[str, Callable[[Row], str]] = field(default_factory=dict)
     """Answers that need no model."""
-    majority: str | None = None
+    majority_baseline: str | None = None
     """Name of one more: what the training rows answer most often."""
-    answer_of: Callable[[str], str] = str.strip
+    extract_answer: Callable[[str], str] = str.strip
     """What of a completion is its answer, there."""
-    read_row: Callable[[Any], tuple[list[Segment], str, tuple[str, ...]]] | None = None
+    parse_messages: Callable[[Any], tuple[list[Segment], str, tuple[str, ...]]] | None = None
     """For a task without a template: returns the prompt, the answer and the names of ignored fields
     of a row's target; raises ValueError with a message for the user."""
     read_prompt: Callable[[Any], list[Segment]] | None = None
-    """Returns the prompt of a target that may lack an answer; raises ValueError like `read_row`."""
-    ask: Callable[[str], list[Segment]] | None = None
+    """Returns the prompt of a target that may lack an answer; raises ValueError as
+    `parse_messages` does."""
+    prompt_from_text: Callable[[str], list[Segment]] | None = None
     """The prompt of what someone types, where no template says it."""
     shapes: tuple[str, ...] = ()
     """Kinds of shapes that its rows may have beside its own columns, in the order in which they
@@ -118,7 +119,11 @@ class Task:
     @property
     def source(self) -> tuple[str, ...]:
         """Columns whose texts make up a row's source; the first that has text is truncated."""
-        return (self.context_input, self.long_input) if self.context_input else (self.long_input,)
+        return (
+            (self.context_input, self.truncatable_input)
+            if self.context_input
+            else (self.truncatable_input,)
+        )
 
     @property
     def is_language_modelling(self) -> bool:
@@ -130,8 +135,8 @@ class Task:
         """How the prompts look, with {marks} for the row's texts; None if there are no prompts."""
         if self.is_language_modelling:
             return None
-        if self.ask is not None:
-            return "".join(segment.text for segment in self.ask("{user}"))
+        if self.prompt_from_text is not None:
+            return "".join(segment.text for segment in self.prompt_from_text("{user}"))
         return self.template
 
     @property
@@ -139,13 +144,15 @@ class Task:
         """The scores in the order in which they are shown, the loss last."""
         return list(dict.fromkeys([*self.scores, "loss"]))
 
-    def tally(self, predictions: Sequence[Prediction], references: Sequence[list[str]]) -> Tallies:
+    def row_statistics(
+        self, predictions: Sequence[Prediction], references: Sequence[list[str]]
+    ) -> RowStatistics:
         """What each row adds to the scores, by metric."""
-        return {name: tally(name, predictions, references) for name in self.metrics}
+        return {name: row_statistics(name, predictions, references) for name in self.metrics}
 
     def score(self, predictions: Sequence[Prediction], references: Sequence[list[str]]) -> Scores:
         """The task's scores of predictions, with the accepted texts of each."""
-        made = scores_of(self.tally(predictions, references))
+        made = corpus_scores(self.row_statistics(predictions, references))
         return {name: made[name].item() for name in self.scores if np.isfinite(made[name]).all()}
 
     def settled(self, references: Sequence[list[str]]) -> "Task":
@@ -160,8 +167,8 @@ class Task:
 def to_example(row: Row, task: Task) -> Example:
     """The row as prompt segments, completion and references."""
     where = row.get("where") or f"row {row['id']}"
-    if task.read_row is not None:
-        segments, answer, ignored = task.read_row(row[task.target])
+    if task.parse_messages is not None:
+        segments, answer, ignored = task.parse_messages(row[task.target])
         answer = answer.strip()
         ignored = (*row.get("ignored", ()), *ignored)
         return Example(row["id"], segments, f" {answer}", [answer], where, ignored)
@@ -185,7 +192,7 @@ def texts_of(row: Row, task: Task) -> list[str]:
 
     Columns that the task does not own, such as those of `evaluation.by`, are left out.
     """
-    if task.read_row is not None:
+    if task.parse_messages is not None:
         example = to_example(row, task)
         return [example.prompt_text, example.completion]
     values = [row[name] for name in task.columns]
@@ -199,14 +206,14 @@ def prompt_segments(row: Row, task: Task) -> list[Segment]:
     blank, so the segments' tokens are those of the prompt typed as a whole. An empty text takes
     the white space before it along.
     """
-    cut = next((name for name in task.source if row.get(name, "").strip()), task.long_input)
+    cut = next((name for name in task.source if row.get(name, "").strip()), task.truncatable_input)
     segments, blank = [], ""
     for position, part in enumerate(MARK.split(_open_sections(task.template, row))):
         if position % 2:  # the odd parts are the names between braces
             text = row[part].strip()
             text = blank + text if text else ""
             segments.append(
-                Segment(text, is_shortenable=part in (cut, task.pair_input), is_from_row=True)
+                Segment(text, is_truncatable=part in (cut, task.pair_input), is_from_row=True)
             )
             blank = ""
         else:
@@ -241,7 +248,7 @@ def with_template(task: Task, template: str) -> Task:
         raise UserError(
             f"template: {task.name} trains on whole texts and has no prompt; remove the template"
         )
-    if task.read_row is not None:
+    if task.parse_messages is not None:
         raise UserError(f"template: {task.name} has a fixed prompt; remove the template")
     bare = template
     while (opened := SECTION.sub(r"\2", bare)) != bare:
@@ -260,16 +267,17 @@ def with_template(task: Task, template: str) -> Task:
                 f"template: {{{name}}} is a reserved name; choose another, and map it to the "
                 f"column with data.columns.NAME={name}"
             )
-    if task.long_input not in MARK.findall(bare):
-        near = difflib.get_close_matches(task.long_input, marks, n=1)
+    name = task.truncatable_input
+    if name not in MARK.findall(bare):
+        near = difflib.get_close_matches(name, marks, n=1)
         hint = (
             f"{{{near[0]}}} looks like a misspelling of it"
             if near
-            else f"put it where the {task.long_input} belongs, and name the column that holds the "
-            f"{task.long_input} with data.columns.{task.long_input}=COLUMN"
+            else f"put it where the {name} belongs, and name the column that holds the "
+            f"{name} with data.columns.{name}=COLUMN"
         )
         reader = "; the instruct task has {instruction}" if "instruction" in marks else ""
-        raise UserError(f"template: {{{task.long_input}}} is missing; {hint}{reader}")
+        raise UserError(f"template: {{{name}}} is missing; {hint}{reader}")
     if template != template.rstrip():
         raise UserError(
             "template: it ends in white space, which the tokenizer would split from the "

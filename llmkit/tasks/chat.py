@@ -62,9 +62,11 @@ def _segments(conversation: list[Message]) -> list[Segment]:
     for number, (asked, said) in enumerate(zip(turns[:-1:2], turns[1::2], strict=True)):
         segments += _question(asked.content, is_first=not segments, turn=number)
         answer = _spaced(said.content)
-        is_trained = said.is_trained and bool(answer)
+        is_supervised = said.is_supervised and bool(answer)
         segments.append(
-            Segment(answer, is_from_row=True, ends_turn=True, is_trained=is_trained, turn=number)
+            Segment(
+                answer, is_from_row=True, ends_turn=True, is_supervised=is_supervised, turn=number
+            )
         )
     return segments + ask(turns[-1].content, is_first=not segments)
 
@@ -72,7 +74,7 @@ def _segments(conversation: list[Message]) -> list[Segment]:
 def ask(text: str, is_first: bool = True) -> list[Segment]:
     """The question to be answered now, the first of a conversation or a later one."""
     opening, asked, closing = _question(text, is_first)
-    return [opening, replace(asked, is_shortenable=True), closing]
+    return [opening, replace(asked, is_truncatable=True), closing]
 
 
 def _question(content: str, is_first: bool, turn: int | None = None) -> list[Segment]:
@@ -93,13 +95,13 @@ TASK = Task(
     name="chat",
     inputs=(),
     target="messages",
-    long_input="messages",
+    truncatable_input="messages",
     template="",
     scores={"f1": True, "exact_match": True, "rougeL": True},
     metrics=("squad", "rouge"),
-    read_row=read_messages,
+    parse_messages=read_messages,
     read_prompt=read_prompt,
-    ask=ask,
+    prompt_from_text=ask,
     shapes=("conversation", "pair"),
     chat_template=CHAT_TEMPLATE,
 )

@@ -17,7 +17,7 @@ TASK = Task(
     name="classify",
     inputs=("text", "text_pair"),
     target="label",
-    long_input="text",
+    truncatable_input="text",
     optional=("text_pair",),
     pair_input="text_pair",
     template="{text}{#text_pair}\n{text_pair}{/text_pair}\nLabel:",
@@ -31,6 +31,6 @@ TASK = Task(
         "quadratic_kappa": True,
     },
     metrics=("classification:auto",),
-    majority="majority label",
+    majority_baseline="majority label",
     chooses=True,
 )

@@ -30,7 +30,7 @@ class Message:
     role: str
     """`system`, `user` or `assistant`."""
     content: str
-    is_trained: bool = True
+    is_supervised: bool = True
     """Whether an answer is supervised: false where its `weight` is 0."""
 
 
@@ -68,7 +68,7 @@ def answered(conversation: list[Message]) -> list[Message]:
         raise ValueError(
             f"must end with an answer by the assistant; here they are by {_shown(roles)}"
         )
-    trained = [i for i, m in enumerate(conversation) if m.role == "assistant" and m.is_trained]
+    trained = [i for i, m in enumerate(conversation) if m.role == "assistant" and m.is_supervised]
     if not trained:
         raise ValueError("has no supervised answer: every assistant message has weight 0")
     return conversation[: trained[-1] + 1]
@@ -104,7 +104,7 @@ def _read_message(fields: Mapping[str, Any], number: int) -> tuple[Message, list
     used = {*written_as, "weight"} if role == "assistant" or not weight else set(written_as)
     unread = [str(name) for name, value in fields.items() if name not in used and value is not None]
     unread = [name for name in unread if fields[name] not in ("", [], {})]
-    return Message(role, content, is_trained=weight is None or bool(weight)), unread
+    return Message(role, content, is_supervised=weight is None or bool(weight)), unread
 
 
 def _read_content(content: Any, number: int, field: str) -> str:

@@ -34,7 +34,7 @@ TASK = Task(
     name="instruct",
     inputs=("instruction", "input", "system"),
     target="output",
-    long_input="instruction",
+    truncatable_input="instruction",
     context_input="input",
     optional=("input", "system"),
     template=(
@@ -44,6 +44,6 @@ TASK = Task(
     scores={"rougeL": True, "f1": True},
     metrics=("rouge", "squad"),
     baselines={"copy of the input": copy_of_the_input},
-    majority="commonest response",
+    majority_baseline="commonest response",
     shapes=("pair", "conversation"),
 )

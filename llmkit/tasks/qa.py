@@ -31,7 +31,7 @@ TASK = Task(
     name="qa",
     inputs=("context", "question"),
     target="answers",
-    long_input="context",
+    truncatable_input="context",
     template="Context: {context}\nQuestion: {question}\nAnswer:",
     scores={
         "exact_match": True,

@@ -15,10 +15,10 @@ TASK = Task(
     name="reason",
     inputs=("question",),
     target="answer",
-    long_input="question",
+    truncatable_input="question",
     template="Question: {question}\nAnswer:",
     scores={"final_answer": True, "majority_vote": True},
     metrics=("final_answer",),
-    majority="commonest answer",
-    answer_of=lambda completion: f"{MARK} {final_answer(completion)}",
+    majority_baseline="commonest answer",
+    extract_answer=lambda completion: f"{MARK} {final_answer(completion)}",
 )

@@ -40,7 +40,7 @@ TASK = Task(
     name="translate",
     inputs=("source",),
     target="target",
-    long_input="source",
+    truncatable_input="source",
     template=TEMPLATE.format(
         source_language="English", target_language="German", source="{source}"
     ),

@@ -38,7 +38,7 @@ def train(
     patience = recipe.evaluation.early_stopping_patience
 
     def is_over() -> bool:
-        gave_up = patience is not None and progress.misses >= patience
+        gave_up = patience is not None and progress.validations_without_improvement >= patience
         return progress.step >= order.num_steps or gave_up
 
     def save_now() -> None:
@@ -68,7 +68,7 @@ def train(
                 except Stopped:
                     save_now()
                     raise
-                is_best = progress.rate(scores, *metric)
+                is_best = progress.update_best(scores, *metric)
                 progress.is_validated = True
                 log.validation(progress.step, scores, is_best)
                 if is_best:

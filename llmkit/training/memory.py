@@ -30,7 +30,7 @@ def fitting_tokens(
     """Tokens of a micro-batch that fit beside model and optimizer, at most BEST_TOKENS.
 
     longest: tokens of the longest row, since attention keeps a number for each pair in a row.
-    An estimate from the shape of the model; what it misses, the training loop mends.
+    An estimate from the shape of the model; what it misses, the training loop handles.
     """
     config = unwrap_model(model).config
     itemsize = 4 if precision == "no" else 2

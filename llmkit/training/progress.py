@@ -21,9 +21,9 @@ class Progress:
     """The step whose weights scored best; 0: none yet."""
     best_rank: list[float] | None = None
     """Its score, negative where lower is better, and its negative loss."""
-    misses: int = 0
+    validations_without_improvement: int = 0
     """Validations since."""
-    num_left_out: int = 0
+    num_skipped_steps: int = 0
     """Steps left out since their loss or gradient was not finite."""
     num_updates: int = 0
     """Steps that changed the weights."""
@@ -34,7 +34,7 @@ class Progress:
     scaler: dict[str, Any] = field(default_factory=dict)
     """State of the fp16 gradient's scaler."""
 
-    def rate(self, scores: Scores, metric: str, higher_is_better: bool) -> bool:
+    def update_best(self, scores: Scores, metric: str, higher_is_better: bool) -> bool:
         """Whether these scores of the present weights are the best so far. Of equal ones the lower
         loss is better."""
         score, loss = scores.get(metric, math.nan), scores.get("loss", math.nan)
@@ -43,5 +43,7 @@ class Progress:
         is_best = is_finite and (self.best_rank is None or rank > self.best_rank)
         if is_best:
             self.best_step, self.best_rank = self.step, rank
-        self.misses = 0 if is_best else self.misses + 1
+        self.validations_without_improvement = (
+            0 if is_best else self.validations_without_improvement + 1
+        )
         return is_best

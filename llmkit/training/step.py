@@ -76,7 +76,7 @@ def take_step(learner: Learner, progress: Progress, log: RunLog) -> None:
         accelerator.scaler.unscale_(optimizer.optimizer)
     grad_norm = float(clip_grad_norm_(loss_module.parameters(), settings.max_grad_norm or math.inf))
     trouble = describe_nonfinite(loss, micro_losses, grad_norm, order, step, accelerator)
-    if trouble is not None and progress.num_left_out >= settings.max_nonfinite_steps:
+    if trouble is not None and progress.num_skipped_steps >= settings.max_nonfinite_steps:
         raise FloatingPointError(
             f"{trouble}; stopped before the weights changed: look at these rows, lower "
             "train.learning_rate or set train.mixed_precision=no"
@@ -88,7 +88,7 @@ def take_step(learner: Learner, progress: Progress, log: RunLog) -> None:
         optimizer.step()
         progress.num_updates += 1
     else:
-        progress.num_left_out += trouble is not None
+        progress.num_skipped_steps += trouble is not None
         if accelerator.scaler is not None:
             accelerator.scaler.update()
     optimizer.zero_grad(set_to_none=True)

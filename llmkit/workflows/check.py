@@ -49,13 +49,15 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     findings: list[Finding] = []
     for split in splits:
         limits = encoding_options(recipe, is_scored=split != "train")
-        encoded, account = encode_rows(rows[split], task, tokenizer, limits)
+        encoded, encoding_report = encode_rows(rows[split], task, tokenizer, limits)
         errors = list(filter(is_bad, read[split]))
-        checks[split] = SplitCheck(splits[split].source, splits[split].shape, account, errors)
+        checks[split] = SplitCheck(
+            splits[split].source, splits[split].shape, encoding_report, errors
+        )
         findings += find_unreadable(split, errors, are_skipped=recipe.data.skip_invalid)
         findings += find_rows_in_quotes(split, splits[split])
         if split == "train":
-            findings += find_in_split(split, account, None)
+            findings += find_in_split(split, encoding_report, None)
             findings += find_spellings(split, rows[split], task)
             findings += find_unfinished(split, rows[split], task)
             findings += find_kept(splits[split].kept)
@@ -67,7 +69,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
             else:
                 samples = sample_rows(rows[split][:num_samples], task, tokenizer, limits)
         else:
-            findings += find_in_split(split, account, checks["train"].account)
+            findings += find_in_split(split, encoding_report, checks["train"].encoding_report)
             test = TestSet.of(rows[split], task, answers)
             findings += find_unscorable(split, test.examples, test.task)
             prepare_prompts(test.examples, task, tokenizer, recipe, labels)

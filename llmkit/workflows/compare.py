@@ -80,13 +80,13 @@ def compare_systems(first: str, second: str, task_name: str | None) -> Compariso
         warnings += label_warnings(said, (accepted[0] for accepted in references))
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
-    both = task.tally([row.prediction for row in said], references * 2)
-    tallies = [
+    both = task.row_statistics([row.prediction for row in said], references * 2)
+    statistics = [
         {name: rows[part] for name, rows in both.items()}
         for part in (slice(len(one)), slice(len(one), None))
     ]
-    totals = [score_predictions(task, each, []).scores for each in tallies]
-    found = compare(*tallies)
+    totals = [score_predictions(task, each, []).scores for each in statistics]
+    found = compare(*statistics)
     both_have = [name for name in totals[0] if name in totals[1]]
     return Comparison(len(one), *totals, {name: found[name] for name in both_have})
 

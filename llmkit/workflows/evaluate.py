@@ -101,7 +101,11 @@ def evaluate_predictions(
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     said = [row.prediction for row in rows]
-    table = {"these predictions": score_predictions(task, task.tally(said, test.references), said)}
+    table = {
+        "these predictions": score_predictions(
+            task, task.row_statistics(said, test.references), said
+        )
+    }
     table |= score_baselines(test)
     terminal.show_findings(warning_console(), find_unscorable("test", test.examples, test.task))
     terminal.show_tables(console, {"test": test}, {"test": table})

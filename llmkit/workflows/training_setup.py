@@ -77,7 +77,7 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     model, tokenizer = open_model(recipe, recipe.model, splits["train"].texts())
     check_max_length(recipe.max_length, model)
     tokenizer.chat_template = task.chat_template or tokenizer.chat_template
-    encoded, account, was_cached = encode_cached(
+    encoded, encoding_report, was_cached = encode_cached(
         splits["train"], tokenizer, encoding_options(recipe), console.print
     )
     answered = _with_labels(splits["train"])
@@ -86,7 +86,7 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     check_metric(metric[0], validation, settings.votes)
     tests = prepare_tests(splits, task, tokenizer, recipe, answers)
     sets = {"validation": validation, **tests}
-    findings = find_in_split("train", account, None)
+    findings = find_in_split("train", encoding_report, None)
     findings += find_spellings("train", answered, task)
     findings += find_unfinished("train", splits["train"], task)
     findings += find_kept(splits["train"].kept)
@@ -95,7 +95,7 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     for split, prepared in sets.items():
         if prepared.task.name == task.name:
             findings += find_invalid(split, splits[split]) if split in splits else []
-            findings += find_in_split(split, prepared.account, account)
+            findings += find_in_split(split, prepared.encoding_report, encoding_report)
             findings += find_unscorable(split, prepared.examples, prepared.task)
     refuse_errors(findings)
     facts = {
@@ -113,11 +113,11 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
                 "tokens_sha256": fingerprint(rows),
             }
             for split, num_rows, rows in [
-                ("train", account.num_rows, encoded),
+                ("train", encoding_report.num_rows, encoded),
                 *((name, len(s.rows), s.encoded) for name, s in sets.items()),
             ]
         },
-        "train_rows": dict(account.fates),
+        "train_rows": dict(encoding_report.outcomes),
         "labels": list(validation.labels),  # `generate` chooses from these
     }
     model = trainable_model(model, recipe.train).to(accelerator.device)
@@ -128,12 +128,12 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     facts["num_steps"] = order.num_steps
     if tokenizer.eos_token != END_OF_TEXT:
         console.print(f"texts   end with the tokenizer's {tokenizer.eos_token}", highlight=False)
-    for line in training_summary(recipe, model, order, account, was_cached, accelerator):
+    for line in training_summary(recipe, model, order, encoding_report, was_cached, accelerator):
         console.print(line)
     warm_up = warm_up_warning(order.num_steps, recipe.train)
     if warm_up is not None:
         warning_console().print(f"warning: {warm_up}")
-    terminal.show_held_out(console, splits, account.num_rows, sets)
+    terminal.show_held_out(console, splits, encoding_report.num_rows, sets)
     terminal.show_findings(warning_console(), [f for f in findings if f.severity == "warning"])
     train_rows = splits["train"]
     return TrainingSetup(model, tokenizer, train_rows, order, validation, tests, metric, facts)
@@ -157,14 +157,16 @@ def training_summary(
     recipe: Recipe,
     model: nn.Module,
     order: BatchSchedule,
-    account: EncodingReport,
+    encoding_report: EncodingReport,
     was_cached: bool,
     accelerator: Accelerator,
 ) -> list[str]:
     """Model, data and batch sizes, a line each, to print before the first step."""
     lines = []
     num_all, num_trainable = count_parameters(model)
-    counts = ", ".join(f"{count:,} {fate}" for fate, count in account.fates.most_common())
+    counts = ", ".join(
+        f"{count:,} {outcome}" for outcome, count in encoding_report.outcomes.most_common()
+    )
     num_tokens, num_supervised = sum(order.lengths), sum(order.supervised)
     lines.append(
         f"model   {recipe.model}: {num_all:,} parameters, {num_trainable:,} trained "
@@ -173,7 +175,7 @@ def training_summary(
     arithmetic = {"no": "float32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
     lines.append(f"engine  {recipe.train.engine}, {arithmetic} on {accelerator.device}")
     origin = "  (encoded before: from the cache)" if was_cached else ""
-    lines.append(f"rows    {account.num_rows:,} read: {counts}{origin}")
+    lines.append(f"rows    {encoding_report.num_rows:,} read: {counts}{origin}")
     lines.append(
         f"tokens  {num_tokens:,} in {len(order.lengths):,} encoded rows, "
         f"{num_supervised:,} ({num_supervised / num_tokens:.0%}) supervised"

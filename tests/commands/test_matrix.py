@@ -38,7 +38,7 @@ def run_llmkit(*arguments: object, exit_code: int = 0):
 
 
 def takes_several_references(task) -> bool:
-    return not (task.is_language_modelling or task.chooses or task.read_row)
+    return not (task.is_language_modelling or task.chooses or task.parse_messages)
 
 
 def first_rows(name: str, split: str) -> list[dict]:

@@ -44,12 +44,12 @@ def path(tmp_path):
 
 
 def test_the_second_time_the_rows_are_there(path, tokenizer, folder):
-    first, account, was_cached = encode_cached(open_rows(path), tokenizer, LIMITS)
+    first, encoding_report, was_cached = encode_cached(open_rows(path), tokenizer, LIMITS)
     assert not was_cached
     second, account_again, was_cached = encode_cached(open_rows(path), tokenizer, LIMITS)
     assert was_cached
     assert fingerprint(first) == fingerprint(second)
-    assert account.records[:] == account_again.records[:]
+    assert encoding_report.records[:] == account_again.records[:]
     assert len(list((folder / "encoded").iterdir())) == 1, "nothing half-made is left"
 
 
@@ -94,7 +94,7 @@ def test_rows_that_cannot_be_encoded_leave_nothing_behind(tmp_path, tokenizer, f
     assert list((folder / "encoded").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["rows.arrow", "account.arrow"])
+@pytest.mark.parametrize("name", ["rows.arrow", "records.arrow"])
 @pytest.mark.parametrize("content", [b"", b"not Arrow", None])
 def test_a_damaged_entry_is_named(path, tokenizer, folder, name, content):
     encode_cached(open_rows(path), tokenizer, LIMITS)

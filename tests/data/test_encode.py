@@ -57,15 +57,15 @@ def test_rows_that_are_too_long(tokenizer, task, max_length, truncate, data):
     fixed = sum(
         len(tokens)
         for segment, tokens in zip(example.prompt, ids, strict=False)
-        if not segment.is_shortenable
+        if not segment.is_truncatable
     )
-    if encoded.fate == "completion too long":
+    if encoded.outcome == "completion too long":
         assert not encoded.input_ids
         assert fixed + 1 + (1 if truncate else len(whole)) > max_length
         return
     assert len(encoded.input_ids) <= max_length
     supervised = [t for t in encoded.labels if t != IGNORE_INDEX]
-    if encoded.fate == "completion cut":
+    if encoded.outcome == "completion cut":
         assert truncate
         assert len(encoded.input_ids) == max_length
         assert len(encoded.input_ids) - len(supervised) == fixed + 1, "the source went first"
@@ -113,29 +113,32 @@ def rows_of(task, count):
 def test_every_row_read_is_accounted_for(tokenizer):
     task = get_task("summarize")
     rows = rows_of(task, 40)
-    encoded, account = encode_rows(rows, task, tokenizer, EncodingOptions(max_length=30))
-    fates = account.fates
-    assert account.num_rows == 40
-    assert set(fates) == {"whole", "empty", "prompt shortened"}
-    assert len(encoded) == fates["whole"] + fates["prompt shortened"]
-    assert account.odd_rows["empty"] == ["row 0", *(f"row {i}" for i in range(3, 40, 3))]
+    encoded, encoding_report = encode_rows(rows, task, tokenizer, EncodingOptions(max_length=30))
+    outcomes = encoding_report.outcomes
+    assert encoding_report.num_rows == 40
+    assert set(outcomes) == {"whole", "empty", "prompt shortened"}
+    assert len(encoded) == outcomes["whole"] + outcomes["prompt shortened"]
+    assert encoding_report.rows_by_problem["empty"] == [
+        "row 0",
+        *(f"row {i}" for i in range(3, 40, 3)),
+    ]
     lengths, supervised = count_tokens(encoded)
-    assert account.tokens["trained"] == supervised.sum()
-    assert account.tokens["prompt"] == lengths.sum() - supervised.sum()
+    assert encoding_report.tokens["trained"] == supervised.sum()
+    assert encoding_report.tokens["prompt"] == lengths.sum() - supervised.sum()
     examples = (to_example(row, task) for row in rows)
     texts = [[e.prompt_text, e.completion] for e in examples]
     read = [sum(map(len, encode_text(pair, tokenizer))) + 1 for pair in texts]
-    assert account.num_tokens == sum(read)
+    assert encoding_report.num_tokens == sum(read)
 
 
 def test_a_set_without_anything_to_learn_is_refused(tokenizer):
     task = get_task("summarize")
     limits = EncodingOptions(max_length=20)
     row = {"id": "0", "document": "d", "summary": "long " * 50}
-    encoded, account = encode_rows([row], task, tokenizer, limits)
+    encoded, encoding_report = encode_rows([row], task, tokenizer, limits)
     assert len(encoded) == 0
     with pytest.raises(UserError, match=r"no row is left to learn from .*completion too long"):
-        require_rows(account, limits)
+        require_rows(encoding_report, limits)
 
 
 @pytest.mark.parametrize("text", ["", " \n", "\u200b\ufeff", "\x00\x1b"])
@@ -154,7 +157,7 @@ def test_language_modelling_teaches_every_token_once(tokenizer, texts, max_lengt
     task = get_task("pretrain")
     rows = [{"id": str(i), "text": text} for i, text in enumerate([*texts, "x"])]
     limits = EncodingOptions(max_length, packing=packing)
-    encoded, account = encode_rows(rows, task, tokenizer, limits)
+    encoded, encoding_report = encode_rows(rows, task, tokenizer, limits)
     kept = [row["text"] for row in rows if not is_blank(row["text"])]
     expected = [
         token
@@ -164,10 +167,10 @@ def test_language_modelling_teaches_every_token_once(tokenizer, texts, max_lengt
     learnt = [token for row in encoded for token in row["labels"][1:]]
     assert learnt == expected
     assert all(len(row["input_ids"]) <= max_length for row in encoded)
-    assert account.num_rows == len(rows)
-    assert account.tokens["trained"] == len(expected)
+    assert encoding_report.num_rows == len(rows)
+    assert encoding_report.tokens["trained"] == len(expected)
     dropped = encode_text([row["text"] for row in rows if is_blank(row["text"])], tokenizer)
-    assert account.tokens["left out"] == sum(len(ids) + 1 for ids in dropped)
+    assert encoding_report.tokens["left out"] == sum(len(ids) + 1 for ids in dropped)
     if packing:
         starts = [row for row in encoded if row["input_ids"][0] == tokenizer.eos_token_id]
         assert len(starts) >= len(kept), "each text begins behind an end-of-text of its own"
@@ -209,18 +212,18 @@ CONTENTS = st.lists(TEXT.map(str.strip).filter(lambda t: not is_blank(t)), min_s
 def test_of_a_conversation_every_answer_is_learnt_with_its_end(tokenizer, contents, max_length):
     task, eos = get_task("chat"), tokenizer.eos_token_id
     row = {"id": "0", "messages": talk(contents)}
-    encoded, account = encode_rows([row], task, tokenizer, EncodingOptions(max_length))
+    encoded, encoding_report = encode_rows([row], task, tokenizer, EncodingOptions(max_length))
     whole = [
         t
         for text in encode_text([f" {c}" for c in contents[1::2]], tokenizer)
         for t in [*text, eos]
     ]
     if not len(encoded):
-        assert account.fates["completion too long"] == 1
+        assert encoding_report.outcomes["completion too long"] == 1
         return
     learnt = [t for t in encoded[0]["labels"] if t != IGNORE_INDEX]
     assert len(encoded[0]["input_ids"]) <= max_length
-    if account.fates["whole"]:
+    if encoding_report.outcomes["whole"]:
         assert learnt == whole
         template = task.chat_template
         chat = tokenizer.apply_chat_template(row["messages"], chat_template=template)
@@ -228,8 +231,8 @@ def test_of_a_conversation_every_answer_is_learnt_with_its_end(tokenizer, conten
     else:  # the oldest turns are gone, each as a whole
         assert learnt == whole[len(whole) - len(learnt) :]
         assert learnt.count(eos) <= len(contents) // 2
-    assert account.tokens["trained"] == len(learnt)
-    assert account.num_tokens == account.column("prompt").sum() + len(whole)
+    assert encoding_report.tokens["trained"] == len(learnt)
+    assert encoding_report.num_tokens == encoding_report.column("prompt").sum() + len(whole)
 
 
 @given(st.lists(st.integers(0, 30), max_size=4), st.integers(0, 90))

@@ -449,23 +449,23 @@ def test_weights_decide_which_answers_are_supervised(tokenizer, turns, system, m
         messages.append({"role": "user", "content": asked})
         messages.append({"role": "assistant", "content": said, **weighted})
     task = get_task("chat")
-    is_trained = [weight != 0 for _, _, weight in turns]
-    if not any(is_trained):
+    is_supervised = [weight != 0 for _, _, weight in turns]
+    if not any(is_supervised):
         with pytest.raises(ValueError, match="has no supervised answer"):
-            task.read_row(messages)
+            task.parse_messages(messages)
         return
-    num_kept = len(turns) - is_trained[::-1].index(True)
+    num_kept = len(turns) - is_supervised[::-1].index(True)
     pieces = [(system, False)] if system else []
     for number, (asked, said, _) in enumerate(turns[:num_kept]):
         line = "\n" if pieces else ""
         pieces.append((f"{line}User: {asked}\nAssistant:", False))
-        pieces.append((f" {said}<eos>", is_trained[number]))
+        pieces.append((f" {said}<eos>", is_supervised[number]))
     row = {"id": "0", "messages": messages}
-    whole, account = encode_rows([row], task, tokenizer, EncodingOptions(max_length=10_000))
+    whole, encoding_report = encode_rows([row], task, tokenizer, EncodingOptions(max_length=10_000))
     expected = pieces_to_tokens(pieces, tokenizer)
     assert (whole[0]["input_ids"], whole[0]["labels"]) == expected
-    assert account.tokens["trained"] == sum(label != IGNORE_INDEX for label in expected[1])
-    cut, account = encode_rows([row], task, tokenizer, EncodingOptions(max_length))
+    assert encoding_report.tokens["trained"] == sum(label != IGNORE_INDEX for label in expected[1])
+    cut, encoding_report = encode_rows([row], task, tokenizer, EncodingOptions(max_length))
     for encoded in cut:  # what is left of a long conversation ends like the whole one
         assert len(encoded["input_ids"]) <= max_length
         answer = len(pieces_to_tokens(pieces[-1:], tokenizer)[0])

@@ -9,7 +9,7 @@ from rows import TEXT, summary_rows, write_jsonl
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizer
 
 from llmkit.errors import UserError
-from llmkit.metrics import bertscore, compute, tally
+from llmkit.metrics import bertscore, compute, row_statistics
 from llmkit.metrics.prediction import Prediction
 
 WORDS = sorted({word.strip(".,?").lower() for text in TEXT for word in text.split()})
@@ -53,7 +53,7 @@ def test_it_is_the_papers_formula_and_the_best_reference_counts(encoder):
     assert name.endswith(":9")
     predictions = ["mara waited on the pier", "the dog slept", TEXT[0]]
     references = [["mara linden waited", "the ferry left"], ["who opened the mill?"], [TEXT[1]]]
-    rows = tally(name, list(map(Prediction, predictions)), references)[:, 0]
+    rows = row_statistics(name, list(map(Prediction, predictions)), references)[:, 0]
     expected = [
         max(by_hand(said, text, encoder, 9) for text in accepted)
         for said, accepted in zip(predictions, references, strict=True)
@@ -66,7 +66,7 @@ def test_the_same_scores_most_and_nothing_scores_nothing(encoder):
     name = f"bertscore:{encoder}:3"
     long = " ".join(WORDS * 5)  # more than the encoder can read
     predictions = [Prediction(TEXT[0]), Prediction(""), Prediction(long, votes=[long, "a ferry"])]
-    rows = tally(name, predictions, [[TEXT[0]], ["the dog"], [long]])[:, 0]
+    rows = row_statistics(name, predictions, [[TEXT[0]], ["the dog"], [long]])[:, 0]
     assert rows == pytest.approx([100, 0, 100])
 
 

@@ -18,7 +18,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from llmkit.metrics import scores_of, tally
+from llmkit.metrics import corpus_scores, row_statistics
 from llmkit.metrics.classification import labels_of
 from llmkit.metrics.prediction import Prediction
 from llmkit.tasks import TASKS
@@ -62,8 +62,8 @@ def test_weights_are_rows_that_stand_several_times():
     predictions = likeliest([dict(zip("abc", row, strict=True)) for row in probabilities.tolist()])
     references = [["abc"[i]] for i in true]
     counts = np.random.default_rng(1).integers(0, 3, size=len(true))
-    weighted = scores_of(
-        {"classification": tally("classification", predictions, references)},
+    weighted = corpus_scores(
+        {"classification": row_statistics("classification", predictions, references)},
         counts[None].astype(float),
     )
     repeated = np.repeat(np.arange(len(true)), counts)
@@ -142,8 +142,8 @@ def test_scores_of_ratings_are_scikit_learns(seed, num_rows, num_ratings, lowest
     assert scores["quadratic_kappa"] == pytest.approx(100 * kappa)
 
     weights = generator.integers(1, 4, len(true)).astype(float)  # rows that are drawn again
-    tallies = {"classification": tally("classification", predictions, references)}
-    weighted = scores_of(tallies, weights[None])
+    statistics = {"classification": row_statistics("classification", predictions, references)}
+    weighted = corpus_scores(statistics, weights[None])
     error = mean_absolute_error(true, said, sample_weight=weights)
     kappa = cohen_kappa_score(true, said, weights="quadratic", sample_weight=weights)
     assert weighted["mean_absolute_error"].item() == pytest.approx(error)

@@ -66,7 +66,7 @@ def test_rouge_equals_rouge_score_to_the_last_digit(prediction, references):
         [rouge.split_sentences(text) for text in references], rouge.split_sentences(prediction)
     )
     theirs = [100 * best[name].fmeasure for name in rouge.TYPES]
-    assert rouge.tally([Prediction(prediction)], [references])[0].tolist() == theirs
+    assert rouge.row_statistics([Prediction(prediction)], [references])[0].tolist() == theirs
 
 
 def test_rouge_lsum_takes_sentences_apart():
@@ -126,5 +126,5 @@ def test_sacrebleu_has_the_private_calls_that_make_statistics_of_rows():
         for name in ("_extract_corpus_statistics", "_compute_score_from_stats"):
             assert hasattr(scorer, name), (
                 f"sacreBLEU {sacrebleu.__version__} has no {type(scorer).__name__}.{name}: "
-                "adapt sacrebleu_tally and sacrebleu_scores in llmkit/metrics/__init__.py"
+                "adapt sacrebleu_statistics and sacrebleu_scores in llmkit/metrics/__init__.py"
             )

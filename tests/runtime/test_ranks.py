@@ -12,7 +12,7 @@ from stopped_runs import run_to_the_end, run_until, six_steps, traces
 from llmkit.commands.finetune import options_to_go_on
 from llmkit.errors import UserError
 from llmkit.model.load import is_path
-from llmkit.runs.folder import how_to_go_on
+from llmkit.runs.folder import resume_hint
 from llmkit.runtime import ranks
 from llmkit.runtime.devices import choose_kernels, cuda_precision
 from llmkit.runtime.launch import free_port
@@ -307,5 +307,5 @@ def test_the_advice_fits_the_trouble(trouble, num_processes, expected):
 
 def test_the_advice_under_another_launcher_says_so(tmp_path):
     (tmp_path / "checkpoints" / "step-00000002").mkdir(parents=True)
-    assert "; resume with: llmkit finetune" in how_to_go_on(tmp_path, [])
-    assert "; resume under the same launcher with: llmkit" in how_to_go_on(tmp_path, [], True)
+    assert "; resume with: llmkit finetune" in resume_hint(tmp_path, [])
+    assert "; resume under the same launcher with: llmkit" in resume_hint(tmp_path, [], True)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.metrics import scores_of
+from llmkit.metrics import corpus_scores
 from llmkit.metrics.prediction import Prediction
 from llmkit.scoring.diagnostics import diagnose, ngrams, repeated_share
 from llmkit.scoring.scores import breakdown, by_length, row_scores
@@ -49,11 +49,11 @@ def test_rows_of_like_length_are_scored_together():
     assert len(set(groups)) == 4
     assert [groups.count(name) for name in sorted(set(groups))] == [2, 2, 2, 2]
     predictions = [Prediction("x" if i % 2 else "y") for i in range(8)]
-    tallies = TASKS["qa"].tally(predictions, [["x"]] * 8)
-    parts = breakdown(TASKS["qa"], tallies, groups)
+    statistics = TASKS["qa"].row_statistics(predictions, [["x"]] * 8)
+    parts = breakdown(TASKS["qa"], statistics, groups)
     assert [part["label"] for part in parts] == sorted(set(groups))
     assert [part["rows"] for part in parts] == [2, 2, 2, 2]
     assert {part["scores"]["exact_match"] for part in parts} == {50}
-    alone = row_scores(tallies, "exact_match")
+    alone = row_scores(statistics, "exact_match")
     assert alone == [0, 100] * 4
-    assert sum(alone) / 8 == scores_of(tallies)["exact_match"].item()
+    assert sum(alone) / 8 == corpus_scores(statistics)["exact_match"].item()

@@ -7,7 +7,7 @@ import pytest
 from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
-from llmkit.metrics import scores_of, tally
+from llmkit.metrics import corpus_scores, row_statistics
 from llmkit.metrics.prediction import Prediction
 from llmkit.scoring import significance
 from llmkit.scoring.significance import compare, intervals
@@ -23,7 +23,7 @@ def worsened(text: str, rate: float, generator: random.Random) -> str:
 
 
 def population(size: int, rates: tuple[float, float], seed: int = 0):
-    """Two systems' BLEU and word F1 tallies on many rows; the rows are of unequal difficulty."""
+    """Two systems' BLEU and word F1 statistics on many rows; the rows are of unequal difficulty."""
     generator = random.Random(seed)
     texts = [" ".join(generator.choices(WORDS, k=generator.randint(4, 25))) for _ in range(size)]
     hard = [generator.random() for _ in texts]
@@ -33,13 +33,16 @@ def population(size: int, rates: tuple[float, float], seed: int = 0):
             Prediction(worsened(t, rate * h, generator)) for t, h in zip(texts, hard, strict=True)
         ]
         systems.append(
-            {name: tally(name, outputs, [[t] for t in texts]) for name in ("bleu", "squad")}
+            {
+                name: row_statistics(name, outputs, [[t] for t in texts])
+                for name in ("bleu", "squad")
+            }
         )
     return systems
 
 
-def drawn(tallies, picked):
-    return {name: rows[picked] for name, rows in tallies.items()}
+def drawn(statistics, picked):
+    return {name: rows[picked] for name, rows in statistics.items()}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,7 @@ def test_intervals_cover_the_true_score_and_difference(different, trials, figure
     redraws((200, 1000), (100, 100))  # p-values are not looked at
     experiments = trials(100, 1000)
     first, second = different
-    true = [scores_of(tallies) for tallies in different]
+    true = [corpus_scores(statistics) for statistics in different]
     names = [name for name, value in true[0].items() if np.isfinite(value)]
     covered = dict.fromkeys([(kind, name) for kind in ("score", "difference") for name in names], 0)
     generator = np.random.default_rng(1)
@@ -86,11 +89,11 @@ def test_intervals_cover_the_true_score_and_difference(different, trials, figure
 
 @pytest.mark.parametrize("num_rows", [1, significance.MIN_ROWS - 1, significance.MIN_ROWS])
 def test_few_rows_have_scores_but_neither_interval_nor_p_value(different, num_rows):
-    first, second = (drawn(tallies, slice(num_rows)) for tallies in different)
+    first, second = (drawn(statistics, slice(num_rows)) for statistics in different)
     has_enough = num_rows >= significance.MIN_ROWS
     assert bool(intervals(first)) == has_enough
     for name, found in compare(first, second, num_trials=100).items():
-        expected = scores_of(second)[name] - scores_of(first)[name]
+        expected = corpus_scores(second)[name] - corpus_scores(first)[name]
         assert found.difference == pytest.approx(expected.item())
         for value in (found.low, found.high, found.p, found.detectable):
             assert (value is not None) == has_enough
@@ -123,10 +126,11 @@ def test_the_p_value_is_sacrebleus():
     texts = [" ".join(generator.choices(WORDS, k=12)) for _ in range(120)]
     first, second = ([worsened(t, rate, generator) for t in texts] for rate in (0.3, 0.36))
     references = [[text] for text in texts]
-    tallies = [
-        {"bleu": tally("bleu", list(map(Prediction, said)), references)} for said in (first, second)
+    statistics = [
+        {"bleu": row_statistics("bleu", list(map(Prediction, said)), references)}
+        for said in (first, second)
     ]
-    ours = compare(*tallies)["bleu"]
+    ours = compare(*statistics)["bleu"]
     _, theirs = PairedTest(
         [("first", first), ("second", second)], {"BLEU": BLEU()}, [texts], "ar"
     )()
@@ -149,13 +153,13 @@ def test_rows_that_are_all_right_or_all_wrong_have_no_interval(metric):
     references = [["a red dog slept there"], ["the mill burnt down today"]] * 10
     right = [Prediction(accepted[0]) for accepted in references]
     wrong = [Prediction("q")] * len(references)
-    both = tally(metric, right + wrong, references * 2)
-    tallies = [{metric: rows} for rows in np.split(both, 2)]
-    assert [intervals(each) for each in tallies] == [{}, {}]
-    half = {metric: tally(metric, right[:10] + wrong[10:], references)}
+    both = row_statistics(metric, right + wrong, references * 2)
+    statistics = [{metric: rows} for rows in np.split(both, 2)]
+    assert [intervals(each) for each in statistics] == [{}, {}]
+    half = {metric: row_statistics(metric, right[:10] + wrong[10:], references)}
     assert all(low < high for low, high in intervals(half).values())
     assert intervals(half)
-    for result in compare(tallies[1], tallies[0], num_trials=1000).values():
+    for result in compare(statistics[1], statistics[0], num_trials=1000).values():
         assert (result.low, result.high, result.detectable) == (None, None, None)
         assert result.p == (1 if result.difference == 0 else pytest.approx(0.001, abs=0.0011))
 

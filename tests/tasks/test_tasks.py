@@ -40,7 +40,7 @@ def test_marks_in_a_rows_text_mean_nothing():
 
 def test_only_the_source_may_be_shortened():
     example = to_example({"id": "1", **ROWS["qa"]}, TASKS["qa"])
-    assert [s.text for s in example.prompt if s.is_shortenable] == [f" {ROWS['qa']['context']}"]
+    assert [s.text for s in example.prompt if s.is_truncatable] == [f" {ROWS['qa']['context']}"]
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_a_conversation_is_learnt_where_the_assistant_speaks():
     assert example.prompt_text == (
         "Be brief.\nUser: Who keeps a goat?\nAssistant: Mara.\nUser: And bees?\nAssistant:"
     )
-    assert [s.text for s in example.prompt if s.is_trained] == [" Mara."]
+    assert [s.text for s in example.prompt if s.is_supervised] == [" Mara."]
     assert example.completion == " Otto."
     assert example.references == ["Otto."]
     without = to_example({"id": "1", "messages": TALK[3:]}, TASKS["chat"])
     assert without.prompt_text == "User: And bees?\nAssistant:"
-    assert without.prompt == TASKS["chat"].ask("And bees?")
+    assert without.prompt == TASKS["chat"].prompt_from_text("And bees?")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_conversation_is_learnt_where_the_assistant_speaks():
 )
 def test_what_is_no_conversation_is_refused(messages, expected):
     with pytest.raises(ValueError, match=expected):
-        TASKS["chat"].read_row(messages)
+        TASKS["chat"].parse_messages(messages)
 
 
 @pytest.mark.parametrize(

@@ -350,13 +350,13 @@ def test_the_best_is_finite_and_of_equal_scores_the_one_of_lower_loss():
     found = []
     for step, (rouge, loss) in enumerate(scores):
         progress.step = step
-        found.append(progress.rate({"rougeL": rouge, "loss": loss}, "rougeL", True))
+        found.append(progress.update_best({"rougeL": rouge, "loss": loss}, "rougeL", True))
     assert found == [True, True, True, False, False, False]
     assert progress.best_step == 2
-    assert progress.misses == 3
+    assert progress.validations_without_improvement == 3
     lower = Progress()
-    assert [lower.rate({"loss": s}, "loss", False) for s in [2.0, 1.0, 1.5]] == [1, 1, 0]
-    assert not Progress().rate({"loss": math.nan}, "loss", False)
+    assert [lower.update_best({"loss": s}, "loss", False) for s in [2.0, 1.0, 1.5]] == [1, 1, 0]
+    assert not Progress().update_best({"loss": math.nan}, "loss", False)
 
 
 def test_early_stopping_ends_the_run(recipe, tmp_path):

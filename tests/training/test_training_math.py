@@ -118,7 +118,7 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
         nonlocal reached
         task = TASKS[name]
         row = {"id": "0", **{column: data.draw(texts) for column in task.columns}}
-        if task.read_row is not None:
+        if task.parse_messages is not None:
             said = {"role": "user", "content": data.draw(texts)}
             row[task.target] = [said, {"role": "assistant", "content": row[task.target]}]
         ((example, ids, encoded),) = encode_examples(
@@ -127,7 +127,7 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
         learnt = [token for token in encoded.labels if token != IGNORE_INDEX]
         shown = [t for t, label in zip(encoded.input_ids, encoded.labels, strict=True) if label < 0]
         assert [*shown, *learnt] == encoded.input_ids
-        if encoded.fate in ("whole", "prompt shortened"):
+        if encoded.outcome in ("whole", "prompt shortened"):
             assert learnt.pop() == tokenizer.eos_token_id
             assert tokenizer.decode(learnt) == example.completion
         else:
@@ -135,8 +135,8 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
         assert tokenizer.eos_token_id not in learnt
         prompt = 0 if task.is_language_modelling else sum(map(len, encoded.prompt))
         of_prompt = [] if task.is_language_modelling else encoded.prompt
-        record = row_record(example, ids, encoded.fate, of_prompt, len(encoded.completion))
-        account = EncodingReport(Dataset.from_list([record], features=RECORD))
+        record = row_record(example, ids, encoded.outcome, of_prompt, len(encoded.completion))
+        encoding_report = EncodingReport(Dataset.from_list([record], features=RECORD))
         whole = [*ids[:-1], [*ids[-1], tokenizer.eos_token_id]]
         if not encoded.completion:
             expected = {"trained": 0, "prompt": 0, "cut": 0, "left out": sum(map(len, whole))}
@@ -145,7 +145,7 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
             cut = [token for a, b in zip(whole, kept, strict=True) for token in a[len(b) :]]
             trained = sum(label >= 0 for label in encoded.labels)
             expected = {"trained": trained, "prompt": prompt, "cut": len(cut), "left out": 0}
-        assert account.tokens == expected
+        assert encoding_report.tokens == expected
         reached += 1
 
     is_so()
