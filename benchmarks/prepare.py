@@ -41,7 +41,7 @@ def open_rows(
     task: Task, data: str | None, limit: int | None = None
 ) -> tuple[Rows, EncodingOptions]:
     """The first rows of a file, or of the package, and how they are encoded."""
-    overrides = [f"max_length={MAX_LENGTH}"]
+    overrides = [f"data.max_length={MAX_LENGTH}"]
     overrides += [f"data.{split}={data}" for split in ("train", "validation", "test") if data]
     overrides += [f"data.limit={limit}"] if limit else []
     recipe = load_recipe(task.name, overrides=tuple(overrides))

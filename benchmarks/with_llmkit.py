@@ -73,7 +73,7 @@ def run(job: Job, recipe: Recipe, settings: dict[str, Any]) -> None:
         "supervised": sum(map(order.num_supervised, steps)),
     }
     chosen = {
-        "engine": recipe.train.engine,
+        "forward": recipe.train.forward,
         "mixed_precision": accelerator.mixed_precision,
         "micro_batch_size": order.micro_batch_size,
     }

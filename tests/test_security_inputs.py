@@ -291,7 +291,7 @@ def test_marks_in_rows_mean_nothing(llmkit, tiny_gpt2, tmp_path):
         row["document"] += " {{ 7 * 7 }} {summary} {0.__class__} %(summary)s ${HOME}"
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
     shown = llmkit("check", "summarize", f"model={tiny_gpt2}", f"data.train={path}",
-                   "max_length=128", "--json")  # fmt: skip
+                   "data.max_length=128", "--json")  # fmt: skip
     assert "{{ 7 * 7 }} {summary} {0.__class__} %(summary)s ${HOME}" in shown.output
 
 

@@ -14,8 +14,8 @@ from llmkit.errors import UserError
 
 # Keys of a run's recipe that affect predictions; no other key can be overridden.
 READ_KEYS = (
-    "data.columns.", "data.encoding", "data.skip_invalid", "template", "max_length", "generation.",
-    "evaluation.batch_size", "train.device", "train.mixed_precision",
+    "data.columns.", "data.encoding", "data.skip_invalid", "data.template", "data.max_length",
+    "generation.", "evaluation.batch_size", "train.device", "train.mixed_precision",
 )  # fmt: skip
 
 

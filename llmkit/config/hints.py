@@ -70,12 +70,13 @@ KEYS = _each(
         "patience early_stopping": "evaluation.early_stopping_patience",
         "max_eval_samples eval_samples": "evaluation.validation_rows",
         "report_to logger_name metric_logger use_wandb": "trackers",
-        "model_name_or_path base_model model_name checkpoint_dir pretrained_model": "model",
-        "model_args model_config config_overrides": "scratch",
+        "model_name_or_path base_model model_name checkpoint_dir pretrained_model": "model.name",
+        "model_revision": "model.revision",
+        "model_args model_config config_overrides scratch": "model.scratch",
         "max_seq_length max_seq_len sequence_len cutoff_len block_size model_max_length": (
-            "max_length"
+            "data.max_length"
         ),
-        "sample_packing packed": "packing",
+        "sample_packing packed": "data.packing",
         "random_seed manual_seed data_seed": "seed",
         "train_file train_data dataset_path data_path": "data.train",
         "validation_file eval_file val_file eval_dataset": "data.validation",
@@ -84,7 +85,7 @@ KEYS = _each(
         "dataset_config_name dataset_config subset": "data.config",
         "val_set_size val_size val_split_fraction validation_split": "data.validation_fraction",
         "max_samples max_train_samples num_samples": "data.limit",
-        "prompt_template chat_template prompt_style": "template",
+        "prompt_template chat_template prompt_style": "data.template",
         "max_tokens max_gen_len": "generation.max_new_tokens",
     }
 )
@@ -137,9 +138,11 @@ ADVICE = _each(
         "deepspeed fsdp fsdp_config": (
             "llmkit has neither DeepSpeed nor FSDP; use --num-processes N"
         ),
-        "torch_compile": "llmkit does not compile; train.engine=fast is its fast forward pass",
+        "torch_compile": (
+            "llmkit does not compile; train.forward=padding_free is its fast forward pass"
+        ),
         "flash_attention attn_implementation flash_attn": (
-            "llmkit has no such switch; train.engine=fast is its fast forward pass"
+            "llmkit has no such switch; train.forward=padding_free is its fast forward pass"
         ),
         "push_to_hub hub_model_id": (
             "llmkit does not upload; run `hf upload` on the model folder of the run"
@@ -152,7 +155,9 @@ ADVICE = _each(
         "label_smoothing_factor label_smoothing": "llmkit has no label smoothing",
         "neftune_noise_alpha": "llmkit has no NEFTune",
         "do_sample": "set generation.temperature above 0 to sample",
-        "group_by_length": "train.engine=fast never pads, so rows need no grouping by length",
+        "group_by_length": (
+            "train.forward=padding_free never pads, so rows need no grouping by length"
+        ),
     }
 )
 

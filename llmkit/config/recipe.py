@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from llmkit.config.hints import other_name
+from llmkit.config.moved_keys import moved_key, upgrade_recipe
 from llmkit.config.recipe_files import Loader, find_recipe, read_yaml
 from llmkit.config.schema import Recipe
 from llmkit.config.schema_keys import find_field, iter_fields
@@ -29,6 +30,7 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
     """
     path = find_recipe(name)
     content, lines = read_yaml(path)
+    content = upgrade_recipe(content)
     scales = content.get("scales")
     scale = scale or (next(iter(scales), None) if isinstance(scales, dict) else None)
     content = _pick_scale(content, scale, path)
@@ -40,6 +42,8 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
         _set(content, key, value, override)
         given[key] = override
     _settle_length(content, given)
+    _expand_model_name(content)
+    lines.setdefault("model.name", lines.get("model", 1))
     both = [given[key] for key in LENGTHS if key in given and not given[key].endswith("=null")]
     if len(both) == 2:
         raise UserError(f"{' '.join(both)}: give one of them")
@@ -79,8 +83,9 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
             "bertscore": evaluation.bertscore.model_copy(update={"model": absolute(encoder)}),
         }
     )
-    is_folder = os.path.isdir(expand(recipe.model))  # else a hub id, `embedded` or `scratch`
-    model = absolute(recipe.model, is_path=is_folder)
+    name = recipe.model.name
+    is_folder = os.path.isdir(expand(name))  # else a hub id, `embedded` or `scratch`
+    model = recipe.model.model_copy(update={"name": absolute(name, is_path=is_folder)})
     return recipe.model_copy(update={"data": data, "evaluation": evaluation, "model": model})
 
 
@@ -104,9 +109,19 @@ def _pick_scale(content: dict[str, Any], scale: str | None, path: Path) -> dict[
         return base
     if scale not in scales:
         raise UserError(f"{path}: no scale {scale!r}; it has {', '.join(scales)}")
+    _expand_model_name(base)
+    _expand_model_name(scales[scale])
     content = _merge(base, scales[scale])
     _settle_length(content, dict(flat(scales[scale])))
     return content
+
+
+def _expand_model_name(content: dict[str, Any]) -> None:
+    """Write `model: gpt2` as `model: {name: gpt2}`, so that other keys of the section can be laid
+    over it."""
+    model = content.get("model")
+    if model is not None and not isinstance(model, dict):
+        content["model"] = {"name": model}
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -136,6 +151,7 @@ _LIST_KEYS = {key for key, kind, _, _ in iter_fields() if is_list(kind)}
 
 def _parse_override(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
+    key = "model.name" if key == "model" else key
     if not equals or not key or key[0] in "+~":
         raise UserError(f"{override!r}: {_how_to_override(key, text)}")
     is_column = key.startswith("data.columns.")
@@ -166,6 +182,7 @@ def _how_to_override(key: str, text: str) -> str:
 
 
 def _set(content: dict[str, Any], key: str, value: Any, override: str) -> None:
+    _expand_model_name(content)
     *sections, last = key.split(".")
     for section in sections:
         content = content.setdefault(section, {})
@@ -229,6 +246,9 @@ def _nearest_key(key: str) -> str:
     section, _, name = key.rpartition(".")
     keys = [dotted for dotted, *_ in iter_fields()]
     keys += sorted({dotted.rpartition(".")[0] for dotted in keys} - {""})
+    moved = moved_key(key)
+    if moved is not None:
+        return f"; it is {moved} now"
     hint = other_name(key)
     if hint is not None:
         return f"; {hint}"

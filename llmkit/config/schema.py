@@ -54,8 +54,30 @@ class Scratch(Section):
         return self
 
 
+class Model(Section):
+    """The model that training starts from. A name alone stands for the section: `model: gpt2`."""
+
+    name: str = "embedded"
+    """embedded, scratch, a GPT-2 folder, or a hub id such as gpt2 or gpt2-medium."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model."""
+    scratch: Scratch = Scratch()
+    """Shape of the model when `name` is scratch."""
+
+
+# A name alone stands for the whole section: model=gpt2.
+ModelOrName = Annotated[
+    Model,
+    BeforeValidator(
+        lambda value: {"name": value} if isinstance(value, str) else value,
+        json_schema_input_type=str | Model,
+    ),
+]
+
+
 class Data(Section):
-    """Where the rows come from. Without `train` and `hub`: the task's embedded rows."""
+    """Where the rows come from, and how they become tokens. Without `train` and `hub`: the task's
+    embedded rows."""
 
     hub: str | None = None
     """Hub id of a data set, such as rajpurkar/squad."""
@@ -101,6 +123,17 @@ class Data(Section):
     there are and where; false: stop with an error at the first."""
     limit: int | None = Field(None, ge=1)
     """Read only the first rows of each file or hub split; rows."""
+    template: str | None = None
+    """Prompt with {column} marks for any columns of the data; a section {#column}...{/column} is
+    left out if the column is empty. null: the task's own."""
+    max_length: int = Field(512, ge=2)
+    """Longest training row, prompt and completion and end-of-text together; tokens."""
+    truncate_completion: bool = False
+    """Cut a completion that does not fit max_length instead of dropping the row."""
+    packing: bool = False
+    """Lay several rows into one sequence of max_length tokens, where they do not see each other:
+    less padding, the same result (train.forward=padding_free never pads). Texts of pretrain become
+    rows of their own, not one stream."""
 
     @field_validator("encoding")
     @classmethod
@@ -161,7 +194,7 @@ class Lora(Section):
     """Layers of GPT-2 that get an adapter (c_proj: the attention's and the MLP's)."""
 
 
-Engine = Literal["fast", "reference"]
+Forward = Literal["padding_free", "transformers"]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -209,8 +242,8 @@ class Train(Section):
     """Leave out up to so many steps whose loss or gradient is not finite, then stop; steps."""
     dropout: float | None = Field(None, ge=0, lt=1)
     """Dropout everywhere in the model; null: what the model's config says."""
-    engine: Engine = "fast"
-    """Forward pass: llmkit's own, without padding, or the model's in Hugging Face transformers."""
+    forward: Forward = "padding_free"
+    """Forward pass: llmkit's own, which never pads, or that of Hugging Face transformers."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Arithmetic of the forward and backward pass, weights stay float32. auto: on a CPU bf16 where
     it is measured to be faster, else no; on a GPU bf16 if the hardware has it, else fp16 (Volta,
@@ -337,27 +370,12 @@ class Recipe(Section):
 
     task: str
     """summarize, translate, qa, classify, instruct, chat, reason or pretrain."""
-    model: str = "embedded"
-    """embedded, scratch, a GPT-2 folder, or a hub id such as gpt2 or gpt2-medium."""
-    model_revision: str | None = None
-    """Branch, tag or commit of a hub model."""
-    scratch: Scratch = Scratch()
-    """Shape of the model when `model` is scratch."""
+    model: ModelOrName = Model()
+    """The model that training starts from."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Seed of the row order, the dropout, new weights and sampling."""
     trackers: Annotated[list[Literal["tensorboard", "wandb", "trackio"]], OneOrMore] = []
     """Where metrics.jsonl is also sent; each has to be installed. tensorboard: into the run."""
-    template: str | None = None
-    """Prompt with {column} marks for any columns of the data; a section {#column}...{/column} is
-    left out if the column is empty. null: the task's own."""
-    max_length: int = Field(512, ge=2)
-    """Longest training row, prompt and completion and end-of-text together; tokens."""
-    truncate_completion: bool = False
-    """Cut a completion that does not fit max_length instead of dropping the row."""
-    packing: bool = False
-    """Lay several rows into one sequence of max_length tokens, where they do not see each other:
-    less padding, the same result (train.engine=fast never pads). Texts of pretrain become rows of
-    their own, not one stream."""
     data: Data = Data()
     """The rows."""
     train: Train
@@ -391,9 +409,9 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _room_for_the_completion(self) -> "Recipe":
-        if self.task != "pretrain" and self.generation.max_new_tokens >= self.max_length:
+        if self.task != "pretrain" and self.generation.max_new_tokens >= self.data.max_length:
             raise ValueError(
                 f"generation.max_new_tokens ({self.generation.max_new_tokens}) leaves no room "
-                f"for a prompt within max_length ({self.max_length})"
+                f"for a prompt within data.max_length ({self.data.max_length})"
             )
         return self

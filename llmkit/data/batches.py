@@ -15,9 +15,9 @@ UNLIMITED = sys.maxsize  # capacity of the one sequence that holds all rows of a
 
 def batch_capacity(recipe: Recipe) -> int | None:
     """Tokens that a sequence of several rows holds; None: each row is a sequence of its own."""
-    if recipe.train.engine == "fast":
+    if recipe.train.forward == "padding_free":
         return UNLIMITED
-    return recipe.max_length if recipe.packing else None
+    return recipe.data.max_length if recipe.data.packing else None
 
 
 def shuffled_indices(num_rows: int, seed: int, epoch: int) -> list[int]:

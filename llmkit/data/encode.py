@@ -80,15 +80,15 @@ class EncodingOptions:
 def encoding_options(recipe: Recipe, *, is_scored: bool = False) -> EncodingOptions:
     """A recipe's limits. Of rows to score, a completion that is cut gives a loss all the same."""
     return EncodingOptions(
-        recipe.max_length,
-        recipe.truncate_completion or is_scored,
-        recipe.packing,
+        recipe.data.max_length,
+        recipe.data.truncate_completion or is_scored,
+        recipe.data.packing,
     )
 
 
 def max_prompt_tokens(recipe: Recipe) -> int:
     """Tokens a prompt may have so that generation stays within max_length."""
-    return recipe.max_length - recipe.generation.max_new_tokens
+    return recipe.data.max_length - recipe.generation.max_new_tokens
 
 
 def encode_text(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
@@ -279,8 +279,8 @@ def require_rows(encoding_report: EncodingReport, limits: EncodingOptions) -> No
     advice = "mend the rows"
     if encoding_report.outcomes["completion too long"] and not limits.truncate_completion:
         advice = (
-            f"raise max_length={limits.max_length}, shorten the template, or set "
-            "truncate_completion=true"
+            f"raise data.max_length={limits.max_length}, shorten the template, or set "
+            "data.truncate_completion=true"
         )
     first = encoding_report.records[0]["where"]
     raise UserError(f"{first} and on: no row is left to learn from ({reasons}); {advice}")
@@ -340,7 +340,7 @@ def encode_prompts(
         if not prompt:
             raise UserError(
                 f"{example.where}: the prompt leaves no room for the completion even without its "
-                f"source ({room} tokens); raise max_length or lower generation.max_new_tokens"
+                f"source ({room} tokens); raise data.max_length or lower generation.max_new_tokens"
             )
         prompts.append([token for tokens in prompt for token in tokens])
     return prompts

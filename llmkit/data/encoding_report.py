@@ -70,7 +70,7 @@ class EncodingReport:
 
     @cached_property
     def rows_by_problem(self) -> dict[str, list[str]]:
-        """Locations (file:line) of the rows of each outcome but `whole`, and of each other problem."""
+        """Locations (file:line) of the rows with a problem, by problem: an outcome, or another."""
         outcomes = np.array(self.records["outcome"][:])
         masks = {outcome: outcomes == outcome for outcome in self.outcomes if outcome != "whole"}
         # Only end-of-text is supervised.

@@ -30,17 +30,18 @@ KINDS = {
     ),
     "most left out": (
         "error", "nothing to learn, which is most of the split",
-        "fix the rows, raise max_length, or set truncate_completion=true",
+        "fix the rows, raise data.max_length, or set data.truncate_completion=true",
     ),
     "empty": (
         "warning", "a text is empty, so there is nothing to learn", "fix or delete them",
     ),
     "completion too long": (
         "warning", "max_length has no room for the completion, so there is nothing to learn",
-        "raise max_length, or set truncate_completion=true",
+        "raise data.max_length, or set data.truncate_completion=true",
     ),
     "completion cut": (
-        "warning", "completion truncated, so the model does not learn its end", "raise max_length",
+        "warning", "completion truncated, so the model does not learn its end",
+        "raise data.max_length",
     ),
     "shattered": (
         "warning",
@@ -117,7 +118,7 @@ KINDS = {
     "input empty": (
         "note", "an input text is empty, so the prompt has a gap", "check that this is intended",
     ),
-    "prompt shortened": ("note", "source truncated to fit max_length", "raise max_length"),
+    "prompt shortened": ("note", "source truncated to fit max_length", "raise data.max_length"),
     "end-of-text typed": (
         "note", f"{END_OF_TEXT} in the text, read as plain characters",
         "delete it where it was to end a text: each row is ended anyway",

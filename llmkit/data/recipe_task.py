@@ -11,7 +11,7 @@ from llmkit.tasks import Task, get_task, translate, with_template
 
 def prompt_task(recipe: Recipe) -> Task:
     """The recipe's task with the recipe's prompt; raises UserError for a bad template."""
-    task, template = get_task(recipe.task), recipe.template
+    task, template = get_task(recipe.task), recipe.data.template
     if task is translate.TASK:
         template = template or translate.TEMPLATE
         for mark, language in prompt_languages.languages(recipe.data).items():
@@ -28,7 +28,7 @@ def prompt_warnings(recipe: Recipe, task: Task) -> list[str]:
     language that the prompt only assumes."""
     if task.name != translate.TASK.name:
         return []
-    assumed = prompt_languages.assumptions(recipe.data, recipe.template or translate.TEMPLATE)
+    assumed = prompt_languages.assumptions(recipe.data, recipe.data.template or translate.TEMPLATE)
     return [*assumed, *prompt_languages.contradictions(recipe.data, task.template)]
 
 

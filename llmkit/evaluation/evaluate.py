@@ -14,7 +14,7 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.config.schema import Engine, Recipe
+from llmkit.config.schema import Forward, Recipe
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data.answers import check_labels
 from llmkit.data.batches import UNLIMITED, collate
@@ -101,7 +101,7 @@ def prepare_prompts(
         return encode_prompts(examples, tokenizer, max_prompt_tokens(recipe))
     check_labels(examples, labels)
     longest = max(map(len, labels.values()))
-    return encode_prompts(examples, tokenizer, recipe.max_length - longest)
+    return encode_prompts(examples, tokenizer, recipe.data.max_length - longest)
 
 
 def evaluate(
@@ -115,7 +115,7 @@ def evaluate(
     over the whole set) and the task's own."""
     task, encoded = evaluation_set.task, evaluation_set.encoded
     nats = token_losses(
-        model, encoded, recipe.evaluation.batch_size, accelerator, recipe.train.engine
+        model, encoded, recipe.evaluation.batch_size, accelerator, recipe.train.forward
     )
     losses = np.array([[each.sum(dtype=float), len(each)] for each in nats])
     if task.is_language_modelling:
@@ -138,11 +138,11 @@ def token_losses(
     encoded: Dataset,
     batch_size: int,
     accelerator: Accelerator,
-    engine: Engine,
+    forward_pass: Forward,
 ) -> list[np.ndarray]:
     """The nats of each supervised token of each encoded row, the work shared by all processes."""
-    loss = SupervisedLoss(model, engine)
-    capacity = UNLIMITED if engine == "fast" else None
+    loss = SupervisedLoss(model, forward_pass)
+    capacity = UNLIMITED if forward_pass == "padding_free" else None
     by_length = count_tokens(encoded)[0].argsort(kind="stable").tolist()
     starts = range(0, len(by_length), batch_size)
     mine = []

@@ -97,7 +97,9 @@ def open_session(
     accelerator = start_accelerator(recipe.train.device, recipe.train.mixed_precision, recipe.seed)
     model, tokenizer = load_model(model_name)
     if run is None:
-        recipe = recipe.model_copy(update={"max_length": model.config.n_positions})
+        recipe = recipe.model_copy(
+            update={"data": recipe.data.model_copy(update={"max_length": model.config.n_positions})}
+        )
     labels = encode_labels(label_names, tokenizer) if label_names else {}
     model.to(accelerator.device)
     columns = columns_of(recipe.data, "test") | _given_columns(recipe, overrides)

@@ -241,8 +241,8 @@ def check_max_length(max_length: int, model: GPT2LMHeadModel) -> None:
     n_positions = model.config.n_positions
     if max_length > n_positions:
         raise UserError(
-            f"max_length: {max_length} is beyond the model's {n_positions} positions; "
-            f"set max_length={n_positions} or less"
+            f"data.max_length: {max_length} is beyond the model's {n_positions} positions; "
+            f"set data.max_length={n_positions} or less"
         )
 
 
@@ -254,9 +254,10 @@ def open_model(
     texts: those of the training rows, from which the tokenizer of `scratch` is trained.
     """
     if name != "scratch":
-        model, tokenizer = load_model(name, recipe.model_revision if name == recipe.model else None)
-        if recipe.train.engine == "fast":
+        is_own = name == recipe.model.name
+        model, tokenizer = load_model(name, recipe.model.revision if is_own else None)
+        if recipe.train.forward == "padding_free":
             check_config(model.config)
         return model, tokenizer
     set_seed(recipe.seed)
-    return scratch_model(recipe.scratch, texts)
+    return scratch_model(recipe.model.scratch, texts)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GPT2LMHeadModel
 
-from llmkit.config.schema import Engine
+from llmkit.config.schema import Forward
 from llmkit.constants import IGNORE_INDEX
 from llmkit.model.padding_free import hidden_states
 
@@ -20,14 +20,14 @@ HALF_OF_FLOAT16 = 2**15  # about half of float16's largest number
 class SupervisedLoss(nn.Module):
     """A model with its loss in one forward pass, so that distributed wrappers see all of it.
 
-    With engine `fast`, rows share one sequence (batches.UNLIMITED) and engine.py runs the model;
-    with `reference`, the model's own forward pass does.
+    With `padding_free`, rows share one sequence (batches.UNLIMITED) and padding_free.py runs the
+    model; with `transformers`, the model's own forward pass does.
     """
 
-    def __init__(self, model: nn.Module, engine: Engine) -> None:
+    def __init__(self, model: nn.Module, forward_pass: Forward) -> None:
         super().__init__()
         self.model = model
-        self.engine = engine
+        self.forward_pass = forward_pass
 
     def forward(
         self,
@@ -77,7 +77,7 @@ class SupervisedLoss(nn.Module):
     ) -> Tensor:
         """(num_supervised, n_embd): what the head reads to predict the supervised positions."""
         model = unwrap_model(self.model)
-        if self.engine == "fast":
+        if self.forward_pass == "padding_free":
             lengths = row_ids[0].unique_consecutive(return_counts=True)[1].tolist()
             used = is_supervised[0].nonzero()[:, 0]
             return hidden_states(model.transformer, input_ids[0], position_ids[0], lengths, used)

@@ -39,7 +39,8 @@ def check_config(config: GPT2Config) -> None:
     if any(unknown.values()):
         names = ", ".join(name for name, is_set in unknown.items() if is_set)
         raise UserError(
-            f"train.engine: fast does not know this model's {names}; set train.engine=reference"
+            f"train.forward: padding_free does not support this model's {names}; set "
+            "train.forward=transformers"
         )
 
 

@@ -129,7 +129,7 @@ def write_html(recipe: Recipe, check: Check, path: Path) -> None:
 def about(recipe: Recipe, check: Check) -> list[tuple[str, str]]:
     """(name, value) of what was checked."""
     shapes = dict.fromkeys(str(split.shape) for split in check.splits.values() if split.shape)
-    lines = [("task", recipe.task), ("model", recipe.model), ("shape", "; ".join(shapes))]
+    lines = [("task", recipe.task), ("model", recipe.model.name), ("shape", "; ".join(shapes))]
     lines += [("prompt", json.dumps(check.prompt or "", ensure_ascii=False))]
     return [(name, text) for name, text in lines if text not in ("", '""')]
 

@@ -42,12 +42,12 @@ def model_card(
     """
     task, tuned = test.task, next(iter(table.values()))
     rows_of = recipe.data.hub or Path(recipe.data.train or f"{task.name} rows of llmkit").name
-    base = recipe.model if is_hub_id(recipe.model) else Path(recipe.model).name
+    base = recipe.model.name if is_hub_id(recipe.model.name) else Path(recipe.model.name).name
     metadata = ModelCardData(
         model_name=name,
         library_name="transformers",
         pipeline_tag="text-generation",
-        base_model=recipe.model if is_hub_id(recipe.model) else None,
+        base_model=recipe.model.name if is_hub_id(recipe.model.name) else None,
         datasets=[recipe.data.hub] if recipe.data.hub else None,
         tags=["llmkit", task.name],
         eval_results=[

@@ -293,8 +293,8 @@ def metrics_of(folder: Path) -> list[str] | None:
 def open_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ...] = ()) -> Recipe:
     """`load_recipe`, with the model folder of a run for `model=RUN`."""
     recipe = load_recipe(name, scale=scale, overrides=overrides)
-    model, _ = resolve_model(recipe.model)
-    return recipe.model_copy(update={"model": model})
+    name, _ = resolve_model(recipe.model.name)
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"name": name})})
 
 
 def resolve_model(name: str) -> tuple[str, Path | None]:

@@ -246,25 +246,28 @@ def with_template(task: Task, template: str) -> Task:
     """
     if task.is_language_modelling:
         raise UserError(
-            f"template: {task.name} trains on whole texts and has no prompt; remove the template"
+            f"data.template: {task.name} trains on whole texts and has no prompt; remove it"
         )
     if task.parse_messages is not None:
-        raise UserError(f"template: {task.name} has a fixed prompt; remove the template")
+        raise UserError(f"data.template: {task.name} has a fixed prompt; remove the template")
     bare = template
     while (opened := SECTION.sub(r"\2", bare)) != bare:
         bare = opened
     stray = re.search(r"\{([#/])(\w+)\}", bare)
     if stray:
         raise UserError(
-            f"template: {stray[0]} has no partner; a section is {{#{stray[2]}}}...{{/{stray[2]}}}"
+            f"data.template: {stray[0]} has no partner; a section is "
+            f"{{#{stray[2]}}}...{{/{stray[2]}}}"
         )
     marks = list(dict.fromkeys(re.findall(r"\{#?(\w+)\}", template)))
     if task.target in marks:
-        raise UserError(f"template: {{{task.target}}} is what the model has to write; remove it")
+        raise UserError(
+            f"data.template: {{{task.target}}} is what the model has to write; remove it"
+        )
     for name in RESERVED:
         if name in marks:
             raise UserError(
-                f"template: {{{name}}} is a reserved name; choose another, and map it to the "
+                f"data.template: {{{name}}} is a reserved name; choose another, and map it to the "
                 f"column with data.columns.NAME={name}"
             )
     name = task.truncatable_input
@@ -277,10 +280,10 @@ def with_template(task: Task, template: str) -> Task:
             f"{name} with data.columns.{name}=COLUMN"
         )
         reader = "; the instruct task has {instruction}" if "instruction" in marks else ""
-        raise UserError(f"template: {{{name}}} is missing; {hint}{reader}")
+        raise UserError(f"data.template: {{{name}}} is missing; {hint}{reader}")
     if template != template.rstrip():
         raise UserError(
-            "template: it ends in white space, which the tokenizer would split from the "
+            "data.template: it ends in white space, which the tokenizer would split from the "
             "completion's first word; end it with the cue itself"
         )
     extra = tuple(name for name in marks if name not in task.inputs)

@@ -3,12 +3,19 @@
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
+from llmkit.config.moved_keys import upgrade_recipe
 from llmkit.config.recipe import with_absolute_paths
 from llmkit.config.schema import Recipe
 from llmkit.runtime.devices import Arithmetic
 from llmkit.training.progress import Progress
+
+# Names of earlier versions.
+MOVED_PROGRESS = {
+    "misses": "validations_without_improvement",
+    "num_left_out": "num_skipped_steps",
+}
 
 
 class ReproducibilityKey(BaseModel):
@@ -34,6 +41,18 @@ class CheckpointState(BaseModel):
     progress: Progress
     recipe: Recipe
     facts: ReproducibilityKey
+
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _upgrade_recipe(cls, recipe: Any) -> Any:
+        return upgrade_recipe(recipe) if isinstance(recipe, dict) else recipe
+
+    @field_validator("progress", mode="before")
+    @classmethod
+    def _upgrade_progress(cls, progress: Any) -> Any:
+        if not isinstance(progress, dict):
+            return progress
+        return {MOVED_PROGRESS.get(key, key): value for key, value in progress.items()}
 
 
 def facts_of(record: dict[str, Any]) -> ReproducibilityKey:

@@ -54,7 +54,7 @@ def prepare_loss(model: nn.Module, recipe: Recipe, accelerator: Accelerator) -> 
     buckets after its first step, so the first step after a resume would sum the gradients of three
     or more processes in another order. `sum_gradients` exchanges them instead.
     """
-    loss_module = SupervisedLoss(model, recipe.train.engine)
+    loss_module = SupervisedLoss(model, recipe.train.forward)
     return accelerator.prepare_model(loss_module, evaluation_mode=True)
 
 
@@ -139,7 +139,7 @@ def forward_backward_in_memory(
             if order.micro_batch_size == 1 or order.num_processes > 1:
                 raise UserError(
                     f"step {step + 1}: out of memory with micro-batches of "
-                    f"{order.micro_batch_size}; lower max_length"
+                    f"{order.micro_batch_size}; lower data.max_length"
                     f"{' or train.micro_batch_size' if order.micro_batch_size > 1 else ''}"
                 ) from None
         loss_module.zero_grad(set_to_none=True)

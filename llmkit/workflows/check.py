@@ -39,8 +39,8 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     task = recipe_task(recipe)
     metric, _ = choose_metric(recipe, task)
     splits = open_splits(recipe.data, task, recipe.evaluation, skips_unreadable=True)
-    model, tokenizer = open_model(recipe, recipe.model, splits["train"].texts())
-    check_max_length(recipe.max_length, model)
+    model, tokenizer = open_model(recipe, recipe.model.name, splits["train"].texts())
+    check_max_length(recipe.data.max_length, model)
     trainable_model(model, recipe.train)
 
     read = {split: list(rows.read_all()) for split, rows in splits.items()}

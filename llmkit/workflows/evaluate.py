@@ -45,12 +45,12 @@ def evaluate_model(
     show_invalid(splits)
     answers = count_answers(splits["train"], task)
     names = {"this model": name}
-    if Path(name) != Path(recipe.model):
-        names[UNTUNED] = recipe.model
+    if Path(name) != Path(recipe.model.name):
+        names[UNTUNED] = recipe.model.name
     by_model = {}
     for label, which in names.items():
         model, tokenizer = open_model(recipe, which, splits["train"].texts())
-        check_max_length(recipe.max_length, model)
+        check_max_length(recipe.data.max_length, model)
         tests = prepare_tests(splits, task, tokenizer, recipe, answers)
         by_model[label] = score_model(model, tokenizer, tests, recipe, accelerator)
     tables = tables_of(by_model, tests)

@@ -127,7 +127,7 @@ def encode(session: GenerationSession, prompts: list[Prompt]) -> list[EncodedPro
     wrong with it.
     """
     examples = [Example(str(p.id), p.segments, "", [], p.where) for p in prompts]
-    longest = session.recipe.max_length - session.max_new_tokens
+    longest = session.recipe.data.max_length - session.max_new_tokens
     n_positions = session.model.config.n_positions
     encoded: list[EncodedPrompt | UserError] = []
     for prompt, (_, ids) in zip(prompts, encode_segments(examples, session.tokenizer), strict=True):
@@ -191,7 +191,7 @@ def _say(session: GenerationSession, survey: Survey) -> None:
     if survey.num_shortened:
         console.print(
             f"{survey.num_shortened:,} of {survey.num_rows:,} sources truncated to fit "
-            f"{session.recipe.max_length} tokens",
+            f"{session.recipe.data.max_length} tokens",
             style="dim",
         )
     for warning in survey.warnings():

@@ -74,8 +74,8 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     shapes = {split: rows.shape for split, rows in splits.items()}
     warnings = prompt_warnings(recipe, task)
     terminal.show_prompt(console, shapes, task.shown_prompt, warnings, warning_console())
-    model, tokenizer = open_model(recipe, recipe.model, splits["train"].texts())
-    check_max_length(recipe.max_length, model)
+    model, tokenizer = open_model(recipe, recipe.model.name, splits["train"].texts())
+    check_max_length(recipe.data.max_length, model)
     tokenizer.chat_template = task.chat_template or tokenizer.chat_template
     encoded, encoding_report, was_cached = encode_cached(
         splits["train"], tokenizer, encoding_options(recipe), console.print
@@ -149,7 +149,7 @@ def _with_labels(rows: Rows) -> Iterable[Row]:
 
 def model_facts(recipe: Recipe, model: nn.Module) -> dict:
     """What the run's record says of the model it starts from."""
-    facts = {"name": recipe.model, "sha256": weights_fingerprint(model)}
+    facts = {"name": recipe.model.name, "sha256": weights_fingerprint(model)}
     return facts | {"commit": commit_of(Path(model.name_or_path))}
 
 
@@ -169,11 +169,11 @@ def training_summary(
     )
     num_tokens, num_supervised = sum(order.lengths), sum(order.supervised)
     lines.append(
-        f"model   {recipe.model}: {num_all:,} parameters, {num_trainable:,} trained "
+        f"model   {recipe.model.name}: {num_all:,} parameters, {num_trainable:,} trained "
         f"({recipe.train.method})"
     )
     arithmetic = {"no": "float32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
-    lines.append(f"engine  {recipe.train.engine}, {arithmetic} on {accelerator.device}")
+    lines.append(f"engine  {recipe.train.forward}, {arithmetic} on {accelerator.device}")
     origin = "  (encoded before: from the cache)" if was_cached else ""
     lines.append(f"rows    {encoding_report.num_rows:,} read: {counts}{origin}")
     lines.append(

@@ -91,10 +91,13 @@ def test_generate_without_any_run_uses_the_embedded_model(llmkit):
         (("data.train=broken.jsonl",), "broken.jsonl:3: broken JSON"),
         (("data.train=empty.jsonl",), "empty.jsonl: the train split has no rows"),
         (("data.test=empty.jsonl",), "empty.jsonl: the test split has no rows"),
-        (("max_length=20", "generation.max_new_tokens=20"), "leaves no room"),
-        (("max_length=60", "generation.max_new_tokens=58"), "leaves no room for the completion"),
-        (("max_length=7", "generation.max_new_tokens=6"), "completion too long"),
-        (("max_length=512",), "beyond the model's 128 positions"),
+        (("data.max_length=20", "generation.max_new_tokens=20"), "leaves no room"),
+        (
+            ("data.max_length=60", "generation.max_new_tokens=58"),
+            "leaves no room for the completion",
+        ),
+        (("data.max_length=7", "generation.max_new_tokens=6"), "completion too long"),
+        (("data.max_length=512",), "beyond the model's 128 positions"),
         (("model=pickled",), "pickle (pytorch_model.bin)"),
         (("model=llama",), "model_type is 'llama'; llmkit fine-tunes gpt2"),
         (("model=hollow",), "no config.json"),
@@ -103,7 +106,7 @@ def test_generate_without_any_run_uses_the_embedded_model(llmkit):
         (("--scale", "huge"), "no scale 'huge'; it has sample, full"),
         (("--num-processes", "0"), "--num-processes"),
         (("evaluation.metric=blue",), "summarize has no score 'blue'"),
-        (("template={document} Sum: ",), "ends in white space"),
+        (("data.template={document} Sum: ",), "ends in white space"),
         (("train.freeze_layers=9",), "leaves nothing to train"),
         (("train.mixed_precision=fp16", "train.device=cpu"), "fp16 needs a GPU"),
         (("epochs",), "an override is key=value"),
@@ -228,7 +231,12 @@ def test_a_scratch_model_is_pretrained_and_evaluated(llmkit, tmp_path):
     write_jsonl(tmp_path / "texts.jsonl", [{"text": r["document"] * 3} for r in summary_rows(90)])
     # A text without anything in it is left out, wherever it stands.
     write_jsonl(tmp_path / "test.jsonl", [{"text": t} for t in ("", "A man. " * 30, "The dog. ")])
-    short = ("train.epochs=1", "scratch.n_embd=32", "scratch.vocab_size=300", "max_length=64")
+    short = (
+        "train.epochs=1",
+        "model.scratch.n_embd=32",
+        "model.scratch.vocab_size=300",
+        "data.max_length=64",
+    )
     files = ("data.train=texts.jsonl", "data.test=test.jsonl")
     result = llmkit("finetune", "pretrain", *files, *short, "--run-dir", "run")
     assert result.exit_code == 0, result.output
@@ -287,7 +295,7 @@ def test_generate_for_runs_of_other_tasks(llmkit, tiny_gpt2, tmp_path, task):
 )
 def test_real_rows_with_the_embedded_model(llmkit, recipe, folder, tmp_path):
     splits = [f"data.{s}={SHARED_DATA / folder / s}.jsonl" for s in ("train", "validation", "test")]
-    result = llmkit("finetune", recipe, *splits, "data.limit=24", *SHORT, "max_length=256")
+    result = llmkit("finetune", recipe, *splits, "data.limit=24", *SHORT, "data.max_length=256")
     assert result.exit_code == 0, result.output
     (run,) = (tmp_path / "runs").iterdir()
     assert load_file(run / "model" / "model.safetensors")

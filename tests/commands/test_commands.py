@@ -264,7 +264,7 @@ def completions(*words: str) -> list[str]:
         (("finetune", "qa", "train.learning"), ["train.learning_rate="]),
         (("finetune", "qa", "seed=1", "train.schedule=co"),
          ["train.schedule=cosine", "train.schedule=constant"]),
-        (("finetune", "qa", "packing="), ["packing=true", "packing=false"]),
+        (("finetune", "qa", "data.packing="), ["data.packing=true", "data.packing=false"]),
         (("finetune", "qa", "data.train="), ["<file>"]),
         # bash makes three words of KEY=VALUE
         (("finetune", "qa", "train.method", "=", "l"), ["lora"]),
@@ -355,7 +355,7 @@ def test_a_run_is_given_as_a_model(monkeypatch, tmp_path):
     (run / "recipe.yaml").write_text("task: qa\ntrain: {epochs: 1}\n")
     for name in ("my run", str(run)):
         recipe = open_recipe("qa", overrides=(f"model={name}",))
-        assert Path(recipe.model).resolve() == run / "model"
+        assert Path(recipe.model.name).resolve() == run / "model"
     assert open_recipe("qa", overrides=("model=gpt2",)).model == "gpt2"
     beside = run / "gpt2"
     beside.mkdir()

@@ -21,8 +21,8 @@ from llmkit.tasks import TASKS
 
 SPLITS = {"train": 24, "validation": 4, "test": 12}  # enough test rows for intervals
 TINY_SCRATCH = (
-    "model=scratch", "scratch.n_layer=1", "scratch.n_head=2", "scratch.n_embd=16",
-    "scratch.n_positions=256", "scratch.vocab_size=400", "max_length=256",
+    "model=scratch", "model.scratch.n_layer=1", "model.scratch.n_head=2", "model.scratch.n_embd=16",
+    "model.scratch.n_positions=256", "model.scratch.vocab_size=400", "data.max_length=256",
 )  # fmt: skip
 TWO_STEPS = (
     "train.epochs=null", "train.max_steps=2", "train.global_batch_size=4", "train.log_every=1",

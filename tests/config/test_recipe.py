@@ -57,16 +57,16 @@ def test_overrides_reach_every_level_with_the_right_type():
     assert recipe.train.lora.r == 4
     assert recipe.data.columns == {"summary": "tldr"}
     assert recipe.train.max_grad_norm is None
-    assert recipe.model == "123"
+    assert recipe.model.name == "123"
 
 
 def test_yaml_reads_as_people_expect(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("task: qa\ntrain: {epochs: 1, learning_rate: 2e-5, mixed_precision: no}\n")
-    recipe = load_recipe(str(path), overrides=("truncate_completion=true",))
+    recipe = load_recipe(str(path), overrides=("data.truncate_completion=true",))
     assert recipe.train.learning_rate == 2e-5
     assert recipe.train.mixed_precision == "no"
-    assert recipe.truncate_completion is True
+    assert recipe.data.truncate_completion is True
     assert "train.device: " in mistakes("qa", "train.device=no")[0]
 
 
@@ -234,7 +234,7 @@ def test_hints_name_keys_that_exist_and_never_a_key_of_ours():
         ("train.warmup_steps=-0.1", "a number from 0 and below 1; got -0.1"),
         ("train.schedule=cosin", "got 'cosin'; did you mean cosine?"),
         ("trackers=wandb,board", "each one of tensorboard, wandb, trackio; got 'board'"),
-        ("packing=yes", "takes true or false; got 'yes'"),
+        ("data.packing=yes", "takes true or false; got 'yes'"),
         ("evaluation.every=0", "takes a whole number from 1, or null; got 0"),
         ("train=5", "train is a section; set one of its keys, such as train.method"),
         ("data.tests.a=3", "data.tests"),

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from engine_cases import LABELS, PROMPTS
+from forward_cases import LABELS, PROMPTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

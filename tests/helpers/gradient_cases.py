@@ -43,10 +43,10 @@ def random_step(seed: int) -> tuple[Dataset, Recipe, int]:
         "summarize",
         overrides=(
             f"train.global_batch_size={global_batch_size}",
-            f"train.engine={rng.choice(('fast', 'reference'))}",
+            f"train.forward={rng.choice(('padding_free', 'transformers'))}",
             f"train.micro_batch_size={rng.randrange(1, global_batch_size + 1)}",
-            f"packing={rng.choice(['true', 'false'])}",
-            "max_length=128",
+            f"data.packing={rng.choice(['true', 'false'])}",
+            "data.max_length=128",
             f"seed={seed}",
         ),
     )
@@ -64,7 +64,7 @@ def whole_gradient(model: torch.nn.Module, seed: int) -> torch.Tensor:
     order = BatchSchedule(rows, recipe, Accelerator(cpu=True))
     batch = collate([rows[index] for index in order.rows(step)])
     count = int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
-    (SupervisedLoss(model, "reference")(**batch) / count).backward()
+    (SupervisedLoss(model, "transformers")(**batch) / count).backward()
     return flat_gradient(model)
 
 

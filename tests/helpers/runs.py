@@ -6,7 +6,7 @@ HELPERS = Path(__file__).parent
 
 # A run of two steps.
 SHORT = (
-    "max_length=128", "train.epochs=null", "train.max_steps=2", "train.global_batch_size=4",
+    "data.max_length=128", "train.epochs=null", "train.max_steps=2", "train.global_batch_size=4",
     "evaluation.validation_rows=4", "evaluation.test_rows=4", "generation.max_new_tokens=4",
 )  # fmt: skip
 

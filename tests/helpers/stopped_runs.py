@@ -30,7 +30,7 @@ def six_steps(model: Path, folder: Path, *overrides: str) -> Recipe:
         overrides=(
             f"model={model}",
             *(f"data.{split}={path}" for split in ("train", "validation", "test")),
-            "max_length=128", "train.epochs=null", "train.max_steps=6",
+            "data.max_length=128", "train.epochs=null", "train.max_steps=6",
             "train.global_batch_size=8", "train.micro_batch_size=3", "train.log_every=1",
             "train.learning_rate=1e-3", "train.mixed_precision=no", "evaluation.every=2",
             "evaluation.validation_rows=4", "evaluation.test_rows=4",

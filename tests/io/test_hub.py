@@ -10,7 +10,7 @@ from rows import TEXT, summary_rows
 from runs import HELPERS
 
 SHORT_RUN = (
-    "max_length=128",
+    "data.max_length=128",
     "train.max_steps=2",
     "train.epochs=null",
     "train.global_batch_size=4",
@@ -138,7 +138,7 @@ def test_streamed_text_at_a_revision(hub_root, finetune, tmp_path):
 
 REFUSED = [
     (("qa", "model=someone/nothing"), "model: someone/nothing: not found at"),
-    (("qa", "model=gpt2", "model_revision=v9"), "model: gpt2: no revision 'v9'"),
+    (("qa", "model=gpt2", "model.revision=v9"), "model: gpt2: no revision 'v9'"),
     (("qa", "model=someone/pickled"), "pickle weights are never fetched"),
     (("qa", "model=someone/gated"), "model: someone/gated: access is restricted"),
     (("qa", "data.hub=no/set", "data.train=train"), "data.hub: no/set: not found at"),

@@ -333,7 +333,7 @@ def finetune(llmkit, model, **data):
     columns = ["data.columns.document=text", "data.columns.summary=text"] if is_txt else []
     return llmkit(
         "finetune", "summarize", f"model={model}", *(f"data.{k}={v}" for k, v in data.items()),
-        *columns, "max_length=128", "generation.max_new_tokens=4", "--run-dir", "run",
+        *columns, "data.max_length=128", "generation.max_new_tokens=4", "--run-dir", "run",
     )  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def test_it_stands_beside_the_tasks_own_scores(llmkit, tiny_gpt2, encoder, tmp_p
     write_jsonl(tmp_path / "rows.jsonl", summary_rows(40))
     result = llmkit(
         "evaluate", tiny_gpt2, "--recipe", "summarize", "data.train=rows.jsonl",
-        f"evaluation.bertscore.model={encoder}", "evaluation.test_rows=3", "max_length=128",
+        f"evaluation.bertscore.model={encoder}", "evaluation.test_rows=3", "data.max_length=128",
         "generation.max_new_tokens=4", "--output", "scores",
     )  # fmt: skip
     assert result.exit_code == 0, result.output

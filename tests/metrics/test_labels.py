@@ -272,8 +272,8 @@ def test_a_run_scores_labels_with_blanks_as_without(llmkit, splits, tiny_gpt2, t
         "written": rows_of([written[label] for label in labels] + [""]),
     }.items():
         result = llmkit(
-            "finetune", "classify", f"model={tiny_gpt2}", *splits(rows), *SHORT, "template=null",
-            "evaluation.metric=mean_absolute_error", "--run-dir", name,
+            "finetune", "classify", f"model={tiny_gpt2}", *splits(rows), *SHORT,
+            "data.template=null", "evaluation.metric=mean_absolute_error", "--run-dir", name,
         )  # fmt: skip
         assert result.exit_code == 0, result.output
         results[name] = json.loads((tmp_path / name / "metrics.json").read_text())

@@ -5,11 +5,11 @@ import math
 
 import pytest
 import torch
-from engine_cases import (
+from forward_cases import (
     CASES,
     LABELS,
     PROMPTS,
-    assert_both_engines_agree,
+    assert_both_forward_passes_agree,
     loss_and_gradients,
     small_model,
     trained_model,
@@ -27,15 +27,15 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("trained", ["full", "lora", "frozen"])
 def test_the_loss_and_each_gradient_are_the_models_own(case, trained):
-    assert_both_engines_agree(trained_model(trained).cuda(), CASES[case])
+    assert_both_forward_passes_agree(trained_model(trained).cuda(), CASES[case])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_in_half_precision_the_loss_is_near_and_the_gradients_are_whole(dtype):
     model = small_model().cuda()
-    exact, gradients = loss_and_gradients(model, CASES["ragged"], "reference")
+    exact, gradients = loss_and_gradients(model, CASES["ragged"], "transformers")
     with torch.autocast("cuda", dtype):
-        loss, found = loss_and_gradients(model, CASES["ragged"], "fast")
+        loss, found = loss_and_gradients(model, CASES["ragged"], "padding_free")
     assert loss == pytest.approx(exact, rel=2e-3)
     assert found.keys() == gradients.keys()
     for name, gradient in gradients.items():
@@ -61,17 +61,19 @@ def test_heads_that_the_kernels_do_not_fit_are_computed_all_the_same():
     torch.manual_seed(1)
     config = GPT2Config(n_layer=2, n_head=4, n_embd=20, vocab_size=320, n_positions=512)
     model = GPT2LMHeadModel(config).cuda().eval()
-    expected, _ = loss_and_gradients(model, CASES["ragged"], "reference")
-    assert loss_and_gradients(model, CASES["ragged"], "fast")[0] == pytest.approx(expected, 1e-6)
+    expected, _ = loss_and_gradients(model, CASES["ragged"], "transformers")
+    assert loss_and_gradients(model, CASES["ragged"], "padding_free")[0] == pytest.approx(
+        expected, 1e-6
+    )
 
 
 def kernels_of(rows: list[dict]) -> int:
     """Kernels of one forward and backward pass in bf16."""
     model = small_model().cuda()
     with torch.autocast("cuda", torch.bfloat16):
-        loss_and_gradients(model, rows, "fast")
+        loss_and_gradients(model, rows, "padding_free")
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-            loss_and_gradients(model, rows, "fast")
+            loss_and_gradients(model, rows, "padding_free")
     return sum(event.count for event in profile.key_averages() if "Memcpy" not in event.key)
 
 
@@ -106,7 +108,7 @@ def test_label_probabilities_are_those_of_the_cpu(tiny_gpt2):
 def test_a_run_trains_scores_and_predicts(llmkit, tmp_path, tiny_gpt2, recipe, precision):
     run = tmp_path / "run"
     done = llmkit(
-        "finetune", recipe, f"model={tiny_gpt2}", "train.max_steps=6", "max_length=128",
+        "finetune", recipe, f"model={tiny_gpt2}", "train.max_steps=6", "data.max_length=128",
         "train.log_every=1", f"train.mixed_precision={precision}", "evaluation.validation_rows=8",
         "evaluation.test_rows=8", "generation.max_new_tokens=4", "--run-dir", run,
     )  # fmt: skip

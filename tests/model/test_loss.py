@@ -17,10 +17,10 @@ def model(tiny_gpt2):
     return load_model(str(tiny_gpt2))[0].eval()
 
 
-@pytest.fixture(scope="module", params=["fast", "reference"])
+@pytest.fixture(scope="module", params=["padding_free", "transformers"])
 def loss_of(model, request):
     """The loss of rows, by either engine."""
-    capacity = UNLIMITED if request.param == "fast" else None
+    capacity = UNLIMITED if request.param == "padding_free" else None
     return lambda rows: SupervisedLoss(model, request.param)(**collate(rows, capacity))
 
 
@@ -85,7 +85,7 @@ def test_packed_rows_give_the_loss_and_gradient_of_rows_alone(tiny_gpt2, attenti
     rows = packed_rows(seed)
     results = []
     for batches in ([collate([one]) for one in rows], [collate(rows, capacity=100)]):
-        loss = sum(SupervisedLoss(model, "reference")(**batch) for batch in batches)
+        loss = sum(SupervisedLoss(model, "transformers")(**batch) for batch in batches)
         loss.backward()
         results.append((loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])))
         model.zero_grad(set_to_none=True)

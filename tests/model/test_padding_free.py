@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from engine_cases import (
+from forward_cases import (
     CASES,
-    assert_both_engines_agree,
+    assert_both_forward_passes_agree,
     loss_and_gradients,
     rows_of,
     small_model,
@@ -33,14 +33,14 @@ from llmkit.model.trainable import set_dropout
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("trained", ["full", "lora", "frozen"])
 def test_the_loss_and_each_gradient_are_the_models_own(case, trained):
-    assert_both_engines_agree(trained_model(trained), CASES[case])
+    assert_both_forward_passes_agree(trained_model(trained), CASES[case])
 
 
 def test_logits_by_pieces_change_nothing(monkeypatch):
     model = small_model()
-    whole = loss_and_gradients(model, CASES["ragged"], "fast")
+    whole = loss_and_gradients(model, CASES["ragged"], "padding_free")
     monkeypatch.setattr(loss_file, "LOGIT_ROWS", 7)
-    loss, gradients = loss_and_gradients(model, CASES["ragged"], "fast")
+    loss, gradients = loss_and_gradients(model, CASES["ragged"], "padding_free")
     assert loss == pytest.approx(whole[0], rel=1e-6)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, whole[1][name], rtol=1e-4, atol=1e-5)
@@ -48,7 +48,7 @@ def test_logits_by_pieces_change_nothing(monkeypatch):
 
 def test_fifty_steps_stay_together():
     losses = {}
-    for engine in ("reference", "fast"):
+    for engine in ("transformers", "padding_free"):
         model = small_model(128)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
         losses[engine] = []
@@ -60,15 +60,15 @@ def test_fifty_steps_stay_together():
                 parameter.grad /= count
             optimizer.step()
             losses[engine].append(loss / count)
-    assert losses["fast"] == pytest.approx(losses["reference"], abs=1e-4)
-    assert losses["fast"][-1] < losses["fast"][0] - 0.1
+    assert losses["padding_free"] == pytest.approx(losses["transformers"], abs=1e-4)
+    assert losses["padding_free"][-1] < losses["padding_free"][0] - 0.1
 
 
 def test_in_bf16_the_loss_is_near_and_the_gradients_are_whole():
     model = small_model()
-    exact, gradients = loss_and_gradients(model, CASES["ragged"], "reference")
+    exact, gradients = loss_and_gradients(model, CASES["ragged"], "transformers")
     with torch.autocast("cpu", torch.bfloat16):
-        loss, found = loss_and_gradients(model, CASES["ragged"], "fast")
+        loss, found = loss_and_gradients(model, CASES["ragged"], "padding_free")
     assert loss == pytest.approx(exact, rel=2e-3)
     assert found.keys() == gradients.keys()
     for name, gradient in gradients.items():
@@ -112,7 +112,7 @@ def test_dropout_follows_the_seed_and_the_model_s_own_rates():
 
     def loss(seed: int) -> float:
         torch.manual_seed(seed)
-        return loss_and_gradients(model, CASES["one row"], "fast")[0]
+        return loss_and_gradients(model, CASES["one row"], "padding_free")[0]
 
     assert loss(1) == loss(1) != loss(2)
     model.eval()
@@ -127,7 +127,7 @@ def test_the_gradient_under_dropout_is_the_derivative_of_the_loss(case):
 
     def loss() -> float:
         torch.manual_seed(5)
-        return loss_and_gradients(model, rows, "fast")
+        return loss_and_gradients(model, rows, "padding_free")
 
     _, gradients = loss()
     weights = dict(model.named_parameters())

@@ -104,7 +104,7 @@ def runs(tmp_path_factory, tiny_gpt2):
     for name, *differing in (("one",), ("two", "seed=1", "train.learning_rate=1e-3")):
         arguments = [
             "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={folder / 'rows.jsonl'}",
-            "max_length=120", "train.epochs=null", "train.max_steps=4", "train.log_every=1",
+            "data.max_length=120", "train.epochs=null", "train.max_steps=4", "train.log_every=1",
             "train.global_batch_size=4", "evaluation.every=2", "generation.max_new_tokens=5",
             *differing, "--run-dir", str(folder / name),
         ]  # fmt: skip

@@ -35,7 +35,8 @@ def test_runs_of_other_tasks_end_in_scores_of_their_own(llmkit, tiny_gpt2, tmp_p
     votes = ("evaluation.votes=3", "generation.temperature=1") if task == "reason" else ()
     result = llmkit(
         "finetune", task, f"model={tiny_gpt2}", "data.train=rows.jsonl", *SHORT, *votes,
-        "template=null", "data.test_fraction=0.3", "evaluation.test_rows=10", "--run-dir", "run",
+        "data.template=null", "data.test_fraction=0.3", "evaluation.test_rows=10",
+        "--run-dir", "run",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     results = json.loads((tmp_path / "run" / "metrics.json").read_text())

@@ -106,7 +106,7 @@ def test_a_run_on_pairs(llmkit, tiny_gpt2, tmp_path):
 @pytest.mark.parametrize(
     ("rows", "arguments", "expected"),
     [
-        (nli_rows(9), ["template='{text} ->'", "data.columns.text_pair=hypothesis"],
+        (nli_rows(9), ["data.template='{text} ->'", "data.columns.text_pair=hypothesis"],
          "data.columns.text_pair: the template does not contain {text_pair}"),
         ([*nli_rows(3), {"premise": "P.", "label": 0}], [], "nli.jsonl:4: the row does not have"),
     ],

@@ -125,7 +125,7 @@ def test_silence_is_trained_where_there_is_no_answer(llmkit, tiny_gpt2, tmp_path
     write_jsonl(tmp_path / "rows.jsonl", unanswerable_rows(60))
     settings = (
         f"model={tiny_gpt2}", "data.train=rows.jsonl", *SHORT, "evaluation.test_rows=30",
-        "evaluation.metric=NoAns_exact", "evaluation.validation_rows=null", "template=null",
+        "evaluation.metric=NoAns_exact", "evaluation.validation_rows=null", "data.template=null",
     )  # fmt: skip
     result = llmkit("check", "qa", *settings, "--json")
     assert result.exit_code == 0, result.output

@@ -42,7 +42,7 @@ def recipe(tiny_gpt2, tmp_path):
             overrides=(
                 f"model={tiny_gpt2}",
                 *(f"data.{split}={path}" for split in ("train", "validation", "test")),
-                "max_length=128",
+                "data.max_length=128",
                 "train.epochs=null",
                 "train.max_steps=4",
                 "train.global_batch_size=8",
@@ -68,7 +68,7 @@ def gradient(recipe, tiny_gpt2, rows, step=0, accelerator=None):
     order = BatchSchedule(encode(recipe, tokenizer, rows), recipe, accelerator)
     model.eval()  # no dropout
     loss, _ = forward_backward(
-        SupervisedLoss(model, recipe.train.engine),
+        SupervisedLoss(model, recipe.train.forward),
         order.micro_batches(step),
         order,
         step,
@@ -93,9 +93,9 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(recipe, tiny_gpt2, m
 def test_engine_and_packing_change_the_layout_and_nothing_else(recipe, tmp_path):
     runs = []
     layouts = (
-        ("train.engine=fast",),
-        ("train.engine=reference",),
-        ("train.engine=reference", "packing=true"),
+        ("train.forward=padding_free",),
+        ("train.forward=transformers",),
+        ("train.forward=transformers", "data.packing=true"),
     )
     for number, layout in enumerate(layouts):
         settings = recipe(*layout, "train.micro_batch_size=4", "train.dropout=0")
@@ -340,7 +340,9 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing(
 def test_a_row_that_does_not_fit_alone_ends_in_one_line(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(step_file, "SupervisedLoss", Tight)
     monkeypatch.setattr(Tight, "room", 20)
-    with pytest.raises(UserError, match="out of memory with micro-batches of 1; lower max_length"):
+    with pytest.raises(
+        UserError, match=r"out of memory with micro-batches of 1; lower data\.max_length"
+    ):
         finetune(recipe("train.max_steps=1"), tmp_path / "run", Console(quiet=True))
 
 

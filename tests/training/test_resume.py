@@ -34,7 +34,7 @@ def recipe(tiny_gpt2, tmp_path):
 
 @pytest.mark.parametrize("step", [2, 5, pytest.param(6, marks=pytest.mark.slow)])
 def test_a_stopped_run_goes_on_bit_by_bit(recipe, tmp_path, monkeypatch, step):
-    settings = recipe("train.dropout=0.1", "packing=true")
+    settings = recipe("train.dropout=0.1", "data.packing=true")
     run_to_the_end(settings, tmp_path / "whole")
     interrupted(settings, tmp_path / "stopped", monkeypatch, step)
     assert traces(tmp_path / "stopped") == traces(tmp_path / "whole")
@@ -44,7 +44,7 @@ SETTINGS = list(
     product(
         ("train.method=full", "train.method=lora", "train.freeze_layers=1"),
         [f"train.optimizer={name}" for name in ("adamw", "sgd", "rmsprop", "adafactor")],
-        ("train.engine=fast", "train.engine=reference"),
+        ("train.forward=padding_free", "train.forward=transformers"),
     )
 )
 
@@ -273,7 +273,7 @@ def test_what_has_changed_is_refused_by_name(stopped, tmp_path, recipe, tiny_gpt
         run_to_the_end(other, run, resumes=True)
     first, second = str(caught.value).splitlines()
     assert first.startswith("seed: 0 in the run, 7 now")
-    assert second.startswith("max_length: 128 in the run, 100 now")
+    assert second.startswith("data.max_length: 128 in the run, 100 now")
     assert "--allow-change max_length" in second
 
     rows = tmp_path / "rows.jsonl"
@@ -315,7 +315,7 @@ def test_the_command_stops_in_one_line_and_goes_on(fork_server, tiny_gpt2, tmp_p
     path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(30))
     arguments = [
         "finetune", "summarize", f"model={tiny_gpt2}",
-        f"data.train={path}", "max_length=128", "train.epochs=null", "train.max_steps=2000",
+        f"data.train={path}", "data.max_length=128", "train.epochs=null", "train.max_steps=2000",
         "train.log_every=1", "evaluation.every=1000", "evaluation.validation_rows=2",
         "evaluation.test_rows=2", "generation.max_new_tokens=2",
     ]  # fmt: skip

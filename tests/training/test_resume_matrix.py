@@ -14,8 +14,8 @@ MATRIX = list(
         ("train.method=full", "train.method=lora"),
         ("train.dropout=0", "train.dropout=0.1"),
         ("train.micro_batch_size=8", "train.micro_batch_size=3"),
-        ("packing=false", "packing=true"),
-        ("train.engine=fast", "train.engine=reference"),
+        ("data.packing=false", "data.packing=true"),
+        ("train.forward=padding_free", "train.forward=transformers"),
         ("cosine", "linear", "warmup_stable_decay"),
     )
 )

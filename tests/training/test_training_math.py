@@ -36,11 +36,13 @@ def distance(value: torch.Tensor, expected: torch.Tensor) -> float:
     return float((value.double() - expected.double()).norm() / expected.double().norm())
 
 
-ENGINES = ("fast", "reference")
+FORWARDS = ("padding_free", "transformers")
 
 
-def loss_of(model: torch.nn.Module, rows: list[dict], engine: str) -> torch.Tensor:
-    return SupervisedLoss(model, engine)(**collate(rows, UNLIMITED if engine == "fast" else None))
+def loss_of(model: torch.nn.Module, rows: list[dict], forward: str) -> torch.Tensor:
+    return SupervisedLoss(model, forward)(
+        **collate(rows, UNLIMITED if forward == "padding_free" else None)
+    )
 
 
 def test_loss_and_gradients_are_those_of_the_papers(tiny_gpt2, trials, figure):
@@ -54,7 +56,7 @@ def test_loss_and_gradients_are_those_of_the_papers(tiny_gpt2, trials, figure):
             for parameter in model.parameters():
                 parameter.normal_(std=0.3)
         rows = random_rows(random.Random(seed), 4)
-        loss = loss_of(model.train(), list(rows), ENGINES[seed % 2])
+        loss = loss_of(model.train(), list(rows), FORWARDS[seed % 2])
         loss.backward()
         weights = {name: p.detach().numpy() for name, p in model.transformer.named_parameters()}
         expected, _, gradients = loss_and_gradients(
@@ -153,12 +155,14 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
     figure(claim, min(reached, tried), tried)
 
 
-@pytest.mark.parametrize("attention", ["fast", "sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["padding_free", "sdpa", "eager"])
 def test_packed_rows_do_not_see_each_other(tiny_gpt2, attention, trials, figure):
     """Other neighbours, of the same length, move a row's own loss by exactly nothing."""
     model = load_model(str(tiny_gpt2))[0].eval()
-    engine, capacity = ("fast", UNLIMITED) if attention == "fast" else ("reference", 128)
-    if engine == "reference":
+    forward, capacity = (
+        ("padding_free", UNLIMITED) if attention == "padding_free" else ("transformers", 128)
+    )
+    if forward == "transformers":
         model.set_attn_implementation(attention)
     tried, reached = trials(10, 100), 0
     for seed in tried:
@@ -175,7 +179,7 @@ def test_packed_rows_do_not_see_each_other(tiny_gpt2, attention, trials, figure)
                 }
                 for index, row in enumerate(rows)
             ]
-            losses.add(SupervisedLoss(model, engine)(**collate(others, capacity)).item())
+            losses.add(SupervisedLoss(model, forward)(**collate(others, capacity)).item())
         reached += len(losses) == 1
     claim = f"a packed row's loss, others of its length beside it: exactly the same ({attention})"
     figure(claim, reached, len(tried))
@@ -196,9 +200,9 @@ def test_the_loss_of_an_evaluation_does_not_depend_on_the_batch_size(tiny_gpt2, 
     tried, reached, worst = trials(2, 20), 0, 0.0
     for seed in tried:
         rows = random_rows(random.Random(seed), 70)
-        engine = ENGINES[seed % 2]
+        forward = FORWARDS[seed % 2]
         losses = [
-            np.concatenate(token_losses(model, rows, size, accelerator, engine)).mean(dtype=float)
+            np.concatenate(token_losses(model, rows, size, accelerator, forward)).mean(dtype=float)
             for size in (1, 2, 3, 7, 16, 64)
         ]
         spread = (max(losses) - min(losses)) / min(losses)
@@ -222,9 +226,9 @@ def test_an_overfitted_model_stops_where_its_target_ends(llmkit, tmp_path, figur
     path = write_jsonl(tmp_path / "pairs.jsonl", pairs)
     result = llmkit(
         "finetune", "summarize", *(f"data.{split}={path}" for split in ("train", "validation")),
-        f"data.test={path}", "max_length=128", "model=scratch", "scratch.n_layer=2",
-        "scratch.n_head=4", "scratch.n_embd=64", "scratch.n_positions=128",
-        "scratch.vocab_size=400", "train.epochs=100", "train.global_batch_size=25",
+        f"data.test={path}", "data.max_length=128", "model=scratch", "model.scratch.n_layer=2",
+        "model.scratch.n_head=4", "model.scratch.n_embd=64", "model.scratch.n_positions=128",
+        "model.scratch.vocab_size=400", "train.epochs=100", "train.global_batch_size=25",
         "train.micro_batch_size=25", "train.learning_rate=5e-3", "train.dropout=0",
         "evaluation.every=1000", "evaluation.metric=loss", "generation.max_new_tokens=24",
         "--run-dir", "run",

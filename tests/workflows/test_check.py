@@ -63,7 +63,7 @@ def check(llmkit, tmp_path):
     return run
 
 
-DEFAULTS = ("max_length=128", "generation.max_new_tokens=20")
+DEFAULTS = ("data.max_length=128", "generation.max_new_tokens=20")
 
 
 def found(report: dict, kind: str, split: str = "train") -> set[str]:
@@ -105,7 +105,7 @@ def test_an_odd_row_is_found(check, row, kind):
 def test_a_completion_is_cut_only_where_the_recipe_says_so(check):
     rows = clean_rows(40, seed=1)
     rows[3]["summary"] = "long " * 200
-    _, report = check(rows, None, "truncate_completion=true", "--rows", "4")
+    _, report = check(rows, None, "data.truncate_completion=true", "--rows", "4")
     assert found(report, "completion cut") == {"train.jsonl:4"}
     pieces = report["samples"][3]["pieces"]
     text = {role: "".join(p["text"] for p in pieces if p["role"] == role) for role in ROLES}
@@ -285,7 +285,7 @@ def test_questions_about_one_text_are_no_copies(check):
         for _ in range(3)
     ]
     rows[7] = {**rows[6], "question": "So, " + rows[6]["question"]}
-    _, report = check(rows, None, "max_length=256", task="qa")
+    _, report = check(rows, None, "data.max_length=256", task="qa")
     assert found(report, "nearly repeated") == {"train.jsonl:8"}
 
 
@@ -330,9 +330,12 @@ def test_of_splits_by_hash_an_unreadable_row_is_counted_once(llmkit, tmp_path):
     [
         (("data.columns.document=article",), "no column 'article'"),
         (("evaluation.metric=nonsense",), "summarize has no score 'nonsense'"),
-        (("max_length=20", "generation.max_new_tokens=19"), "leaves no room for the completion"),
+        (
+            ("data.max_length=20", "generation.max_new_tokens=19"),
+            "leaves no room for the completion",
+        ),
         (("train.freeze_layers=99",), "train.freeze_layers: 99 leaves nothing to train"),
-        (("template={document} ",), "template: it ends in white space"),
+        (("data.template={document} ",), "data.template: it ends in white space"),
     ],
 )
 def test_what_finetune_would_refuse_is_refused(llmkit, tmp_path, arguments, expected):
@@ -376,7 +379,7 @@ def test_finetune_finds_texts_that_stand_twice(llmkit, tiny_gpt2, tmp_path):
     )
     settings = (
         f"model={tiny_gpt2}", f"data.train={path}", f"data.validation={test}", f"data.test={test}",
-        "max_length=64", "train.epochs=null", "train.max_steps=1",
+        "data.max_length=64", "train.epochs=null", "train.max_steps=1",
     )  # fmt: skip
     result = llmkit("finetune", "pretrain", *settings, "--run-dir", "run")
     assert result.exit_code == 0, result.output
@@ -391,7 +394,7 @@ def test_finetune_warns_and_stops_on_errors(llmkit, tiny_gpt2, tmp_path):
     rows[7]["summary"] = ""
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
     settings = (
-        f"model={tiny_gpt2}", f"data.train={path}", "max_length=128", "train.epochs=null",
+        f"model={tiny_gpt2}", f"data.train={path}", "data.max_length=128", "train.epochs=null",
         "train.max_steps=1", "evaluation.validation_rows=4", "evaluation.test_rows=4",
         "generation.max_new_tokens=4",
     )  # fmt: skip
@@ -489,8 +492,8 @@ def plant(train: list[dict], test: list[dict], source: str, target: str, rng: ra
 
 
 LONG = (
-    "model=scratch", "scratch.n_layer=1", "scratch.n_positions=1024", "max_length=1024",
-    "scratch.vocab_size=4000",
+    "model=scratch", "model.scratch.n_layer=1", "model.scratch.n_positions=1024",
+    "data.max_length=1024",     "model.scratch.vocab_size=4000",
 )  # fmt: skip
 
 

@@ -90,8 +90,8 @@ def test_a_file_of_predictions_is_scored_as_the_run_that_made_it(llmkit, tiny_gp
     write_jsonl(tmp_path / "rows.jsonl", summary_rows(120))
     short = ("train.epochs=null", "train.max_steps=1", "generation.max_new_tokens=5")
     result = llmkit(
-        "finetune", "summarize", f"model={tiny_gpt2}", "data.train=rows.jsonl", "max_length=120",
-        *short, "--run-dir", "run",
+        "finetune", "summarize", f"model={tiny_gpt2}", "data.train=rows.jsonl",
+        "data.max_length=120", *short, "--run-dir", "run",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     recipe = ("--recipe", "run/recipe.yaml")

@@ -40,11 +40,11 @@ def rows_of(lengths: list[int], seed: int = 0) -> list[dict]:
     return rows
 
 
-def loss_and_gradients(model: nn.Module, rows: list[dict], engine: str):
+def loss_and_gradients(model: nn.Module, rows: list[dict], forward: str):
     model.zero_grad()
-    batch = collate(rows, UNLIMITED if engine == "fast" else None)
+    batch = collate(rows, UNLIMITED if forward == "padding_free" else None)
     device = next(model.parameters()).device
-    loss = SupervisedLoss(model, engine)(**{name: x.to(device) for name, x in batch.items()})
+    loss = SupervisedLoss(model, forward)(**{name: x.to(device) for name, x in batch.items()})
     loss.backward()
     gradients = {
         name: parameter.grad.clone()
@@ -80,10 +80,10 @@ def trained_model(trained: str) -> nn.Module:
     return model
 
 
-def assert_both_engines_agree(model: nn.Module, rows: list[dict]) -> None:
+def assert_both_forward_passes_agree(model: nn.Module, rows: list[dict]) -> None:
     """In float32: the loss to 1e-6, each gradient to 1e-5."""
-    expected, gradients = loss_and_gradients(model, rows, "reference")
-    loss, found = loss_and_gradients(model, rows, "fast")
+    expected, gradients = loss_and_gradients(model, rows, "transformers")
+    loss, found = loss_and_gradients(model, rows, "padding_free")
     assert loss == pytest.approx(expected, rel=1e-6)
     assert found.keys() == gradients.keys()
     for name, gradient in gradients.items():
