@@ -51,7 +51,7 @@ def open_rows(
 def real_rows(workload: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[dict]:
     """Rows encoded by llmkit; of texts, full blocks."""
     task = get_task(workload["task"])
-    is_text = task.is_language_modelling
+    is_text = task.output == "text"
     limit = None if is_text else workload["batch"] * workload["steps"]
     rows, limits = open_rows(task, workload["data"], limit)
     encoded, _ = encode_rows(rows, task, tokenizer, limits)

@@ -12,7 +12,7 @@ def count_answers(rows: Iterable[Row], task: Task) -> Counter[str]:
     """How often each answer is the one to learn; nothing where the task does not ask."""
     if task.majority_baseline is None:
         return Counter()
-    if task.chooses:
+    if task.output == "label":
         answers = Counter(label_of(row[task.target]) for row in rows)
     else:
         answers = Counter(task.extract_answer(to_example(row, task).completion) for row in rows)

@@ -77,4 +77,4 @@ def _check_column(
 
 def takes_several(task: Task) -> bool:
     """Whether several columns can hold the references of a row."""
-    return task.parse_messages is None and not task.chooses and not task.is_language_modelling
+    return task.parse_messages is None and task.output != "label" and task.output != "text"

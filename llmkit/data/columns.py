@@ -96,7 +96,7 @@ def _with_lists(raw: Raw, task: Task, columns: Columns) -> Raw:
     """The row with the lists and mappings of messages, answers or labels that a cell of a table
     holds as text, in JSON or Python's notation."""
     names = list(CONVERSATIONS) if "conversation" in task.shapes else []
-    if task.parse_messages is not None or task.allows_no_answer or task.chooses:
+    if task.parse_messages is not None or task.allows_no_answer or task.output == "label":
         names += [columns.get(task.target, task.target)]
     read = {n: _list_in(raw[n]) for n in names if isinstance(n, str) and n in raw}
     if task.allows_no_answer:  # else the answer is a text in brackets, such as the interval [0, 5]
@@ -173,7 +173,7 @@ def select_columns(raw: Raw, task: Task, columns: Columns, where: str) -> Row:
         _check_readable(value, task, columns, where)
         return {**row, task.target: value}
     value = _target(raw, task, columns, where)
-    may_be_list = isinstance(value, list | tuple) and not task.is_language_modelling
+    may_be_list = isinstance(value, list | tuple) and task.output != "text"
     texts = list(value) if may_be_list else [value]
     if not texts and not task.allows_no_answer:
         column = columns.get(task.target, task.target)
@@ -197,9 +197,11 @@ def _target(raw: Raw, task: Task, columns: Columns, where: str) -> Any:
             return []
         if task.allows_no_answer:
             value = _answers(value)
-        if isinstance(value, str) and (task.chooses or task.allows_no_answer):
+        if isinstance(value, str) and (task.output == "label" or task.allows_no_answer):
             _check_cell(value, columns.get(task.target, task.target), where)
-        return _label(value, task, columns, where) if task.chooses and value != [] else value
+        return (
+            _label(value, task, columns, where) if task.output == "label" and value != [] else value
+        )
     texts = []
     for name in names:
         value = _reach(raw, task.target, task, {task.target: name}, where)

@@ -206,7 +206,7 @@ def encode_examples(
     eos = tokenizer.eos_token_id
     examples = (to_example(row, task) for row in rows)
     for example, ids in encode_segments(examples, tokenizer):
-        if not task.is_language_modelling:
+        if task.output != "text":
             encoded = encode_example(
                 example, ids, eos, limits.max_length, limits.truncate_completion
             )
@@ -290,7 +290,7 @@ def _layout(
     kept: Iterable[tuple[Example, Encoded]], task: Task, limits: EncodingOptions
 ) -> Iterator[dict[str, Any]]:
     """What is kept of the rows as records of FEATURES."""
-    if task.is_language_modelling:
+    if task.output == "text":
         lay_out = _pieces if limits.packing else _blocks
         yield from lay_out(kept, limits.max_length)
         return

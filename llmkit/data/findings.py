@@ -226,7 +226,7 @@ def find_same_ids(split: str, rows: Iterable[Row]) -> list[Finding]:
 
 def find_spellings(split: str, rows: Iterable[Row], task: Task) -> list[Finding]:
     """Rows whose label differs from a more common label only in its spelling."""
-    if not task.chooses:
+    if task.output != "label":
         return []
     places: dict[str, dict[str, list[str]]] = {}
     for row in rows:

@@ -39,7 +39,7 @@ def recipe_task(recipe: Recipe) -> Task:
     folder = recipe.evaluation.bertscore.model
     if folder is None:
         return task
-    if task.is_language_modelling or task.chooses:
+    if task.output == "text" or task.output == "label":
         raise UserError(f"evaluation.bertscore: {task.name} generates no texts to compare")
     from llmkit.metrics import bertscore  # torch, only where it is asked for
 

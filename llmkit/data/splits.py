@@ -164,7 +164,7 @@ def _survey(rows: Iterable[Row], task: Task, shares: dict[str, float]) -> _Surve
     is_small = True
     for row in rows:
         labels = _labels_of(row, task)
-        if task.chooses and not labels:  # such rows are left out, so they fill no split
+        if task.output == "label" and not labels:  # such rows are left out, so they fill no split
             continue
         survey.num_rows += 1
         point = _hash_point(row, task)
@@ -178,7 +178,7 @@ def _survey(rows: Iterable[Row], task: Task, shares: dict[str, float]) -> _Surve
         if is_small:
             survey.labels[point] |= labels
             is_small = len(survey.labels) <= MOST_SOURCES
-        if not task.chooses and len(survey.counts) > len(shares):
+        if task.output != "label" and len(survey.counts) > len(shares):
             break
     if not is_small:
         survey.labels.clear()
@@ -213,7 +213,7 @@ def _fill(places: dict[float, str], labels: dict[float, set[str]], shares: list[
 
 def _too_few(survey: _Survey, shares: dict[str, float], task: Task) -> str:
     needed, different = len(shares) + 1, len(survey.labels)
-    what = count_of(survey.num_rows, "labeled row" if task.chooses else "row")
+    what = count_of(survey.num_rows, "labeled row" if task.output == "label" else "row")
     if different < survey.num_rows:
         what += f" with {count_of(different, 'different source')}"
         what += f" ({' and '.join(task.source)})"
@@ -227,7 +227,7 @@ def _too_few(survey: _Survey, shares: dict[str, float], task: Task) -> str:
 
 def _labels_of(row: Row | UserError, task: Task) -> set[str]:
     """The row's label as a set; empty if the task or the row has none."""
-    if isinstance(row, UserError) or not task.chooses:
+    if isinstance(row, UserError) or task.output != "label":
         return set()
     return {label_of(row[task.target])} - {""}
 

@@ -65,7 +65,7 @@ def prepare_evaluation(
     """answers: those of the training rows, as `count_answers` gives them."""
     scored_rows = TestSet.of(rows, task, answers)
     task, rows, examples = scored_rows.task, scored_rows.rows, scored_rows.examples
-    labels = encode_labels(answers, tokenizer) if task.chooses else {}
+    labels = encode_labels(answers, tokenizer) if task.output == "label" else {}
     prompts = prepare_prompts(examples, task, tokenizer, recipe, labels)
     limits = encoding_options(recipe, is_scored=True)
     encoded, encoding_report = encode_rows(rows, task, tokenizer, limits)
@@ -95,9 +95,9 @@ def prepare_prompts(
     Raises UserError where a prompt leaves no room for what is to follow, or a row has a label that
     is not among the labels.
     """
-    if task.is_language_modelling:
+    if task.output == "text":
         return []
-    if not task.chooses:
+    if task.output != "label":
         return encode_prompts(examples, tokenizer, max_prompt_tokens(recipe))
     check_labels(examples, labels)
     longest = max(map(len, labels.values()))
@@ -118,7 +118,7 @@ def evaluate(
         model, encoded, recipe.evaluation.batch_size, accelerator, recipe.train.forward
     )
     losses = np.array([[each.sum(dtype=float), len(each)] for each in nats])
-    if task.is_language_modelling:
+    if task.output == "text":
         losses = np.column_stack([losses, count_bytes(evaluation_set, tokenizer)])
         return score_predictions(task, {"likelihood": losses}, [])
     predictions, ended = predict(model, tokenizer, evaluation_set, recipe, accelerator)

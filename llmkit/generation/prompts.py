@@ -73,7 +73,7 @@ class PromptReader:
     def fills_template(self) -> bool:
         """Whether a typed prompt is put into a template."""
         task = self.task
-        if self.is_raw or task.is_language_modelling:
+        if self.is_raw or task.output == "text":
             return False
         return task.prompt_from_text is not None or not set(task.inputs) - {
             task.truncatable_input,
@@ -116,10 +116,10 @@ class PromptReader:
 
     def _segments(self, raw: dict[str, Any], where: str) -> list[Segment]:
         task, prompt = self.task, raw.get("prompt")
-        is_plain = self.is_raw or task.is_language_modelling
+        is_plain = self.is_raw or task.output == "text"
         if isinstance(prompt, str) and (is_plain or not self._has_columns(raw)):
             return self.typed(prompt)
-        if not task.is_language_modelling:
+        if task.output != "text":
             return select_prompt(raw, task, self.columns, where)
         column = self.columns.get(task.target, task.target)
         if not isinstance(raw.get(column), str):
@@ -141,7 +141,7 @@ class PromptReader:
         self, raw: dict[str, Any], segments: list[Segment], where: str
     ) -> list[str] | None:
         """The row's accepted answers to this very prompt."""
-        if self.task.is_language_modelling:
+        if self.task.output == "text":
             return None
         shape = shape_of(raw, self.task, self.columns)
         try:

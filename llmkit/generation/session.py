@@ -90,10 +90,10 @@ def open_session(
     recipe = recipe.model_copy(update={"generation": generation})
     task = prompt_task(recipe)
     check_columns(recipe.data, task)
-    if task.chooses and given:
+    if task.output == "label" and given:
         flag = next(iter(given)).replace("_", "-")
         raise UserError(f"--{flag}: {task.name} chooses a label and generates no text; remove it")
-    label_names = open_labels(run, task) if run and task.chooses else []
+    label_names = open_labels(run, task) if run and task.output == "label" else []
     accelerator = start_accelerator(recipe.train.device, recipe.train.mixed_precision, recipe.seed)
     model, tokenizer = load_model(model_name)
     if run is None:

@@ -102,7 +102,7 @@ def run_data(run: Path) -> dict[str, Any]:
         "groups": results.get("groups", {}),
         "sets": sets,
         "predictions": picked(rows, higher_is_better),
-        "lengths": [] if task.chooses else lengths(rows),
+        "lengths": [] if task.output == "label" else lengths(rows),
         "certainty": certainty(rows),
         "findings": facts.pop("findings", []),
         "facts": dict(flat(facts)),

@@ -103,7 +103,7 @@ def shown(scored: SystemResult, name: str) -> str:
 def usage(recipe: Recipe, task: Task) -> str:
     """How a prompt has to look, and a program that continues one."""
     prompt = f"prompt = {task.template!r}  # fill in its marks"
-    if task.is_language_modelling:
+    if task.output == "text":
         prompt = 'prompt = "Once"'
     elif task.chat_template is not None:
         prompt = (

@@ -95,7 +95,7 @@ def show_tables(
             places = first_few([example.where for example in test.unlabeled])
             title += f"; {len(test.unlabeled)} without a label left out ({places})"
         show_scores(console, test.task, title, tables[name])
-        if test.task.chooses:
+        if test.task.output == "label":
             show_confusion(console, test, next(iter(tables[name].values())))
     console.print(Text(interval_note(len(test.rows) for test in tests.values()), style="dim"))
 
@@ -128,7 +128,7 @@ def show_scores(console: Console, task: Task, title: str, table: dict[str, Syste
     lines = [[label, *(_cell(each, name) for name in names)] for label, each in table.items()]
     console.print(f"\n{title}")
     show_table(console, ["", *names], [lines])
-    if not task.is_language_modelling:
+    if task.output != "text":
         console.print(Text(task.signature(), style="dim"))
 
 
@@ -145,9 +145,9 @@ def generate_command(run: Path, task: Task) -> str:
     """The shell command that applies the run's model to new rows, or to a prompt if one text
     makes a whole prompt."""
     takes_one_text = (
-        len(task.inputs) == 1 or task.prompt_from_text is not None or task.is_language_modelling
+        len(task.inputs) == 1 or task.prompt_from_text is not None or task.output == "text"
     )
-    if task.chooses or not takes_one_text:
+    if task.output == "label" or not takes_one_text:
         arguments = ["--input", "rows.csv", "--output", "predictions.csv"]
     else:
         arguments = ["--prompt", "TEXT"]

@@ -90,15 +90,15 @@ def _predictions_by_id(path: Path) -> tuple[tuple[str, str | int | float], ...] 
 def _prediction(raw: dict[str, Any], task: Task) -> Prediction:
     value, probabilities = raw.get("prediction"), raw.get("probabilities")
     votes = raw.get("votes", raw.get("predictions"))
-    if not task.chooses and _are_texts(value):  # several answers, of which the first counts
+    if task.output != "label" and _are_texts(value):  # several answers, of which the first counts
         value, votes = value[0], votes or value
     if "prediction" not in raw:
         there = printable(", ".join(map(str, raw))) or "none"
         raise ValueError(f"no column 'prediction'; the columns are: {there}")
-    if value is None or not (task.chooses or isinstance(value, str)):
+    if value is None or not (task.output == "label" or isinstance(value, str)):
         kind = "a missing value" if value is None or value != value else type(value).__name__
         raise ValueError(f"prediction must be a text, not {kind}")
-    if not task.chooses:
+    if task.output != "label":
         if votes is not None and not _are_texts(votes):
             raise ValueError("votes must be a list of texts")
         return Prediction(value, votes=votes)
@@ -118,7 +118,7 @@ def _references(raw: dict[str, Any], task: Task) -> list[str] | None:
     references = raw.get("references")
     if references is None:
         return None
-    if task.chooses:
+    if task.output == "label":
         try:
             label = label_of(references)
         except ValueError as error:

@@ -58,7 +58,7 @@ def write_scores(
             for name, groups in groups_of(test).items()
         }
         write_jsonl(predictions_path(folder), prediction_rows(test.examples, main, metric))
-    if task.chooses:
+    if task.output == "label":
         results["confusion"] = confusion_of(test, main)
     elif main.predictions:
         results["diagnostics"] = diagnose_main(test, main, training_rows)

@@ -38,9 +38,9 @@ class TestSet:
         rows = list(rows)
         examples = [to_example(row, task) for row in rows]
         references = [example.references for example in examples]
-        known_labels = [[label] for label in answers] if task.chooses else []
+        known_labels = [[label] for label in answers] if task.output == "label" else []
         task = task.settled(references + known_labels)
-        if not task.chooses:
+        if task.output != "label":
             return cls(task, rows, examples, answers, [])
         has_label = [example.references[0] != "" for example in examples]
         if not any(has_label):
@@ -92,18 +92,18 @@ def check_metric(metric: str, validation: TestSet, num_votes: int) -> None:
     """Raise UserError if the score that chooses the best weights is undefined on the validation
     rows, whatever is predicted."""
     task, references = validation.task, validation.references
-    if metric not in task.scores or task.is_language_modelling:
+    if metric not in task.scores or task.output == "text":
         return
     perfect = []
     for answer, *_ in references:
         probabilities = {label: float(label == answer) for label in validation.answers}
         votes = [answer] * num_votes if num_votes > 1 else None
-        perfect.append(Prediction(answer, probabilities if task.chooses else None, votes))
+        perfect.append(Prediction(answer, probabilities if task.output == "label" else None, votes))
     for count in (1, len(perfect)):  # a score that is defined for one row is defined for all
         if metric in task.score(perfect[:count], references[:count]):
             return
     labels = {accepted[0] for accepted in references}
-    if task.chooses and len(labels) == 1:
+    if task.output == "label" and len(labels) == 1:
         (label,) = labels
         raise UserError(
             f"evaluation.metric: {metric} is undefined where all rows have one label, and all "
@@ -177,7 +177,7 @@ def by_length(texts: Sequence[str], num_groups: int = 4) -> list[str]:
 def score_baselines(test: TestSet, num_rows: int | None = None) -> dict[str, SystemResult]:
     """What the task's simple answers score on the same rows, or on the first of them."""
     task, rows = test.task, test.rows[:num_rows]
-    if task.is_language_modelling:
+    if task.output == "text":
         texts = [row["text"] for row in rows]
         return {"xz compressor": SystemResult({"bits_per_byte": compressor_bits_per_byte(texts)})}
     said = {name: [Prediction(give(row)) for row in rows] for name, give in task.baselines.items()}
@@ -197,7 +197,7 @@ def score_references(task: Task, references: list[list[str]]) -> dict[str, Syste
     The best by the task's deciding score; rows with one reference have no say. A prediction is
     scored against one reference more, so it may come out above.
     """
-    if task.chooses:
+    if task.output == "label":
         return {}
     turns = [
         (row, text, accepted[:place] + accepted[place + 1 :])

@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -61,6 +61,9 @@ class Example:
         return "".join(segment.text for segment in self.prompt)
 
 
+Output = Literal["completion", "label", "text"]
+
+
 @dataclass(frozen=True)
 class Task:
     """One task: its columns, its prompt, its score, its baselines."""
@@ -77,9 +80,13 @@ class Task:
     space."""
     scores: dict[str, bool]
     """Names of the scores, the deciding one first, and whether higher is better."""
+    output: Output = "completion"
+    """What the task produces: a `completion` of the prompt; a `label`, the likeliest of those that
+    the training rows have; or `text`, all of it supervised, without prompt and reference, which is
+    scored by its loss."""
     metrics: tuple[str, ...] = ()
-    """The files of llmkit.metrics that make these scores, with settings after a colon; none: the
-    task is scored by its loss."""
+    """The files of llmkit.metrics that compute these scores, with settings after a colon; none for
+    `text`."""
     optional: tuple[str, ...] = ()
     """Inputs that a row may lack."""
     context_input: str | None = None
@@ -109,8 +116,6 @@ class Task:
     """The same prompts for `tokenizer.apply_chat_template`."""
     allows_no_answer: bool = False
     """Whether an empty answer, or none, is right if the question cannot be answered."""
-    chooses: bool = False
-    """The answer is one of the labels that the training rows have, the likeliest one."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -126,14 +131,9 @@ class Task:
         )
 
     @property
-    def is_language_modelling(self) -> bool:
-        """All of a row's text is supervised; there is no prompt and no reference."""
-        return not self.metrics
-
-    @property
     def shown_prompt(self) -> str | None:
         """How the prompts look, with {marks} for the row's texts; None if there are no prompts."""
-        if self.is_language_modelling:
+        if self.output == "text":
             return None
         if self.prompt_from_text is not None:
             return "".join(segment.text for segment in self.prompt_from_text("{user}"))
@@ -175,9 +175,9 @@ def to_example(row: Row, task: Task) -> Example:
     references = row[task.target]
     if isinstance(references, str):
         references = [references]
-    if task.chooses:
+    if task.output == "label":
         references = [label_of(references)]
-    if task.is_language_modelling:
+    if task.output == "text":
         return Example(row["id"], [], references[0], [], where)
     segments, ignored = prompt_segments(row, task), row.get("ignored", ())
     if task.allows_no_answer:
@@ -244,7 +244,7 @@ def with_template(task: Task, template: str) -> Task:
 
     Raises UserError for a template that cannot be filled.
     """
-    if task.is_language_modelling:
+    if task.output == "text":
         raise UserError(
             f"data.template: {task.name} trains on whole texts and has no prompt; remove it"
         )

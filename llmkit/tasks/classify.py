@@ -32,5 +32,5 @@ TASK = Task(
     },
     metrics=("classification:auto",),
     majority_baseline="majority label",
-    chooses=True,
+    output="label",
 )

@@ -25,5 +25,6 @@ TASK = Task(
     truncatable_input="text",
     template="",
     shapes=("text",),
+    output="text",
     scores={"loss": False, "perplexity": False, "bits_per_byte": False},
 )

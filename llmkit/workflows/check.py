@@ -62,9 +62,9 @@ def check(recipe: Recipe, num_samples: int) -> Check:
             findings += find_unfinished(split, rows[split], task)
             findings += find_kept(splits[split].kept)
             answers = count_answers(rows[split], task)
-            labels = encode_labels(answers, tokenizer) if task.chooses else {}
+            labels = encode_labels(answers, tokenizer) if task.output == "label" else {}
             order = BatchSchedule(encoded, recipe, accelerator) if len(encoded) else None
-            if task.is_language_modelling:
+            if task.output == "text":
                 samples = sample_blocks(encoded, num_samples, tokenizer)
             else:
                 samples = sample_rows(rows[split][:num_samples], task, tokenizer, limits)

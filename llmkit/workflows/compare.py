@@ -56,7 +56,7 @@ def compare_systems(first: str, second: str, task_name: str | None) -> Compariso
             f"{first} is a run of {one_task}, {second} of {other_task}; compare runs of one task"
         )
     task = get_task(next(iter(names)))
-    if task.is_language_modelling:
+    if task.output == "text":
         raise UserError(f"{task.name} has no predictions to compare")
     one = read_predictions(one_path, first, task)
     other = read_predictions(other_path, second, task)
@@ -76,7 +76,7 @@ def compare_systems(first: str, second: str, task_name: str | None) -> Compariso
     task = _settle(task, references, [names for names in recorded if are_of(names, task)])
     said = [system[name] for system in (one, other) for name in one]
     warnings = vote_warnings(said, task)
-    if task.chooses:
+    if task.output == "label":
         warnings += label_warnings(said, (accepted[0] for accepted in references))
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)

@@ -73,7 +73,7 @@ def evaluate_predictions(
     folder = check_output_folder(output)
     task = recipe_task(recipe)
     metric, higher_is_better = choose_metric(recipe, task)
-    if task.is_language_modelling:
+    if task.output == "text":
         raise UserError(f"--predictions: {task.name} is scored by its loss, not by predictions")
     predictions = read_predictions(expand(path), "--predictions", task)
     splits = open_splits(recipe.data, task, recipe.evaluation)
@@ -96,7 +96,7 @@ def evaluate_predictions(
         raise UserError(f"{path}: no test row has the id of {first_few(places)}")
     rows = [predictions[example.id] for example in test.examples]
     warnings = vote_warnings(rows, task)
-    if task.chooses:
+    if task.output == "label":
         warnings += label_warnings(rows, answers.keys() | {each[0] for each in test.references})
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)

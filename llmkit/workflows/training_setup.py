@@ -142,7 +142,7 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
 def _with_labels(rows: Rows) -> Iterable[Row]:
     """The rows; of a classifier's, place and label alone, which are read once and fit in memory."""
     task = rows.task
-    if not task.chooses:
+    if task.output != "label":
         return rows
     return [{"where": row["where"], task.target: row[task.target]} for row in rows]
 

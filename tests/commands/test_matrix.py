@@ -38,7 +38,7 @@ def run_llmkit(*arguments: object, exit_code: int = 0):
 
 
 def takes_several_references(task) -> bool:
-    return not (task.is_language_modelling or task.chooses or task.parse_messages)
+    return not (task.output == "text" or task.output == "label" or task.parse_messages)
 
 
 def first_rows(name: str, split: str) -> list[dict]:
@@ -106,7 +106,7 @@ def test_finetune_scores_every_test_set_and_group(work):
     for name, each in results["differences"]["untuned"].items():
         assert each["difference"] == pytest.approx(tuned[name] - untuned[name])
         assert 0 < each["p"] <= 1
-    if not work.task.is_language_modelling:
+    if work.task.output != "text":
         groups = {group["label"]: group["rows"] for group in results["groups"]["topic"]}
         assert groups == {"ferry": 6, "goat": 6}
 
@@ -148,7 +148,7 @@ def test_evaluate_gives_the_scores_of_the_run(work, tmp_path):
 def test_evaluate_its_own_predictions(work, tmp_path):
     recipe = ("--recipe", work.run / "recipe.yaml")
     command = ("evaluate", "--predictions", work.run / "predictions.jsonl", *recipe)
-    if work.task.is_language_modelling:
+    if work.task.output == "text":
         assert "scored by its loss" in run_llmkit(*command, exit_code=2).stderr
         return
     run_llmkit(*command, "--output", tmp_path / "again")
@@ -160,7 +160,7 @@ def test_evaluate_its_own_predictions(work, tmp_path):
 def test_compare_with_a_copy_of_itself(work, tmp_path):
     shutil.copytree(work.run, tmp_path / "copy", ignore=shutil.ignore_patterns("model", "check*"))
     command = ("compare", work.run, tmp_path / "copy")
-    if work.task.is_language_modelling:
+    if work.task.output == "text":
         run_llmkit(*command, exit_code=2)
         return
     result = json.loads(run_llmkit(*command, "--json").stdout)
@@ -181,7 +181,7 @@ def test_report_of_one_run_and_of_two(work, tmp_path):
 def test_generate_from_a_prompt_and_from_a_file(work, tmp_path):
     assert run_llmkit("generate", "--model", work.run, "--prompt", "Who keeps a goat?").stdout
     rows = first_rows(work.name, "test")
-    if work.task.is_language_modelling:
+    if work.task.output == "text":
         rows = [{"id": row["id"], "prompt": row["text"][:40]} for row in rows]
     given = write_jsonl(tmp_path / "given.jsonl", rows)
     made = tmp_path / "made.jsonl"

@@ -1,4 +1,4 @@
-"""Keys of earlier versions: refused with their present name, and read from runs of those versions."""
+"""Keys of earlier versions: refused with their present name, and read from earlier runs."""
 
 import pytest
 import yaml

@@ -135,15 +135,15 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
         else:
             assert example.completion.startswith(tokenizer.decode(learnt).rstrip("�"))
         assert tokenizer.eos_token_id not in learnt
-        prompt = 0 if task.is_language_modelling else sum(map(len, encoded.prompt))
-        of_prompt = [] if task.is_language_modelling else encoded.prompt
+        prompt = 0 if task.output == "text" else sum(map(len, encoded.prompt))
+        of_prompt = [] if task.output == "text" else encoded.prompt
         record = row_record(example, ids, encoded.outcome, of_prompt, len(encoded.completion))
         encoding_report = EncodingReport(Dataset.from_list([record], features=RECORD))
         whole = [*ids[:-1], [*ids[-1], tokenizer.eos_token_id]]
         if not encoded.completion:
             expected = {"trained": 0, "prompt": 0, "cut": 0, "left out": sum(map(len, whole))}
         else:
-            kept = [*([] if task.is_language_modelling else encoded.prompt), encoded.completion]
+            kept = [*([] if task.output == "text" else encoded.prompt), encoded.completion]
             cut = [token for a, b in zip(whole, kept, strict=True) for token in a[len(b) :]]
             trained = sum(label >= 0 for label in encoded.labels)
             expected = {"trained": trained, "prompt": prompt, "cut": len(cut), "left out": 0}
