@@ -98,8 +98,9 @@ def train_with_llmkit(folder: Path, at_middle) -> Path:
         train_file.take_step = take
     run = folder / "run"
     settings = {
-        "model": "scratch", "scratch.n_layer": 2, "scratch.n_head": 2, "scratch.n_embd": 32,
-        "scratch.n_positions": 64, "scratch.vocab_size": 300, "max_length": 64,
+        "model": "scratch", "model.scratch.n_layer": 2, "model.scratch.n_head": 2,
+        "model.scratch.n_embd": 32,
+        "model.scratch.n_positions": 64, "model.scratch.vocab_size": 300, "data.max_length": 64,
         "train.max_steps": STEPS, "train.epochs": "null", "train.global_batch_size": 8,
         "train.micro_batch_size": 4, "train.schedule": "constant", "train.warmup_steps": 0,
         "train.learning_rate": 1e-3, "train.dropout": 0.1, "train.mixed_precision": "no",

@@ -74,8 +74,7 @@ def write_recipe(folder, tiny_gpt2, every=3, evaluate_every=4, keep=2, **train):
     content = {
         "task": "summarize",
         "model": str(tiny_gpt2),
-        "max_length": 96,
-        "data": {"train": str(path), "validation": str(path), "test": str(path)},
+        "data": {"max_length": 96, "train": str(path), "validation": str(path), "test": str(path)},
         "train": {
             "max_steps": STEPS, "global_batch_size": 8, "micro_batch_size": 3, "log_every": 1,
             "learning_rate": 1e-3, "dropout": 0.1, "mixed_precision": "no", **train,

@@ -27,7 +27,13 @@ class Bomb:
 
 BOMB = pickle.dumps(Bomb())
 RUN_IT = f"!!python/object/apply:os.mkdir [{CANARY}]"
-QA = "task: qa\nmodel: embedded\ntrain: {epochs: 1}\nmax_length: 200\n"
+QA = "task: qa\nmodel: embedded\ntrain: {epochs: 1}\ndata: {max_length: 200}\n"
+
+
+def with_data(settings: str) -> str:
+    return QA.replace("max_length: 200", f"max_length: 200, {settings}")
+
+
 RECIPES = {  # what stands in it, and what is said
     "a call": (f"{QA}seed: {RUN_IT}\n", "not valid YAML"),
     "a call as a key": (f"? {RUN_IT}\n: 1\n", "not valid YAML"),
@@ -48,14 +54,14 @@ RECIPES = {  # what stands in it, and what is said
     "deep": ("task: " + "[" * 60_000, "nested too deeply"),
     "deep blocks": ("".join(" " * n + "a:\n" for n in range(340)), "mine.yaml"),
     "large": (QA + "# nothing\n" * 10**6, "too large"),
-    "a long line": (f"{QA}template: {'q' * 10**7}", "too large"),
+    "a long line": (with_data(f"template: {'q' * 10**7}"), "too large"),
     "two documents": (f"{QA}---\ntask: chat\n", "not valid YAML"),
     "a pickle": (None, "not UTF-8"),
     "binary": ("task: !!binary gASV\n", "mine.yaml"),
     "a set": ("task: !!set {a, b}\n", "mine.yaml"),
-    "Jinja": (f"{QA}template: '{{{{ cycler.__init__.__globals__.os }}}}'\n", "template"),
-    "an index": (f"{QA}template: '{{question[0]}} {{0}} {{context!r:>1000000000}}'\n", "template"),
-    "a test set's name": (f"{QA}data: {{train: r.jsonl, tests: {{../../x: r}}}}\n", "data.tests"),
+    "Jinja": (with_data("template: '{{ cycler.__init__.__globals__.os }}'"), "template"),
+    "an index": (with_data("template: '{question[0]} {0} {context!r:>1000000000}'"), "template"),
+    "a test set's name": (with_data("train: r.jsonl, tests: {../../x: r}"), "data.tests"),
     "a tracker": (f"{QA}trackers: [os]\n", "trackers"),
     "a task by path": (QA.replace("qa", "../../canary"), "task"),
     "an endless number": (f"{QA}seed: {'9' * 60_000}\n", "the value is not a valid int"),

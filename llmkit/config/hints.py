@@ -71,8 +71,7 @@ KEYS = _each(
         "max_eval_samples eval_samples": "evaluation.validation_rows",
         "report_to logger_name metric_logger use_wandb": "trackers",
         "model_name_or_path base_model model_name checkpoint_dir pretrained_model": "model.name",
-        "model_revision": "model.revision",
-        "model_args model_config config_overrides scratch": "model.scratch",
+        "model_args model_config config_overrides": "model.scratch",
         "max_seq_length max_seq_len sequence_len cutoff_len block_size model_max_length": (
             "data.max_length"
         ),

@@ -30,7 +30,7 @@ from llmkit.training.state import CheckpointState, ReproducibilityKey
 from llmkit.training.step import Learner
 
 # These may move: what stands there is compared, not the path.
-PLACES = ("model", "data.train", "data.validation", "data.test")
+PLACES = ("model.name", "data.train", "data.validation", "data.test")
 
 
 class ResumePoint:

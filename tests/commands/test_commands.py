@@ -233,7 +233,8 @@ def test_the_json_schema_describes_every_key(llmkit):
 
     def keys(section, prefix=""):
         for name, value in section["properties"].items():
-            target = value.get("$ref", "#").rpartition("/")[2]
+            references = [value, *value.get("anyOf", [])]  # the model is a section or its name
+            target = next((r["$ref"] for r in references if "$ref" in r), "#").rpartition("/")[2]
             if target in schema["$defs"]:
                 yield from keys(schema["$defs"][target], f"{prefix}{name}.")
             else:
@@ -356,12 +357,12 @@ def test_a_run_is_given_as_a_model(monkeypatch, tmp_path):
     for name in ("my run", str(run)):
         recipe = open_recipe("qa", overrides=(f"model={name}",))
         assert Path(recipe.model.name).resolve() == run / "model"
-    assert open_recipe("qa", overrides=("model=gpt2",)).model == "gpt2"
+    assert open_recipe("qa", overrides=("model=gpt2",)).model.name == "gpt2"
     beside = run / "gpt2"
     beside.mkdir()
-    assert open_recipe("qa", overrides=(f"model={beside}",)).model == str(beside)
+    assert open_recipe("qa", overrides=(f"model={beside}",)).model.name == str(beside)
     (run / "model").rmdir()
-    assert open_recipe("qa", overrides=(f"model={beside}",)).model == str(beside)
+    assert open_recipe("qa", overrides=(f"model={beside}",)).model.name == str(beside)
     with pytest.raises(UserError, match="this run has no model yet"):
         open_recipe("qa", overrides=(f"model={run}",))
 

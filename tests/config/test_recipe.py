@@ -147,7 +147,7 @@ def test_a_mistake_in_a_file_names_file_and_line(tmp_path, key):
         ('task: qa\ntrain: {epochs: 1}\n"a\\nb": 1\n', r":3: unknown key a\nb"),
         ("task: qa\n", "the key train is missing"),
         ("task: qa\ntrain: {epochs: 1, max_steps: 5}\n", "one of train.epochs and train.max_steps"),
-        ("task: qa\ntrain: {epochs: 1}\nmax_length: 64\n", "leaves no room"),
+        ("task: qa\ntrain: {epochs: 1}\ndata: {max_length: 64}\n", "leaves no room"),
         ("task: qa\ntrain: {epochs: 1}\ndata: {test: a.jsonl}\n", "data.train is missing"),
         ("task: qa\ntrain: {epochs: 1}\ngeneration: {top_k: 5}\n", "need temperature above 0"),
     ],
@@ -188,12 +188,12 @@ def test_bad_values_end_in_one_line(value):
         ("lora_r=8", "did you mean train.lora.r?"),
         ("lora.alpha=8", "did you mean train.lora.lora_alpha?"),
         ("train.lora_alpha=8", "did you mean train.lora.lora_alpha?"),
-        ("model_name_or_path=gpt2", "did you mean model?"),
+        ("model_name_or_path=gpt2", "did you mean model.name?"),
         ("train.fp16=true", "set train.mixed_precision=fp16"),
         ("bf16=true", "set train.mixed_precision=bf16"),
         ("gradient_checkpointing=true", "llmkit has no gradient checkpointing"),
         ("train.warmup_ratio=0.1", "train.warmup_steps=0.1"),
-        ("training_args.max-seq-length=9", "did you mean max_length?"),
+        ("training_args.max-seq-length=9", "did you mean data.max_length?"),
         ("+seed=1", "set any key without a plus sign: seed=1"),
         ("++train.new=1", "without a plus sign: train.new=1"),
         ("~trackers", "to unset a key, set it to null: trackers=null"),
@@ -299,7 +299,10 @@ def test_every_field_is_documented_and_read_somewhere():
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Attribute)
     }
-    passed_whole = ("scratch.", "train.lora.")  # handed to GPT2Config and LoraConfig as they are
+    passed_whole = (
+        "model.scratch.",
+        "train.lora.",
+    )  # handed to GPT2Config and LoraConfig as they are
     for key, _, _, text in iter_fields():
         assert text.strip(), f"{key} has no documentation"
         if not key.startswith(passed_whole):
@@ -323,5 +326,5 @@ def test_absolute_paths_leave_names_of_the_hub_and_the_package_alone(tmp_path, m
     assert found.data.train == str(tmp_path / "a.csv")
     assert found.data.tests == {"b": str(Path.home() / "b.csv")}
     assert found.data.test is None
-    assert found.model == str(tmp_path / "gpt2")
+    assert found.model.name == str(tmp_path / "gpt2")
     assert with_absolute_paths(found) == found

@@ -249,7 +249,7 @@ def test_a_prompt_with_sections_typed_whole_has_the_tokens_of_training(tiny_gpt2
 )  # fmt: skip
 def test_languages_fill_the_prompt_or_are_warned_of(data, template, prompt, warnings):
     recipe = load_recipe("translate").model_copy(
-        update={"data": Data(train="x", **data), "template": template}
+        update={"data": Data(train="x", template=template, **data)}
     )
     task = prompt_task(recipe)
     assert task.template == prompt

@@ -16,7 +16,7 @@ from tokenizers import (
 )
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from llmkit.config.schema import Recipe, Scratch, Train
+from llmkit.config.schema import Data, Recipe, Scratch, Train
 from llmkit.constants import END_OF_TEXT
 from llmkit.data.encode import token_bytes
 from llmkit.evaluation.evaluate import count_bytes, prepare_evaluation
@@ -72,7 +72,11 @@ def make_folder(tokenizer, folder, **special):
 def test_bits_per_byte_are_of_the_bytes_of_the_texts(tokenizers, kind, packing, tmp_path):
     _, tokenizer = load_model(str(make_folder(tokenizers[kind], tmp_path / "model")))
     rows = [{"id": str(i), "text": text, "where": str(i)} for i, text in enumerate([*TEXTS, " "])]
-    recipe = Recipe(task="pretrain", max_length=16, packing=packing, train=Train(max_steps=1))
+    recipe = Recipe(
+        task="pretrain",
+        data=Data(max_length=16, packing=packing),
+        train=Train(max_steps=1),
+    )
     evaluation_set = prepare_evaluation(rows, TASKS["pretrain"], tokenizer, recipe, Counter())
     sizes = count_bytes(evaluation_set, tokenizer)
     assert len(sizes) == len(evaluation_set.encoded) > len(TEXTS)

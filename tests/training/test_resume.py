@@ -214,7 +214,7 @@ def test_rows_and_model_may_move(recipe, tmp_path, monkeypatch, tiny_gpt2):
     places = {split: str(tmp_path / "moved.jsonl") for split in ("train", "validation", "test")}
     moved = settings.model_copy(
         update={
-            "model": str(tmp_path / "gpt2"),
+            "model": settings.model.model_copy(update={"name": str(tmp_path / "gpt2")}),
             "data": settings.data.model_copy(update=places),
         }
     )
@@ -268,13 +268,15 @@ def test_lost_best_weights_are_made_again(stopped, tmp_path, recipe):
 
 def test_what_has_changed_is_refused_by_name(stopped, tmp_path, recipe, tiny_gpt2):
     run, settings = stopped
-    other = settings.model_copy(update={"seed": 7, "max_length": 100})
+    other = settings.model_copy(
+        update={"seed": 7, "data": settings.data.model_copy(update={"max_length": 100})}
+    )
     with pytest.raises(UserError) as caught:
         run_to_the_end(other, run, resumes=True)
     first, second = str(caught.value).splitlines()
     assert first.startswith("seed: 0 in the run, 7 now")
     assert second.startswith("data.max_length: 128 in the run, 100 now")
-    assert "--allow-change max_length" in second
+    assert "--allow-change data.max_length" in second
 
     rows = tmp_path / "rows.jsonl"
     content = rows.read_text("utf-8")
