@@ -1,22 +1,20 @@
-"""The `llmkit` command: its subcommands, its help and its exit codes."""
+"""The `llmkit` command: a table of its verbs, its help and its exit codes."""
 
 import sys
+from importlib import import_module
 
 import click
 
 from llmkit import __version__
-from llmkit.commands.check import check
-from llmkit.commands.compare import compare
-from llmkit.commands.completion import completion
-from llmkit.commands.evaluate import evaluate
-from llmkit.commands.finetune import finetune
-from llmkit.commands.generate import generate
-from llmkit.commands.recipes import recipes
-from llmkit.commands.report import report
 from llmkit.config.hints import RECIPE_OPTIONS, command_hint, last_part
 from llmkit.errors import UserError, did_you_mean
 from llmkit.runtime.signals import Stopped
 
+# In the order of the help. Each is a module of llmkit.commands, imported when it is needed, with a
+# function of the same name.
+VERBS = (
+    "finetune", "check", "evaluate", "compare", "report", "generate", "recipes", "completion",
+)  # fmt: skip
 EPILOG = """\b
 Examples:
   llmkit finetune summarize
@@ -42,8 +40,17 @@ Environment variables:
 """
 
 
-class Command(click.Group):
-    """Mistakes of the user's end in one line and exit code 2, without a traceback."""
+class CommandGroup(click.Group):
+    """Imports a command when it is needed. A user's mistake ends in one line and exit code 2,
+    without a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        return getattr(import_module(f"llmkit.commands.{name}"), name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -61,8 +68,8 @@ class Command(click.Group):
             from llmkit.config.recipe_files import list_recipes
 
             recipes = [path.stem for path in list_recipes()]
-            hint = command_hint(name, recipes) or did_you_mean(name, [*self.commands])
-            there_are = f"there are {', '.join(self.commands)}"
+            hint = command_hint(name, recipes) or did_you_mean(name, list(VERBS))
+            there_are = f"there are {', '.join(VERBS)}"
             ctx.fail(f"No such command {name!r}; {hint.removeprefix('; ') or there_are}")
         return super().resolve_command(ctx, args)
 
@@ -108,7 +115,7 @@ class Command(click.Group):
 
 
 def advice_of(error: BaseException) -> str:
-    """How to go on behind it, where something is left of a run."""
+    """The resume hint attached to an exception, if its run can be resumed."""
     return getattr(error, "advice", "")
 
 
@@ -119,14 +126,10 @@ def _fail(message: str, code: int) -> None:
 
 
 @click.group(
-    cls=Command,
+    cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EPILOG,
 )
 @click.version_option(__version__, prog_name="llmkit")
 def main() -> None:
     """Fine-tune GPT-2 and prove what came of it."""
-
-
-for verb in (finetune, check, evaluate, compare, report, generate, recipes, completion):
-    main.add_command(verb)

@@ -16,7 +16,7 @@ LEVELS = [
     ["generation", "scoring", "training"],
     ["evaluation", "reports"],
     ["workflows"],
-    ["commands"],
+    ["commands", "api"],
     ["cli"],
     ["__main__"],
 ]

@@ -1,6 +1,7 @@
 """A recipe from its YAML file, a scale of it, and `key=value` overrides."""
 
 import difflib
+import json
 import os
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -165,6 +166,13 @@ def _parse_override(override: str) -> tuple[str, Any]:
         return key, text
     is_list = is_column and isinstance(value, list)
     return key, [str(each) for each in value] if is_list else value
+
+
+def to_override(key: str, value: Any) -> str:
+    """A value as the override that sets it: text as it is, anything else as JSON."""
+    if isinstance(value, str | Path):
+        return f"{key}={value}"
+    return f"{key}={json.dumps(value)}"
 
 
 def _how_to_override(key: str, text: str) -> str:

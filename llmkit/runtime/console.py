@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich import box
 from rich.console import Console
@@ -16,6 +17,8 @@ from rich.table import Table
 
 from llmkit.runtime.ranks import is_rank_zero
 
+# Whether warnings are not printed, since the caller is a Python program.
+_is_silent: ContextVar[bool] = ContextVar("is_silent", default=False)
 SECONDS_PER_LINE = 10  # between lines of progress when the output is not a terminal
 
 
@@ -27,8 +30,51 @@ def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
 
 
 def warning_console() -> Console:
-    """A console on stderr for warnings, which --quiet keeps. Only the first process prints."""
-    return make_console(stderr=True, quiet=not is_rank_zero())
+    """A console on stderr for warnings, which --quiet keeps. Only the first process prints; a
+    silent call from Python prints nothing."""
+    return make_console(stderr=True, quiet=_is_silent.get() or not is_rank_zero())
+
+
+@contextmanager
+def python_call(verbose: bool) -> Iterator[Console]:
+    """Around a call from Python: yields its console, which is silent unless `verbose`.
+
+    The libraries' progress bars and warnings are off in between, and as before afterwards.
+    """
+    import datasets
+    from huggingface_hub import utils as hub
+    from transformers.utils import logging as transformers_logging
+
+    token = _is_silent.set(not verbose)
+    has_bars = (
+        datasets.is_progress_bar_enabled(),
+        not hub.are_progress_bars_disabled(),
+        transformers_logging.is_progress_bar_enabled(),
+    )
+    disable = (
+        datasets.disable_progress_bars,
+        hub.disable_progress_bars,
+        transformers_logging.disable_progress_bar,
+    )
+    enable = (
+        datasets.enable_progress_bars,
+        hub.enable_progress_bars,
+        transformers_logging.enable_progress_bar,
+    )
+    for turn_off in disable:
+        turn_off()
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield make_console(quiet=not verbose)
+    finally:
+        _is_silent.reset(token)
+        transformers_logging.set_verbosity(verbosity)
+        for had, turn_on in zip(has_bars, enable, strict=True):
+            if had:
+                turn_on()
 
 
 def show_table(console: Console, header: list[str], groups: list[list[list[str]]]) -> None:

@@ -4,7 +4,6 @@ beside the baselines."""
 from pathlib import Path
 from typing import Any
 
-import click
 from rich.console import Console
 
 from llmkit.config.schema import Recipe
@@ -99,7 +98,7 @@ def evaluate_predictions(
     if task.output == "label":
         warnings += label_warnings(rows, answers.keys() | {each[0] for each in test.references})
     for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
+        warning_console().print(f"warning: {warning}")
     said = [row.prediction for row in rows]
     table = {
         "these predictions": score_predictions(

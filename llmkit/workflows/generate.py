@@ -1,7 +1,7 @@
 """The `generate` command: predictions for a prompt, or for the rows of a file."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -89,6 +89,22 @@ def complete_file(
     rows = (_output_row(prompt, made) for prompt, made in predicted)
     write_rows(output, rows, _output_columns(survey, session, output))
     session.console.print(f"{survey.num_rows:,} predictions written to {output}", style="dim")
+
+
+def predict_texts(
+    session: GenerationSession, texts: Sequence[str], is_raw: bool
+) -> list[Prediction]:
+    """The prediction for each typed prompt, in order."""
+    reader = session.reader(is_raw)
+    prompts = [
+        Prompt(str(number), f"prompts[{number}]", reader.typed(text), {"prompt": text})
+        for number, text in enumerate(texts)
+    ]
+    encoded = encode(session, prompts)
+    for each in encoded:
+        if isinstance(each, UserError):
+            raise each
+    return [prediction for _, prediction in predict(session, [encoded], len(encoded))]
 
 
 @dataclass(frozen=True)

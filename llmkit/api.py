@@ -1,0 +1,232 @@
+"""The Python API: what the commands do, as functions. `import llmkit` offers all of them.
+
+Every function prints nothing unless `verbose` is true, in which case it prints what the command of
+the same name prints. A user's mistake raises `llmkit.UserError` with the message of the command.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmkit.runtime.console import python_call
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from llmkit.config.schema import Recipe
+    from llmkit.data.preview import Check
+    from llmkit.metrics.prediction import Prediction
+    from llmkit.workflows.compare import Comparison
+
+Overrides = Mapping[str, Any]
+
+
+def load_recipe(
+    name: str | Path, overrides: Overrides | None = None, *, scale: str | None = None
+) -> "Recipe":
+    """Load a recipe and check it.
+
+    Args:
+        name: A recipe of the package (`llmkit recipes` lists them), or the path of a YAML file.
+        overrides: Values by dotted key; they replace those of the recipe.
+        scale: One of the recipe's scales; default: the first.
+
+    Raises:
+        UserError: For an unknown recipe, scale or key, or a value that its key does not take.
+
+    Example:
+        >>> import llmkit
+        >>> recipe = llmkit.load_recipe("summarize", {"train.max_steps": 2, "model": "embedded"})
+        >>> recipe.train.max_steps, recipe.model.name
+        (2, 'embedded')
+    """
+    from llmkit.config.recipe import to_override
+    from llmkit.runs.folder import open_recipe
+
+    given = tuple(to_override(key, value) for key, value in (overrides or {}).items())
+    return open_recipe(str(name), scale=scale, overrides=given)
+
+
+def finetune(
+    recipe: "Recipe",
+    run_dir: str | Path | None = None,
+    *,
+    resume: bool = False,
+    verbose: bool = False,
+) -> dict[str, Any]:
+    """Fine-tune a model and score it before and after.
+
+    Args:
+        recipe: What `load_recipe` returns.
+        run_dir: Folder of the run; default: a new one under runs/.
+        resume: Continue the stopped run in `run_dir`.
+        verbose: Print what `llmkit finetune` prints.
+
+    Returns:
+        The run's metrics.json, and `run`, the path of its folder.
+
+    Example:
+        >>> import llmkit
+        >>> small = {"train.max_steps": 2, "evaluation.test_rows": 4, "data.limit": 40}
+        >>> recipe = llmkit.load_recipe("summarize", small)
+        >>> result = llmkit.finetune(recipe, "runs/demo")
+        >>> sorted(result["scores"]["fine-tuned"])
+        ['loss', 'rouge1', 'rouge2', 'rougeL', 'rougeLsum']
+    """
+    with python_call(verbose) as console:
+        import json
+
+        from llmkit.runs.folder import choose_run_dir, find_run_to_resume, results_path
+        from llmkit.workflows.finetune import run_recipe
+
+        given = None if run_dir is None else str(run_dir)
+        if resume:
+            run = find_run_to_resume(given or "auto", None, recipe)
+        else:
+            run = choose_run_dir(given, recipe.task)
+        run, _ = run_recipe(recipe, run, console, resumes=resume, is_default_name=given is None)
+        return {"run": str(run), **json.loads(results_path(run).read_text("utf-8"))}
+
+
+def evaluate(
+    model: str | Path,
+    recipe: "Recipe | None" = None,
+    *,
+    output: str | Path | None = None,
+    verbose: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """Score a model or a run on the recipe's test rows, beside the baselines.
+
+    Args:
+        model: A run, a folder with a GPT-2, `embedded`, or a hub id.
+        recipe: The recipe to score with; default: that of the run.
+        output: Folder in which metrics.json and predictions.jsonl are written.
+        verbose: Print what `llmkit evaluate` prints.
+
+    Returns:
+        For each test set, the content of its metrics.json: among others `scores`, by system and
+        name of the score.
+
+    Example:
+        >>> import llmkit
+        >>> results = llmkit.evaluate("runs/demo")
+        >>> list(results["test"]["scores"])[:2]
+        ['this model', 'untuned']
+    """
+    with python_call(verbose) as console:
+        from llmkit.errors import UserError
+        from llmkit.runs.folder import open_recipe, recipe_path, resolve_model
+        from llmkit.workflows.evaluate import evaluate_model
+
+        name, run = resolve_model(str(model))
+        if recipe is None and run is None:
+            raise UserError(f"{model}: not a run; name the recipe to score with")
+        settings = recipe or open_recipe(str(recipe_path(run)))
+        return evaluate_model(name, settings, console, None if output is None else str(output))
+
+
+def generate(
+    prompts: Sequence[str],
+    model: str | Path | None = None,
+    *,
+    raw: bool = False,
+    seed: int = 0,
+    overrides: Overrides | None = None,
+    verbose: bool = False,
+    **decoding: Any,
+) -> list["Prediction"]:
+    """Predict for each prompt: a generated text, or the likeliest label of a classifier.
+
+    Args:
+        prompts: Texts; each is put into the prompt template that the run was trained with.
+        model: A run, a folder with a GPT-2, `embedded` or a hub id; default: the newest finished
+            run under runs/, else the embedded model.
+        raw: Pass prompts as they are, without the template.
+        seed: Seed of the sampling.
+        overrides: Values by dotted key that replace those of the run's recipe.
+        verbose: Print what `llmkit generate` prints on stderr.
+        **decoding: max_new_tokens, temperature and the other keys of the recipe's `generation`.
+
+    Example:
+        >>> import llmkit
+        >>> (prediction,) = llmkit.generate(["The ferry was late."], "embedded", max_new_tokens=4)
+        >>> type(prediction.text)
+        <class 'str'>
+    """
+    with python_call(verbose) as console:
+        from llmkit.config.recipe import to_override
+        from llmkit.generation.session import open_session
+        from llmkit.workflows.generate import predict_texts
+
+        given = tuple(to_override(key, value) for key, value in (overrides or {}).items())
+        name = None if model is None else str(model)
+        session = open_session(name, given, decoding, seed, console)
+        return predict_texts(session, prompts, raw)
+
+
+def compare(first: str | Path, second: str | Path, *, task: str | None = None) -> "Comparison":
+    """Test whether the second system is better than the first on the same rows.
+
+    Args:
+        first: A run, a folder of scores, or a file of predictions.
+        second: The same for the other system.
+        task: Task of prediction files that do not name theirs.
+
+    Returns:
+        Differences of all scores with their confidence intervals and p-values.
+
+    Example:
+        >>> import llmkit
+        >>> _ = llmkit.evaluate("runs/demo", output="scores")
+        >>> llmkit.compare("runs/demo", "scores").num_rows
+        4
+    """
+    with python_call(verbose=False):
+        from llmkit.workflows.compare import compare_systems
+
+        return compare_systems(str(first), str(second), task)
+
+
+def check(recipe: "Recipe", *, rows: int = 3) -> "Check":
+    """Read and encode all rows of a recipe without training, and report what is wrong with them.
+
+    Args:
+        recipe: What `load_recipe` returns.
+        rows: Number of training rows to return as the model sees them.
+
+    Example:
+        >>> import llmkit
+        >>> report = llmkit.check(llmkit.load_recipe("summarize", {"data.limit": 40}))
+        >>> [finding for finding in report.findings if finding.severity == "error"]
+        []
+    """
+    with python_call(verbose=False):
+        from llmkit.workflows.check import check as check_rows
+
+        return check_rows(recipe, rows)
+
+
+def load_model(
+    name: str | Path, *, revision: str | None = None
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+    """Load a model and its tokenizer.
+
+    Args:
+        name: A run, a folder with a GPT-2 in safetensors, `embedded`, or a hub id.
+        revision: Branch, tag or commit of a hub model.
+
+    Returns:
+        The Hugging Face model, in float32 on the CPU, and its tokenizer.
+
+    Example:
+        >>> import llmkit
+        >>> model, tokenizer = llmkit.load_model("embedded")
+        >>> model.num_parameters() > 1e6, tokenizer.eos_token
+        (True, '<|endoftext|>')
+    """
+    with python_call(verbose=False):
+        from llmkit.model.load import load_model as load
+        from llmkit.runs.folder import resolve_model
+
+        folder, _ = resolve_model(str(name))
+        return load(folder, revision)
