@@ -1,10 +1,10 @@
-"""The same faults in runs of llmkit, of Hugging Face's Trainer and of TRL's.
+"""Inject the same faults into runs of llmkit, of the Hugging Face Trainer and of TRL.
 
     python -m benchmarks.faults --kills 30 --sizes 40 --damages 30 --append SCORECARD.md
 
-Each trains a tiny GPT-2 with dropout for 24 steps and saves every third; it goes on as its
-documentation says (`resume_from_checkpoint=True`, `--resume auto`), until it ends or cannot be
-resumed. Counted is how many runs end with the very weights of a run that nothing happened to.
+Each trains a tiny GPT-2 with dropout for 24 steps, writes a checkpoint every 3 steps and resumes as
+its documentation says (`resume_from_checkpoint=True`, `--resume auto`) until it ends or cannot be
+resumed. The result is the number of runs whose final weights equal those of an undisturbed run.
 """
 
 import argparse
@@ -59,14 +59,14 @@ SETTINGS = {
 }  # fmt: skip
 TRAINERS = {"HF Trainer": (Trainer, TrainingArguments), "TRL": (SFTTrainer, SFTConfig)}
 NAMES = ("llmkit", *TRAINERS)
-HIT = "runs that it stopped or harmed"
-SAME, LOST, OTHER = "the same weights", "cannot be resumed", "other weights, and no word of it"
+HIT = "runs stopped or damaged"
+SAME, LOST, OTHER = "same weights", "cannot be resumed", "different weights, no warning"
 
 
 def train(name: str, folder: Path, at_middle=None) -> None:
-    """Train, from the newest checkpoint if there is one, and write the final weights' sum down.
+    """Train, from the newest checkpoint if there is one, and record a digest of the final weights.
 
-    at_middle: called behind the middle step.
+    at_middle: called after the middle step.
     """
     digest = hashlib.sha256()
     if name == "llmkit":
@@ -172,13 +172,13 @@ def die() -> None:
 
 
 def limit_files(num_bytes: int) -> None:
-    """From now on no file grows beyond this, as on a full disk."""
+    """Limit the size of every file from now on, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
 
 
 def outcome(name: str, folder: Path, expected: str) -> str:
-    """Resume until it ends, or cannot be."""
+    """Resume until the run ends or cannot be resumed."""
     for _ in range(ATTEMPTS):
         if (folder / "final").is_file() or run(name, folder) == 0:
             return SAME if (folder / "final").read_text() == expected else OTHER
@@ -186,7 +186,7 @@ def outcome(name: str, folder: Path, expected: str) -> str:
 
 
 def damage(checkpoint: Path, generator: random.Random) -> None:
-    """Flip a bit in a file of the checkpoint, cut it short, take it away, or swap two."""
+    """Flip a bit in a file of the checkpoint, truncate it, delete it, or swap two files."""
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
     path = generator.choice(files)
     content = path.read_bytes()
@@ -212,7 +212,7 @@ def newest_checkpoint(name: str, folder: Path) -> Path:
 
 
 def measure(name: str, kills: int, sizes: int, damages: int, folder: Path) -> dict[str, Counter]:
-    """How often each fault ends how."""
+    """Count the outcomes of each fault."""
     whole = folder / "whole"
     run(name, whole)  # what is cached is there now
     shutil.rmtree(whole)
@@ -222,11 +222,11 @@ def measure(name: str, kills: int, sizes: int, damages: int, folder: Path) -> di
     seconds = time.monotonic() - started
     expected = (whole / "final").read_text()
     if outcome(name, folder / "again", expected) != SAME:
-        sys.exit(f"{name}: two runs that nothing happens to end with other weights")
+        sys.exit(f"{name}: two undisturbed runs end with different weights")
     generator, outcomes = random.Random(1), {}
 
     def count(fault: str, num_trials: int, harm) -> None:
-        """harm: says whether it did any."""
+        """harm: injects the fault; returns whether it had an effect."""
         outcomes[fault] = Counter()
         for number in range(num_trials):
             each = folder / f"each{number}"
@@ -251,8 +251,8 @@ def measure(name: str, kills: int, sizes: int, damages: int, folder: Path) -> di
         damage(newest_checkpoint(name, each), generator)
         return True
 
-    count("killed (-9) at a random moment", kills, kill)
-    count(f"no room for larger files, from step {MIDDLE} on", sizes, fill)
+    count("SIGKILL at a random moment", kills, kill)
+    count(f"no space for larger files from step {MIDDLE} on", sizes, fill)
     count("newest checkpoint damaged", damages, harm)
     return outcomes
 
@@ -263,7 +263,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, default=40)
     parser.add_argument("--damages", type=int, default=30)
     parser.add_argument("--only", choices=NAMES, help="Print the figures of this one as JSON.")
-    parser.add_argument("--append", metavar="FILE", help="Write the table behind what is there.")
+    parser.add_argument("--append", metavar="FILE", help="Append the table to FILE.")
     options = parser.parse_args()
     counts = {name: getattr(options, name) for name in ("kills", "sizes", "damages")}
     if options.only:
@@ -285,7 +285,7 @@ def main() -> None:
 
 
 def measured(name: str, given: list[str]) -> dict[str, dict[str, int]]:
-    """The figures of one of them, in a process of its own."""
+    """The counts of one trainer, measured in a separate process."""
     command = [sys.executable, "-m", "benchmarks.faults", "--only", name, *given]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
@@ -295,8 +295,8 @@ def lines_of(outcomes: dict[str, dict[str, dict[str, int]]]) -> list[str]:
     """A table in Markdown."""
     lines = [
         "## The same faults in other trainers", "",
-        f"{STEPS} steps of a tiny GPT-2 with dropout, saved every {EVERY}; by `python -m "
-        "benchmarks.faults`.", "",
+        f"{STEPS} steps of a tiny GPT-2 with dropout, a checkpoint every {EVERY} steps; measured "
+        "by `python -m benchmarks.faults`.", "",
         f"| fault | end | {' | '.join(outcomes)} |", f"|---|---|{'---:|' * len(outcomes)}",
     ]  # fmt: skip
     for fault in next(iter(outcomes.values())):

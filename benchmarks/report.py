@@ -1,4 +1,4 @@
-"""The runs as tables: RESULTS.md."""
+"""Write RESULTS.md: the measured runs as tables."""
 
 import json
 import os
@@ -15,23 +15,23 @@ BODY, HEAD = 12 * 12 * 768**2, 50257 * 768
 LONG_RUN = 100  # steps of plain language modelling over which a compilation is counted
 LIBRARIES = ("llmkit", "torch", "transformers", "trl", "peft", "accelerate", "datasets")
 MEANING = """\
-Seconds are those of the training steps, the first included; imports, loading and tokenizing are
-not. Each is the median of the rounds, with the fastest and the slowest behind it. Useful tokens are
-real ones, padding left out. "times llmkit" is the ratio of the medians, "behind step 1" that of the
-steps after the first, which takes memory from the system and plans. Peers that group
-rows by length begin with the longest, so that their first step is their dearest. "of GEMM" is the
-arithmetic that the rows ask of the linear layers, (6 x body weights x tokens + 6 x head weights x
-tokens that carry loss) in all, 4 instead of 6 where the weights are frozen, over the seconds and
-the bf16 GEMM rate of the same rounds; that llmkit leaves out what the last block would make of
-tokens without loss is not subtracted. "padding" is its share of what the model was fed. Peak memory
-is the process's largest resident set.
+Seconds cover the training steps, the first included, but not imports, loading and tokenization.
+Each value is the median over the rounds, followed by the fastest and the slowest round. Useful
+tokens exclude padding. "times llmkit" is the ratio of the medians; "after step 1" is the same ratio
+without the first step, which also allocates memory and builds execution plans. Peers that group
+rows by length start with the longest rows, so their first step is the most expensive one. "of GEMM"
+is the arithmetic of the linear layers, (6 x body weights x tokens + 6 x head weights x supervised
+tokens) FLOP in total, with 4 instead of 6 where the weights are frozen, divided by the seconds and
+by the bf16 GEMM rate measured in the same rounds; llmkit skips the last block for tokens without a
+label, which is not subtracted. "padding" is the share of padding in the model's input. Peak memory
+is the maximum resident set size of the process.
 """
 
 Run = dict[str, Any]
 
 
 def write_report(runs_path: Path, output: Path, warmup: int) -> None:
-    """Make the report of all runs in the file."""
+    """Write the report of all runs in `runs_path` to `output`."""
     everything = [json.loads(line) for line in runs_path.read_text("utf-8").splitlines()]
     tuning = [run for run in everything if run["round"] == 0]
     around = [run for run in everything if run["workload"] == "around"]
@@ -49,7 +49,7 @@ def write_report(runs_path: Path, output: Path, warmup: int) -> None:
 
 
 def grouped(runs: Iterable[Run], *keys: str) -> dict[tuple, list[Run]]:
-    """Runs by the values of these keys, in the order of their first ones."""
+    """Group runs by the values of `keys`, in order of first appearance."""
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
         groups.setdefault(tuple(run[key] for key in keys), []).append(run)
@@ -74,13 +74,13 @@ def machine() -> str:
 
 
 def others(runs: list[Run], tuning: list[Run]) -> str:
-    """How idle the machine was: without that, no figure means much."""
+    """How busy the machine was otherwise; timings are meaningless without it."""
     share, meanwhile = (max((run["others"] for run in each), default=0) for each in (runs, tuning))
     dates = sorted({run["date"] for run in runs})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     return (
         f"Measured {when}. Other programs used at most {share:.0%} of the cores during a run"
-        f"{': these figures are noisy' if share > 0.05 else ''}, and at most {meanwhile:.0%} while "
+        f"{': these timings are noisy' if share > 0.05 else ''}, and at most {meanwhile:.0%} while "
         "peers were tuned.\n"
     )
 
@@ -89,7 +89,7 @@ def others(runs: list[Run], tuning: list[Run]) -> str:
 
 
 def section(workload: str, dropout: float, runs: list[Run], warmup: int) -> str:
-    """A workload's table, and under it what its figures rest on."""
+    """The table of one workload, with the data and the GEMM rate it is based on."""
     gemm = [run["gflops"] for run in runs if "gflops" in run]
     failures = [f"{run['contestant']}: {run['error']}" for run in runs if "error" in run]
     trained = grouped((run for run in runs if "marks" in run), "contestant")
@@ -98,17 +98,17 @@ def section(workload: str, dropout: float, runs: list[Run], warmup: int) -> str:
     first = next(iter(trained.values()))[0]
     facts = (
         f"{first['data'] or 'Embedded rows'}: {first['steps']} steps of {first['batch']} rows, "
-        f"{first['tokens']:,} tokens, {first['supervised']:,} of them with loss; "
+        f"{first['tokens']:,} tokens, {first['supervised']:,} of them supervised; "
         f"{len(next(iter(trained.values())))} rounds."
     )
     if gemm:
         facts += f" bf16 GEMM: {spread(gemm, 0)} GFLOP/s."
     if first["same_batches"]:
-        facts += " Nobody groups rows by length here."
+        facts += " No contestant groups rows by length here."
     rate = statistics.median(gemm) if gemm else None
     factor = 4 if workload == "lora" else 6
     names = (
-        "contestant", "seconds", "times llmkit", "behind step 1", "useful tokens/s", "of GEMM",
+        "contestant", "seconds", "times llmkit", "after step 1", "useful tokens/s", "of GEMM",
         "peak, GB", "padding", "first loss", "last loss",
     )  # fmt: skip
     reference = trained.get(("llmkit",))
@@ -124,7 +124,7 @@ def section(workload: str, dropout: float, runs: list[Run], warmup: int) -> str:
 def row(
     contestant: str, runs: list[Run], reference: list[Run] | None, rate: float | None, factor: int
 ) -> list[str]:
-    """A contestant's line of the table."""
+    """The row of the table for one contestant."""
     seconds = [run["marks"][-1] for run in runs]
     median = statistics.median(seconds)
     first = runs[0]
@@ -158,10 +158,10 @@ def spread(values: list[float], digits: int) -> str:
 
 
 def warm_table(trained: dict[tuple, list[Run]], warmup: int) -> str:
-    """Seconds of a step once whatever compiles has compiled, what the first steps took, and what a
-    run of LONG_RUN steps would take at that."""
+    """Seconds of a step after compilation, seconds of the first steps, and the extrapolated seconds
+    of a run of LONG_RUN steps."""
     if any(len(runs[0]["marks"]) <= warmup for runs in trained.values()):
-        return f"No step is left behind the first {warmup}.\n"
+        return f"There is no step after the first {warmup}.\n"
     befores, afters, costs = {}, {}, {}
     for name, runs in trained.items():
         befores[name] = [run["marks"][warmup - 1] for run in runs]
@@ -180,18 +180,21 @@ def warm_table(trained: dict[tuple, list[Run]], warmup: int) -> str:
         rows.append([*cells, f"{total:,.0f}", ratios[1]])
     names = (
         "contestant", f"first {warmup} steps, s", "a later step, s", "later step, times llmkit",
-        f"{LONG_RUN} steps, reckoned, s", f"{LONG_RUN} steps, times llmkit",
+        f"{LONG_RUN} steps, extrapolated, s", f"{LONG_RUN} steps, times llmkit",
     )  # fmt: skip
-    text = f"Reckoned: the first {warmup} steps, and for the others the median of a later step.\n"
+    text = (
+        f"Extrapolated: the first {warmup} steps as measured, all later ones at the median of a "
+        "later step.\n"
+    )
     return f"{table(names, rows)}\n{text}"
 
 
 def check_counts(trained: dict[tuple, list[Run]]) -> list[str]:
-    """A warning where contestants were not fed the same tokens and labels."""
+    """A warning if contestants were not given the same tokens and labels."""
     fed = {name: (runs[0]["tokens"], runs[0]["supervised"]) for (name,), runs in trained.items()}
     if len(set(fed.values())) == 1:
         return []
-    return [f"NOT COMPARABLE: {name}: {t} tokens, {s} with loss" for name, (t, s) in fed.items()]
+    return [f"NOT COMPARABLE: {name}: {t} tokens, {s} supervised" for name, (t, s) in fed.items()]
 
 
 def table(names: Iterable[str], rows: list[list[str]]) -> str:
@@ -201,7 +204,7 @@ def table(names: Iterable[str], rows: list[list[str]]) -> str:
 
 
 def growth_section(runs: list[Run]) -> str:
-    """llmkit's time per token as batches and rows grow; the first step of each is left out."""
+    """Time per token of llmkit as batches and rows grow, without the first step of each run."""
     cells = {run["workload"].removeprefix("growth "): per_token(run) for run in runs}
     sizes = [tuple(map(int, cell.split("x"))) for cell in cells]
     batches = sorted({batch for _, batch in sizes})
@@ -211,8 +214,9 @@ def growth_section(runs: list[Run]) -> str:
     ]
     names = ["tokens in a row", *(f"batch {batch}" for batch in batches)]
     text = (
-        "Milliseconds per token and, behind it, peak memory in GB; rows of random tokens, the last "
-        f"eighth with loss, dropout {runs[0]['dropout']:g}, median of the steps behind the first."
+        "Milliseconds per token and, in parentheses, peak memory in GB; rows of random tokens, the "
+        f"last eighth supervised, dropout {runs[0]['dropout']:g}, median of the steps after the "
+        "first."
     )
     return "\n".join(["## Cost as work grows (llmkit)\n", f"{text}\n", table(names, rows)])
 
@@ -227,9 +231,9 @@ def per_token(run: Run) -> str:
 
 
 def around_section(run: Run) -> str:
-    """From the command to the first step, and from rows to tokens."""
+    """Seconds from the command to the first step, and from rows to tokens."""
     if "error" in run:
-        return f"## Around the steps\n\n{run['error']}\n"
+        return f"## Outside of the training steps\n\n{run['error']}\n"
     starts = [[name, spread(seconds, 1)] for name, seconds in run["starts"].items()]
     rows = []
     for task, facts in run["tokenizing"].items():
@@ -240,25 +244,26 @@ def around_section(run: Run) -> str:
         rows.append([task, *cells, *(spread(each, 2) for each in seconds.values()), *ratios])
     names = (
         "task", "rows", "characters", "llmkit, s", "`tokenizer(texts)`, s",
-        "`encode_batch_fast(texts)`, s", "second / first", "third / first",
+        "`encode_batch_fast(texts)`, s", "tokenizer / llmkit", "library / llmkit",
     )  # fmt: skip
     return "\n".join(
         [
-            "## Around the steps\n",
-            "From `llmkit finetune` to the end of the first step, of one embedded row, with the "
-            "machine measured and the rows encoded before; seconds:\n",
+            "## Outside of the training steps\n",
+            "Seconds from the start of `llmkit finetune` to the end of the first step, on one "
+            "embedded row; the matmul timings of the machine and the encoded rows are already "
+            "cached.\n",
             table(("model", "seconds"), starts),
-            "From a file's rows to tokens: llmkit reads and checks them, makes prompts, tokens and "
-            "labels, records what became of each row and writes it all down; the tokenizer's batch "
-            "call and "
-            "that of the library below it get the finished texts, 1,000 at a time.\n",
+            "From the rows of a file to tokens: llmkit reads and checks the rows, builds prompts, "
+            "tokens and labels, records the outcome of each row and writes the result to disk; the "
+            "batch call of the tokenizer and that of the underlying library are given the finished "
+            "texts, 1,000 at a time.\n",
             table(names, rows),
         ]
     )
 
 
 def settings_section(runs: list[Run]) -> str:
-    """Every setting of each contestant, once."""
+    """The settings of each contestant."""
     lines = ["## Settings\n"]
     seen = {}
     for run in runs:
@@ -274,9 +279,11 @@ def settings_section(runs: list[Run]) -> str:
 
 
 def tuning_section(runs: list[Run]) -> str:
-    """What was tried for each tuned peer, the fastest first."""
-    lines = ["## What was tried for the tuned peers\n"]
-    lines.append("Seconds behind the first step, one run each; the first of each line was taken.\n")
+    """The settings tried for each tuned peer, fastest first."""
+    lines = ["## Settings tried for the tuned peers\n"]
+    lines.append(
+        "Seconds after the first step, one run each; the first setting of each line was used.\n"
+    )
     for (name, workload, dropout), group in grouped(
         runs, "contestant", "workload", "dropout"
     ).items():

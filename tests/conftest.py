@@ -62,8 +62,8 @@ def pytest_sessionfinish(session, exitstatus):
     if config.getoption("--proof"):
         suite = config.cache.get("llmkit/suite", None)
         if suite:
-            add_figure(config, "the suite's tests, during which no process of Python's opened a "
-                       "connection out of the machine", *suite)  # fmt: skip
+            claim = "tests of the suite during which no Python process connected to another machine"
+            add_figure(config, claim, *suite)
         write_proof(Path(config.getoption("--proof")), figures, outcomes, counts.get("skipped", []))
     elif (
         config.args == config.getini("testpaths")

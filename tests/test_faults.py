@@ -25,6 +25,7 @@ from llmkit.training.checkpoint import newest
 KILLED, ALARMED = -signal.SIGKILL, -signal.SIGALRM
 STEPS = 12
 ATTEMPTS = 12  # to finish a run
+SAME_END = "a restart ends bit-identical to the undisturbed run"
 GRACE = 2.0  # seconds, beside a step, from a request to stop to the end
 
 
@@ -163,8 +164,8 @@ def test_killed_at_any_moment(ends_as_whole, whole, trials, figure, part):
             assert same
         kills += hits
         reached += same
-    figure("killed (-9) at random moments, up to five times: all as in the run that was not",
-           reached, len(tried), kills=kills)  # fmt: skip
+    claim = f"SIGKILL at random moments, up to five times: {SAME_END}"
+    figure(claim, reached, len(tried), kills=kills)
 
 
 @in_parts(10)
@@ -180,8 +181,8 @@ def test_killed_inside_a_save(ends_as_whole, trials, figure, part):
             assert same
         kills += codes.count(ALARMED)
         reached += same
-    figure("killed inside a save, by the system's alarm: all as in the run that was not", reached,
-           len(tried), kills=kills)  # fmt: skip
+    claim = f"killed by SIGALRM during a save: {SAME_END}"
+    figure(claim, reached, len(tried), kills=kills)
 
 
 @in_parts(10)
@@ -198,8 +199,8 @@ def test_killed_at_each_call_of_a_save(ends_as_whole, short, trials, figure, par
         reached += same and starts[0].code == KILLED
         assert reached == trial + 1
     assert tried
-    figure("killed (-9) at a save's call to the file system, each of a run's: all as in the run "
-           "that was not", reached, tried)  # fmt: skip
+    claim = f"SIGKILL at each file-system call of each save: {SAME_END}"
+    figure(claim, reached, tried)
 
 
 def put_power_back(run):
@@ -228,9 +229,9 @@ def test_power_lost_at_each_call_of_a_save(ends_as_whole, short, trials, figure,
         assert reached == trial + 1
         call += len(trials(59, 10))
     assert tried
-    what = "all that was not synced" if is_all_lost else "by chance some of what was not synced"
-    figure(f"power lost at a save's call to the file system, each of a run's, and {what}: all as "
-           "in the run that had it", reached, tried)  # fmt: skip
+    what = "all unsynced data" if is_all_lost else "a random part of the unsynced data"
+    claim = f"power loss at each file-system call of each save, {what} lost: {SAME_END}"
+    figure(claim, reached, tried)
 
 
 @pytest.mark.parametrize("phase", ["tokenize", "train", "evaluate", "save"])
@@ -244,10 +245,11 @@ def test_asked_to_stop(ends_as_whole, trials, figure, is_quick, phase):
         slowest = max(slowest, first.after_fault)
         is_right = first.code == 128 + number and is_one_line(first.message)
         reached += same and is_right and is_quick(first.after_fault, GRACE) and len(others) == 1
-    figure(
-        f"SIGTERM or SIGINT during {phase}: exit code 143 or 130 within 2 s and one line, then all "
-        "as in the run that was not", reached, len(tried), f"slowest {slowest:.1f} s",
-    )  # fmt: skip
+    claim = (
+        f"SIGTERM or SIGINT during {phase}: exit code 143 or 130 within 2 s and a one-line "
+        f"message; {SAME_END}"
+    )
+    figure(claim, reached, len(tried), f"slowest {slowest:.1f} s")
 
 
 @pytest.mark.parametrize("what", ["checkpoint", "export", "log"])
@@ -265,8 +267,11 @@ def test_no_room(ends_as_whole, trials, figure, what):
         is_right = first.code == 0 or (first.code == 1 and is_one_line(first.message))
         reached += same and is_right
     assert stopped
-    figure(f"no room for the {what}, at sizes from none to enough: one line, nothing lost, then "
-           "all as in the run that had it", reached, len(tried), stopped=stopped)  # fmt: skip
+    claim = (
+        f"no space for the {what} (limits from nothing to enough): one-line error, nothing lost; "
+        f"{SAME_END}"
+    )
+    figure(claim, reached, len(tried), stopped=stopped)
 
 
 @pytest.fixture
@@ -298,8 +303,8 @@ def test_a_disk_that_is_full(runs, whole, small_disk, trials, figure):
         reached += is_right and again.code == 0 and traces(run) == whole[0]
         subprocess.run(["umount", str(folder)], check=True)
     assert stopped
-    figure("a full disk, of sizes from nothing to enough: one line, nothing lost, then all as in "
-           "the run that had room", reached, len(tried), stopped=stopped)  # fmt: skip
+    claim = f"disk full (sizes from nothing to enough): one-line error, nothing lost; {SAME_END}"
+    figure(claim, reached, len(tried), stopped=stopped)
 
 
 @pytest.mark.parametrize(
@@ -307,13 +312,11 @@ def test_a_disk_that_is_full(runs, whole, small_disk, trials, figure):
     [
         (
             "make_read_only",
-            "writing refused from a step on, as by a disk that turns read-only: one line, nothing "
-            "lost, then all as in the run whose disk did not",
+            f"disk read-only from some step on: one-line error, nothing lost; {SAME_END}",
         ),
         (
             "remove_run",
-            "the run's folder vanishes: one line; started again, all as in the run whose folder "
-            "did not",
+            f"run folder deleted during training: one-line error; {SAME_END}",
         ),
     ],
 )
@@ -334,8 +337,8 @@ def test_a_clock_that_jumps_changes_nothing(ends_as_whole, trials, figure):
         )
         reached += same
         kills += sum(each.code == KILLED for each in starts)
-    figure("the clock jumps by days, files' ages are mixed, and a kill: all as in the run without",
-           reached, len(tried), kills=kills)  # fmt: skip
+    claim = f"clock jumps by days, file times are shuffled, and SIGKILL: {SAME_END}"
+    figure(claim, reached, len(tried), kills=kills)
 
 
 def test_a_loss_that_is_nan_stops_before_damage(ends_as_whole, trials, figure):
@@ -354,8 +357,8 @@ def test_a_loss_that_is_nan_stops_before_damage(ends_as_whole, trials, figure):
         reached += (
             same and is_right and f"step {step}: the loss is nan" in first.message and all(finite)
         )
-    figure("NaN in a step's loss: stopped before the weights change, one line; without it then all "
-           "as in the run that had none", reached, len(tried))  # fmt: skip
+    claim = f"NaN loss: stopped before the weights change, with a one-line error; {SAME_END}"
+    figure(claim, reached, len(tried))
 
 
 @pytest.fixture(scope="module")
@@ -384,5 +387,5 @@ def test_out_of_memory_takes_smaller_pieces(runs, without_dropout, tmp_path, tri
         notes = (run / "metrics.jsonl").read_text().count("out of memory; micro-batches of 1 from")
         same = losses(run) == pytest.approx(expected, rel=1e-5)
         reached += first.code == 0 and notes == 1 and same
-    figure("out of memory in a step: smaller micro-batches, the same losses (1e-5)", reached,
-           len(tried))  # fmt: skip
+    claim = "out of memory in a step: smaller micro-batches, the same losses (1e-5)"
+    figure(claim, reached, len(tried))

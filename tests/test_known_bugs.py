@@ -204,7 +204,7 @@ MUTATIONS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_mistake_of_the_past_is_caught(tmp_path, name, tally):
-    passed = tally("bugs of other toolkits put back: caught by a named test")
+    passed = tally("known bugs of other toolkits, reintroduced: caught by a named test")
     mutation = MUTATIONS[name]
     path = copy_package(tmp_path) / mutation.file
     source = path.read_text("utf-8")

@@ -16,7 +16,7 @@ from stopped_runs import six_steps, stopped_run
 from llmkit.config.recipe import recipe_yaml
 from llmkit.io.atomic import write_manifest
 
-CLAIM = "hostile recipes, rows, runs and models: refused in a line, nothing in them run"
+CLAIM = "malicious recipes, rows, runs and models: rejected in one line, no code in them is run"
 CANARY = "canary"  # what is made where something was run
 
 
@@ -326,5 +326,5 @@ def test_no_secret_of_the_environment_is_written_anywhere(
         for name, value in SECRETS.items()
         if value in said or any(value.encode() in content for content in contents)
     ]
-    claim = "secrets of the environment that are in no file and no output of a run"
+    claim = "secrets in the environment that appear in no file and no output of a run"
     figure(claim, len(SECRETS) - len(found), len(SECRETS))

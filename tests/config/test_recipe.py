@@ -106,7 +106,9 @@ def clear_slips(key: str) -> list[str]:
 @pytest.mark.parametrize("key", KEYS + SECTIONS)
 def test_a_mistyped_key_is_refused_with_the_right_one(key, tally):
     for typed in random.Random(key).sample(clear_slips(key), 3):
-        passed = tally("recipe keys mistyped, each in three ways: refused with the right hint")
+        passed = tally(
+            "recipe keys misspelled in three ways each: rejected with the right suggestion"
+        )
         expected = f"{typed}=1: unknown key {typed}; did you mean {key}?"
         assert mistakes("qa", f"{typed}=1") == [expected]
         passed()

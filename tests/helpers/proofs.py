@@ -1,7 +1,11 @@
-"""The table of proofs: what the tests claim, and how often each claim held."""
+"""The tables of PROOF.md and SCORECARD.md: claims, and in how many trials each one holds."""
 
 import pytest
 
+TITLES = {
+    "PROOF": "# Proof: claims about correctness, and how often each holds",
+    "SCORECARD": "# Scorecard: faults, and how often runs survive them",
+}
 FIGURES = pytest.StashKey[dict]()  # claim -> reached, of, note, counts
 
 
@@ -17,9 +21,9 @@ def add_figure(config, claim, reached, of, note="", counts=None):
 
 def write_proof(path, figures, outcomes, skipped):
     lines = [
-        "# What the tests prove, in figures", "",
-        f"Made by `make {path.stem.lower()}`; `make test` runs a part of each.", "",
-        "| claim | reached | |", "|---|---|---|",
+        TITLES.get(path.stem, f"# {path.stem}"), "",
+        f"Written by `make {path.stem.lower()}`; `make test` runs some trials of each claim.", "",
+        "| claim | holds in | notes |", "|---|---|---|",
     ]  # fmt: skip
     for claim, entry in sorted(figures.items()):
         counts = [f"{count:,} {name}" for name, count in entry["counts"].items()]

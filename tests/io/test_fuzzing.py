@@ -80,8 +80,8 @@ def feed(tmp_path, trials, figure, is_quick):
                 printable &= all(line.isprintable() for line in str(error).splitlines())
             seconds = time.monotonic() - started
             reached += is_quick(seconds, LONGEST) and printable
-        figure(f"files changed at random ({kind}): read or refused in a line, within a second",
-               reached, len(tried), refused=refused)  # fmt: skip
+        figure(f"randomly corrupted files ({kind}): read or rejected in one line, within a second",
+               reached, len(tried), rejected=refused)  # fmt: skip
         assert refused
 
     return go

@@ -342,7 +342,7 @@ def test_a_malformed_file_ends_in_one_line(llmkit, tiny_gpt2, good, tmp_path, ca
     kind, name, content, place, said = case
     path = tmp_path / (name if kind == "place" else f"rows.{kind}")
     path.write_bytes(content) if isinstance(content, bytes) else content(path)
-    passed = tally("malformed data files: one line with file and line, exit code 2")
+    passed = tally("malformed data files: one-line error with file and line, exit code 2")
     before = sorted(tmp_path.rglob("*"))
 
     result = finetune(llmkit, tiny_gpt2, train=path, validation=good, test=good)

@@ -134,8 +134,8 @@ def test_a_run_goes_on_with_two_processes_and_with_one_again(
     assert reached.keys() == expected.keys()
     worst = max(abs(reached[key] - expected[key]) / max(1, expected[key]) for key in expected)
     same = sum(reached[key] == pytest.approx(expected[key], rel=1e-6) for key in expected)
-    figure("1, then 2, then 1 process: the losses and the validations' scores of 1 (1e-6)", same,
-           len(expected), f"worst {worst:.0e}")  # fmt: skip
+    claim = "resumed on 1, then 2, then 1 process: losses and validation scores of 1 process (1e-6)"
+    figure(claim, same, len(expected), f"worst {worst:.0e}")
 
 
 @pytest.mark.slow
@@ -174,8 +174,10 @@ def test_gradients_are_exchanged_in_one_layout(monkeypatch):
 def test_one_that_is_killed_takes_the_others_with_it(
     tiny_gpt2, rows, tmp_path, fork_server, victim, tally
 ):
-    passed = tally("a process of several, or their launcher, killed (-9): the others end, and a "
-                   "whole checkpoint is left")  # fmt: skip
+    passed = tally(
+        "SIGKILL to one of several processes or to the launcher: the others exit and an intact "
+        "checkpoint remains"
+    )
     arguments = (
         "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
         "train.max_steps=100000", "train.log_every=1", "checkpoint.every=5",

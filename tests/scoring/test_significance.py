@@ -83,8 +83,8 @@ def test_intervals_cover_the_true_score_and_difference(different, trials, figure
     tolerance = 0.02 if num == 1000 else 0.06
     shares = {key: count / num for key, count in covered.items()}
     within = [abs(share - significance.LEVEL) <= tolerance for share in shares.values()]
-    shown = ", ".join(f"{kind} of {name} {share:.1%}" for (kind, name), share in shares.items())
-    figure("95 % intervals that hold what is true in 93-97 %", sum(within), len(within), shown)
+    shown = ", ".join(f"{name} {kind} {share:.1%}" for (kind, name), share in shares.items())
+    figure("95 % intervals whose coverage is 93-97 %", sum(within), len(within), shown)
 
 
 @pytest.mark.parametrize("num_rows", [1, significance.MIN_ROWS - 1, significance.MIN_ROWS])
@@ -117,7 +117,10 @@ def test_p_values_are_uniform_where_nothing_differs(trials, figure, redraws):
     shown = ", ".join(f"{name} {distance:.3f}" for name, distance in distances.items())
     reached = sum(distance <= limit for distance in distances.values())
     figure(
-        "p-values uniform under no difference", reached, len(found), f"{shown}; limit {limit:.3f}"
+        "p-values are uniform under the null hypothesis",
+        reached,
+        len(found),
+        f"{shown}; limit {limit:.3f}",
     )
 
 

@@ -90,8 +90,11 @@ def test_a_damaged_checkpoint_is_passed_over(run, tmp_path, trials, figure):
         found, reasons = newest(copy)
         reached += found == checkpoint_dir(copy, 2) and len(reasons) == 1
         shutil.rmtree(copy)
-    figure("bits of a checkpoint flipped, a file cut, swapped, missing, strange or a link: found, "
-           "and the newest good one taken", reached, len(tried))  # fmt: skip
+    claim = (
+        "damaged checkpoint (a bit flipped, a file truncated, swapped, missing, unexpected or a "
+        "link): detected, and the newest intact one used"
+    )
+    figure(claim, reached, len(tried))
 
 
 def test_old_ones_stay_where_the_new_one_is_not_what_was_written(run):
@@ -150,8 +153,11 @@ def test_the_last_good_one_and_the_best_one_stay(tmp_path, trials, figure, part)
         reached += is_good
         saves += len(lines)
         shutil.rmtree(run)
-    figure("saves, kills (-9) and rotation in any order: the last good checkpoint and the best one "
-           "are there", reached, len(tried), saves=saves, kills=kills)  # fmt: skip
+    claim = (
+        "saves, SIGKILL and pruning in any order: the newest intact checkpoint and the best one "
+        "survive"
+    )
+    figure(claim, reached, len(tried), saves=saves, kills=kills)
 
 
 class Cut(BaseException):

@@ -70,7 +70,7 @@ def test_it_goes_on_bit_by_bit(tiny_gpt2, tmp_path, monkeypatch, figure, number)
     names = (f"stopped{BORDER}", f"stopped{MIDDLE}", "cut")
     reached = sum(traces(tmp_path / name) == expected for name in names)
     claim = (
-        "full or LoRA x dropout x accumulation x packing x engine x schedule, stopped at an "
-        "epoch's border, within one, or cut short within a step: bit-identical"
+        "full or LoRA x dropout x accumulation x packing x forward pass x schedule, stopped at the "
+        "end of an epoch, in its middle or within a step: resume is bit-identical"
     )
     figure(claim, reached, of=3)

@@ -69,7 +69,7 @@ def test_loss_and_gradients_are_those_of_the_papers(tiny_gpt2, trials, figure):
         model.zero_grad(set_to_none=True)
         reached += max(errors) <= 1e-6
         worst = max(worst, *errors)
-    claim = "loss and each gradient as GPT-2's in NumPy (fp64, within 1e-6)"
+    claim = "loss and every gradient match GPT-2 written in NumPy (fp64, within 1e-6)"
     figure(claim, reached, len(tried), f"worst {worst:.0e}")
 
 
@@ -95,7 +95,10 @@ def test_accumulation_gives_the_gradient_of_the_whole_step(
             reached[dtype] += error <= limit
     for dtype, limit in LIMITS.items():
         name = "fp32" if dtype is torch.float32 else "fp64"
-        claim = f"accumulated gradient as in one batch, half in 2 processes ({name}, {limit:.0e})"
+        claim = (
+            "accumulated gradient equals that of a single batch, half of the cases on 2 processes "
+            f"({name}, {limit:.0e})"
+        )
         figure(claim, reached[dtype], len(tried), f"worst {worst[dtype]:.0e}")
 
 
@@ -151,7 +154,10 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
         reached += 1
 
     is_so()
-    claim = "supervised text is the completion and end-of-text, all tokens counted (random unicode)"
+    claim = (
+        "supervised tokens are the completion and end-of-text, every token is counted (random "
+        "Unicode)"
+    )
     figure(claim, min(reached, tried), tried)
 
 
@@ -181,7 +187,7 @@ def test_packed_rows_do_not_see_each_other(tiny_gpt2, attention, trials, figure)
             ]
             losses.add(SupervisedLoss(model, forward)(**collate(others, capacity)).item())
         reached += len(losses) == 1
-    claim = f"a packed row's loss, others of its length beside it: exactly the same ({attention})"
+    claim = f"loss of a packed row is exactly unchanged when its neighbors change ({attention})"
     figure(claim, reached, len(tried))
 
 
@@ -208,7 +214,7 @@ def test_the_loss_of_an_evaluation_does_not_depend_on_the_batch_size(tiny_gpt2, 
         spread = (max(losses) - min(losses)) / min(losses)
         reached += spread <= 1e-6
         worst = max(worst, spread)
-    claim = "evaluation loss over batch sizes 1-64 (relative spread within 1e-6)"
+    claim = "evaluation loss is the same for batch sizes 1 to 64 (relative spread within 1e-6)"
     figure(claim, reached, len(tried), f"worst {worst:.0e}")
 
 
@@ -236,4 +242,4 @@ def test_an_overfitted_model_stops_where_its_target_ends(llmkit, tmp_path, figur
     assert result.exit_code == 0, result.output
     rows = [json.loads(line) for line in (tmp_path / "run" / "predictions.jsonl").open()]
     exact = sum(row["prediction"] == row["references"][0] for row in rows)
-    figure("pairs learnt by heart: the prediction ends exactly where the target does", exact, 50)
+    figure("memorized pairs: the prediction ends exactly where the target does", exact, 50)

@@ -522,9 +522,9 @@ def test_faults_planted_in_a_real_set_are_all_found(check, figure, trials, name)
     before, after = found_by_kind(train), found_by_kind(train + planted)
     new = {key: after[key] - before[key] for key in after if after[key] - before[key]}
     num_found = sum(len(new.get(key, set()) & rows) for key, rows in expected.items())
-    figure(f"faults planted in {name} and found", num_found, of=105)
+    figure(f"planted faults that are reported ({name})", num_found, of=105)
     accused = {
         (key[0], row) for key, rows in new.items() for row in rows - expected.get(key, set())
     }
     others = len(train) + len(test)
-    figure(f"other rows of {name} left alone", others - len(accused), of=others)
+    figure(f"unchanged rows that are not reported ({name})", others - len(accused), of=others)
