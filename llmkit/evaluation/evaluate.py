@@ -121,15 +121,18 @@ def evaluate(
     if task.output == "text":
         losses = np.column_stack([losses, count_bytes(evaluation_set, tokenizer)])
         return score_predictions(task, {"likelihood": losses}, [])
-    predictions, ended = predict(model, tokenizer, evaluation_set, recipe, accelerator)
+    predictions = predict(model, tokenizer, evaluation_set, recipe, accelerator)
     references = evaluation_set.references
     of_all = np.zeros((len(references), 2))  # rows without anything to learn have no loss
     is_encoded = evaluation_set.encoding_report.column("trained") > 0
     of_all[is_encoded] = losses
     statistics = {"likelihood": of_all, **task.row_statistics(predictions, references)}
     tokens = iter(token_probabilities(encoded, nats, tokenizer))
-    expected = [next(tokens) if each else [] for each in is_encoded]
-    return replace(score_predictions(task, statistics, predictions, ended), expected=expected)
+    predictions = [
+        replace(prediction, expected_tokens=next(tokens) if has_tokens else [])
+        for prediction, has_tokens in zip(predictions, is_encoded, strict=True)
+    ]
+    return score_predictions(task, statistics, predictions)
 
 
 @torch.inference_mode()
@@ -200,9 +203,8 @@ def predict(
     evaluation_set: EvaluationSet,
     recipe: Recipe,
     accelerator: Accelerator,
-) -> tuple[list[Prediction], list[bool] | None]:
-    """Each prompt's likeliest label with the probability of every label; or, for tasks without
-    labels, its completion, stripped, with the votes, and whether the completion ended by itself."""
+) -> list[Prediction]:
+    """The prediction for each prompt, the work shared by all processes."""
     rank, world = accelerator.process_index, accelerator.num_processes
     numbers = range(rank, len(evaluation_set.prompts), world)
     votes = recipe.evaluation.votes
@@ -217,10 +219,8 @@ def predict(
             recipe.seed,
             numbers,
         )
-    numbered = [(rank + i * world, said) for i, said in enumerate(mine)]
-    said = [each for _, each in sorted(gather_object(numbered), key=lambda pair: pair[0])]
-    predictions, ended = map(list, zip(*said, strict=True))
-    return predictions, None if evaluation_set.labels else ended
+    gathered = gather_object(list(zip(numbers, mine, strict=True)))
+    return [prediction for _, prediction in sorted(gathered, key=lambda pair: pair[0])]
 
 
 def score_model(

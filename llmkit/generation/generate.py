@@ -1,7 +1,6 @@
 """Prompts -> completions, batched, with Hugging Face's `generate`."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,16 +18,8 @@ from transformers import (
 
 from llmkit.config.schema import Generation
 from llmkit.errors import UserError
+from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import evaluating
-
-
-@dataclass(frozen=True)
-class Completion:
-    """What a model wrote after a prompt, without end-of-text."""
-
-    text: str
-    ended: bool
-    """Whether it stopped by an end-of-text, not at the longest that was allowed."""
 
 
 @torch.inference_mode()
@@ -40,8 +31,8 @@ def generate(
     batch_size: int,
     seed: int = 0,
     numbers: Iterable[int] | None = None,
-) -> list[list[Completion]]:
-    """Completions of each prompt (token ids), as they were generated.
+) -> list[list[Prediction]]:
+    """Completions of each prompt (token ids), as generated: neither stripped nor with end-of-text.
 
     The longest prompts come first, so that those of a batch have similar lengths. What is sampled
     for a prompt depends on the seed and the prompt's number (default: its index), not on its batch.
@@ -53,7 +44,7 @@ def generate(
     each = generation.num_return_sequences
     if samples_beams(generation):  # torch's generator would be shared by a batch
         batch_size = 1
-    completions: list[list[Completion]] = [[] for _ in prompts]
+    completions: list[list[Prediction]] = [[] for _ in prompts]
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         keys = [(seed, numbers[index]) for index in batch]
@@ -64,7 +55,7 @@ def generate(
             written, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         ended = (written == tokenizer.eos_token_id).any(1).tolist()
-        made = [Completion(text, end) for text, end in zip(texts, ended, strict=True)]
+        made = [Prediction(text, ended=end) for text, end in zip(texts, ended, strict=True)]
         for position, index in enumerate(batch):
             completions[index] = made[position * each : (position + 1) * each]
     return completions

@@ -1,6 +1,7 @@
 """Prompts -> predictions: generated texts, or the likeliest of a classifier's labels."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 
@@ -19,8 +20,8 @@ def predict_prompts(
     batch_size: int,
     seed: int,
     numbers: Iterable[int],
-) -> list[tuple[Prediction, bool | None]]:
-    """Each prompt's prediction, and whether its text ended by itself (None for a label).
+) -> list[Prediction]:
+    """The prediction for each prompt: a label, or generated text without surrounding white space.
 
     Args:
         prompts: Token ids of each prompt.
@@ -32,10 +33,10 @@ def predict_prompts(
     """
     if labels:
         chosen = label_probabilities(model, prompts, labels, batch_size)
-        return [(Prediction(max(each, key=each.get), each), None) for each in chosen]
+        return [Prediction(max(each, key=each.get), each) for each in chosen]
     predictions = []
-    for made in generate(model, tokenizer, prompts, generation, batch_size, seed, numbers):
-        texts = [completion.text.strip() for completion in made]
+    for samples in generate(model, tokenizer, prompts, generation, batch_size, seed, numbers):
+        texts = [sample.text.strip() for sample in samples]
         votes = texts if len(texts) > 1 else None
-        predictions.append((Prediction(texts[0], votes=votes), made[0].ended))
+        predictions.append(replace(samples[0], text=texts[0], votes=votes))
     return predictions

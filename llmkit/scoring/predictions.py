@@ -199,14 +199,14 @@ def prediction_rows(
     """id, prompt, prediction, references and score of each row, and the probabilities of labels or
     the votes."""
     scores = row_scores(main.statistics, metric)
-    for index, (example, prediction) in enumerate(zip(examples, main.predictions, strict=True)):
+    for example, prediction, score in zip(examples, main.predictions, scores, strict=True):
         row = {"id": example.id, "prompt": example.prompt_text, "prediction": prediction.text}
         if prediction.votes is not None:
             row["votes"] = prediction.votes
         if prediction.probabilities is not None:
             row["probabilities"] = prediction.probabilities
-        if main.ended is not None:
-            row["ended"] = main.ended[index]
-        if main.expected is not None:
-            row["expected_tokens"] = main.expected[index]
-        yield {**row, "references": example.references, "score": scores[index]}
+        if prediction.ended is not None:
+            row["ended"] = prediction.ended
+        if prediction.expected_tokens is not None:
+            row["expected_tokens"] = prediction.expected_tokens
+        yield {**row, "references": example.references, "score": score}

@@ -96,8 +96,7 @@ def diagnose_main(
     test: TestSet, main: SystemResult, training_rows: Iterable[Row]
 ) -> dict[str, float]:
     """What is odd about the texts; of several to a row the first."""
-    texts = [prediction.text for prediction in main.predictions]
     prompts = [example.prompt_text for example in test.examples]
     training = (to_example(row, test.task) for row in training_rows)
     known = (part for e in training for part in (e.prompt_text, e.completion))
-    return diagnose(texts, main.ended, test.references, prompts, known)
+    return diagnose(main.predictions, test.references, prompts, known)

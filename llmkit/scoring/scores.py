@@ -65,12 +65,8 @@ class SystemResult:
     statistics: RowStatistics = field(default_factory=dict)
     """What each row adds to them; none for a score that exists of all rows together only."""
     predictions: list[Prediction] = field(default_factory=list)
-    ended: list[bool] | None = None
-    """Whether each generated text stopped by itself; None where that is not known."""
     differences: dict[str, Difference] = field(default_factory=dict)
     """Difference of each score from that of the untuned model, if that was scored too."""
-    expected: list[list[tuple[str, float | None]]] | None = None
-    """The tokens that each row is to answer with, and how probable the model held each."""
 
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
@@ -122,15 +118,12 @@ def check_metric(metric: str, validation: TestSet, num_votes: int) -> None:
 
 
 def score_predictions(
-    task: Task,
-    statistics: RowStatistics,
-    predictions: list[Prediction],
-    ended: list[bool] | None = None,
+    task: Task, statistics: RowStatistics, predictions: list[Prediction]
 ) -> SystemResult:
     """The task's scores, and the loss, as far as the statistics make them."""
     made = {name: value.item() for name, value in corpus_scores(statistics).items()}
     scores = {n: made[n] for n in task.score_names if math.isfinite(made.get(n, math.nan))}
-    return SystemResult(scores, statistics, predictions, ended)
+    return SystemResult(scores, statistics, predictions)
 
 
 def breakdown(task: Task, statistics: RowStatistics, groups: Sequence[str]) -> list[dict[str, Any]]:

@@ -192,7 +192,7 @@ def predict(
                         session.seed,
                         [first + index for index in batch],
                     )
-                made |= {index: answer for index, (answer, _) in zip(batch, answers, strict=True)}
+                made |= dict(zip(batch, answers, strict=True))
                 advance(len(batch))
             yield from ((encoded.prompt, made[index]) for index, encoded in enumerate(window))
             first += len(window)

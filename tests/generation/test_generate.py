@@ -14,7 +14,7 @@ from runs import SHORT, forget_accelerator
 from llmkit.config.schema import Generation
 from llmkit.data.encode import encode_text
 from llmkit.errors import UserError
-from llmkit.generation.generate import Completion, SeededSampling, generate
+from llmkit.generation.generate import SeededSampling, generate
 from llmkit.generation.prompts import PromptReader
 from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import load_model
@@ -49,7 +49,7 @@ def test_greedy_is_the_argmax_of_the_model(loaded, prompts):
         ids.append(model(torch.tensor([ids])).logits[0, -1].argmax().item())
     expected = tokenizer.decode(ids[len(prompts[3]) :])
     ((made,),) = generate(model, tokenizer, [prompts[3]], Generation(max_new_tokens=6), 1)
-    assert made == Completion(expected, ended=False)
+    assert made == Prediction(expected, ended=False)
 
 
 def test_lengths_hold(loaded, prompts):
@@ -65,7 +65,7 @@ def test_lengths_hold(loaded, prompts):
         short = generate(model, tokenizer, prompts[:2], Generation(max_new_tokens=9), 2)
         long = generate(model, tokenizer, prompts[:2], settings, 2)
         hook.remove()
-    assert short == [[Completion("", ended=True)]] * 2
+    assert short == [[Prediction("", ended=True)]] * 2
     assert all(made.text and not made.ended for (made,) in long)
     with pytest.raises(UserError, match="exceed the model's 128 positions"):
         generate(model, tokenizer, [[5] * 120], settings, 1)

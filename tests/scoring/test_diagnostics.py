@@ -17,7 +17,10 @@ LEARNT = ["It is known that the ferry left the port at noon on Friday, and so on
 
 
 def test_each_figure_by_hand():
-    figures = diagnose(SAID, [True, True, False], EXPECTED, PROMPTS, LEARNT)
+    predictions = [
+        Prediction(text, ended=ended) for text, ended in zip(SAID, [True, True, False], strict=True)
+    ]
+    figures = diagnose(predictions, EXPECTED, PROMPTS, LEARNT)
     assert figures == pytest.approx(
         {
             "stopped by itself": 200 / 3,
@@ -28,11 +31,13 @@ def test_each_figure_by_hand():
             "found in training texts": 100 * 2 / 3,  # 1 run of eight words in the first text
         }
     )
-    assert "stopped by itself" not in diagnose(SAID, None, EXPECTED, PROMPTS, LEARNT)
+    unknown = list(map(Prediction, SAID))
+    assert "stopped by itself" not in diagnose(unknown, EXPECTED, PROMPTS, LEARNT)
 
 
 def test_nothing_said_has_nothing_to_repeat():
-    assert set(diagnose([""], [True], [["x"]], ["p"], ["t"]).values()) == {0, 100}
+    figures = diagnose([Prediction("", ended=True)], [["x"]], ["p"], ["t"])
+    assert set(figures.values()) == {0, 100}
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=30))
