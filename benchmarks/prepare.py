@@ -16,7 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer, PreTrainedT
 from benchmarks.job import SEED
 from llmkit.config.recipe import load_recipe
 from llmkit.constants import IGNORE_INDEX
-from llmkit.data.encode import FEATURES, EncodingOptions, encode_rows, encoding_options
+from llmkit.data.encode import FEATURES, EncodingOptions, encode_rows
 from llmkit.data.sources import Rows, open_splits
 from llmkit.model.load import load_model
 from llmkit.tasks import Task, get_task
@@ -45,7 +45,7 @@ def open_rows(
     overrides += [f"data.{split}={data}" for split in ("train", "validation", "test") if data]
     overrides += [f"data.limit={limit}"] if limit else []
     recipe = load_recipe(task.name, overrides=tuple(overrides))
-    return open_splits(recipe.data, task)["train"], encoding_options(recipe)
+    return open_splits(recipe.data, task)["train"], EncodingOptions.of(recipe.data)
 
 
 def real_rows(workload: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[dict]:

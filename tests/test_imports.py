@@ -1,9 +1,9 @@
 """The rooms of the package import one way: down the list below, never up, never in a circle."""
 
-import ast
 from functools import cache
 
 import pytest
+from package_imports import MODULES, imports_of
 
 from llmkit.paths import PACKAGE
 
@@ -22,25 +22,6 @@ LEVELS = [
 ]
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 MAX_TOP_FILES = 8
-MODULES = sorted(
-    ".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py")
-)
-
-
-@cache
-def imports_of(module: str) -> frozenset[str]:
-    """Modules of the package that a module imports, at its top or inside a function."""
-    tree = ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text("utf-8"))
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "llmkit":
-            base = node.module.removeprefix("llmkit").removeprefix(".")
-            names = [f"{base}.{alias.name}".removeprefix(".") for alias in node.names]
-            found |= {name if name in MODULES else base for name in names} - {""}
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names if alias.name.startswith("llmkit.")]
-            found |= {name.removeprefix("llmkit.") for name in names}
-    return frozenset(found)
 
 
 def room_of(module: str) -> str:

@@ -46,12 +46,12 @@ MUTATIONS = {
     ),
     "a completion that was cut ends in end-of-text": Mutation(
         "data/encode.py",
-        'Encoded(shortest, completion[:room], "completion cut")',
-        'Encoded(shortest, completion[: room - 1] + [eos], "completion cut")',
+        'Encoded(shortest, completion[:max_tokens], "completion truncated")',
+        'Encoded(shortest, completion[: max_tokens - 1] + [eos], "completion truncated")',
         "data/test_encode.py::test_rows_that_are_too_long",
     ),
     "packing drops what overflows": Mutation(
-        "data/encode.py",
+        "data/blocks.py",
         "for start in range(0, len(ids) - 1, max_length - 1):",
         "for start in range(0, min(len(ids) - 1, max_length - 1), max_length - 1):",
         "data/test_encode.py::test_language_modelling_teaches_every_token_once",
@@ -111,7 +111,7 @@ MUTATIONS = {
         "data/test_columns.py::test_whatever_the_tokens_depend_on_is_in_the_cache_key",
     ),
     "the last block of a corpus is lost": Mutation(
-        "data/encode.py",
+        "data/blocks.py",
         "    if len(buffer) > 1:\n        yield",
         "    if len(buffer) >= max_length:\n        yield",
         "data/test_encode.py::test_language_modelling_teaches_every_token_once",
@@ -151,7 +151,7 @@ MUTATIONS = {
         f"{PROOF}accumulation_gives_the_gradient_of_the_whole_step",
     ),
     "the first token, never predicted, is counted": Mutation(
-        "data/encode.py",
+        "data/encoded_rows.py",
         "        is_supervised[starts] = False\n",
         "",
         "data/test_encode.py::test_token_counts_leave_out_the_first_token",

@@ -3,6 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.data.encode import encode_text
 from llmkit.errors import UserError, did_you_mean, first_few, printable
 from llmkit.metrics.labels import label_of, spelled_out
 from llmkit.tasks import Example, Row, Task, to_example
@@ -36,3 +39,22 @@ def check_labels(examples: list[Example], labels: Iterable[str]) -> None:
             f"training rows have {known}: fix the rows, or add rows with the label to data.train"
             f"{did_you_mean(next(iter(strange)), labels)}"
         )
+
+
+def encode_labels(
+    labels: Iterable[str], tokenizer: PreTrainedTokenizerBase
+) -> dict[str, list[int]]:
+    """Token ids of each label as a completion, end-of-text last; labels in alphabetical order."""
+    labels = sorted(labels)
+    if not labels:
+        raise UserError(
+            "data.train: no row has a label; name another column with data.columns.label"
+        )
+    if len(labels) < 2:
+        raise UserError(
+            f"data.train: all rows have the label {labels[0]!r}; classify needs at least two labels"
+        )
+    ids = encode_text([f" {label}" for label in labels], tokenizer)
+    return {
+        label: [*tokens, tokenizer.eos_token_id] for label, tokens in zip(labels, ids, strict=True)
+    }

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from pyarrow import ArrowInvalid
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.data.encode import EncodingOptions, encode_rows, load_encoded, require_rows
+from llmkit.data.encode import EncodingOptions, encode_rows, load_encoded
 from llmkit.data.encoding_report import EncodingReport
 from llmkit.data.sources import Rows
 from llmkit.errors import UserError
@@ -28,19 +28,19 @@ from llmkit.paths import PACKAGE, cache_folder
 
 PARTIAL = "partial-"  # followed by the key: a folder of rows that are being encoded
 PATIENCE = 2.0  # seconds to wait for another process before saying so
-# What decides which tokens a row gives; an edit of any of these makes a new key.
-CODE = (
-    "constants.py", "data/column_mapping.py", "data/columns.py", "data/encode.py",
-    "data/encoding_report.py", "data/shapes.py", "data/sources.py", "data/splits.py",
-    "io/arrow_rows.py", "io/delimited.py", "io/hub.py", "io/json_rows.py", "io/row_files.py",
-    "io/text_lines.py", "metrics/labels.py", "tasks/*.py",
+# The sources that decide which tokens a row gives; an edit of any of them makes a new key.
+TOKEN_SOURCES = (
+    "constants.py", "data/blocks.py", "data/column_mapping.py", "data/columns.py",
+    "data/encode.py", "data/shapes.py", "data/sources.py", "data/splits.py", "io/arrow_rows.py",
+    "io/delimited.py", "io/hub.py", "io/json_rows.py", "io/row_files.py", "io/text_lines.py",
+    "metrics/labels.py", "paths.py", "tasks/*.py",
 )  # fmt: skip
 
 
 def encode_cached(
     rows: Rows,
     tokenizer: PreTrainedTokenizerBase,
-    limits: EncodingOptions,
+    options: EncodingOptions,
     say: Callable[[str], None] = print,
 ) -> tuple[Dataset, EncodingReport, bool]:
     """`encode_rows`, and whether its result came from the cache.
@@ -48,7 +48,7 @@ def encode_cached(
     Of several processes that need the same rows, one encodes them while the others wait. say:
     called with a message if this process has to wait.
     """
-    key = encoding_key(rows, tokenizer, limits)
+    key = encoding_key(rows, tokenizer, options)
     folder = cache_folder() / "encoded" / key
     is_there = folder.is_dir()
     if not is_there:
@@ -56,7 +56,7 @@ def encode_cached(
         with _turn(key, say):
             _remove_leftovers(folder.parent, key)
             if not folder.is_dir():  # another process may have made it meanwhile
-                _encode_into(folder, rows, tokenizer, limits)
+                _encode_into(folder, rows, tokenizer, options)
     try:
         return *load_encoded(folder), is_there
     except (OSError, ArrowInvalid):
@@ -64,13 +64,13 @@ def encode_cached(
 
 
 def _encode_into(
-    folder: Path, rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: EncodingOptions
+    folder: Path, rows: Rows, tokenizer: PreTrainedTokenizerBase, options: EncodingOptions
 ) -> None:
     staging = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{folder.name}-", dir=folder.parent))
     try:
         read = rows.read_all() if rows.skips_unreadable else rows
-        _, encoding_report = encode_rows(read, rows.task, tokenizer, limits, staging)
-        require_rows(encoding_report, limits)
+        _, encoding_report = encode_rows(read, rows.task, tokenizer, options, staging)
+        encoding_report.require_supervised(options.max_length, options.truncate_completion)
         staging.chmod(0o755 & ~_umask())
         _publish(staging, folder)
     finally:
@@ -143,9 +143,9 @@ def _make_folders(*folders: Path) -> None:
             ) from None
 
 
-def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: EncodingOptions) -> str:
+def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, options: EncodingOptions) -> str:
     """sha256 of all that the tokens depend on: the data's bytes and columns, the tokenizer, the
-    task, its template and limits, and the code that reads and encodes."""
+    task, its template and options, and the code that reads and encodes."""
     parts = {
         "data": rows.identity(),
         "source": rows.source,  # rows are named by it
@@ -157,7 +157,7 @@ def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: Encodin
         "template": rows.task.template,
         "tokenizer": tokenizer.backend_tokenizer.to_str(),
         "end of text": tokenizer.eos_token_id,
-        "limits": asdict(limits),
+        "options": asdict(options),
         "code": code_version(),
         "tokenizers": tokenizers.__version__,
     }
@@ -167,7 +167,7 @@ def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, limits: Encodin
 def code_version() -> str:
     """sha256 of the sources that decide on tokens."""
     digest = hashlib.sha256()
-    for pattern in CODE:
+    for pattern in TOKEN_SOURCES:
         for path in sorted(PACKAGE.glob(pattern)):
             digest.update(path.read_bytes())
     return digest.hexdigest()

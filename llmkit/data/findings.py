@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from llmkit.constants import END_OF_TEXT
 from llmkit.data.duplicates import SIMILAR, NearCopy, repeated_rows, rows_in_train
-from llmkit.data.encoding_report import MAX_TOKENS_PER_CHARACTER, EncodingReport
+from llmkit.data.encode import MAX_TOKENS_PER_CHARACTER
+from llmkit.data.encoding_report import EncodingReport
 from llmkit.data.sources import Rows
 from llmkit.errors import UserError, count_of, first_few
 from llmkit.metrics import unfit
@@ -39,11 +40,11 @@ KINDS = {
         "warning", "max_length has no room for the completion, so there is nothing to learn",
         "raise data.max_length, or set data.truncate_completion=true",
     ),
-    "completion cut": (
+    "completion truncated": (
         "warning", "completion truncated, so the model does not learn its end",
         "raise data.max_length",
     ),
-    "shattered": (
+    "over-tokenized": (
         "warning",
         f"more than {MAX_TOKENS_PER_CHARACTER} tokens per character: the tokenizer does not cover "
         "this language",
@@ -118,7 +119,7 @@ KINDS = {
     "input empty": (
         "note", "an input text is empty, so the prompt has a gap", "check that this is intended",
     ),
-    "prompt shortened": ("note", "source truncated to fit max_length", "raise data.max_length"),
+    "prompt truncated": ("note", "source truncated to fit max_length", "raise data.max_length"),
     "end-of-text typed": (
         "note", f"{END_OF_TEXT} in the text, read as plain characters",
         "delete it where it was to end a text: each row is ended anyway",

@@ -37,7 +37,8 @@ class SplitCheck:
     @property
     def lengths(self) -> dict[str, list[int]]:
         """PERCENTILES of prompt and completion (end-of-text included) as read; tokens."""
-        lengths = {part: self.encoding_report.column(part) for part in ("prompt", "completion")}
+        parts = ("prompt", "completion")
+        lengths = {part: self.encoding_report.column(f"{part}_tokens") for part in parts}
         if not self.encoding_report.num_rows:
             return {part: [0] * len(PERCENTILES) for part in lengths}
         return {
@@ -52,7 +53,7 @@ class Piece:
 
     text: str
     role: str
-    """`prompt`, `cut` or `trained`."""
+    """`prompt`, `truncated` or `supervised`."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +70,17 @@ def is_bad(row: Row | UserError) -> bool:
 
 
 def sample_rows(
-    rows: Iterable[Row], task: Task, tokenizer: PreTrainedTokenizerBase, limits: EncodingOptions
+    rows: Iterable[Row], task: Task, tokenizer: PreTrainedTokenizerBase, options: EncodingOptions
 ) -> list[Sample]:
-    """Each row in the pieces that the model sees, does not see, and learns."""
+    """Each row as the pieces that the model sees, is trained on, or does not see."""
     return [
         Sample(example.where, encoded.outcome, list(pieces_of(ids, encoded, tokenizer)))
-        for example, ids, encoded in encode_examples(rows, task, tokenizer, limits)
+        for example, ids, encoded in encode_examples(rows, task, tokenizer, options)
     ]
 
 
 def sample_blocks(encoded: Dataset, count: int, tokenizer: PreTrainedTokenizerBase) -> list[Sample]:
-    """Encoded rows of plain language modelling: all but the first token is learnt."""
+    """Encoded rows of plain language modelling: all tokens but the first are supervised."""
     rows = encoded.select(range(min(count, len(encoded))))
     return [
         Sample(
@@ -87,7 +88,7 @@ def sample_blocks(encoded: Dataset, count: int, tokenizer: PreTrainedTokenizerBa
             f"{len(row['input_ids'])} tokens from here on",
             [
                 Piece(tokenizer.decode(row["input_ids"][:1]), "prompt"),
-                Piece(tokenizer.decode(row["input_ids"][1:]), "trained"),
+                Piece(tokenizer.decode(row["input_ids"][1:]), "supervised"),
             ],
         )
         for row in rows
@@ -97,14 +98,15 @@ def sample_blocks(encoded: Dataset, count: int, tokenizer: PreTrainedTokenizerBa
 def pieces_of(
     ids: list[list[int]], encoded: Encoded, tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[Piece]:
-    """Prompt, what was cut from it, and what is trained, end-of-text written out."""
+    """The prompt, what is truncated of it, and what is supervised, end-of-text written out."""
     *prompt_ids, completion = ids
     kept = encoded.prompt if len(encoded.prompt) == len(prompt_ids) else [[]] * len(prompt_ids)
     for index, (whole, tokens) in enumerate(zip(prompt_ids, kept, strict=True)):
-        yield Piece(tokenizer.decode(tokens), "trained" if index in encoded.learnt else "prompt")
-        yield Piece(tokenizer.decode(whole[len(tokens) :]), "cut")
-    yield Piece(tokenizer.decode(encoded.completion), "trained")
-    yield Piece(tokenizer.decode(completion[len(encoded.completion) :]), "cut")
+        role = "supervised" if index in encoded.supervised_segments else "prompt"
+        yield Piece(tokenizer.decode(tokens), role)
+        yield Piece(tokenizer.decode(whole[len(tokens) :]), "truncated")
+    yield Piece(tokenizer.decode(encoded.completion), "supervised")
+    yield Piece(tokenizer.decode(completion[len(encoded.completion) :]), "truncated")
 
 
 @dataclass(frozen=True)

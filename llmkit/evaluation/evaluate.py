@@ -16,18 +16,10 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.config.schema import Forward, Recipe
 from llmkit.constants import IGNORE_INDEX
-from llmkit.data.answers import check_labels
+from llmkit.data.answers import check_labels, encode_labels
 from llmkit.data.batches import UNLIMITED, collate
-from llmkit.data.encode import (
-    count_tokens,
-    encode_labels,
-    encode_prompts,
-    encode_rows,
-    encoding_options,
-    max_prompt_tokens,
-    require_rows,
-    token_bytes,
-)
+from llmkit.data.encode import EncodingOptions, encode_prompts, encode_rows, max_prompt_tokens
+from llmkit.data.encoded_rows import count_tokens, token_bytes
 from llmkit.data.encoding_report import EncodingReport
 from llmkit.data.findings import find_same_ids, refuse_errors
 from llmkit.data.sources import Rows, open_general_text
@@ -67,9 +59,9 @@ def prepare_evaluation(
     task, rows, examples = scored_rows.task, scored_rows.rows, scored_rows.examples
     labels = encode_labels(answers, tokenizer) if task.output == "label" else {}
     prompts = prepare_prompts(examples, task, tokenizer, recipe, labels)
-    limits = encoding_options(recipe, is_scored=True)
-    encoded, encoding_report = encode_rows(rows, task, tokenizer, limits)
-    require_rows(encoding_report, limits)
+    options = EncodingOptions.of(recipe.data, is_scored=True)
+    encoded, encoding_report = encode_rows(rows, task, tokenizer, options)
+    encoding_report.require_supervised(options.max_length, options.truncate_completion)
     return EvaluationSet(
         task,
         rows,
@@ -97,11 +89,10 @@ def prepare_prompts(
     """
     if task.output == "text":
         return []
-    if task.output != "label":
-        return encode_prompts(examples, tokenizer, max_prompt_tokens(recipe))
-    check_labels(examples, labels)
-    longest = max(map(len, labels.values()))
-    return encode_prompts(examples, tokenizer, recipe.data.max_length - longest)
+    if task.output == "label":
+        check_labels(examples, labels)
+    max_tokens = max_prompt_tokens(recipe.data.max_length, recipe.generation.max_new_tokens, labels)
+    return encode_prompts(examples, tokenizer, max_tokens)
 
 
 def evaluate(
@@ -124,7 +115,7 @@ def evaluate(
     predictions = predict(model, tokenizer, evaluation_set, recipe, accelerator)
     references = evaluation_set.references
     of_all = np.zeros((len(references), 2))  # rows without anything to learn have no loss
-    is_encoded = evaluation_set.encoding_report.column("trained") > 0
+    is_encoded = evaluation_set.encoding_report.is_encoded
     of_all[is_encoded] = losses
     statistics = {"likelihood": of_all, **task.row_statistics(predictions, references)}
     tokens = iter(token_probabilities(encoded, nats, tokenizer))
@@ -189,7 +180,7 @@ def count_bytes(evaluation_set: EvaluationSet, tokenizer: PreTrainedTokenizerBas
     Rows of plain language modelling are cut from one stream of the texts, in which each follows an
     end-of-text.
     """
-    is_encoded = evaluation_set.encoding_report.column("trained") > 0
+    is_encoded = evaluation_set.encoding_report.is_encoded
     examples = zip(evaluation_set.examples, is_encoded, strict=True)
     texts = [example.completion for example, is_kept in examples if is_kept]
     sums = np.cumsum(np.concatenate([[0], *token_bytes(texts, tokenizer)]))

@@ -8,12 +8,11 @@ from typing import Any
 
 from llmkit.data.column_mapping import Columns
 from llmkit.data.columns import is_missing, read_columns, select_prompt, shape_of
-from llmkit.data.encode import is_blank
 from llmkit.errors import UserError, first_few, printable
 from llmkit.io import row_files
 from llmkit.io.row_writer import NUMBERED, PROBABILITY, check_writable
 from llmkit.paths import row_format
-from llmkit.tasks import Segment, Task, to_example
+from llmkit.tasks import Segment, Task, is_blank, to_example
 from llmkit.tasks.base import prompt_segments
 
 # Columns of an input file whose names the output uses for results; they are prefixed `input_`.

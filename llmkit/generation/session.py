@@ -11,9 +11,8 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from llmkit.config.recipe import load_recipe
 from llmkit.config.schema import Data, Generation, Recipe, Train
-from llmkit.data.answers import count_answers
+from llmkit.data.answers import count_answers, encode_labels
 from llmkit.data.column_mapping import Columns, check_columns, columns_of
-from llmkit.data.encode import encode_labels
 from llmkit.data.recipe_task import prompt_task
 from llmkit.data.sources import open_splits
 from llmkit.errors import UserError

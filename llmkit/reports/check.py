@@ -17,7 +17,7 @@ from llmkit.reports.terminal import show_findings, show_prompt
 from llmkit.runtime.console import show_table
 
 PERCENTILE_LABELS = ["longest" if p == 100 else f"{p} %" for p in PERCENTILES]
-STYLES = {"prompt": "dim", "cut": "red strike", "trained": "bold green"}
+STYLES = {"prompt": "dim", "truncated": "red strike", "supervised": "bold green"}
 
 
 def show_check(console: Console, recipe: Recipe, check: Check) -> None:

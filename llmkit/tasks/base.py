@@ -7,6 +7,7 @@ the prompt ended.
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -59,6 +60,22 @@ class Example:
     @property
     def prompt_text(self) -> str:
         return "".join(segment.text for segment in self.prompt)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to train on: no completion, or no text of the row in the
+        prompt."""
+        from_row = [segment.text for segment in self.prompt if segment.is_from_row]
+        has_no_completion = is_blank(self.completion) and not self.is_unanswerable
+        return has_no_completion or (bool(from_row) and all(map(is_blank, from_row)))
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing in the text is visible: only white space, controls and joiners."""
+    text = text.strip()
+    return not text[:1].isalnum() and all(
+        c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in text
+    )
 
 
 Output = Literal["completion", "label", "text"]

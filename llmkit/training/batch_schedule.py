@@ -15,7 +15,7 @@ from llmkit.data.batches import (
     shuffled_indices,
     split_into_micro_batches,
 )
-from llmkit.data.encode import count_tokens
+from llmkit.data.encoded_rows import count_tokens
 from llmkit.errors import UserError, first_few
 from llmkit.training.memory import BEST_TOKENS
 

@@ -9,7 +9,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import nn
 
-from llmkit.data.encode import count_tokens
+from llmkit.data.encoded_rows import count_tokens
 from llmkit.model.load import count_parameters
 from llmkit.model.loss import LOGIT_ROWS, unwrap_model
 

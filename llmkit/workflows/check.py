@@ -1,13 +1,9 @@
 """`llmkit check`: what can be known about a recipe's rows before training, without training."""
 
 from llmkit.config.schema import Recipe
-from llmkit.data.answers import count_answers
+from llmkit.data.answers import count_answers, encode_labels
 from llmkit.data.duplicates import find_near_copies
-from llmkit.data.encode import (
-    encode_labels,
-    encode_rows,
-    encoding_options,
-)
+from llmkit.data.encode import EncodingOptions, encode_rows
 from llmkit.data.findings import (
     Finding,
     by_severity,
@@ -48,8 +44,8 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     checks: dict[str, SplitCheck] = {}
     findings: list[Finding] = []
     for split in splits:
-        limits = encoding_options(recipe, is_scored=split != "train")
-        encoded, encoding_report = encode_rows(rows[split], task, tokenizer, limits)
+        options = EncodingOptions.of(recipe.data, is_scored=split != "train")
+        encoded, encoding_report = encode_rows(rows[split], task, tokenizer, options)
         errors = list(filter(is_bad, read[split]))
         checks[split] = SplitCheck(
             splits[split].source, splits[split].shape, encoding_report, errors
@@ -67,7 +63,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
             if task.output == "text":
                 samples = sample_blocks(encoded, num_samples, tokenizer)
             else:
-                samples = sample_rows(rows[split][:num_samples], task, tokenizer, limits)
+                samples = sample_rows(rows[split][:num_samples], task, tokenizer, options)
         else:
             findings += find_in_split(split, encoding_report, checks["train"].encoding_report)
             test = TestSet.of(rows[split], task, answers)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from llmkit.data.columns import SKIP
-from llmkit.data.encode import encode_prompt, encode_segments
+from llmkit.data.encode import encode_segments, truncate_prompt
 from llmkit.errors import UserError
 from llmkit.generation.predict import predict_prompts
 from llmkit.generation.prompts import Prompt, PromptReader, Survey, has_text
@@ -149,7 +149,7 @@ def encode(session: GenerationSession, prompts: list[Prompt]) -> list[EncodedPro
     for prompt, (_, ids) in zip(prompts, encode_segments(examples, session.tokenizer), strict=True):
         whole = sum(map(len, ids))
         # A prompt without a source to truncate is passed whole if it fits the model.
-        kept = encode_prompt(prompt.segments, ids[:-1], longest) or ids[:-1]
+        kept = truncate_prompt(prompt.segments, ids[:-1], longest) or ids[:-1]
         tokens = [token for segment in kept for token in segment]
         if not tokens:
             encoded.append(

@@ -14,7 +14,8 @@ from llmkit.config.schema import Recipe
 from llmkit.constants import END_OF_TEXT
 from llmkit.data.answers import count_answers
 from llmkit.data.cache import encode_cached
-from llmkit.data.encode import encoding_options, fingerprint
+from llmkit.data.encode import EncodingOptions
+from llmkit.data.encoded_rows import fingerprint
 from llmkit.data.encoding_report import EncodingReport
 from llmkit.data.findings import (
     find_in_split,
@@ -78,7 +79,7 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     check_max_length(recipe.data.max_length, model)
     tokenizer.chat_template = task.chat_template or tokenizer.chat_template
     encoded, encoding_report, was_cached = encode_cached(
-        splits["train"], tokenizer, encoding_options(recipe), console.print
+        splits["train"], tokenizer, EncodingOptions.of(recipe.data), console.print
     )
     answered = _with_labels(splits["train"])
     answers = count_answers(answered, task)

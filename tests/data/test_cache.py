@@ -8,18 +8,21 @@ from threading import Event
 
 import pytest
 from filelock import FileLock
+from package_imports import all_imports_of
 from rows import TEXT, summary_rows, write_jsonl
 
 from llmkit.config.schema import Data, Scratch
 from llmkit.data import cache
 from llmkit.data.cache import encode_cached, encoding_key
-from llmkit.data.encode import EncodingOptions, fingerprint
+from llmkit.data.encode import EncodingOptions
+from llmkit.data.encoded_rows import fingerprint
 from llmkit.data.sources import open_splits
 from llmkit.errors import UserError
 from llmkit.model.load import load_model, scratch_model
+from llmkit.paths import PACKAGE
 from llmkit.tasks import get_task, with_template
 
-LIMITS = EncodingOptions(max_length=128)
+OPTIONS = EncodingOptions(max_length=128)
 
 
 @pytest.fixture
@@ -44,18 +47,18 @@ def path(tmp_path):
 
 
 def test_the_second_time_the_rows_are_there(path, tokenizer, folder):
-    first, encoding_report, was_cached = encode_cached(open_rows(path), tokenizer, LIMITS)
+    first, encoding_report, was_cached = encode_cached(open_rows(path), tokenizer, OPTIONS)
     assert not was_cached
-    second, account_again, was_cached = encode_cached(open_rows(path), tokenizer, LIMITS)
+    second, report_again, was_cached = encode_cached(open_rows(path), tokenizer, OPTIONS)
     assert was_cached
     assert fingerprint(first) == fingerprint(second)
-    assert encoding_report.records[:] == account_again.records[:]
+    assert encoding_report.records[:] == report_again.records[:]
     assert len(list((folder / "encoded").iterdir())) == 1, "nothing half-made is left"
 
 
 def test_any_change_of_the_inputs_makes_a_new_key(path, tokenizer, tmp_path, monkeypatch):
-    def key(rows=None, tokenizer=tokenizer, **limits):
-        return encoding_key(rows or open_rows(path), tokenizer, replace(LIMITS, **limits))
+    def key(rows=None, tokenizer=tokenizer, **options):
+        return encoding_key(rows or open_rows(path), tokenizer, replace(OPTIONS, **options))
 
     summarize = get_task("summarize")
     other_bpe = scratch_model(Scratch(vocab_size=300), TEXT)[1]
@@ -85,31 +88,55 @@ def test_any_change_of_the_inputs_makes_a_new_key(path, tokenizer, tmp_path, mon
     assert len(same | set(changed)) == 1 + len(changed)
 
 
+# Imported by the code that reads and encodes rows, but without a say in their tokens.
+NOT_IN_THE_KEY = {
+    "config/schema.py": "the values of its keys are part of the key",
+    "data/encoding_report.py": "reads the records that data/encode.py writes",
+    "errors.py": "the text of messages",
+    "metrics/__init__.py": "scores predictions",
+    "metrics/final_answer.py": "scores predictions",
+    "metrics/prediction.py": "scores predictions",
+}
+
+
+def test_the_key_covers_all_code_that_reads_and_encodes_rows():
+    imported = {
+        f"{module.replace('.', '/')}.py" for module in all_imports_of("data.encode", "data.sources")
+    }
+    covered = {
+        str(path.relative_to(PACKAGE))
+        for pattern in cache.TOKEN_SOURCES
+        for path in PACKAGE.glob(pattern)
+    }
+    assert covered == imported - NOT_IN_THE_KEY.keys()
+    assert NOT_IN_THE_KEY.keys() <= imported, "an exception is out of date"
+
+
 def test_rows_that_cannot_be_encoded_leave_nothing_behind(tmp_path, tokenizer, folder):
     path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(30))
     with path.open("a") as file:
         file.write("{broken\n")
     with pytest.raises(UserError, match="broken JSON"):
-        encode_cached(open_rows(path), tokenizer, LIMITS)
+        encode_cached(open_rows(path), tokenizer, OPTIONS)
     assert list((folder / "encoded").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["rows.arrow", "records.arrow"])
 @pytest.mark.parametrize("content", [b"", b"not Arrow", None])
 def test_a_damaged_entry_is_named(path, tokenizer, folder, name, content):
-    encode_cached(open_rows(path), tokenizer, LIMITS)
+    encode_cached(open_rows(path), tokenizer, OPTIONS)
     (entry,) = (folder / "encoded").iterdir()
     (entry / name).unlink()
     if content is not None:
         (entry / name).write_bytes(content)
     with pytest.raises(UserError, match=f"{entry}: these cached rows are damaged; delete"):
-        encode_cached(open_rows(path), tokenizer, LIMITS)
+        encode_cached(open_rows(path), tokenizer, OPTIONS)
 
 
 def test_a_cache_that_cannot_be_written_is_named(path, tokenizer, monkeypatch):
     monkeypatch.setenv("LLMKIT_CACHE", str(path))
     with pytest.raises(UserError, match="set LLMKIT_CACHE to a folder that can be written"):
-        encode_cached(open_rows(path), tokenizer, LIMITS)
+        encode_cached(open_rows(path), tokenizer, OPTIONS)
 
 
 def test_processes_that_need_the_same_rows_take_turns(path, tokenizer, folder, monkeypatch):
@@ -127,9 +154,9 @@ def test_processes_that_need_the_same_rows_take_turns(path, tokenizer, folder, m
     monkeypatch.setattr(cache, "PATIENCE", 0.0)
     rows = open_rows(path)
     with ThreadPoolExecutor() as pool:
-        first = pool.submit(encode_cached, rows, tokenizer, LIMITS, lambda text: None)
+        first = pool.submit(encode_cached, rows, tokenizer, OPTIONS, lambda text: None)
         assert is_encoding.wait(60)
-        second = pool.submit(encode_cached, rows, tokenizer, LIMITS, lambda text: is_waiting.set())
+        second = pool.submit(encode_cached, rows, tokenizer, OPTIONS, lambda text: is_waiting.set())
         results = [first.result(), second.result()]
     assert len(calls) == 1
     assert len({fingerprint(encoded) for encoded, _, _ in results}) == 1
@@ -139,7 +166,7 @@ def test_processes_that_need_the_same_rows_take_turns(path, tokenizer, folder, m
 
 def test_what_a_killed_process_left_is_removed_and_blocks_nobody(path, tokenizer, folder):
     rows = open_rows(path)
-    key = encoding_key(rows, tokenizer, LIMITS)
+    key = encoding_key(rows, tokenizer, OPTIONS)
     (folder / "encoded").mkdir(parents=True)
     (folder / "locks").mkdir()
     for name in (f"partial-{key}-a", "partial-dead-b", "partial-alive-c"):
@@ -155,5 +182,5 @@ def test_what_a_killed_process_left_is_removed_and_blocks_nobody(path, tokenizer
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     with FileLock(folder / "locks" / "alive.lock"):
-        encode_cached(rows, tokenizer, LIMITS)
+        encode_cached(rows, tokenizer, OPTIONS)
     assert sorted(p.name for p in (folder / "encoded").iterdir()) == [key, "partial-alive-c"]

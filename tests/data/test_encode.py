@@ -7,18 +7,16 @@ from hypothesis import strategies as st
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data.encode import (
     EncodingOptions,
-    count_tokens,
     encode_example,
     encode_prompts,
     encode_rows,
     encode_text,
-    is_blank,
-    require_rows,
-    shortened,
+    truncate_longest,
 )
+from llmkit.data.encoded_rows import count_tokens
 from llmkit.errors import UserError
 from llmkit.model.load import load_model
-from llmkit.tasks import get_task, to_example
+from llmkit.tasks import get_task, is_blank, to_example
 
 TASKS = {
     "summarize": ("document", "summary"),
@@ -65,7 +63,7 @@ def test_rows_that_are_too_long(tokenizer, task, max_length, truncate, data):
         return
     assert len(encoded.input_ids) <= max_length
     supervised = [t for t in encoded.labels if t != IGNORE_INDEX]
-    if encoded.outcome == "completion cut":
+    if encoded.outcome == "completion truncated":
         assert truncate
         assert len(encoded.input_ids) == max_length
         assert len(encoded.input_ids) - len(supervised) == fixed + 1, "the source went first"
@@ -89,7 +87,7 @@ def test_a_prompt_typed_whole_has_the_tokens_of_training(tokenizer, task, data):
 def test_the_prompt_is_the_same_at_training_and_at_generation(tokenizer):
     example, _, encoded = encode(tokenizer, "qa", ["A dog. " * 80, "Who?", "Nobody"], 100)
     supervised = len(encoded.completion)
-    (prompt,) = encode_prompts([example], tokenizer, room=100 - supervised)
+    (prompt,) = encode_prompts([example], tokenizer, max_tokens=100 - supervised)
     assert prompt == encoded.input_ids[:-supervised]
 
 
@@ -103,7 +101,7 @@ def test_special_tokens_in_user_text_stay_text(tokenizer):
 def test_a_prompt_without_room_is_refused(tokenizer):
     example, *_ = encode(tokenizer, "qa", ["c", "long question " * 40, "a"], 500)
     with pytest.raises(UserError, match="row 0: the prompt leaves no room"):
-        encode_prompts([example], tokenizer, room=20)
+        encode_prompts([example], tokenizer, max_tokens=20)
 
 
 def rows_of(task, count):
@@ -116,14 +114,14 @@ def test_every_row_read_is_accounted_for(tokenizer):
     encoded, encoding_report = encode_rows(rows, task, tokenizer, EncodingOptions(max_length=30))
     outcomes = encoding_report.outcomes
     assert encoding_report.num_rows == 40
-    assert set(outcomes) == {"whole", "empty", "prompt shortened"}
-    assert len(encoded) == outcomes["whole"] + outcomes["prompt shortened"]
+    assert set(outcomes) == {"whole", "empty", "prompt truncated"}
+    assert len(encoded) == outcomes["whole"] + outcomes["prompt truncated"]
     assert encoding_report.rows_by_problem["empty"] == [
         "row 0",
         *(f"row {i}" for i in range(3, 40, 3)),
     ]
     lengths, supervised = count_tokens(encoded)
-    assert encoding_report.tokens["trained"] == supervised.sum()
+    assert encoding_report.tokens["supervised"] == supervised.sum()
     assert encoding_report.tokens["prompt"] == lengths.sum() - supervised.sum()
     examples = (to_example(row, task) for row in rows)
     texts = [[e.prompt_text, e.completion] for e in examples]
@@ -133,12 +131,12 @@ def test_every_row_read_is_accounted_for(tokenizer):
 
 def test_a_set_without_anything_to_learn_is_refused(tokenizer):
     task = get_task("summarize")
-    limits = EncodingOptions(max_length=20)
+    options = EncodingOptions(max_length=20)
     row = {"id": "0", "document": "d", "summary": "long " * 50}
-    encoded, encoding_report = encode_rows([row], task, tokenizer, limits)
+    encoded, encoding_report = encode_rows([row], task, tokenizer, options)
     assert len(encoded) == 0
     with pytest.raises(UserError, match=r"no row is left to learn from .*completion too long"):
-        require_rows(encoding_report, limits)
+        encoding_report.require_supervised(20, False)
 
 
 @pytest.mark.parametrize("text", ["", " \n", "\u200b\ufeff", "\x00\x1b"])
@@ -156,8 +154,8 @@ def test_what_cannot_be_seen_is_blank(text):
 def test_language_modelling_teaches_every_token_once(tokenizer, texts, max_length, packing):
     task = get_task("pretrain")
     rows = [{"id": str(i), "text": text} for i, text in enumerate([*texts, "x"])]
-    limits = EncodingOptions(max_length, packing=packing)
-    encoded, encoding_report = encode_rows(rows, task, tokenizer, limits)
+    options = EncodingOptions(max_length, packing=packing)
+    encoded, encoding_report = encode_rows(rows, task, tokenizer, options)
     kept = [row["text"] for row in rows if not is_blank(row["text"])]
     expected = [
         token
@@ -168,7 +166,7 @@ def test_language_modelling_teaches_every_token_once(tokenizer, texts, max_lengt
     assert learnt == expected
     assert all(len(row["input_ids"]) <= max_length for row in encoded)
     assert encoding_report.num_rows == len(rows)
-    assert encoding_report.tokens["trained"] == len(expected)
+    assert encoding_report.tokens["supervised"] == len(expected)
     dropped = encode_text([row["text"] for row in rows if is_blank(row["text"])], tokenizer)
     assert encoding_report.tokens["left out"] == sum(len(ids) + 1 for ids in dropped)
     if packing:
@@ -231,13 +229,13 @@ def test_of_a_conversation_every_answer_is_learnt_with_its_end(tokenizer, conten
     else:  # the oldest turns are gone, each as a whole
         assert learnt == whole[len(whole) - len(learnt) :]
         assert learnt.count(eos) <= len(contents) // 2
-    assert encoding_report.tokens["trained"] == len(learnt)
-    assert encoding_report.num_tokens == encoding_report.column("prompt").sum() + len(whole)
+    assert encoding_report.tokens["supervised"] == len(learnt)
+    assert encoding_report.num_tokens == encoding_report.column("prompt_tokens").sum() + len(whole)
 
 
 @given(st.lists(st.integers(0, 30), max_size=4), st.integers(0, 90))
 def test_the_longest_source_is_shortened_first(lengths, excess):
-    kept = shortened(lengths, excess)
+    kept = truncate_longest(lengths, excess)
     expected = list(lengths)
     for _ in range(excess):  # token by token
         longest = max(expected, default=0)

@@ -464,7 +464,9 @@ def test_weights_decide_which_answers_are_supervised(tokenizer, turns, system, m
     whole, encoding_report = encode_rows([row], task, tokenizer, EncodingOptions(max_length=10_000))
     expected = pieces_to_tokens(pieces, tokenizer)
     assert (whole[0]["input_ids"], whole[0]["labels"]) == expected
-    assert encoding_report.tokens["trained"] == sum(label != IGNORE_INDEX for label in expected[1])
+    assert encoding_report.tokens["supervised"] == sum(
+        label != IGNORE_INDEX for label in expected[1]
+    )
     cut, encoding_report = encode_rows([row], task, tokenizer, EncodingOptions(max_length))
     for encoded in cut:  # what is left of a long conversation ends like the whole one
         assert len(encoded["input_ids"]) <= max_length

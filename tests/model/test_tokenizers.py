@@ -18,7 +18,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from llmkit.config.schema import Data, Recipe, Scratch, Train
 from llmkit.constants import END_OF_TEXT
-from llmkit.data.encode import token_bytes
+from llmkit.data.encoded_rows import token_bytes
 from llmkit.evaluation.evaluate import count_bytes, prepare_evaluation
 from llmkit.model.load import LONGEST_WORD, load_model, save_model, scratch_model
 from llmkit.tasks import TASKS

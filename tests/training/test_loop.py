@@ -16,7 +16,7 @@ from transformers import GPT2LMHeadModel
 
 from llmkit.config.recipe import load_recipe
 from llmkit.config.schema import Lora
-from llmkit.data.encode import encode_rows, encoding_options
+from llmkit.data.encode import EncodingOptions, encode_rows
 from llmkit.errors import UserError
 from llmkit.model.load import load_model, save_model
 from llmkit.model.loss import SupervisedLoss
@@ -59,7 +59,7 @@ def recipe(tiny_gpt2, tmp_path):
 
 
 def encode(recipe, tokenizer, rows):
-    return encode_rows(rows, get_task("summarize"), tokenizer, encoding_options(recipe))[0]
+    return encode_rows(rows, get_task("summarize"), tokenizer, EncodingOptions.of(recipe.data))[0]
 
 
 def gradient(recipe, tiny_gpt2, rows, step=0, accelerator=None):

@@ -20,13 +20,13 @@ from safetensors.torch import load_file
 
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data.batches import UNLIMITED, collate
-from llmkit.data.encode import EncodingOptions, encode_examples, is_blank
-from llmkit.data.encoding_report import RECORD, EncodingReport, row_record
+from llmkit.data.encode import RECORD, EncodingOptions, encode_examples, row_record
+from llmkit.data.encoding_report import EncodingReport
 from llmkit.evaluation.evaluate import token_losses
 from llmkit.model.load import load_model
 from llmkit.model.loss import SupervisedLoss
 from llmkit.model.trainable import set_dropout
-from llmkit.tasks import TASKS
+from llmkit.tasks import TASKS, is_blank
 
 LIMITS = {torch.float32: 1e-6, torch.float64: 1e-12}
 
@@ -132,24 +132,28 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
         learnt = [token for token in encoded.labels if token != IGNORE_INDEX]
         shown = [t for t, label in zip(encoded.input_ids, encoded.labels, strict=True) if label < 0]
         assert [*shown, *learnt] == encoded.input_ids
-        if encoded.outcome in ("whole", "prompt shortened"):
+        if encoded.outcome in ("whole", "prompt truncated"):
             assert learnt.pop() == tokenizer.eos_token_id
             assert tokenizer.decode(learnt) == example.completion
         else:
             assert example.completion.startswith(tokenizer.decode(learnt).rstrip("�"))
         assert tokenizer.eos_token_id not in learnt
         prompt = 0 if task.output == "text" else sum(map(len, encoded.prompt))
-        of_prompt = [] if task.output == "text" else encoded.prompt
-        record = row_record(example, ids, encoded.outcome, of_prompt, len(encoded.completion))
+        record = row_record(example, ids, encoded)
         encoding_report = EncodingReport(Dataset.from_list([record], features=RECORD))
         whole = [*ids[:-1], [*ids[-1], tokenizer.eos_token_id]]
         if not encoded.completion:
-            expected = {"trained": 0, "prompt": 0, "cut": 0, "left out": sum(map(len, whole))}
+            num_left_out = sum(map(len, whole))
+            expected = {"supervised": 0, "prompt": 0, "truncated": 0, "left out": num_left_out}
         else:
             kept = [*([] if task.output == "text" else encoded.prompt), encoded.completion]
             cut = [token for a, b in zip(whole, kept, strict=True) for token in a[len(b) :]]
-            trained = sum(label >= 0 for label in encoded.labels)
-            expected = {"trained": trained, "prompt": prompt, "cut": len(cut), "left out": 0}
+            expected = {
+                "supervised": sum(label >= 0 for label in encoded.labels),
+                "prompt": prompt,
+                "truncated": len(cut),
+                "left out": 0,
+            }
         assert encoding_report.tokens == expected
         reached += 1
 

@@ -88,9 +88,9 @@ def test_clean_rows_are_not_accused(check):
         ({"document": " \n", "summary": "s"}, "empty"),
         ({"document": "d", "summary": ""}, "empty"),
         ({"document": "d", "summary": "long " * 200}, "completion too long"),
-        ({"document": "long " * 200, "summary": "s"}, "prompt shortened"),
+        ({"document": "long " * 200, "summary": "s"}, "prompt truncated"),
         ({"document": "It ends.<|endoftext|>", "summary": "s"}, "end-of-text typed"),
-        ({"document": "ร้านอาหารเปิดทุกวันจันทร์", "summary": "ร้านอาหาร"}, "shattered"),
+        ({"document": "ร้านอาหารเปิดทุกวันจันทร์", "summary": "ร้านอาหาร"}, "over-tokenized"),
     ],
 )
 def test_an_odd_row_is_found(check, row, kind):
@@ -106,14 +106,14 @@ def test_a_completion_is_cut_only_where_the_recipe_says_so(check):
     rows = clean_rows(40, seed=1)
     rows[3]["summary"] = "long " * 200
     _, report = check(rows, None, "data.truncate_completion=true", "--rows", "4")
-    assert found(report, "completion cut") == {"train.jsonl:4"}
+    assert found(report, "completion truncated") == {"train.jsonl:4"}
     pieces = report["samples"][3]["pieces"]
     text = {role: "".join(p["text"] for p in pieces if p["role"] == role) for role in ROLES}
-    assert (text["trained"] + text["cut"][-len("long ") :]).count("long") > 20
-    assert "<|endoftext|>" not in text["trained"]
+    assert (text["supervised"] + text["truncated"][-len("long ") :]).count("long") > 20
+    assert "<|endoftext|>" not in text["supervised"]
 
 
-ROLES = ("prompt", "cut", "trained")
+ROLES = ("prompt", "truncated", "supervised")
 
 
 def test_copies_are_found_in_train_and_across_splits(check):
@@ -262,7 +262,7 @@ def test_counts_add_up(check):
     assert sum(train["rows"].values()) == train["rows_read"] == 60
     assert train["rows"]["whole"] == 57
     tokens = train["tokens"]
-    assert all(tokens[use] > 0 for use in ("trained", "prompt", "cut", "left out"))
+    assert all(tokens[use] > 0 for use in ("supervised", "prompt", "truncated", "left out"))
     _, tokenizer = load_model("embedded")
     task = get_task("summarize")
     examples = [to_example({"id": "", **row}, task) for row in rows]
@@ -363,8 +363,12 @@ def test_any_terminal_can_show_any_row(tmp_path, fork_server):
 
 def test_colours_say_what_is_trained_and_what_is_cut():
     console = Console(file=StringIO(), force_terminal=True, color_system="standard", width=80)
-    pieces = [Piece("Read: ", "prompt"), Piece("much", "cut"), Piece(" so<|endoftext|>", "trained")]
-    show_sample(console, Sample("rows.jsonl:1", "prompt shortened", pieces))
+    pieces = [
+        Piece("Read: ", "prompt"),
+        Piece("much", "truncated"),
+        Piece(" so<|endoftext|>", "supervised"),
+    ]
+    show_sample(console, Sample("rows.jsonl:1", "prompt truncated", pieces))
     shown = console.file.getvalue()
     assert "\x1b[2mRead: \x1b[0m" in shown
     assert "\x1b[9;31mmuch\x1b[0m" in shown
@@ -418,11 +422,12 @@ def test_the_terminal_shows_rows_counts_and_findings(llmkit, tmp_path):
     arguments = ("check", "summarize", f"data.train={path}", *DEFAULTS)
     result = llmkit(*arguments, "--html", "page.html")
     assert result.exit_code == 0, result.output
-    for expected in ("[prompt]", "[cut]", "[trained]", "<|endoftext|>", "rows read", " note"):
+    roles = ("[prompt]", "[truncated]", "[supervised]")
+    for expected in (*roles, "<|endoftext|>", "rows read", " note"):
         assert expected in result.output
     page = (tmp_path / "page.html").read_text()
     assert page.startswith("<!doctype html>")
-    assert '<span class="part-trained">' in page
+    assert '<span class="part-supervised">' in page
     assert (ASSETS / "page.css").read_text("utf-8") in page, "the style of the report"
     assert "<b>" not in page
     assert "&lt;b&gt;" in page
@@ -480,7 +485,7 @@ def plant(train: list[dict], test: list[dict], source: str, target: str, rng: ra
         words = words[:1300]  # over 1,024 tokens, but not many times as long as a real row
         rng.shuffle(words)
         row = train[next(originals)]
-        add("train", "prompt shortened", None, {**row, source: " ".join(words)})
+        add("train", "prompt truncated", None, {**row, source: " ".join(words)})
         rng.shuffle(words)
         add("train", "completion too long", None, {**row, target: " ".join(words)})
     for number in range(10):

@@ -1,0 +1,51 @@
+"""Encoded rows by numbers: tokens, supervised tokens and bytes of each row, and a fingerprint."""
+
+import hashlib
+
+import numpy as np
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.constants import IGNORE_INDEX
+
+
+def count_tokens(encoded: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens and supervised tokens of each row, (num_rows,) each; the first is never supervised."""
+    lengths, supervised = [], []
+    for chunk in encoded.data.column("labels").chunks:  # never all tokens at once
+        ends = chunk.offsets.to_numpy()
+        is_supervised = chunk.values.to_numpy()[ends[0] : ends[-1]] != IGNORE_INDEX
+        starts = ends[:-1] - ends[0]
+        is_supervised[starts] = False
+        lengths.append(np.diff(ends))
+        supervised.append(np.add.reduceat(is_supervised, starts, dtype=np.int64))
+    return np.concatenate(lengths), np.concatenate(supervised)
+
+
+def fingerprint(encoded: Dataset) -> str:
+    """sha256 of the tokens and labels, in their order."""
+    digest = hashlib.sha256()
+    for name in ("input_ids", "labels"):
+        for chunk in encoded.data.column(name).chunks:
+            digest.update(chunk.flatten().to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def token_bytes(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[np.ndarray]:
+    """For each text, the number of bytes of each of its tokens and of the end-of-text after them.
+
+    For any tokenizer they add up to the bytes of the text, since a token counts the bytes from the
+    end of the previous token to its own end: a space counts for the token after it, and so do
+    characters that the tokenizer drops.
+    """
+    backend = tokenizer.backend_tokenizer
+    backend.encode_special_tokens = True
+    sizes = []
+    for text, encoding in zip(
+        texts, backend.encode_batch(texts, add_special_tokens=False), strict=True
+    ):
+        bytes_before = np.cumsum([0, *(len(character.encode()) for character in text)])
+        ends = [end for _, end in encoding.offsets]
+        ends = np.maximum.accumulate([0, *ends, len(text)])
+        sizes.append(np.diff(bytes_before[ends]))
+    return sizes
