@@ -11,7 +11,7 @@ from llmkit.paths import PACKAGE
 LEVELS = [
     ["errors", "constants"],
     ["paths", "metrics"],
-    ["config", "tasks", "runtime", "io"],
+    ["config", "tasks", "runtime", "io", "families"],
     ["data", "runs", "model"],
     ["generation", "scoring", "training"],
     ["evaluation", "reports"],

@@ -69,7 +69,7 @@ MUTATIONS = {
         f"{PROOF}packed_rows_do_not_see_each_other",
     ),
     "rows laid end to end see each other": Mutation(
-        "model/padding_free.py",
+        "families/padding_free.py",
         "bundles[-1].append(slice(start, start + length))",
         "bundles[-1].append(slice(0, start + length))",
         f"{PROOF}packed_rows_do_not_see_each_other",

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from transformers import (
     GenerationConfig,
-    GPT2LMHeadModel,
     LogitsProcessor,
     LogitsProcessorList,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -24,7 +24,7 @@ from llmkit.model.load import evaluating
 
 @torch.inference_mode()
 def generate(
-    model: GPT2LMHeadModel,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[list[int]],
     generation: Generation,
@@ -38,7 +38,7 @@ def generate(
     for a prompt depends on the seed and the prompt's number (default: its index), not on its batch.
     Raises UserError for a prompt that does not fit the model together with its completion.
     """
-    check_lengths(prompts, generation.max_new_tokens, model.config.n_positions)
+    check_lengths(prompts, generation.max_new_tokens, model.config.max_position_embeddings)
     numbers = range(len(prompts)) if numbers is None else list(numbers)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
     each = generation.num_return_sequences
@@ -62,7 +62,7 @@ def generate(
 
 
 def generate_batch(
-    model: GPT2LMHeadModel,
+    model: PreTrainedModel,
     prompts: list[list[int]],
     keys: list[tuple[int, int]],
     generation: Generation,
@@ -129,14 +129,14 @@ class SeededSampling(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(1, tokens, 0.0)
 
 
-def check_lengths(prompts: list[list[int]], max_new_tokens: int, n_positions: int) -> None:
+def check_lengths(prompts: list[list[int]], max_new_tokens: int, num_positions: int) -> None:
     for index, prompt in enumerate(prompts):
         if not prompt:
             raise UserError(f"prompt {index + 1} is empty; give it at least one character")
-        if len(prompt) + max_new_tokens > n_positions:
+        if len(prompt) + max_new_tokens > num_positions:
             raise UserError(
                 f"prompt {index + 1}: {len(prompt)} tokens and up to {max_new_tokens} new ones "
-                f"exceed the model's {n_positions} positions; shorten the prompt or lower "
+                f"exceed the model's {num_positions} positions; shorten the prompt or lower "
                 "max_new_tokens"
             )
 

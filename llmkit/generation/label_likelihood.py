@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import Cache, GPT2LMHeadModel
+from transformers import Cache, PreTrainedModel
 
 from llmkit.errors import UserError
 from llmkit.model.load import evaluating
@@ -67,7 +67,7 @@ class Trie:
 
 @torch.inference_mode()
 def label_probabilities(
-    model: GPT2LMHeadModel,
+    model: PreTrainedModel,
     prompts: list[list[int]],
     labels: dict[str, list[int]],
     batch_size: int,
@@ -77,7 +77,7 @@ def label_probabilities(
     labels: the token ids of each, end-of-text last. Raises UserError for a prompt that does not fit
     the model together with the longest label.
     """
-    room = model.config.n_positions - max(map(len, labels.values())) + 1
+    room = model.config.max_position_embeddings - max(map(len, labels.values())) + 1
     for index, prompt in enumerate(prompts):
         if not 0 < len(prompt) <= room:
             raise UserError(f"prompt {index + 1}: {len(prompt)} tokens; it must have 1 to {room}")
@@ -92,7 +92,7 @@ def label_probabilities(
     return chosen
 
 
-def label_nll(model: GPT2LMHeadModel, prompts: list[list[int]], labels: list[list[int]]) -> Tensor:
+def label_nll(model: PreTrainedModel, prompts: list[list[int]], labels: list[list[int]]) -> Tensor:
     """(B, num_labels): nats of each label after each prompt.
 
     The prompts are computed once; the labels follow them in tries of at most TAIL tokens.
@@ -102,7 +102,7 @@ def label_nll(model: GPT2LMHeadModel, prompts: list[list[int]], labels: list[lis
     is_real = columns >= len(columns) - lengths  # (B, T), padded on the left
     sees = (columns <= columns[:, None]) & is_real[:, None]
     sees |= columns == columns[:, None]  # a query that sees nothing, as padding does, may give NaN
-    read = model.transformer(
+    read = model.base_model(
         input_ids=torch.tensor(
             [[0] * (len(columns) - len(prompt)) + prompt for prompt in prompts], device=model.device
         ),
@@ -117,16 +117,16 @@ def label_nll(model: GPT2LMHeadModel, prompts: list[list[int]], labels: list[lis
         if trie.tokens:
             after = trie_states(model, trie, read.past_key_values, lengths, is_real)
             states = torch.cat([states, after], 1)
-        nodes = node_nats(states, model.lm_head.weight, trie)
+        nodes = node_nats(states, model.get_output_embeddings().weight, trie)
         for number, path in zip(numbers, trie.paths, strict=True):
             nats[:, number] = nodes[:, path].sum(1)
     return nats
 
 
 def trie_states(
-    model: GPT2LMHeadModel, trie: Trie, cache: Cache, lengths: Tensor, is_real: Tensor
+    model: PreTrainedModel, trie: Trie, cache: Cache, lengths: Tensor, is_real: Tensor
 ) -> Tensor:
-    """(B, num_states - 1, n_embd): the states of a trie after each prompt.
+    """(B, num_states - 1, hidden_size): the states of a trie after each prompt.
 
     A token of the trie has the position that it has in its labels, and sees the prompt and the
     tokens before it in its labels.
@@ -139,7 +139,7 @@ def trie_states(
     num_rows, num_tokens = len(lengths), len(trie.tokens)
     sees_prompt = is_real[:, None].expand(-1, num_tokens, -1)
     sees_trie = trie.sees.to(model.device).expand(num_rows, -1, -1)
-    states = model.transformer(
+    states = model.base_model(
         input_ids=torch.tensor(trie.tokens, device=model.device).expand(num_rows, -1),
         attention_mask=additive_mask(torch.cat([sees_prompt, sees_trie], 2), query_dtype(model)),
         position_ids=lengths + torch.tensor(trie.depths, device=model.device),
@@ -164,8 +164,8 @@ def parts(labels: list[list[int]]) -> list[list[int]]:
 
 
 def node_nats(states: Tensor, weight: Tensor, trie: Trie) -> Tensor:
-    """(B, num_nodes), float32: nats of each node's token, read from states (B, num_states, n_embd);
-    LOGIT_ROWS states at a time."""
+    """(B, num_nodes), float32: nats of each node's token, read from hidden states
+    (B, num_states, hidden_size); LOGIT_ROWS states at a time."""
     num_rows, num_states, _ = states.shape
     parents, targets = (
         torch.tensor(each, device=states.device) for each in (trie.parents, trie.targets)
@@ -182,7 +182,7 @@ def node_nats(states: Tensor, weight: Tensor, trie: Trie) -> Tensor:
     return nats.view(num_rows, -1)
 
 
-def query_dtype(model: GPT2LMHeadModel) -> torch.dtype:
+def query_dtype(model: PreTrainedModel) -> torch.dtype:
     """dtype of the model's attention scores; a mask of a wider type would overflow in autocast."""
     kind = model.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype

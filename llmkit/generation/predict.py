@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.config.schema import Generation
 from llmkit.generation.generate import generate
@@ -12,7 +12,7 @@ from llmkit.metrics.prediction import Prediction
 
 
 def predict_prompts(
-    model: GPT2LMHeadModel,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[list[int]],
     labels: dict[str, list[int]],

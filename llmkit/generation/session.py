@@ -7,7 +7,7 @@ from typing import Any
 from accelerate import Accelerator
 from pydantic import ValidationError
 from rich.console import Console
-from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.config.recipe import load_recipe
 from llmkit.config.schema import Data, Generation, Recipe, Train
@@ -36,7 +36,7 @@ MODEL_KEYS = ("data.encoding", "data.skip_invalid")  # those that apply to a mod
 class GenerationSession:
     """A model that is ready to predict, and the prompts that it takes."""
 
-    model: GPT2LMHeadModel
+    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     recipe: Recipe
     """The run's recipe with the decoding options given; defaults for a model without a run."""
@@ -97,7 +97,11 @@ def open_session(
     model, tokenizer = load_model(model_name)
     if run is None:
         recipe = recipe.model_copy(
-            update={"data": recipe.data.model_copy(update={"max_length": model.config.n_positions})}
+            update={
+                "data": recipe.data.model_copy(
+                    update={"max_length": model.config.max_position_embeddings}
+                )
+            }
         )
     labels = encode_labels(label_names, tokenizer) if label_names else {}
     model.to(accelerator.device)

@@ -1,8 +1,4 @@
-"""GPT-2: everything that is special to this family stands here.
-
-Loading (package, folder, hub or random weights), the tokenizer, adapters, frozen layers, and
-saving as a plain Hugging Face folder.
-"""
+"""Loading a model and its tokenizer (package, folder, hub or random weights), and saving both."""
 
 import copy
 import hashlib
@@ -18,9 +14,8 @@ from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 from torch import nn
 from transformers import (
     GenerationConfig,
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPT2Tokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
@@ -28,8 +23,8 @@ from transformers import (
 from llmkit.config.schema import Recipe, Scratch
 from llmkit.constants import END_OF_TEXT
 from llmkit.errors import UserError
+from llmkit.families import SCRATCH_FAMILY, Family, family_of
 from llmkit.io.atomic import disk_errors, write_folder
-from llmkit.model.padding_free import check_config
 from llmkit.model.untrusted import check_folder
 from llmkit.paths import PACKAGE, RUNS, expand
 
@@ -39,18 +34,19 @@ LONGEST_WORD = 256  # bytes; longer ones are split when a BPE is trained
 
 def load_model(
     name: str | Path, revision: str | None = None
-) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerBase]:
-    """GPT-2 in fp32 with its tokenizer: `embedded`, a folder, or a hub id. A Path is a folder.
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model in float32 with its tokenizer.
 
-    Raises UserError for a model that cannot be reached, is not GPT-2 or comes as pickle.
+    name: `embedded`, a folder, or a hub id; a Path is a folder. Raises UserError for a model that
+    cannot be reached, whose family llmkit does not know, or whose weights are not safetensors.
     """
     folder = find_model(name, revision)
-    _check_folder(folder, name)
+    family = check_folder(folder, name)
     try:
-        model, info = GPT2LMHeadModel.from_pretrained(
+        model, info = family.model_class.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
         )
-        tokenizer = _load_tokenizer(folder)
+        tokenizer = _load_tokenizer(folder, family)
     except Exception as error:  # whatever a damaged file provokes in the libraries
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"model: {name}: damaged ({reason}); download or save it again") from None
@@ -67,7 +63,7 @@ def load_model(
             f"model: {name}: the tokenizer has {len(tokenizer)} entries, but the model only "
             f"{model.config.vocab_size}; this folder holds parts of two models"
         )
-    fuse_gelu(model)
+    family.optimize(model)
     return model, tokenizer
 
 
@@ -95,10 +91,10 @@ def is_path(name: str) -> bool:
     return has_parent or is_in_runs or is_formed_so
 
 
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def _load_tokenizer(folder: Path, family: Family) -> PreTrainedTokenizerBase:
     """The folder's own tokenizer, with its normalizer and pre-tokenizer as they are."""
     if not (folder / "tokenizer.json").is_file():
-        return GPT2Tokenizer.from_pretrained(folder)
+        return family.tokenizer_class.from_pretrained(folder)
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
@@ -107,33 +103,7 @@ def commit_of(folder: Path) -> str | None:
     return folder.name if folder.parent.name == "snapshots" else None
 
 
-def _check_folder(folder: Path, name: str) -> None:
-    """Refuse, before anything is loaded, a folder that is not a GPT-2 in safetensors."""
-    config = folder / "config.json"
-    if not config.is_file():
-        raise UserError(f"model: {name}: no config.json in it, so it is not a model folder")
-    content = check_folder(folder, name)
-    family = content.get("model_type")
-    if family != "gpt2":
-        raise UserError(f"{config}: model_type is {family!r}; llmkit fine-tunes gpt2")
-    if content.get("add_cross_attention"):
-        raise UserError(f"{config}: cross-attention needs an encoder; llmkit fine-tunes gpt2 alone")
-    if not any(folder.glob("model*.safetensors")):
-        pickles = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
-        if pickles:
-            raise UserError(
-                f"model: {name}: its weights are pickle ({pickles[0]}), which can run code when "
-                "opened; llmkit reads safetensors only: convert them where you trust the source"
-            )
-        raise UserError(
-            f"model: {name}: no model.safetensors in it (pickle weights are never fetched or "
-            "opened); name a model that has safetensors"
-        )
-    if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.json")):
-        raise UserError(f"model: {name}: no tokenizer in it; add tokenizer.json from its model")
-
-
-def require_end_of_text(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def require_end_of_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Ensure that the tokenizer has an end-of-text token, and the model an embedding for it.
 
     Vocabularies such as BERT's and T5's end texts with `[SEP]` or `</s>`. A vocabulary without such
@@ -158,8 +128,9 @@ def require_end_of_text(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerBa
 
 def scratch_model(
     shape: Scratch, texts: Iterable[str]
-) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerBase]:
-    """A GPT-2 of random weights (torch's seed decides) and a byte-level BPE made from the texts."""
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model with random weights (torch's seed determines them) and a byte-level BPE that is
+    trained on the texts."""
     bpe = ByteLevelBPETokenizer()
     # Training takes time quadratic in the length of a word, and text without spaces is one word.
     bpe.pre_tokenizer = Sequence(
@@ -169,35 +140,20 @@ def scratch_model(
         texts, vocab_size=shape.vocab_size, special_tokens=[END_OF_TEXT], show_progress=False
     )
     trained = json.loads(bpe.to_str())["model"]
-    tokenizer = GPT2Tokenizer(
-        vocab=trained["vocab"],
-        merges=[tuple(merge) for merge in trained["merges"]],
-        model_max_length=shape.n_positions,
-    )
-    config = GPT2Config(
-        **shape.model_dump(exclude={"vocab_size"}),
-        vocab_size=len(tokenizer),
-        bos_token_id=tokenizer.eos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    model = GPT2LMHeadModel(config)
-    fuse_gelu(model)
+    sizes = shape.model_dump(exclude={"vocab_size"})
+    model, tokenizer = SCRATCH_FAMILY.create(sizes, trained["vocab"], trained["merges"])
+    SCRATCH_FAMILY.optimize(model)
     return model, tokenizer
 
 
-def fuse_gelu(model: GPT2LMHeadModel) -> None:
-    """GPT-2's tanh GELU in one kernel instead of eight; the config, and the function, stay."""
-    if model.config.activation_function == "gelu_new":
-        for block in model.transformer.h:
-            block.mlp.act = nn.GELU(approximate="tanh")
-
-
 def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """A plain folder that `GPT2LMHeadModel.from_pretrained` loads, whole or not there; adapters
-    are merged in fp32."""
-    if not isinstance(model, GPT2LMHeadModel):
+    """Write a folder that Hugging Face's `from_pretrained` loads, completely or not at all.
+
+    Adapters are merged in float32.
+    """
+    if not isinstance(model, PreTrainedModel):
         model = copy.deepcopy(model).merge_and_unload()
-    model.config.n_ctx = model.config.n_positions  # llama.cpp's converter reads GPT-2's old name
+    family_of(model.config).before_saving(model.config)
 
     def write(staging: Path) -> None:
         with disk_errors(staging):
@@ -210,7 +166,7 @@ def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Pat
     write_folder(folder, write)
 
 
-def weights_fingerprint(model: GPT2LMHeadModel) -> str:
+def weights_fingerprint(model: PreTrainedModel) -> str:
     """sha256 of the weights, names and values."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -236,19 +192,29 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def check_max_length(max_length: int, model: GPT2LMHeadModel) -> None:
+def check_max_length(max_length: int, model: PreTrainedModel) -> None:
     """Raise UserError if rows may be longer than the model's context."""
-    n_positions = model.config.n_positions
-    if max_length > n_positions:
+    num_positions = model.config.max_position_embeddings
+    if max_length > num_positions:
         raise UserError(
-            f"data.max_length: {max_length} is beyond the model's {n_positions} positions; "
-            f"set data.max_length={n_positions} or less"
+            f"data.max_length: {max_length} is beyond the model's {num_positions} positions; "
+            f"set data.max_length={num_positions} or less"
+        )
+
+
+def check_padding_free(config: PreTrainedConfig) -> None:
+    """Raise UserError if the forward pass without padding does not support the model."""
+    unsupported = family_of(config).unsupported_settings(config)
+    if unsupported:
+        raise UserError(
+            f"train.forward: padding_free does not support this model's {', '.join(unsupported)}; "
+            "set train.forward=transformers"
         )
 
 
 def open_model(
     recipe: Recipe, name: str, texts: Iterable[str]
-) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerBase]:
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The recipe's model, or another one by name; `scratch` is the same one each time.
 
     texts: those of the training rows, from which the tokenizer of `scratch` is trained.
@@ -257,7 +223,7 @@ def open_model(
         is_own = name == recipe.model.name
         model, tokenizer = load_model(name, recipe.model.revision if is_own else None)
         if recipe.train.forward == "padding_free":
-            check_config(model.config)
+            check_padding_free(model.config)
         return model, tokenizer
     set_seed(recipe.seed)
     return scratch_model(recipe.model.scratch, texts)

@@ -1,17 +1,20 @@
-"""The loss: the only place that shifts labels and that knows -100.
+"""The loss: the only place that shifts labels.
 
-Labels stand unshifted beside input_ids, as in Hugging Face: labels[t] is the token at t, and it
-is predicted from position t - 1. Losses are sums; whoever owns the whole optimizer step divides.
+Labels are not shifted in the data, as in Hugging Face: labels[t] is the token at position t, which
+is predicted from position t - 1. Losses are sums over tokens; the training step divides them by
+the number of supervised tokens of the whole step.
+
+Shapes: B sequences of T tokens, D the model's hidden size.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import GPT2LMHeadModel
+from transformers import PreTrainedModel
 
 from llmkit.config.schema import Forward
 from llmkit.constants import IGNORE_INDEX
-from llmkit.model.padding_free import hidden_states
+from llmkit.families import family_of
 
 LOGIT_ROWS = 1024  # positions whose logits are in memory at a time
 HALF_OF_FLOAT16 = 2**15  # about half of float16's largest number
@@ -44,7 +47,8 @@ class SupervisedLoss(nn.Module):
         """
         is_supervised = labels[:, 1:] != IGNORE_INDEX  # (B, T - 1)
         hidden = self.states_at(is_supervised, input_ids, position_ids, row_ids)
-        weight, targets = unwrap_model(self.model).lm_head.weight, labels[:, 1:][is_supervised]
+        weight = unwrap_model(self.model).get_output_embeddings().weight
+        targets = labels[:, 1:][is_supervised]
         return SumCrossEntropy.apply(hidden, weight, targets)
 
     @torch.no_grad()
@@ -62,7 +66,8 @@ class SupervisedLoss(nn.Module):
         """
         is_supervised = labels[:, 1:] != IGNORE_INDEX
         hidden = self.states_at(is_supervised, input_ids, position_ids, row_ids)
-        weight, targets = unwrap_model(self.model).lm_head.weight, labels[:, 1:][is_supervised]
+        weight = unwrap_model(self.model).get_output_embeddings().weight
+        targets = labels[:, 1:][is_supervised]
         nats = token_nll(hidden, weight, targets)
         if row_ids is None:
             row_ids = torch.arange(len(labels), device=labels.device)[:, None].expand_as(labels)
@@ -75,16 +80,17 @@ class SupervisedLoss(nn.Module):
         position_ids: Tensor | None,
         row_ids: Tensor | None,
     ) -> Tensor:
-        """(num_supervised, n_embd): what the head reads to predict the supervised positions."""
+        """(num_supervised, D): what the head reads to predict the supervised positions."""
         model = unwrap_model(self.model)
         if self.forward_pass == "padding_free":
             lengths = row_ids[0].unique_consecutive(return_counts=True)[1].tolist()
             used = is_supervised[0].nonzero()[:, 0]
-            return hidden_states(model.transformer, input_ids[0], position_ids[0], lengths, used)
+            hidden_states = family_of(model.config).hidden_states
+            return hidden_states(model.base_model, input_ids[0], position_ids[0], lengths, used)
         mask = None if row_ids is None else packed_mask(row_ids, model.dtype)
-        states = model.transformer(
+        states = model.base_model(
             input_ids, attention_mask=mask, position_ids=position_ids, use_cache=False
-        ).last_hidden_state  # (B, T, n_embd)
+        ).last_hidden_state  # (B, T, D)
         return states[:, :-1][is_supervised]
 
 
@@ -96,7 +102,7 @@ class SumCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        """hidden: (num_supervised, n_embd), weight: (vocab_size, n_embd), targets:
+        """hidden: (num_supervised, D), weight: (vocab_size, D), targets:
         (num_supervised); nats, in float32 or better."""
         precise = torch.promote_types(hidden.dtype, torch.float32)
         total = hidden.new_zeros((), dtype=precise)
@@ -128,8 +134,8 @@ class SumCrossEntropy(torch.autograd.Function):
 
 
 def sum_outer(grad_logits: Tensor, hidden: Tensor) -> Tensor:
-    """(vocab_size, n_embd): the sum over positions of grad_logits (N, vocab_size), within -1 to 1,
-    times hidden (N, n_embd).
+    """(vocab_size, D): the sum over N positions of grad_logits (N, vocab_size), which are within
+    -1 to 1, times hidden (N, D).
 
     In float16, whose largest number is 65,504, the sum would overflow before any loss scaler could
     prevent it. There, hidden is scaled down by a power of 2 where the sum may be too large.
@@ -142,7 +148,7 @@ def sum_outer(grad_logits: Tensor, hidden: Tensor) -> Tensor:
 
 
 def token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """(N,), float32: the nats of each target (N,), read from hidden states (N, n_embd)."""
+    """(N,), float32: the nats of each target (N,), read from hidden states (N, D)."""
     pieces = zip(hidden.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
     nats = [
         F.cross_entropy(F.linear(states, weight).float(), wanted, reduction="none")
@@ -172,6 +178,6 @@ def additive_mask(is_seen: Tensor, dtype: torch.dtype) -> Tensor:
     return mask.masked_fill(~is_seen, torch.finfo(torch.float16).min)[:, None]
 
 
-def unwrap_model(model: nn.Module) -> GPT2LMHeadModel:
-    """The GPT-2 inside an adapter's wrapper, or the model itself."""
-    return model if isinstance(model, GPT2LMHeadModel) else model.get_base_model()
+def unwrap_model(model: nn.Module) -> PreTrainedModel:
+    """The Hugging Face model inside an adapter's wrapper, or the model itself."""
+    return model if isinstance(model, PreTrainedModel) else model.get_base_model()

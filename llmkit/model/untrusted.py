@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import GPT2Config
-
 from llmkit.errors import UserError, printable
+from llmkit.families import FAMILIES, Family, find_family
 
 HOOKS = ("auto_map", "custom_generate", "custom_pipelines", "trust_remote_code")
 VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt")
@@ -18,28 +17,46 @@ READ = (
 )  # fmt: skip
 
 
-def check_folder(folder: Path, name: str) -> dict[str, Any]:
-    """The folder's config. Raises UserError, under the model's name, for what does not belong
-    into a folder of weights: programs, hooks that name them, devices, gigantic or broken JSON."""
+def check_folder(folder: Path, name: str | Path) -> Family:
+    """The family of the model in a folder. Raises UserError, which names the model, unless llmkit
+    knows the family and the folder holds nothing but weights in safetensors, a config and a
+    tokenizer."""
+    if not (folder / "config.json").is_file():
+        raise UserError(f"model: {name}: no config.json in it, so it is not a model folder")
+    check_files(folder, name)
+    family = check_contents(folder, name)
+    check_weights(folder, name)
+    if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.json")):
+        raise UserError(f"model: {name}: no tokenizer in it; add tokenizer.json from its model")
+    return family
+
+
+def check_files(folder: Path, name: str | Path) -> None:
+    """Refuse programs, adapters, and files that are not plain or too large."""
     for path in sorted(folder.iterdir()):
         if path.suffix in (".py", ".so", ".pyd", ".pyc"):
             raise UserError(
                 f"model: {name}: it carries a program ({printable(path.name, 60)}), which llmkit "
-                "never runs; take it away where you trust the rest"
+                "never runs; remove it if you trust the rest"
             )
         if path.name == "adapter_config.json":
             raise UserError(f"{path}: an adapter, not a model; merge it into its model first")
         if path.suffix in (".json", ".safetensors", ".txt") and not path.is_file():
-            raise UserError(f"{path}: no plain file; download the model again")
+            raise UserError(f"{path}: not a plain file; download the model again")
         if path.suffix in (".json", ".txt"):
             check_size(path)
-    there = (folder / file for file in READ)
-    contents = {path.name: read_object(path) for path in there if path.is_file()}
+
+
+def check_contents(folder: Path, name: str | Path) -> Family:
+    """Refuse JSON that names code, an index that leads out of the folder, models of other families
+    and configs that ask for more memory than the weights need."""
+    paths = (folder / file for file in READ)
+    contents = {path.name: read_object(path) for path in paths if path.is_file()}
     for file, content in contents.items():
         for hook in find_hooks(content):
             raise UserError(
-                f"{folder / file}: {hook} names code to be run; llmkit runs none: take the key "
-                "away where you trust the rest"
+                f"{folder / file}: {hook} names code to be run; llmkit runs none: remove the key "
+                "if you trust the rest"
             )
     parts = contents.get("model.safetensors.index.json", {}).get("weight_map", {})
     for part in parts.values() if isinstance(parts, dict) else [None]:
@@ -47,35 +64,54 @@ def check_folder(folder: Path, name: str) -> dict[str, Any]:
             raise UserError(
                 f"{folder}: its index points outside the folder ({printable(str(part), 60)})"
             )
+    config = contents["config.json"]
+    known = " and ".join(family.model_type for family in FAMILIES)
+    family = find_family(config.get("model_type"))
+    if family is None:
+        model_type = printable(repr(config.get("model_type")), 60)
+        raise UserError(
+            f"{folder / 'config.json'}: model_type is {model_type}; llmkit fine-tunes {known}"
+        )
+    reason = family.unsupported_model(config)
+    if reason is not None:
+        raise UserError(f"{folder / 'config.json'}: {reason}; llmkit fine-tunes {known} alone")
     num_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    check_shape(contents["config.json"], num_bytes, name)
-    return contents["config.json"]
+    check_shape(config, family, num_bytes, name)
+    return family
 
 
-def check_shape(config: dict[str, Any], num_bytes: int, name: str) -> None:
-    """Refuse a config of more weights than the files of weights can hold, all together: to make
-    them would eat the memory."""
-    sizes = [size_in(config, key) for key in ("n_layer", "n_embd", "n_positions", "vocab_size")]
-    sizes.append(config.get("n_inner") or (4 * sizes[1] if isinstance(sizes[1], int) else None))
-    sizes.append(config.get("num_labels", 1))  # each gets a name
-    if not all(type(size) is int and size > 0 for size in sizes) or sizes[-1] > MOST_LABELS:
-        raise UserError(f"model: {name}: damaged (odd sizes in config.json); download it again")
-    n_layer, n_embd, n_positions, vocab_size, n_inner, _ = sizes
-    blocks = n_layer * n_embd * (4 * n_embd + 2 * n_inner)
-    num_weights = (vocab_size + n_positions) * n_embd + blocks
+def check_shape(config: dict[str, Any], family: Family, num_bytes: int, name: str | Path) -> None:
+    """Refuse a config of more weights than the weight files can hold: creating them would exhaust
+    the memory."""
+    num_labels = config.get("num_labels", 1)  # transformers creates a name for each
+    try:
+        num_weights = family.count_weights(config)
+        is_valid = type(num_labels) is int and 0 < num_labels <= MOST_LABELS
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise UserError(f"model: {name}: damaged (invalid sizes in config.json); download it again")
     if num_bytes and num_weights > num_bytes:
         raise UserError(
-            f"model: {name}: damaged (config.json tells of {num_weights:,} weights, in safetensors "
-            f"of {num_bytes:,} bytes); download or save it again"
+            f"model: {name}: damaged (config.json asks for {num_weights:,} weights, but the "
+            f"safetensors have {num_bytes:,} bytes); download or save it again"
         )
 
 
-def size_in(config: dict[str, Any], key: str) -> Any:
-    """A size, which transformers also takes by another name; None where the two differ."""
-    aliases = [alias for alias, of in GPT2Config.attribute_map.items() if of == key]
-    found = [config[name] for name in (key, *aliases) if name in config]
-    found = found or [getattr(GPT2Config(), key)]
-    return found[0] if all(each == found[0] for each in found) else None
+def check_weights(folder: Path, name: str | Path) -> None:
+    """Refuse a folder without safetensors."""
+    if any(folder.glob("model*.safetensors")):
+        return
+    pickles = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
+    if pickles:
+        raise UserError(
+            f"model: {name}: its weights are pickle ({pickles[0]}), which can run code when "
+            "opened; llmkit reads safetensors only: convert them where you trust the source"
+        )
+    raise UserError(
+        f"model: {name}: no model.safetensors in it (pickle weights are never fetched or "
+        "opened); name a model that has safetensors"
+    )
 
 
 def check_size(path: Path) -> None:

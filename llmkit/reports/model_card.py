@@ -8,6 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from llmkit import __version__
 from llmkit.config.schema import Recipe
 from llmkit.errors import count_of
+from llmkit.families import Family
 from llmkit.scoring.scores import SystemResult, TestSet
 from llmkit.scoring.significance import LEVEL, MIN_ROWS
 from llmkit.scoring.verdict import verdict
@@ -16,11 +17,11 @@ from llmkit.tasks import Task
 USE = """## Use
 
 ```python
-from transformers import AutoTokenizer, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "."  # this one
 tokenizer = AutoTokenizer.from_pretrained(folder)
-model = GPT2LMHeadModel.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder)
 {prompt}
 ids = tokenizer(prompt, return_tensors="pt").input_ids
 written = model.generate(ids, {decoding}, pad_token_id=tokenizer.eos_token_id)
@@ -35,6 +36,7 @@ def model_card(
     test: TestSet,
     table: dict[str, SystemResult],
     metric: tuple[str, bool],
+    family: Family,
 ) -> str:
     """The card of the model that is the first entry of the table.
 
@@ -49,7 +51,7 @@ def model_card(
         pipeline_tag="text-generation",
         base_model=recipe.model.name if is_hub_id(recipe.model.name) else None,
         datasets=[recipe.data.hub] if recipe.data.hub else None,
-        tags=["llmkit", task.name],
+        tags=["llmkit", family.model_type, task.name],
         eval_results=[
             EvalResult(
                 task_type="text-generation",
@@ -71,7 +73,8 @@ def model_card(
     )
     parts = [
         f"---\n{metadata.to_yaml()}\n---\n\n# {name}\n",
-        f"GPT-2 (`{base}`) fine-tuned for {task.name} on {rows_of} with llmkit {__version__}.\n",
+        f"{family.title} (`{base}`) fine-tuned for {task.name} on {rows_of} "
+        f"with llmkit {__version__}.\n",
         f"**{verdict(*metric, {label: s.scores for label, s in table.items()}, difference)}**\n",
         score_table(table),
         f"{count_of(len(test.rows), 'test row')}; {intervals}. {task.signature()}\n",

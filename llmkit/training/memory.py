@@ -10,6 +10,7 @@ from datasets import Dataset
 from torch import nn
 
 from llmkit.data.encoded_rows import count_tokens
+from llmkit.families import family_of
 from llmkit.model.load import count_parameters
 from llmkit.model.loss import LOGIT_ROWS, unwrap_model
 
@@ -18,9 +19,6 @@ CGROUP = Path("/sys/fs/cgroup")
 MEMORY_FRACTION = 0.7  # of the memory that is free; estimates err, and others take some
 OPTIMIZER_BYTES_PER_WEIGHT = (
     12  # bytes a trained weight needs beside itself: gradient and two moments, float32
-)
-ACTIVATIONS_PER_TOKEN = (
-    20  # numbers of n_embd's width that a block keeps of a token for the backward pass
 )
 
 
@@ -34,11 +32,9 @@ def fitting_tokens(
     """
     config = unwrap_model(model).config
     itemsize = 4 if precision == "no" else 2
-    a_token = (
-        config.n_layer
-        * itemsize
-        * (ACTIVATIONS_PER_TOKEN * config.n_embd + 2 * config.n_head * longest)
-    )
+    per_block = family_of(config).activations_per_token * config.hidden_size
+    per_block += 2 * config.num_attention_heads * longest  # attention scores and probabilities
+    a_token = config.num_hidden_layers * itemsize * per_block
     num_all, num_trained = count_parameters(model)
     copies = itemsize * num_all if itemsize < 4 else 0  # in that precision, made anew each step
     fixed = (

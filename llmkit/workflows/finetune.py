@@ -13,8 +13,10 @@ from torch import nn
 from llmkit.config.schema import Recipe
 from llmkit.errors import count_of
 from llmkit.evaluation.evaluate import evaluate, score_model
+from llmkit.families import family_of
 from llmkit.io.atomic import sync, write_manifest, write_text
 from llmkit.model.load import load_model, open_model, save_model
+from llmkit.model.loss import unwrap_model
 from llmkit.reports import terminal
 from llmkit.reports.html import write_report
 from llmkit.reports.model_card import model_card
@@ -222,7 +224,8 @@ def score_run(
         seconds = round(time.perf_counter() - started, 1)
         metric, _ = prepared.metric
         facts = {"seconds": seconds, **facts}
-        card = model_card(run.name, recipe, tests["test"], tables["test"], prepared.metric)
+        family = family_of(unwrap_model(prepared.model).config)
+        card = model_card(run.name, recipe, tests["test"], tables["test"], prepared.metric, family)
         write_text(model_dir(run) / "README.md", card)
         write_manifest(model_dir(run))
         write_tables(run, tests, tables, metric, prepared.train_rows, **facts)  # it has finished

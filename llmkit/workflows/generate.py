@@ -144,7 +144,7 @@ def encode(session: GenerationSession, prompts: list[Prompt]) -> list[EncodedPro
     """
     examples = [Example(str(p.id), p.segments, "", [], p.where) for p in prompts]
     longest = session.recipe.data.max_length - session.max_new_tokens
-    n_positions = session.model.config.n_positions
+    num_positions = session.model.config.max_position_embeddings
     encoded: list[EncodedPrompt | UserError] = []
     for prompt, (_, ids) in zip(prompts, encode_segments(examples, session.tokenizer), strict=True):
         whole = sum(map(len, ids))
@@ -155,12 +155,12 @@ def encode(session: GenerationSession, prompts: list[Prompt]) -> list[EncodedPro
             encoded.append(
                 UserError(f"{prompt.where}: the prompt is empty; give it at least one character")
             )
-        elif len(tokens) + session.max_new_tokens > n_positions:
+        elif len(tokens) + session.max_new_tokens > num_positions:
             encoded.append(
                 UserError(
                     f"{prompt.where}: {len(tokens)} tokens and up to {session.max_new_tokens} new "
-                    f"ones exceed the model's {n_positions} positions; shorten the prompt or lower "
-                    "--max-new-tokens"
+                    f"ones exceed the model's {num_positions} positions; shorten the prompt or "
+                    "lower --max-new-tokens"
                 )
             )
         else:

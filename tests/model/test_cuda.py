@@ -17,9 +17,9 @@ from forward_cases import (
 from rows import write_jsonl
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from llmkit.families.padding_free import RowBounds, cuda_attention
 from llmkit.generation.label_likelihood import label_probabilities
 from llmkit.model.load import load_model
-from llmkit.model.padding_free import RowBounds, cuda_attention
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 

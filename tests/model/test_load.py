@@ -1,14 +1,10 @@
 """Models from random weights, and configs as they are saved."""
 
-import json
-
 import pytest
 import torch
-from transformers import GPT2LMHeadModel
 
-from llmkit.config.schema import Lora, Scratch
-from llmkit.model.load import EMBEDDED_MODEL, load_model, save_model, scratch_model
-from llmkit.model.trainable import add_lora
+from llmkit.config.schema import Scratch
+from llmkit.model.load import scratch_model
 
 
 @pytest.mark.parametrize("initializer_range", [0.02, 0.2])
@@ -25,16 +21,3 @@ def test_a_scratch_model_has_the_shape_and_spread_asked_for(initializer_range):
     assert 257 < len(tokenizer) <= 300
     spread = model.transformer.wte.weight.std().item()
     assert spread == pytest.approx(initializer_range, rel=0.05)
-
-
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_a_saved_config_has_the_sizes_that_llama_cpp_reads(tiny_gpt2, tmp_path, method):
-    model, tokenizer = load_model(str(tiny_gpt2))
-    if method == "lora":
-        model = add_lora(model, Lora(), 0)
-    save_model(model, tokenizer, tmp_path / "saved")
-    for folder, n_ctx in ((tmp_path / "saved", 128), (EMBEDDED_MODEL, 256)):
-        config = json.loads((folder / "config.json").read_text())
-        assert config["n_ctx"] == config["n_positions"] == n_ctx
-        assert {"n_embd", "n_head", "n_layer", "layer_norm_epsilon"} <= config.keys()
-        assert GPT2LMHeadModel.from_pretrained(folder).config.n_positions == n_ctx

@@ -1,4 +1,4 @@
-"""The fast forward pass against the model's own: loss, gradients, training, dropout."""
+"""The forward pass without padding against the model's own: loss, gradients, training, dropout."""
 
 import math
 
@@ -15,18 +15,15 @@ from forward_cases import (
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from transformers import GPT2Config
 
-from llmkit.errors import UserError
-from llmkit.model import loss as loss_file
-from llmkit.model.padding_free import (
+from llmkit.families.padding_free import (
     MAX_BUNDLED_SCORES,
     FastDropout,
     RowAttention,
     bundle_rows,
-    check_config,
     library_attention,
 )
+from llmkit.model import loss as loss_file
 from llmkit.model.trainable import set_dropout
 
 
@@ -144,17 +141,6 @@ def test_the_gradient_under_dropout_is_the_derivative_of_the_loss(case):
                 weights[name].add_(direction, alpha=-sign * 1e-6)
         slope = (sides[0] - sides[1]) / 2e-6
         assert slope == pytest.approx((gradients[name] * direction).sum().item(), rel=1e-4), name
-
-
-@pytest.mark.parametrize(
-    ("changed", "named"),
-    [({"scale_attn_by_inverse_layer_idx": True}, None), ({"attn_pdrop": 1.0}, "dropout of 1")],
-)
-def test_a_variant_that_the_engine_does_not_know_is_refused(changed, named):
-    (name,) = changed
-    with pytest.raises(UserError, match=f"{named or name}; set train"):
-        check_config(GPT2Config(**changed))
-    check_config(GPT2Config())
 
 
 @pytest.mark.parametrize("lengths", [[1], [2, 5, 3], [300, 7, 299]])

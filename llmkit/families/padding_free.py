@@ -1,8 +1,8 @@
-"""The fast forward pass: all rows of a batch end to end in one sequence, without padding.
+"""Building blocks of a forward pass without padding: attention within rows, and fast dropout.
 
-The linear layers see one matrix of all tokens, attention stays within each row, and behind the last
-block's keys and values only those positions go on whose output is used. Weights, adapters and
-layers are those of the Hugging Face model, whose own forward pass is the reference.
+The rows of a batch are concatenated into one sequence of N tokens, so that the linear layers see
+one matrix without padding, while attention stays within each row. Weights, adapters and layers are
+those of the Hugging Face model, whose own forward pass is the reference.
 """
 
 import math
@@ -14,59 +14,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2Model
-from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
-from llmkit.errors import UserError
-
-QUERY_BLOCK = (
-    256  # queries of a long row that are handled together: what is behind them is not read
-)
-MAX_BUNDLED_SCORES = (
-    2**15
-)  # of attention, a head: as many as short rows may have to be handled together
+QUERY_BLOCK = 256  # queries of a long row per matrix product; keys after the last are skipped
+MAX_BUNDLED_SCORES = 2**15  # attention scores, per head, of short rows that share a product
 INT_DTYPES = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of an element
-
-
-def check_config(config: GPT2Config) -> None:
-    """Raise UserError for variants of GPT-2 that this forward pass does not know."""
-    unknown = {
-        "scale_attn_weights": not config.scale_attn_weights,
-        "scale_attn_by_inverse_layer_idx": config.scale_attn_by_inverse_layer_idx,
-        "add_cross_attention": config.add_cross_attention,
-        "dropout of 1": max(config.embd_pdrop, config.resid_pdrop, config.attn_pdrop) >= 1,
-    }
-    if any(unknown.values()):
-        names = ", ".join(name for name, is_set in unknown.items() if is_set)
-        raise UserError(
-            f"train.forward: padding_free does not support this model's {names}; set "
-            "train.forward=transformers"
-        )
-
-
-def hidden_states(
-    transformer: GPT2Model,
-    input_ids: Tensor,
-    position_ids: Tensor,
-    lengths: list[int],
-    used: Tensor,
-) -> Tensor:
-    """Hidden states (num_used, n_embd) at the positions `used` of rows laid end to end.
-
-    input_ids, position_ids: (N,). lengths: tokens of each row, N together.
-    """
-    drop, rows = FastDropout(input_ids.device), RowBounds.of(lengths, input_ids.device)
-    embedded = transformer.wte(input_ids) + transformer.wpe(position_ids)
-    x = drop.add(embedded.new_zeros(()), embedded, transformer.drop)
-    last = len(transformer.h) - 1
-    for index, block in enumerate(transformer.h):
-        attended = attend(block.attn.c_attn(block.ln_1(x)), rows, block, drop)
-        if index == last:
-            x, attended = x.index_select(0, used), attended.index_select(0, used)
-        x = drop.add(x, block.attn.c_proj(attended), block.attn.resid_dropout)
-        hidden = block.mlp.act(block.mlp.c_fc(block.ln_2(x)))
-        x = drop.add(x, block.mlp.c_proj(hidden), block.mlp.dropout)
-    return transformer.ln_f(x)
 
 
 @dataclass(frozen=True)
@@ -83,12 +34,20 @@ class RowBounds:
         return cls(lengths, starts.to(device))
 
 
-def attend(qkv: Tensor, rows: RowBounds, block: GPT2Block, drop: "FastDropout") -> Tensor:
-    """Causal attention (N, n_embd) of each row to itself; qkv: (N, 3 n_embd)."""
-    num_heads, dropout = block.attn.num_heads, drop.update_best(block.attn.attn_dropout)
+def attend(
+    qkv: Tensor, rows: RowBounds, num_heads: int, layer: nn.Dropout, drop: "FastDropout"
+) -> Tensor:
+    """Causal attention (N, D) of each row to itself.
+
+    Args:
+        qkv: (N, 3 * D), queries, keys and values of all heads.
+        layer: The model's dropout layer for attention probabilities.
+    """
+    dropout = drop.probability(layer)
+    head_dim = qkv.shape[1] // (3 * num_heads)
     if qkv.device.type == "cpu":
         return RowAttention.apply(qkv, bundle_rows(rows.lengths), num_heads, dropout, drop)
-    if qkv.device.type == "cuda" and block.attn.head_dim % 8 == 0:  # as the kernels need it
+    if qkv.device.type == "cuda" and head_dim % 8 == 0:  # as the kernels require
         return cuda_attention(qkv, rows, num_heads, dropout)
     return library_attention(qkv, rows.lengths, num_heads, dropout)
 
@@ -132,7 +91,7 @@ class RowAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, qkv: Tensor, bundles: list[list[slice]], num_heads: int, dropout: float, drop):
-        """qkv: (N, 3 n_embd), bundles: rows that are handled together."""
+        """qkv: (N, 3 * D), bundles: rows that are handled together."""
         out = torch.empty_like(qkv[:, : qkv.shape[1] // 3])
         saved = []
         for rows in bundles:
@@ -245,12 +204,12 @@ class FastDropout:
         self.is_cpu = device.type == "cpu"
         self.bits: np.random.SFC64 | None = None
 
-    def update_best(self, layer: nn.Dropout) -> float:
+    def probability(self, layer: nn.Dropout) -> float:
         return layer.p if layer.training else 0.0
 
     def add(self, residual: Tensor, x: Tensor, layer: nn.Dropout) -> Tensor:
         """The residual stream with x, some of it dropped, added."""
-        rate = self.update_best(layer)
+        rate = self.probability(layer)
         if not (rate and self.is_cpu):
             return residual + layer(x)
         kept = ApplyMask.apply(x, self.mask(x.shape, rate, x.dtype))

@@ -1,0 +1,57 @@
+"""The record of what llmkit needs to know about a family of decoder-only models."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Family:
+    """What differs between families of decoder-only models.
+
+    What transformers gives all of them a common name for needs no field here: `model.base_model`
+    (the model without its head), `model.get_input_embeddings()`, `model.get_output_embeddings()`,
+    and `hidden_size`, `num_hidden_layers`, `num_attention_heads` and `max_position_embeddings` of
+    the config.
+    """
+
+    model_type: str
+    """The family's name in config.json."""
+    title: str
+    """The family's name for people."""
+    model_class: type[PreTrainedModel]
+    """The model with its language modelling head."""
+    tokenizer_class: type[PreTrainedTokenizerBase]
+    """Reads a folder that has no tokenizer.json."""
+    count_weights: Callable[[Mapping[str, Any]], int]
+    """About how many weights a config.json asks for, rather too few; ValueError if its sizes are
+    missing or invalid. Decides, before any memory is allocated, whether to load a model."""
+    unsupported_model: Callable[[Mapping[str, Any]], str | None]
+    """Why llmkit cannot train the model of a config.json; None if it can."""
+    create: Callable[
+        [Mapping[str, Any], Mapping[str, int], Sequence[Sequence[str]]],
+        tuple[PreTrainedModel, PreTrainedTokenizerBase],
+    ]
+    """Creates a model with random weights and its tokenizer from the shape, under the config's own
+    keys, and the vocabulary and merges of a byte-level BPE."""
+    optimize: Callable[[PreTrainedModel], None]
+    """Replaces layers, in place, by faster ones that compute the same function."""
+    embeddings: Callable[[PreTrainedModel], list[nn.Module]]
+    """The layers below the first block; frozen together with the lowest blocks."""
+    blocks: Callable[[PreTrainedModel], nn.ModuleList]
+    """The transformer blocks, the lowest first."""
+    lora: Mapping[str, Any]
+    """Settings of peft's LoraConfig that the family's layers require."""
+    activations_per_token: int
+    """Numbers, in multiples of hidden_size, that a block keeps per token for the backward pass."""
+    hidden_states: Callable[[nn.Module, Tensor, Tensor, list[int], Tensor], Tensor]
+    """Forward pass without padding: (base model, input_ids (N,), position_ids (N,), tokens of each
+    row, used (num_used,)) -> hidden states (num_used, hidden_size) at the positions `used` of rows
+    that are concatenated."""
+    unsupported_settings: Callable[[PreTrainedConfig], list[str]]
+    """Settings of the config that `hidden_states` does not support."""
+    before_saving: Callable[[PreTrainedConfig], None]
+    """Adds keys to the config that other programs read."""

@@ -1,0 +1,121 @@
+"""GPT-2 (Radford et al. 2019): the only file that names its classes, layers and config keys."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import GPT2Config, GPT2LMHeadModel, GPT2Model, GPT2Tokenizer
+
+from llmkit.families.family import Family
+from llmkit.families.padding_free import FastDropout, RowBounds, attend
+
+
+def hidden_states(
+    transformer: GPT2Model,
+    input_ids: Tensor,
+    position_ids: Tensor,
+    lengths: list[int],
+    used: Tensor,
+) -> Tensor:
+    """The forward pass without padding; see Family.hidden_states.
+
+    The last block's attention needs the keys and values of all positions, but everything after it
+    is computed at the positions `used` only.
+    """
+    drop, rows = FastDropout(input_ids.device), RowBounds.of(lengths, input_ids.device)
+    embedded = transformer.wte(input_ids) + transformer.wpe(position_ids)
+    x = drop.add(embedded.new_zeros(()), embedded, transformer.drop)
+    last = len(transformer.h) - 1
+    for index, block in enumerate(transformer.h):
+        qkv = block.attn.c_attn(block.ln_1(x))
+        attended = attend(qkv, rows, block.attn.num_heads, block.attn.attn_dropout, drop)
+        if index == last:
+            x, attended = x.index_select(0, used), attended.index_select(0, used)
+        x = drop.add(x, block.attn.c_proj(attended), block.attn.resid_dropout)
+        hidden = block.mlp.act(block.mlp.c_fc(block.ln_2(x)))
+        x = drop.add(x, block.mlp.c_proj(hidden), block.mlp.dropout)
+    return transformer.ln_f(x)
+
+
+def unsupported_settings(config: GPT2Config) -> list[str]:
+    settings = {
+        "scale_attn_weights": not config.scale_attn_weights,
+        "scale_attn_by_inverse_layer_idx": config.scale_attn_by_inverse_layer_idx,
+        "add_cross_attention": config.add_cross_attention,
+        "dropout of 1": max(config.embd_pdrop, config.resid_pdrop, config.attn_pdrop) >= 1,
+    }
+    return [name for name, is_unsupported in settings.items() if is_unsupported]
+
+
+def unsupported_model(config: Mapping[str, Any]) -> str | None:
+    return "cross-attention needs an encoder" if config.get("add_cross_attention") else None
+
+
+def count_weights(config: Mapping[str, Any]) -> int:
+    """The weights of all matrices, without biases and LayerNorm."""
+    names = ("n_layer", "n_embd", "n_positions", "vocab_size")
+    sizes = [_size_in(config, name) for name in names]
+    sizes.append(config.get("n_inner") or (4 * sizes[1] if isinstance(sizes[1], int) else None))
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError("sizes must be positive integers")
+    n_layer, n_embd, n_positions, vocab_size, n_inner = sizes
+    return (vocab_size + n_positions) * n_embd + n_layer * n_embd * (4 * n_embd + 2 * n_inner)
+
+
+def _size_in(config: Mapping[str, Any], name: str) -> Any:
+    """A size under its name or an alias that transformers also reads; None if the two differ."""
+    aliases = [alias for alias, target in GPT2Config.attribute_map.items() if target == name]
+    values = [config[key] for key in (name, *aliases) if key in config]
+    values = values or [getattr(GPT2Config(), name)]
+    return values[0] if all(value == values[0] for value in values) else None
+
+
+def create(
+    shape: Mapping[str, Any], vocabulary: Mapping[str, int], merges: Sequence[Sequence[str]]
+) -> tuple[GPT2LMHeadModel, GPT2Tokenizer]:
+    tokenizer = GPT2Tokenizer(
+        vocab=dict(vocabulary),
+        merges=[tuple(merge) for merge in merges],
+        model_max_length=shape["n_positions"],
+    )
+    config = GPT2Config(
+        **shape,
+        vocab_size=len(tokenizer),
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return GPT2LMHeadModel(config), tokenizer
+
+
+def fuse_gelu(model: GPT2LMHeadModel) -> None:
+    """Compute the tanh approximation of GELU in one kernel instead of eight.
+
+    The config still names the original function, so a saved model is the same.
+    """
+    if model.config.activation_function == "gelu_new":
+        for block in model.transformer.h:
+            block.mlp.act = nn.GELU(approximate="tanh")
+
+
+def add_llama_cpp_keys(config: GPT2Config) -> None:
+    config.n_ctx = config.n_positions  # the converter of llama.cpp reads the key's old name
+
+
+GPT2 = Family(
+    model_type="gpt2",
+    title="GPT-2",
+    model_class=GPT2LMHeadModel,
+    tokenizer_class=GPT2Tokenizer,
+    count_weights=count_weights,
+    unsupported_model=unsupported_model,
+    create=create,
+    optimize=fuse_gelu,
+    embeddings=lambda model: [model.transformer.wte, model.transformer.wpe],
+    blocks=lambda model: model.transformer.h,
+    # The linear layers are Conv1D, whose weight is (in, out); peft expects (out, in) unless told.
+    lora={"fan_in_fan_out": True, "layers_pattern": "h"},
+    activations_per_token=20,
+    hidden_states=hidden_states,
+    unsupported_settings=unsupported_settings,
+    before_saving=add_llama_cpp_keys,
+)

@@ -1,0 +1,91 @@
+"""What llmkit has to know about GPT-2, against the models that transformers builds."""
+
+import json
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from llmkit.config.schema import Lora, Scratch
+from llmkit.errors import UserError
+from llmkit.families import GPT2
+from llmkit.model.load import EMBEDDED_MODEL, check_padding_free, load_model, save_model
+from llmkit.model.trainable import add_lora
+
+SHAPES = [
+    {},
+    {"n_layer": 2, "n_head": 2, "n_embd": 32, "n_positions": 64, "vocab_size": 300},
+    {"n_layer": 1, "n_head": 1, "n_embd": 8, "n_inner": 20, "vocab_size": 50},
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_weights_of_a_config_are_counted_without_building_the_model(shape):
+    config = GPT2Config(**shape)
+    with torch.device("meta"):
+        model = GPT2LMHeadModel(config)
+    matrices = sum(weight.numel() for weight in model.parameters() if weight.dim() > 1)
+    assert GPT2.count_weights(config.to_dict()) == matrices
+    assert GPT2.count_weights(shape) == matrices, "what a config leaves out is at its default"
+
+
+@pytest.mark.parametrize(
+    "config", [{"n_layer": 0}, {"n_embd": "64"}, {"n_head": 2, "n_embd": 2, "hidden_size": 3}]
+)
+def test_sizes_that_cannot_be_right_are_an_error(config):
+    with pytest.raises(ValueError, match="sizes"):
+        GPT2.count_weights(config)
+
+
+def test_the_fused_gelu_computes_the_function_of_the_config():
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(**SHAPES[1])).double().eval()
+    ids = torch.arange(20)[None]
+    expected = model(ids).logits
+    GPT2.optimize(model)
+    assert type(GPT2.blocks(model)[0].mlp.act) is torch.nn.GELU
+    torch.testing.assert_close(model(ids).logits, expected)
+    assert model.config.activation_function == "gelu_new"
+
+
+def test_embeddings_and_blocks_are_all_layers_but_the_last_norm():
+    model = GPT2LMHeadModel(GPT2Config(**SHAPES[1]))
+    layers = [*GPT2.embeddings(model), *GPT2.blocks(model)]
+    covered = {id(weight) for layer in layers for weight in layer.parameters()}
+    rest = [name for name, weight in model.named_parameters() if id(weight) not in covered]
+    assert rest == ["transformer.ln_f.weight", "transformer.ln_f.bias"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"scale_attn_by_inverse_layer_idx": True}, None), ({"attn_pdrop": 1.0}, "dropout of 1")],
+)
+def test_a_variant_that_the_padding_free_pass_does_not_support_is_refused(changed, named):
+    (name,) = changed
+    with pytest.raises(UserError, match=f"{named or name}; set train"):
+        check_padding_free(GPT2Config(**changed))
+    check_padding_free(GPT2Config())
+
+
+def test_a_new_model_has_the_keys_of_scratch(tiny_gpt2):
+    shape = Scratch(n_layer=1, n_head=1, n_embd=8, n_positions=16).model_dump(
+        exclude={"vocab_size"}
+    )
+    vocabulary = {"<|endoftext|>": 0, "a": 1, "b": 2, "ab": 3}
+    model, tokenizer = GPT2.create(shape, vocabulary, [["a", "b"]])
+    assert {key: getattr(model.config, key) for key in shape} == shape
+    assert tokenizer("abab").input_ids == [3, 3]
+    assert (tokenizer.model_max_length, model.config.eos_token_id) == (16, 0)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_saved_config_has_the_sizes_that_llama_cpp_reads(tiny_gpt2, tmp_path, method):
+    model, tokenizer = load_model(str(tiny_gpt2))
+    if method == "lora":
+        model = add_lora(model, Lora(), 0)
+    save_model(model, tokenizer, tmp_path / "saved")
+    for folder, n_ctx in ((tmp_path / "saved", 128), (EMBEDDED_MODEL, 256)):
+        config = json.loads((folder / "config.json").read_text())
+        assert config["n_ctx"] == config["n_positions"] == n_ctx
+        assert {"n_embd", "n_head", "n_layer", "layer_norm_epsilon"} <= config.keys()
+        assert GPT2LMHeadModel.from_pretrained(folder).config.n_positions == n_ctx
