@@ -17,7 +17,8 @@ from benchmarks.job import SEED
 from llmkit.config.recipe import load_recipe
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data.encode import FEATURES, EncodingOptions, encode_rows
-from llmkit.data.sources import Rows, open_splits
+from llmkit.data.rows import Rows
+from llmkit.data.splits import open_splits
 from llmkit.model.load import load_model
 from llmkit.tasks import Task, get_task
 

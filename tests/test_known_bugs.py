@@ -117,9 +117,9 @@ MUTATIONS = {
         "data/test_encode.py::test_language_modelling_teaches_every_token_once",
     ),
     "validation rows are trained on too": Mutation(
-        "data/sources.py",
-        "held.split_of(index, row) == split",
-        'held.split_of(index, row) in (split, "validation")',
+        "data/rows.py",
+        "self.assignment.split_of(index, row) == self.split",
+        'self.assignment.split_of(index, row) in (self.split, "validation")',
         "data/test_sources.py::test_splits_by_hash_are_disjoint_complete_and_keep_copies_together",
     ),
     "an unknown key is ignored": Mutation(

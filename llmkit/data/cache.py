@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.data.encode import EncodingOptions, encode_rows, load_encoded
 from llmkit.data.encoding_report import EncodingReport
-from llmkit.data.sources import Rows
+from llmkit.data.rows import Rows
 from llmkit.errors import UserError
 from llmkit.paths import PACKAGE, cache_folder
 
@@ -31,9 +31,9 @@ PATIENCE = 2.0  # seconds to wait for another process before saying so
 # The sources that decide which tokens a row gives; an edit of any of them makes a new key.
 TOKEN_SOURCES = (
     "constants.py", "data/blocks.py", "data/column_mapping.py", "data/columns.py",
-    "data/encode.py", "data/shapes.py", "data/sources.py", "data/splits.py", "io/arrow_rows.py",
-    "io/delimited.py", "io/hub.py", "io/json_rows.py", "io/row_files.py", "io/text_lines.py",
-    "metrics/labels.py", "paths.py", "tasks/*.py",
+    "data/encode.py", "data/held_out.py", "data/rows.py", "data/shapes.py", "data/sources.py",
+    "data/splits.py", "io/arrow_rows.py", "io/delimited.py", "io/hub.py", "io/json_rows.py",
+    "io/row_files.py", "io/text_lines.py", "metrics/labels.py", "paths.py", "tasks/*.py",
 )  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, options: Encodi
     task, its template and options, and the code that reads and encodes."""
     parts = {
         "data": rows.identity(),
-        "source": rows.source,  # rows are named by it
+        "source": rows.source.name,  # rows are named by it
         "columns": dict(rows.columns),
         "shape": str(rows.shape),
         "skips": rows.skips_unreadable,

@@ -11,7 +11,7 @@ from llmkit.constants import END_OF_TEXT
 from llmkit.data.duplicates import SIMILAR, NearCopy, repeated_rows, rows_in_train
 from llmkit.data.encode import MAX_TOKENS_PER_CHARACTER
 from llmkit.data.encoding_report import EncodingReport
-from llmkit.data.sources import Rows
+from llmkit.data.rows import Rows
 from llmkit.errors import UserError, count_of, first_few
 from llmkit.metrics import unfit
 from llmkit.metrics.labels import folded, spelled_out

@@ -1,253 +1,180 @@
-"""Which training rows are held out for validation and test, where no rows are named for them.
+"""The splits of a recipe's data: train, validation, test, and further test sets."""
 
-By the hash of their source, so that copies stay together and rows added later move few of the
-others; or the end of the file, as for a book or for rows in order of time.
-"""
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 
-import hashlib
-import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from itertools import chain
+from llmkit.config.schema import Data, Evaluation
+from llmkit.data.column_mapping import check_columns, check_held_out_columns, columns_of
+from llmkit.data.columns import MissingColumn, shape_of
+from llmkit.data.held_out import Assignment, by_end, by_hash
+from llmkit.data.rows import Rows, with_skip_advice
+from llmkit.data.sources import DocumentPart, open_source
+from llmkit.errors import UserError
+from llmkit.io import row_files
+from llmkit.paths import PACKAGE, expand, row_format
+from llmkit.tasks import Row, Task, get_task
 
-from llmkit.errors import UserError, count_of
-from llmkit.metrics.labels import label_of
-from llmkit.tasks import Row, Task
-
-MOST_SOURCES = 10_000  # distinct ones that are remembered, to fill a split that hashes leave empty
-PARAGRAPH = re.compile(r"\n[ \t\r]*\n\s*")
-SENTENCE = re.compile(r"""[.!?]["'”’»)]*\s+|[。！？][」』”]*""")
-BLANK = re.compile(r"\s+")
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """The split that each training row belongs to."""
-
-    split_of: Callable[[int, Row], str]
-    """Given the row's index in the file, and the row."""
-    how: str
-    """How the rows were chosen, for a message."""
-    identity: str
-    """What tells this choice from others of the same rows."""
-    kept: list[str] = field(default_factory=list)
-    """Places (file:line) of rows that were not held out because train needs their label."""
+SPLITS = ("train", "validation", "test")
+MAX_SEARCHED = 1000  # rows at the start of a split that are searched for a readable one
+EMBEDDED_ROWS = PACKAGE / "embedded" / "rows"
 
 
-def by_hash(
-    rows: Iterable[Row],
+def open_splits(
+    data: Data,
     task: Task,
-    shares: dict[str, float],
-    source: str,
-    advice: str = "",
-) -> HeldOut:
-    """Hold out shares (split -> share) by the hash of each row's source.
+    evaluation: Evaluation | None = None,
+    *,
+    skips_unreadable: bool = False,
+) -> dict[str, Rows]:
+    """The splits of a recipe by name: train, validation, test, and those of `data.tests`.
 
-    A split that would stay empty gets the source with the lowest hash. A label whose rows would all
-    be held out stays in train. Raises UserError if there are too few rows.
+    Args:
+        evaluation: How many rows of a split are scored, and by which columns; None: all, by none.
+        skips_unreadable: Skip rows that cannot be read, whatever `data.skip_invalid` says.
 
-    advice: what else to do about that, for the end of the message.
+    Raises:
+        UserError: A split is empty, or its first row cannot be read.
     """
-    survey = _survey(rows, task, shares)
-    moved = {point: "train" for point, _ in survey.lonely}
-    if survey.missing(moved):
-        places = {p: moved.get(p, _place(p, shares)) for p in survey.labels}
-        if not _fill(places, survey.labels, list(shares)):
-            raise UserError(f"{source}: {_too_few(survey, shares, task)}{advice}")
-        moved = {p: split for p, split in places.items() if split != _place(p, shares)}
-
-    def split_of(index: int, row: Row) -> str:
-        point = _hash_point(row, task)
-        return moved.get(point) or _place(point, shares)
-
-    kept = list(dict.fromkeys(w for point, w in survey.lonely if moved.get(point) == "train"))
-    how = f"by the hash of their {' and '.join(task.source)}"
-    return HeldOut(split_of, how, f"{shares} {sorted(moved.items())}", kept)
-
-
-def by_end(
-    read: Callable[[], Iterable[Row | UserError]], task: Task, shares: dict[str, float], source: str
-) -> HeldOut:
-    """Hold out shares (split -> share) from the end of the rows, in the order of the shares.
-
-    A label that no earlier row has stays in train. Raises UserError if there are too few rows.
-    """
-    num_rows, first = 0, {}
-    for index, row in enumerate(read()):
-        num_rows += 1
-        for label in _labels_of(row, task):
-            first.setdefault(label, index)
-    starts, start = [], num_rows
-    for split, share in reversed(shares.items()):
-        start -= max(1, round(share * num_rows))
-        starts.append((start, split))
-    if start < 1:
-        raise UserError(
-            f"{source}: {count_of(num_rows, 'row')}: too few to hold out "
-            f"{' and '.join(shares)} rows; add rows, or name {_keys(shares)}"
+    evaluation = evaluation or Evaluation()
+    data = _with_saved_splits(data)
+    check_columns(data, task)
+    check_held_out_columns(data)
+    splits = _open_named_and_held_out(data, task)
+    for name, file in data.tests.items():
+        splits[name] = _open_rows(file, data, task, name, f"data.tests.{name}", stored_as="test")
+    for split, rows in splits.items():
+        is_test = split == "test" or split in data.tests
+        splits[split] = rows = replace(
+            rows,
+            by=tuple(evaluation.by) if is_test else (),
+            skips_unreadable=skips_unreadable or data.skip_invalid,
         )
-    late = {label for label, index in first.items() if index >= start}
+        _require_rows(rows)
+    return {
+        split: replace(rows, first=evaluation.limits.get("test" if split in data.tests else split))
+        for split, rows in splits.items()
+    }
 
-    def split_of(index: int, row: Row) -> str:
-        if late and _labels_of(row, task) & late:
-            return "train"
-        return next((split for start, split in starts if index >= start), "train")
 
-    kept, filled = [], set()
-    for index, row in enumerate(read() if late else ()):
+def _require_rows(rows: Rows) -> None:
+    """Raise UserError if the split is empty, or if it starts with a row that cannot be read."""
+    errors = []
+    for row in replace(rows, skips_unreadable=False).read_all():
         if not isinstance(row, UserError):
-            filled.add(split_of(index, row))
-            kept += [row["where"]] if _labels_of(row, task) & late else []
-    for split in shares:
-        if late and split not in filled:
-            raise UserError(
-                f"{source}: no row is left for {split}, since train needs all rows of the labels "
-                f"that begin at the end of the file; set data.held_out=hash, or name data.{split}"
-            )
-    return HeldOut(split_of, "from the end", f"end {starts} {sorted(late)}", kept)
-
-
-def cut_document(text: str, shares: dict[str, float], source: str) -> dict[str, tuple[int, int]]:
-    """Start and end of each split of one long text, in characters. The held-out shares are its end,
-    cut after a nearby paragraph, or else a sentence or a word."""
-    end, parts = len(text), {}
-    share = 0.0
-    for split, of in reversed(shares.items()):
-        share += of
-        start = _cut(text, round(len(text) * (1 - share)), round(len(text) * of / 2))
-        parts[split] = (start, end)
-        end = start
-    parts["train"] = (0, end)
-    if any(not text[start:end].strip() for start, end in parts.values()):
-        raise UserError(
-            f"{source}: a text of {len(text):,} characters: too short to hold out its end for "
-            f"{' and '.join(shares)}; name {_keys(shares)}"
-        )
-    return parts
-
-
-def _cut(text: str, target: int, reach: int) -> int:
-    """The best place to cut, at most `reach` characters from the target."""
-    low, high = max(0, target - reach), target + reach
-    for pattern in (PARAGRAPH, SENTENCE, BLANK):
-        ends = [found.end() for found in pattern.finditer(text, low, high)]
-        if ends:
-            return min(ends, key=lambda end: abs(end - target))
-    return target
-
-
-@dataclass
-class _Survey:
-    """What is known of the training rows before they are split."""
-
-    shares: dict[str, float]
-    num_rows: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    """Rows of each split, as the hash alone places them."""
-    labels: dict[float, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """Labels of the rows of each source, by its hash; empty if there are too many sources."""
-    lonely: list[tuple[float, str]] = field(default_factory=list)
-    """Source and place of the rows whose label no row in train has, as the hash places them."""
-
-    def missing(self, moved: dict[float, str]) -> bool:
-        """Whether a split is empty, and can be filled."""
-        there = {moved.get(point, _place(point, self.shares)) for point in self.labels}
-        return bool(self.labels) and len(there) <= len(self.shares)
-
-
-def _survey(rows: Iterable[Row], task: Task, shares: dict[str, float]) -> _Survey:
-    """Read the rows; for a task without labels, only until each split has one."""
-    survey = _Survey(shares)
-    in_train: set[str] = set()
-    waiting: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    is_small = True
-    for row in rows:
-        labels = _labels_of(row, task)
-        if task.output == "label" and not labels:  # such rows are left out, so they fill no split
-            continue
-        survey.num_rows += 1
-        point = _hash_point(row, task)
-        split = _place(point, shares)
-        survey.counts[split] += 1
-        if split == "train":
-            in_train |= labels
-        else:
-            for label in labels - in_train:
-                waiting[label].append((point, row["where"]))
-        if is_small:
-            survey.labels[point] |= labels
-            is_small = len(survey.labels) <= MOST_SOURCES
-        if task.output != "label" and len(survey.counts) > len(shares):
             break
-    if not is_small:
-        survey.labels.clear()
-    survey.lonely = list(
-        chain.from_iterable(of for label, of in waiting.items() if label not in in_train)
-    )
-    return survey
+        errors.append(row)
+        if not rows.skips_unreadable and len(errors) == MAX_SEARCHED:
+            raise _first_error(errors[0], rows)
+    else:
+        if errors:
+            raise _first_error(errors[0], rows)
+        key = f"data.{rows.split}" if rows.split in SPLITS else f"data.tests.{rows.split}"
+        raise UserError(f"{rows.source.name}: the {rows.split} split has no rows; check {key}")
+    if errors and not rows.skips_unreadable:
+        raise with_skip_advice(errors[0])
 
 
-def _fill(places: dict[float, str], labels: dict[float, set[str]], shares: list[str]) -> bool:
-    """Give each empty split one source, so that train keeps a row of each label; False if that is
-    impossible."""
-    for split in ("train", *shares):
-        sizes = Counter(places.values())
-        if sizes[split]:
-            continue
-        in_train = Counter(
-            chain.from_iterable(labels[p] for p, place in places.items() if place == "train")
+def _first_error(error: UserError, rows: Rows) -> UserError:
+    """The error of a split's first row, which names the split's own key for a missing column."""
+    if rows.split == "train" or rows.held_out or not isinstance(error, MissingColumn):
+        return error
+    return error.of_split(rows.split, rows.task)
+
+
+def _open_named_and_held_out(data: Data, task: Task) -> dict[str, Rows]:
+    """train, validation and test."""
+    if data.train is None:
+        folder = EMBEDDED_ROWS / task.name
+        return {
+            split: _open_rows(str(folder / f"{split}.jsonl"), data, task, split, "task")
+            for split in SPLITS
+        }
+    shares = {"validation": data.validation_fraction, "test": data.test_fraction}
+    shares = {split: share for split, share in shares.items() if getattr(data, split) is None}
+    splits = {
+        split: _open_rows(getattr(data, split), data, task, split, f"data.{split}")
+        for split in SPLITS
+        if split not in shares
+    }
+    if shares:
+        splits |= _hold_out(splits["train"], shares, data)
+    return {split: splits[split] for split in SPLITS}
+
+
+def _open_rows(
+    name: str, data: Data, task: Task, split: str, given_by: str, stored_as: str | None = None
+) -> Rows:
+    """The rows that a recipe names for a split, with the shape of the first row that has one.
+
+    stored_as: the split to read from a folder that holds several; None: the one of the same name.
+    """
+    source = open_source(name, data, stored_as or split, given_by)
+    columns = columns_of(data, split)
+    rows = Rows(split, source, task, columns, data.limit)
+    if not task.shapes:
+        return rows
+    first = (raw for _, raw in islice(source.read(), MAX_SEARCHED) if isinstance(raw, dict))
+    shapes = (shape_of(raw, task, columns) for raw in first)
+    return replace(rows, shape=next(filter(None, shapes), None))
+
+
+def _hold_out(train: Rows, shares: dict[str, float], data: Data) -> dict[str, Rows]:
+    """train without the rows that are held out, and the splits that these make up."""
+    name = train.source.name
+    is_text = row_format(expand(name)) == ".txt"
+    if data.held_out == "hash":
+        assignment = _assign_by_hash(train, shares, data, is_text)
+    elif is_text and data.rows == "document" and len(list(islice(train.source.read(), 2))) == 1:
+        return {
+            split: replace(train, split=split, source=DocumentPart(train.source, split, shares))
+            for split in ("train", *shares)
+        }
+    else:
+        assignment = by_end(train.read_all, train.task, shares, name)
+    return {
+        split: replace(train, split=split, assignment=assignment) for split in ("train", *shares)
+    }
+
+
+def _assign_by_hash(train: Rows, shares: dict[str, float], data: Data, is_text: bool) -> Assignment:
+    advice = ""
+    if is_text and data.rows != "line":  # another way to read the file gives more rows
+        advice = (
+            "; if each line is a text, set data.rows=line"
+            if data.rows == "paragraph"
+            else "; data.held_out=end holds out the end of one long text"
         )
-        able = [
-            point
-            for point, place in sorted(places.items())
-            if sizes[place] > 1
-            and (place != "train" or all(in_train[label] > 1 for label in labels[point]))
-        ]
-        if not able:
-            return False
-        preferred = [point for point in able if places[point] == "train"] or able
-        places[preferred[-1 if split == "train" else 0]] = split
-    return True
+    errors = []
+
+    def readable() -> Iterator[Row]:
+        for row in train.read_all():
+            if isinstance(row, UserError):
+                errors.append(row)
+            else:
+                yield row
+
+    try:
+        return by_hash(readable(), train.task, shares, train.source.name, advice)
+    except UserError:
+        if errors and not data.skip_invalid:
+            raise with_skip_advice(errors[0]) from None
+        raise
 
 
-def _too_few(survey: _Survey, shares: dict[str, float], task: Task) -> str:
-    needed, different = len(shares) + 1, len(survey.labels)
-    what = count_of(survey.num_rows, "labeled row" if task.output == "label" else "row")
-    if different < survey.num_rows:
-        what += f" with {count_of(different, 'different source')}"
-        what += f" ({' and '.join(task.source)})"
-    if different >= needed:
-        what += ", of which train needs almost all, to have each label"
-    return (
-        f"{what}: too few to hold out {' and '.join(shares)} rows; add rows, or name "
-        f"{_keys(shares)}"
-    )
+def _with_saved_splits(data: Data) -> Data:
+    """The data, with validation and test from the folder of `data.train` if it holds them."""
+    if data.hub is not None or data.train is None:
+        return data
+    saved = row_files.saved_splits(expand(data.train))
+    names = {split for split in ("validation", "test") if row_files.pick_split(split, saved)}
+    found = {name: data.train for name in names if getattr(data, name) is None}
+    return data.model_copy(update=found)
 
 
-def _labels_of(row: Row | UserError, task: Task) -> set[str]:
-    """The row's label as a set; empty if the task or the row has none."""
-    if isinstance(row, UserError) or task.output != "label":
-        return set()
-    return {label_of(row[task.target])} - {""}
-
-
-def _keys(shares: Iterable[str]) -> str:
-    return " and ".join(f"data.{split}" for split in shares)
-
-
-def _place(point: float, shares: dict[str, float]) -> str:
-    """The split of a source by its hash."""
-    end = 0.0
-    for split, share in shares.items():
-        end += share
-        if point < end:
-            return split
-    return "train"
-
-
-def _hash_point(row: Row, task: Task) -> float:
-    """A number in [0, 1) that depends on the row's source alone."""
-    texts = [row[name] for name in task.source]
-    digest = hashlib.sha256(repr(texts[0] if len(texts) == 1 else texts).encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+def open_general_text(name: str) -> Rows:
+    """Texts that show what a model has forgotten: those of a file, or the embedded ones."""
+    if name == "embedded":
+        name = str(EMBEDDED_ROWS / "pretrain" / "test.jsonl")
+    source = open_source(name, Data(), "test", "evaluation.general_text")
+    return Rows("test", source, get_task("pretrain"), {}, limit=None)

@@ -22,7 +22,8 @@ from llmkit.data.encode import EncodingOptions, encode_prompts, encode_rows, max
 from llmkit.data.encoded_rows import count_tokens, token_bytes
 from llmkit.data.encoding_report import EncodingReport
 from llmkit.data.findings import find_same_ids, refuse_errors
-from llmkit.data.sources import Rows, open_general_text
+from llmkit.data.rows import Rows
+from llmkit.data.splits import open_general_text
 from llmkit.generation.predict import predict_prompts
 from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import evaluating

@@ -14,7 +14,7 @@ from llmkit.config.schema import Data, Generation, Recipe, Train
 from llmkit.data.answers import count_answers, encode_labels
 from llmkit.data.column_mapping import Columns, check_columns, columns_of
 from llmkit.data.recipe_task import prompt_task
-from llmkit.data.sources import open_splits
+from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
 from llmkit.generation.prompts import PromptReader
 from llmkit.io.atomic import CorruptFolder, read_json

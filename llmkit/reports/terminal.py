@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from llmkit.data.findings import Finding
+from llmkit.data.rows import Rows
 from llmkit.data.shapes import Shape
-from llmkit.data.sources import END_OF_DOCUMENT, Rows
+from llmkit.data.sources import END_OF_DOCUMENT
 from llmkit.errors import count_of, first_few
 from llmkit.metrics.prediction import Prediction
 from llmkit.runtime.console import show_table

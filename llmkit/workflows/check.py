@@ -19,7 +19,7 @@ from llmkit.data.findings import (
 )
 from llmkit.data.preview import Check, SplitCheck, is_bad, sample_blocks, sample_rows
 from llmkit.data.recipe_task import prompt_warnings, recipe_task
-from llmkit.data.sources import open_splits
+from llmkit.data.splits import open_splits
 from llmkit.evaluation.evaluate import prepare_prompts
 from llmkit.model.load import check_max_length, open_model
 from llmkit.model.trainable import trainable_model
@@ -48,7 +48,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         encoded, encoding_report = encode_rows(rows[split], task, tokenizer, options)
         errors = list(filter(is_bad, read[split]))
         checks[split] = SplitCheck(
-            splits[split].source, splits[split].shape, encoding_report, errors
+            splits[split].source.name, splits[split].shape, encoding_report, errors
         )
         findings += find_unreadable(split, errors, are_skipped=recipe.data.skip_invalid)
         findings += find_rows_in_quotes(split, splits[split])
@@ -56,7 +56,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
             findings += find_in_split(split, encoding_report, None)
             findings += find_spellings(split, rows[split], task)
             findings += find_unfinished(split, rows[split], task)
-            findings += find_kept(splits[split].kept)
+            findings += find_kept(splits[split].kept_in_train)
             answers = count_answers(rows[split], task)
             labels = encode_labels(answers, tokenizer) if task.output == "label" else {}
             order = BatchSchedule(encoded, recipe, accelerator) if len(encoded) else None

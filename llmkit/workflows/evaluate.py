@@ -10,7 +10,8 @@ from llmkit.config.schema import Recipe
 from llmkit.data.answers import count_answers
 from llmkit.data.findings import find_invalid, find_same_ids, find_unscorable, refuse_errors
 from llmkit.data.recipe_task import recipe_task
-from llmkit.data.sources import Rows, open_splits
+from llmkit.data.rows import Rows
+from llmkit.data.splits import open_splits
 from llmkit.errors import UserError, first_few
 from llmkit.evaluation.evaluate import prepare_tests, score_model
 from llmkit.model.load import check_max_length, open_model

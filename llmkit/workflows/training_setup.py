@@ -28,7 +28,8 @@ from llmkit.data.findings import (
     refuse_errors,
 )
 from llmkit.data.recipe_task import prompt_warnings, recipe_task
-from llmkit.data.sources import Rows, open_splits
+from llmkit.data.rows import Rows
+from llmkit.data.splits import open_splits
 from llmkit.errors import count_of
 from llmkit.evaluation.evaluate import EvaluationSet, prepare_evaluation, prepare_tests
 from llmkit.model.load import (
@@ -90,7 +91,7 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     findings = find_in_split("train", encoding_report, None)
     findings += find_spellings("train", answered, task)
     findings += find_unfinished("train", splits["train"], task)
-    findings += find_kept(splits["train"].kept)
+    findings += find_kept(splits["train"].kept_in_train)
     for split, rows in splits.items():
         findings += find_rows_in_quotes(split, rows)
     for split, prepared in sets.items():
@@ -109,7 +110,7 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
         "model": model_facts(recipe, model),
         "data": {
             split: {
-                "source": splits[split].source if split in splits else settings.general_text,
+                "source": splits[split].source.name if split in splits else settings.general_text,
                 "rows": num_rows,
                 "tokens_sha256": fingerprint(rows),
             }

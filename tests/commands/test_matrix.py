@@ -16,7 +16,7 @@ from rows import write_jsonl
 
 from llmkit import cli
 from llmkit.config.recipe import load_recipe
-from llmkit.data.sources import EMBEDDED_ROWS
+from llmkit.data.splits import EMBEDDED_ROWS
 from llmkit.tasks import TASKS
 
 SPLITS = {"train": 24, "validation": 4, "test": 12}  # enough test rows for intervals

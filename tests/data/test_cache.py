@@ -16,7 +16,7 @@ from llmkit.data import cache
 from llmkit.data.cache import encode_cached, encoding_key
 from llmkit.data.encode import EncodingOptions
 from llmkit.data.encoded_rows import fingerprint
-from llmkit.data.sources import open_splits
+from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
 from llmkit.model.load import load_model, scratch_model
 from llmkit.paths import PACKAGE
@@ -101,7 +101,7 @@ NOT_IN_THE_KEY = {
 
 def test_the_key_covers_all_code_that_reads_and_encodes_rows():
     imported = {
-        f"{module.replace('.', '/')}.py" for module in all_imports_of("data.encode", "data.sources")
+        f"{module.replace('.', '/')}.py" for module in all_imports_of("data.encode", "data.splits")
     }
     covered = {
         str(path.relative_to(PACKAGE))

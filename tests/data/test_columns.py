@@ -15,7 +15,7 @@ from llmkit.data.column_mapping import check_columns
 from llmkit.data.columns import read_columns, select_prompt, shape_of
 from llmkit.data.encode import EncodingOptions, encode_text
 from llmkit.data.recipe_task import prompt_task, prompt_warnings
-from llmkit.data.sources import open_splits
+from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
 from llmkit.model.load import load_model
 from llmkit.tasks import TASKS, get_task, to_example, with_template

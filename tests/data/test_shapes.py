@@ -13,7 +13,7 @@ from rows import write_jsonl
 from llmkit.config.schema import Data
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data.encode import EncodingOptions, encode_rows, encode_text
-from llmkit.data.sources import open_splits
+from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
 from llmkit.model.load import load_model
 from llmkit.tasks import get_task, to_example

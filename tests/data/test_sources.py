@@ -14,9 +14,9 @@ from runs import SHORT
 
 from llmkit.config.recipe import load_recipe
 from llmkit.config.schema import Data
-from llmkit.data import sources
+from llmkit.data import splits
 from llmkit.data.columns import select_columns
-from llmkit.data.sources import open_splits
+from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
 from llmkit.io import row_files
 from llmkit.runtime.devices import start_accelerator
@@ -202,7 +202,7 @@ def test_the_training_rows_of_a_classifier_are_read_twice_to_prepare_them(
     tmp_path, tiny_gpt2, monkeypatch
 ):
     """Once for their tokens, and once for labels and spellings."""
-    monkeypatch.setattr(sources, "MOST_UNREADABLE", 2)  # a look at the first rows is no pass
+    monkeypatch.setattr(splits, "MAX_SEARCHED", 2)  # a look at the first rows is no pass
     labels = ["positive", "negative", "Positive"]
     rows = [{"text": f"{TEXT[i % 3]} {i}", "label": labels[i % 3]} for i in range(9)]
     train, test = (str(write_jsonl(tmp_path / f"{name}.jsonl", rows)) for name in ("train", "test"))
@@ -214,8 +214,8 @@ def test_the_training_rows_of_a_classifier_are_read_twice_to_prepare_them(
         passes.append(str(path))
 
     monkeypatch.setattr(row_files, "read_all", counted)
-    splits = (f"data.train={train}", f"data.validation={test}", f"data.test={test}")
-    recipe = load_recipe("classify", overrides=(f"model={tiny_gpt2}", *splits, *SHORT))
+    files = (f"data.train={train}", f"data.validation={test}", f"data.test={test}")
+    recipe = load_recipe("classify", overrides=(f"model={tiny_gpt2}", *files, *SHORT))
     prepared = setup_training(
         recipe,
         start_accelerator("cpu", "no", 0),

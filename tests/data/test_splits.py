@@ -10,8 +10,8 @@ from rows import summary_rows, write_jsonl
 from runs import SHORT
 
 from llmkit.config.schema import Data
-from llmkit.data.sources import open_splits
-from llmkit.data.splits import by_hash, cut_document
+from llmkit.data.held_out import by_hash, cut_document
+from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
 from llmkit.reports import terminal
 from llmkit.runtime.console import make_console
@@ -97,7 +97,7 @@ def test_a_label_of_one_row_stays_in_train_and_the_run_says_so(llmkit, tiny_gpt2
     assert sum(map(len, found.values())) == 120
     known = {row["label"] for row in found["train"]}
     assert all(row["label"] in known for name in HELD_OUT for row in found[name])
-    assert splits["train"].kept
+    assert splits["train"].kept_in_train
     assert len({row["label"] for row in found["train"]}) == 32
 
     result = llmkit("finetune", "classify", f"model={tiny_gpt2}", f"data.train={path}", *SHORT)
@@ -134,7 +134,7 @@ def test_a_label_of_the_end_alone_stays_in_train(tmp_path):
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
     splits = open_splits(Data(train=str(path), held_out="end"), CLASSIFY)
     assert [row["label"] for row in splits["train"]] == [*"ababababababab", "c"]
-    assert splits["train"].kept == (f"{path}:18",)
+    assert splits["train"].kept_in_train == [f"{path}:18"]
     path = write_jsonl(tmp_path / "rows.jsonl", labeled("ababababababababcc"))
     with pytest.raises(UserError, match="no row is left for test"):
         split(CLASSIFY, path, held_out="end")

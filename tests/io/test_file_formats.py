@@ -20,7 +20,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from llmkit.config.schema import Data
-from llmkit.data.sources import open_splits
+from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
 from llmkit.io import json_rows, text_lines
 from llmkit.io.row_files import find, read, read_all, rows_in_quotes

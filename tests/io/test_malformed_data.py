@@ -17,7 +17,7 @@ import pytest
 
 import llmkit.workflows.finetune  # noqa: F401  now, so that no case pays for the import
 from llmkit.config.schema import Data
-from llmkit.data.sources import open_splits
+from llmkit.data.splits import open_splits
 from llmkit.tasks import get_task
 
 # A case: the file's content, the line that must be named (None where a line means nothing), and a

@@ -1,0 +1,253 @@
+"""Which training rows are held out for validation and test where a recipe names no rows for them.
+
+By the hash of their source, so that copies stay together and rows added later change the split of
+few others; or the end of the file, for a book or for rows in order of time.
+"""
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import chain
+
+from llmkit.errors import UserError, count_of
+from llmkit.metrics.labels import label_of
+from llmkit.tasks import Row, Task
+
+MAX_SOURCES = 10_000  # distinct ones remembered, to fill a split that the hashes leave empty
+PARAGRAPH = re.compile(r"\n[ \t\r]*\n\s*")
+SENTENCE = re.compile(r"""[.!?]["'”’»)]*\s+|[。！？][」』”]*""")
+BLANK = re.compile(r"\s+")
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Which split each row of a source belongs to."""
+
+    split_of: Callable[[int, Row], str]
+    """Returns the split, given the row's index in the source and the row."""
+    how: str
+    """How rows were chosen, for a message."""
+    identity: str
+    """What tells this choice from any other for the same rows."""
+    kept_in_train: list[str] = field(default_factory=list)
+    """Locations (file:line) of rows that were not held out because train needs their label."""
+
+
+def by_hash(
+    rows: Iterable[Row],
+    task: Task,
+    shares: dict[str, float],
+    source: str,
+    advice: str = "",
+) -> Assignment:
+    """Hold out shares (split -> share) by the hash of each row's source.
+
+    A split that would stay empty gets the source with the lowest hash. A label whose rows would all
+    be held out stays in train. Raises UserError if there are too few rows.
+
+    advice: what else to do about that, for the end of the message.
+    """
+    survey = _survey(rows, task, shares)
+    moved = {point: "train" for point, _ in survey.lonely}
+    if survey.missing(moved):
+        places = {p: moved.get(p, _place(p, shares)) for p in survey.labels}
+        if not _fill(places, survey.labels, list(shares)):
+            raise UserError(f"{source}: {_too_few(survey, shares, task)}{advice}")
+        moved = {p: split for p, split in places.items() if split != _place(p, shares)}
+
+    def split_of(index: int, row: Row) -> str:
+        point = _hash_point(row, task)
+        return moved.get(point) or _place(point, shares)
+
+    kept = list(dict.fromkeys(w for point, w in survey.lonely if moved.get(point) == "train"))
+    how = f"by the hash of their {' and '.join(task.source)}"
+    return Assignment(split_of, how, f"{shares} {sorted(moved.items())}", kept)
+
+
+def by_end(
+    read: Callable[[], Iterable[Row | UserError]], task: Task, shares: dict[str, float], source: str
+) -> Assignment:
+    """Hold out shares (split -> share) from the end of the rows, in the order of the shares.
+
+    A label that no earlier row has stays in train. Raises UserError if there are too few rows.
+    """
+    num_rows, first = 0, {}
+    for index, row in enumerate(read()):
+        num_rows += 1
+        for label in _labels_of(row, task):
+            first.setdefault(label, index)
+    starts, start = [], num_rows
+    for split, share in reversed(shares.items()):
+        start -= max(1, round(share * num_rows))
+        starts.append((start, split))
+    if start < 1:
+        raise UserError(
+            f"{source}: {count_of(num_rows, 'row')}: too few to hold out "
+            f"{' and '.join(shares)} rows; add rows, or name {_keys(shares)}"
+        )
+    late = {label for label, index in first.items() if index >= start}
+
+    def split_of(index: int, row: Row) -> str:
+        if late and _labels_of(row, task) & late:
+            return "train"
+        return next((split for start, split in starts if index >= start), "train")
+
+    kept, filled = [], set()
+    for index, row in enumerate(read() if late else ()):
+        if not isinstance(row, UserError):
+            filled.add(split_of(index, row))
+            kept += [row["where"]] if _labels_of(row, task) & late else []
+    for split in shares:
+        if late and split not in filled:
+            raise UserError(
+                f"{source}: no row is left for {split}, since train needs all rows of the labels "
+                f"that begin at the end of the file; set data.held_out=hash, or name data.{split}"
+            )
+    return Assignment(split_of, "from the end", f"end {starts} {sorted(late)}", kept)
+
+
+def cut_document(text: str, shares: dict[str, float], source: str) -> dict[str, tuple[int, int]]:
+    """Start and end of each split of one long text, in characters. The held-out shares are its end,
+    cut after a nearby paragraph, or else a sentence or a word."""
+    end, parts = len(text), {}
+    share = 0.0
+    for split, of in reversed(shares.items()):
+        share += of
+        start = _cut(text, round(len(text) * (1 - share)), round(len(text) * of / 2))
+        parts[split] = (start, end)
+        end = start
+    parts["train"] = (0, end)
+    if any(not text[start:end].strip() for start, end in parts.values()):
+        raise UserError(
+            f"{source}: a text of {len(text):,} characters: too short to hold out its end for "
+            f"{' and '.join(shares)}; name {_keys(shares)}"
+        )
+    return parts
+
+
+def _cut(text: str, target: int, reach: int) -> int:
+    """The best place to cut, at most `reach` characters from the target."""
+    low, high = max(0, target - reach), target + reach
+    for pattern in (PARAGRAPH, SENTENCE, BLANK):
+        ends = [found.end() for found in pattern.finditer(text, low, high)]
+        if ends:
+            return min(ends, key=lambda end: abs(end - target))
+    return target
+
+
+@dataclass
+class _Survey:
+    """What is known of the training rows before they are split."""
+
+    shares: dict[str, float]
+    num_rows: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    """Rows of each split, as the hash alone places them."""
+    labels: dict[float, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Labels of the rows of each source, by its hash; empty if there are too many sources."""
+    lonely: list[tuple[float, str]] = field(default_factory=list)
+    """Source and place of the rows whose label no row in train has, as the hash places them."""
+
+    def missing(self, moved: dict[float, str]) -> bool:
+        """Whether a split is empty, and can be filled."""
+        there = {moved.get(point, _place(point, self.shares)) for point in self.labels}
+        return bool(self.labels) and len(there) <= len(self.shares)
+
+
+def _survey(rows: Iterable[Row], task: Task, shares: dict[str, float]) -> _Survey:
+    """Read the rows; for a task without labels, only until each split has one."""
+    survey = _Survey(shares)
+    in_train: set[str] = set()
+    waiting: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    is_small = True
+    for row in rows:
+        labels = _labels_of(row, task)
+        if task.output == "label" and not labels:  # such rows are left out, so they fill no split
+            continue
+        survey.num_rows += 1
+        point = _hash_point(row, task)
+        split = _place(point, shares)
+        survey.counts[split] += 1
+        if split == "train":
+            in_train |= labels
+        else:
+            for label in labels - in_train:
+                waiting[label].append((point, row["where"]))
+        if is_small:
+            survey.labels[point] |= labels
+            is_small = len(survey.labels) <= MAX_SOURCES
+        if task.output != "label" and len(survey.counts) > len(shares):
+            break
+    if not is_small:
+        survey.labels.clear()
+    survey.lonely = list(
+        chain.from_iterable(of for label, of in waiting.items() if label not in in_train)
+    )
+    return survey
+
+
+def _fill(places: dict[float, str], labels: dict[float, set[str]], shares: list[str]) -> bool:
+    """Give each empty split one source, so that train keeps a row of each label; False if that is
+    impossible."""
+    for split in ("train", *shares):
+        sizes = Counter(places.values())
+        if sizes[split]:
+            continue
+        in_train = Counter(
+            chain.from_iterable(labels[p] for p, place in places.items() if place == "train")
+        )
+        able = [
+            point
+            for point, place in sorted(places.items())
+            if sizes[place] > 1
+            and (place != "train" or all(in_train[label] > 1 for label in labels[point]))
+        ]
+        if not able:
+            return False
+        preferred = [point for point in able if places[point] == "train"] or able
+        places[preferred[-1 if split == "train" else 0]] = split
+    return True
+
+
+def _too_few(survey: _Survey, shares: dict[str, float], task: Task) -> str:
+    needed, different = len(shares) + 1, len(survey.labels)
+    what = count_of(survey.num_rows, "labeled row" if task.output == "label" else "row")
+    if different < survey.num_rows:
+        what += f" with {count_of(different, 'different source')}"
+        what += f" ({' and '.join(task.source)})"
+    if different >= needed:
+        what += ", of which train needs almost all, to have each label"
+    return (
+        f"{what}: too few to hold out {' and '.join(shares)} rows; add rows, or name "
+        f"{_keys(shares)}"
+    )
+
+
+def _labels_of(row: Row | UserError, task: Task) -> set[str]:
+    """The row's label as a set; empty if the task or the row has none."""
+    if isinstance(row, UserError) or task.output != "label":
+        return set()
+    return {label_of(row[task.target])} - {""}
+
+
+def _keys(shares: Iterable[str]) -> str:
+    return " and ".join(f"data.{split}" for split in shares)
+
+
+def _place(point: float, shares: dict[str, float]) -> str:
+    """The split of a source by its hash."""
+    end = 0.0
+    for split, share in shares.items():
+        end += share
+        if point < end:
+            return split
+    return "train"
+
+
+def _hash_point(row: Row, task: Task) -> float:
+    """A number in [0, 1) that depends on the row's source alone."""
+    texts = [row[name] for name in task.source]
+    digest = hashlib.sha256(repr(texts[0] if len(texts) == 1 else texts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

@@ -1,0 +1,112 @@
+"""Rows of one split of the data, converted to a task's columns as they are read."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from llmkit.data.column_mapping import Columns
+from llmkit.data.columns import group_of, read_columns, row_id
+from llmkit.data.held_out import Assignment
+from llmkit.data.shapes import Shape
+from llmkit.data.sources import END_OF_DOCUMENT, DocumentPart, Source
+from llmkit.errors import UserError
+from llmkit.tasks import Row, Task, texts_of
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One split of the data. Each iteration reads the source again; no rows are held in memory."""
+
+    split: str
+    source: Source
+    task: Task
+    columns: Columns
+    limit: int | None
+    """Read only this many rows of the source."""
+    shape: Shape | None = None
+    """The shape of instruction data that the rows have, if the task reads such rows."""
+    assignment: Assignment | None = None
+    """Which rows of the source belong to which split; None: all of them to this one."""
+    first: int | None = None
+    """Yield only the first rows of the split."""
+    by: tuple[str, ...] = ()
+    """Columns that rows are grouped by when they are scored; their values are the row's `by`."""
+    skips_unreadable: bool = False
+
+    def __iter__(self) -> Iterator[Row]:
+        """The rows; raises UserError at the first that cannot be read, unless they are skipped."""
+        for row in self.read_all():
+            if not isinstance(row, UserError):
+                yield row
+            elif not self.skips_unreadable:
+                raise with_skip_advice(row)
+
+    def read_all(self) -> Iterator[Row | UserError]:
+        """The rows, and in place of each that cannot be read what is wrong with it."""
+        num_yielded = 0
+        for index, (where, raw) in enumerate(islice(self.source.read(), self.limit)):
+            row = self._convert(index, where, raw)
+            if not self._owns(index, row):
+                continue
+            yield row
+            num_yielded += not isinstance(row, UserError)
+            if num_yielded == self.first:
+                return
+
+    def _convert(self, index: int, where: str, raw: dict | UserError) -> Row | UserError:
+        if isinstance(raw, UserError):
+            return raw
+        try:
+            row = read_columns(raw, self.task, self.columns, self.shape, where)
+            if self.by:
+                row |= {"by": {column: group_of(raw, column, where) for column in self.by}}
+        except UserError as error:
+            return error
+        return {"id": row_id(raw, index), "where": where, **row}
+
+    def _owns(self, index: int, row: Row | UserError) -> bool:
+        """Whether a row of the source belongs to this split; one that cannot be read belongs to
+        every split, unless it is skipped: then it is reported once."""
+        if isinstance(row, UserError):
+            return self.reports_source or not self.skips_unreadable
+        return self.assignment is None or self.assignment.split_of(index, row) == self.split
+
+    @property
+    def reports_source(self) -> bool:
+        """Whether problems of the source are reported for this split: where several splits share
+        the source, only for train."""
+        return self.assignment is None or self.split == "train"
+
+    @property
+    def held_out(self) -> str:
+        """How the rows were held out from the training rows; empty if they were not."""
+        if self.split == "train":
+            return ""
+        if isinstance(self.source, DocumentPart):
+            return END_OF_DOCUMENT
+        return self.assignment.how if self.assignment else ""
+
+    @property
+    def kept_in_train(self) -> list[str]:
+        """Locations of training rows that were not held out because train needs their labels."""
+        return self.assignment.kept_in_train if self.assignment and self.split == "train" else []
+
+    def texts(self) -> Iterator[str]:
+        """The text in each column of each row."""
+        return (text for row in self for text in texts_of(row, self.task))
+
+    def identity(self) -> str:
+        """What tells the rows from any others: the content of the source, and their part of it."""
+        identity = self.source.identity()
+        if self.assignment is None:
+            return identity
+        return f"{identity} {self.split} of {self.assignment.identity}"
+
+    def rows_in_quotes(self) -> list[str]:
+        """Locations of quoted fields of the source whose lines look like rows of their own."""
+        return self.source.rows_in_quotes() if self.reports_source else []
+
+
+def with_skip_advice(error: UserError) -> UserError:
+    """The error of a row that cannot be read, with advice on how to skip such rows."""
+    return UserError(f"{error}; or skip such rows with data.skip_invalid=true")
