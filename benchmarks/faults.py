@@ -44,7 +44,7 @@ from trl import SFTConfig, SFTTrainer
 from llmkit import metrics
 from llmkit.config.recipe import load_recipe
 from llmkit.runs.folder import checkpoints, results_path
-from llmkit.training import loop as train_file
+from llmkit.training import trainer as llmkit_trainer
 from llmkit.training.checkpoint import newest
 from llmkit.workflows.finetune import finetune
 
@@ -88,14 +88,14 @@ def train_with_llmkit(folder: Path, at_middle) -> Path:
                  for _ in range(60)]  # fmt: skip
         rows.write_text("\n\n".join(texts))
     if at_middle:
-        take_step = train_file.take_step
+        train_step = llmkit_trainer.Trainer.train_step
 
-        def take(learner, progress, log):
-            take_step(learner, progress, log)
-            if progress.step == MIDDLE:
+        def step_and_act(trainer, log):
+            train_step(trainer, log)
+            if trainer.progress.step == MIDDLE:
                 at_middle()
 
-        train_file.take_step = take
+        llmkit_trainer.Trainer.train_step = step_and_act
     run = folder / "run"
     settings = {
         "model": "scratch", "model.scratch.n_layer": 2, "model.scratch.n_head": 2,

@@ -13,8 +13,7 @@ from llmkit.model.trainable import trainable_model
 from llmkit.runtime.devices import start_accelerator
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.memory import micro_batch_token_budget
-from llmkit.training.progress import Progress
-from llmkit.training.step import Learner, take_step
+from llmkit.training.trainer import Trainer
 
 
 class Log:
@@ -28,7 +27,7 @@ class Log:
         self.clock.mark()
         self.losses.append(loss)
 
-    def left_out(self, step: int, reason: str) -> None:
+    def skipped_step(self, step: int, reason: str) -> None:
         raise RuntimeError(reason)
 
     def note(self, step: int, text: str) -> None:
@@ -60,22 +59,22 @@ def run(job: Job, recipe: Recipe, settings: dict[str, Any]) -> None:
     model, _ = load_model(job.model)
     model = trainable_model(model, recipe.train)
     rows = load_from_disk(job.rows)
-    order = BatchSchedule(
+    schedule = BatchSchedule(
         rows, recipe, accelerator, micro_batch_token_budget(model, rows, accelerator)
     )
     log = Log(Clock())
-    learner, progress = Learner.of(model, order, recipe, accelerator), Progress()
-    while progress.step < order.num_steps:
-        take_step(learner, progress, log)
+    trainer = Trainer.build(model, schedule, recipe.train, accelerator)
+    while trainer.progress.step < schedule.num_steps:
+        trainer.train_step(log)
     steps = range(job.steps)
     counts = {
-        "tokens": sum(map(order.num_tokens, steps)),
-        "supervised": sum(map(order.num_supervised, steps)),
+        "tokens": sum(map(schedule.num_tokens, steps)),
+        "supervised": sum(map(schedule.num_supervised, steps)),
     }
     chosen = {
         "forward": recipe.train.forward,
         "mixed_precision": accelerator.mixed_precision,
-        "micro_batch_size": order.micro_batch_size,
+        "micro_batch_size": schedule.micro_batch_size,
     }
     write_result(job, log.clock, log.losses, settings | chosen, counts)
 

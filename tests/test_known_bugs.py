@@ -140,14 +140,14 @@ MUTATIONS = {
         "accelerator.backward(micro_loss / num_supervised)",
         "accelerator.backward(\n"
         '                micro_loss / max(1, int((batch["labels"][:, 1:] != -100).sum()))\n'
-        "                / len(order.dealt(step)[0])\n"
+        "                / len(schedule.dealt(step)[0])\n"
         "            )",
         f"{PROOF}accumulation_gives_the_gradient_of_the_whole_step",
     ),
     "divided once more by the number of micro-batches": Mutation(
         "training/step.py",
         "accelerator.backward(micro_loss / num_supervised)",
-        "accelerator.backward(micro_loss / num_supervised / len(order.dealt(step)[0]))",
+        "accelerator.backward(micro_loss / num_supervised / len(schedule.dealt(step)[0]))",
         f"{PROOF}accumulation_gives_the_gradient_of_the_whole_step",
     ),
     "the first token, never predicted, is counted": Mutation(
@@ -188,7 +188,7 @@ MUTATIONS = {
     ),
     "a step with a NaN goes into the weights": Mutation(
         "training/step.py",
-        "if math.isfinite(loss) and gradient_is_finite:",
+        "if math.isfinite(loss) and math.isfinite(grad_norm):",
         "if True:",
         "training/test_loop.py::test_a_loss_that_is_not_finite_stops_before_the_step",
     ),

@@ -61,8 +61,8 @@ class RunLog:
     ) -> None:
         self.progress.stop()
 
-    def go_on_from(self, step: int, is_validated: bool) -> None:
-        """Forget what was written behind that step: it comes again."""
+    def resume_from(self, step: int, validation_pending: bool) -> None:
+        """Drop what was written after that step, or after its validation: it will come again."""
         self.first = step
         self.progress.update(self.bar, completed=step)
         if self.path is None:
@@ -71,7 +71,7 @@ class RunLog:
         there = self.path.read_text("utf-8", errors="replace") if self.path.is_file() else ""
         for line in there.splitlines(keepends=True):
             try:
-                belongs = _belongs(json.loads(line), step, is_validated)
+                belongs = _belongs(json.loads(line), step, validation_pending)
             except (
                 ValueError,
                 TypeError,
@@ -121,8 +121,8 @@ class RunLog:
         self._write(step=step, note=text)
         self.console.print(text)
 
-    def left_out(self, step: int, reason: str) -> None:
-        """A step whose gradient was thrown away."""
+    def skipped_step(self, step: int, reason: str) -> None:
+        """A step that did not change the weights, and why."""
         if self.path is None:
             return
         self._write(step=step, left_out=reason)
@@ -143,6 +143,8 @@ class RunLog:
             file.write(to_json(line) + "\n")
 
 
-def _belongs(line: dict[str, Any], step: int, is_validated: bool) -> bool:
-    """Whether a line was written up to the end of that step, or of its validation."""
-    return line["step"] < step + (is_validated or line.get("split") != "validation")
+def _belongs(line: dict[str, Any], step: int, validation_pending: bool) -> bool:
+    """Whether a line was written up to the end of that step and, unless that is still pending, of
+    its validation."""
+    is_due_again = validation_pending and line.get("split") == "validation"
+    return line["step"] < step + (not is_due_again)

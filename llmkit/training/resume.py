@@ -25,9 +25,8 @@ from llmkit.model.loss import unwrap_model
 from llmkit.runs.folder import checkpoint_dir, checkpoints_dir, model_dir, results_path
 from llmkit.runtime.console import warning_console
 from llmkit.training.checkpoint import load_state, newest, restore, trained
-from llmkit.training.progress import Progress
 from llmkit.training.state import CheckpointState, ReproducibilityKey
-from llmkit.training.step import Learner
+from llmkit.training.trainer import Trainer
 
 # These may move: what stands there is compared, not the path.
 PLACES = ("model.name", "data.train", "data.validation", "data.test")
@@ -110,37 +109,38 @@ def check_facts(origin: ResumePoint, facts: ReproducibilityKey, allowed: tuple[s
 
 def restore_run(
     origin: ResumePoint,
-    learner: Learner,
+    trainer: Trainer,
     tokenizer: PreTrainedTokenizerBase,
     run: Path,
-) -> Progress:
-    """Put the learner where the checkpoint was, and the best weights into the model folder."""
-    progress, order, recipe = origin.progress, learner.order, learner.recipe
-    if progress.step > order.num_steps:
+    recipe: Recipe,
+) -> None:
+    """Restore the trainer from the checkpoint, and the best weights in the model folder."""
+    progress, schedule = origin.progress, trainer.schedule
+    if progress.step > schedule.num_steps:
         raise UserError(
             f"{origin.path}: it was saved after step {progress.step}, but the run now has "
-            f"{order.num_steps} only; train longer, or start again"
+            f"{schedule.num_steps} only; train longer, or start again"
         )
     is_same = with_absolute_paths(origin.recipe) == with_absolute_paths(recipe)
-    if progress.step == order.num_steps and not is_same:
-        progress.is_validated = False  # the step was not the last one then
-    optimizer = learner.optimizer
-    if origin.recipe.train.optimizer != recipe.train.optimizer:
+    if progress.step == schedule.num_steps and not is_same:
+        progress.validation_pending = True  # the step was not the last one then
+    optimizer = trainer.optimizer
+    if origin.recipe.train.optimizer != trainer.settings.optimizer:
         warning_console().print(
             "warning: the optimizer differs from the run's, so its moments start at zero"
         )
         optimizer = None
     try:
-        if progress.best_step and learner.accelerator.is_main_process:
-            restore_best_model(progress.best_step, learner.model, tokenizer, run)
-        restore(origin.path, learner.model, optimizer)
-        if learner.accelerator.scaler is not None and progress.scaler:
-            learner.accelerator.scaler.load_state_dict(progress.scaler)
+        if progress.best_step and trainer.accelerator.is_main_process:
+            restore_best_model(progress.best_step, trainer.model, tokenizer, run)
+        restore(origin.path, trainer.model, optimizer)
+        if trainer.accelerator.scaler is not None and progress.scaler:
+            trainer.accelerator.scaler.load_state_dict(progress.scaler)
     except (CorruptFolder, KeyError, TypeError) as error:  # the latter two: of a scaler's state
         raise UserError(f"{run}: {error}; start again, without --resume") from None
-    if order.num_processes == origin.facts.num_processes:
-        order.micro_batch_size = progress.micro_batch_size
-    return progress
+    if schedule.num_processes == origin.facts.num_processes:
+        schedule.micro_batch_size = progress.micro_batch_size
+    trainer.progress = progress
 
 
 def restore_best_model(
@@ -159,15 +159,20 @@ def restore_best_model(
     save_model(model, tokenizer, folder)
 
 
-def check_disk_space(learner: Learner, tokenizer: PreTrainedTokenizerBase, run: Path) -> None:
-    """Before the first step: whether all that will be saved can be, and has room."""
-    if not learner.accelerator.is_main_process:
+def check_disk_space(
+    trainer: Trainer, tokenizer: PreTrainedTokenizerBase, run: Path, keep: int
+) -> None:
+    """Raise UserError, before the first step, if what the run saves has no room in its folder.
+
+    keep: Checkpoints that are kept.
+    """
+    if not trainer.accelerator.is_main_process:
         return
-    model = learner.model
+    model = trainer.model
     bare = unwrap_model(model)
     weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     moving = sum(w.numel() * w.element_size() for w in trained(model).values())
-    kept = learner.recipe.checkpoint.keep + 2  # the best one, and the next, before the oldest goes
+    kept = keep + 2  # the best one, and the next, before the oldest goes
     num_bytes = kept * 3 * moving + 2 * weights
     folder = checkpoints_dir(run) / "rehearsal.partial"
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,15 +1,17 @@
-"""What a checkpoint says beside weights and moments: how far its run has come, and which it is."""
+"""The content of a checkpoint's state.json: the progress of its run, and which run it is."""
 
-from typing import Any, Literal
+import math
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from llmkit.config.moved_keys import upgrade_recipe
 from llmkit.config.recipe import with_absolute_paths
 from llmkit.config.schema import Recipe
 from llmkit.runtime.devices import Arithmetic
-from llmkit.training.progress import Progress
+from llmkit.tasks import Scores
 
 # Names of earlier versions.
 MOVED_PROGRESS = {
@@ -18,8 +20,54 @@ MOVED_PROGRESS = {
 }
 
 
+@dataclass
+class TrainingProgress:
+    """What a run remembers from step to step, besides weights and optimizer state.
+
+    Plain numbers, so that a checkpoint can hold them as JSON.
+    """
+
+    step: Annotated[int, Field(ge=0)] = 0
+    """Optimizer steps done."""
+    validation_pending: bool = False
+    """Whether the validation that is due after this step has not been done yet."""
+    best_step: Annotated[int, Field(ge=0)] = 0
+    """The step whose weights scored best; 0: none yet."""
+    best_rank: list[float] | None = None
+    """Its score, negated if lower is better, and its negated loss."""
+    validations_without_improvement: int = 0
+    """Validations since the best step."""
+    num_skipped_steps: int = 0
+    """Steps skipped because their loss or gradient was not finite."""
+    num_updates: int = 0
+    """Steps that changed the weights."""
+    num_overflows: int = 0
+    """Consecutive most recent steps whose fp16 gradient overflowed."""
+    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Rows of a micro-batch, on which the dropout masks depend."""
+    scaler: dict[str, Any] = field(default_factory=dict)
+    """State of the fp16 gradient scaler; empty without one."""
+
+    def update_best(self, scores: Scores, metric: str, higher_is_better: bool) -> bool:
+        """Record the scores of the current weights; returns whether they are the best so far.
+
+        Of equal scores, the one with the lower loss is better. A score or loss that is not finite
+        is never the best.
+        """
+        score, loss = scores.get(metric, math.nan), scores.get("loss", math.nan)
+        rank = [score if higher_is_better else -score, -loss]
+        is_finite = all(map(math.isfinite, rank))
+        is_best = is_finite and (self.best_rank is None or rank > self.best_rank)
+        if is_best:
+            self.best_step, self.best_rank = self.step, rank
+        self.validations_without_improvement = (
+            0 if is_best else self.validations_without_improvement + 1
+        )
+        return is_best
+
+
 class ReproducibilityKey(BaseModel):
-    """What decides whether a resumed run is the same, bit by bit."""
+    """What has to be equal for a resumed run to be bit-identical to one that was never stopped."""
 
     device: str
     mixed_precision: Literal["no", "bf16", "fp16"]
@@ -38,7 +86,7 @@ class ReproducibilityKey(BaseModel):
 class CheckpointState(BaseModel):
     """The content of a checkpoint's state.json."""
 
-    progress: Progress
+    progress: TrainingProgress
     recipe: Recipe
     facts: ReproducibilityKey
 
@@ -52,7 +100,10 @@ class CheckpointState(BaseModel):
     def _upgrade_progress(cls, progress: Any) -> Any:
         if not isinstance(progress, dict):
             return progress
-        return {MOVED_PROGRESS.get(key, key): value for key, value in progress.items()}
+        progress = {MOVED_PROGRESS.get(key, key): value for key, value in progress.items()}
+        if "is_validated" in progress:
+            progress["validation_pending"] = progress.pop("is_validated") is False
+        return progress
 
 
 def facts_of(record: dict[str, Any]) -> ReproducibilityKey:
@@ -69,7 +120,7 @@ def facts_of(record: dict[str, Any]) -> ReproducibilityKey:
     )
 
 
-def state_of(progress: Progress, recipe: Recipe, record: dict[str, Any]) -> dict[str, Any]:
+def state_of(progress: TrainingProgress, recipe: Recipe, record: dict[str, Any]) -> dict[str, Any]:
     """What `CheckpointState` reads back."""
     state = CheckpointState(
         progress=progress, recipe=with_absolute_paths(recipe), facts=facts_of(record)

@@ -14,8 +14,8 @@ from llmkit.config.schema import Recipe
 from llmkit.errors import count_of
 from llmkit.evaluation.evaluate import evaluate, score_model
 from llmkit.families import family_of
-from llmkit.io.atomic import sync, write_manifest, write_text
-from llmkit.model.load import load_model, open_model, save_model
+from llmkit.io.atomic import write_manifest, write_text
+from llmkit.model.load import load_model, open_model
 from llmkit.model.loss import unwrap_model
 from llmkit.reports import terminal
 from llmkit.reports.html import write_report
@@ -38,10 +38,8 @@ from llmkit.scoring.results import write_tables
 from llmkit.scoring.scores import SystemResult, score_baselines, tables_of
 from llmkit.scoring.verdict import UNTUNED
 from llmkit.tasks import Scores
-from llmkit.training.checkpoint import prune, save_checkpoint
 from llmkit.training.log import RunLog
-from llmkit.training.loop import train
-from llmkit.training.progress import Progress
+from llmkit.training.loop import Validation, train
 from llmkit.training.resume import (
     ResumePoint,
     check_disk_space,
@@ -50,9 +48,10 @@ from llmkit.training.resume import (
     find_resume_point,
     restore_run,
 )
-from llmkit.training.state import facts_of, state_of
-from llmkit.training.step import Learner
+from llmkit.training.saver import RunSaver
+from llmkit.training.state import facts_of
 from llmkit.training.trackers import check_trackers, start_trackers
+from llmkit.training.trainer import Trainer
 from llmkit.workflows.training_setup import TrainingSetup, setup_training
 
 
@@ -151,39 +150,36 @@ def train_in_run(
 ) -> dict[str, Any]:
     """Train, keep checkpoints and the best weights; returns facts of the training."""
     started = time.perf_counter()
-    model, tokenizer, order = prepared.model, prepared.tokenizer, prepared.order
-    learner = Learner.of(model, order, recipe, accelerator)
-    progress = Progress() if origin is None else restore_run(origin, learner, tokenizer, run)
+    model, tokenizer, schedule = prepared.model, prepared.tokenizer, prepared.schedule
+    trainer = Trainer.build(model, schedule, recipe.train, accelerator)
+    if origin is not None:
+        restore_run(origin, trainer, tokenizer, run, recipe)
+    progress = trainer.progress
     if accelerator.is_main_process:
         start_run(run, recipe, prepared.facts)
     wait_for_all(accelerator)
     start_trackers(accelerator, recipe, run, progress.step)
 
-    def validate() -> Scores:
+    def score() -> Scores:
         return evaluate(model, tokenizer, prepared.validation, recipe, accelerator).scores
 
-    def keep() -> None:
-        if accelerator.is_main_process:
-            save_model(model, tokenizer, model_dir(run))
-        wait_for_all(accelerator)
-
-    def save() -> None:
-        progress.micro_batch_size = order.micro_batch_size
-        progress.scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}
-        if accelerator.is_main_process:
-            sync(log_path(run))  # or its lines are lost where the checkpoint is not
-            state = state_of(progress, recipe, prepared.facts)
-            saved = save_checkpoint(run, model, learner.optimizer, state)
-            prune(run, saved, recipe.checkpoint.keep)
-        wait_for_all(accelerator)
-
+    settings = recipe.evaluation
+    validation = Validation(
+        score,
+        *prepared.metric,
+        every=settings.every or schedule.steps_per_epoch,
+        patience=settings.early_stopping_patience,
+    )
+    saver = RunSaver(run, tokenizer, recipe, prepared.facts)
     path = log_path(run) if accelerator.is_main_process else None
     try:
-        with RunLog(path, order.num_steps, recipe.train.log_every, console, accelerator.log) as log:
-            log.go_on_from(progress.step, progress.is_validated)
+        with RunLog(
+            path, schedule.num_steps, recipe.train.log_every, console, accelerator.log
+        ) as log:
+            log.resume_from(progress.step, progress.validation_pending)
             if origin is None:
-                check_disk_space(learner, tokenizer, run)
-            train(learner, progress, log, signals, prepared.metric, validate, keep, save)
+                check_disk_space(trainer, tokenizer, run, recipe.checkpoint.keep)
+            train(trainer, validation, saver, log, signals)
     finally:
         for tracker in accelerator.trackers:
             tracker.finish()

@@ -56,7 +56,7 @@ class TrainingSetup:
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
     train_rows: Rows
-    order: BatchSchedule
+    schedule: BatchSchedule
     """The encoded training rows, step by step."""
     validation: EvaluationSet
     tests: dict[str, EvaluationSet]
@@ -123,22 +123,22 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
         "labels": list(validation.labels),  # `generate` chooses from these
     }
     model = trainable_model(model, recipe.train).to(accelerator.device)
-    order = BatchSchedule(
+    schedule = BatchSchedule(
         encoded, recipe, accelerator, micro_batch_token_budget(model, encoded, accelerator)
     )
-    facts["micro_batch_size"] = order.micro_batch_size
-    facts["num_steps"] = order.num_steps
+    facts["micro_batch_size"] = schedule.micro_batch_size
+    facts["num_steps"] = schedule.num_steps
     if tokenizer.eos_token != END_OF_TEXT:
         console.print(f"texts   end with the tokenizer's {tokenizer.eos_token}", highlight=False)
-    for line in training_summary(recipe, model, order, encoding_report, was_cached, accelerator):
+    for line in training_summary(recipe, model, schedule, encoding_report, was_cached, accelerator):
         console.print(line)
-    warm_up = warm_up_warning(order.num_steps, recipe.train)
+    warm_up = warm_up_warning(schedule.num_steps, recipe.train)
     if warm_up is not None:
         warning_console().print(f"warning: {warm_up}")
     terminal.show_held_out(console, splits, encoding_report.num_rows, sets)
     terminal.show_findings(warning_console(), [f for f in findings if f.severity == "warning"])
     train_rows = splits["train"]
-    return TrainingSetup(model, tokenizer, train_rows, order, validation, tests, metric, facts)
+    return TrainingSetup(model, tokenizer, train_rows, schedule, validation, tests, metric, facts)
 
 
 def _with_labels(rows: Rows) -> Iterable[Row]:
@@ -158,7 +158,7 @@ def model_facts(recipe: Recipe, model: nn.Module) -> dict:
 def training_summary(
     recipe: Recipe,
     model: nn.Module,
-    order: BatchSchedule,
+    schedule: BatchSchedule,
     encoding_report: EncodingReport,
     was_cached: bool,
     accelerator: Accelerator,
@@ -169,7 +169,7 @@ def training_summary(
     counts = ", ".join(
         f"{count:,} {outcome}" for outcome, count in encoding_report.outcomes.most_common()
     )
-    num_tokens, num_supervised = sum(order.lengths), sum(order.supervised)
+    num_tokens, num_supervised = sum(schedule.lengths), sum(schedule.supervised)
     lines.append(
         f"model   {recipe.model.name}: {num_all:,} parameters, {num_trainable:,} trained "
         f"({recipe.train.method})"
@@ -179,13 +179,13 @@ def training_summary(
     origin = "  (encoded before: from the cache)" if was_cached else ""
     lines.append(f"rows    {encoding_report.num_rows:,} read: {counts}{origin}")
     lines.append(
-        f"tokens  {num_tokens:,} in {len(order.lengths):,} encoded rows, "
+        f"tokens  {num_tokens:,} in {len(schedule.lengths):,} encoded rows, "
         f"{num_supervised:,} ({num_supervised / num_tokens:.0%}) supervised"
     )
-    size = min(order.micro_batch_size, order.rows_per_process)
+    size = min(schedule.micro_batch_size, schedule.rows_per_process)
     lines.append(
-        f"steps   {order.num_steps:,} of {count_of(order.global_batch_size, 'row')} = "
-        f"{size} a micro-batch x {-(-order.rows_per_process // size)} accumulated "
-        f"x {order.num_processes} process{'es' if order.num_processes > 1 else ''}"
+        f"steps   {schedule.num_steps:,} of {count_of(schedule.global_batch_size, 'row')} = "
+        f"{size} a micro-batch x {-(-schedule.rows_per_process // size)} accumulated "
+        f"x {schedule.num_processes} process{'es' if schedule.num_processes > 1 else ''}"
     )
     return lines

@@ -22,14 +22,16 @@ with library_imports():
     import safetensors.torch
     import torch
 
+    from llmkit.model.loss import SupervisedLoss
     from llmkit.reports import html
     from llmkit.runs import folder
-    from llmkit.training import log, loop, step
+    from llmkit.training import log, saver
+    from llmkit.training.trainer import Trainer
     from llmkit.workflows import finetune, training_setup
 PLACES = {
-    "tokenize": (training_setup, "encode_cached"), "train": (loop, "take_step"),
-    "evaluate": (finetune, "evaluate"), "save": (finetune, "save_checkpoint"),
-    "prune": (finetune, "prune"), "keep": (finetune, "save_model"), "log": (log.RunLog, "_write"),
+    "tokenize": (training_setup, "encode_cached"), "train": (Trainer, "train_step"),
+    "evaluate": (finetune, "evaluate"), "save": (saver, "save_checkpoint"),
+    "prune": (saver, "prune"), "keep": (saver, "save_model"), "log": (log.RunLog, "_write"),
     "tables": (finetune, "write_tables"), "report": (html, "write_report"),
 }  # fmt: skip
 system_open = os.open  # not counted
@@ -225,20 +227,22 @@ def signal_at_step(count: int, number: int) -> None:
 
 def break_loss(number: int, kind: str) -> None:
     """In the forward pass of a step: NaN, or no memory for more than a row."""
-    forward = step.SupervisedLoss.forward
+    forward = SupervisedLoss.forward
 
     def broken(self, input_ids, *more, **batch):
         loss = forward(self, input_ids, *more, **batch)
-        is_due = learning and learning[-1][1].step + 1 == number
+        is_due = training and training[-1].progress.step + 1 == number
         if is_due and kind == "nan":
             return loss * float("nan")
-        if is_due and learning[-1][0].order.micro_batch_size > 1:
+        if is_due and training[-1].schedule.micro_batch_size > 1:
             raise torch.OutOfMemoryError("for 1 GiB")
         return loss
 
-    learning = []
-    around(PLACES["train"], lambda *given: learning.append(given), lambda *_: learning.clear())
-    step.SupervisedLoss.forward = broken
+    training = []
+    around(
+        PLACES["train"], lambda trainer, *_: training.append(trainer), lambda *_: training.clear()
+    )
+    SupervisedLoss.forward = broken
 
 
 def remove_run(number: int) -> None:

@@ -21,7 +21,8 @@ from llmkit.data.encode import FEATURES
 from llmkit.model.load import load_model
 from llmkit.model.loss import SupervisedLoss
 from llmkit.training.batch_schedule import BatchSchedule
-from llmkit.training.step import forward_backward, prepare_loss
+from llmkit.training.step import forward_backward
+from llmkit.training.trainer import prepare_loss
 
 
 def random_rows(rng: random.Random, count: int) -> Dataset:
@@ -74,7 +75,7 @@ def accumulated_gradient(
     """The same step by the training loop, with either engine."""
     rows, recipe, step = random_step(seed)
     order = BatchSchedule(rows, recipe, accelerator)
-    loss = prepare_loss(model, recipe, accelerator)
+    loss = prepare_loss(model, recipe.train.forward, accelerator)
     forward_backward(loss, order.micro_batches(step), order, step, accelerator)
     return flat_gradient(model)
 

@@ -15,7 +15,7 @@ from runs import forget_accelerator
 from llmkit.config.recipe import load_recipe
 from llmkit.config.schema import Recipe
 from llmkit.runtime.signals import Signals, Stopped
-from llmkit.training import loop as train_file
+from llmkit.training.trainer import Trainer
 from llmkit.workflows.finetune import finetune
 
 
@@ -47,14 +47,14 @@ def run_to_the_end(recipe, run, **options):
 
 def stop_behind(monkeypatch, step: int, number=signal.SIGTERM) -> None:
     """Send this process a signal while it takes that step."""
-    take_step = train_file.take_step
+    train_step = Trainer.train_step
 
-    def take_and_send(learner, progress, log):
-        take_step(learner, progress, log)
-        if progress.step == step:
+    def train_and_send(trainer, log):
+        train_step(trainer, log)
+        if trainer.progress.step == step:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(train_file, "take_step", take_and_send)
+    monkeypatch.setattr(Trainer, "train_step", train_and_send)
 
 
 def run_until(recipe, run, monkeypatch, step: int) -> None:

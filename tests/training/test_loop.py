@@ -22,11 +22,12 @@ from llmkit.model.load import load_model, save_model
 from llmkit.model.loss import SupervisedLoss
 from llmkit.model.trainable import add_lora, trainable_model
 from llmkit.runtime.devices import start_accelerator
+from llmkit.runtime.failures import is_out_of_memory
 from llmkit.tasks import get_task
-from llmkit.training import step as step_file
+from llmkit.training import trainer as trainer_file
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.optim import build_optimizer
-from llmkit.training.progress import Progress
+from llmkit.training.state import TrainingProgress
 from llmkit.training.step import forward_backward
 from llmkit.workflows.finetune import finetune
 
@@ -327,7 +328,7 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing(
         "train.max_steps=4", "train.dropout=0", "train.global_batch_size=8",
     )  # fmt: skip
     finetune(settings, tmp_path / "roomy", Console(quiet=True))
-    monkeypatch.setattr(step_file, "SupervisedLoss", Tight)
+    monkeypatch.setattr(trainer_file, "SupervisedLoss", Tight)
     finetune(settings, tmp_path / "tight", Console(quiet=True))
     roomy, tight = (read_metrics(tmp_path / name)[0] for name in ("roomy", "tight"))
     notes = [line["note"] for line in tight if "note" in line]
@@ -338,7 +339,7 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing(
 
 
 def test_a_row_that_does_not_fit_alone_ends_in_one_line(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(step_file, "SupervisedLoss", Tight)
+    monkeypatch.setattr(trainer_file, "SupervisedLoss", Tight)
     monkeypatch.setattr(Tight, "room", 20)
     with pytest.raises(
         UserError, match=r"out of memory with micro-batches of 1; lower data\.max_length"
@@ -347,7 +348,7 @@ def test_a_row_that_does_not_fit_alone_ends_in_one_line(recipe, tmp_path, monkey
 
 
 def test_the_best_is_finite_and_of_equal_scores_the_one_of_lower_loss():
-    progress = Progress()
+    progress = TrainingProgress()
     scores = [(1.0, 9.0), (3.0, 5.0), (3.0, 4.0), (3.0, 4.0), (2.0, 1.0), (math.nan, 1.0)]
     found = []
     for step, (rouge, loss) in enumerate(scores):
@@ -356,9 +357,9 @@ def test_the_best_is_finite_and_of_equal_scores_the_one_of_lower_loss():
     assert found == [True, True, True, False, False, False]
     assert progress.best_step == 2
     assert progress.validations_without_improvement == 3
-    lower = Progress()
+    lower = TrainingProgress()
     assert [lower.update_best({"loss": s}, "loss", False) for s in [2.0, 1.0, 1.5]] == [1, 1, 0]
-    assert not Progress().update_best({"loss": math.nan}, "loss", False)
+    assert not TrainingProgress().update_best({"loss": math.nan}, "loss", False)
 
 
 def test_early_stopping_ends_the_run(recipe, tmp_path):
@@ -391,5 +392,5 @@ def test_the_optimizer_holds_only_what_is_trained(tiny_gpt2, recipe):
 def test_a_failed_allocation_on_the_cpu_is_out_of_memory(allocate):
     with pytest.raises((RuntimeError, MemoryError)) as caught:
         allocate()
-    assert step_file.is_out_of_memory(caught.value)
-    assert not step_file.is_out_of_memory(RuntimeError("shapes do not match"))
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))

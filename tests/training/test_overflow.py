@@ -17,8 +17,8 @@ from llmkit.model.load import load_model
 from llmkit.runtime.devices import start_accelerator
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.log import RunLog
-from llmkit.training.progress import Progress
-from llmkit.training.step import MAX_OVERFLOWS, Learner, take_step
+from llmkit.training.step import MAX_OVERFLOWS, StepOutcome
+from llmkit.training.trainer import Trainer
 
 
 def cpu_scaler():
@@ -35,8 +35,8 @@ def strict_lines(path):
 
 
 @pytest.fixture
-def learner_of(tiny_gpt2):
-    """A learner by the name of its optimizer, whose gradient can be made infinite."""
+def trainer_of(tiny_gpt2):
+    """A trainer by the name of its optimizer, whose gradient can be made infinite."""
 
     def make(optimizer):
         forget_accelerator()
@@ -50,8 +50,8 @@ def learner_of(tiny_gpt2):
         )  # fmt: skip
         accelerator = start_accelerator("auto", "no", 0)
         accelerator.scaler = cpu_scaler()
-        order = BatchSchedule(random_rows(random.Random(0), 12), recipe, accelerator)
-        return Learner.of(load_model(str(tiny_gpt2))[0], order, recipe, accelerator)
+        schedule = BatchSchedule(random_rows(random.Random(0), 12), recipe, accelerator)
+        return Trainer.build(load_model(str(tiny_gpt2))[0], schedule, recipe.train, accelerator)
 
     return make
 
@@ -77,21 +77,21 @@ def overflow(model):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop", "adafactor"])
-def test_a_step_whose_gradient_overflowed_is_left_out(learner_of, log, tmp_path, optimizer):
-    learner, progress = learner_of(optimizer), Progress()
-    scaler = learner.accelerator.scaler
-    take_step(learner, progress, log)
-    before = [weight.clone() for weight in learner.model.parameters()]
-    hook = overflow(learner.model)
-    take_step(learner, progress, log)
-    for weight, old in zip(learner.model.parameters(), before, strict=True):
+def test_a_step_whose_gradient_overflowed_is_left_out(trainer_of, log, tmp_path, optimizer):
+    trainer = trainer_of(optimizer)
+    progress, scaler = trainer.progress, trainer.accelerator.scaler
+    trainer.train_step(log)
+    before = [weight.clone() for weight in trainer.model.parameters()]
+    hook = overflow(trainer.model)
+    assert trainer.train_step(log) is StepOutcome.OVERFLOWED
+    for weight, old in zip(trainer.model.parameters(), before, strict=True):
         assert torch.equal(weight, old)
     assert scaler.get_scale() == 2.0**29
     assert (progress.num_overflows, progress.num_updates) == (1, 1)
     hook.remove()
-    take_step(learner, progress, log)
+    assert trainer.train_step(log) is StepOutcome.UPDATED
     assert (progress.num_overflows, progress.num_updates) == (0, 2)
-    assert not torch.equal(next(learner.model.parameters()), before[0])
+    assert not torch.equal(next(trainer.model.parameters()), before[0])
     first, second, third = strict_lines(tmp_path / "metrics.jsonl")
     assert second == {"step": 2, "left_out": "step 2: the fp16 gradient overflowed"}
     assert math.isfinite(first["grad_norm"])
@@ -99,23 +99,23 @@ def test_a_step_whose_gradient_overflowed_is_left_out(learner_of, log, tmp_path,
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_overflows_without_end_stop_the_run(learner_of, log, optimizer):
-    learner, progress = learner_of(optimizer), Progress()
-    overflow(learner.model)
+def test_overflows_without_end_stop_the_run(trainer_of, log, optimizer):
+    trainer = trainer_of(optimizer)
+    overflow(trainer.model)
     for _ in range(MAX_OVERFLOWS - 1):
-        take_step(learner, progress, log)
+        trainer.train_step(log)
     with pytest.raises(FloatingPointError, match="step 20: the fp16 gradient overflowed 20 times"):
-        take_step(learner, progress, log)
+        trainer.train_step(log)
 
 
-def test_the_norm_that_clips_is_of_the_unscaled_gradient(learner_of, log, tmp_path):
+def test_the_norm_that_clips_is_of_the_unscaled_gradient(trainer_of, log, tmp_path):
     norms = []
     for scale in (1.0, 2.0**20):
-        learner = learner_of("adamw")
-        learner.accelerator.scaler.load_state_dict(
-            {**learner.accelerator.scaler.state_dict(), "scale": scale}
+        trainer = trainer_of("adamw")
+        trainer.accelerator.scaler.load_state_dict(
+            {**trainer.accelerator.scaler.state_dict(), "scale": scale}
         )
-        take_step(learner, Progress(), log)
+        trainer.train_step(log)
     norms = [line["grad_norm"] for line in strict_lines(tmp_path / "metrics.jsonl")]
     assert norms[0] == pytest.approx(norms[1], rel=1e-6)
 
@@ -128,14 +128,14 @@ def test_a_run_that_changed_no_weight_has_not_finished(tiny_gpt2, tmp_path, monk
         accelerator.scaler = cpu_scaler()
         return accelerator
 
-    make_learner = Learner.of
+    build = Trainer.build
 
-    def make_overflowing(model, *arguments):
+    def build_overflowing(model, *arguments):
         overflow(model)
-        return make_learner(model, *arguments)
+        return build(model, *arguments)
 
     monkeypatch.setattr(finetune, "start_accelerator", start_with_scaler)
-    monkeypatch.setattr(Learner, "of", make_overflowing)
+    monkeypatch.setattr(Trainer, "build", build_overflowing)
     with pytest.raises(FloatingPointError, match="none of 6 steps changed a weight"):
         run_to_the_end(six_steps(tiny_gpt2, tmp_path), tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.json").exists()

@@ -1,0 +1,61 @@
+"""What a run saves while it trains: checkpoints and the best weights."""
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.config.schema import Recipe
+from llmkit.io.atomic import sync
+from llmkit.model.load import save_model
+from llmkit.runs.folder import log_path, model_dir
+from llmkit.runtime.devices import wait_for_all
+from llmkit.training.checkpoint import prune, save_checkpoint
+from llmkit.training.state import state_of
+from llmkit.training.trainer import Trainer
+
+
+@dataclass
+class RunSaver:
+    """Writes a run's checkpoints and best weights: the first process writes, the others wait."""
+
+    run: Path
+    tokenizer: PreTrainedTokenizerBase
+    recipe: Recipe
+    record: dict[str, Any]
+    saved_at: float = field(default_factory=lambda: time.monotonic())
+    """When this process saved a checkpoint last, or started; seconds of a monotonic clock."""
+
+    @property
+    def follows_validations(self) -> bool:
+        """Whether each validation is followed by a checkpoint."""
+        return self.recipe.checkpoint.every is None
+
+    def is_due(self, step: int) -> bool:
+        """Whether checkpoint.every asks for a checkpoint after this step."""
+        every = self.recipe.checkpoint.every
+        return every is not None and step % every == 0
+
+    def is_overdue(self) -> bool:
+        """Whether checkpoint.minutes have passed since the last checkpoint."""
+        seconds = 60 * (self.recipe.checkpoint.minutes or math.inf)
+        return time.monotonic() - self.saved_at > seconds
+
+    def save_checkpoint(self, trainer: Trainer) -> None:
+        """Write a checkpoint of the last step, and delete those that are no longer needed."""
+        if trainer.accelerator.is_main_process:
+            sync(log_path(self.run))  # or its lines are lost where the checkpoint is not
+            state = state_of(trainer.current_progress(), self.recipe, self.record)
+            saved = save_checkpoint(self.run, trainer.model, trainer.optimizer, state)
+            prune(self.run, saved, self.recipe.checkpoint.keep)
+        wait_for_all(trainer.accelerator)
+        self.saved_at = time.monotonic()
+
+    def save_best_model(self, trainer: Trainer) -> None:
+        """Write the weights as the run's model."""
+        if trainer.accelerator.is_main_process:
+            save_model(trainer.model, self.tokenizer, model_dir(self.run))
+        wait_for_all(trainer.accelerator)

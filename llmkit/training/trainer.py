@@ -1,0 +1,203 @@
+"""The trainer: a model with all that changes its weights, one optimizer step at a time."""
+
+import gc
+import math
+import time
+from dataclasses import dataclass, field, replace
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from llmkit.config.schema import Forward, Train
+from llmkit.errors import UserError
+from llmkit.model.loss import SupervisedLoss
+from llmkit.runtime.failures import is_out_of_memory
+from llmkit.training.batch_schedule import BatchSchedule
+from llmkit.training.log import RunLog
+from llmkit.training.optim import build_optimizer, learning_rate_at, set_learning_rate
+from llmkit.training.state import TrainingProgress
+from llmkit.training.step import (
+    MAX_OVERFLOWS,
+    StepOutcome,
+    forward_backward,
+    nonfinite_rows,
+    step_outcome,
+)
+
+
+@dataclass
+class Trainer:
+    """Owns the model, its loss, its optimizer and its batch schedule."""
+
+    model: nn.Module
+    loss_module: nn.Module
+    """The model's loss, computed in the run's precision."""
+    optimizer: torch.optim.Optimizer
+    schedule: BatchSchedule
+    settings: Train
+    accelerator: Accelerator
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
+
+    @classmethod
+    def build(
+        cls, model: nn.Module, schedule: BatchSchedule, settings: Train, accelerator: Accelerator
+    ) -> "Trainer":
+        """A trainer before its first step; all processes get the weights of the first one."""
+        loss_module = prepare_loss(model, settings.forward, accelerator)
+        broadcast([weight.data for weight in model.parameters()])
+        optimizer = accelerator.prepare_optimizer(build_optimizer(model, settings))
+        return cls(model, loss_module, optimizer, schedule, settings, accelerator)
+
+    def train_step(self, log: RunLog) -> StepOutcome:
+        """Take the next optimizer step.
+
+        Raises:
+            FloatingPointError: The step would have to be skipped, but the recipe's
+                max_nonfinite_steps is used up, or the fp16 gradient has overflowed MAX_OVERFLOWS
+                times in a row. The weights are as they were before the step.
+        """
+        progress, step, started = self.progress, self.progress.step, time.perf_counter()
+        self.model.train()
+        learning_rate = learning_rate_at(step, self.schedule.num_steps, self.settings)
+        set_learning_rate(self.optimizer, learning_rate)
+        loss, micro_losses = self.forward_backward_in_memory(log)
+        grad_norm = self.clip_gradient()
+        outcome = step_outcome(
+            loss,
+            grad_norm,
+            has_scaler=self.accelerator.scaler is not None,
+            skips_left=self.settings.max_nonfinite_steps - progress.num_skipped_steps,
+            num_overflows=progress.num_overflows,
+        )
+        problem = self.describe(outcome, loss, grad_norm, micro_losses)
+        if outcome is StepOutcome.FATAL:
+            raise FloatingPointError(problem)
+        self.update(outcome)
+        progress.step += 1
+        seconds = time.perf_counter() - started
+        if outcome is StepOutcome.UPDATED:
+            tokens_per_second = self.schedule.num_tokens(step) / seconds
+            log.step(
+                step + 1,
+                loss=loss,
+                learning_rate=learning_rate,
+                grad_norm=grad_norm,
+                tokens_per_second=tokens_per_second,
+            )
+        else:
+            log.skipped_step(step + 1, problem)
+        return outcome
+
+    def forward_backward_in_memory(self, log: RunLog) -> tuple[float, list[Tensor]]:
+        """`forward_backward`; if memory runs out, again with micro-batches of half the size.
+
+        The gradient of a step does not depend on how its rows are split, except for the dropout
+        masks. With several processes, the others wait in the exchange of the gradient, so running
+        out of memory ends the run.
+        """
+        schedule, step = self.schedule, self.progress.step
+        while True:
+            # Dropout is a pure function of seed, step and process, whatever validation drew before.
+            torch.manual_seed(hash((schedule.seed, step, schedule.rank)))
+            try:
+                return forward_backward(
+                    self.loss_module,
+                    schedule.micro_batches(step),
+                    schedule,
+                    step,
+                    self.accelerator,
+                )
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if schedule.micro_batch_size == 1 or schedule.num_processes > 1:
+                    raise UserError(
+                        f"step {step + 1}: out of memory with micro-batches of "
+                        f"{schedule.micro_batch_size}; lower data.max_length"
+                        f"{' or train.micro_batch_size' if schedule.micro_batch_size > 1 else ''}"
+                    ) from None
+            self.loss_module.zero_grad(set_to_none=True)
+            gc.collect()
+            if torch.accelerator.is_available():
+                torch.accelerator.empty_cache()
+            schedule.micro_batch_size //= 2
+            log.note(
+                step + 1,
+                f"step {step + 1}: out of memory; micro-batches of {schedule.micro_batch_size} "
+                "from here on, which changes nothing but the dropout masks",
+            )
+
+    def clip_gradient(self) -> float:
+        """Clip the gradient to the recipe's max_grad_norm; returns its norm before."""
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.unscale_(self.optimizer.optimizer)
+        max_norm = self.settings.max_grad_norm or math.inf
+        return float(clip_grad_norm_(self.loss_module.parameters(), max_norm))
+
+    def update(self, outcome: StepOutcome) -> None:
+        """Change the weights, or leave them and have the scaler lower its scale; drop the gradient.
+
+        The outcome decides, as accelerate's optimizer_step_was_skipped is always False for an
+        optimizer that handles overflows itself, which fused AdamW does.
+        """
+        progress = self.progress
+        if outcome is StepOutcome.UPDATED:
+            self.optimizer.step()
+        elif self.accelerator.scaler is not None:
+            self.accelerator.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        progress.num_updates += outcome is StepOutcome.UPDATED
+        progress.num_skipped_steps += outcome is StepOutcome.SKIPPED
+        overflowed = outcome is StepOutcome.OVERFLOWED
+        progress.num_overflows = progress.num_overflows + 1 if overflowed else 0
+
+    def describe(
+        self, outcome: StepOutcome, loss: float, grad_norm: float, micro_losses: list[Tensor]
+    ) -> str:
+        """For log and error message: what was not finite, and in which rows; empty after an update.
+
+        With several processes, all of them have to call this.
+        """
+        step = self.progress.step + 1
+        if outcome is StepOutcome.UPDATED:
+            return ""
+        if outcome is StepOutcome.OVERFLOWED:
+            return f"step {step}: the fp16 gradient overflowed"
+        if math.isfinite(loss) and self.accelerator.scaler is not None:
+            return (
+                f"step {step}: the fp16 gradient overflowed {MAX_OVERFLOWS} times in a row; "
+                "the model no longer learns: set train.mixed_precision=bf16 or no"
+            )
+        rows = self.schedule.name_rows(nonfinite_rows(micro_losses, self.schedule, step - 1))
+        problem = (
+            f"step {step}: the loss is {loss} and the gradient's norm {grad_norm} (rows {rows})"
+        )
+        if outcome is StepOutcome.SKIPPED:
+            return problem
+        return (
+            f"{problem}; stopped before the weights changed: look at these rows, lower "
+            "train.learning_rate or set train.mixed_precision=no"
+        )
+
+    def current_progress(self) -> TrainingProgress:
+        """The progress with what a checkpoint needs of the schedule and of the scaler."""
+        scaler = self.accelerator.scaler
+        return replace(
+            self.progress,
+            micro_batch_size=self.schedule.micro_batch_size,
+            scaler=scaler.state_dict() if scaler else {},
+        )
+
+
+def prepare_loss(model: nn.Module, forward_pass: Forward, accelerator: Accelerator) -> nn.Module:
+    """The model's loss in the run's precision.
+
+    Not wrapped in DistributedDataParallel, which evaluation_mode prevents: it rearranges its
+    buckets after its first step, so the first step after a resume would sum the gradients of three
+    or more processes in another order. `sum_gradients` exchanges them instead.
+    """
+    loss_module = SupervisedLoss(model, forward_pass)
+    return accelerator.prepare_model(loss_module, evaluation_mode=True)
