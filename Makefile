@@ -1,4 +1,4 @@
-# Each target sets up .venv by itself; see README.md.
+# Every target sets up .venv if needed; see README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -15,9 +15,9 @@ PEERS := .venv-benchmark/installed
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: $(INSTALLED) ## Make .venv and install llmkit into it
+setup: $(INSTALLED) ## Create .venv and install llmkit into it
 
-# torch comes first, alone, so that the constraint and not another package's wish picks its build.
+# torch is installed first and alone, so that the constraint picks its build, not another package.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
@@ -31,20 +31,20 @@ generate: $(INSTALLED) ## Complete PROMPT="..." with the newest run: ARGS="--tem
 	@$(BIN)/llmkit generate --prompt "$$PROMPT" $(ARGS)
 generate: export PROMPT := $(value PROMPT)
 
-evaluate: $(INSTALLED) ## Score MODEL=embedded (or a folder, a run) on RECIPE (a run: its own)
+evaluate: $(INSTALLED) ## Score MODEL=embedded (or a folder, or a run) on RECIPE (a run: on its own)
 	$(BIN)/llmkit evaluate $(MODEL) $(if $(EVALUATE_RECIPE),--recipe $(RECIPE)) $(ARGS)
-# A run is scored by its own recipe, unless RECIPE was given.
+# A run is scored with its own recipe unless RECIPE is given.
 evaluate: EVALUATE_RECIPE = $(or $(filter embedded,$(MODEL)),$(filter-out file,$(origin RECIPE)))
 
-check: $(INSTALLED) ## Show what would be trained on: RECIPE=summarize ARGS="--rows 5"
+check: $(INSTALLED) ## Inspect the training data: RECIPE=summarize ARGS="--rows 5"
 	$(BIN)/llmkit check $(RECIPE) $(ARGS)
 
-test: $(INSTALLED) ## Run the fast tests
+test: $(INSTALLED) ## Run the fast tests, one process per core
 	$(PYTEST) $(ARGS)
-# A process a core, and a thread each.
+# One process per core, one thread each.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 
-test-all: $(INSTALLED) ## Run all tests, the slow ones too
+test-all: $(INSTALLED) ## Run all tests, including the slow ones
 	$(PYTEST) -m '' $(ARGS)
 
 proof: $(INSTALLED) ## Run the proofs in full and write PROOF.md
@@ -52,7 +52,7 @@ proof: $(INSTALLED) ## Run the proofs in full and write PROOF.md
 PROOFS := $(addprefix tests/,$(addsuffix .py,training/test_training_math workflows/test_check \
   io/test_malformed_data config/test_recipe scoring/test_significance test_known_bugs))
 
-scorecard: test $(PEERS) ## Do every fault to runs, and to those of peers, and write SCORECARD.md
+scorecard: test $(PEERS) ## Inject faults into runs of llmkit and its peers and write SCORECARD.md
 	$(PYTEST) -m '' $(FAULTS) --proof SCORECARD.md $(ARGS)
 	$(PEERS_BIN)/python -m benchmarks.faults --append SCORECARD.md
 FAULTS := $(addprefix tests/,$(addsuffix .py,test_faults training/test_checkpoint \
@@ -61,14 +61,14 @@ FAULTS := $(addprefix tests/,$(addsuffix .py,test_faults training/test_checkpoin
 
 benchmark: $(PEERS) ## Time llmkit and its peers: SUMMARIZE=rows.jsonl ARGS="--rounds 3"
 	$(PEERS_BIN)/python -m benchmarks.run $(DATA) $(ARGS)
-# Rows and GPT-2's tokenizer are not in the repo; without them the package's own are taken.
+# Rows and GPT-2's tokenizer are not in the repository; the default is the embedded ones.
 DATA = $(foreach name,SUMMARIZE TRANSLATE TEXT TOKENIZER,$(DATA_$(name)))
 DATA_SUMMARIZE = $(if $(SUMMARIZE),--summarize $(SUMMARIZE))
 DATA_TRANSLATE = $(if $(TRANSLATE),--translate $(TRANSLATE))
 DATA_TEXT = $(if $(TEXT),--text $(TEXT))
 DATA_TOKENIZER = $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
 
-# The peers have an environment of their own, with llmkit in it: all run on the same libraries.
+# The peers have a separate environment that includes llmkit, so all run on the same libraries.
 $(PEERS): pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv .venv-benchmark
 	$(PEERS_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
@@ -80,8 +80,8 @@ lint: $(INSTALLED) ## Check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-assets: $(INSTALLED) ## Rebuild the embedded rows and model, and say what differs
+assets: $(INSTALLED) ## Rebuild the embedded rows and model and print what differs
 	$(BIN)/python scripts/make_assets.py
 
-clean: ## Remove .venv, caches and builds; runs/ stays
+clean: ## Remove .venv, caches and builds, but not runs/
 	rm -rf .venv .venv-benchmark build dist .pytest_cache .ruff_cache .hypothesis
