@@ -9,7 +9,7 @@ from llmkit.paths import PACKAGE
 
 # Rooms and top files by level; a module imports only from levels above its own in this list.
 LEVELS = [
-    ["errors", "constants"],
+    ["batching", "constants", "errors"],
     ["paths", "metrics"],
     ["config", "tasks", "runtime", "io", "families"],
     ["data", "runs", "model"],

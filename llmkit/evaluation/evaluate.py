@@ -14,6 +14,7 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from llmkit.batching import batches_by_length
 from llmkit.config.schema import Forward, Recipe
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data.answers import check_labels, encode_labels
@@ -138,17 +139,17 @@ def token_losses(
     """The nats of each supervised token of each encoded row, the work shared by all processes."""
     loss = SupervisedLoss(model, forward_pass)
     capacity = UNLIMITED if forward_pass == "padding_free" else None
-    by_length = count_tokens(encoded)[0].argsort(kind="stable").tolist()
-    starts = range(0, len(by_length), batch_size)
+    batches = batches_by_length(count_tokens(encoded)[0].tolist(), batch_size)
     mine = []
-    for start in starts[accelerator.process_index :: accelerator.num_processes]:
-        indices = by_length[start : start + batch_size]
+    for indices in batches[accelerator.process_index :: accelerator.num_processes]:
         batch = collate([encoded[index] for index in indices], capacity)
         with evaluating(model), accelerator.autocast():
-            nats, rows = loss.by_token(**{k: v.to(accelerator.device) for k, v in batch.items()})
+            nats, rows = loss.token_losses(
+                **{k: v.to(accelerator.device) for k, v in batch.items()}
+            )
         nats, rows = nats.cpu().numpy(), rows.cpu().numpy()
         mine.append((indices, [nats[rows == row] for row in range(len(indices))]))
-    each = [np.zeros(0, np.float32)] * len(by_length)
+    each = [np.zeros(0, np.float32)] * len(encoded)
     for indices, parts in gather_object(mine):
         for index, part in zip(indices, parts, strict=True):
             each[index] = part

@@ -1,4 +1,4 @@
-"""Prompts -> completions, batched, with Hugging Face's `generate`."""
+"""Completions of prompts, in batches, with Hugging Face's `generate`."""
 
 from collections.abc import Iterable
 
@@ -16,8 +16,9 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from llmkit.batching import map_by_length
 from llmkit.config.schema import Generation
-from llmkit.errors import UserError
+from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import evaluating
 
@@ -32,33 +33,41 @@ def generate(
     seed: int = 0,
     numbers: Iterable[int] | None = None,
 ) -> list[list[Prediction]]:
-    """Completions of each prompt (token ids), as generated: neither stripped nor with end-of-text.
+    """The completions of each prompt, without end-of-text and otherwise as generated.
 
-    The longest prompts come first, so that those of a batch have similar lengths. What is sampled
-    for a prompt depends on the seed and the prompt's number (default: its index), not on its batch.
+    Args:
+        prompts: Token ids of each prompt.
+        batch_size: Prompts per forward pass; prompts of similar length share a batch.
+        seed: Seed of the sampling.
+        numbers: The number of each prompt; default: its index. What is sampled for a prompt depends
+            on the seed and its number, not on its batch.
+
     Raises UserError for a prompt that does not fit the model together with its completion.
     """
-    check_lengths(prompts, generation.max_new_tokens, model.config.max_position_embeddings)
+    for number, prompt in enumerate(prompts, 1):
+        check_prompt_length(
+            f"prompt {number}", len(prompt), generation.max_new_tokens, model,
+            " or lower max_new_tokens",
+        )  # fmt: skip
     numbers = range(len(prompts)) if numbers is None else list(numbers)
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
-    each = generation.num_return_sequences
     if samples_beams(generation):  # torch's generator would be shared by a batch
         batch_size = 1
-    completions: list[list[Prediction]] = [[] for _ in prompts]
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
+
+    def complete(batch: list[int]) -> list[list[Prediction]]:
         keys = [(seed, numbers[index]) for index in batch]
-        written = generate_batch(
+        tokens = generate_batch(
             model, [prompts[index] for index in batch], keys, generation, tokenizer.eos_token_id
         )
         texts = tokenizer.batch_decode(
-            written, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        ended = (written == tokenizer.eos_token_id).any(1).tolist()
-        made = [Prediction(text, ended=end) for text, end in zip(texts, ended, strict=True)]
-        for position, index in enumerate(batch):
-            completions[index] = made[position * each : (position + 1) * each]
-    return completions
+        ended = (tokens == tokenizer.eos_token_id).any(1).tolist()
+        completions = [Prediction(text, ended=end) for text, end in zip(texts, ended, strict=True)]
+        num_copies = generation.num_return_sequences
+        starts = range(0, len(completions), num_copies)
+        return [completions[start : start + num_copies] for start in starts]
+
+    return map_by_length(complete, list(map(len, prompts)), batch_size)
 
 
 def generate_batch(
@@ -70,12 +79,14 @@ def generate_batch(
 ) -> Tensor:
     """(B * num_return_sequences, T): the tokens generated for each prompt, grouped by prompt.
 
-    keys: one for each prompt; it seeds what is sampled for it.
+    keys: Seed and number of each prompt, which determine what is sampled for it.
     """
     processors = LogitsProcessorList()
     longest = max(map(len, prompts))
     if samples_beams(generation):
-        torch.manual_seed(hash(keys[0]))
+        (key,) = keys
+        state = np.random.SeedSequence(key).generate_state(1, np.uint64)
+        torch.manual_seed(int(state[0]))
     elif generation.temperature > 0:
         copies = range(generation.num_return_sequences)
         prompts = [prompt for prompt in prompts for _ in copies]
@@ -99,15 +110,20 @@ def samples_beams(generation: Generation) -> bool:
 class SeededSampling(LogitsProcessor):
     """Sample the next token of each row with the row's own random numbers.
 
-    The library samples all rows of a batch with one generator, so a text would depend on the batch
-    it is in. Here a number u, uniform in [0, 1), chooses the first token whose cumulative
-    probability exceeds u. Only that token keeps a finite score, so greedy decoding takes it.
+    Hugging Face samples all rows of a batch with one generator, so that a text would depend on its
+    batch. Here a number u, uniform in [0, 1), selects the first token whose cumulative probability
+    exceeds u (inverse transform sampling). Only that token keeps a finite score, so that greedy
+    decoding takes it.
     """
 
     def __init__(
         self, generation: Generation, keys: list[tuple[int, ...]], prompt_length: int
     ) -> None:
-        """keys: one for each row of the batch; a row's random numbers are a function of its key."""
+        """
+        Args:
+            keys: One per row of the batch; it determines the row's random numbers.
+            prompt_length: Tokens of the padded prompts.
+        """
         self.warpers = [TemperatureLogitsWarper(generation.temperature)]
         if generation.top_k:
             self.warpers.append(TopKLogitsWarper(generation.top_k))
@@ -129,33 +145,13 @@ class SeededSampling(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(1, tokens, 0.0)
 
 
-def check_lengths(prompts: list[list[int]], max_new_tokens: int, num_positions: int) -> None:
-    for index, prompt in enumerate(prompts):
-        if not prompt:
-            raise UserError(f"prompt {index + 1} is empty; give it at least one character")
-        if len(prompt) + max_new_tokens > num_positions:
-            raise UserError(
-                f"prompt {index + 1}: {len(prompt)} tokens and up to {max_new_tokens} new ones "
-                f"exceed the model's {num_positions} positions; shorten the prompt or lower "
-                "max_new_tokens"
-            )
-
-
 def generation_config(generation: Generation, eos_token_id: int) -> GenerationConfig:
-    """The recipe's decoding for Hugging Face; end-of-text serves as padding, which is masked.
+    """The recipe's decoding settings for Hugging Face, which pads with end-of-text and masks it.
 
-    The library samples beams; `SeededSampling` samples single tokens.
+    Hugging Face samples beams; without beams, `SeededSampling` samples and the rest is greedy.
     """
     is_beam_search = generation.num_beams > 1
-    choice = (
-        {
-            "temperature": generation.temperature,
-            "top_k": generation.top_k,
-            "top_p": generation.top_p,
-        }
-        if samples_beams(generation)
-        else {}
-    )
+    sampling = {"temperature", "top_k", "top_p"} if samples_beams(generation) else set()
     return GenerationConfig(
         max_new_tokens=generation.max_new_tokens,
         min_new_tokens=generation.min_new_tokens or None,
@@ -164,12 +160,13 @@ def generation_config(generation: Generation, eos_token_id: int) -> GenerationCo
         num_return_sequences=generation.num_return_sequences if is_beam_search else 1,
         eos_token_id=eos_token_id,
         pad_token_id=eos_token_id,
-        **choice,
+        **generation.model_dump(include=sampling),
     )
 
 
-def pad_left(prompts: list[list[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """input_ids and attention_mask, (B, T): the prompts end together, where generation begins."""
+def pad_left(prompts: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """input_ids and attention_mask, (B, T): padded on the left, so that generation starts in the
+    same column for all prompts."""
     length = max(map(len, prompts))
     input_ids = torch.tensor([[pad] * (length - len(p)) + p for p in prompts])
     attention_mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts])

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
-from llmkit.errors import UserError
+from llmkit.batching import map_by_length
+from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.model.load import evaluating
 from llmkit.model.loss import LOGIT_ROWS, additive_mask
 
@@ -77,19 +78,17 @@ def label_probabilities(
     labels: the token ids of each, end-of-text last. Raises UserError for a prompt that does not fit
     the model together with the longest label.
     """
-    room = model.config.max_position_embeddings - max(map(len, labels.values())) + 1
-    for index, prompt in enumerate(prompts):
-        if not 0 < len(prompt) <= room:
-            raise UserError(f"prompt {index + 1}: {len(prompt)} tokens; it must have 1 to {room}")
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
-    chosen: list[dict[str, float]] = [{} for _ in prompts]
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        with evaluating(model):
-            nats = label_nll(model, [prompts[index] for index in batch], list(labels.values()))
-        for index, row in zip(batch, (-nats.double()).softmax(-1).tolist(), strict=True):
-            chosen[index] = dict(zip(labels, row, strict=True))
-    return chosen
+    num_read = max(map(len, labels.values())) - 1  # the last token is predicted but never read
+    for number, prompt in enumerate(prompts, 1):
+        check_prompt_length(f"prompt {number}", len(prompt), num_read, model)
+
+    def compute(batch: list[int]) -> list[dict[str, float]]:
+        nats = label_nll(model, [prompts[index] for index in batch], list(labels.values()))
+        probabilities = (-nats.double()).softmax(-1).tolist()
+        return [dict(zip(labels, row, strict=True)) for row in probabilities]
+
+    with evaluating(model):
+        return map_by_length(compute, list(map(len, prompts)), batch_size)
 
 
 def label_nll(model: PreTrainedModel, prompts: list[list[int]], labels: list[list[int]]) -> Tensor:

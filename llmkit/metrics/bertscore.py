@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from llmkit.batching import map_by_length
 from llmkit.errors import UserError
 from llmkit.metrics import means
 from llmkit.metrics.prediction import Prediction
@@ -77,10 +78,8 @@ def embed(texts: Sequence[str], encoder: str) -> list[tuple[Tensor, Tensor]]:
     longest = tokenizer.model_max_length
     if longest > model.config.max_position_embeddings:  # the folder does not say
         longest = model.config.max_position_embeddings - 2
-    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-    made: list[tuple[Tensor, Tensor]] = [None] * len(texts)
-    for start in range(0, len(texts), BATCH):
-        indices = order[start : start + BATCH]
+
+    def embed_batch(indices: list[int]) -> list[tuple[Tensor, Tensor]]:
         batch = tokenizer(
             [texts[index].strip() for index in indices], padding=True, truncation=True,
             max_length=longest, return_special_tokens_mask=True, return_tensors="pt",
@@ -88,9 +87,12 @@ def embed(texts: Sequence[str], encoder: str) -> list[tuple[Tensor, Tensor]]:
         is_special, mask = batch.pop("special_tokens_mask").bool(), batch["attention_mask"].bool()
         states = model(**batch, output_hidden_states=True).hidden_states[layer]
         states = torch.nn.functional.normalize(states, dim=-1)
-        for index, state, real, special in zip(indices, states, mask, is_special, strict=True):
-            made[index] = state[real], ~special[real]
-    return made
+        return [
+            (state[real], ~special[real])
+            for state, real, special in zip(states, mask, is_special, strict=True)
+        ]
+
+    return map_by_length(embed_batch, list(map(len, texts)), BATCH)
 
 
 def check(folder: str, layer: int | None) -> str:

@@ -23,8 +23,8 @@ HALF_OF_FLOAT16 = 2**15  # about half of float16's largest number
 class SupervisedLoss(nn.Module):
     """A model with its loss in one forward pass, so that distributed wrappers see all of it.
 
-    With `padding_free`, rows share one sequence (batches.UNLIMITED) and padding_free.py runs the
-    model; with `transformers`, the model's own forward pass does.
+    forward_pass: `padding_free` takes batches whose rows are concatenated into one sequence and
+    runs the family's own forward pass; `transformers` runs the model's.
     """
 
     def __init__(self, model: nn.Module, forward_pass: Forward) -> None:
@@ -41,9 +41,9 @@ class SupervisedLoss(nn.Module):
     ) -> Tensor:
         """Sum of the cross-entropy over the supervised positions; nats.
 
-        input_ids, labels: (B, T), padded on the right. The causal mask alone keeps real tokens
-        from seeing the padding behind them, and logits are computed at supervised positions only.
-        Where rows share a sequence, position_ids and row_ids (B, T) keep them apart.
+        input_ids, labels: (B, T), padded on the right, so that the causal mask alone keeps real
+        tokens from attending to padding. Logits are computed at supervised positions only. Where
+        rows share a sequence, position_ids and row_ids (B, T) keep them apart.
         """
         is_supervised = labels[:, 1:] != IGNORE_INDEX  # (B, T - 1)
         hidden = self.states_at(is_supervised, input_ids, position_ids, row_ids)
@@ -52,17 +52,17 @@ class SupervisedLoss(nn.Module):
         return SumCrossEntropy.apply(hidden, weight, targets)
 
     @torch.no_grad()
-    def by_token(
+    def token_losses(
         self,
         input_ids: Tensor,
         labels: Tensor,
         position_ids: Tensor | None = None,
         row_ids: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The nats of each supervised position, in float32, and the row it belongs to.
+        """The loss of each supervised position in nats, float32, and the row it belongs to.
 
-        Both (num_supervised,). Rows are those of the batch, or, where they share sequences, those
-        that row_ids names.
+        Both (num_supervised,). A row is an index into the batch or, where rows share sequences, a
+        value of row_ids.
         """
         is_supervised = labels[:, 1:] != IGNORE_INDEX
         hidden = self.states_at(is_supervised, input_ids, position_ids, row_ids)
@@ -80,7 +80,7 @@ class SupervisedLoss(nn.Module):
         position_ids: Tensor | None,
         row_ids: Tensor | None,
     ) -> Tensor:
-        """(num_supervised, D): what the head reads to predict the supervised positions."""
+        """(num_supervised, D): the hidden states from which supervised tokens are predicted."""
         model = unwrap_model(self.model)
         if self.forward_pass == "padding_free":
             lengths = row_ids[0].unique_consecutive(return_counts=True)[1].tolist()
@@ -97,7 +97,8 @@ class SupervisedLoss(nn.Module):
 class SumCrossEntropy(torch.autograd.Function):
     """Cross-entropy of many positions over a large vocabulary, LOGIT_ROWS positions at a time.
 
-    The gradients are made beside the loss, so that the logits of a piece are gone before the next.
+    The gradients are computed together with the loss, so that only one piece's logits are in memory
+    at a time.
     """
 
     @staticmethod
@@ -148,7 +149,7 @@ def sum_outer(grad_logits: Tensor, hidden: Tensor) -> Tensor:
 
 
 def token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """(N,), float32: the nats of each target (N,), read from hidden states (N, D)."""
+    """(N,), float32: the loss in nats of each target (N,), given hidden states (N, D)."""
     pieces = zip(hidden.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
     nats = [
         F.cross_entropy(F.linear(states, weight).float(), wanted, reduction="none")
@@ -158,10 +159,10 @@ def token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 
 
 def packed_mask(row_ids: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, 1, T, T), added to attention scores: each token sees its own row up to itself.
+    """(B, 1, T, T), added to attention scores: a token attends to its own row, up to itself.
 
-    Given in full, since a library that has to guess from position ids where rows begin stops
-    guessing, silently, when it is handed a mask or a cache.
+    transformers can also infer from position ids where rows begin, but silently stops doing so when
+    it is given a mask or a cache.
     """
     length = row_ids.shape[1]
     is_causal = torch.ones(length, length, dtype=torch.bool, device=row_ids.device).tril()
@@ -169,10 +170,10 @@ def packed_mask(row_ids: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def additive_mask(is_seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, 1, T, T), added to attention scores, of what each query (B, T, T) may see.
+    """(B, 1, T, T), added to attention scores: 0 where `is_seen` (B, T, T) is True.
 
-    The scores of all else are lowered by float16's largest number, which stays finite in any type
-    that autocast casts the mask to. float32's would become -inf, and a query that sees nothing NaN.
+    All other scores are lowered by float16's largest number, which stays finite in any type that
+    autocast casts the mask to. float32's would become -inf, and a query that sees nothing NaN.
     """
     mask = torch.zeros(is_seen.shape, dtype=dtype, device=is_seen.device)
     return mask.masked_fill(~is_seen, torch.finfo(torch.float16).min)[:, None]

@@ -70,7 +70,7 @@ def test_lengths_hold(loaded, prompts):
     with pytest.raises(UserError, match="exceed the model's 128 positions"):
         generate(model, tokenizer, [[5] * 120], settings, 1)
     assert generate(model, tokenizer, [[5] * 119], settings, 1)[0][0].text
-    with pytest.raises(UserError, match="prompt 2 is empty"):
+    with pytest.raises(UserError, match="prompt 2: the prompt is empty"):
         generate(model, tokenizer, [[5], []], settings, 1)
 
 
