@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from llmkit.config.schema import Recipe, Scratch
+from llmkit.config.schema import Forward, Model, Scratch
 from llmkit.constants import END_OF_TEXT
 from llmkit.errors import UserError
 from llmkit.families import SCRATCH_FAMILY, Family, family_of
@@ -213,17 +213,22 @@ def check_padding_free(config: PreTrainedConfig) -> None:
 
 
 def open_model(
-    recipe: Recipe, name: str, texts: Iterable[str]
+    settings: Model, forward: Forward, seed: int, texts: Iterable[str], name: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The recipe's model, or another one by name; `scratch` is the same one each time.
+    """The model that a recipe's training starts from, with its tokenizer.
 
-    texts: those of the training rows, from which the tokenizer of `scratch` is trained.
+    Args:
+        settings: The recipe's section.
+        forward: The forward pass; raises UserError if it does not support the model.
+        seed: Seed of the weights of `scratch`.
+        texts: Those of the training rows, on which the tokenizer of `scratch` is trained.
+        name: Another model, to open in place of the recipe's own.
     """
-    if name != "scratch":
-        is_own = name == recipe.model.name
-        model, tokenizer = load_model(name, recipe.model.revision if is_own else None)
-        if recipe.train.forward == "padding_free":
-            check_padding_free(model.config)
-        return model, tokenizer
-    set_seed(recipe.seed)
-    return scratch_model(recipe.model.scratch, texts)
+    name = settings.name if name is None else name
+    if name == "scratch":
+        set_seed(seed)
+        return scratch_model(settings.scratch, texts)
+    model, tokenizer = load_model(name, settings.revision if name == settings.name else None)
+    if forward == "padding_free":
+        check_padding_free(model.config)
+    return model, tokenizer

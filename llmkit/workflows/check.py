@@ -35,7 +35,9 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     task = recipe_task(recipe)
     metric, _ = choose_metric(recipe, task)
     splits = open_splits(recipe.data, task, recipe.evaluation, skips_unreadable=True)
-    model, tokenizer = open_model(recipe, recipe.model.name, splits["train"].texts())
+    model, tokenizer = open_model(
+        recipe.model, recipe.train.forward, recipe.seed, splits["train"].texts()
+    )
     check_max_length(recipe.data.max_length, model)
     trainable_model(model, recipe.train)
 

@@ -49,7 +49,9 @@ def evaluate_model(
         names[UNTUNED] = recipe.model.name
     by_model = {}
     for label, which in names.items():
-        model, tokenizer = open_model(recipe, which, splits["train"].texts())
+        model, tokenizer = open_model(
+            recipe.model, recipe.train.forward, recipe.seed, splits["train"].texts(), which
+        )
         check_max_length(recipe.data.max_length, model)
         tests = prepare_tests(splits, task, tokenizer, recipe, answers)
         by_model[label] = score_model(model, tokenizer, tests, recipe, accelerator)

@@ -213,7 +213,11 @@ def score_run(
 
     by_model = {
         "fine-tuned": score(load_model(model_dir(run))[0]),
-        UNTUNED: score(open_model(recipe, recipe.model.name, prepared.train_rows.texts())[0]),
+        UNTUNED: score(
+            open_model(
+                recipe.model, recipe.train.forward, recipe.seed, prepared.train_rows.texts()
+            )[0]
+        ),
     }
     tables = tables_of(by_model, tests)
     if accelerator.is_main_process:

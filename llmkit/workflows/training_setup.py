@@ -76,7 +76,9 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     shapes = {split: rows.shape for split, rows in splits.items()}
     warnings = prompt_warnings(recipe, task)
     terminal.show_prompt(console, shapes, task.shown_prompt, warnings, warning_console())
-    model, tokenizer = open_model(recipe, recipe.model.name, splits["train"].texts())
+    model, tokenizer = open_model(
+        recipe.model, recipe.train.forward, recipe.seed, splits["train"].texts()
+    )
     check_max_length(recipe.data.max_length, model)
     tokenizer.chat_template = task.chat_template or tokenizer.chat_template
     encoded, encoding_report, was_cached = encode_cached(
