@@ -25,7 +25,7 @@ from llmkit.model.loss import unwrap_model
 from llmkit.runs.folder import checkpoint_dir, checkpoints_dir, model_dir, results_path
 from llmkit.runtime.console import warning_console
 from llmkit.training.checkpoint import load_state, newest, restore, trained
-from llmkit.training.state import CheckpointState, ReproducibilityKey
+from llmkit.training.state import DROPOUT_VERSION, CheckpointState, ReproducibilityKey
 from llmkit.training.trainer import Trainer
 
 # These may move: what stands there is compared, not the path.
@@ -43,6 +43,7 @@ class ResumePoint:
             reason = printable(" ".join(str(error).split()))
             raise UserError(f"{path}: no checkpoint of this version of llmkit ({reason})") from None
         self.progress, self.recipe, self.facts = state.progress, state.recipe, state.facts
+        self.dropout_version = state.dropout_version
         if path.name != checkpoint_dir(path, self.progress.step).name:
             raise UserError(f"{path}: it is of step {self.progress.step}, not of its name's")
 
@@ -130,6 +131,11 @@ def restore_run(
             "warning: the optimizer differs from the run's, so its moments start at zero"
         )
         optimizer = None
+    if origin.dropout_version != DROPOUT_VERSION and has_dropout(trainer.model):
+        warning_console().print(
+            "warning: the checkpoint is of another version of llmkit, which seeded dropout "
+            "differently: from here on, dropout masks are not those of a run that was never stopped"
+        )
     try:
         if progress.best_step and trainer.accelerator.is_main_process:
             restore_best_model(progress.best_step, trainer.model, tokenizer, run)
@@ -141,6 +147,11 @@ def restore_run(
     if schedule.num_processes == origin.facts.num_processes:
         schedule.micro_batch_size = progress.micro_batch_size
     trainer.progress = progress
+
+
+def has_dropout(model: nn.Module) -> bool:
+    """Whether any layer, of the model or of an adapter, has a dropout above 0."""
+    return any(layer.p > 0 for layer in model.modules() if isinstance(layer, nn.Dropout))
 
 
 def restore_best_model(

@@ -13,6 +13,7 @@ from llmkit.config.schema import Recipe
 from llmkit.runtime.devices import Arithmetic
 from llmkit.tasks import Scores
 
+DROPOUT_VERSION = 2  # how dropout masks are seeded: 1 by Python's hash, 2 by `dropout_seed`
 # Names of earlier versions.
 MOVED_PROGRESS = {
     "misses": "validations_without_improvement",
@@ -89,6 +90,8 @@ class CheckpointState(BaseModel):
     progress: TrainingProgress
     recipe: Recipe
     facts: ReproducibilityKey
+    dropout_version: int = 1
+    """The DROPOUT_VERSION that wrote it; checkpoints of earlier versions do not say."""
 
     @field_validator("recipe", mode="before")
     @classmethod
@@ -123,6 +126,9 @@ def facts_of(record: dict[str, Any]) -> ReproducibilityKey:
 def state_of(progress: TrainingProgress, recipe: Recipe, record: dict[str, Any]) -> dict[str, Any]:
     """What `CheckpointState` reads back."""
     state = CheckpointState(
-        progress=progress, recipe=with_absolute_paths(recipe), facts=facts_of(record)
+        progress=progress,
+        recipe=with_absolute_paths(recipe),
+        facts=facts_of(record),
+        dropout_version=DROPOUT_VERSION,
     )
     return state.model_dump(mode="json")

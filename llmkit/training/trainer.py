@@ -22,6 +22,7 @@ from llmkit.training.state import TrainingProgress
 from llmkit.training.step import (
     MAX_OVERFLOWS,
     StepOutcome,
+    dropout_seed,
     forward_backward,
     nonfinite_rows,
     step_outcome,
@@ -100,8 +101,7 @@ class Trainer:
         """
         schedule, step = self.schedule, self.progress.step
         while True:
-            # Dropout is a pure function of seed, step and process, whatever validation drew before.
-            torch.manual_seed(hash((schedule.seed, step, schedule.rank)))
+            torch.manual_seed(dropout_seed(schedule.seed, step, schedule.rank))
             try:
                 return forward_backward(
                     self.loss_module,

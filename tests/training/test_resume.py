@@ -20,10 +20,15 @@ from stopped_runs import interrupted, run_to_the_end, run_until, six_steps, stop
 
 from llmkit.config.recipe import recipe_yaml
 from llmkit.errors import UserError
+from llmkit.io.atomic import write_manifest
+from llmkit.model.load import load_model
+from llmkit.model.trainable import trainable_model
 from llmkit.runs.folder import run_lock
 from llmkit.runtime.signals import Stopped
 from llmkit.training import saver
 from llmkit.training.checkpoint import newest
+from llmkit.training.resume import has_dropout
+from llmkit.training.state import DROPOUT_VERSION
 from llmkit.workflows.finetune import finetune
 
 
@@ -343,3 +348,37 @@ def test_the_command_stops_in_one_line_and_goes_on(fork_server, tiny_gpt2, tmp_p
     output, errors = resumed.communicate()
     assert "CorruptFolder" not in errors
     assert "resume  after step 2" in output
+
+
+def without_dropout_version(run):
+    """Make the checkpoints of a run like those of an earlier version, which do not say how dropout
+    was seeded."""
+    for checkpoint in (run / "checkpoints").iterdir():
+        state = json.loads((checkpoint / "state.json").read_text("utf-8"))
+        assert state.pop("dropout_version") == DROPOUT_VERSION
+        (checkpoint / "state.json").write_text(json.dumps(state), "utf-8")
+        (checkpoint / "manifest.json").unlink()
+        write_manifest(checkpoint)
+
+
+def test_resume_of_an_earlier_version_warns_once_if_the_run_has_dropout(stopped, capsys):
+    run, settings = stopped
+    without_dropout_version(run)
+    run_to_the_end(settings, run, resumes=True)
+    warnings = "".join(capsys.readouterr().err.splitlines())
+    assert warnings.count("which seeded dropout differently: from here on") == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (("train.dropout=0",), False),
+        (("train.dropout=0.1",), True),
+        (("train.dropout=null",), True),  # of the model's config
+        (("train.method=lora", "train.dropout=0"), False),
+        (("train.method=lora", "train.dropout=0", "train.lora.lora_dropout=0.1"), True),
+    ],
+)
+def test_dropout_is_found_in_the_model_and_in_adapters(tiny_gpt2, recipe, overrides, expected):
+    model, _ = load_model(str(tiny_gpt2))
+    assert has_dropout(trainable_model(model, recipe(*overrides).train)) is expected
