@@ -5,6 +5,7 @@ from dataclasses import replace
 from llmkit.config.schema import Evaluation, Recipe
 from llmkit.data import prompt_languages
 from llmkit.errors import UserError
+from llmkit.metrics import OPTIONAL_SCORES
 from llmkit.paths import expand
 from llmkit.tasks import Task, get_task, translate, with_template
 
@@ -45,7 +46,7 @@ def recipe_task(recipe: Recipe) -> Task:
 
     encoder = bertscore.check(str(expand(folder)), recipe.evaluation.bertscore.layer)
     metrics = (*task.metrics, f"bertscore:{encoder}")
-    return replace(task, metrics=metrics, scores={**task.scores, "bertscore": True})
+    return replace(task, metrics=metrics, scores={**task.scores, **OPTIONAL_SCORES})
 
 
 def _as_set(metric: str, evaluation: Evaluation) -> str:

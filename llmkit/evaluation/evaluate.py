@@ -29,7 +29,8 @@ from llmkit.generation.predict import predict_prompts
 from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import evaluating
 from llmkit.model.loss import SupervisedLoss, unwrap_model
-from llmkit.scoring.scores import SystemResult, TestSet, none_if_nan, score_predictions
+from llmkit.scoring.scores import SystemResult, none_if_nan, score_predictions
+from llmkit.scoring.testset import TestSet
 from llmkit.tasks import Example, Row, Task
 
 LONGEST_LETTER = 4  # bytes, and so tokens, of a character

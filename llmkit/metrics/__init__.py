@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import sacrebleu
 
 RowStatistics = dict[str, np.ndarray]  # by metric: what each row adds, (N, K)
+# Scores that a recipe may add to any task that generates text, and whether higher is better.
+OPTIONAL_SCORES = {"bertscore": True}
 
 
 def row_statistics(

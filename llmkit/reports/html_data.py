@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,111 +13,150 @@ from llmkit import __version__
 from llmkit.config import recipe_files
 from llmkit.config.recipe import flat
 from llmkit.errors import UserError, printable
-from llmkit.runs.folder import (
-    facts_path,
-    is_training,
-    log_path,
-    predictions_path,
-    recipe_of,
-    recipe_path,
-    results_path,
+from llmkit.metrics import OPTIONAL_SCORES
+from llmkit.runs.folder import facts_path, is_training, log_path, recipe_of, recipe_path, set_dirs
+from llmkit.scoring.deciding_metric import DecidingMetric, choose_metric
+from llmkit.scoring.results import (
+    DAMAGE,
+    SavedPrediction,
+    SavedResults,
+    read_results,
+    read_saved_predictions,
 )
-from llmkit.scoring.significance import Difference
-from llmkit.scoring.verdict import UNTUNED, rounded, title_of, verdict
-from llmkit.tasks import get_task
+from llmkit.scoring.verdict import rounded, title_of, verdict
+from llmkit.tasks import Task, get_task
 
-POINTS = 1000  # of a curve; of longer ones every second, third, ... is drawn
-SHOWN = 10  # predictions of each kind
-LONGEST = 4000  # characters of a text on the page
-TOKENS = 400  # of the expected text on the page
-LABEL_SETTINGS = 3  # runs are labelled by their settings if at most this many differ
+MAX_CURVE_POINTS = 1000  # longer curves are drawn with every second, third, ... point
+NUM_SHOWN = 10  # predictions of each kind
+MAX_CHARACTERS = 4000  # of a text on the page
+MAX_TOKENS = 400  # of an expected text on the page
+MAX_REFERENCES = 5  # of a row on the page
+MAX_LABEL_SETTINGS = 3  # runs that differ in more settings are labeled by their names
 
 
-def page_data(runs: Sequence[Path]) -> dict[str, Any]:
-    """Everything that the page shows, as plain data."""
-    each = [checked_data(run) for run in runs]
-    differing = differing_settings([run["recipe"] for run in each])
-    names = short_names(runs)
-    labels = labels_of(names, differing)
-    for index, run in enumerate(each):
-        run["name"], run["label"] = names[index], labels[index]
+def page_data(folders: Sequence[Path]) -> dict[str, Any]:
+    """Everything that the page shows, as plain data.
+
+    Raises UserError for a run with a damaged file.
+    """
+    runs, shown = [], []
+    for folder in folders:
+        try:
+            runs.append(read_run(folder))
+            shown.append(run_data(runs[-1]))
+        except DAMAGE as error:
+            reason = printable(f"{type(error).__name__}: {error}", 100)
+            raise UserError(
+                f"{folder}: a file in it is damaged ({reason}); score it again"
+            ) from None
+    differing = differing_settings([run["recipe"] for run in shown])
+    names = short_names(folders)
+    labels = run_labels(names, differing)
+    for run, name, label in zip(shown, names, labels, strict=True):
+        run["name"], run["label"] = name, label
+    set_names = dict.fromkeys(name for run in runs for name in run.results)
     return {
-        "runs": each,
+        "runs": shown,
         "differing": differing,
-        "tables": [table for name in set_names(each) for table in score_tables(each, name)],
+        "tables": [table for name in set_names for table in score_tables(runs, labels, name)],
     }
 
 
-def checked_data(run: Path) -> dict[str, Any]:
-    """`run_data`; raises UserError for any error that a damaged file causes."""
-    try:
-        return run_data(run)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        reason = printable(f"{type(error).__name__}: {error}", 100)
-        raise UserError(f"{run}: a file in it is damaged ({reason}); score it again") from None
+# ----------------------------------------------------------------------------- one run
 
 
-def run_data(run: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of a run, finished or not."""
+
+    folder: Path
+    recipe: dict[str, Any]
+    task: Task
+    log: list[dict[str, Any]]
+    """A line per logged step and per validation."""
+    facts: dict[str, Any]
+    """What run.json says about versions, device, data and model."""
+    results: dict[str, SavedResults]
+    """By test set, `test` first; empty until the run has finished."""
+    predictions: list[SavedPrediction]
+
+    @property
+    def metric(self) -> DecidingMetric:
+        test = self.results.get("test")
+        if test is not None and test.deciding_metric is not None:
+            return test.deciding_metric
+        task = replace(self.task, scores={**self.task.scores, **OPTIONAL_SCORES})
+        return choose_metric(task, self.recipe["evaluation"].get("metric"))
+
+
+def read_run(folder: Path) -> RunFiles:
+    """Read the files of a run, as far as it has come."""
+    recipe = settings_of(folder)
+    results = {"test": read_results(folder)}
+    results |= {path.name: read_results(path) for path in set_dirs(folder)}
+    return RunFiles(
+        folder,
+        recipe,
+        get_task(recipe["task"]),
+        list(read_lines(log_path(folder))),
+        read_json(facts_path(folder)),
+        {name: of_set for name, of_set in results.items() if of_set is not None},
+        read_saved_predictions(folder),
+    )
+
+
+def run_data(run: RunFiles) -> dict[str, Any]:
     """What the page shows of one run."""
-    recipe = settings_of(run)
-    task = get_task(recipe["task"])
-    log = list(read_lines(log_path(run)))
-    results = read_json(results_path(run))
-    facts = read_json(facts_path(run))
-    scores, intervals = (dict(results.get(name, {})) for name in ("scores", "intervals"))
-    metric = recipe["evaluation"].get("metric") or next(iter(task.scores))
-    higher_is_better = task.scores.get(metric, metric == "bertscore")
-    rows = list(read_lines(predictions_path(run)))
-    sets = {path.parent.name: set_data(path) for path in sorted(run.glob("sets/*/metrics.json"))}
-    validations = [line for line in log if line.get("split") == "validation"]
-    difference = difference_of(results, metric)
+    test, metric, facts = run.results.get("test"), run.metric, dict(run.facts)
+    validations = [line for line in run.log if line.get("split") == "validation"]
+    if test is None:
+        result = {"verdict": best_so_far(validations, metric.name)}
+        state = "training" if is_training(run.folder) else "stopped"
+    else:
+        result, state = result_data(test, metric), "finished"
     return {
-        "path": str(run),
-        "task": task.name,
-        "model": recipe.get("model", "embedded"),
-        "metric": metric,
-        "metric_title": title_of(metric),
-        "higher_is_better": higher_is_better,
-        "verdict": verdict(metric, higher_is_better, scores, difference)
-        if scores
-        else best_so_far(validations, metric),
-        "difference": None if difference is None else vars(difference),
-        "state": "finished" if results else "training" if is_training(run) else "stopped",
-        "finished": bool(results),
-        "progress": progress(log, facts),
+        "path": str(run.folder),
+        "task": run.task.name,
+        "model": base_model(run.recipe),
+        "metric": metric.name,
+        "metric_title": title_of(metric.name),
+        "higher_is_better": metric.higher_is_better,
+        "state": state,
+        "finished": test is not None,
+        "progress": progress(run.log, facts),
         "started": facts.pop("started", None),
-        "seconds": results.get("seconds"),
         "version": other_version(facts),
-        "num_rows": results.get("num_rows", len(rows)),
-        "best_step": results.get("best_step", best_step(validations)),
-        "steps": thin([line for line in log if "learning_rate" in line]),
+        "num_rows": len(run.predictions),
+        "best_step": best_step(validations),
+        "steps": downsample([line for line in run.log if "learning_rate" in line]),
         "validations": validations,
-        "notes": [line["note"] for line in log if "note" in line][-SHOWN:],
-        "main": next(iter(scores), None),
-        "scores": scores,
-        "intervals": intervals,
-        "signature": results.get("signature", ""),
-        "diagnostics": results.get("diagnostics", {}),
-        "confusion": results.get("confusion"),
-        "groups": results.get("groups", {}),
-        "sets": sets,
-        "predictions": picked(rows, higher_is_better),
-        "lengths": [] if task.output == "label" else lengths(rows),
-        "certainty": certainty(rows),
+        "notes": [line["note"] for line in run.log if "note" in line][-NUM_SHOWN:],
+        **NO_RESULT,
+        **result,
+        "predictions": select_predictions(run.predictions, metric.higher_is_better),
+        "lengths": [] if run.task.output == "label" else text_lengths(run.predictions),
+        "certainty": certainty(run.predictions),
         "findings": facts.pop("findings", []),
         "facts": dict(flat(facts)),
-        "recipe": dict(flat(recipe)),
+        "recipe": dict(flat(run.recipe)),
     }
 
 
-def set_data(path: Path) -> dict[str, Any]:
-    """The scores on one further test set."""
-    results = read_json(path)
+NO_RESULT = {
+    "difference": None, "seconds": None, "main": None, "scores": {}, "intervals": {},
+    "signature": "", "diagnostics": {}, "confusion": None, "groups": {},
+}  # fmt: skip
+
+
+def result_data(test: SavedResults, metric: DecidingMetric) -> dict[str, Any]:
+    """The parts of `run_data` that a finished run has."""
+    difference = test.differences.get(metric.name)
+    names = (*NO_RESULT, "num_rows", "best_step")
+    known = {name: getattr(test, name) for name in names if name != "difference"}
     return {
-        "num_rows": results["num_rows"],
-        "scores": dict(results["scores"]),
-        "intervals": dict(results.get("intervals", {})),
-        "signature": results.get("signature", ""),
+        "verdict": verdict(metric, test.main, test.scores, difference),
+        "difference": None if difference is None else asdict(difference),
+        **{name: value for name, value in known.items() if value is not None},
     }
 
 
@@ -135,12 +174,10 @@ def settings_of(run: Path) -> dict[str, Any]:
         return {**settings, "evaluation": settings.get("evaluation") or {}}
 
 
-def difference_of(results: dict[str, Any], metric: str) -> Difference | None:
-    """How the deciding score differs from the untuned model's; None where that is not known."""
-    found = results.get("differences", {}).get(UNTUNED, {}).get(metric)
-    if found is not None:
-        return Difference(**{field.name: found[field.name] for field in fields(Difference)})
-    return None
+def base_model(recipe: dict[str, Any]) -> str:
+    """The model that the run started from; recipes of earlier releases have its name alone."""
+    model = recipe.get("model", {})
+    return model if isinstance(model, str) else model.get("name", "embedded")
 
 
 def best_so_far(validations: list[dict[str, Any]], metric: str) -> str:
@@ -173,7 +210,7 @@ def other_version(facts: dict[str, Any]) -> str | None:
 
 
 def short_names(runs: Sequence[Path]) -> list[str]:
-    """The name of each run's folder, or its path where the names are not all different."""
+    """The name of each run's folder, or its path if two names are the same."""
     names = [run.resolve().name for run in runs]
     return names if len(set(names)) == len(names) else [str(run) for run in runs]
 
@@ -185,112 +222,108 @@ def differing_settings(recipes: Sequence[dict[str, Any]]) -> dict[str, list[Any]
     return {key: each for key, each in values.items() if any(v != each[0] for v in each)}
 
 
-def labels_of(names: Sequence[str], differing: dict[str, list[Any]]) -> list[str]:
-    """What each run is called in legends and tables: the settings that tell it from the others,
-    or its name if there are many such settings, or they are not enough."""
-    last = [key.rpartition(".")[2] for key in differing]
+def run_labels(names: Sequence[str], differing: dict[str, list[Any]]) -> list[str]:
+    """The label of each run in legends and tables: the settings in which runs differ, or its name
+    if these settings are many or do not tell all runs apart."""
+    last_parts = [key.rpartition(".")[2] for key in differing]
     titles = [
-        end if last.count(end) == 1 else key for key, end in zip(differing, last, strict=True)
+        end if last_parts.count(end) == 1 else key
+        for key, end in zip(differing, last_parts, strict=True)
     ]
     labels = [
         ", ".join(
-            f"{title}={written(values[index])}"
+            f"{title}={format_setting(values[index])}"
             for title, values in zip(titles, differing.values(), strict=True)
         )
         for index in range(len(names))
     ]
-    tell_apart = 0 < len(differing) <= LABEL_SETTINGS and len(set(labels)) == len(labels)
-    return labels if tell_apart else list(names)
+    are_distinct = 0 < len(differing) <= MAX_LABEL_SETTINGS and len(set(labels)) == len(labels)
+    return labels if are_distinct else list(names)
 
 
-def written(value: Any) -> str:
-    """A setting in a label."""
+def format_setting(value: Any) -> str:
+    """The value of a setting in a label."""
     if isinstance(value, list):
         return ",".join(map(str, value))
     return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def set_names(runs: list[dict[str, Any]]) -> list[str]:
-    """`test`, and the further test sets of any run."""
-    return ["test", *dict.fromkeys(name for run in runs for name in run["sets"])]
-
-
-def score_tables(runs: list[dict[str, Any]], set_name: str) -> list[dict[str, Any]]:
-    """The scores on a test set: a table for each task, with the runs first and everything that
-    several runs share, such as the baselines, once."""
-    of_set = [run if set_name == "test" else run["sets"].get(set_name, {}) for run in runs]
-    tables: dict[tuple[str, int], list[int]] = {}
-    for index, (run, results) in enumerate(zip(runs, of_set, strict=True)):
-        if results.get("scores"):
-            tables.setdefault((run["task"], results["num_rows"]), []).append(index)
+def score_tables(runs: list[RunFiles], labels: list[str], set_name: str) -> list[dict[str, Any]]:
+    """The scores on a test set: a table per task, with the runs first and systems that several
+    runs share, such as the baselines, once."""
+    tables: dict[tuple[str, int | None], list[int]] = {}
+    for index, run in enumerate(runs):
+        if set_name in run.results:
+            tables.setdefault((run.task.name, run.results[set_name].num_rows), []).append(index)
     return [
         {
             "set": set_name,
             "task": task,
             "num_rows": num_rows,
-            "entries": score_entries(runs, of_set, indices),
-            "signature": of_set[indices[0]].get("signature", ""),
+            "entries": score_entries({i: runs[i].results[set_name] for i in indices}, labels),
+            "signature": runs[indices[0]].results[set_name].signature,
         }
         for (task, num_rows), indices in tables.items()
     ]
 
 
-def score_entries(
-    runs: list[dict[str, Any]], of_set: list[dict[str, Any]], indices: list[int]
-) -> list[dict[str, Any]]:
-    """Rows of a table of scores: `label`, `run` (its index, or None for what runs share), `scores`
-    and `intervals`."""
+def score_entries(results: dict[int, SavedResults], labels: list[str]) -> list[dict[str, Any]]:
+    """Rows of a table of scores: `label`, `run` (its index, or None for shared systems), `scores`
+    and `intervals`.
+
+    Args:
+        results: Of each run, by its index.
+        labels: Of all runs.
+    """
     mains: list[dict[str, Any]] = []
     shared: list[dict[str, Any]] = []
-    users: list[list[str]] = []  # of each shared entry: the labels of its runs
-    for index in indices:
-        results = of_set[index]
-        entries = [
-            {"label": label, "run": None, "scores": scores, "intervals": ends.get(label, {})}
-            for ends in [results.get("intervals", {})]
-            for label, scores in results["scores"].items()
-        ]
-        main, *others = entries
-        mains.append(main | {"run": index} | ({"label": runs[index]["label"]} if runs[1:] else {}))
-        for entry in others:
+    runs_of_shared: list[list[str]] = []
+    for index, of_run in results.items():
+        for name, scores in of_run.scores.items():
+            entry = {"scores": scores, "intervals": of_run.intervals.get(name, {})}
+            if name == of_run.main:
+                label = labels[index] if len(labels) > 1 else name
+                mains.append({"label": label, "run": index, **entry})
+                continue
+            entry = {"label": name, "run": None, **entry}
             if entry not in shared:
                 shared.append(entry)
-                users.append([])
-            users[shared.index(entry)].append(runs[index]["label"])
-    labels = [entry["label"] for entry in shared]
+                runs_of_shared.append([])
+            runs_of_shared[shared.index(entry)].append(labels[index])
+    names = [entry["label"] for entry in shared]
     return mains + [
-        entry if labels.count(label) == 1 else entry | {"label": f"{label} ({'; '.join(of)})"}
-        for entry, label, of in zip(shared, labels, users, strict=True)
+        entry if names.count(name) == 1 else entry | {"label": f"{name} ({'; '.join(of)})"}
+        for entry, name, of in zip(shared, names, runs_of_shared, strict=True)
     ]
 
 
 # ------------------------------------------------------------------------- predictions
 
 
-def picked(rows: list[dict[str, Any]], higher_is_better: bool) -> dict[str, list[dict[str, Any]]]:
-    """The best, the worst and some random predictions, cut to what a page can hold."""
+def select_predictions(
+    predictions: list[SavedPrediction], higher_is_better: bool
+) -> dict[str, list[dict[str, Any]]]:
+    """The best, the worst and some random predictions, truncated to what a page can hold."""
     ranked = sorted(
-        (row for row in rows if isinstance(row.get("score"), int | float)),
-        key=lambda row: row["score"],
+        (each for each in predictions if each.score is not None),
+        key=lambda prediction: prediction.score,
         reverse=higher_is_better,
     )
-    drawn = random.Random(0).sample(rows, min(SHOWN, len(rows)))
-    kinds = {"random": drawn, "best": ranked[:SHOWN], "worst": ranked[-SHOWN:][::-1]}
-    return {kind: [shortened(row) for row in each] for kind, each in kinds.items()}
+    drawn = random.Random(0).sample(predictions, min(NUM_SHOWN, len(predictions)))
+    kinds = {"random": drawn, "best": ranked[:NUM_SHOWN], "worst": ranked[-NUM_SHOWN:][::-1]}
+    return {kind: [truncate_texts(each) for each in of_kind] for kind, of_kind in kinds.items()}
 
 
-def lengths(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
+def text_lengths(predictions: list[SavedPrediction]) -> list[tuple[int, int]]:
     """Words of the first reference and of the prediction, of as many rows as a figure can show."""
-    rows = [row for row in rows if row["references"]]
-    drawn = random.Random(0).sample(rows, min(POINTS, len(rows)))
-    return [
-        tuple(len(text.split()) for text in (r["references"][0], r["prediction"])) for r in drawn
-    ]
+    predictions = [each for each in predictions if each.references]
+    drawn = random.Random(0).sample(predictions, min(MAX_CURVE_POINTS, len(predictions)))
+    return [(len(p.references[0].split()), len(p.prediction.text.split())) for p in drawn]
 
 
-def certainty(rows: list[dict[str, Any]]) -> list[tuple[int, float]]:
+def certainty(predictions: list[SavedPrediction]) -> list[tuple[int, float]]:
     """(probability, share of the expected tokens that have about this one), both in percent."""
-    tokens = [token for row in rows for token in row.get("expected_tokens", [])]
+    tokens = [token for each in predictions for token in each.prediction.expected_tokens or ()]
     probabilities = [p for _, p in tokens if p is not None]
     if not probabilities:
         return []
@@ -301,27 +334,36 @@ def certainty(rows: list[dict[str, Any]]) -> list[tuple[int, float]]:
     ]
 
 
-def shortened(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with long texts cut, and marked as such."""
-    return {key: cut(value) if isinstance(value, str) else value for key, value in row.items()} | {
-        "references": [cut(text) for text in row["references"][:5]],
-        "expected_tokens": row.get("expected_tokens", [])[:TOKENS],
-    }
+def truncate_texts(prediction: SavedPrediction) -> dict[str, Any]:
+    """The line of predictions.jsonl, with long texts and lists truncated."""
+    row = prediction.as_dict()
+    texts = {name: truncate_text(value) for name, value in row.items() if isinstance(value, str)}
+    return (
+        row
+        | texts
+        | {
+            "references": [truncate_text(text) for text in prediction.references[:MAX_REFERENCES]],
+            "expected_tokens": row.get("expected_tokens", [])[:MAX_TOKENS],
+        }
+    )
 
 
-def cut(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} [...]"
+def truncate_text(text: str) -> str:
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} [...]"
 
 
-def thin(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every second, third, ... point, so that at most POINTS are left, and the last."""
-    every = -(-len(points) // POINTS) or 1
-    kept = points[::every]
+def downsample(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """At most MAX_CURVE_POINTS points at equal distances, and the last one."""
+    step = -(-len(points) // MAX_CURVE_POINTS) or 1
+    kept = points[::step]
     return kept if not points or kept[-1] is points[-1] else [*kept, points[-1]]
 
 
+# ------------------------------------------------------------------------------- files
+
+
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The complete lines of a jsonl file, which may still be written to; none if it is missing."""
+    """The complete lines of a jsonl file that may still be written to; none if it is missing."""
     if not path.is_file():
         return
     for line in path.read_text("utf-8").split("\n")[:-1]:

@@ -9,9 +9,8 @@ from llmkit import __version__
 from llmkit.config.schema import Recipe
 from llmkit.errors import count_of
 from llmkit.families import Family
-from llmkit.scoring.scores import SystemResult, TestSet
+from llmkit.scoring.scores import SystemResult, TestResults
 from llmkit.scoring.significance import LEVEL, MIN_ROWS
-from llmkit.scoring.verdict import verdict
 from llmkit.tasks import Task
 
 USE = """## Use
@@ -33,16 +32,12 @@ print(tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True))
 def model_card(
     name: str,
     recipe: Recipe,
-    test: TestSet,
-    table: dict[str, SystemResult],
-    metric: tuple[str, bool],
+    results: TestResults,
     family: Family,
 ) -> str:
-    """The card of the model that is the first entry of the table.
-
-    metric: name of the deciding score, and whether higher is better.
-    """
-    task, tuned = test.task, next(iter(table.values()))
+    """The card of the main system of these results."""
+    task, tuned = results.test.task, results.main_system
+    num_rows = len(results.test.rows)
     rows_of = recipe.data.hub or Path(recipe.data.train or f"{task.name} rows of llmkit").name
     base = recipe.model.name if is_hub_id(recipe.model.name) else Path(recipe.model.name).name
     metadata = ModelCardData(
@@ -65,19 +60,18 @@ def model_card(
             for metric, value in tuned.scores.items()
         ],
     )
-    difference = tuned.differences.get(metric[0])
     intervals = (
         f"in brackets the {LEVEL:.0%} interval, unless all resamples score the same"
-        if len(test.rows) >= MIN_ROWS
+        if num_rows >= MIN_ROWS
         else f"fewer than {MIN_ROWS} are too few for an interval"
     )
     parts = [
         f"---\n{metadata.to_yaml()}\n---\n\n# {name}\n",
         f"{family.title} (`{base}`) fine-tuned for {task.name} on {rows_of} "
         f"with llmkit {__version__}.\n",
-        f"**{verdict(*metric, {label: s.scores for label, s in table.items()}, difference)}**\n",
-        score_table(table),
-        f"{count_of(len(test.rows), 'test row')}; {intervals}. {task.signature()}\n",
+        f"**{results.verdict}**\n",
+        score_table(results.systems),
+        f"{count_of(num_rows, 'test row')}; {intervals}. {task.signature()}\n",
         usage(recipe, task),
         training(recipe),
     ]
@@ -88,19 +82,20 @@ def is_hub_id(name: str) -> bool:
     return name not in ("embedded", "scratch") and not Path(name).exists()
 
 
-def score_table(table: dict[str, SystemResult]) -> str:
-    names = list(dict.fromkeys(name for each in table.values() for name in each.scores))
+def score_table(systems: dict[str, SystemResult]) -> str:
+    names = list(dict.fromkeys(name for system in systems.values() for name in system.scores))
     lines = [["", *names], ["---", *["---:"] * len(names)]]
-    lines += [[label, *(shown(each, name) for name in names)] for label, each in table.items()]
+    lines += [[label, *(cell(system, name) for name in names)] for label, system in systems.items()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def shown(scored: SystemResult, name: str) -> str:
-    if name not in scored.scores:
+def cell(system: SystemResult, name: str) -> str:
+    """A score with its interval; empty if the system has no such score."""
+    if name not in system.scores:
         return ""
-    ends = scored.intervals.get(name)
-    between = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else ""
-    return f"{scored.scores[name]:.2f}{between}"
+    ends = system.intervals.get(name)
+    interval = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else ""
+    return f"{system.scores[name]:.2f}{interval}"
 
 
 def usage(recipe: Recipe, task: Task) -> str:

@@ -15,9 +15,9 @@ from llmkit.data.sources import END_OF_DOCUMENT
 from llmkit.errors import count_of, first_few
 from llmkit.metrics.prediction import Prediction
 from llmkit.runtime.console import show_table
-from llmkit.scoring.scores import SystemResult, TestSet, confusion_of
+from llmkit.scoring.scores import SystemResult, TestResults, confusion_of
 from llmkit.scoring.significance import LEVEL, MIN_ROWS, RESAMPLES
-from llmkit.scoring.verdict import verdict
+from llmkit.scoring.testset import TestSet
 from llmkit.tasks import Task
 
 FEW_ROWS = 10  # of a split
@@ -76,29 +76,30 @@ def show_findings(console: Console, findings: list[Finding]) -> None:
         console.print(Text(str(finding), style=styles[finding.severity]))
 
 
-def show_examples(console: Console, test: TestSet, main: SystemResult) -> None:
-    """A few predictions in full."""
-    for example, prediction in zip(test.examples[:NUM_EXAMPLES], main.predictions, strict=False):
+def show_examples(console: Console, results: TestResults) -> None:
+    """Print a few predictions of the main system in full."""
+    examples, predictions = results.test.examples, results.main_system.predictions
+    for example, prediction in zip(examples[:NUM_EXAMPLES], predictions, strict=False):
         console.print()
         console.print(Text(example.prompt_text, style="dim"))
         console.print(Text(f"prediction: {_said(prediction)}", style="bold"))
         console.print(Text(f"reference:  {' | '.join(example.references)}"))
 
 
-def show_tables(
-    console: Console, tests: dict[str, TestSet], tables: dict[str, dict[str, SystemResult]]
-) -> None:
-    """The scores on each test set, beside the baselines."""
-    for name, test in tests.items():
+def show_results(console: Console, results: dict[str, TestResults]) -> None:
+    """Print the scores of all systems on each test set."""
+    for name, of_set in results.items():
+        test = of_set.test
         title = count_of(len(test.rows), "test row" if name == "test" else "row")
         title += "" if name == "test" else f" of {name}"
         if test.unlabeled:
             places = first_few([example.where for example in test.unlabeled])
             title += f"; {len(test.unlabeled)} without a label left out ({places})"
-        show_scores(console, test.task, title, tables[name])
+        show_scores(console, test.task, title, of_set.systems)
         if test.task.output == "label":
-            show_confusion(console, test, next(iter(tables[name].values())))
-    console.print(Text(interval_note(len(test.rows) for test in tests.values()), style="dim"))
+            show_confusion(console, test, of_set.main_system)
+    nums_rows = [len(of_set.test.rows) for of_set in results.values()]
+    console.print(Text(interval_note(nums_rows), style="dim"))
 
 
 def interval_note(nums_rows: Iterable[int]) -> str:
@@ -112,21 +113,16 @@ def interval_note(nums_rows: Iterable[int]) -> str:
     return "; ".join(parts)
 
 
-def show_verdict(
-    console: Console, table: dict[str, SystemResult], metric: tuple[str, bool]
-) -> None:
-    """The deciding score of the table's first entry, compared with the untuned model."""
-    name, higher_is_better = metric
-    scores = {label: each.scores for label, each in table.items()}
-    difference = next(iter(table.values())).differences.get(name)
+def show_verdict(console: Console, results: TestResults) -> None:
+    """Print the outcome in one sentence."""
     console.print()
-    console.print(Text(verdict(name, higher_is_better, scores, difference), style="bold"))
+    console.print(Text(results.verdict, style="bold"))
 
 
-def show_scores(console: Console, task: Task, title: str, table: dict[str, SystemResult]) -> None:
-    """A row a model or baseline, a column a score; what was not measured stays empty."""
-    names = [n for n in task.score_names if any(n in each.scores for each in table.values())]
-    lines = [[label, *(_cell(each, name) for name in names)] for label, each in table.items()]
+def show_scores(console: Console, task: Task, title: str, systems: dict[str, SystemResult]) -> None:
+    """Print one row per model or baseline and one column per score; unknown scores stay empty."""
+    names = [n for n in task.score_names if any(n in s.scores for s in systems.values())]
+    lines = [[label, *(_cell(system, name) for name in names)] for label, system in systems.items()]
     console.print(f"\n{title}")
     show_table(console, ["", *names], [lines])
     if task.output != "text":

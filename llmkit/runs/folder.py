@@ -214,6 +214,11 @@ def set_dir(folder: Path, name: str) -> Path:
     return folder / "sets" / name.replace(" ", "-")
 
 
+def set_dirs(folder: Path) -> list[Path]:
+    """The folders of all further test sets, by name."""
+    return sorted(path for path in (folder / "sets").glob("*") if path.is_dir())
+
+
 def model_dir(run: Path) -> Path:
     return run / "model"
 
@@ -269,25 +274,6 @@ def newest_finished_run() -> Path | None:
 
 def recipe_of(run: Path) -> Recipe:
     return load_recipe(str(recipe_path(run)))
-
-
-def task_of(folder: Path) -> str | None:
-    """The task of a run, or of a folder of scores alone."""
-    if is_run(folder):
-        return recipe_of(folder).task
-    path = results_path(folder)
-    try:
-        return json.loads(path.read_text("utf-8"))["task"] if path.is_file() else None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
-
-
-def metrics_of(folder: Path) -> list[str] | None:
-    """The metrics, with their settings, that scored a run or a folder of scores."""
-    try:
-        return json.loads(results_path(folder).read_text("utf-8"))["metrics"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
 
 
 def open_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ...] = ()) -> Recipe:

@@ -1,4 +1,4 @@
-"""Files of predictions: reading those of llmkit or any other tool, and the rows to write."""
+"""Files of predictions, made by llmkit or any other tool."""
 
 import json
 import math
@@ -21,8 +21,7 @@ from llmkit.metrics.labels import (
     spelled_out,
 )
 from llmkit.metrics.prediction import Prediction
-from llmkit.scoring.scores import SystemResult, row_scores
-from llmkit.tasks import Example, Task
+from llmkit.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -191,22 +190,3 @@ def _missing_probabilities(rows: list[PredictedRow], known: list[str]) -> list[s
         f"{first_few(incomplete)}: probabilities do not name every label, so AUC and calibration "
         "error are left out"
     ]
-
-
-def prediction_rows(
-    examples: list[Example], main: SystemResult, metric: str
-) -> Iterator[dict[str, Any]]:
-    """id, prompt, prediction, references and score of each row, and the probabilities of labels or
-    the votes."""
-    scores = row_scores(main.statistics, metric)
-    for example, prediction, score in zip(examples, main.predictions, scores, strict=True):
-        row = {"id": example.id, "prompt": example.prompt_text, "prediction": prediction.text}
-        if prediction.votes is not None:
-            row["votes"] = prediction.votes
-        if prediction.probabilities is not None:
-            row["probabilities"] = prediction.probabilities
-        if prediction.ended is not None:
-            row["ended"] = prediction.ended
-        if prediction.expected_tokens is not None:
-            row["expected_tokens"] = prediction.expected_tokens
-        yield {**row, "references": example.references, "score": score}

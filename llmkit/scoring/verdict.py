@@ -1,11 +1,12 @@
-"""The outcome of a run in one sentence."""
+"""The outcome of an evaluation in one sentence."""
 
+from llmkit.scoring.deciding_metric import DecidingMetric
 from llmkit.scoring.significance import MIN_ROWS, Difference
 from llmkit.tasks import Scores
 
-UNTUNED = "untuned"  # the entry of a table of scores that a fine-tuned model is compared with
-BEST_REFERENCE = "best of the references"  # people, not a baseline to beat
-CLEAR = 0.05  # p-values below it count as a difference
+UNTUNED = "untuned"  # name of the model before fine-tuning among the systems of a test set
+BEST_REFERENCE = "best of the references"  # agreement of people, not a baseline to beat
+SIGNIFICANT = 0.05  # p-values below it count as a difference
 TITLES = {
     "auc": "AUC", "bertscore": "BERTScore", "bleu": "BLEU", "chrf": "chrF", "f1": "F1",
     "macro_f1": "macro-F1", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L",
@@ -19,34 +20,38 @@ def title_of(score: str) -> str:
 
 
 def verdict(
-    metric: str, higher_is_better: bool, scores: dict[str, Scores], difference: Difference | None
+    metric: DecidingMetric, main: str, scores: dict[str, Scores], difference: Difference | None
 ) -> str:
-    """The deciding score, how it compares with the untuned model, and a baseline that is better.
+    """The main system's deciding score, its difference from the untuned model, and a baseline that
+    is better.
 
-    scores: by model or baseline, the model in question first. difference: the model's score minus
-    that of the untuned model; None where that was not scored.
+    Args:
+        scores: Scores of each model and baseline, by name.
+        difference: Main system minus untuned model; None if the latter was not scored.
     """
-    main, *others = scores
-    value = scores[main].get(metric)
+    name = metric.name
+    value = scores[main].get(name)
     if value is None:
-        return f"no {title_of(metric)}"
-    parts = [f"{title_of(metric)} {rounded(value)}"]
+        return f"no {title_of(name)}"
+    parts = [f"{title_of(name)} {rounded(value)}"]
     if difference is not None:
-        parts += compared(difference, higher_is_better)
-    sign = 1 if higher_is_better else -1
+        parts += describe_difference(difference, metric.higher_is_better)
+    sign = 1 if metric.higher_is_better else -1
     baselines = {
-        label: scores[label][metric]
-        for label in others
-        if metric in scores[label] and label != UNTUNED and not label.startswith(BEST_REFERENCE)
+        label: sign * of_baseline[name]
+        for label, of_baseline in scores.items()
+        if name in of_baseline
+        and label not in (main, UNTUNED)
+        and not label.startswith(BEST_REFERENCE)
     }
-    best = max(baselines, key=lambda label: sign * baselines[label], default=None)
-    if best is not None and sign * baselines[best] > sign * value:
-        parts.append(f"worse than the baseline {best} ({rounded(baselines[best])})")
+    best = max(baselines, key=baselines.__getitem__, default=None)
+    if best is not None and baselines[best] > sign * value:
+        parts.append(f"worse than the baseline {best} ({rounded(scores[best][name])})")
     return ", ".join(parts)
 
 
-def compared(difference: Difference, higher_is_better: bool) -> list[str]:
-    """The difference from the untuned model, and whether it may be chance."""
+def describe_difference(difference: Difference, higher_is_better: bool) -> list[str]:
+    """The difference from the untuned model, and whether it may be due to chance."""
     change = difference.difference
     if change == 0:
         what = "the same as the untuned model"
@@ -57,7 +62,7 @@ def compared(difference: Difference, higher_is_better: bool) -> list[str]:
     if difference.p is None:
         return [what, f"too few test rows for a significance test (at least {MIN_ROWS})"]
     p = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.3f}"
-    return [what, p if difference.p < CLEAR else f"{p} (no clear difference)"]
+    return [what, p if difference.p < SIGNIFICANT else f"{p} (no clear difference)"]
 
 
 def rounded(value: float) -> str:

@@ -24,7 +24,8 @@ from llmkit.evaluation.evaluate import prepare_prompts
 from llmkit.model.load import check_max_length, open_model
 from llmkit.model.trainable import trainable_model
 from llmkit.runtime.devices import start_accelerator
-from llmkit.scoring.scores import TestSet, check_metric, choose_metric
+from llmkit.scoring.deciding_metric import check_metric, choose_metric
+from llmkit.scoring.testset import TestSet
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.optim import warm_up_warning
 
@@ -33,7 +34,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     """Read, encode and compare all rows of a recipe; raises UserError where nothing can be read."""
     accelerator = start_accelerator(recipe.train.device, recipe.train.mixed_precision, recipe.seed)
     task = recipe_task(recipe)
-    metric, _ = choose_metric(recipe, task)
+    metric = choose_metric(task, recipe.evaluation.metric)
     splits = open_splits(recipe.data, task, recipe.evaluation, skips_unreadable=True)
     model, tokenizer = open_model(
         recipe.model, recipe.train.forward, recipe.seed, splits["train"].texts()
@@ -72,7 +73,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
             findings += find_unscorable(split, test.examples, test.task)
             prepare_prompts(test.examples, task, tokenizer, recipe, labels)
             if split == "validation":
-                check_metric(metric, test, recipe.evaluation.votes)
+                check_metric(metric.name, test, recipe.evaluation.votes)
             else:
                 findings += find_same_ids(split, test.rows)
     findings += find_near(find_near_copies(rows, task), findings)

@@ -2,16 +2,15 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import click
 from rich.console import Console
 
 from llmkit.errors import UserError, first_few, printable
 from llmkit.paths import expand
-from llmkit.runs.folder import metrics_of, predictions_path, task_of
-from llmkit.runtime.console import show_table
+from llmkit.runs.folder import is_run, predictions_path, recipe_of
+from llmkit.runtime.console import show_table, warning_console
 from llmkit.scoring.predictions import PredictedRow, label_warnings, read_predictions, vote_warnings
+from llmkit.scoring.results import read_results
 from llmkit.scoring.scores import score_predictions
 from llmkit.scoring.significance import LEVEL, MIN_ROWS, RESAMPLES, TRIALS, Difference, compare
 from llmkit.tasks import Scores, Task, get_task
@@ -19,47 +18,56 @@ from llmkit.tasks import Scores, Task, get_task
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two systems on the same rows."""
+    """Scores of two systems on the same rows."""
 
     num_rows: int
     first: Scores
     second: Scores
     differences: dict[str, Difference]
+    """Second minus first, by score."""
 
 
-def find_predictions(name: str) -> tuple[Path, str | None]:
-    """Find the predictions of a run, of a folder that `evaluate --output` wrote, or a file itself.
+@dataclass(frozen=True)
+class Source:
+    """Where the predictions of a system are, and what is recorded about them."""
 
-    Returns the file, and the name of the task, or None if it is unknown.
-    """
+    name: str
+    """As the user gave it."""
+    predictions: Path
+    task: str | None
+    """None for a file, and for a folder that does not record it."""
+    metrics: list[str] | None
+    """The metrics, with their settings, that scored them."""
+
+
+def find_source(name: str) -> Source:
+    """Find the predictions of a run, of a folder that `evaluate --output` wrote, or a file."""
     path = expand(name)
     if not path.is_dir():
-        return path, None
+        return Source(name, path, None, None)
     if not predictions_path(path).is_file():
         raise UserError(
             f"{path}: no predictions in it; name a finished run or a file of predictions"
         )
-    return predictions_path(path), task_of(path)
+    results = read_results(path)
+    task = recipe_of(path).task if is_run(path) else results and results.task
+    return Source(name, predictions_path(path), task, results and results.metrics)
 
 
-def compare_systems(first: str, second: str, task_name: str | None) -> Comparison:
-    """Score both by the task's metrics, and what lies between them.
+def compare_systems(first: str, second: str, task_name: str | None = None) -> Comparison:
+    """Score both systems with the task's metrics, and test the differences for significance.
 
-    Raises UserError if they do not predict the same rows, or nothing names their task.
+    Args:
+        first: A run, a folder of scores, or a file of predictions.
+        second: The same for the other system.
+        task_name: Needed for files, which do not record their task.
+
+    Raises:
+        UserError: If they do not predict the same rows, or their task is unknown or not the same.
     """
-    (one_path, one_task), (other_path, other_task) = map(find_predictions, (first, second))
-    names = dict.fromkeys(name for name in (task_name, one_task, other_task) if name)
-    if not names:
-        raise UserError("these files do not name their task; give --task NAME")
-    if task_name is None and len(names) > 1:
-        raise UserError(
-            f"{first} is a run of {one_task}, {second} of {other_task}; compare runs of one task"
-        )
-    task = get_task(next(iter(names)))
-    if task.output == "text":
-        raise UserError(f"{task.name} has no predictions to compare")
-    one = read_predictions(one_path, first, task)
-    other = read_predictions(other_path, second, task)
+    sources = find_source(first), find_source(second)
+    task = _common_task(sources, task_name)
+    one, other = (read_predictions(s.predictions, s.name, task) for s in sources)
     missing = [f"id {printable(name)}" for name in one.keys() ^ other.keys()]
     if missing:
         raise UserError(
@@ -68,39 +76,49 @@ def compare_systems(first: str, second: str, task_name: str | None) -> Compariso
             "--output DIR`, and compare those folders"
         )
     references = [_references(name, one[name], other[name]) for name in one]
-    recorded = [
-        metrics_of(expand(name))
-        for name, its_task in ((first, one_task), (second, other_task))
-        if its_task == task.name
-    ]
-    task = _settle(task, references, [names for names in recorded if are_of(names, task)])
-    said = [system[name] for system in (one, other) for name in one]
-    warnings = vote_warnings(said, task)
+    task = _with_settings(task, references, sources)
+    rows = [system[name] for system in (one, other) for name in one]
+    warnings = vote_warnings(rows, task)
     if task.output == "label":
-        warnings += label_warnings(said, (accepted[0] for accepted in references))
+        warnings += label_warnings(rows, (accepted[0] for accepted in references))
     for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
-    both = task.row_statistics([row.prediction for row in said], references * 2)
+        warning_console().print(f"warning: {warning}")
+    # Together, since the labels that occur are those of both.
+    both = task.row_statistics([row.prediction for row in rows], references * 2)
     statistics = [
-        {name: rows[part] for name, rows in both.items()}
+        {name: values[part] for name, values in both.items()}
         for part in (slice(len(one)), slice(len(one), None))
     ]
-    totals = [score_predictions(task, each, []).scores for each in statistics]
-    found = compare(*statistics)
-    both_have = [name for name in totals[0] if name in totals[1]]
-    return Comparison(len(one), *totals, {name: found[name] for name in both_have})
+    scores = [score_predictions(task, of_system, []).scores for of_system in statistics]
+    differences = compare(*statistics)
+    in_both = [name for name in scores[0] if name in scores[1]]
+    return Comparison(len(one), *scores, {name: differences[name] for name in in_both})
 
 
-def are_of(names: Any, task: Task) -> bool:
-    """Whether these recorded names are the task's metrics, whatever their settings."""
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        return False
-    bare = [[name.partition(":")[0] for name in each] for each in (names, task.metrics)]
-    return bare[0] == bare[1]
+def _common_task(sources: tuple[Source, Source], task_name: str | None) -> Task:
+    one, other = sources
+    names = dict.fromkeys(name for name in (task_name, one.task, other.task) if name)
+    if not names:
+        raise UserError("these files do not name their task; give --task NAME")
+    if task_name is None and len(names) > 1:
+        raise UserError(
+            f"{one.name} is a run of {one.task}, {other.name} of {other.task}; compare runs of one "
+            "task"
+        )
+    task = get_task(next(iter(names)))
+    if task.output == "text":
+        raise UserError(f"{task.name} has no predictions to compare")
+    return task
 
 
-def _settle(task: Task, references: list[list[str]], recorded: list[list[str]]) -> Task:
-    """The task with its metrics' recorded settings, or else with ones that fit the references."""
+def _with_settings(task: Task, references: list[list[str]], sources: tuple[Source, Source]) -> Task:
+    """The task with the recorded settings of its metrics, else with settings that fit the
+    references."""
+    recorded = [
+        source.metrics
+        for source in sources
+        if source.task == task.name and are_metrics_of(source.metrics, task)
+    ]
     tasks = [replace(task, metrics=tuple(names)).settled(references) for names in recorded]
     if tasks and tasks[0].metrics != tasks[-1].metrics:
         differing = sorted({*tasks[0].metrics} ^ {*tasks[-1].metrics})
@@ -111,8 +129,16 @@ def _settle(task: Task, references: list[list[str]], recorded: list[list[str]]) 
     return tasks[0] if tasks else task.settled(references)
 
 
+def are_metrics_of(names: list[str] | None, task: Task) -> bool:
+    """Whether the names, apart from their settings, are those of the task's metrics."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return False
+    bare = [[name.partition(":")[0] for name in metrics] for metrics in (names, task.metrics)]
+    return bare[0] == bare[1]
+
+
 def _references(name: str, one: PredictedRow, other: PredictedRow) -> list[str]:
-    """What both files, or the one that says so, would have accepted."""
+    """The accepted answers of a row, which one of the files may lack."""
     if one.references and other.references and one.references != other.references:
         raise UserError(
             f"{one.where} and {other.where}: id {printable(name)} has other references; these "

@@ -20,61 +20,63 @@ from llmkit.reports import terminal
 from llmkit.runs.folder import is_run
 from llmkit.runtime.console import warning_console
 from llmkit.runtime.devices import start_accelerator
+from llmkit.scoring.comparison import compare_on_test_sets, compare_with_others
+from llmkit.scoring.deciding_metric import choose_metric
 from llmkit.scoring.predictions import label_warnings, read_predictions, vote_warnings
-from llmkit.scoring.results import results_of, write_tables
-from llmkit.scoring.scores import (
-    TestSet,
-    choose_metric,
-    score_baselines,
-    score_predictions,
-    tables_of,
-)
+from llmkit.scoring.results import summarize_results, write_results
+from llmkit.scoring.scores import TestResults, score_predictions
+from llmkit.scoring.testset import TestSet
 from llmkit.scoring.verdict import UNTUNED
+
+THIS_MODEL, THESE_PREDICTIONS = "this model", "these predictions"  # names of systems
 
 
 def evaluate_model(
     name: str, recipe: Recipe, console: Console, output: str | None
 ) -> dict[str, dict[str, Any]]:
-    """Score a model on the recipe's test rows, beside the recipe's own untuned model; returns
-    `results_of` by test set."""
+    """Score a model and the recipe's untuned model on the recipe's test rows.
+
+    Returns the content of metrics.json for each test set.
+    """
     folder = check_output_folder(output)
     accelerator = start_accelerator(recipe.train.device, recipe.train.mixed_precision, recipe.seed)
     task = recipe_task(recipe)
-    metric, higher_is_better = choose_metric(recipe, task)
+    metric = choose_metric(task, recipe.evaluation.metric)
     splits = open_splits(recipe.data, task, recipe.evaluation)
     show_invalid(splits)
     answers = count_answers(splits["train"], task)
-    names = {"this model": name}
+    names = {THIS_MODEL: name}
     if Path(name) != Path(recipe.model.name):
         names[UNTUNED] = recipe.model.name
-    by_model = {}
+    systems = {}
     for label, which in names.items():
         model, tokenizer = open_model(
             recipe.model, recipe.train.forward, recipe.seed, splits["train"].texts(), which
         )
         check_max_length(recipe.data.max_length, model)
         tests = prepare_tests(splits, task, tokenizer, recipe, answers)
-        by_model[label] = score_model(model, tokenizer, tests, recipe, accelerator)
-    tables = tables_of(by_model, tests)
+        systems[label] = score_model(model, tokenizer, tests, recipe, accelerator)
+    results = compare_on_test_sets(tests, systems, THIS_MODEL, metric)
     if accelerator.is_main_process:
         errors = warning_console()
         for split, test in tests.items():
             terminal.show_findings(errors, find_unscorable(split, test.examples, test.task))
-        terminal.show_tables(console, tests, tables)
-        terminal.show_verdict(console, tables["test"], (metric, higher_is_better))
+        show(console, results)
         if folder is not None:
-            write_tables(folder, tests, tables, metric, splits["train"])
-    return {name: results_of(test, tables[name], metric) for name, test in tests.items()}
+            write_results(folder, results, splits["train"])
+    return {name: summarize_results(of_set).as_dict() for name, of_set in results.items()}
 
 
 def evaluate_predictions(
     path: str, recipe: Recipe, console: Console, output: str | None
 ) -> dict[str, dict[str, Any]]:
-    """Score a file of predictions, made by any tool, for the recipe's test rows; returns
-    `results_of` them."""
+    """Score a file of predictions, made by any tool, for the recipe's test rows.
+
+    Returns the content of metrics.json for each test set.
+    """
     folder = check_output_folder(output)
     task = recipe_task(recipe)
-    metric, higher_is_better = choose_metric(recipe, task)
+    metric = choose_metric(task, recipe.evaluation.metric)
     if task.output == "text":
         raise UserError(f"--predictions: {task.name} is scored by its loss, not by predictions")
     predictions = read_predictions(expand(path), "--predictions", task)
@@ -102,19 +104,20 @@ def evaluate_predictions(
         warnings += label_warnings(rows, answers.keys() | {each[0] for each in test.references})
     for warning in warnings:
         warning_console().print(f"warning: {warning}")
-    said = [row.prediction for row in rows]
-    table = {
-        "these predictions": score_predictions(
-            task, task.row_statistics(said, test.references), said
-        )
-    }
-    table |= score_baselines(test)
+    made = [row.prediction for row in rows]
+    system = score_predictions(task, task.row_statistics(made, test.references), made)
+    results = compare_with_others(test, {THESE_PREDICTIONS: system}, THESE_PREDICTIONS, metric)
     terminal.show_findings(warning_console(), find_unscorable("test", test.examples, test.task))
-    terminal.show_tables(console, {"test": test}, {"test": table})
-    terminal.show_verdict(console, table, (metric, higher_is_better))
+    show(console, {"test": results})
     if folder is not None:
-        write_tables(folder, {"test": test}, {"test": table}, metric, splits["train"])
-    return {"test": results_of(test, table, metric)}
+        write_results(folder, {"test": results}, splits["train"])
+    return {"test": summarize_results(results).as_dict()}
+
+
+def show(console: Console, results: dict[str, TestResults]) -> None:
+    """Print the scores on each test set, and the outcome on `test`."""
+    terminal.show_results(console, results)
+    terminal.show_verdict(console, results["test"])
 
 
 def show_invalid(splits: dict[str, Rows]) -> None:

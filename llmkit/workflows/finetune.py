@@ -34,8 +34,10 @@ from llmkit.runtime.cores import Usage, leave_cores
 from llmkit.runtime.devices import require_shared, start_accelerator, wait_for_all
 from llmkit.runtime.ranks import check_launcher, is_rank_zero, join_launcher, overridden_precision
 from llmkit.runtime.signals import Signals
-from llmkit.scoring.results import write_tables
-from llmkit.scoring.scores import SystemResult, score_baselines, tables_of
+from llmkit.scoring.baselines import score_baselines
+from llmkit.scoring.comparison import compare_on_test_sets
+from llmkit.scoring.results import write_results
+from llmkit.scoring.scores import SystemResult, TestResults
 from llmkit.scoring.verdict import UNTUNED
 from llmkit.tasks import Scores
 from llmkit.training.log import RunLog
@@ -54,6 +56,8 @@ from llmkit.training.trackers import check_trackers, start_trackers
 from llmkit.training.trainer import Trainer
 from llmkit.workflows.training_setup import TrainingSetup, setup_training
 
+FINE_TUNED = "fine-tuned"  # name of the system
+
 
 def finetune(
     recipe: Recipe,
@@ -62,8 +66,8 @@ def finetune(
     signals: Signals | None = None,
     resumes: bool = False,
     allowed: tuple[str, ...] = (),
-) -> dict[str, SystemResult]:
-    """Run a recipe into the folder `run`; returns the final scores by model or baseline.
+) -> TestResults:
+    """Run a recipe into the folder `run`; returns the final results on `test`.
 
     resumes: go on from the newest checkpoint there. allowed: keys of the recipe, `data.SPLIT` or
     `model` that may have changed since. Raises signals.Stopped where that was asked for.
@@ -79,7 +83,7 @@ def run_recipe(
     resumes: bool = False,
     allowed: tuple[str, ...] = (),
     is_default_name: bool = False,
-) -> tuple[Path, dict[str, SystemResult]]:
+) -> tuple[Path, TestResults]:
     """Like `finetune`, but also returns the folder of the run.
 
     is_default_name: if another run has taken this folder meanwhile, choose another name. An
@@ -195,7 +199,7 @@ def score_run(
     console: Console,
     facts: dict[str, Any],
     started: float,
-) -> dict[str, SystemResult]:
+) -> TestResults:
     """Score the best weights beside the untuned ones and the baselines, and write it all down.
 
     facts: of the training. started: when the run did.
@@ -211,31 +215,30 @@ def score_run(
     def score(model: nn.Module) -> dict[str, SystemResult]:
         return score_model(model, prepared.tokenizer, tests, recipe, accelerator)
 
-    by_model = {
-        "fine-tuned": score(load_model(model_dir(run))[0]),
+    systems = {
+        FINE_TUNED: score(load_model(model_dir(run))[0]),
         UNTUNED: score(
             open_model(
                 recipe.model, recipe.train.forward, recipe.seed, prepared.train_rows.texts()
             )[0]
         ),
     }
-    tables = tables_of(by_model, tests)
+    results = compare_on_test_sets(tests, systems, FINE_TUNED, prepared.metric)
     if accelerator.is_main_process:
         seconds = round(time.perf_counter() - started, 1)
-        metric, _ = prepared.metric
         facts = {"seconds": seconds, **facts}
         family = family_of(unwrap_model(prepared.model).config)
-        card = model_card(run.name, recipe, tests["test"], tables["test"], prepared.metric, family)
+        card = model_card(run.name, recipe, results["test"], family)
         write_text(model_dir(run) / "README.md", card)
         write_manifest(model_dir(run))
-        write_tables(run, tests, tables, metric, prepared.train_rows, **facts)  # it has finished
+        write_results(run, results, prepared.train_rows, **facts)  # the run has finished
         write_report([run], report_path(run))
-        terminal.show_tables(console, tests, tables)
-        terminal.show_examples(console, tests["test"], tables["test"]["fine-tuned"])
-        terminal.show_verdict(console, tables["test"], prepared.metric)
+        terminal.show_results(console, results)
+        terminal.show_examples(console, results["test"])
+        terminal.show_verdict(console, results["test"])
         console.print(f"{seconds:.0f} s in all, {facts['train_seconds']:.0f} s of them training")
         console.print(f"report: {report_path(run)}")
         console.print(
             f"model: {model_dir(run)}; {terminal.generate_command(run, tests['test'].task)}"
         )
-    return tables["test"]
+    return results["test"]

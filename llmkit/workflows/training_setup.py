@@ -42,7 +42,7 @@ from llmkit.model.load import (
 from llmkit.model.trainable import trainable_model
 from llmkit.reports import terminal
 from llmkit.runtime.console import warning_console
-from llmkit.scoring.scores import check_metric, choose_metric
+from llmkit.scoring.deciding_metric import DecidingMetric, check_metric, choose_metric
 from llmkit.tasks import Row
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.memory import micro_batch_token_budget
@@ -61,8 +61,8 @@ class TrainingSetup:
     validation: EvaluationSet
     tests: dict[str, EvaluationSet]
     """What is scored in the end: `test`, further ones by name, and `general text`."""
-    metric: tuple[str, bool]
-    """Score that chooses the best weights, and whether higher is better."""
+    metric: DecidingMetric
+    """Score that chooses the best weights."""
     facts: dict
     """What the run's record says of data and model."""
 
@@ -70,7 +70,7 @@ class TrainingSetup:
 def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -> TrainingSetup:
     """Data and model of a recipe. Every mistake of the user's shows here."""
     task = recipe_task(recipe)
-    metric = choose_metric(recipe, task)
+    metric = choose_metric(task, recipe.evaluation.metric)
     settings = recipe.evaluation
     splits = open_splits(recipe.data, task, settings)
     shapes = {split: rows.shape for split, rows in splits.items()}
@@ -87,7 +87,7 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     answered = _with_labels(splits["train"])
     answers = count_answers(answered, task)
     validation = prepare_evaluation(splits["validation"], task, tokenizer, recipe, answers)
-    check_metric(metric[0], validation, settings.votes)
+    check_metric(metric.name, validation, settings.votes)
     tests = prepare_tests(splits, task, tokenizer, recipe, answers)
     sets = {"validation": validation, **tests}
     findings = find_in_split("train", encoding_report, None)

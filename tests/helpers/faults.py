@@ -32,7 +32,7 @@ PLACES = {
     "tokenize": (training_setup, "encode_cached"), "train": (Trainer, "train_step"),
     "evaluate": (finetune, "evaluate"), "save": (saver, "save_checkpoint"),
     "prune": (saver, "prune"), "keep": (saver, "save_model"), "log": (log.RunLog, "_write"),
-    "tables": (finetune, "write_tables"), "report": (html, "write_report"),
+    "tables": (finetune, "write_results"), "report": (html, "write_report"),
 }  # fmt: skip
 system_open = os.open  # not counted
 RUN = os.environ.get("FAULT_RUN", "")

@@ -11,17 +11,19 @@ from filelock import FileLock
 from rows import summary_rows, write_jsonl
 
 from llmkit import cli
+from llmkit.metrics.prediction import Prediction
 from llmkit.reports.html import follow, report_page
 from llmkit.reports.html_data import (
-    POINTS,
+    MAX_CURVE_POINTS,
     differing_settings,
-    labels_of,
+    downsample,
     page_data,
-    picked,
+    run_labels,
+    select_predictions,
     short_names,
-    thin,
 )
 from llmkit.runs.folder import lock_path
+from llmkit.scoring.results import SavedPrediction
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
@@ -235,7 +237,7 @@ def test_what_has_one_name_and_several_scores_is_told_apart(runs, tmp_path):
 )  # fmt: skip
 def test_runs_are_labelled_by_the_settings_that_tell_them_apart(recipes, expected):
     names = ["one", "two", "three"][: len(recipes)]
-    assert labels_of(names, differing_settings(recipes)) == expected
+    assert run_labels(names, differing_settings(recipes)) == expected
 
 
 def test_runs_of_one_name_are_called_by_their_paths(tmp_path):
@@ -261,7 +263,19 @@ def test_a_run_is_shown_as_stopped_or_as_training(runs, tmp_path):
 def test_a_run_of_another_version_is_shown_and_its_version_named(runs, tmp_path):
     old = copy_of(runs[0], tmp_path / "run")
     for name, gone in (
-        ("metrics.json", ("differences", "intervals", "signature", "metric", "groups")),
+        (
+            "metrics.json",
+            (
+                "version",
+                "main",
+                "higher_is_better",
+                "differences",
+                "intervals",
+                "signature",
+                "metric",
+                "groups",
+            ),
+        ),
         ("run.json", ("started", "num_steps", "findings")),
     ):
         content = json.loads((old / name).read_text())
@@ -280,6 +294,35 @@ def test_a_run_of_another_version_is_shown_and_its_version_named(runs, tmp_path)
     assert re.fullmatch(r"ROUGE-L [\d.]+(, worse than .*)?", data["verdict"])
     assert data["recipe"]["setting_of_another_version"] == 1
     assert page_data(runs)["runs"][0]["version"] is None
+
+
+@pytest.mark.parametrize(
+    ("recorded", "metric", "best_is_highest"),
+    [
+        ({"metric": "rougeL", "higher_is_better": True}, "rougeL", True),
+        ({"metric": "new_score", "higher_is_better": False}, "new_score", False),
+        ({"metric": "bertscore", "higher_is_better": True}, "bertscore", True),
+        ({}, "bertscore", True),  # of an earlier release
+        ({}, "loss", False),
+    ],
+)
+def test_predictions_are_ranked_by_the_recorded_direction(
+    runs, tmp_path, recorded, metric, best_is_highest
+):
+    run = copy_of(runs[0], tmp_path / "run")
+    results = json.loads((run / "metrics.json").read_text())
+    del results["metric"], results["higher_is_better"]
+    (run / "metrics.json").write_text(json.dumps({**results, **recorded}))
+    recipe = (run / "recipe.yaml").read_text()
+    (run / "recipe.yaml").write_text(re.sub(r"\bmetric: \w+", f"metric: {metric}", recipe))
+    rows = [json.loads(line) for line in (run / "predictions.jsonl").open()]
+    rows = [json.dumps({**row, "score": index}) + "\n" for index, row in enumerate(rows)]
+    (run / "predictions.jsonl").write_text("".join(rows))
+    (data,) = page_data([run])["runs"]
+    assert (data["metric"], data["higher_is_better"]) == (metric, best_is_highest)
+    ranked = [row["score"] for row in data["predictions"]["best"]]
+    assert ranked == sorted(ranked, reverse=best_is_highest)
+    assert data["model"] == data["recipe"]["model.name"]
 
 
 def test_a_run_is_followed_until_it_has_finished(llmkit, runs, tmp_path):
@@ -307,19 +350,18 @@ def test_a_run_is_followed_until_it_has_finished(llmkit, runs, tmp_path):
 
 
 def test_long_runs_and_texts_are_cut_to_a_page():
-    points = [{"step": i} for i in range(5 * POINTS + 3)]
-    assert len(thin(points)) <= POINTS + 1
-    assert thin(points)[-1] == points[-1]
-    assert thin([]) == []
+    points = [{"step": i} for i in range(5 * MAX_CURVE_POINTS + 3)]
+    assert len(downsample(points)) <= MAX_CURVE_POINTS + 1
+    assert downsample(points)[-1] == points[-1]
+    assert downsample([]) == []
     rows = [
-        {"id": str(i), "prompt": "p" * 10**5, "prediction": "x", "references": ["y"], "score": i}
-        for i in range(100)
+        SavedPrediction(str(i), "p" * 10**5, Prediction("x"), ["y"], score=i) for i in range(100)
     ]
-    shown = picked(rows, higher_is_better=True)
+    shown = select_predictions(rows, higher_is_better=True)
     assert [row["score"] for row in shown["best"]] == list(range(99, 89, -1))
     assert [row["score"] for row in shown["worst"]] == list(range(10))
     assert all(len(row["prompt"]) < 5000 for each in shown.values() for row in each)
-    assert picked(rows, higher_is_better=False)["best"][0]["score"] == 0
+    assert select_predictions(rows, higher_is_better=False)["best"][0]["score"] == 0
 
 
 def test_what_is_no_run_is_refused(llmkit, tmp_path):

@@ -9,7 +9,7 @@ from runs import SHORT
 from transformers import AutoTokenizer
 
 from llmkit.metrics.prediction import Prediction
-from llmkit.scoring.scores import score_references
+from llmkit.scoring.baselines import score_references
 from llmkit.tasks import TASKS
 
 OTHER_TASKS = {

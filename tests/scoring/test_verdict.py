@@ -1,7 +1,8 @@
-"""The sentence that says what came of a run."""
+"""The outcome of an evaluation in one sentence."""
 
 import pytest
 
+from llmkit.scoring.deciding_metric import DecidingMetric
 from llmkit.scoring.significance import Difference
 from llmkit.scoring.verdict import verdict
 
@@ -46,10 +47,16 @@ FEW = Difference(5.0)
         ("perplexity", False, {"this model": 1234.5}, None, "perplexity 1,234"),
     ],
 )  # fmt: skip
-def test_verdict(metric, higher, scores, difference, expected):
+def test_verdict_names_score_difference_and_better_baseline(
+    metric, higher, scores, difference, expected
+):
+    main = next(iter(scores))
     scores = {label: {metric: value} for label, value in scores.items()}
-    assert verdict(metric, higher, scores, difference) == expected
+    for order in (1, -1):  # which does not tell which system is the main one
+        shown = dict(list(scores.items())[::order])
+        assert verdict(DecidingMetric(metric, higher), main, shown, difference) == expected
 
 
-def test_a_score_that_was_not_measured_is_said_to_be_missing():
-    assert verdict("auc", True, {"these predictions": {"accuracy": 50.0}}, None) == "no AUC"
+def test_verdict_of_a_score_that_was_not_computed_says_so():
+    scores = {"these predictions": {"accuracy": 50.0}}
+    assert verdict(DecidingMetric("auc", True), "these predictions", scores, None) == "no AUC"

@@ -128,7 +128,7 @@ def read_metrics(run):
 
 def test_a_run_folder_holds_what_it_should(recipe, tmp_path):
     run = tmp_path / "run"
-    table = finetune(recipe("evaluation.every=2"), run, Console(quiet=True))
+    results = finetune(recipe("evaluation.every=2"), run, Console(quiet=True))
     assert {path.name for path in run.iterdir()} == {
         "recipe.yaml", "run.json", "metrics.jsonl", "metrics.json", "predictions.jsonl", "model",
         "report.html", "checkpoints", ".lock",
@@ -142,7 +142,7 @@ def test_a_run_folder_holds_what_it_should(recipe, tmp_path):
     assert [set(row) for row in predictions] == [columns] * 4
     assert predictions[0]["prompt"].endswith("\n\nTL;DR:")
     baselines = {"lead-1", "lead-3", "random-3", "copy of the source"}
-    assert set(table) == {"fine-tuned", "untuned", *baselines}
+    assert set(results.systems) == {"fine-tuned", "untuned", *baselines}
     facts = json.loads((run / "run.json").read_text())
     assert facts["libraries"]["torch"]
     assert facts["data"]["train"]["rows"] == 24
