@@ -1,6 +1,6 @@
-"""Choices that depend on the machine and change no result beyond rounding: made by measuring.
+"""Settings that depend on the machine and change results by rounding only, chosen by measuring.
 
-What was measured is kept in the cache folder, by processor, threads and library version.
+Measurements are cached by processor, number of threads and version of torch.
 """
 
 import ctypes
@@ -18,24 +18,24 @@ import torch
 
 from llmkit.paths import cache_folder
 
-NUM_TIMINGS = 8  # that each product is timed; the first plans
-ROWS, WIDTH = 256, 768  # of the product that is timed: GPT-2's first in its MLP
-FEW = 32  # a first look times one in so many rows
-HOPELESS = 4  # products so many times slower than the quickest are not timed in full
-BF16_PAYS = 1.3  # times as fast as float32, from which on its coarser numbers are worth it
-LARGE_PAGES = 2**34  # bytes of address space, at most, that are to have them
-KERNELS = 64  # that oneDNN keeps: those of a few steps' shapes
-EXACT = 1e-5  # largest relative error of a product that still counts as float32
+NUM_TIMINGS = 8  # of each product; the fastest counts, as the first one also plans
+ROWS, WIDTH = 256, 768  # of the timed product: the first of a block's MLP in GPT-2
+PROBE_FACTOR = 32  # a first, quick timing takes one row in this many
+MAX_SLOWDOWN = 4  # products slower than the fastest by this factor are not timed in full
+MIN_BF16_GAIN = 1.3  # speed-up over float32 above which bf16's coarser numbers pay off
+MAX_HUGE_PAGE_BYTES = 2**34  # of address space that asks for huge pages
+NUM_CACHED_KERNELS = 64  # in oneDNN's caches: the shapes of a few steps
+MAX_FLOAT32_ERROR = 1e-5  # largest relative error of a product that still counts as float32
 
 
 @dataclass(frozen=True)
 class MatmulTimings:
-    """What was measured: seconds of a product, by its arithmetic."""
+    """Seconds that one matrix product takes, by its arithmetic."""
 
     float32: float
-    """By the library that is its default."""
+    """float32 with torch's default library."""
     onednn: float | None
-    """float32 by oneDNN; None where that would round to bf16 in between."""
+    """float32 with oneDNN; None if oneDNN would round to bf16 internally."""
     bf16: float
 
     @property
@@ -48,46 +48,49 @@ class MatmulTimings:
 
 
 def autotune_cpu() -> MatmulTimings:
-    """Measure, or look up, this machine's arithmetic and set it up; under half a second."""
-    keep_memory()
-    keep_few_kernels()
+    """Set up memory and float32 products for this machine; returns its cached or new timings.
+
+    Measuring takes less than half a second.
+    """
+    retain_freed_memory()
+    limit_kernel_caches()
     path = cache_folder() / "tuning" / f"{_machine()}.json"
     try:
         tuning = MatmulTimings(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         tuning = measure()
-        _keep(tuning, path)
+        _save(tuning, path)
     torch.set_float32_matmul_precision("medium" if tuning.onednn_pays else "highest")
     return tuning
 
 
 def measure() -> MatmulTimings:
-    """Time one product in each arithmetic."""
+    """Time the same product in each arithmetic."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(ROWS, WIDTH, generator=generator)
     weight = torch.randn(WIDTH, 4 * WIDTH, generator=generator)
     rounded, rounded_weight = x.bfloat16(), weight.bfloat16()
     products = {
         "float32": ("highest", x, weight),
-        "onednn": ("medium", x, weight),  # the library's word for it
+        "onednn": ("medium", x, weight),  # torch's setting for it
         "bf16": ("highest", rounded, rounded_weight),
     }
-    # A CPU without bf16 instructions emulates them, a hundred times slower: few rows show it.
+    # A CPU without bf16 instructions emulates them, 100 times slower; a few rows show that.
     seconds = {
-        name: FEW * min(_time(*product, ROWS // FEW) for _ in range(NUM_TIMINGS))
+        name: PROBE_FACTOR * min(_time(*product, ROWS // PROBE_FACTOR) for _ in range(NUM_TIMINGS))
         for name, product in products.items()
     }
-    quickest = min(seconds.values())
-    # By turns, so that what else the machine does falls on all; it only ever slows, so the best of
-    # a few counts.
+    fastest = min(seconds.values())
+    # In turns, so that other load affects all alike; it can only slow them down, so the minimum
+    # counts.
     for _ in range(NUM_TIMINGS):
         for name, product in products.items():
-            if seconds[name] < HOPELESS * quickest:
+            if seconds[name] < MAX_SLOWDOWN * fastest:
                 seconds[name] = min(seconds[name], _time(*product, ROWS))
     torch.set_float32_matmul_precision("medium")
     exact = x.double() @ weight.double()
     error = ((x @ weight).double() - exact).norm() / exact.norm()
-    onednn = seconds["onednn"] if error < EXACT else None
+    onednn = seconds["onednn"] if error < MAX_FLOAT32_ERROR else None
     return MatmulTimings(seconds["float32"], onednn, seconds["bf16"])
 
 
@@ -100,7 +103,7 @@ def _time(precision: str, x: torch.Tensor, weight: torch.Tensor, num_rows: int) 
 
 
 def _machine() -> str:
-    """Name of what the measurement holds for."""
+    """A file name for the processor, the number of threads and the version of torch."""
     model = platform.processor() or platform.machine()
     if sys.platform == "linux":
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
@@ -109,8 +112,8 @@ def _machine() -> str:
     return "".join(c if c.isalnum() or c in ".+" else "-" for c in " ".join(map(str, parts)))
 
 
-def _keep(tuning: MatmulTimings, path: Path) -> None:
-    """For the next time; where nothing can be written, that measures again."""
+def _save(tuning: MatmulTimings, path: Path) -> None:
+    """Cache the timings; if the folder is not writable, the next run measures again."""
     partial = path.with_suffix(f".{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,15 +123,15 @@ def _keep(tuning: MatmulTimings, path: Path) -> None:
         return
 
 
-def keep_memory() -> None:
-    """Have glibc keep freed memory, and take it from the system in large pages.
+def retain_freed_memory() -> None:
+    """Have glibc retain freed memory, and request it from the system in huge pages.
 
-    Each step frees and takes what the last one did; asking for it page by page again takes a good
-    part of the step.
+    Each step frees and allocates the same memory as the last one; requesting it anew page by page
+    would take a considerable part of the step.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return
-    import resource  # there on Linux, not everywhere
+    import resource  # not available on Windows
 
     libc = ctypes.CDLL("libc.so.6")
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -137,9 +140,9 @@ def keep_memory() -> None:
     trim_threshold, mmap_max = -1, -4  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_MAX
     libc.mallopt(mmap_max, 0)
     libc.mallopt(trim_threshold, -1)
-    # Advice stays with the addresses: a large block, given back unused, leaves it to all that
-    # follows.
-    size = min(psutil.virtual_memory().available // 2, LARGE_PAGES)
+    # The advice belongs to the addresses: a large block that is freed unused leaves it to all later
+    # allocations there.
+    size = min(psutil.virtual_memory().available // 2, MAX_HUGE_PAGE_BYTES)
     is_limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
     block = None if is_limited else libc.malloc(size)
     if block:
@@ -148,11 +151,11 @@ def keep_memory() -> None:
         libc.free(block)
 
 
-def keep_few_kernels() -> None:
-    """Have oneDNN keep its programs for a few shapes only; made again in less than a millisecond.
+def limit_kernel_caches() -> None:
+    """Limit the caches of compiled kernels in oneDNN and in torch's layer above it.
 
-    It and torch's layer over it keep those of 1,024 shapes each, up to 1 MB apiece, and nearly
-    every step of ragged rows has shapes that no other has.
+    Both hold kernels for 1,024 shapes by default, up to 1 MB each, and nearly every step of ragged
+    rows has shapes of its own. Compiling one again takes less than a millisecond.
     """
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-        os.environ.setdefault(name, str(KERNELS))
+        os.environ.setdefault(name, str(NUM_CACHED_KERNELS))

@@ -1,4 +1,4 @@
-"""The terminal: one console for what a person reads, and libraries that keep quiet."""
+"""The terminal: consoles, tables and progress, and libraries that print nothing themselves."""
 
 import gc
 import logging
@@ -23,7 +23,7 @@ SECONDS_PER_LINE = 10  # between lines of progress when the output is not a term
 
 
 def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
-    """Lines wrap on a terminal; into a file or a pipe they stay whole."""
+    """A console whose lines wrap on a terminal and stay whole in a file or a pipe."""
     return Console(
         stderr=stderr, quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True
     )
@@ -78,10 +78,10 @@ def python_call(verbose: bool) -> Iterator[Console]:
 
 
 def show_table(console: Console, header: list[str], groups: list[list[list[str]]]) -> None:
-    """Lines under a header, a rule between groups of them; the first cell of each is its label.
+    """Show a table: a header, and groups of lines with a rule between them.
 
-    A cell may have several lines. Where the terminal is too narrow, a line a cell: rich would cut
-    the numbers.
+    The first cell of a line is its label; a cell may have several lines of text. On a terminal that
+    is too narrow, each cell gets a line of its own, since rich would truncate the numbers.
     """
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column(header[0])
@@ -103,9 +103,9 @@ def show_table(console: Console, header: list[str], groups: list[list[list[str]]
 
 @contextmanager
 def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how many of `total` are done and the time left; yields a function to count more.
+    """Show progress out of `total` and the time left; yields a function that adds to the count.
 
-    A bar on a terminal; elsewhere a line every SECONDS_PER_LINE.
+    A terminal shows a bar, anything else a line every SECONDS_PER_LINE.
     """
     done, started = 0, time.perf_counter()
     last_line = started
@@ -117,7 +117,7 @@ def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int]
         console=console,
         disable=console.quiet or not console.is_terminal,
         transient=True,
-        # The console may be stderr, and what is printed meanwhile belongs to stdout.
+        # The console may be stderr, while predictions are printed on stdout.
         redirect_stdout=False,
         redirect_stderr=False,
     )
@@ -139,16 +139,18 @@ def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int]
 
 @contextmanager
 def library_imports() -> Iterator[None]:
-    """Around the first import of libraries: quick ones, that keep quiet afterwards.
+    """Context for the first import of the heavy libraries in a command.
 
-    No bars or advice from below: what matters, llmkit says itself. The garbage collector would
-    walk the libraries' objects over and over, a fifth of the import, and again whenever many rows
-    are made; none of them is ever garbage.
+    Silences their progress bars and advice for the rest of the process. Pauses garbage collection
+    during the import, which saves a fifth of its time, and then exempts the libraries' objects,
+    none of which is ever garbage, from later collections.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")  # else a server beside the hub is told
+    os.environ.setdefault(
+        "HF_UPDATE_DOWNLOAD_COUNTS", "0"
+    )  # otherwise a server besides the hub is contacted
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     warnings.filterwarnings("ignore")
     logging.getLogger("accelerate").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Processor cores that other programs need, and how this one leaves them alone."""
+"""Use the processor cores that other programs leave free."""
 
 import os
 import threading
@@ -9,22 +9,22 @@ from functools import cache
 import psutil
 import torch
 
-SHORTEST = 0.3  # seconds over which a share of a core is measured; the system counts hundredths
-CONFIRMED = 1.0  # seconds of a second look, while this process does nothing
-PERIOD = 0.5  # seconds between two looks at what others use
-NEEDED = 0.5  # cores that others use, from which on idle threads must not spin
+MIN_MEASURED_SECONDS = 0.3  # the system counts CPU time in hundredths of a second
+CONFIRMATION_SECONDS = 1.0  # of a second measurement, during which this process is idle
+WATCH_SECONDS = 0.5  # between two measurements of what other programs use
+MAX_CORES_WHEN_SPINNING = 0.5  # that other programs may use while idle threads spin
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Seconds that this process's cores have worked since the machine started."""
+    """CPU time of the cores that this process may run on, since the machine started; seconds."""
 
     at: float
-    """When, on a clock of seconds."""
+    """Time of the measurement, on a monotonic clock."""
     own: float
-    """For this process and those of its children that have ended."""
+    """CPU time of this process and of its children that have ended."""
     all: float
-    """For any process."""
+    """CPU time of all processes."""
 
     @classmethod
     def now(cls) -> "Usage":
@@ -35,34 +35,35 @@ class Usage:
         return cls(time.monotonic(), sum(process[:4]), sum(busy))
 
     def others_since(self, before: "Usage") -> float:
-        """Cores that other programs used, on average, between two looks."""
+        """Number of cores that other programs used on average since an earlier measurement."""
         seconds = self.at - before.at
         return max(0.0, (self.all - before.all - (self.own - before.own)) / seconds)
 
 
 def threads_beside(others: float, num_threads: int) -> int:
-    """Threads that can run at once beside programs that use `others` cores of num_threads.
+    """Number of threads to use while other programs use `others` of num_threads cores.
 
-    Every parallel region waits for its slowest thread, so a thread that shares its core holds up
-    all others: on two cores, one of them busy, two threads are slower than one.
+    Every parallel region waits for its slowest thread, so a thread that shares its core delays all
+    others: on two cores, one of them busy, two threads are slower than one.
     """
     return max(1, num_threads - round(others))
 
 
 def leave_cores(before: Usage) -> str | None:
-    """Use fewer threads from here on where other programs have needed cores since `before`, and
-    still do: a moment's work of theirs must not slow down a whole run.
+    """Use fewer threads if other programs have used cores since `before` and still do.
 
-    Returns what to tell the user. A number of threads that the user has set stays.
+    The second measurement keeps a short job of another program from slowing down a whole run. A
+    number of threads that the user has set is not changed. Returns a message for the user, or None
+    if nothing has changed.
     """
     num_threads = torch.get_num_threads()
     if num_threads == 1 or "OMP_NUM_THREADS" in os.environ:
         return None
-    time.sleep(max(0.0, before.at + SHORTEST - time.monotonic()))
+    time.sleep(max(0.0, before.at + MIN_MEASURED_SECONDS - time.monotonic()))
     now = Usage.now()
     others = now.others_since(before)
     if threads_beside(others, num_threads) < num_threads:
-        time.sleep(CONFIRMED)
+        time.sleep(CONFIRMATION_SECONDS)
         others = min(others, Usage.now().others_since(now))
     torch.set_num_threads(threads_beside(others, num_threads))
     if torch.get_num_threads() == num_threads:
@@ -73,25 +74,25 @@ def leave_cores(before: Usage) -> str | None:
     )
 
 
-@cache  # once in a process
+@cache  # one watcher per process
 def yield_cores() -> None:
-    """From here on, have OpenMP's idle threads sleep at once whenever others need their cores.
+    """Start a thread that lets OpenMP's idle threads sleep while other programs need their cores.
 
-    They spin for milliseconds behind each parallel region, which is fastest on an idle machine.
-    Beside another program the spinning takes time from the very thread that they wait for, and
-    training may become thirty times slower.
+    Idle threads spin for milliseconds after each parallel region, which is fastest on an idle
+    machine. On a busy one they take time from the very thread that they wait for, and training can
+    become 30 times slower.
     """
     if torch.get_num_threads() > 1 and "OMP_WAIT_POLICY" not in os.environ:
         threading.Thread(target=watch_cores, name="watch cores", daemon=True).start()
 
 
 def watch_cores() -> None:
-    """Shorten the spinning while other programs use the cores."""
+    """Shorten the spinning of idle threads whenever other programs use the cores."""
     before, stop = Usage.now(), None
     while True:
-        time.sleep(PERIOD)
+        time.sleep(WATCH_SECONDS)
         now = Usage.now()
-        is_needed = now.others_since(before) > NEEDED
+        is_needed = now.others_since(before) > MAX_CORES_WHEN_SPINNING
         before = now
         if is_needed and stop is None:
             stop = shorten_spinning()
@@ -101,18 +102,18 @@ def watch_cores() -> None:
 
 
 def shorten_spinning() -> threading.Event:
-    """Have libgomp's idle threads spin for a microsecond only, until the event is set.
+    """Have libgomp's idle threads spin for a microsecond only, until the returned event is set.
 
-    That is what libgomp does by itself while there are more of its threads than cores
-    (gomp_throttled_spin_count_var in its env.c and wait.h). The pool of threads that another
-    thread gets for its first parallel region, and keeps for as long as it lives, is such an excess.
-    Other OpenMP libraries are left as they are.
+    libgomp does so by itself while it has more threads than cores (gomp_throttled_spin_count_var in
+    its env.c and wait.h). A second pool, which libgomp creates for the first parallel region of
+    another thread and keeps while that thread lives, makes it so. Other OpenMP libraries are not
+    affected.
     """
     stop = threading.Event()
 
-    def keep_a_pool() -> None:
+    def own_a_pool() -> None:
         torch.ones(2**20).add_(1)
         stop.wait()
 
-    threading.Thread(target=keep_a_pool, name="short spinning", daemon=True).start()
+    threading.Thread(target=own_a_pool, name="short spinning", daemon=True).start()
     return stop

@@ -1,4 +1,4 @@
-"""The devices a run uses, and the arithmetic that suits them."""
+"""The devices of a run, and the precision that suits them."""
 
 import os
 import platform
@@ -14,19 +14,19 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 
 from llmkit.errors import UserError
-from llmkit.runtime.autotune import BF16_PAYS, autotune_cpu
+from llmkit.runtime.autotune import MIN_BF16_GAIN, autotune_cpu
 from llmkit.runtime.cores import yield_cores
 from llmkit.runtime.ranks import join_launcher, num_local_processes
 
-# How long a process waits for another, which may be encoding or saving. A process that has died is
-# noticed at once, by its closed connection.
-LONGEST_WAIT = timedelta(hours=6)
-NETWORK_DELAY = 5.0  # seconds until another machine sees a new file, at most
+# Another process may be encoding or saving. One that has died is noticed immediately, since its
+# connection closes.
+PROCESS_TIMEOUT = timedelta(hours=6)
+MAX_NETWORK_DELAY = 5.0  # seconds until another machine sees a new file
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What decides how a run's numbers are rounded, beside its device."""
+    """Settings, besides the device, that decide how a run's numbers are rounded."""
 
     threads: int
     mixed_precision: str
@@ -54,7 +54,7 @@ def start_accelerator(
             f"--num-processes: {num_local} exceeds the {num_devices} accelerators of this machine; "
             "start one process for each, or set train.device=cpu"
         )
-    PartialState(cpu=use_cpu, timeout=LONGEST_WAIT)
+    PartialState(cpu=use_cpu, timeout=PROCESS_TIMEOUT)
     choose_kernels()
     if like is not None and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(like.threads, torch.get_num_threads()))
@@ -94,10 +94,10 @@ def require_shared(run: Path, accelerator: Accelerator) -> None:
 
 
 def wait_for_all(accelerator: Accelerator) -> None:
-    """Wait until every process has come this far.
+    """Wait until every process has reached this call.
 
     accelerate's own function names a device of the machine's accelerator even if the processes
-    train on CPUs, which fails where there are fewer accelerators than processes.
+    train on CPUs, which fails if there are fewer accelerators than processes.
     """
     if accelerator.num_processes > 1 and accelerator.device.type == "cpu":
         torch.distributed.barrier()
@@ -106,14 +106,14 @@ def wait_for_all(accelerator: Accelerator) -> None:
 
 
 def appears(path: Path) -> bool:
-    """Whether a file exists, or does within NETWORK_DELAY: network file systems show it late."""
-    deadline = time.monotonic() + NETWORK_DELAY
+    """Whether a file exists, or appears within MAX_NETWORK_DELAY, as on network file systems."""
+    deadline = time.monotonic() + MAX_NETWORK_DELAY
     while not path.exists():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
         with suppress(OSError):
-            os.listdir(path.parent)  # makes the file system look again
+            os.listdir(path.parent)  # has the file system refresh the folder
     return True
 
 
@@ -124,7 +124,7 @@ def choose_precision(mixed_precision: str, use_cpu: bool) -> str:
     if mixed_precision != "auto":
         return mixed_precision
     if use_cpu:
-        return "bf16" if tuning.bf16_gain >= BF16_PAYS else "no"
+        return "bf16" if tuning.bf16_gain >= MIN_BF16_GAIN else "no"
     if torch.accelerator.current_accelerator().type != "cuda":
         return "bf16"
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -140,6 +140,5 @@ def cuda_precision(capability: tuple[int, int], has_bf16: bool) -> str:
 
 
 def choose_kernels() -> None:
-    """Disable cuDNN's attention, which spends tens of milliseconds on planning for each new length
-    of a row."""
+    """Disable cuDNN's attention, which takes tens of milliseconds to plan for each new row length."""
     torch.backends.cuda.enable_cudnn_sdp(False)

@@ -1,4 +1,4 @@
-"""Several processes on one machine: each runs the same command and finds the others by rank."""
+"""Several processes on one machine, which run the same command and find each other by rank."""
 
 import os
 import signal
@@ -10,14 +10,14 @@ import threading
 import time
 
 LAUNCHED = "LLMKIT_LAUNCHED"
-GRACE = 5.0  # seconds that the others get to end by themselves once one has failed
+GRACE_SECONDS = 5.0  # that processes get to end by themselves once one of them has failed
 
 
 def launch(arguments: list[str], num_processes: int) -> int:
     """Run `llmkit arguments` in `num_processes` processes; returns the exit code.
 
-    The first process speaks for all; of another one's errors the last line is shown where the
-    first has none of its own. When one fails, the others, which wait for it, are ended.
+    Only the first process prints. If it ends without an error of its own, the last error line of
+    another one is shown. When one process fails, the others, which wait for it, are ended.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     environment = {
@@ -30,17 +30,17 @@ def launch(arguments: list[str], num_processes: int) -> int:
         LAUNCHED: "1",
     }
     processes: list[subprocess.Popen] = []
-    asked: list[int] = []
+    stop_signals: list[int] = []
 
-    def pass_on(number: int, _: object) -> None:
-        """The children finish their step and save; asked twice, they end."""
+    def forward(number: int, _: object) -> None:
+        """The first stop signal lets the processes finish their step and save; a second kills."""
         if number != signal.SIGUSR1:
-            asked.append(number)
+            stop_signals.append(number)
         for process in processes:
-            process.send_signal(number if len(asked) < 2 else signal.SIGKILL)
+            process.send_signal(number if len(stop_signals) < 2 else signal.SIGKILL)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, pass_on)
+        signal.signal(number, forward)
     with tempfile.TemporaryFile() as errors:
         try:
             for rank in range(num_processes):
@@ -48,10 +48,10 @@ def launch(arguments: list[str], num_processes: int) -> int:
                     subprocess.Popen(
                         [sys.executable, "-m", "llmkit", *arguments],
                         env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                        stdin=subprocess.PIPE,  # which closes when this process is gone
+                        stdin=subprocess.PIPE,  # closes when this process ends
                         stdout=None if rank == 0 else subprocess.DEVNULL,
                         stderr=None if rank == 0 else errors,
-                        start_new_session=True,  # a terminal's Ctrl-C comes from here alone
+                        start_new_session=True,  # Ctrl-C in a terminal reaches them through `forward` only
                     )
                 )
             code = _wait(processes)
@@ -59,14 +59,14 @@ def launch(arguments: list[str], num_processes: int) -> int:
             for process in processes:
                 process.kill()
                 process.wait()
-        code = 128 + asked[0] if asked and code else abs(code)
-        if code and processes[0].returncode in (0, -signal.SIGKILL):  # the first said nothing
+        code = 128 + stop_signals[0] if stop_signals and code else abs(code)
+        if code and processes[0].returncode in (0, -signal.SIGKILL):  # without a message
             print(_last_line(errors) or f"llmkit: a process ended with {code}", file=sys.stderr)
     return code
 
 
 def end_with_launcher() -> bool:
-    """In a process that `launch` started: stop, as on SIGTERM, once the launcher is gone.
+    """In a process that `launch` started, stop as on SIGTERM once the launcher has ended.
 
     Returns whether this is such a process.
     """
@@ -74,7 +74,7 @@ def end_with_launcher() -> bool:
         return False
 
     def wait() -> None:
-        os.read(0, 1)  # the end of the pipe: nobody writes into it
+        os.read(0, 1)  # returns at the end of the pipe, into which nothing is written
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -82,7 +82,7 @@ def end_with_launcher() -> bool:
 
 
 def _wait(processes: list[subprocess.Popen]) -> int:
-    """The first exit code that is not 0, or 0 when all have ended well."""
+    """The first exit code that is not 0, or 0 if all have succeeded."""
     deadline = None
     while True:
         codes = [process.poll() for process in processes]
@@ -90,7 +90,7 @@ def _wait(processes: list[subprocess.Popen]) -> int:
         if None not in codes:
             return codes[0] or (failed[0] if failed else 0)
         if failed and deadline is None:
-            deadline = time.monotonic() + GRACE
+            deadline = time.monotonic() + GRACE_SECONDS
         if deadline and time.monotonic() > deadline:
             return failed[0]
         time.sleep(0.1)
@@ -103,7 +103,7 @@ def _last_line(errors) -> str:
 
 
 def free_port() -> int:
-    """A port of this machine that no process listens on."""
+    """A local port that no process listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

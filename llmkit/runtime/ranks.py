@@ -1,13 +1,15 @@
-"""Which process of a run this is, as its launcher says in the environment, and launchers that
-llmkit does not support. Nothing here imports the libraries, which takes long."""
+"""The rank of this process, from its launcher's environment variables, and unsupported launchers.
+
+This module imports no heavy library, so that it is quick to import.
+"""
 
 import os
 from collections.abc import Mapping
 
 from llmkit.errors import UserError
 
-# torchrun's variables, each with those of MPI's launchers (Hydra, Open MPI, MVAPICH) in the order
-# in which accelerate looks for them.
+# torchrun's variables, each with its equivalents of MPI launchers (Hydra, Open MPI, MVAPICH) in the
+# order in which accelerate looks for them.
 NAMES = {
     "RANK": ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK"),
     "WORLD_SIZE": ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"),
@@ -18,7 +20,7 @@ NAMES = {
         "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE",
     ),
 }  # fmt: skip
-PORT = 29500  # on which the processes meet if the launcher names none
+DEFAULT_PORT = 29500  # of the rendezvous, if the launcher names none
 SHARDING = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
@@ -89,7 +91,9 @@ def join_launcher() -> None:
                 "other; set it to the name of the first machine (mpirun -x MASTER_ADDR=NAME)"
             )
         found["MASTER_ADDR"] = "127.0.0.1"
-    found["MASTER_PORT"] = str(whole_number("MASTER_PORT", least=1, most=65535, default=PORT))
+    found["MASTER_PORT"] = str(
+        whole_number("MASTER_PORT", least=1, most=65535, default=DEFAULT_PORT)
+    )
     os.environ.update(found)
 
 
@@ -117,8 +121,8 @@ def check_ranks(sources: Mapping[str, str], numbers: Mapping[str, int]) -> None:
 
 
 def sources_of(environment: Mapping[str, str]) -> dict[str, str]:
-    """Which variable gives the value of each of torchrun's: itself, or that of an MPI launcher if
-    torchrun's WORLD_SIZE is not set."""
+    """The environment variable from which each of torchrun's variables is read: itself, or that of an
+    MPI launcher if WORLD_SIZE is not set."""
     sources = {}
     for name, theirs in NAMES.items():
         candidates = (name,) if "WORLD_SIZE" in environment else (name, *theirs)
@@ -138,7 +142,7 @@ def check_launcher(asked: int = 1) -> None:
             f"--num-processes: a launcher has started {num_processes()} processes already; remove "
             "the option, or start llmkit without the launcher"
         )
-    # SLURM_NTASKS says nothing: a batch script, too, has it, and its processes are plain ones.
+    # SLURM_NTASKS does not help: it is also set in a batch script, whose processes are plain ones.
     num_tasks = whole_number("SLURM_STEP_NUM_TASKS", least=1, default=1)
     if num_tasks > 1 and "WORLD_SIZE" not in os.environ:
         raise UserError(
@@ -151,6 +155,6 @@ def check_launcher(asked: int = 1) -> None:
 
 
 def overridden_precision(precision: str) -> str | None:
-    """The mixed precision of accelerate's configuration if the run's differs; else None."""
-    theirs = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # which is also its default
+    """The mixed precision of accelerate's configuration if it differs from the run's; else None."""
+    theirs = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # also its default
     return theirs if theirs not in ("no", precision) else None

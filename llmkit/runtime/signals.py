@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1: a run stops, or saves, where nothing is half done."""
+"""Stop requests (Ctrl-C, SIGTERM, SIGHUP) and save requests (SIGUSR1) of a run."""
 
 import os
 import signal
@@ -8,7 +8,8 @@ from types import FrameType
 
 
 class Stopped(BaseException):
-    """Someone asked the run to stop. As KeyboardInterrupt, no `except Exception` swallows it."""
+    """Raised when the run was asked to stop. Like KeyboardInterrupt, it is not an Exception, so that no
+    `except Exception` swallows it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -20,16 +21,16 @@ class Stopped(BaseException):
 
 
 class Signals:
-    """What was asked from outside; a second request to stop ends the process at once."""
+    """Requests from outside. A second stop request ends the process immediately."""
 
     def __init__(self) -> None:
         self.stop: int | None = None
-        """The signal that asked to stop."""
+        """Number of the signal that asked to stop."""
         self.wants_save = False
         self._is_deferred = False
 
     def __enter__(self) -> "Signals":
-        names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # Windows has two of them
+        names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # Windows has two of these
         numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
         self._previous = {number: signal.signal(number, self._take) for number in numbers}
         return self
@@ -40,7 +41,7 @@ class Signals:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """In here a request waits; whoever is inside looks at `stop` and `wants_save`."""
+        """Within this context, requests only set `stop` and `wants_save`, which the caller polls."""
         self._is_deferred = True
         try:
             yield
@@ -49,7 +50,7 @@ class Signals:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within `deferred`, a part that may be left at any moment."""
+        """A part of a `deferred` context that a stop request may interrupt at any moment."""
         self._is_deferred = False
         try:
             self.raise_if_stopped()

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from datasets import Dataset
+from known_bugs import put_back_from_environment
 from safetensors.torch import save_file
 
 from llmkit.config.recipe import load_recipe
@@ -87,6 +88,7 @@ def flat_gradient(model: torch.nn.Module) -> torch.Tensor:
 
 
 if __name__ == "__main__":
+    put_back_from_environment()
     name, folder, first, end = sys.argv[1:]
     accelerator = Accelerator(cpu=True)
     for seed in range(int(first), int(end)):
