@@ -140,5 +140,5 @@ def cuda_precision(capability: tuple[int, int], has_bf16: bool) -> str:
 
 
 def choose_kernels() -> None:
-    """Disable cuDNN's attention, which takes tens of milliseconds to plan for each new row length."""
+    """Disable cuDNN's attention, which takes tens of milliseconds to plan each new row length."""
     torch.backends.cuda.enable_cudnn_sdp(False)

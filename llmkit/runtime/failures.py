@@ -10,6 +10,6 @@ def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
 
 
 def is_lost_connection(error: Exception) -> bool:
-    """Whether another process of the run has ended: torch's NCCL raises a DistBackendError, its gloo
+    """Whether another process of the run has ended: in torch, NCCL raises a DistBackendError, gloo
     a plain RuntimeError."""
     return type(error).__name__ == "DistBackendError" or "gloo" in str(error)

@@ -51,7 +51,7 @@ def launch(arguments: list[str], num_processes: int) -> int:
                         stdin=subprocess.PIPE,  # closes when this process ends
                         stdout=None if rank == 0 else subprocess.DEVNULL,
                         stderr=None if rank == 0 else errors,
-                        start_new_session=True,  # Ctrl-C in a terminal reaches them through `forward` only
+                        start_new_session=True,  # Ctrl-C reaches them through `forward` only
                     )
                 )
             code = _wait(processes)

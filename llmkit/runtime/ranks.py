@@ -142,7 +142,7 @@ def check_launcher(asked: int = 1) -> None:
             f"--num-processes: a launcher has started {num_processes()} processes already; remove "
             "the option, or start llmkit without the launcher"
         )
-    # SLURM_NTASKS does not help: it is also set in a batch script, whose processes are plain ones.
+    # SLURM_NTASKS does not help: it is set in batch scripts, too, whose processes are plain ones.
     num_tasks = whole_number("SLURM_STEP_NUM_TASKS", least=1, default=1)
     if num_tasks > 1 and "WORLD_SIZE" not in os.environ:
         raise UserError(

@@ -8,8 +8,8 @@ from types import FrameType
 
 
 class Stopped(BaseException):
-    """Raised when the run was asked to stop. Like KeyboardInterrupt, it is not an Exception, so that no
-    `except Exception` swallows it."""
+    """Raised when the run was asked to stop. Like KeyboardInterrupt, it is not an Exception, so that
+    no `except Exception` swallows it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -41,7 +41,7 @@ class Signals:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within this context, requests only set `stop` and `wants_save`, which the caller polls."""
+        """In this context, requests only set `stop` and `wants_save`, which the caller polls."""
         self._is_deferred = True
         try:
             yield

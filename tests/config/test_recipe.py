@@ -154,7 +154,7 @@ def test_a_mistake_in_a_file_names_file_and_line(tmp_path, key):
         ("task: qa\ntrain: {epochs: 1}\ngeneration: {top_k: 5}\n", "need temperature above 0"),
     ],
 )
-def test_bad_files_end_in_one_line(tmp_path, text, expected):
+def test_bad_recipe_files_end_in_one_line(tmp_path, text, expected):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     (line,) = mistakes(str(path))
