@@ -121,7 +121,7 @@ def check_ranks(sources: Mapping[str, str], numbers: Mapping[str, int]) -> None:
 
 
 def sources_of(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment variable from which each of torchrun's variables is read: itself, or that of an
+    """The variable from which each of torchrun's variables is read: itself, or the equivalent of an
     MPI launcher if WORLD_SIZE is not set."""
     sources = {}
     for name, theirs in NAMES.items():
@@ -142,7 +142,7 @@ def check_launcher(asked: int = 1) -> None:
             f"--num-processes: a launcher has started {num_processes()} processes already; remove "
             "the option, or start llmkit without the launcher"
         )
-    # SLURM_NTASKS does not help: it is set in batch scripts, too, whose processes are plain ones.
+    # SLURM_NTASKS does not help: it is set in batch scripts, too, where processes are plain ones.
     num_tasks = whole_number("SLURM_STEP_NUM_TASKS", least=1, default=1)
     if num_tasks > 1 and "WORLD_SIZE" not in os.environ:
         raise UserError(

@@ -8,8 +8,8 @@ from types import FrameType
 
 
 class Stopped(BaseException):
-    """Raised when the run was asked to stop. Like KeyboardInterrupt, it is not an Exception, so that
-    no `except Exception` swallows it."""
+    """Raised when the run was asked to stop. Not an Exception, like KeyboardInterrupt, so that no
+    `except Exception` swallows it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
