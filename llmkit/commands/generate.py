@@ -105,8 +105,8 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
         from llmkit.workflows.generate import (
             check_input,
             check_predictions,
-            complete_file,
-            complete_prompt,
+            generate_from_file,
+            generate_from_prompt,
         )
 
     rows = None if input_file is None else check_input(input_file)
@@ -114,9 +114,9 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
     console = make_console(stderr=True, quiet=is_quiet)
     session = open_session(model, overrides, decoding, seed, console)
     if prompt is not None:
-        complete_prompt(session, prompt, raw, output, as_json)
+        generate_from_prompt(session, prompt, raw, output, as_json)
     else:
-        complete_file(session, rows, raw, output, as_json)
+        generate_from_file(session, rows, raw, output, as_json)
 
 
 def _check_keys(overrides: tuple[str, ...]) -> None:

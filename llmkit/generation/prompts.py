@@ -1,22 +1,22 @@
-"""Prompts for `generate`: the rows of a file or a typed prompt, as prompt segments."""
+"""Prompts, read from the rows of a file or typed, as segments of a task's template."""
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llmkit.data.column_mapping import Columns
 from llmkit.data.columns import is_missing, read_columns, select_prompt, shape_of
-from llmkit.errors import UserError, first_few, printable
+from llmkit.errors import UserError, printable
 from llmkit.io import row_files
 from llmkit.io.row_writer import NUMBERED, PROBABILITY, check_writable
 from llmkit.paths import row_format
 from llmkit.tasks import Segment, Task, is_blank, to_example
 from llmkit.tasks.base import prompt_segments
 
-# Columns of an input file whose names the output uses for results; they are prefixed `input_`.
-TAKEN = re.compile(
+# Columns of an input file that have the name of a result; the output prefixes them with `input_`.
+RESULT_COLUMN = re.compile(
     rf"(input_)*(prediction|{NUMBERED.pattern}|predictions|probabilities|votes|{PROBABILITY}.*)",
     re.DOTALL,
 )
@@ -39,23 +39,38 @@ class Prompt:
     def text(self) -> str:
         return "".join(segment.text for segment in self.segments)
 
+    @property
+    def has_text(self) -> bool:
+        """Whether the prompt holds any text of its row, or has no text of a row to hold."""
+        from_row = [segment.text for segment in self.segments if segment.is_from_row]
+        return not from_row or not all(map(is_blank, from_row))
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """A prompt as the model reads it."""
+
+    prompt: Prompt
+    ids: list[int]
+    is_truncated: bool
+
 
 @dataclass(frozen=True)
 class PromptReader:
-    """How rows and typed prompts become the prompts that a model was trained with."""
+    """Turns rows and typed prompts into prompts as the model was trained with."""
 
     task: Task
     columns: Columns
     """Column of the task -> column of the file."""
     encoding: str | None = None
-    """Encoding of a text file; None: UTF-8, or UTF-16 if the first bytes show it."""
+    """Encoding of text files; None: UTF-8, or UTF-16 if the first bytes show it."""
     is_raw: bool = False
     """Whether typed prompts are passed without the task's template."""
 
     def typed(self, text: str) -> list[Segment]:
-        """A typed prompt in the task's template, unless it already ends in the template's cue.
+        """A typed prompt in the task's template, unless it already ends like a filled one.
 
-        One text cannot fill a template with several inputs, so the prompt is passed as it is.
+        One text cannot fill a template with several inputs; it is passed as it is.
         """
         if not self.fills_template:
             return [Segment(text)]
@@ -81,14 +96,16 @@ class PromptReader:
 
     @property
     def cue(self) -> str:
-        """What the task's prompts end with."""
+        """The fixed text that the task's prompts end with."""
         if self.task.prompt_from_text is not None:
             return self.task.prompt_from_text("")[-1].text.strip()
         return self.task.template.rpartition("}")[2].strip()
 
     def read(self, path: Path) -> Iterator[Prompt | UserError]:
-        """The prompts of a file: the task's columns, or typed prompts in a column `prompt` or the
-        lines of a text file. In place of a row that gives no prompt stands what is wrong with it.
+        """The prompts of a file, or a UserError for a row that gives none.
+
+        A row has the task's columns, or a typed prompt in the column `prompt`; each line of a text
+        file is a typed prompt.
         """
         rows = row_files.read_all(path, encoding=self.encoding, rows="line")
         for index, (where, raw) in enumerate(rows):
@@ -109,7 +126,7 @@ class PromptReader:
             id=str(index) if is_missing(name) else name,
             where=where,
             segments=segments,
-            columns=_kept(raw),
+            columns=_output_columns(raw),
             references=self._references(raw, segments, where),
         )
 
@@ -160,81 +177,9 @@ class PromptReader:
         return self.task.allows_no_answer and value == []
 
 
-def _kept(raw: dict[str, Any]) -> dict[str, Any]:
-    """The row's columns; those named like a result are renamed."""
+def _output_columns(raw: dict[str, Any]) -> dict[str, Any]:
+    """The row's columns by their names in the output."""
     return {
-        (f"input_{name}" if TAKEN.fullmatch(name) else name): value for name, value in raw.items()
+        (f"input_{name}" if RESULT_COLUMN.fullmatch(name) else name): value
+        for name, value in raw.items()
     }
-
-
-@dataclass
-class Survey:
-    """What is found in all prompts of a file before anything is generated."""
-
-    num_rows: int = 0
-    left_out: list[str] = field(default_factory=list)
-    """What is wrong with each row that is left out."""
-    columns: dict[str, None] = field(default_factory=dict)
-    """Names of the input's columns, in order."""
-    empty: list[str] = field(default_factory=list)
-    """Places of rows whose text is empty."""
-    blank_ends: list[str] = field(default_factory=list)
-    """Places of prompts that end in a space or tab."""
-    num_shortened: int = 0
-    uses_template: bool = False
-    """Whether a prompt was put into the task's template."""
-    has_references: bool = False
-    ids: dict[str, str] = field(default_factory=dict)
-    """Place where each id was seen first."""
-    twins: list[str] = field(default_factory=list)
-    """Places of rows whose id was seen before."""
-
-    def add(self, prompt: Prompt, is_shortened: bool) -> None:
-        self.num_rows += 1
-        self.num_shortened += is_shortened
-        self.uses_template |= any(segment.is_from_row for segment in prompt.segments)
-        self.has_references |= prompt.references is not None
-        self.columns |= dict.fromkeys(prompt.columns)
-        if not has_text(prompt.segments):
-            self.empty.append(prompt.where)
-        if prompt.text.endswith((" ", "\t")):
-            self.blank_ends.append(prompt.where)
-        if self.ids.setdefault(str(prompt.id), prompt.where) != prompt.where:
-            self.twins.append(prompt.where)
-
-    def warnings(self) -> Iterator[str]:
-        """A warning for each kind of problem."""
-        if self.left_out:
-            yield (
-                f"{_count(self.left_out, 'row has', 'rows have')} no prediction, since "
-                f"data.skip_invalid leaves out invalid rows: {first_few(self.left_out)}"
-            )
-        if self.blank_ends:
-            yield (
-                f"{_count(self.blank_ends, 'prompt ends', 'prompts end')} in a space or tab, which "
-                "the tokenizer separates from the next word; remove it for better completions: "
-                f"{first_few(self.blank_ends)}"
-            )
-        if self.empty:
-            yield (
-                f"{_count(self.empty, 'row has', 'rows have')} no text, so predictions for "
-                f"them are meaningless: {first_few(self.empty)}"
-            )
-        if self.twins:
-            yield (
-                f"{_count(self.twins, 'row has', 'rows have')} the id of an earlier row; "
-                f"`evaluate` and `compare` will refuse the predictions: {first_few(self.twins)}"
-            )
-        for name in filter(TAKEN.fullmatch, self.columns):
-            before = printable(name.removeprefix("input_"))
-            yield f"the input's column {before!r} is written as 'input_{before}'"
-
-
-def _count(places: list[str], one: str, several: str) -> str:
-    return f"{len(places):,} {one if len(places) == 1 else several}"
-
-
-def has_text(segments: list[Segment]) -> bool:
-    """Whether a prompt holds any text of its row."""
-    from_row = [segment.text for segment in segments if segment.is_from_row]
-    return not from_row or not all(map(is_blank, from_row))

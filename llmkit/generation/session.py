@@ -1,5 +1,6 @@
-"""What `generate` predicts with: a model, its recipe, its device and its labels."""
+"""A session of predicting: a model on its device, with its prompts, labels and decoding."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,20 @@ from pydantic import ValidationError
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from llmkit.batching import map_by_length
 from llmkit.config.recipe import load_recipe
 from llmkit.config.schema import Data, Generation, Recipe, Train
 from llmkit.data.answers import count_answers, encode_labels
 from llmkit.data.column_mapping import Columns, check_columns, columns_of
+from llmkit.data.encode import encode_segments, truncate_prompt
 from llmkit.data.recipe_task import prompt_task
 from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
-from llmkit.generation.prompts import PromptReader
+from llmkit.generation.predict import predict_prompts
+from llmkit.generation.prompt_length import check_prompt_length
+from llmkit.generation.prompts import EncodedPrompt, Prompt, PromptReader
 from llmkit.io.atomic import CorruptFolder, read_json
+from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import load_model
 from llmkit.runs.folder import (
     facts_path,
@@ -27,38 +33,95 @@ from llmkit.runs.folder import (
     resolve_model,
 )
 from llmkit.runtime.devices import start_accelerator
-from llmkit.tasks import Task
+from llmkit.tasks import Example, Task
 
-MODEL_KEYS = ("data.encoding", "data.skip_invalid")  # those that apply to a model without a run
+MODEL_KEYS = ("data.encoding", "data.skip_invalid")  # apply to a model without a run, too
 
 
 @dataclass(frozen=True)
 class GenerationSession:
-    """A model that is ready to predict, and the prompts that it takes."""
+    """A model that is ready to predict, and how its prompts are read, truncated and decoded."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    recipe: Recipe
-    """The run's recipe with the decoding options given; defaults for a model without a run."""
     task: Task
     columns: Columns
     """Column of the task -> column of the new rows."""
     labels: dict[str, list[int]]
-    """Token ids of each label to choose from; empty for other tasks."""
+    """Token ids of each label to choose from; empty for tasks that generate text."""
+    data: Data
+    """How new rows are read, and the most tokens of a prompt and its completion."""
+    generation: Generation
+    batch_size: int
     seed: int
+    """Seed of the sampling."""
     accelerator: Accelerator
     console: Console
     """Where messages go; predictions alone go to stdout."""
 
     @property
     def max_new_tokens(self) -> int:
-        """Longest continuation of a prompt, in tokens."""
+        """Most tokens that can follow a prompt."""
         if self.labels:
             return max(map(len, self.labels.values()))
-        return self.recipe.generation.max_new_tokens
+        return self.generation.max_new_tokens
 
     def reader(self, is_raw: bool) -> PromptReader:
-        return PromptReader(self.task, self.columns, self.recipe.data.encoding, is_raw)
+        """is_raw: pass typed prompts without the task's template."""
+        return PromptReader(self.task, self.columns, self.data.encoding, is_raw)
+
+    def encode(self, prompts: Sequence[Prompt]) -> list[EncodedPrompt | UserError]:
+        """Token ids of each prompt, or why it does not fit the model; sources and conversations are
+        truncated as in training."""
+        examples = [Example(str(p.id), p.segments, "", [], p.where) for p in prompts]
+        encoded = encode_segments(examples, self.tokenizer)
+        return [
+            self._encode(prompt, segment_ids[:-1])
+            for prompt, (_, segment_ids) in zip(prompts, encoded, strict=True)
+        ]
+
+    def _encode(self, prompt: Prompt, segment_ids: list[list[int]]) -> EncodedPrompt | UserError:
+        max_prompt_tokens = self.data.max_length - self.max_new_tokens
+        # A prompt without a source to truncate is passed whole if it fits the model.
+        kept = truncate_prompt(prompt.segments, segment_ids, max_prompt_tokens) or segment_ids
+        ids = [token for tokens in kept for token in tokens]
+        advice = "" if self.labels else " or lower max_new_tokens"
+        try:
+            check_prompt_length(prompt.where, len(ids), self.max_new_tokens, self.model, advice)
+        except UserError as error:
+            return error
+        return EncodedPrompt(prompt, ids, is_truncated=len(ids) < sum(map(len, segment_ids)))
+
+    def predict(
+        self,
+        prompts: Sequence[EncodedPrompt],
+        first_number: int = 0,
+        advance: Callable[[int], None] = lambda count: None,
+    ) -> list[Prediction]:
+        """The prediction for each prompt, in order; prompts of similar length share a batch.
+
+        Args:
+            first_number: Number of the first prompt. What is sampled for a prompt depends on the
+                session's seed and its number alone.
+            advance: Called with the number of prompts of each finished batch.
+        """
+
+        def predict_batch(batch: list[int]) -> list[Prediction]:
+            with self.accelerator.autocast():
+                predictions = predict_prompts(
+                    self.model,
+                    self.tokenizer,
+                    [prompts[index].ids for index in batch],
+                    self.labels,
+                    self.generation,
+                    self.batch_size,
+                    self.seed,
+                    [first_number + index for index in batch],
+                )
+            advance(len(batch))
+            return predictions
+
+        return map_by_length(predict_batch, [len(p.ids) for p in prompts], self.batch_size)
 
 
 def open_session(
@@ -68,9 +131,11 @@ def open_session(
     seed: int,
     console: Console,
 ) -> GenerationSession:
-    """The named model or run, else the newest finished run under runs/, else the embedded model.
+    """Open a session with a model or run.
 
     Args:
+        name: A run, a folder of a model, `embedded` or a hub id; None: the newest finished run
+            under runs/, else the embedded model.
         overrides: KEY=VALUE for keys of the run's recipe.
         decoding: The decoding options by name; None keeps the recipe's value.
         seed: Seed of the sampling.
@@ -81,33 +146,28 @@ def open_session(
     model_name, run = resolve_model(name)
     console.print(f"model: {name}", style="dim")
     recipe = _open_recipe(run, name, overrides)
-    given = {key: value for key, value in decoding.items() if value is not None}
-    try:
-        generation = Generation.model_validate(recipe.generation.model_dump() | given)
-    except ValidationError as error:
-        raise UserError("\n".join(_explain_flag(mistake) for mistake in error.errors())) from None
-    recipe = recipe.model_copy(update={"generation": generation})
     task = prompt_task(recipe)
     check_columns(recipe.data, task)
-    if task.output == "label" and given:
-        flag = next(iter(given)).replace("_", "-")
-        raise UserError(f"--{flag}: {task.name} chooses a label and generates no text; remove it")
+    generation = _with_options(recipe.generation, decoding, task)
     label_names = open_labels(run, task) if run and task.output == "label" else []
     accelerator = start_accelerator(recipe.train.device, recipe.train.mixed_precision, recipe.seed)
     model, tokenizer = load_model(model_name)
-    if run is None:
-        recipe = recipe.model_copy(
-            update={
-                "data": recipe.data.model_copy(
-                    update={"max_length": model.config.max_position_embeddings}
-                )
-            }
-        )
-    labels = encode_labels(label_names, tokenizer) if label_names else {}
     model.to(accelerator.device)
-    columns = columns_of(recipe.data, "test") | _given_columns(recipe, overrides)
+    data = recipe.data
+    if run is None:
+        data = data.model_copy(update={"max_length": model.config.max_position_embeddings})
     return GenerationSession(
-        model, tokenizer, recipe, task, columns, labels, seed, accelerator, console
+        model,
+        tokenizer,
+        task,
+        columns_of(data, "test") | _given_columns(data.columns, overrides),
+        encode_labels(label_names, tokenizer) if label_names else {},
+        data,
+        generation,
+        recipe.evaluation.batch_size,
+        seed,
+        accelerator,
+        console,
     )
 
 
@@ -126,14 +186,23 @@ def _open_recipe(run: Path | None, name: str, overrides: tuple[str, ...]) -> Rec
     return Recipe(task="pretrain", train=Train(max_steps=1), data=data)
 
 
-def _given_columns(recipe: Recipe, overrides: tuple[str, ...]) -> Columns:
+def _with_options(generation: Generation, options: dict[str, Any], task: Task) -> Generation:
+    """The decoding with the options that are given, which are not None."""
+    given = {key: value for key, value in options.items() if value is not None}
+    try:
+        generation = Generation.model_validate(generation.model_dump() | given)
+    except ValidationError as error:
+        raise UserError("\n".join(_explain_flag(mistake) for mistake in error.errors())) from None
+    if task.output == "label" and given:
+        flag = next(iter(given)).replace("_", "-")
+        raise UserError(f"--{flag}: {task.name} chooses a label and generates no text; remove it")
+    return generation
+
+
+def _given_columns(columns: Columns, overrides: tuple[str, ...]) -> Columns:
     """The columns that overrides name; they take precedence over those of the run's test rows."""
     keys = [override.partition("=")[0] for override in overrides]
-    return {
-        name: column
-        for name, column in recipe.data.columns.items()
-        if f"data.columns.{name}" in keys
-    }
+    return {name: column for name, column in columns.items() if f"data.columns.{name}" in keys}
 
 
 def open_labels(run: Path, task: Task) -> list[str]:

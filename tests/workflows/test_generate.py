@@ -12,7 +12,7 @@ from pyarrow import parquet
 from rows import TEXT, write_jsonl
 from runs import SHORT, forget_accelerator
 
-from llmkit import cli
+from llmkit import api, cli
 from llmkit.errors import UserError
 from llmkit.generation.prompts import PromptReader
 from llmkit.io import row_files
@@ -170,6 +170,16 @@ def test_labels_outlive_the_training_rows(llmkit, classifier, tmp_path, change):
     probabilities = [float(probability) for _, probability in lines]
     assert probabilities == sorted(probabilities, reverse=True)
     assert sum(probabilities) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_a_blank_text_from_python_is_refused_as_a_blank_prompt_is(llmkit, classifier, text):
+    result = llmkit("generate", "--model", classifier, "--prompt", text)
+    assert result.exit_code == 2
+    assert "--prompt: the prompt is empty" in result.stderr
+    forget_accelerator()
+    with pytest.raises(UserError, match=r"prompts\[1\]: the prompt is empty"):
+        api.generate([TEXT[0], text], classifier)
 
 
 def test_columns_with_the_names_of_results_are_renamed(llmkit, classifier, tmp_path):
