@@ -1,4 +1,4 @@
-"""What lies around the steps: from the command to the first one, and from rows to tokens.
+"""Measure what surrounds the training steps: start-up, and the way from rows to tokens.
 
 python -m benchmarks.around '{"model": ..., "rows": {TASK: FILE}, "rounds": ..., "result": ...}'
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 from llmkit.runtime.console import library_imports
 
-with library_imports():  # as the command line does
+with library_imports():  # as on the command line
     from transformers import PreTrainedTokenizerBase
 
     from benchmarks.prepare import open_rows
@@ -23,11 +23,11 @@ with library_imports():  # as the command line does
     from llmkit.model.load import load_model
     from llmkit.tasks import get_task, to_example
 
-BATCH = 1000  # texts of a call
+BATCH = 1000  # texts per call
 
 
 def seconds_to_first_step(model: str, rounds: int) -> list[float]:
-    """From `llmkit finetune summarize`, embedded rows, to the end of its first step, of one row."""
+    """Seconds from `llmkit finetune summarize` to the end of the first step, of one row."""
     seconds = []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
@@ -36,7 +36,7 @@ def seconds_to_first_step(model: str, rounds: int) -> list[float]:
                 "train.global_batch_size=1", "--run-dir", f"{folder}/run",
             ]  # fmt: skip
             started = time.perf_counter()
-            own = os.environ | {"TMPDIR": folder}  # it is killed and cannot clear up
+            own = os.environ | {"TMPDIR": folder}  # it is killed and cannot clean up
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=own) as process:
                 if not any(line.startswith("step 1/") for line in process.stdout):
                     raise RuntimeError(f"no first step: {' '.join(command)}")
@@ -48,9 +48,9 @@ def seconds_to_first_step(model: str, rounds: int) -> list[float]:
 def tokenizing(
     task_name: str, data: str | None, tokenizer: PreTrainedTokenizerBase, rounds: int
 ) -> dict[str, Any]:
-    """Seconds that the rows of a file take: encoded by llmkit, read and written down with labels
-    and the report of each row; only their texts by the tokenizer's batch call; and by that of the
-    library below, which makes nothing but ids."""
+    """Seconds to encode the rows of a file: by llmkit, which reads the rows and writes tokens,
+    labels and a report of each row; by the batch call of the tokenizer on the texts alone; and by
+    that of the underlying library, which returns ids only."""
     task = get_task(task_name)
     rows, limits = open_rows(task, data)
     examples = [to_example(row, task) for row in rows]
@@ -79,7 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["LLMKIT_CACHE"] = cache
         for name, model in (("embedded", "embedded"), ("124M", given["model"])):
-            seconds_to_first_step(model, 1)  # measures the machine, encodes the rows
+            seconds_to_first_step(model, 1)  # times the matmuls of the machine and encodes the rows
             starts[name] = seconds_to_first_step(model, rounds)
     tokens = {
         task: tokenizing(task, data, tokenizer, rounds) for task, data in given["rows"].items()

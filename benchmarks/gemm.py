@@ -1,4 +1,4 @@
-"""The machine's bf16 GEMM rate at the shapes that a step's linear layers have."""
+"""Measure the bf16 GEMM rate of the machine at the shapes of the linear layers of a step."""
 
 import json
 import statistics
@@ -15,7 +15,7 @@ REPEATS = 15
 
 
 def seconds_of(product: Callable[[], torch.Tensor]) -> float:
-    """Median of several; the first, which packs and plans, is left out."""
+    """Median seconds of several calls, without the first, which packs and plans."""
     product()
     seconds = []
     for _ in range(REPEATS):
@@ -26,7 +26,7 @@ def seconds_of(product: Callable[[], torch.Tensor]) -> float:
 
 
 def measure(rows: int, inner: int, outer: int) -> list[float]:
-    """GFLOP/s of a layer's three products: its output and the gradients of input and weight."""
+    """GFLOP/s of the three products of a layer: output, input gradient and weight gradient."""
     x = torch.randn(rows, inner, dtype=torch.bfloat16)
     weight = torch.randn(inner, outer, dtype=torch.bfloat16)
     y = torch.randn(rows, outer, dtype=torch.bfloat16)
@@ -40,7 +40,7 @@ def main() -> None:
     width = GPT2Config.from_pretrained(job.model).n_embd
     shapes = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
     rates = [measure(tokens, *shape) for shape in shapes]
-    # Over all the work of a block, as time is what adds up: a slow shape counts by its time.
+    # Total work over total time of a block: a slow shape counts by its time.
     work = [inner * outer for inner, outer in shapes for _ in range(3)]
     flat = [rate for layer in rates for rate in layer]
     total = sum(work) / sum(w / rate for w, rate in zip(work, flat, strict=True))

@@ -1,4 +1,4 @@
-"""What every contestant shares: its job, the rows, the model, the clock and the result."""
+"""Shared by all contestants: the job, the rows, the model, the clock and the result."""
 
 import json
 import resource
@@ -30,7 +30,7 @@ LORA = {
 
 @dataclass(frozen=True)
 class Job:
-    """One run of one contestant, in a process of its own."""
+    """One run of one contestant, in a separate process."""
 
     contestant: str
     variant: str
@@ -42,21 +42,21 @@ class Job:
     """Folder of the model and its tokenizer."""
     steps: int
     batch: int
-    """Rows of a step."""
+    """Rows per step."""
     dropout: float
     method: str
     """full or lora."""
     tuning: dict[str, Any]
-    """What run.py found fastest for a tuned peer: `split`, the forward passes that a step is split
-    into; `attention`; `full_logits` (TRL); `allocator`. Empty for the others."""
+    """Settings of a tuned peer that run.py found fastest: `split` (forward passes per step),
+    `attention`, `full_logits` (TRL), `allocator`. Empty for the others."""
     same_batches: bool
-    """Keep contestants from grouping rows by length: to compare losses, not speed."""
+    """Prevent grouping by length, to compare losses instead of speed."""
     result: str
     """File for the result."""
 
 
 def read_job() -> Job:
-    """The job that the driver gave as the only argument."""
+    """The job from the only command-line argument."""
     return Job(**json.loads(sys.argv[1]))
 
 
@@ -74,7 +74,7 @@ def rows_in_order(job: Job) -> list[dict[str, list[int]]]:
 
 
 def load_model(job: Job, **config: Any) -> GPT2LMHeadModel:
-    """The model in fp32, with the job's dropout everywhere."""
+    """The model in float32, with the dropout of the job everywhere."""
     names = ("embd_pdrop", "resid_pdrop", "attn_pdrop")
     dropout = dict.fromkeys(names, job.dropout)
     model = GPT2LMHeadModel.from_pretrained(job.model, dtype="float32", **dropout, **config)
@@ -83,14 +83,14 @@ def load_model(job: Job, **config: Any) -> GPT2LMHeadModel:
 
 
 def load_tokenizer(job: Job) -> PreTrainedTokenizerBase:
-    """The tokenizer, which pads with end-of-text as GPT-2's has nothing else."""
+    """The tokenizer; it pads with end-of-text, since GPT-2 has no padding token."""
     tokenizer = AutoTokenizer.from_pretrained(job.model)
     tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
 class Counted:
-    """A collator that counts what it hands to the model."""
+    """A collator that counts the tokens it passes to the model."""
 
     def __init__(self, collator: Any) -> None:
         self.collator = collator
@@ -122,7 +122,7 @@ def write_result(
     settings: dict[str, Any],
     counts: dict[str, int],
 ) -> None:
-    """What the run measured. counts: tokens without padding, those of them with loss, fed ones."""
+    """Write the measurements. counts: tokens without padding, supervised ones, with padding."""
     if len(losses) != job.steps or len(clock.marks) != job.steps:
         raise RuntimeError(f"{len(losses)} losses, {len(clock.marks)} times, {job.steps} steps")
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere

@@ -1,4 +1,4 @@
-"""Rows and model that all contestants share, written once per run of the benchmark.
+"""Write the rows and the model that all contestants share, once per benchmark.
 
 python -m benchmarks.prepare '{"folder": ..., "tokenizer": ..., "workloads": [...]}'
 """
@@ -26,7 +26,7 @@ MAX_LENGTH = 1024
 
 
 def write_model(folder: Path, tokenizer_folder: str | None) -> PreTrainedTokenizerBase:
-    """GPT-2 124M with random weights, and the tokenizer: GPT-2's if given, else the package's."""
+    """GPT-2 124M with random weights, and its tokenizer: the given one, else the embedded one."""
     if tokenizer_folder is None:
         _, tokenizer = load_model("embedded")
     else:
@@ -41,7 +41,7 @@ def write_model(folder: Path, tokenizer_folder: str | None) -> PreTrainedTokeniz
 def open_rows(
     task: Task, data: str | None, limit: int | None = None
 ) -> tuple[Rows, EncodingOptions]:
-    """The first rows of a file, or of the package, and how they are encoded."""
+    """The first rows of a file, or embedded rows, and the options to encode them."""
     overrides = [f"data.max_length={MAX_LENGTH}"]
     overrides += [f"data.{split}={data}" for split in ("train", "validation", "test") if data]
     overrides += [f"data.limit={limit}"] if limit else []
@@ -50,7 +50,7 @@ def open_rows(
 
 
 def real_rows(workload: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[dict]:
-    """Rows encoded by llmkit; of texts, full blocks."""
+    """Rows encoded by llmkit; of plain text, full blocks only."""
     task = get_task(workload["task"])
     is_text = task.output == "text"
     limit = None if is_text else workload["batch"] * workload["steps"]
@@ -60,7 +60,7 @@ def real_rows(workload: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> l
 
 
 def random_rows(length: int, count: int) -> list[dict]:
-    """Rows of random tokens, the last eighth of each to be learnt."""
+    """Rows of random tokens, the last eighth of each supervised."""
     vocab_size = GPT2Config().vocab_size
     draw = random.Random(SEED)
     rows = []
@@ -73,7 +73,7 @@ def random_rows(length: int, count: int) -> list[dict]:
 
 
 def write_rows(workload: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> None:
-    """As many whole batches as the steps need, or as there are: then they are read again."""
+    """Write as many full batches as the steps need, or all there are, which are then repeated."""
     needed = workload["batch"] * workload["steps"]
     if workload["length"]:
         rows = random_rows(workload["length"], needed)

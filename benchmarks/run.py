@@ -1,12 +1,12 @@
-"""Run llmkit and its peers side by side and write what they took into RESULTS.md.
+"""Time llmkit and its peers side by side and write RESULTS.md.
 
-    make benchmark                 with the package's own rows and tokenizer
+    make benchmark                 with the embedded rows and tokenizer
     make benchmark SUMMARIZE=train.jsonl TRANSLATE=train.jsonl TEXT=train.txt TOKENIZER=folder
     python -m benchmarks.run --help
 
-Each run is a process of its own; contestants take turns (A B C, A B C, ...), so that whatever else
-the machine does falls on all of them. Runs are kept in build/benchmark/runs.jsonl: those of the
-workloads named are replaced, and the report is made of all that stand there.
+Each run is a separate process. Contestants take turns (A B C, A B C, ...), so that other load on
+the machine affects all of them. Runs are recorded in build/benchmark/runs.jsonl: runs of the named
+workloads are replaced, and the report covers all runs in the file.
 """
 
 import argparse
@@ -35,11 +35,11 @@ CONTESTANTS = {
     "plain loop": ("with_loop", "compiled"),
     "GEMM": ("gemm", ""),
 }
-# What is tried for the peers that are tuned, on each workload, on this machine: one choice behind
-# the other, each with the best of those before it. Without tuning it is the first of each. A step
-# split into smaller forward passes has less padding and smaller tensors; the result is the same.
+# Settings that are tried for the tuned peers, on each workload, on this machine: one choice after
+# the other, each with the best values of those before it. Without tuning, the first value of each
+# is used. Splitting a step into smaller forward passes saves padding; the result is the same.
 SPLITS = (2, 1, 4, 8)
-# glibc's, which else gives large blocks back to the system and asks for them again, page by page.
+# By default glibc returns large blocks to the system and requests them again page by page.
 ALLOCATOR = (
     "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776:glibc.malloc.hugetlb=1"
 )
@@ -65,12 +65,12 @@ PEERS = ("HF Trainer, defaults", "HF Trainer, tuned", "TRL, defaults", "TRL, tun
 NAMES = ("summarize", "translate", "lora", "lm", "growth", "around")
 GROWTH_BATCHES = (4, 8, 16, 32)
 GROWTH_LENGTHS = (64, 128, 256, 512, 1024)
-GROWTH_STEPS = 4  # the first is left out
+GROWTH_STEPS = 4  # the first is not counted
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained on, and by whom."""
+    """Rows to train on, and the contestants that train on them."""
 
     name: str
     task: str
@@ -78,10 +78,10 @@ class Workload:
     batch: int
     steps: int
     data: str | None = None
-    """File of the rows; None: the package's own."""
+    """File of the rows; None: the embedded rows."""
     method: str = "full"
     length: int | None = None
-    """Rows of so many random tokens instead of data."""
+    """Train on rows of this many random tokens instead of data."""
 
     @property
     def rows(self) -> str:
@@ -103,7 +103,7 @@ def main() -> int:
         for dropout in options.dropout[: 1 if workload.length else None]:
             failed += measure(workload, dropout, options, path)
     write_report(path, options.output, options.warmup)
-    print(f"{options.output}: written; {failed} runs failed")
+    print(f"written: {options.output}; {failed} runs failed")
     return int(failed > 0)
 
 
@@ -111,14 +111,19 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("--workloads", nargs="+", choices=NAMES, default=list(NAMES))
-    add("--contestants", nargs="+", choices=list(CONTESTANTS), help="only these")
+    add("--contestants", nargs="+", choices=list(CONTESTANTS), help="run only these")
     add("--rounds", type=int, default=3, help="runs of each contestant")
-    add("--steps", type=int, default=12, help="of summarize, translate and lora")
-    add("--batch", type=int, default=8, help="rows of a step there")
+    add("--steps", type=int, default=12, help="steps of summarize, translate and lora")
+    add("--batch", type=int, default=8, help="rows per step of summarize, translate and lora")
     add("--lm-steps", type=int, default=15)
     add("--lm-batch", type=int, default=4)
-    add("--warmup", type=int, default=5, help="lm: first steps also left out")
-    add("--tuning-steps", type=int, default=12, help="of each choice for a tuned peer; 0: none")
+    add("--warmup", type=int, default=5, help="lm: first steps that are also excluded")
+    add(
+        "--tuning-steps",
+        type=int,
+        default=12,
+        help="steps per tuned setting; 0: no tuning",
+    )
     add("--dropout", nargs="+", type=float, default=[0.1, 0.0])
     add("--same-batches", action="store_true", help="no grouping by length: to compare losses")
     add("--summarize", type=existing, help="rows with document and summary (jsonl)")
@@ -131,12 +136,12 @@ def parse() -> argparse.Namespace:
 
 def existing(name: str) -> str:
     if not Path(name).exists():
-        raise argparse.ArgumentTypeError(f"{name}: not there")
+        raise argparse.ArgumentTypeError(f"{name}: no such file")
     return str(Path(name).resolve())
 
 
 def workloads_of(name: str, options: argparse.Namespace) -> list[Workload]:
-    """The workload of that name; of growth, one for each cell of its table."""
+    """The workload of that name; for growth, one per cell of its table."""
     size = {"batch": options.batch, "steps": options.steps}
     everyone = ("llmkit", *PEERS)
     match name:
@@ -164,7 +169,7 @@ def workloads_of(name: str, options: argparse.Namespace) -> list[Workload]:
 
 
 def prepare(workloads: list[Workload], tokenizer: str | None) -> None:
-    """Write the model and the rows of all workloads."""
+    """Write the model and the rows of all workloads to disk."""
     given = {
         "model": str(BUILD / "model"),
         "tokenizer": tokenizer,
@@ -177,7 +182,7 @@ def prepare(workloads: list[Workload], tokenizer: str | None) -> None:
 
 
 def environment() -> dict[str, str]:
-    """For every process: on the CPU, without network, silent."""
+    """The environment of every process: on the CPU, offline, quiet."""
     return os.environ | {
         "CUDA_VISIBLE_DEVICES": "",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
@@ -188,13 +193,13 @@ def environment() -> dict[str, str]:
 
 
 def forget(path: Path, options: argparse.Namespace) -> None:
-    """Drop the earlier runs of what is about to be measured."""
+    """Remove earlier runs of what is about to be measured."""
     if not path.exists():
         return
     kept = []
     for line in path.read_text("utf-8").splitlines(keepends=True):
         run = json.loads(line)
-        name = run["workload"].partition(" ")[0]  # of growth, all its cells
+        name = run["workload"].partition(" ")[0]  # for growth, all its cells
         is_measured_again = (
             name in options.workloads
             and run["dropout"] in [None, *options.dropout]
@@ -206,7 +211,7 @@ def forget(path: Path, options: argparse.Namespace) -> None:
 
 
 def measure(workload: Workload, dropout: float, options: argparse.Namespace, path: Path) -> int:
-    """All rounds of all contestants, written down one by one; returns how many failed."""
+    """Run all rounds of all contestants and record each run; return the number of failed runs."""
     contestants = workload.contestants if workload.length else ("GEMM", *workload.contestants)
     contestants = [name for name in contestants if name in (options.contestants or contestants)]
     tunings = {name: tune(name, workload, dropout, options, path) for name in contestants}
@@ -220,7 +225,7 @@ def measure(workload: Workload, dropout: float, options: argparse.Namespace, pat
 
 
 def measure_around(options: argparse.Namespace, path: Path) -> int:
-    """Start and tokenizing, in one process; returns whether it failed."""
+    """Measure start-up and tokenization in one process; return whether it failed."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         given = {
             "model": str(BUILD / "model"),
@@ -244,7 +249,7 @@ def measure_around(options: argparse.Namespace, path: Path) -> int:
 def tune(
     contestant: str, workload: Workload, dropout: float, options: argparse.Namespace, path: Path
 ) -> dict[str, Any]:
-    """The choices that are fastest behind the first step; nothing where there are none."""
+    """The settings that are fastest after the first step; empty if there are no choices."""
     choices = CHOICES.get(contestant, {})
     best = {name: values[0] for name, values in choices.items()}
     if not choices or not options.tuning_steps:
@@ -264,7 +269,7 @@ def tune(
 
 
 def keep(run: dict[str, Any], path: Path) -> None:
-    """Write a run down at once. Round 0: it was made to tune a peer."""
+    """Record a run at once. Round 0: a run that tunes a peer."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(run) + "\n")
     show(run)
@@ -277,7 +282,7 @@ def run_contestant(
     tuning: dict[str, Any],
     same_batches: bool,
 ) -> dict[str, Any]:
-    """One run of a job."""
+    """Run one contestant once."""
     module, variant = CONTESTANTS[contestant]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         job = {
@@ -299,14 +304,14 @@ def run_contestant(
         facts = {name: job[name] for name in names}
         facts |= {"data": Path(workload.data).name if workload.data else None}
         facts |= {"same_batches": same_batches, "date": time.strftime("%Y-%m-%d")}
-        own = environment() | {"TORCHINDUCTOR_CACHE_DIR": folder}  # nothing compiled before
+        own = environment() | {"TORCHINDUCTOR_CACHE_DIR": folder}  # nothing compiled earlier
         if tuning.get("allocator"):
             own["GLIBC_TUNABLES"] = tuning["allocator"]
         return facts | run_module(module, job, own)
 
 
 def run_module(module: str, given: dict[str, Any], own: dict[str, str]) -> dict[str, Any]:
-    """A module in a process of its own: what it measured, or its error's last line."""
+    """Run a module in a separate process: its measurements, or the last line of its error."""
     others = busy_seconds() - used_seconds()
     started = time.perf_counter()
     done = subprocess.run(
@@ -322,7 +327,7 @@ def run_module(module: str, given: dict[str, Any], own: dict[str, str]) -> dict[
 
 
 def busy_seconds() -> float:
-    """Seconds that the machine's cores have worked, for anyone; 0 where the system does not say."""
+    """Busy seconds of all cores for all processes; 0 where the system does not report them."""
     try:
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     except OSError:
@@ -332,13 +337,13 @@ def busy_seconds() -> float:
 
 
 def used_seconds() -> float:
-    """Those of them that were ours."""
+    """Busy seconds of this process and its children."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def show(run: dict[str, Any]) -> None:
-    """A line for whoever waits."""
+    """Print one line per run."""
     tuning = f" {run['tuning']}" if run["tuning"] else ""
     what = f"{run['workload']}, dropout {run['dropout']}, {run['contestant']}{tuning}:"
     if "error" in run:

@@ -1,4 +1,4 @@
-"""Time the scoring of many predictions by every metric of texts, with the interval of each score.
+"""Time every text metric on many predictions, including the interval of each score.
 
     python -m benchmarks.scoring rows.jsonl --column de --rows 10000
 
@@ -23,7 +23,7 @@ METRICS = ("bleu", "chrf", "ter", "rouge", "squad")
 
 
 def spoilt(text: str, generator: random.Random) -> str:
-    """The text as a model might have said it."""
+    """The text with errors, as a model might have produced it."""
     words = [word for word in text.split() for _ in range(generator.choice((0, 1, 1, 1, 1, 2)))]
     if len(words) > 3 and generator.random() < 0.5:
         words[1], words[2] = words[2], words[1]
@@ -33,7 +33,7 @@ def spoilt(text: str, generator: random.Random) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("path", type=Path, help="rows (jsonl)")
-    parser.add_argument("--column", required=True, help="that holds the texts, or lists of texts")
+    parser.add_argument("--column", required=True, help="column of the texts, or of lists of texts")
     parser.add_argument("--rows", type=int, default=10_000)
     options = parser.parse_args()
     generator = random.Random(0)

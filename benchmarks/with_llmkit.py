@@ -1,4 +1,4 @@
-"""llmkit, through its own functions, with every choice of engine left to its default."""
+"""llmkit, called through its functions, with defaults for all settings that affect speed."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from llmkit.training.trainer import Trainer
 
 
 class Log:
-    """Stands in for llmkit's RunLog: keeps the time and the loss of each step."""
+    """Replaces RunLog: records the time and the loss of each step."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -35,7 +35,7 @@ class Log:
 
 
 def overrides_of(job: Job) -> dict[str, Any]:
-    """The job as keys of a recipe."""
+    """The job as recipe keys."""
     return {
         "model": job.model,
         "seed": shared.SEED,

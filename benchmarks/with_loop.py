@@ -1,4 +1,4 @@
-"""A plain PyTorch loop in nanoGPT's manner: full blocks, bf16 autocast, fused AdamW."""
+"""A plain PyTorch loop like nanoGPT's: full blocks, bf16 autocast, fused AdamW."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer: its defaults, or the best settings found for it."""
+"""The Hugging Face Trainer, with its defaults or with the best settings found for it."""
 
 import tempfile
 from typing import Any
@@ -23,7 +23,7 @@ from benchmarks.job import (
     write_result,
 )
 
-# What a user would write anyway; the rows already stand in llmkit's random order.
+# Settings that any user would choose; the rows are already in the random order of llmkit.
 SETTINGS = {
     "defaults": {"train_sampling_strategy": "sequential"},
     "tuned": {"train_sampling_strategy": "group_by_length", "bf16": True},
@@ -31,7 +31,7 @@ SETTINGS = {
 
 
 class Marks(TrainerCallback):
-    """Tells the clock of each finished step."""
+    """Marks the end of each step on the clock."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -41,16 +41,16 @@ class Marks(TrainerCallback):
 
 
 def config_of(job: Job) -> dict[str, str]:
-    """What a tuned contestant changes in the model's config; the function stays the same."""
+    """Config changes of a tuned contestant that do not change the function of the model."""
     if job.variant == "defaults":
         return {}
-    # GPT-2's gelu_new takes eight kernels, this one.
+    # gelu_new takes eight kernels, this one.
     gelu = {"activation_function": "gelu_pytorch_tanh"}
     return {**gelu, "attn_implementation": job.tuning["attention"]}
 
 
 def hyperparameters(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of a Trainer: the contestant's own, and what all contestants share."""
+    """Arguments of a Trainer: those of the contestant and those that all contestants share."""
     if job.same_batches:
         settings = settings | {"train_sampling_strategy": "sequential"}
     split = job.tuning.get("split", 1)
@@ -75,7 +75,7 @@ def hyperparameters(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def time_training(trainer: Trainer) -> tuple[Clock, list[float]]:
-    """Train; returns the times and losses of the steps."""
+    """Train; return the times and losses of the steps."""
     clock = Clock()
     trainer.add_callback(Marks(clock))
     trainer.train()

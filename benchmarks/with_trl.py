@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer: its defaults, or the best settings found for it."""
+"""TRL's SFTTrainer, with its defaults or with the best settings found for it."""
 
 import tempfile
 from typing import Any
@@ -29,16 +29,16 @@ SETTINGS = {
 
 
 def adapter_of(job: Job) -> LoraConfig | None:
-    # GPT-2's layers are Conv1D, whose weight is (in, out): fan_in_fan_out tells peft so.
+    # GPT-2's Conv1D weights are (in, out), which fan_in_fan_out declares to peft.
     if job.method == "full":
         return None
     return LoraConfig(task_type="CAUSAL_LM", fan_in_fan_out=True, **shared.LORA)
 
 
 def loss_from_logits(outputs: Any, labels: Tensor, num_items_in_batch: Tensor) -> Tensor:
-    """The model's usual loss in place of TRL's head, which on a CPU is slow going backward.
+    """The usual loss of the model instead of TRL's head, whose backward pass is slow on a CPU.
 
-    TRL then runs the model a second time, forward only, for its metrics; no setting stops that.
+    TRL then runs the model a second time, forward only, for its metrics; no setting disables that.
     """
     logits = outputs.logits
     return ForCausalLMLoss(logits, labels, logits.shape[-1], num_items_in_batch)

@@ -1,11 +1,11 @@
-"""Rebuild what the package embeds, rows and model, and say what differs from before.
+"""Rebuild the embedded rows and the embedded model, and print what differs from before.
 
     python scripts/make_assets.py            both; the model takes about 3 hours on 2 cores
     python scripts/make_assets.py --rows     the rows only
 
 The rows are the same bytes everywhere. The model is trained by `llmkit finetune pretrain --scale
-embedded` on a corpus generated from a seed; its weights repeat on the same machine with the same
-versions only, so the new weights' test loss is printed beside that of the old ones.
+embedded` on a corpus generated from a seed. Its weights are reproducible only on the same machine
+with the same versions, so the test loss of the new weights is printed next to that of the old ones.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 EMBEDDED = ROOT / "llmkit" / "embedded"
 BUILD = ROOT / "build" / "assets"
-# Mix of documents (scripts/world/corpus.py says why in this order), how many, schedule.
+# Mix of documents (scripts/world/corpus.py explains the order), number of documents, schedule.
 STAGES = [
     ("copying", 240_000, "cosine"),
     ("looking-up", 180_000, "warmup_stable_decay"),
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def make_model() -> None:
-    """Pretrain on fresh corpora, stage after stage, and put the result into the package."""
+    """Pretrain on fresh corpora, stage by stage, and copy the result into the package."""
     shutil.rmtree(BUILD, ignore_errors=True)
     BUILD.mkdir(parents=True)
     rows = EMBEDDED / "rows" / "pretrain"
@@ -77,7 +77,7 @@ def fingerprints() -> dict[str, str]:
 
 
 def report(before: dict[str, str], after: dict[str, str]) -> int:
-    """Say which files differ; 1 when rows do, or when the assets have grown too large."""
+    """Print which files differ; return 1 if rows differ or the assets are too large."""
     changed = [name for name in sorted(before | after) if before.get(name) != after.get(name)]
     for name in changed:
         print(f"differs: {name}")
@@ -86,7 +86,7 @@ def report(before: dict[str, str], after: dict[str, str]) -> int:
         f"{len(after) - len(changed)} of {len(after)} files unchanged, {size / 1e6:.1f} MB in all"
     )
     if size > MAX_BYTES:
-        print(f"too large: the embedded assets may hold {MAX_BYTES / 1e6:.0f} MB")
+        print(f"too large: the embedded assets may not exceed {MAX_BYTES / 1e6:.0f} MB")
     return int(any(name.startswith("rows") for name in changed) or size > MAX_BYTES)
 
 

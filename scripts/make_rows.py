@@ -6,7 +6,7 @@
                                                                  write a pretraining corpus
 
 The same seed gives the same bytes on every Python version from 3.10 on. Only the standard library
-is used, and everything the texts say is invented.
+is used, and all facts in the texts are invented.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from world.sums import draw_sum
 from world.talks import draw_talk
 
 ROWS = Path(__file__).resolve().parent.parent / "llmkit" / "embedded" / "rows"
-# Test and validation come first, so that rows too close to them never reach train.
+# Test and validation are drawn first, so that rows too similar to them never reach train.
 SPLITS = {"test": 200, "validation": 200, "train": 1600}
 COLUMNS = {
     "summarize": ["document", "summary"],
@@ -52,7 +52,7 @@ NEAR = {
     "instruct": (3, 0.6),
     "pretrain": (3, 0.6),
 }
-# What must not be seen in pretraining: the source texts and, where it is a sentence, the target.
+# Columns that must not occur in pretraining: the sources and, if it is a sentence, the target.
 SECRET = {"summarize": ["document", "summary"], "translate": ["en", "de"], "qa": ["context"]}
 SECRET["pretrain"] = ["text"]
 
@@ -100,12 +100,12 @@ def draw_instruct(rng: random.Random) -> Row:
 
 
 def full_text(row: Row) -> str:
-    """All the text of a row."""
+    """All text of a row."""
     return " ".join(texts_of(list(row.values())))
 
 
 def texts_of(value: object) -> Iterator[str]:
-    """The texts in it, however nested."""
+    """All texts in a value, at any depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
@@ -132,7 +132,7 @@ def build_task(task: str, draw: Callable[[], Row]) -> dict[str, list[Row]]:
 
 
 def held_out(tables: Tables) -> list[str]:
-    """Every text of a validation or test row that no corpus may contain."""
+    """All texts of validation and test rows that no corpus may contain."""
     return [
         str(row[column])
         for task, table in tables.items()
@@ -143,7 +143,7 @@ def held_out(tables: Tables) -> list[str]:
 
 
 def build_rows(seed: int) -> Tables:
-    """Build all rows; every task has a random stream of its own."""
+    """Build all rows; each task has its own random stream."""
     draws = {"summarize": draw_summarize, "translate": draw_translate, "qa": draw_qa}
     tables: Tables = {}
     for number, (task, draw) in enumerate(draws.items(), start=1):
@@ -151,7 +151,7 @@ def build_rows(seed: int) -> Tables:
         tables[task] = build_task(task, lambda draw=draw, rng=rng: draw(rng))
     corpus = Corpus(random.Random(seed * 1000 + 4), held_out(tables), "looking-up")
     tables["pretrain"] = build_task("pretrain", lambda: {"text": corpus.document()})
-    # No corpus holds texts of these kinds, so that nothing of them has to be held out.
+    # No corpus contains texts of these kinds, so none of them must be held out.
     more = {
         "classify": draw_classify,
         "reason": draw_reason,
@@ -170,7 +170,7 @@ def to_jsonl(rows: list[Row]) -> str:
 
 
 def rendered(tables: Tables) -> Iterator[tuple[Path, str]]:
-    """Every file of the rows with its text."""
+    """All row files, each with its content."""
     for task, table in tables.items():
         for split, rows in table.items():
             yield ROWS / task / f"{split}.jsonl", to_jsonl(rows)
@@ -193,7 +193,7 @@ def changed_files(tables: Tables) -> list[str]:
 
 
 def write_corpus(path: Path, documents: int, mix: str, seed: int, tables: Tables) -> None:
-    """Write a pretraining corpus that holds nothing of validation or test."""
+    """Write a pretraining corpus that contains nothing of validation or test."""
     corpus = Corpus(random.Random(seed * 1000 + 5), held_out(tables), mix)
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for number in range(1, documents + 1):
