@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+from package_imports import MODULES, imports_of
 
 from llmkit import cli
 from llmkit.config.moved_keys import FORWARDS, MOVED
@@ -14,7 +15,6 @@ from llmkit.config.recipe import load_recipe
 from llmkit.config.recipe_files import list_recipes
 from llmkit.config.schema import Recipe, Section
 from llmkit.config.schema_keys import iter_fields
-from llmkit.paths import PACKAGE
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -138,10 +138,19 @@ def test_named_source_files_exist(page):
             assert any((folder / span).is_file() for folder in folders), f"{span}: no such file"
 
 
-def test_the_internals_page_lists_every_room():
-    named = set(spans_of(ROOT / "docs" / "internals.md"))
-    rooms = {f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")}
-    assert rooms <= named
+def test_the_internals_page_shows_how_rooms_import_each_other():
+    text = (ROOT / "docs" / "internals.md").read_text("utf-8")
+    levels = {
+        re.sub(r"/|\.py", "", room): int(level)
+        for level, rooms in re.findall(r"^\| (\d+) \| (`.*?`) \|", text, re.MULTILINE)
+        for room in re.findall(r"`(.*?)`", rooms)
+    }
+    rooms = {module.partition(".")[0] for module in MODULES} - {"__init__"}
+    assert set(levels) == rooms
+    for module in set(MODULES) - {"__init__"}:
+        for imported in imports_of(module):
+            room, its_room = module.partition(".")[0], imported.partition(".")[0]
+            assert room == its_room or levels[its_room] < levels[room], f"{module}: {imported}"
 
 
 def test_make_targets_of_the_documentation_exist():
