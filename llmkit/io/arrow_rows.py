@@ -1,5 +1,5 @@
-"""Rows of Arrow's formats: parquet, arrow and feather files, and folders written by `save_to_disk`
-of `datasets`."""
+"""Rows of parquet, arrow and feather files, and of folders that `datasets` wrote with
+`save_to_disk`."""
 
 import json
 import os
@@ -9,14 +9,14 @@ from typing import Any
 
 from llmkit.errors import UserError, printable
 from llmkit.io.delimited import check_names
+from llmkit.io.small_json import UnreadableJson, read_json
 from llmkit.io.text_lines import Raw
 
-BATCH_ROWS = 1000
-LARGEST_RECORD = 2**22  # bytes of state.json and dataset_dict.json
+BATCH_ROWS = 1000  # rows that are Python objects at the same time
 
 
 def read_parquet(path: Path, encoding: str | None = None) -> Iterator[Raw]:
-    """Rows of a parquet file. encoding: ignored, since its texts are UTF-8."""
+    """Rows of a parquet file. encoding: ignored; its texts are UTF-8."""
     return _rows(path, "parquet")
 
 
@@ -36,7 +36,7 @@ def _rows(path: Path, kind: str) -> Iterator[Raw]:
         for batch in batches:
             where = f"{path}: in or after row {number}"
             columns = {
-                name: _named(values, classes[name]) if name in classes else values
+                name: _to_class_names(values, classes[name]) if name in classes else values
                 for name, values in _to_lists(batch, where)
             }
             for index in range(batch.num_rows):
@@ -67,7 +67,7 @@ def _open_arrow(path: Path) -> tuple[Any, Iterator[Any]]:
         reader = ipc.open_file(file)
         batches = map(reader.get_batch, range(reader.num_record_batches))
         return reader.schema, _small(batches)
-    if start.startswith(b"FEA1"):  # Feather's first version, which cannot be read in parts
+    if start.startswith(b"FEA1"):  # version 1 of Feather, which cannot be read in parts
         table = feather.read_table(path)
         return table.schema, iter(table.to_batches(BATCH_ROWS))
     reader = ipc.open_stream(file)
@@ -75,14 +75,14 @@ def _open_arrow(path: Path) -> tuple[Any, Iterator[Any]]:
 
 
 def _small(batches: Iterator[Any]) -> Iterator[Any]:
-    """Split the batches into ones whose rows fit in memory as Python objects."""
+    """The batches, split into batches of at most BATCH_ROWS rows."""
     for batch in batches:
         for start in range(0, batch.num_rows, BATCH_ROWS):
             yield batch.slice(start, BATCH_ROWS)
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:
-    """Class names of each column that `datasets` stores as class numbers."""
+    """The class names of each column that `datasets` stores as class numbers."""
     try:
         features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
         found = {
@@ -99,8 +99,8 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
     }
 
 
-def _named(values: list[Any], names: list[str]) -> list[Any]:
-    """Class numbers as names; None for a hidden class (-1)."""
+def _to_class_names(values: list[Any], names: list[str]) -> list[Any]:
+    """The name of each class number; None for an unknown class (-1)."""
     return [
         names[value] if isinstance(value, int) and 0 <= value < len(names) else None
         for value in values
@@ -108,7 +108,7 @@ def _named(values: list[Any], names: list[str]) -> list[Any]:
 
 
 def saved_splits(folder: Path) -> list[str]:
-    """The splits of a folder that `DatasetDict.save_to_disk` wrote; empty for any other folder."""
+    """The splits in a folder that `DatasetDict.save_to_disk` wrote; empty for any other folder."""
     path = folder / "dataset_dict.json"
     if not os.path.isfile(path):  # path.is_file() raises where a name is too long
         return []
@@ -124,9 +124,9 @@ def is_saved(folder: Path) -> bool:
 
 
 def saved_files(folder: Path) -> list[Path]:
-    """The files of rows, in their order, of a folder that `Dataset.save_to_disk` wrote.
+    """The files of rows, in order, in a folder that `Dataset.save_to_disk` wrote.
 
-    Raises UserError if its record names a file that is not in the folder.
+    Raises UserError if state.json names a file that is not in the folder.
     """
     path = folder / "state.json"
     record = _read_record(path)
@@ -160,13 +160,11 @@ def _is_plain(name: Any) -> bool:
 def _read_record(path: Path) -> dict[str, Any]:
     """A JSON object that `datasets` stores next to the rows."""
     try:
-        if path.stat().st_size <= LARGEST_RECORD:
-            record = json.loads(path.read_text("utf-8"))
-            if isinstance(record, dict):
-                return record
-    except (OSError, ValueError, RecursionError):
-        pass
-    raise UserError(f"{path}: not a JSON object as datasets writes it; save the data again")
+        return read_json(path)
+    except UnreadableJson:
+        raise UserError(
+            f"{path}: not a JSON object as datasets writes it; save the data again"
+        ) from None
 
 
 def _to_lists(batch: Any, where: str) -> Iterator[tuple[str, list[Any]]]:

@@ -1,4 +1,4 @@
-"""Folders that are whole or not there: written beside their place, synced, and renamed."""
+"""Folders and files that are complete or absent: written under another name, synced, renamed."""
 
 import errno
 import json
@@ -12,24 +12,25 @@ from typing import Any
 from safetensors import SafetensorError
 
 from llmkit.errors import printable
+from llmkit.io import small_json
+from llmkit.io.small_json import UnreadableJson
 from llmkit.paths import sha256
 
 MANIFEST = "manifest.json"
-LARGEST_JSON = 2**20  # bytes of a manifest, or of what else is small
 
 
 class CorruptFolder(Exception):
-    """What is wrong with a folder, in a few words, and a line that any terminal can show."""
+    """What is wrong with a folder, in a few words on one line that any terminal can show."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(printable(reason))
 
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Have `write` fill the folder, all of it or nothing; one that is there is replaced.
+    """Create a folder that `write` fills, completely or not at all; an existing one is replaced.
 
-    Killed at any moment, it leaves the old folder or the new one, under its own name or, between
-    two renames, under the one that `recover` knows.
+    A process killed at any moment leaves the old folder or the new one, under its own name or,
+    between two renames, under the name from which `recover` restores it.
     """
     staging, replaced = sibling(folder, "partial"), sibling(folder, "replaced")
     recover(folder)
@@ -44,14 +45,14 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         staging.rename(folder)
     except OSError:
         recover(folder)
-        shutil.rmtree(staging, ignore_errors=True)  # a full disk has its room back
+        shutil.rmtree(staging, ignore_errors=True)  # frees the space on a full disk
         raise
     sync(folder.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
 def recover(folder: Path) -> None:
-    """Give a folder its name back where its replacement was cut short between two renames."""
+    """Rename a folder back if its replacement was interrupted between two renames."""
     replaced = sibling(folder, "replaced")
     if replaced.is_dir():
         if folder.is_dir():
@@ -62,7 +63,7 @@ def recover(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those it stands in, whose names outlive a loss of power."""
+    """Create a folder and its parents so that they survive a loss of power."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
@@ -74,7 +75,7 @@ def sibling(folder: Path, word: str) -> Path:
 
 
 def write_manifest(folder: Path) -> None:
-    """Sync the folder's files and write down what they are."""
+    """Sync the folder's files and record the size and sha256 of each in its manifest."""
     files = {}
     for path in sorted(folder.iterdir()):
         if path.name == MANIFEST:
@@ -87,7 +88,8 @@ def write_manifest(folder: Path) -> None:
 
 
 def verify(folder: Path) -> None:
-    """Raise CorruptFolder unless every file is as the manifest says, byte by byte."""
+    """Raise CorruptFolder unless the folder holds exactly the files of its manifest, byte by
+    byte."""
     files = read_json(folder / MANIFEST).get("files")
     if not isinstance(files, dict) or not all(isinstance(each, dict) for each in files.values()):
         raise CorruptFolder(f"{MANIFEST} lists no files")
@@ -99,17 +101,17 @@ def verify(folder: Path) -> None:
     for name, expected in files.items():
         path = folder / name
         if path.is_symlink() or not path.is_file():
-            raise CorruptFolder(f"{name} is no plain file")
+            raise CorruptFolder(f"{name} is not a regular file")
         if path.stat().st_size != expected.get("bytes"):
             raise CorruptFolder(
-                f"{name} has {path.stat().st_size:,} bytes, not as many as were written"
+                f"{name} has {path.stat().st_size:,} bytes, not {expected.get('bytes')} as written"
             )
         if sha256(path) != expected.get("sha256"):
-            raise CorruptFolder(f"{name} is not what was written (its sha256 differs)")
+            raise CorruptFolder(f"{name} has changed since it was written (its sha256 differs)")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Written beside its place and renamed, so that a reader never sees half a file."""
+    """Write a text file under another name, then rename it: no reader sees half of it."""
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(text, "utf-8")
     sync(partial)
@@ -118,7 +120,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have the system write a file, or a folder's names, to the disk now."""
+    """Flush a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -127,31 +129,24 @@ def sync(path: Path) -> None:
 
 
 def require_room(folder: Path, num_bytes: int) -> None:
-    """Raise OSError where the disk has less room than that."""
+    """Raise OSError if the disk has less free space than that."""
     if shutil.disk_usage(folder).free < num_bytes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A small JSON object; CorruptFolder for anything else."""
+    """A small JSON object in a folder that llmkit wrote; CorruptFolder for anything else."""
+    if path.is_symlink():
+        raise CorruptFolder(f"{path.name} is a link")
     try:
-        if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise CorruptFolder(f"{path.name} is no plain file")
-        if path.stat().st_size > LARGEST_JSON:
-            raise CorruptFolder(f"{path.name} is too large")
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise CorruptFolder(f"{path.name} is missing") from None
-    except (ValueError, RecursionError):
-        raise CorruptFolder(f"{path.name} is no JSON") from None
-    if not isinstance(content, dict):
-        raise CorruptFolder(f"{path.name} is no JSON object")
-    return content
+        return small_json.read_json(path)
+    except UnreadableJson as error:
+        raise CorruptFolder(str(error)) from None
 
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """A full disk is an OSError, whichever library met it."""
+    """Turn a safetensors error about a full disk into an OSError."""
     try:
         yield
     except SafetensorError as error:

@@ -1,4 +1,4 @@
-"""Rows of delimited text: csv and tsv files as Excel, pandas, R and databases write them."""
+"""Rows of csv and tsv files as Excel, pandas, R and databases write them."""
 
 import csv
 import re
@@ -10,19 +10,19 @@ from itertools import chain, islice
 from pathlib import Path
 
 from llmkit.errors import UserError, printable
-from llmkit.io.text_lines import BYTE_ORDER_MARK, LONGEST, Raw, lines
+from llmkit.io.text_lines import BYTE_ORDER_MARK, MAX_LINE_BYTES, Raw, lines
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
-SAMPLE_LINES = 200  # of the sample by which the delimiter is recognized
-SAMPLE_CHARACTERS = 2**20  # of the sample, at most
-AGREE = 0.5  # share of the sample's rows that must have as many fields as the header
-MOST_BLANK = 10_000  # rows that are held back to see whether others follow
-LONGEST_QUOTED = 2**22  # characters of a quoted field with line breaks, in a tab-delimited file
-TEXT_BEHIND_QUOTE = "expected after"  # in csv's message: "',' expected after '"'"
+# The delimiter is recognized by a sample of at most so many lines and characters.
+SAMPLE_LINES, SAMPLE_CHARACTERS = 200, 2**20
+MIN_AGREEMENT = 0.5  # share of the sample's rows that must have as many fields as the header
+MAX_BLANK_ROWS = 10_000  # rows held back until a row with text follows
+MAX_QUOTED_CHARACTERS = 2**22  # of a quoted field with line breaks in a tab-delimited file
+TEXT_AFTER_QUOTE = "expected after"  # in csv's message: "',' expected after '"'"
 SEP_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)  # Excel's first line
 
 # A cell may be longer than the 128 kB that csv allows by default.
-csv.field_size_limit(LONGEST)
+csv.field_size_limit(MAX_LINE_BYTES)
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,16 @@ class Dialect:
 
     delimiter: str
     quotes_are_text: bool = False
-    """Fields are never quoted, so a quote is an ordinary character."""
+    """Whether a quote is an ordinary character because fields are never quoted."""
     header_line: int = 1
-    """Number of the header's line: 2 after Excel's `sep=;`."""
+    """Line number of the header: 2 after Excel's `sep=;`."""
 
 
 def read_table(path: Path, usual: str, encoding: str | None = None) -> Iterator[Raw]:
-    """The rows below the header. usual: the delimiter, unless header and rows show another one."""
+    """The rows below the header.
+
+    usual: the delimiter of the file's format, used unless header and rows show another one.
+    """
     dialect = recognize(path, usual, encoding)
     bad: list[UserError] = []
     lines_of_fields = _records(_text(path, encoding, bad), dialect, path)
@@ -47,7 +50,7 @@ def read_table(path: Path, usual: str, encoding: str | None = None) -> Iterator[
     header = [name.strip() for name in header]
     check_names(header, f"{path}:{first}")
     names = sorted(header)
-    blank: list[Raw] = []  # rows without any text, which Excel leaves below a table
+    blank: list[Raw] = []  # rows without any text, as Excel leaves them below a table
     for start, records in chain([(first, cut)], lines_of_fields):
         where = f"{path}:{start}"
         bad += [record for record in records if isinstance(record, UserError)]
@@ -57,8 +60,8 @@ def read_table(path: Path, usual: str, encoding: str | None = None) -> Iterator[
         else:
             rows = [_row_of(fields, header, names, where) for fields in records if fields]
             if len(rows) > 1 and any(isinstance(row, UserError) for row in rows):
-                rows = [_cut_by_return(where)]
-            elif not any(map(any, records)) and len(blank) < MOST_BLANK:
+                rows = [_split_by_carriage_return(where)]
+            elif not any(map(any, records)) and len(blank) < MAX_BLANK_ROWS:
                 blank += [(where, row) for row in rows]
                 continue
         yield from blank
@@ -67,7 +70,7 @@ def read_table(path: Path, usual: str, encoding: str | None = None) -> Iterator[
 
 
 def recognize(path: Path, usual: str, encoding: str | None = None) -> Dialect:
-    """The dialect of a file, from its first rows; whether quotes are text, from all of them."""
+    """The dialect of a file: the delimiter from its first rows, the meaning of quotes from all."""
     sample, num_characters = [], 0
     for line in _text(path, encoding, []):
         sample.append(line)
@@ -91,22 +94,22 @@ def recognize(path: Path, usual: str, encoding: str | None = None) -> Dialect:
 
 
 def _delimiter(sample: list[str], usual: str, *, is_whole: bool) -> str:
-    """The delimiter that gives most rows as many fields as the header, and the header two or more;
-    the usual one if there is none."""
+    """The delimiter with which the header has two or more fields and most rows have as many; the
+    usual one if there is none."""
     shares = {usual: 0.0}
     for delimiter in (usual, *(other for other in DELIMITERS if other != usual)):
         header, *rows = _widths(sample, delimiter, is_whole=is_whole) or [0]
         if header > 1:
             shares[delimiter] = sum(width == header for width in rows) / len(rows) if rows else 1.0
-    best = max(shares, key=shares.get)  # the first of several
-    return best if shares[best] >= AGREE else usual
+    best = max(shares, key=shares.get)  # of several, the first
+    return best if shares[best] >= MIN_AGREEMENT else usual
 
 
 def _widths(sample: list[str], delimiter: str, *, is_whole: bool) -> list[int]:
-    """Number of fields of the header and of each row, without empty ones beyond the header."""
+    """Number of fields of the header and of each row, without empty fields beyond the header's."""
     parsed = [fields for fields in _parse(sample, delimiter) if fields]
     if not is_whole:
-        parsed = parsed[:-1]  # which may be incomplete
+        parsed = parsed[:-1]  # the last one may be incomplete
     if delimiter == "\t":  # quotes may be text, and would join rows
         raw = [line.rstrip("\r\n").split("\t") for line in sample if line.strip()]
         parsed = max(parsed, raw, key=lambda rows: _agreement(rows))
@@ -132,10 +135,10 @@ def _width(fields: list[str], header: int) -> int:
 
 
 def rows_in_quotes(path: Path, usual: str, encoding: str | None = None) -> list[str]:
-    """Places (file:first-last line) where a quoted field holds lines that each look like a row, as
-    when a text begins with a quote and a later one ends with one.
+    """Locations (file:first-last line) of quoted fields whose lines each look like a row, as when
+    one text begins with a quote and a later one ends with a quote.
 
-    Empty if most fields with line breaks look different, since then it is by chance.
+    Empty if most quoted fields with line breaks do not look like that.
     """
     dialect = recognize(path, usual, encoding)
     if dialect.quotes_are_text:
@@ -159,15 +162,14 @@ def rows_in_quotes(path: Path, usual: str, encoding: str | None = None) -> list[
     return found if 2 * len(found) > num_blocks else []
 
 
-# A field without quotes, or one in quotes, with the quotes inside it doubled.
+# A field without quotes, or a quoted field in which quotes are doubled.
 _FIELD = r'(?:[^"\t\r\n][^\t\r\n"]*|"[^"]*(?:""[^"]*)*"|)'
 _RECORD = re.compile(rf"{_FIELD}(?:\t{_FIELD})*\r?\n?")
 
 
 def _quotes_are_text(text: Iterator[str], width: int) -> bool:
-    """Whether quotes in tab-delimited text are ordinary characters: somewhere they are not where a
-    writer would put them to quote a field, or a quoted field would swallow lines that each have the
-    fields of a row."""
+    """Whether quotes in tab-delimited text are ordinary characters: one of them cannot begin or end
+    a quoted field, or a quoted field would span lines that each have the fields of a row."""
     header = next((line for line in text if line.strip()), "")
     names = header.removeprefix(BYTE_ORDER_MARK).rstrip("\r\n").split("\t")
     if all(len(name) > 1 and name[0] == name[-1] == '"' for name in names):
@@ -185,14 +187,14 @@ def _quotes_are_text(text: Iterator[str], width: int) -> bool:
             if are_rows or not _RECORD.fullmatch("".join(block)):
                 return True
             block, num_characters = [], 0
-        elif num_characters > LONGEST_QUOTED:
+        elif num_characters > MAX_QUOTED_CHARACTERS:
             return True
     return bool(block)
 
 
 def _text(path: Path, encoding: str | None, bad: list[UserError]) -> Iterator[str]:
-    """The lines. The error of a line that cannot be decoded is appended to `bad`; the line has
-    replacement characters, so that the next row is found."""
+    """The lines. The error for a line that cannot be decoded is appended to `bad`; its text has
+    replacement characters, so that the next row can be found."""
     for _, text, error in lines(path, encoding):
         if error is not None:
             bad.append(error)
@@ -202,23 +204,23 @@ def _text(path: Path, encoding: str | None, bad: list[UserError]) -> Iterator[st
 def _records(
     text: Iterator[str], dialect: Dialect, path: Path
 ) -> Iterator[tuple[int, list[list[str] | UserError]]]:
-    """(number of its first line, fields of each record) of what stands on one line or, because of
-    line breaks in quotes, on several. There is one record, without fields where the line is blank;
-    several only where a carriage return alone ends one, as pandas and Excel read it.
+    """(number of the first line, fields of each record), for one line or, because of line breaks in
+    quotes, for several. There is one record, without fields if the line is blank; more only if a
+    carriage return alone ends a record, as it does for pandas and Excel.
 
-    In place of a record with text behind a closing quote stands the error; reading goes on with the
-    next line. Raises UserError for a quote that is never closed.
+    A record with text after a closing quote is replaced by the error, and reading continues with
+    the next line. Raises UserError for a quote that is never closed.
     """
     before = dialect.header_line - 1
-    number, is_cut = before, False
+    number, is_split = before, False
 
     def pieces() -> Iterator[str]:
-        nonlocal number, is_cut
+        nonlocal number, is_split
         for line in islice(text, before, None):
             *cut, rest = _pieces(line)
-            number, is_cut = number + 1, True
+            number, is_split = number + 1, True
             yield from cut
-            is_cut = False
+            is_split = False
             yield rest
 
     if dialect.quotes_are_text:
@@ -234,21 +236,21 @@ def _records(
         except StopIteration:
             return
         except csv.Error as error:
-            what = printable(str(error).partition(" - ")[0])  # after the dash is advice on Python
+            what = printable(str(error).partition(" - ")[0])  # advice on Python follows the dash
             record = UserError(
                 f"{path}:{start}: {what}, in the row from here to line {number}; "
                 "close each quote, and double those inside a field"
             )
-            if TEXT_BEHIND_QUOTE not in what:
+            if TEXT_AFTER_QUOTE not in what:
                 raise record from None
         records.append(record)
-        if not is_cut:
+        if not is_split:
             yield start, records
             start, records = number + 1, []
 
 
 def _pieces(line: str) -> list[str]:
-    """The line, split behind each carriage return that is not part of its end."""
+    """The line, split after each carriage return that is not part of its line ending."""
     text = line.rstrip("\r\n")
     if "\r" not in text:
         return [line]
@@ -271,15 +273,15 @@ def _row_of(
     return _fit(fields, header, where)
 
 
-def _cut_by_return(where: str) -> UserError:
+def _split_by_carriage_return(where: str) -> UserError:
     return UserError(
-        f"{where}: a carriage return cuts the row in two; delete it, or quote the field that "
+        f"{where}: a carriage return splits the row in two; delete it, or quote the field that "
         "holds it"
     )
 
 
 def _is_header(fields: list[str], header: list[str], names: list[str]) -> bool:
-    """Whether a row is the header of a file that was joined to this one."""
+    """Whether a row is the header of a file that was appended to this one."""
     if fields[0] in header and (fields == header or sorted(fields) == names):
         return True
     return f"{BYTE_ORDER_MARK}{header[0]}" in fields[-1] or (
@@ -289,14 +291,14 @@ def _is_header(fields: list[str], header: list[str], names: list[str]) -> bool:
 
 def _repeated_header(where: str) -> UserError:
     return UserError(
-        f"{where}: the header again: files were joined here; delete this line, or the byte "
-        "order mark in it"
+        f"{where}: a second header: files were joined here; delete this line, or the byte order "
+        "mark in it"
     )
 
 
 def _fit(fields: list[str], header: list[str], where: str) -> dict[str, str] | UserError:
-    """The row. Surplus fields at its end must be empty; missing ones must have no name in the
-    header."""
+    """The row by column. Extra fields at its end must be empty; missing fields must be unnamed in
+    the header."""
     width = len(header)
     if len(fields) == width:
         return dict(zip(header, fields, strict=True))

@@ -1,4 +1,4 @@
-"""Models and data sets from the Hugging Face hub; every failure ends in one line with a way out."""
+"""Models and data sets from the Hugging Face hub. Every failure becomes a UserError with advice."""
 
 import os
 import re
@@ -25,9 +25,9 @@ OFFLINE_HINT = (
 
 
 def download_model(name: str, revision: str | None) -> Path:
-    """The folder of a hub model in the local cache; it is named by its commit.
+    """Download a model; returns its folder in the local cache, whose name is the commit.
 
-    Only configuration, safetensors and tokenizer are fetched: never pickle, never code.
+    Only the configuration, safetensors and the tokenizer are fetched: never pickle, never code.
     """
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(MODEL_FILES)))
@@ -38,9 +38,13 @@ def download_model(name: str, revision: str | None) -> Path:
 def open_dataset_split(
     name: str, config: str | None, revision: str | None, split: str, streaming: bool
 ) -> tuple[Callable[[], Iterator], str]:
-    """A function that reads the split's rows from their start, and the commit that it reads.
+    """Open a split of a data set.
 
-    streaming: read the rows over the network, without a download of the whole set.
+    Args:
+        streaming: Read the rows over the network instead of downloading the whole data set.
+
+    Returns:
+        A function that starts a new pass over the rows, and the commit that they come from.
     """
     commit = _dataset_commit(name, revision)
     try:
@@ -56,10 +60,10 @@ def open_dataset_split(
     except Exception as error:
         raise _explain(error, f"data.hub: {name}", revision) from None
     if commit is not None and re.fullmatch(r"[0-9a-f]{40}", commit) and builder.hash != commit:
-        # datasets takes whatever the cache holds when it is offline.
+        # Offline, datasets takes whatever commit the cache holds.
         raise UserError(
-            f"data.revision: the cache holds commit {builder.hash} of {name}, not {commit}; "
-            "go online once, or ask for that commit"
+            f"data.revision: the cache holds commit {builder.hash} of {name}, not {commit}; go "
+            "online once, or set data.revision to the cached commit"
         )
 
     labels = {
@@ -73,22 +77,23 @@ def open_dataset_split(
             for index, row in enumerate(rows):
                 where = f"{name} {split} row {index}"
                 yield where, row | {c: _label(row[c], names, where) for c, names in labels.items()}
-        except OSError as error:  # a streamed set is fetched as it is read
+        except OSError as error:  # a streamed data set is fetched while it is read
             raise _explain(error, f"data.hub: {name}", revision) from None
 
     return read, builder.hash
 
 
 def _label(index: int | None, names: list[str], where: str) -> str:
-    """A class by its name, where the set keeps numbers; -1 stands for one that is kept secret."""
+    """The name of a class number; -1 stands for a label that the data set withholds."""
     if index is None or index < 0:
-        raise UserError(f"{where}: its label is hidden; take another split")
+        raise UserError(f"{where}: its label is withheld; use another split")
     return names[index]
 
 
 @lru_cache
 def _dataset_commit(name: str, revision: str | None) -> str | None:
-    """The commit a revision stands for now, asked once; offline, the revision as it was given."""
+    """The commit that a revision currently stands for, looked up once; offline, the revision
+    itself."""
     if hub_constants.HF_HUB_OFFLINE:
         return revision
     try:
@@ -101,13 +106,13 @@ def _check_split(builder: datasets.DatasetBuilder, name: str, split: str) -> Non
     splits = builder.info.splits or builder.config.data_files
     if splits and split not in splits:
         raise UserError(
-            f"{name} has no split {split!r}; it has {', '.join(map(str, splits))}; for a file "
-            "of your own set data.hub=null"
+            f"{name} has no split {split!r}; it has {', '.join(map(str, splits))}; to read a local "
+            "file, set data.hub=null"
         )
 
 
 def _explain(error: Exception, where: str, revision: str | None) -> UserError:
-    """The library's exception as one line that says what, where and what to do."""
+    """A library's exception as a UserError in one line: what, where, what to do."""
     causes = list(_causes(error))
     endpoint = os.environ.get("HF_ENDPOINT", "the hub")
 
@@ -116,14 +121,14 @@ def _explain(error: Exception, where: str, revision: str | None) -> UserError:
 
     first_line = str(error).strip().partition("\n")[0]
     if caused_by(hub_errors.GatedRepoError) or "is a gated dataset" in first_line:
-        return UserError(f"{where}: access is restricted; ask for it on its page and set HF_TOKEN")
+        return UserError(f"{where}: access is restricted; request it on its page and set HF_TOKEN")
     if caused_by(hub_errors.RevisionNotFoundError) or "Revision " in first_line:
-        return UserError(f"{where}: no revision {revision!r} there; name a branch, tag or commit")
+        return UserError(f"{where}: no revision {revision!r}; name a branch, tag or commit")
     if caused_by(hub_errors.RepositoryNotFoundError, hub_errors.HFValidationError):
         return UserError(f"{where}: not found at {endpoint}; {OFFLINE_HINT}")
     if "scripts are no longer supported" in first_line:
         return UserError(
-            f"{where}: its rows come by a script, which would have to be run; ask for the "
+            f"{where}: its rows are produced by a script, which llmkit never runs; use the "
             "converted files with data.revision=refs/convert/parquet"
         )
     if "Config name is missing" in first_line or "BuilderConfig" in first_line:

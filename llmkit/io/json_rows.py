@@ -1,4 +1,4 @@
-"""Rows of JSON: one per line, in one list, or as pandas, `datasets` and SQuAD write them."""
+"""Rows in JSON: one per line, one list, or the layouts of pandas, `datasets` and SQuAD."""
 
 import json
 import os
@@ -14,14 +14,15 @@ from llmkit.errors import UserError
 from llmkit.io.text_lines import Line, Raw, lines, whole_text
 
 NOT_BLANK = re.compile(r"\S")
-PANDAS = 'in pandas, write with to_json(orient="records")'
+PANDAS_ADVICE = 'in pandas, write with to_json(orient="records")'
 # Columns by which an object is recognized as a row, not as a file with metadata and a list of rows.
 ROW_COLUMNS = {
     "id", "text", "document", "context", "question", "query", "answers", "instruction", "prompt",
     "completion", "prediction",
 }  # fmt: skip
-MOST_KEPT = 2**26  # characters of .json files whose parsed rows stay in memory
-SETTLED = 2 * 10**9  # ns without a change, from which on a file's mtime tells its states apart
+MAX_CACHED_CHARACTERS = 2**26  # of the .json files whose parsed rows stay in memory
+# A file's mtime tells two of its states apart only if this many ns lie between them.
+MTIME_RESOLUTION = 2 * 10**9
 
 
 def read_jsonl(path: Path, encoding: str | None = None) -> Iterator[Raw]:
@@ -30,35 +31,35 @@ def read_jsonl(path: Path, encoding: str | None = None) -> Iterator[Raw]:
 
 
 def read_json(path: Path, encoding: str | None = None) -> Iterator[Raw]:
-    """A list of rows, a mapping with one list of rows in it ({"data": [...]}), columns of equal
-    length, one row, rows one after another, each on one or several lines, or SQuAD's nesting of
-    articles, paragraphs and questions.
+    """The rows of a .json file, in any of these layouts: a list of rows, a mapping that holds one
+    list of rows ({"data": [...]}), columns of equal length, a single row, rows one after another
+    (each on one or several lines), or SQuAD's nesting of articles, paragraphs and questions.
 
-    Parsed rows stay in memory, up to MOST_KEPT, and are parsed again once the file has changed.
+    Parsed rows stay in memory, up to MAX_CACHED_CHARACTERS, until the file changes.
     """
     status = path.stat()
     state = (str(path), os.path.abspath(path), status.st_size, status.st_mtime_ns, encoding)
-    if state in _kept:
-        yield from _kept[state][1]
+    if state in _parsed:
+        yield from _parsed[state][1]
         return
     if _is_by_line(path, encoding):
         yield from read_jsonl(path, encoding)
         return
     text = whole_text(path, encoding)
     rows = list(_parse(text, path))
-    if time.time_ns() - status.st_mtime_ns > SETTLED:
-        _kept[state] = (len(text), rows)
-        while sum(num_characters for num_characters, _ in _kept.values()) > MOST_KEPT:
-            del _kept[next(iter(_kept))]
+    if time.time_ns() - status.st_mtime_ns > MTIME_RESOLUTION:
+        _parsed[state] = (len(text), rows)
+        while sum(num_characters for num_characters, _ in _parsed.values()) > MAX_CACHED_CHARACTERS:
+            del _parsed[next(iter(_parsed))]
     yield from rows
 
 
-# State of a file -> number of its characters, and its rows; the oldest first.
-_kept: dict[tuple[Any, ...], tuple[int, list[Raw]]] = {}
+# State of a file -> (number of its characters, its rows); the oldest first.
+_parsed: dict[tuple[Any, ...], tuple[int, list[Raw]]] = {}
 
 
 def _parse(text: str, path: Path) -> Iterator[Raw]:
-    """The rows of a .json file, except those of one row per line."""
+    """The rows of a .json file that does not hold one row per line."""
     content, end = _parse_first(text, path)
     if rest := NOT_BLANK.search(text, end):
         if not isinstance(content, dict):
@@ -73,7 +74,7 @@ def _parse(text: str, path: Path) -> Iterator[Raw]:
     if rows is None:
         raise UserError(
             f"{path}:1: a .json file holds a list of rows; for one row per line, use .jsonl; "
-            f"{PANDAS}"
+            f"{PANDAS_ADVICE}"
         )
     if _are_articles(rows):
         yield from _questions_of(rows, path)
@@ -84,7 +85,7 @@ def _parse(text: str, path: Path) -> Iterator[Raw]:
 
 
 def _is_by_line(path: Path, encoding: str | None) -> bool:
-    """Whether the first two lines that are not blank are an object each."""
+    """Whether the first two lines that are not blank hold an object each."""
     found = ((text, error) for _, text, error in lines(path, encoding) if text.strip())
     first_two = list(islice(found, 2))
     is_object = [error is None and text.lstrip().startswith("{") for text, error in first_two]
@@ -124,7 +125,7 @@ def _parse_first(text: str, path: Path) -> tuple[Any, int]:
 
 
 def _rows_in_sequence(text: str, path: Path) -> Iterator[Raw]:
-    """Objects one after another, each over several lines."""
+    """Objects one after another, each on several lines."""
     decoder, end, line = json.JSONDecoder(), 0, 1
     while found := NOT_BLANK.search(text, end):
         start = found.start()
@@ -139,7 +140,7 @@ def _rows_in_sequence(text: str, path: Path) -> Iterator[Raw]:
 
 
 def _rows_of(content: Any) -> list[Any] | None:
-    """The rows in the content of a .json file; None where it holds none."""
+    """The rows in the content of a .json file; None if it holds none."""
     if isinstance(content, list):
         return content
     if not isinstance(content, dict) or not content:
@@ -157,7 +158,8 @@ def _rows_of(content: Any) -> list[Any] | None:
 
 
 def _is_row(content: dict[str, Any]) -> bool:
-    """Whether an object is a row by its columns, although it may hold lists of objects."""
+    """Whether the keys of an object show that it is a row, although it may hold lists of
+    objects."""
     values = content.values()
     if any(map(_are_messages, values)):
         return True
@@ -167,7 +169,7 @@ def _is_row(content: dict[str, Any]) -> bool:
 
 
 def _are_messages(value: Any) -> bool:
-    """Whether a value is a conversation, of OpenAI's messages or of ShareGPT's."""
+    """Whether a value is a conversation in OpenAI's or ShareGPT's format."""
     first = value[0] if isinstance(value, list) and value else None
     return isinstance(first, dict) and (
         {"role", "content"} <= first.keys() or {"from", "value"} <= first.keys()
@@ -175,7 +177,8 @@ def _are_messages(value: Any) -> bool:
 
 
 def _are_articles(rows: list[Any]) -> bool:
-    """Whether these are the articles of SQuAD's own files, whose paragraphs hold the questions."""
+    """Whether these are the articles of a file in SQuAD's format, whose paragraphs hold the
+    questions."""
     if not all(isinstance(row, dict) and isinstance(row.get("paragraphs"), list) for row in rows):
         return False
     paragraphs = chain.from_iterable(row["paragraphs"] for row in rows)
@@ -183,7 +186,7 @@ def _are_articles(rows: list[Any]) -> bool:
 
 
 def _questions_of(articles: list[Any], path: Path) -> Iterator[Raw]:
-    """A row for each question: its fields, with the title and the context. A question that
+    """A row for each question: its fields, with the title and the context added. A question with
     `is_impossible`, as in SQuAD 2.0, has no answers."""
     for number, article in enumerate(articles):
         for index, paragraph in enumerate(article["paragraphs"]):
@@ -204,8 +207,8 @@ def _questions_of(articles: list[Any], path: Path) -> Iterator[Raw]:
 
 
 def _rows_of_columns(columns: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """Rows from columns of equal length: lists or, as pandas writes them by default, mappings from
-    the rows' numbers."""
+    """Rows from columns of equal length, given as lists or, as pandas does by default, as mappings
+    from row numbers to values; None for anything else."""
     if columns.keys() == {"columns", "index", "data"}:  # pandas' orient="split"
         return None
     values = list(columns.values())
@@ -224,7 +227,7 @@ def _rows_of_columns(columns: dict[str, Any]) -> list[dict[str, Any]] | None:
 
 
 def _explain(error: Exception, text: str, path: Path, first_line: int) -> UserError:
-    """What is wrong with JSON text that begins at line first_line."""
+    """The error for JSON text that starts at line `first_line`."""
     if isinstance(error, RecursionError):
         return UserError(f"{path}:{first_line}: JSON nested too deeply; flatten it")
     if isinstance(error, json.JSONDecodeError):
@@ -234,7 +237,7 @@ def _explain(error: Exception, text: str, path: Path, first_line: int) -> UserEr
             f"{path}:{line}: broken JSON at column {error.colno} ({error.msg}); fix this line"
             f"{'; .json holds one list of rows, .jsonl one row per line' if is_other_kind else ''}"
         )
-    # int() rejects so many digits
+    # int() refuses numbers with so many digits.
     digits = re.search(rf"\d{{{sys.int_info.str_digits_check_threshold}}}", text)
     line = first_line + (text.count("\n", 0, digits.start()) if digits else 0)
     return UserError(

@@ -1,7 +1,7 @@
-"""Rows out of local files. Every error names the file and the physical line.
+"""Rows of local files of any format. Every error names the file and the physical line.
 
-A row that cannot be read is replaced by the UserError that says so, and the rows after it
-are read; where a file as a whole is broken, the error is raised.
+In place of a row that cannot be read, a reader yields the UserError and continues with the next
+row; if a file as a whole cannot be read, it raises the error.
 """
 
 import glob
@@ -17,18 +17,18 @@ from llmkit.io import delimited
 from llmkit.io.arrow_rows import is_saved, read_arrow, read_parquet, saved_files, saved_splits
 from llmkit.io.delimited import read_table
 from llmkit.io.json_rows import read_json, read_jsonl
-from llmkit.io.text_lines import LARGEST, Raw, lines, whole_text
+from llmkit.io.text_lines import MAX_TEXT_CHARACTERS, Raw, lines, whole_text
 from llmkit.paths import COMPRESSIONS, expand, row_format
 
-TEXT_ROWS = "paragraph"  # what makes a row of a .txt file unless the caller says otherwise
-OTHER_NAMES = {"validation": ("valid", "val", "dev")}
-SPLIT_NAME = re.compile(r"(train|valid|validation|dev|test)\b|(train|validation|test)[-_.]", re.I)
+DEFAULT_TEXT_ROWS = "paragraph"  # what makes a row of a .txt file
+SPLIT_ALIASES = {"validation": ("valid", "val", "dev")}
+SPLIT_PREFIX = re.compile(r"(train|valid|validation|dev|test)\b|(train|validation|test)[-_.]", re.I)
 
 
 def check(path: Path, given_by: str) -> None:
-    """Raise UserError unless the file is there and of a kind that can be read.
+    """Raise UserError unless the file exists and has a format that can be read.
 
-    given_by: the key or flag that named it.
+    given_by: the key or option that named it.
     """
     try:
         str(path).encode()
@@ -36,7 +36,7 @@ def check(path: Path, given_by: str) -> None:
         raise UserError(
             f"{printable(str(path))}: a name that is not UTF-8; rename the file"
         ) from None
-    # os.path, since Path's own raise where a name is too long
+    # os.path, since Path.exists raises if a name is too long
     if not os.path.exists(path):
         raise UserError(f"{path}: no such file; check {given_by}")
     if row_format(path) is None:
@@ -62,13 +62,17 @@ def _advice_for(path: Path) -> str:
 
 
 def find(name: str, given_by: str, split: str | None = None) -> list[Path]:
-    """The files that a name stands for, in order: a file, those that match a pattern such as
-    `part-*.parquet`, or those in a folder.
+    """The files that a name stands for, in order: one file, the matches of a pattern such as
+    `part-*.parquet`, or the files in a folder.
 
-    split: the one to read from a folder with several, as `DatasetDict.save_to_disk` writes it.
-    Raises UserError if there are no such files, or one cannot be read.
+    Args:
+        given_by: The key or option that holds the name, for messages.
+        split: The split to read from a folder that `DatasetDict.save_to_disk` wrote.
+
+    Raises:
+        UserError: There are no such files, or one cannot be read.
     """
-    if not name.strip():  # as of a variable that is unset; it would stand for the working directory
+    if not name.strip():  # an unset shell variable; Path("") is the working directory
         raise UserError(f"{given_by}: no name of a file; name one, or remove the key")
     path = expand(name)
     if os.path.isdir(path):
@@ -84,8 +88,8 @@ def find(name: str, given_by: str, split: str | None = None) -> list[Path]:
 
 
 def pick_split(split: str | None, there: list[str]) -> str | None:
-    """The name of the wanted split among those of a folder; None if it is missing."""
-    return next((name for name in (split, *OTHER_NAMES.get(split, ())) if name in there), None)
+    """The name under which a folder holds the wanted split; None if it does not."""
+    return next((name for name in (split, *SPLIT_ALIASES.get(split, ())) if name in there), None)
 
 
 def _find_in_folder(folder: Path, given_by: str, split: str | None) -> list[Path]:
@@ -106,14 +110,14 @@ def _find_in_folder(folder: Path, given_by: str, split: str | None) -> list[Path
             raise UserError(f"{folder}: no saved rows there; copy or save the folder again")
     if is_saved(folder):
         return saved_files(folder)
-    there = (path for path in folder.iterdir() if not path.name.startswith("."))  # as in patterns
+    there = (path for path in folder.iterdir() if not path.name.startswith("."))  # as glob does
     paths = sorted(path for path in there if row_format(path) is not None)
     if not paths:
         raise UserError(
             f"{folder}: no data files in this folder; name a file, or a folder written by "
             f"save_to_disk of datasets; check {given_by}"
         )
-    if any(SPLIT_NAME.match(path.name) for path in paths) or len(set(map(row_format, paths))) > 1:
+    if any(SPLIT_PREFIX.match(path.name) for path in paths) or len(set(map(row_format, paths))) > 1:
         raise UserError(
             f"{folder}: files of several splits or formats; name the ones to read, such as "
             f"'{folder}/train*{row_format(paths[0])}'; check {given_by}"
@@ -124,33 +128,38 @@ def _find_in_folder(folder: Path, given_by: str, split: str | None) -> list[Path
 
 
 def read(
-    path: Path, *, encoding: str | None = None, rows: str = TEXT_ROWS
+    path: Path, *, encoding: str | None = None, rows: str = DEFAULT_TEXT_ROWS
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file:line, columns) of each row; raises UserError at the first that cannot be read."""
+    """(file:line, columns) of each row; raises UserError at the first row that cannot be read."""
     for where, row in read_all(path, encoding=encoding, rows=rows):
         if isinstance(row, UserError):
             raise row
         yield where, row
 
 
-def read_all(path: Path, *, encoding: str | None = None, rows: str = TEXT_ROWS) -> Iterator[Raw]:
+def read_all(
+    path: Path, *, encoding: str | None = None, rows: str = DEFAULT_TEXT_ROWS
+) -> Iterator[Raw]:
     """(file:line, columns or what is wrong with them) of each row.
 
-    encoding: that of text files; None: UTF-8, or UTF-16 if the first bytes show it. rows: what
-    makes a row of a .txt file: the whole `document`, a `paragraph` or a `line`.
+    Args:
+        encoding: Encoding of text files; None: UTF-8, or UTF-16 if the first bytes show it.
+        rows: What makes a row of a .txt file: the whole `document`, a `paragraph` or a `line`.
     """
     kind = row_format(path)
     return read_txt(path, encoding, rows) if kind == ".txt" else READERS[kind](path, encoding)
 
 
 def rows_in_quotes(path: Path, *, encoding: str | None = None) -> list[str]:
-    """Places where a quoted field of a csv or tsv file holds lines that each look like a row."""
+    """Locations of quoted fields in a csv or tsv file whose lines each look like a row."""
     usual = {".csv": ",", ".tsv": "\t"}.get(row_format(path))
     return [] if usual is None else delimited.rows_in_quotes(path, usual, encoding)
 
 
-def read_txt(path: Path, encoding: str | None = None, rows: str = TEXT_ROWS) -> Iterator[Raw]:
-    """Rows with a column `text`. Blank lines separate paragraphs, which keep their line breaks."""
+def read_txt(
+    path: Path, encoding: str | None = None, rows: str = DEFAULT_TEXT_ROWS
+) -> Iterator[Raw]:
+    """Rows with a column `text`. Blank lines separate paragraphs; line breaks inside are kept."""
     if rows == "document":
         text = whole_text(path, encoding)
         if text.strip():
@@ -167,10 +176,10 @@ def read_txt(path: Path, encoding: str | None = None, rows: str = TEXT_ROWS) -> 
             start = start if parts else number
             parts.append(line)
             num_characters += len(line)
-            if num_characters > LARGEST:
+            if num_characters > MAX_TEXT_CHARACTERS:
                 raise UserError(
-                    f"{path}:{start}: a paragraph of more than {LARGEST // 2**20} MB; if each "
-                    "line is a text, set data.rows=line"
+                    f"{path}:{start}: a paragraph of more than {MAX_TEXT_CHARACTERS // 2**20} MB; "
+                    "if each line is a text, set data.rows=line"
                 )
             if rows == "paragraph":
                 continue

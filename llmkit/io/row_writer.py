@@ -1,4 +1,4 @@
-"""Files of predictions: csv, tsv, jsonl, json and parquet, written completely or not at all."""
+"""Prediction files in csv, tsv, jsonl, json and parquet, written completely or not at all."""
 
 import csv
 import os
@@ -13,14 +13,16 @@ from llmkit.io.atomic import sibling, sync
 from llmkit.io.safe_json import to_json
 
 OutputRow = dict[str, Any]
-PROBABILITY = "probability_"  # with the label after it, the name of a table's column
-# Columns of an output row that hold several values, and the table columns that these become.
+PROBABILITY_PREFIX = "probability_"  # followed by the label: a column of a table
+# Columns of an output row that hold several values -> the columns of a table that hold one each.
 NESTED: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "probabilities": lambda of: {f"{PROBABILITY}{label}": value for label, value in of.items()},
+    "probabilities": lambda of: {
+        f"{PROBABILITY_PREFIX}{label}": value for label, value in of.items()
+    },
     "predictions": lambda texts: {f"prediction_{n}": text for n, text in enumerate(texts, 1)},
 }
-TABLES = (".csv", ".tsv")  # whose cells hold one value each
-NUMBERED = re.compile(r"prediction_[1-9]\d*")
+TABLE_FORMATS = (".csv", ".tsv")  # a cell holds one value
+NUMBERED_PREDICTION = re.compile(r"prediction_[1-9]\d*")
 
 
 def check_format(path: Path) -> None:
@@ -56,7 +58,8 @@ def write_rows(path: Path, rows: Iterable[OutputRow], columns: list[str]) -> Non
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its place at the end, or is deleted after an error."""
+    """A temporary file in the same folder that replaces `path` at the end, or is deleted after an
+    error."""
     path = Path(os.path.realpath(path))
     partial = sibling(path, "partial")
     try:
@@ -70,7 +73,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def _write_table(file: IO[str], rows: Iterable[OutputRow], columns: list[str], **dialect) -> None:
-    """A header and a line per row; nested columns are spread over several."""
+    """Write a header and one line per row; nested columns become several columns."""
     writer = csv.writer(file, lineterminator="\n", **dialect)
     quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL, **dialect)
     header: list[str] = []
@@ -80,7 +83,7 @@ def _write_table(file: IO[str], rows: Iterable[OutputRow], columns: list[str], *
             header = [name for column in columns for name in _spread_names(column, row)]
             writer.writerow(header)
         texts = [_cell(cells.get(name)) for name in header]
-        # Before Python 3.13 a carriage return is not quoted, and readers take it for a line's end.
+        # Before Python 3.13 a carriage return is not quoted, and readers take it for a line ending.
         (quoting if any("\r" in text for text in texts) else writer).writerow(texts)
 
 
@@ -96,20 +99,19 @@ def _spread_names(column: str, row: OutputRow) -> list[str]:
 
 
 def gather(row: OutputRow) -> OutputRow:
-    """A table's row with the columns gathered again that a nested one was spread over."""
+    """The row of a table with its nested columns restored."""
     probabilities = {
-        name.removeprefix(PROBABILITY): _number(value)
+        name.removeprefix(PROBABILITY_PREFIX): _number(value)
         for name, value in row.items()
-        if name.startswith(PROBABILITY)
+        if name.startswith(PROBABILITY_PREFIX)
     }
-    predictions = [value for name, value in row.items() if NUMBERED.fullmatch(name)]
+    predictions = [value for name, value in row.items() if NUMBERED_PREDICTION.fullmatch(name)]
     nested = {"probabilities": probabilities, "predictions": predictions}
     return {name: value for name, value in nested.items() if value} | row
 
 
 def _number(value: Any) -> Any:
-    """A table's cell as a number if it is one, also with a decimal comma; None for an empty
-    cell."""
+    """A cell as a number if it is one, possibly with a decimal comma; None for an empty cell."""
     if value == "":
         return None
     try:
@@ -119,7 +121,7 @@ def _number(value: Any) -> Any:
 
 
 def _cell(value: Any) -> str:
-    """Text as it is, nothing for a missing value, JSON for all else; NUL is replaced."""
+    """Text unchanged, a missing value as an empty cell, the rest as JSON; NUL is replaced."""
     if value is None or value != value:  # NaN
         return ""
     text = value if isinstance(value, str) else json_line(value)
@@ -127,12 +129,12 @@ def _cell(value: Any) -> str:
 
 
 def json_line(value: Any) -> str:
-    """One line of JSON: NaN becomes null, dates and other values that JSON lacks become strings."""
+    """One line of JSON. NaN becomes null; dates and other types unknown to JSON become strings."""
     return to_json(value, ensure_ascii=False, default=str)
 
 
 def _write_csv(path: Path, rows: Iterable[OutputRow], columns: list[str]) -> None:
-    # Excel takes a csv file for UTF-8 only where it begins with a byte-order mark.
+    # Excel reads a csv file as UTF-8 only if it begins with a byte order mark.
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         _write_table(file, rows, columns)
 

@@ -1,4 +1,4 @@
-"""JSON that any parser reads, written whole, and small JSON files from anyone, read safely."""
+"""JSON that any parser reads, in files that are complete or absent."""
 
 import json
 import math

@@ -1,6 +1,6 @@
-"""Lines of a text file, whatever its compression, its encoding and its line ends.
+"""Lines of a text file of any compression, encoding and line ending.
 
-A file is never unpacked as a whole: it is decompressed and decoded as it is read.
+A file is decompressed and decoded while it is read, never as a whole.
 """
 
 import bz2
@@ -16,27 +16,28 @@ from typing import Any, BinaryIO
 from llmkit.errors import UserError, printable
 from llmkit.paths import COMPRESSIONS
 
-# Where a row stands (file:line), and its columns in the file or what is wrong with it.
+# Location of a row (file:line), and its columns in the file or what is wrong with it.
 Raw = tuple[str, dict[str, Any] | UserError]
-# Number from 1, text with the line end, and the error if the line cannot be decoded.
+# Number from 1, text with its line ending, and an error if the line cannot be decoded.
 Line = tuple[int, str, UserError | None]
 
-LONGEST = 2**26  # bytes of a line out of a compressed file, and of a cell
-LARGEST = 2**28  # characters of a paragraph; of a document or a JSON list out of a compressed file
-MOST_MEMORY = 2**27  # bytes that decompressing an xz file may take; `xz -9` needs half of it
-HEAD = 2**16  # bytes by which encoding and line ends are recognized
+MAX_LINE_BYTES = 2**26  # of a line in a compressed file, and of a cell in a table
+# Of a paragraph; also of a document or a JSON list in a compressed file.
+MAX_TEXT_CHARACTERS = 2**28
+MAX_XZ_MEMORY = 2**27  # bytes; decompressing what `xz -9` wrote takes half of it
+HEAD_BYTES = 2**16  # the part of a file by which encoding and line ending are recognized
 BYTE_ORDER_MARK = "\ufeff"
 
 # UTF-32 comes before UTF-16, since its mark begins with that of UTF-16.
-MARKS = (
+BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# First bytes of files that are not text -> what they are, what to do.
-MAGIC = {
+# First bytes of files that are not text -> (what they are, what to do).
+BINARY_FORMATS = {
     b"\x1f\x8b": ("gzip-compressed", "add .gz to its name"),
     b"BZh": ("bzip2-compressed", "add .bz2 to its name"),
     b"\xfd7zXZ\0": ("xz-compressed", "add .xz to its name"),
@@ -49,11 +50,15 @@ MAGIC = {
 
 
 def lines(path: Path, encoding: str | None = None) -> Iterator[Line]:
-    """The lines, each ending in LF or CR LF as in the file; those that end in CR alone, in LF.
+    """The lines of a file, each with its line ending; a CR alone becomes LF.
 
-    encoding: None reads UTF-8, or UTF-16 and UTF-32 if the first bytes show it. If a line cannot be
-    decoded, it comes with an error, and its text has replacement characters. Raises UserError if a
-    compressed file is damaged or a line is too long for memory.
+    A line that cannot be decoded comes with an error, and with replacement characters in its text.
+
+    Args:
+        encoding: None: UTF-8, or UTF-16 or UTF-32 if the first bytes show it.
+
+    Raises:
+        UserError: A compressed file is damaged, or a line is too long for memory.
     """
     number = 0
     try:
@@ -61,7 +66,7 @@ def lines(path: Path, encoding: str | None = None) -> Iterator[Line]:
         refuse_binary(head, path)
         recognized = _encoding_of(head)
         if encoding and codecs.lookup(encoding).name == "utf-8-sig":
-            encoding = "utf-8"  # the mark, which few files lack, is removed below
+            encoding = "utf-8"  # the mark is removed below
         is_wide = "\n".encode(recognized or encoding or "utf-8") != b"\n"
         if recognized is None and encoding and _is_only_utf8(head, encoding, is_wide):
             raise UserError(
@@ -76,7 +81,7 @@ def lines(path: Path, encoding: str | None = None) -> Iterator[Line]:
                 yield _check_mark(line, path) if line[1].startswith(BYTE_ORDER_MARK) else line
     except UserError:
         raise
-    except _DAMAGED as error:
+    except _READ_ERRORS as error:
         compression = COMPRESSIONS.get(path.suffix.lower())
         if compression is None:
             raise
@@ -87,11 +92,12 @@ def lines(path: Path, encoding: str | None = None) -> Iterator[Line]:
         ) from None
 
 
-_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError)
+_READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError)
 
 
 def _check_mark(line: Line, path: Path) -> Line:
-    """Remove the byte order mark that begins the first line; in another line it is an error."""
+    """Remove the byte order mark at the start of the first line; in any other line it is an
+    error."""
     number, text, error = line
     if number == 1:
         text = text.removeprefix(BYTE_ORDER_MARK)
@@ -104,23 +110,25 @@ def _check_mark(line: Line, path: Path) -> Line:
 
 
 def open_stream(path: Path) -> BinaryIO:
-    """The file's bytes, decompressed as its name says."""
+    """The file's bytes, decompressed according to its extension."""
     match path.suffix.lower():
         case ".gz":
             return gzip.open(path)
         case ".bz2":
             return bz2.open(path)
         case ".xz":
-            return io.BufferedReader(_Xz(path), HEAD)
+            return io.BufferedReader(_Xz(path), HEAD_BYTES)
         case ".zst":
             import pyarrow
 
-            return io.BufferedReader(pyarrow.input_stream(str(path), compression="zstd"), HEAD)
+            return io.BufferedReader(
+                pyarrow.input_stream(str(path), compression="zstd"), HEAD_BYTES
+            )
     return path.open("rb")
 
 
 class _Xz(io.RawIOBase):
-    """Like lzma.open, with a limit to the memory that decompression may take."""
+    """Like lzma.open, with a limit on the memory for decompression."""
 
     def __init__(self, path: Path) -> None:
         self.file = path.open("rb")
@@ -132,12 +140,12 @@ class _Xz(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         while True:
             if self.decompressor is None:
-                start = self.file.read(HEAD).lstrip(b"\0")  # padding between streams
+                start = self.file.read(HEAD_BYTES).lstrip(b"\0")  # padding between streams
                 if not start:
                     return 0
-                self.decompressor = lzma.LZMADecompressor(memlimit=MOST_MEMORY)
+                self.decompressor = lzma.LZMADecompressor(memlimit=MAX_XZ_MEMORY)
             else:
-                start = self.file.read(HEAD) if self.decompressor.needs_input else b""
+                start = self.file.read(HEAD_BYTES) if self.decompressor.needs_input else b""
                 if not start and self.decompressor.needs_input:
                     raise EOFError("it ends too early")
             chunk = self.decompressor.decompress(start, len(buffer))
@@ -155,20 +163,20 @@ class _Xz(io.RawIOBase):
 
 def refuse_binary(head: bytes, path: Path) -> None:
     """Raise UserError if the first bytes show that the file is not text."""
-    for magic, (what, advice) in MAGIC.items():
+    for magic, (what, advice) in BINARY_FORMATS.items():
         if head.startswith(magic):
             raise UserError(f"{path}: {what}, not text; {advice}")
 
 
 def _head(path: Path) -> bytes:
     with open_stream(path) as stream:
-        return stream.read(HEAD)
+        return stream.read(HEAD_BYTES)
 
 
 def _encoding_of(head: bytes) -> str | None:
-    """The encoding that a byte order mark names, or UTF-16, which has a NUL next to each ASCII
-    character; None for others."""
-    for mark, name in MARKS:
+    """The encoding named by a byte order mark, or UTF-16 without one, which has a NUL byte next to
+    each ASCII character; None if the bytes show neither."""
+    for mark, name in BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return name
     start = head[:32]
@@ -180,14 +188,15 @@ def _encoding_of(head: bytes) -> str | None:
 
 
 def _is_only_utf8(head: bytes, encoding: str, is_wide: bool) -> bool:
-    """Whether the first bytes are UTF-8 text that the encoding would garble.
+    """Whether the first bytes are UTF-8 text that the encoding would misread.
 
-    Encodings of Chinese, Japanese and Korean are never refused: their bytes may be UTF-8 by chance.
+    Encodings of Chinese, Japanese and Korean are never refused, since their bytes can be valid
+    UTF-8 by chance.
     """
     if head.isascii() and not is_wide:
         return False
     try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # its end may be cut off
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # may end within a character
     except UnicodeDecodeError:
         return False
     has_chinese = "\u4e2d".encode(encoding, "ignore") != b""
@@ -201,50 +210,55 @@ def _ends_in_cr(head: bytes, encoding: str) -> bool:
 
 
 def _byte_lines(stream: BinaryIO, path: Path, encoding: str, ends_in_cr: bool) -> Iterator[Line]:
-    """Each line is decoded by itself, so that a bad byte is found in its line."""
+    """Decode each line by itself, so that the error for a bad byte names its line."""
     for number, line in enumerate(_split(stream, path, ends_in_cr), 1):
         try:
             decoded = line.decode(encoding)
         except UnicodeDecodeError as error:
-            reason = _what_of_nul(line) if b"\0" in line else _not_decoded(line, error, encoding)
+            reason = (
+                _explain_nul(line) if b"\0" in line else _explain_undecodable(line, error, encoding)
+            )
         else:
             if "\0" not in decoded:
                 yield number, decoded, None
                 continue
-            reason = _what_of_nul(line)
+            reason = _explain_nul(line)
         text = line.decode(encoding, "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
         yield number, text, UserError(f"{path}:{number}: {reason}")
 
 
 def _split(stream: BinaryIO, path: Path, ends_in_cr: bool) -> Iterator[bytes]:
     if ends_in_cr:
-        wrapper = io.TextIOWrapper(stream, "latin-1", newline="\r")  # a character a byte
-        pieces = iter(lambda: wrapper.readline(LONGEST), "")
-        return (_within(p, path).replace("\r", "\n").encode("latin-1") for p in pieces)
+        wrapper = io.TextIOWrapper(stream, "latin-1", newline="\r")  # one byte per character
+        pieces = iter(lambda: wrapper.readline(MAX_LINE_BYTES), "")
+        return (_check_length(p, path).replace("\r", "\n").encode("latin-1") for p in pieces)
     if path.suffix.lower() not in COMPRESSIONS:
         return iter(stream)
-    return (_within(line, path) for line in iter(lambda: stream.readline(LONGEST), b""))
+    return (
+        _check_length(line, path) for line in iter(lambda: stream.readline(MAX_LINE_BYTES), b"")
+    )
 
 
-def _within(line: Any, path: Path) -> Any:
-    """The line. Raises UserError if it was too long to be read whole."""
-    if len(line) < LONGEST:
+def _check_length(line: Any, path: Path) -> Any:
+    """The line; raises UserError if it is too long to be read."""
+    if len(line) < MAX_LINE_BYTES:
         return line
     raise UserError(
-        f"{path}: a line of more than {LONGEST // 2**20} MB; break it up, or decompress the file"
+        f"{path}: a line of more than {MAX_LINE_BYTES // 2**20} MB; break it up, or decompress the "
+        "file"
     )
 
 
 def _wide_lines(stream: BinaryIO, path: Path, encoding: str, ends_in_cr: bool) -> Iterator[Line]:
-    """Lines of an encoding whose LF is not a single byte, such as UTF-16."""
+    """Lines of an encoding in which LF takes several bytes, such as UTF-16."""
     wrapper = io.TextIOWrapper(
         stream, encoding, "surrogatepass", newline="\r" if ends_in_cr else "\n"
     )
     number = 0
     try:
-        for line in iter(lambda: wrapper.readline(LONGEST), ""):
+        for line in iter(lambda: wrapper.readline(MAX_LINE_BYTES), ""):
             number, error = number + 1, None
-            _within(line, path)
+            _check_length(line, path)
             text = line.replace("\r", "\n") if ends_in_cr else line
             if "\0" in text:
                 error = UserError(f"{path}:{number}: a NUL character; save as UTF-8 text")
@@ -267,12 +281,12 @@ def _is_whole(text: str) -> bool:
     return True
 
 
-def _what_of_nul(line: bytes) -> str:
+def _explain_nul(line: bytes) -> str:
     place = line.find(b"\0") + 1
     return f"byte {place} is NUL, which no text holds; save as UTF-8 text"
 
 
-def _not_decoded(line: bytes, error: UnicodeDecodeError, encoding: str) -> str:
+def _explain_undecodable(line: bytes, error: UnicodeDecodeError, encoding: str) -> str:
     place = f"byte {error.start + 1} is not {encoding.upper()}"
     if encoding != "utf-8":
         return f"{place}; name the right data.encoding, or save as UTF-8"
@@ -285,16 +299,16 @@ def _not_decoded(line: bytes, error: UnicodeDecodeError, encoding: str) -> str:
 
 
 def whole_text(path: Path, encoding: str | None = None) -> str:
-    """The whole text. Raises UserError if a line cannot be decoded or the text is too large."""
+    """The whole text of a file; raises UserError if a line cannot be decoded or it is too large."""
     parts, num_characters = [], 0
     for _, text, error in lines(path, encoding):
         if error is not None:
             raise error
         parts.append(text)
         num_characters += len(text)
-        if num_characters > LARGEST and path.suffix.lower() in COMPRESSIONS:
+        if num_characters > MAX_TEXT_CHARACTERS and path.suffix.lower() in COMPRESSIONS:
             raise UserError(
-                f"{path}: more than {LARGEST // 2**20} MB of text, which has to fit in memory; "
-                "decompress the file, or split it"
+                f"{path}: more than {MAX_TEXT_CHARACTERS // 2**20} MB of text, which has to fit in "
+                "memory; decompress the file, or split it"
             )
     return "".join(parts)

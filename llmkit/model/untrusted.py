@@ -1,15 +1,15 @@
 """A model folder from strangers: what could run code or eat the memory is refused unopened."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from llmkit.errors import UserError, printable
 from llmkit.families import FAMILIES, Family, find_family
+from llmkit.io.small_json import MAX_JSON_BYTES, UnreadableJson, read_json
 
 HOOKS = ("auto_map", "custom_generate", "custom_pipelines", "trust_remote_code")
 VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt")
-LARGEST_VOCABULARY, LARGEST_JSON = 2**26, 2**22  # bytes
+MAX_VOCABULARY_BYTES = 2**26
 MOST_LABELS = 2**16
 READ = (
     "config.json", "generation_config.json", "model.safetensors.index.json", "tokenizer.json",
@@ -115,24 +115,19 @@ def check_weights(folder: Path, name: str | Path) -> None:
 
 
 def check_size(path: Path) -> None:
-    largest = LARGEST_VOCABULARY if path.name in VOCABULARIES else LARGEST_JSON
+    max_bytes = MAX_VOCABULARY_BYTES if path.name in VOCABULARIES else MAX_JSON_BYTES
     size = path.stat().st_size
-    if size > largest:
+    if size > max_bytes:
         raise UserError(
-            f"{path}: {size / 2**20:,.0f} MB; a file of this kind has {largest / 2**20:.0f} at most"
+            f"{path}: {size / 2**20:,.0f} MB; such a file has {max_bytes / 2**20:.0f} at most"
         )
 
 
 def read_object(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except RecursionError:
-        raise UserError(f"{path}: JSON nested too deeply; download the model again") from None
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: not a JSON object; download the model again")
-    return content
+        return read_json(path, MAX_VOCABULARY_BYTES)
+    except UnreadableJson as error:
+        raise UserError(f"{path}: {error}; download the model again") from None
 
 
 def find_hooks(content: Any) -> list[str]:

@@ -13,7 +13,6 @@ sets/              the same two of each further test set
 report.html        all of it as one page
 """
 
-import json
 import os
 import platform
 import shlex
@@ -33,6 +32,7 @@ from llmkit.config.schema import Recipe
 from llmkit.errors import UserError
 from llmkit.io.atomic import make_folder, sync, write_text
 from llmkit.io.safe_json import write_json
+from llmkit.io.small_json import UnreadableJson, read_json
 from llmkit.paths import RUNS, check_writable, expand
 
 LIBRARIES = (
@@ -163,8 +163,8 @@ def start_run(run: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
 def started(run: Path) -> str:
     """When training began there, as ISO 8601 in UTC: now, unless the run is being resumed."""
     try:
-        return json.loads(facts_path(run).read_text("utf-8"))["started"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return read_json(facts_path(run))["started"]
+    except (UnreadableJson, KeyError):
         return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 

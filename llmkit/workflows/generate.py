@@ -11,7 +11,7 @@ from llmkit.generation.prompt_report import PromptReport
 from llmkit.generation.prompts import EncodedPrompt, Prompt, PromptReader
 from llmkit.generation.session import GenerationSession
 from llmkit.io import row_files
-from llmkit.io.row_writer import TABLES, check_format, write_rows
+from llmkit.io.row_writer import TABLE_FORMATS, check_format, write_rows
 from llmkit.metrics.prediction import Prediction
 from llmkit.paths import check_output, expand
 from llmkit.reports.predictions import (
@@ -165,7 +165,7 @@ def write_predictions(
         has_labels=bool(session.labels),
         has_votes=session.generation.num_return_sequences > 1,
         has_references=report.has_references,
-        is_table=path.suffix.lower() in TABLES,
+        is_table=path.suffix.lower() in TABLE_FORMATS,
     )
     write_rows(path, (output_row(*pair) for pair in predictions), columns)
 

@@ -144,7 +144,7 @@ REFUSED = {
     ),
     "joined-unmarked.tsv": (
         lambda p: lines_of(p, *["document\tsummary", "a\tb"] * 2),
-        ["joined-unmarked.tsv:3: the header again: files were joined here"],
+        ["joined-unmarked.tsv:3: a second header: files were joined here"],
     ),
     "ragged.csv": (
         lambda p: lines_of(p, "document;summary", "a;b", "a;b;c"),
@@ -247,7 +247,7 @@ def test_a_carriage_return_inside_a_row_costs_that_row_alone(tmp_path, delimiter
     found = dict(read_all(path))
     broken = [where for where, row in found.items() if isinstance(row, UserError)]
     assert broken == [f"{path}:3", f"{path}:5", f"{path}:6"]
-    assert all("a carriage return cuts the row in two" in str(found[where]) for where in broken)
+    assert all("a carriage return splits the row in two" in str(found[where]) for where in broken)
     rows = [{"document": a, "summary": b} for a, b in ("ab", "cd", "lm")]
     assert all_rows(path, skip_invalid=True) == rows
     with pytest.raises(UserError, match=r"rows\.csv:3: .*data\.skip_invalid=true"):
@@ -337,7 +337,7 @@ def test_a_json_file_is_parsed_once_until_it_changes(tmp_path, monkeypatch):
     parsed = []
     parse = json_rows._parse
     monkeypatch.setattr(json_rows, "_parse", lambda text, p: parsed.append(p) or parse(text, p))
-    monkeypatch.setattr(json_rows, "_kept", {})
+    monkeypatch.setattr(json_rows, "_parsed", {})
 
     def write(text, seconds):
         path.write_text(json.dumps([{"text": text}]))
@@ -355,10 +355,10 @@ def test_a_json_file_is_parsed_once_until_it_changes(tmp_path, monkeypatch):
     write("six", time.time())  # a change in the same tick would not show, so it is not kept
     assert [texts() for _ in range(3)] == [["six"]] * 3
     assert len(parsed) == 5
-    monkeypatch.setattr(json_rows, "MOST_KEPT", 2)
+    monkeypatch.setattr(json_rows, "MAX_CACHED_CHARACTERS", 2)
     write("ten", old + 2)
     assert [texts() for _ in range(2)] == [["ten"]] * 2
-    assert not json_rows._kept
+    assert not json_rows._parsed
 
 
 def test_a_named_encoding_is_read_and_an_unknown_one_refused(tmp_path):
@@ -511,8 +511,8 @@ def test_every_text_format_is_read_compressed(tmp_path, kind, suffix):
 
 @pytest.mark.parametrize("suffix", [suffix for suffix in COMPRESS if suffix])
 def test_what_does_not_end_is_not_held_in_memory(tmp_path, suffix, monkeypatch):
-    monkeypatch.setattr(text_lines, "LONGEST", 2**16)
-    monkeypatch.setattr(text_lines, "LARGEST", 2**18)
+    monkeypatch.setattr(text_lines, "MAX_LINE_BYTES", 2**16)
+    monkeypatch.setattr(text_lines, "MAX_TEXT_CHARACTERS", 2**18)
     long, many = b"a" * 2**20, b"a\n" * 2**18
     for name, content, said in [
         ("rows.jsonl", long, "a line of more than"),

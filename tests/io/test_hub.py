@@ -152,7 +152,7 @@ REFUSED = [
     ),
     (
         ("pretrain", "--scale", "full", "data.revision=null"),
-        "ask for the converted files with data.revision=refs/convert/parquet",
+        "use the converted files with data.revision=refs/convert/parquet",
     ),
 ]
 

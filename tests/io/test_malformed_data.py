@@ -38,7 +38,7 @@ TWINS = "two columns are named document; rename"
 DEEP = "nested too deeply"
 QUOTES = "close each quote"
 JOINED = "a byte order mark inside the file: files were joined here"
-AGAIN = "the header again: files were joined here"
+AGAIN = "a second header: files were joined here"
 
 
 def text_of(column: str, kind: str) -> str:
@@ -145,7 +145,7 @@ TABLE_LINES = {
     "an open quote before megabytes": (b'd,"s' + b"\na b" * 500_000, QUOTES),
     "text behind a quote": (b'"d"x,s', QUOTES),
     "a quote within, not doubled": (b'"the "old" mill",s', QUOTES),
-    "a carriage return": (b"d\rd,s", "a carriage return cuts the row in two"),
+    "a carriage return": (b"d\rd,s", "a carriage return splits the row in two"),
     "NUL": (b"d\0,s", "byte 2 is NUL"),
     "latin-1": ("Zürich,s".encode("latin-1"), "byte 2 is not UTF-8"),
     "a field of megabytes too many": (b"d,s," + LONG.encode(), "3 fields"),
