@@ -22,11 +22,11 @@ INT_DTYPES = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of
 
 @dataclass(frozen=True)
 class RowBounds:
-    """Where the rows of a sequence begin and end."""
+    """Boundaries of the rows in a sequence."""
 
     lengths: list[int]
     starts: Tensor
-    """(rows + 1,) int32 on the device: the place of each row's first token, and the sum."""
+    """(num_rows + 1,), int32, on the device: index of each row's first token, and N."""
 
     @classmethod
     def of(cls, lengths: list[int], device: torch.device) -> "RowBounds":
@@ -53,11 +53,12 @@ def attend(
 
 
 def cuda_attention(qkv: Tensor, rows: RowBounds, num_heads: int, dropout: float) -> Tensor:
-    """Causal attention of all rows in one call of the library's kernels.
+    """Causal attention of all rows in one call of PyTorch's kernels; see `attend`.
 
-    Flash attention (Dao, 2023) in half precision from compute capability 8.0 on; memory-efficient
-    attention (Rabe and Staats, 2021) else. Called directly, since the public function for rows of
-    several lengths, torch.nn.attention.varlen, has neither dropout nor float32.
+    Flash attention (Dao, 2023) in half precision from compute capability 8.0 on, otherwise
+    memory-efficient attention (Rabe and Staats, 2021). The kernels are called directly because the
+    public function for rows of different lengths, torch.nn.attention.varlen, supports neither
+    dropout nor float32.
     """
     q, k, v = qkv.unflatten(1, (3, num_heads, -1)).unbind(1)  # (N, num_heads, head_dim) each
     bounds = rows.starts, rows.starts, max(rows.lengths), max(rows.lengths)
@@ -65,15 +66,15 @@ def cuda_attention(qkv: Tensor, rows: RowBounds, num_heads: int, dropout: float)
     if has_flash and qkv.dtype != torch.float32:
         attended = torch.ops.aten._flash_attention_forward(q, k, v, *bounds, dropout, True, False)
         return attended[0].flatten(1)
-    from_top_left = 1  # the causal mask, by its number in sdp_utils.h
+    causal_from_top_left = 1  # the number of this mask in PyTorch's sdp_utils.h
     attended = torch.ops.aten._efficient_attention_forward(
-        q[None], k[None], v[None], None, *bounds, dropout, from_top_left, True
+        q[None], k[None], v[None], None, *bounds, dropout, causal_from_top_left, True
     )
     return attended[0][0].flatten(1)
 
 
 def library_attention(qkv: Tensor, lengths: list[int], num_heads: int, dropout: float) -> Tensor:
-    """Causal attention by the library's public function, a row at a time: for other devices."""
+    """Causal attention by PyTorch's public function, one row at a time, for other devices."""
     rows = []
     for row in qkv.split(lengths):
         q, k, v = row.unflatten(1, (3 * num_heads, -1)).transpose(0, 1).chunk(3)
@@ -83,15 +84,21 @@ def library_attention(qkv: Tensor, lengths: list[int], num_heads: int, dropout: 
 
 
 class RowAttention(torch.autograd.Function):
-    """Attention by three products in the CPU's matrix units.
+    """Attention on a CPU by plain matrix products.
 
-    The library's flash attention for CPUs is slower by a multiple in its backward pass, and with
-    dropout it is not used at all. Probabilities are kept for the backward pass.
+    The backward pass of PyTorch's flash attention for CPUs is several times slower, and with
+    dropout PyTorch does not use it at all. Attention probabilities are saved for the backward pass.
     """
 
     @staticmethod
     def forward(ctx, qkv: Tensor, bundles: list[list[slice]], num_heads: int, dropout: float, drop):
-        """qkv: (N, 3 * D), bundles: rows that are handled together."""
+        """
+        Args:
+            qkv: (N, 3 * D).
+            bundles: The rows that share matrix products; see `bundle_rows`.
+            dropout: Probability.
+            drop: The FastDropout that draws the masks.
+        """
         out = torch.empty_like(qkv[:, : qkv.shape[1] // 3])
         saved = []
         for rows in bundles:
@@ -107,11 +114,8 @@ class RowAttention(torch.autograd.Function):
                 saved += [probabilities, mask] if ctx.needs_input_grad[0] else []
             merge_heads(attended[None], out, rows)
         ctx.save_for_backward(qkv, *saved)
-        ctx.bundles, ctx.num_heads, ctx.scale = (
-            bundles,
-            num_heads,
-            inverse_keep_probability(dropout),
-        )
+        ctx.bundles, ctx.num_heads = bundles, num_heads
+        ctx.scale = inverse_keep_probability(dropout)
         return out.mul_(ctx.scale) if dropout else out
 
     @staticmethod
@@ -140,7 +144,8 @@ class RowAttention(torch.autograd.Function):
 
 
 def bundle_rows(lengths: list[int]) -> list[list[slice]]:
-    """Neighbouring rows, short ones together: many small products would take longer."""
+    """Slices of the rows, grouped in order so that short rows share one matrix product: many small
+    products would take longer."""
     bundles: list[list[slice]] = []
     start = longest = 0
     for length in lengths:
@@ -154,22 +159,22 @@ def bundle_rows(lengths: list[int]) -> list[list[slice]]:
 
 
 def split_heads(x: Tensor, rows: list[slice], parts: int, num_heads: int) -> Tensor:
-    """Rows of x (N, parts * num_heads * D) -> (parts, len(rows) * num_heads, T, D).
+    """(parts, num_rows * num_heads, T, head_dim) from rows of x (N, parts * num_heads * head_dim).
 
-    Padded with 0 behind a row's end, which causal attention does not look at.
+    Shorter rows are padded with zeros after their end, where causal attention does not look.
     """
     longest = max(row.stop - row.start for row in rows)
-    make = torch.empty if len(rows) == 1 else torch.zeros
-    size = x.shape[1] // (parts * num_heads)
-    padded = make(parts, len(rows), num_heads, longest, size, dtype=x.dtype)
+    allocate = torch.empty if len(rows) == 1 else torch.zeros
+    head_dim = x.shape[1] // (parts * num_heads)
+    padded = allocate(parts, len(rows), num_heads, longest, head_dim, dtype=x.dtype)
     for index, row in enumerate(rows):
-        part = x[row].unflatten(1, (parts, num_heads, size)).permute(1, 2, 0, 3)
+        part = x[row].unflatten(1, (parts, num_heads, head_dim)).permute(1, 2, 0, 3)
         padded[:, index, :, : part.shape[2]] = part
     return padded.flatten(1, 2)
 
 
 def merge_heads(padded: Tensor, x: Tensor, rows: list[slice]) -> None:
-    """The way back from `split_heads`, into x."""
+    """Write the inverse of `split_heads` into x."""
     parts, num_heads = padded.shape[0], padded.shape[1] // len(rows)
     padded = padded.unflatten(1, (len(rows), num_heads))
     for index, row in enumerate(rows):
@@ -178,7 +183,7 @@ def merge_heads(padded: Tensor, x: Tensor, rows: list[slice]) -> None:
 
 
 def causal_pieces(length: int) -> list[tuple[slice, slice]]:
-    """(queries, what they may see): those of a long row in several pieces."""
+    """Slices of (queries, keys that they may attend to): a long row in pieces of QUERY_BLOCK."""
     ends = [*range(QUERY_BLOCK, length, QUERY_BLOCK), length]
     starts = range(0, length, QUERY_BLOCK)
     return [(slice(start, end), slice(0, end)) for start, end in zip(starts, ends, strict=True)]
@@ -186,18 +191,19 @@ def causal_pieces(length: int) -> list[tuple[slice, slice]]:
 
 @lru_cache(maxsize=64)
 def causal_bias(num_queries: int, num_keys: int, dtype: torch.dtype) -> Tensor:
-    """0 where a query may see a key, else -inf; the last query sees the last key."""
+    """(num_queries, num_keys): 0 where a query may attend to a key, else -inf. The last query
+    attends to the last key."""
     bias = torch.full((num_queries, num_keys), -math.inf, dtype=dtype)
     return bias.triu(num_keys - num_queries + 1)
 
 
 class FastDropout:
-    """Dropout of one forward pass, at the rates of the model's own layers.
+    """Dropout for one forward pass, with the probabilities of the model's own dropout layers.
 
-    On a CPU the library's generator takes longer than the products on either side. Here 16 random
-    bits decide on an element: the rate is the wanted one to 2^-17, but no nearer to 0 or 1 than
-    2^-16, and what is kept is scaled by the rate as it is, so that expectations are exact. All
-    bits follow from torch's seed.
+    On a CPU, PyTorch's random generator takes longer than the matrix products on either side. Here
+    16 random bits decide whether to drop an element. The probability is therefore rounded to a
+    multiple of 2^-16 and never 0 or 1; kept elements are scaled by the rounded probability, so that
+    expectations are exact. torch's seed determines all bits.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -205,29 +211,30 @@ class FastDropout:
         self.bits: np.random.SFC64 | None = None
 
     def probability(self, layer: nn.Dropout) -> float:
+        """The probability with which a layer drops elements now: 0 outside of training."""
         return layer.p if layer.training else 0.0
 
     def add(self, residual: Tensor, x: Tensor, layer: nn.Dropout) -> Tensor:
-        """The residual stream with x, some of it dropped, added."""
-        rate = self.probability(layer)
-        if not (rate and self.is_cpu):
+        """residual + dropout(x)."""
+        probability = self.probability(layer)
+        if not (probability and self.is_cpu):
             return residual + layer(x)
-        kept = ApplyMask.apply(x, self.mask(x.shape, rate, x.dtype))
-        return torch.add(residual, kept, alpha=inverse_keep_probability(rate))
+        masked = ApplyMask.apply(x, self.mask(x.shape, probability, x.dtype))
+        return torch.add(residual, masked, alpha=inverse_keep_probability(probability))
 
-    def mask(self, shape: torch.Size, rate: float, dtype: torch.dtype) -> Tensor:
-        """Integers of dtype's size: every bit set for an element that is kept, none for others."""
+    def mask(self, shape: torch.Size, probability: float, dtype: torch.dtype) -> Tensor:
+        """Integers of dtype's size: all bits set for an element that is kept, none for others."""
         if self.bits is None:
             self.bits = np.random.SFC64(torch.randint(2**62, ()).item())
-        count, end = math.prod(shape), 2**15 - dropped_of_65536(rate)
+        count, end = math.prod(shape), 2**15 - dropped_of_65536(probability)
         words = torch.from_numpy(self.bits.random_raw(-(-count // 4)).view(np.int16))[:count]
-        # -1 where words < end, without the detour over bool, which the library converts slowly
+        # -1 where words < end, else 0; the comparison would give bools, which convert slowly
         mask = words.clamp(end - 1, end).sub_(end)
         return mask.view(shape).to(INT_DTYPES[dtype.itemsize])
 
 
 class ApplyMask(torch.autograd.Function):
-    """Elements, and their gradient, where a mask of FastDropout's says so; 0 elsewhere."""
+    """`apply_mask`, and the same for the gradient."""
 
     @staticmethod
     def forward(ctx, x: Tensor, mask: Tensor) -> Tensor:
@@ -240,15 +247,18 @@ class ApplyMask(torch.autograd.Function):
 
 
 def apply_mask(x: Tensor, mask: Tensor | None) -> Tensor:
-    """x where all bits of the mask are set, 0 where none is (faster than a product); all of x
-    without a mask."""
+    """x where all bits of the mask are set, 0 where none is; all of x without a mask.
+
+    Faster than a product with the mask.
+    """
     return x if mask is None else (x.view(mask.dtype) & mask).view(x.dtype)
 
 
-def dropped_of_65536(rate: float) -> int:
-    return min(max(1, round(rate * 2**16)), 2**16 - 1)
+def dropped_of_65536(probability: float) -> int:
+    """How many of the 65,536 values of 16 bits stand for an element that is dropped."""
+    return min(max(1, round(probability * 2**16)), 2**16 - 1)
 
 
-def inverse_keep_probability(rate: float) -> float:
-    """What a kept element is multiplied by, so that the expectation stays."""
-    return 2**16 / (2**16 - dropped_of_65536(rate)) if rate else 1.0
+def inverse_keep_probability(probability: float) -> float:
+    """The factor of kept elements that preserves the expectation; probability: of dropping one."""
+    return 2**16 / (2**16 - dropped_of_65536(probability)) if probability else 1.0

@@ -1,1 +1,1 @@
-"""Prompts to predictions: decoding, label likelihoods, prompts of new rows."""
+"""From prompts to predictions: prompts of new rows, decoding, label likelihoods."""

@@ -1,4 +1,4 @@
-"""Prompts -> the probability of each label as the completion, end-of-text included."""
+"""The probability of each label as the completion of a prompt, end-of-text included."""
 
 from dataclasses import dataclass
 
@@ -12,18 +12,18 @@ from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.model.load import evaluating
 from llmkit.model.loss import LOGIT_ROWS, additive_mask
 
-# Most label tokens in one forward pass: attention between them, most of it masked, grows with the
-# square of their number.
-TAIL = 256
+# Label tokens in one forward pass. Attention between them, most of it masked, grows with the square
+# of their number.
+MAX_TRIE_TOKENS = 256
 
 
 @dataclass(frozen=True)
 class Trie:
-    """Labels as a prefix tree of tokens that starts at the end of the prompt, so that a prefix
-    which several labels share is computed once.
+    """A prefix tree of the labels' tokens, rooted at the prompt's last token, so that a prefix that
+    several labels share is computed once.
 
-    A state is the model's hidden state at a node's token. State 0 belongs to the prompt's last
-    token, the others belong to the nodes that have children.
+    A node is a token of a label. A state is the model's hidden state at a token that the next node
+    is predicted from: state 0 at the prompt's last token, the others at the nodes with children.
     """
 
     tokens: list[int]
@@ -31,9 +31,9 @@ class Trie:
     depths: list[int]
     """Number of label tokens before each of these tokens."""
     sees: Tensor
-    """(num_states - 1, num_states - 1): whether a state (first axis) follows or is another one."""
+    """(num_states - 1, num_states - 1), bool: whether a state (first axis) attends to another."""
     parents: list[int]
-    """State that predicts each node, in ascending order."""
+    """State that each node is predicted from, in ascending order."""
     targets: list[int]
     """Token of each node."""
     paths: list[list[int]]
@@ -53,7 +53,7 @@ class Trie:
                 sees[index] |= sees[states[prefix[:-1]] - 1]
         nodes = {tuple(label[: end + 1]): None for label in labels for end in range(len(label))}
         nodes = sorted(nodes, key=lambda node: states[node[:-1]])
-        places = {node: place for place, node in enumerate(nodes)}
+        index_of = {node: index for index, node in enumerate(nodes)}
         return cls(
             tokens=[prefix[-1] for prefix in prefixes],
             depths=[len(prefix) - 1 for prefix in prefixes],
@@ -61,7 +61,7 @@ class Trie:
             parents=[states[node[:-1]] for node in nodes],
             targets=[node[-1] for node in nodes],
             paths=[
-                [places[tuple(label[: end + 1])] for end in range(len(label))] for label in labels
+                [index_of[tuple(label[: end + 1])] for end in range(len(label))] for label in labels
             ],
         )
 
@@ -73,10 +73,14 @@ def label_probabilities(
     labels: dict[str, list[int]],
     batch_size: int,
 ) -> list[dict[str, float]]:
-    """Probabilities of the labels after each prompt (token ids); they add up to 1.
+    """The probability of each label after each prompt; those of a prompt add up to 1.
 
-    labels: the token ids of each, end-of-text last. Raises UserError for a prompt that does not fit
-    the model together with the longest label.
+    Args:
+        prompts: Token ids of each prompt.
+        labels: Token ids of each label, end-of-text last.
+        batch_size: Prompts per forward pass.
+
+    Raises UserError for a prompt that does not fit the model together with the longest label.
     """
     num_read = max(map(len, labels.values())) - 1  # the last token is predicted but never read
     for number, prompt in enumerate(prompts, 1):
@@ -92,16 +96,16 @@ def label_probabilities(
 
 
 def label_nll(model: PreTrainedModel, prompts: list[list[int]], labels: list[list[int]]) -> Tensor:
-    """(B, num_labels): nats of each label after each prompt.
+    """(B, num_labels): negative log-likelihood of each label after each prompt, in nats.
 
-    The prompts are computed once; the labels follow them in tries of at most TAIL tokens.
+    Each prompt is read once; the labels follow in tries of at most MAX_TRIE_TOKENS tokens.
     """
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)[:, None]
     columns = torch.arange(int(lengths.max()), device=model.device)
     is_real = columns >= len(columns) - lengths  # (B, T), padded on the left
     sees = (columns <= columns[:, None]) & is_real[:, None]
-    sees |= columns == columns[:, None]  # a query that sees nothing, as padding does, may give NaN
-    read = model.base_model(
+    sees |= columns == columns[:, None]  # a query that attends to nothing may give NaN
+    output = model.base_model(
         input_ids=torch.tensor(
             [[0] * (len(columns) - len(prompt)) + prompt for prompt in prompts], device=model.device
         ),
@@ -110,13 +114,13 @@ def label_nll(model: PreTrainedModel, prompts: list[list[int]], labels: list[lis
         use_cache=True,
     )
     nats = torch.empty(len(prompts), len(labels), device=model.device)
-    for numbers in parts(labels):
+    for numbers in split_labels(labels):
         trie = Trie.of([labels[number] for number in numbers])
-        states = read.last_hidden_state[:, -1:]
+        states = output.last_hidden_state[:, -1:]
         if trie.tokens:
-            after = trie_states(model, trie, read.past_key_values, lengths, is_real)
-            states = torch.cat([states, after], 1)
-        nodes = node_nats(states, model.get_output_embeddings().weight, trie)
+            others = trie_states(model, trie, output.past_key_values, lengths, is_real)
+            states = torch.cat([states, others], 1)
+        nodes = node_nll(states, model.get_output_embeddings().weight, trie)
         for number, path in zip(numbers, trie.paths, strict=True):
             nats[:, number] = nodes[:, path].sum(1)
     return nats
@@ -125,10 +129,10 @@ def label_nll(model: PreTrainedModel, prompts: list[list[int]], labels: list[lis
 def trie_states(
     model: PreTrainedModel, trie: Trie, cache: Cache, lengths: Tensor, is_real: Tensor
 ) -> Tensor:
-    """(B, num_states - 1, hidden_size): the states of a trie after each prompt.
+    """(B, num_states - 1, hidden_size): the states of a trie after each prompt, without state 0.
 
-    A token of the trie has the position that it has in its labels, and sees the prompt and the
-    tokens before it in its labels.
+    A token of the trie has the position that it has in its labels, and attends to the prompt and to
+    the tokens before it in its labels.
 
     Args:
         cache: Keys and values of the prompts; unchanged on return.
@@ -149,25 +153,27 @@ def trie_states(
     return states
 
 
-def parts(labels: list[list[int]]) -> list[list[int]]:
-    """Split the labels, by index, into parts of up to TAIL tokens, sorted by their tokens."""
-    made: list[list[int]] = []
-    room = 0
-    for number in sorted(range(len(labels)), key=labels.__getitem__):
-        if len(labels[number]) > room:
-            made.append([])
-            room = TAIL
-        made[-1].append(number)
-        room -= len(labels[number])
-    return made
+def split_labels(labels: list[list[int]]) -> list[list[int]]:
+    """Indices of the labels, sorted by their tokens, in groups of up to MAX_TRIE_TOKENS tokens."""
+    groups: list[list[int]] = []
+    num_free = 0
+    for index in sorted(range(len(labels)), key=labels.__getitem__):
+        if len(labels[index]) > num_free:
+            groups.append([])
+            num_free = MAX_TRIE_TOKENS
+        groups[-1].append(index)
+        num_free -= len(labels[index])
+    return groups
 
 
-def node_nats(states: Tensor, weight: Tensor, trie: Trie) -> Tensor:
-    """(B, num_nodes), float32: nats of each node's token, read from hidden states
-    (B, num_states, hidden_size); LOGIT_ROWS states at a time."""
+def node_nll(states: Tensor, weight: Tensor, trie: Trie) -> Tensor:
+    """(B, num_nodes), float32: negative log-likelihood of each node's token, in nats.
+
+    states: (B, num_states, hidden_size). Logits are computed for LOGIT_ROWS states at a time.
+    """
     num_rows, num_states, _ = states.shape
     parents, targets = (
-        torch.tensor(each, device=states.device) for each in (trie.parents, trie.targets)
+        torch.tensor(values, device=states.device) for values in (trie.parents, trie.targets)
     )
     starts = torch.arange(num_rows, device=states.device)[:, None] * num_states
     sources, targets = (starts + parents).flatten(), targets.repeat(num_rows)
@@ -182,6 +188,6 @@ def node_nats(states: Tensor, weight: Tensor, trie: Trie) -> Tensor:
 
 
 def query_dtype(model: PreTrainedModel) -> torch.dtype:
-    """dtype of the model's attention scores; a mask of a wider type would overflow in autocast."""
-    kind = model.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
+    """dtype of the attention scores; a mask of a wider dtype would overflow under autocast."""
+    device = model.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else model.dtype

@@ -1,4 +1,4 @@
-"""Prompts -> predictions: generated texts, or the likeliest of a classifier's labels."""
+"""Predictions for encoded prompts: generated text, or the likeliest of a classifier's labels."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -33,7 +33,7 @@ def predict_prompts(
     """
     if labels:
         chosen = label_probabilities(model, prompts, labels, batch_size)
-        return [Prediction(max(each, key=each.get), each) for each in chosen]
+        return [Prediction(max(row, key=row.get), row) for row in chosen]
     predictions = []
     for samples in generate(model, tokenizer, prompts, generation, batch_size, seed, numbers):
         texts = [sample.text.strip() for sample in samples]

@@ -1,1 +1,1 @@
-"""The model: loading, adapters, loss, the forward pass without padding."""
+"""The model: loading and saving, adapters, the loss."""

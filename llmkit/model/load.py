@@ -1,4 +1,4 @@
-"""Loading a model and its tokenizer (package, folder, hub or random weights), and saving both."""
+"""Load and save a model with its tokenizer: of the package, a folder or the hub, or untrained."""
 
 import copy
 import hashlib
@@ -29,16 +29,20 @@ from llmkit.model.untrusted import check_folder
 from llmkit.paths import PACKAGE, RUNS, expand
 
 EMBEDDED_MODEL = PACKAGE / "embedded" / "gpt2"
-LONGEST_WORD = 256  # bytes; longer ones are split when a BPE is trained
+MAX_WORD_BYTES = 256  # longer words are split when a BPE is trained
 
 
 def load_model(
     name: str | Path, revision: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model in float32 with its tokenizer.
+    """Load a model, in float32 on the CPU, and its tokenizer.
 
-    name: `embedded`, a folder, or a hub id; a Path is a folder. Raises UserError for a model that
-    cannot be reached, whose family llmkit does not know, or whose weights are not safetensors.
+    Args:
+        name: `embedded`, a folder, or a hub id; a Path is always a folder.
+        revision: Branch, tag or commit of a hub model.
+
+    Raises UserError if the model cannot be reached, llmkit does not know its family, or its weights
+    are not safetensors.
     """
     folder = find_model(name, revision)
     family = check_folder(folder, name)
@@ -47,28 +51,28 @@ def load_model(
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
         )
         tokenizer = _load_tokenizer(folder, family)
-    except Exception as error:  # whatever a damaged file provokes in the libraries
+    except Exception as error:  # damaged files make the libraries raise errors of any type
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"model: {name}: damaged ({reason}); download or save it again") from None
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[0]
-        raise UserError(f"model: {name}: {missing} is not among its weights; download it again")
+        raise UserError(f"model: {name}: its weights lack {missing}; download it again")
     require_end_of_text(model, tokenizer)
-    # Decoding is the recipe's: nothing that the folder says of it may leak into a score.
+    # The recipe determines decoding: no setting of the folder may influence a score.
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id
     )
     if len(tokenizer) > model.config.vocab_size:
         raise UserError(
             f"model: {name}: the tokenizer has {len(tokenizer)} entries, but the model only "
-            f"{model.config.vocab_size}; this folder holds parts of two models"
+            f"{model.config.vocab_size}; this folder mixes files of two models"
         )
     family.optimize(model)
     return model, tokenizer
 
 
 def find_model(name: str | Path, revision: str | None = None) -> Path:
-    """The folder that a name stands for; a hub model is downloaded first."""
+    """The folder of the model with this name; a hub model is downloaded first."""
     if name == "embedded":
         return EMBEDDED_MODEL
     path = expand(str(name))
@@ -82,37 +86,37 @@ def find_model(name: str | Path, revision: str | None = None) -> Path:
 
 
 def is_path(name: str) -> bool:
-    """Whether a name can only be a folder, not a hub id (NAME or OWNER/NAME): its parent folder
-    exists, or it has the form of a path."""
+    """Whether a name must be a folder rather than a hub id (NAME or OWNER/NAME): its parent folder
+    exists, or it looks like a path."""
     path = expand(name)
     has_parent = "/" in name and path.parent.is_dir()
     is_in_runs = path.parts[0] == RUNS.name
-    is_formed_so = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
-    return has_parent or is_in_runs or is_formed_so
+    looks_like_path = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+    return has_parent or is_in_runs or looks_like_path
 
 
 def _load_tokenizer(folder: Path, family: Family) -> PreTrainedTokenizerBase:
-    """The folder's own tokenizer, with its normalizer and pre-tokenizer as they are."""
+    """The folder's tokenizer, with its own normalizer and pre-tokenizer."""
     if not (folder / "tokenizer.json").is_file():
         return family.tokenizer_class.from_pretrained(folder)
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def commit_of(folder: Path) -> str | None:
-    """The commit of a downloaded model's folder; None for other folders."""
+    """The commit of a model in the hub's cache; None for other folders."""
     return folder.name if folder.parent.name == "snapshots" else None
 
 
 def require_end_of_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Ensure that the tokenizer has an end-of-text token, and the model an embedding for it.
+    """Ensure that the tokenizer has an end-of-text token and the model an embedding for it.
 
-    Vocabularies such as BERT's and T5's end texts with `[SEP]` or `</s>`. A vocabulary without such
-    a token gets a new one, whose embedding is the mean of all others.
+    Vocabularies like those of BERT and T5 end texts with `[SEP]` or `</s>`. A vocabulary without
+    any such token gets a new one, whose embedding is the mean of all others.
     """
-    known = tokenizer.get_vocab()
+    vocabulary = tokenizer.get_vocab()
     names = (tokenizer.eos_token, END_OF_TEXT, "</s>", tokenizer.sep_token, "[SEP]")
     tokenizer.add_special_tokens(
-        {"eos_token": next((name for name in names if name in known), END_OF_TEXT)}
+        {"eos_token": next((name for name in names if name in vocabulary), END_OF_TEXT)}
     )
     vocab_size = model.config.vocab_size
     if tokenizer.eos_token_id < vocab_size or len(tokenizer) > vocab_size + 1:
@@ -134,7 +138,7 @@ def scratch_model(
     bpe = ByteLevelBPETokenizer()
     # Training takes time quadratic in the length of a word, and text without spaces is one word.
     bpe.pre_tokenizer = Sequence(
-        [ByteLevel(add_prefix_space=False), Split(Regex(f".{{1,{LONGEST_WORD}}}"), "isolated")]
+        [ByteLevel(add_prefix_space=False), Split(Regex(f".{{1,{MAX_WORD_BYTES}}}"), "isolated")]
     )
     bpe.train_from_iterator(
         texts, vocab_size=shape.vocab_size, special_tokens=[END_OF_TEXT], show_progress=False
@@ -160,14 +164,14 @@ def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Pat
             model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
         mode = (staging / "config.json").stat().st_mode
-        for weights in staging.glob("*.safetensors"):  # made its owner's alone, whatever the umask
+        for weights in staging.glob("*.safetensors"):  # created readable by the owner alone
             weights.chmod(mode)
 
     write_folder(folder, write)
 
 
 def weights_fingerprint(model: PreTrainedModel) -> str:
-    """sha256 of the weights, names and values."""
+    """The sha256 of all weights, names and values."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -176,14 +180,14 @@ def weights_fingerprint(model: PreTrainedModel) -> str:
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """(all, trainable)."""
+    """Number of all parameters, and of those that require a gradient."""
     parameters = list(model.parameters())
     return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Without dropout in here; behind it as before."""
+    """Evaluation mode, without dropout, inside the `with` block; the former mode after it."""
     was_training = model.training
     model.eval()
     try:
@@ -197,7 +201,7 @@ def check_max_length(max_length: int, model: PreTrainedModel) -> None:
     num_positions = model.config.max_position_embeddings
     if max_length > num_positions:
         raise UserError(
-            f"data.max_length: {max_length} is beyond the model's {num_positions} positions; "
+            f"data.max_length: {max_length} exceeds the model's {num_positions} positions; "
             f"set data.max_length={num_positions} or less"
         )
 

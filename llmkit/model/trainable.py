@@ -1,4 +1,4 @@
-"""Which weights of a model train, and with what dropout."""
+"""Make a model ready for training: dropout, adapters, frozen layers."""
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -30,14 +30,15 @@ def trainable_model(model: PreTrainedModel, settings: Train) -> nn.Module:
 
 
 def set_dropout(model: PreTrainedModel, probability: float) -> None:
-    """Train with this dropout everywhere; the config, and so the saved model, stays as it was."""
+    """Set the probability of all dropout layers; the config, and so the saved model, keeps its
+    own."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = probability
 
 
 def add_lora(model: PreTrainedModel, lora: Lora, freeze_layers: int) -> nn.Module:
-    """The model with adapters, from block `freeze_layers` on, as its only trainable weights."""
+    """The model with adapters, its only trainable weights, from block `freeze_layers` on."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -50,15 +51,18 @@ def add_lora(model: PreTrainedModel, lora: Lora, freeze_layers: int) -> nn.Modul
 
 
 def freeze_layers(model: PreTrainedModel, num_layers: int) -> None:
-    """Stop training of the embeddings and the lowest blocks; the tied head freezes with them."""
+    """Freeze the embeddings and the lowest blocks; a head that shares the embedding's weights is
+    frozen with it."""
     family = family_of(model.config)
     for module in (*family.embeddings(model), *family.blocks(model)[:num_layers]):
         module.requires_grad_(False)
 
 
 def unmap_weights(model: nn.Module) -> None:
-    """Copy the trained weights from their file into memory, now and in one pass, instead of page
-    by page when the optimizer first writes."""
+    """Copy the trainable weights from their memory-mapped file into memory in one pass.
+
+    Otherwise the first optimizer step would copy them page by page.
+    """
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.clone()

@@ -1,4 +1,7 @@
-"""A model folder from strangers: what could run code or eat the memory is refused unopened."""
+"""Check a model folder from an untrusted source before a library loads anything from it.
+
+Refused are files that could run code or make a library allocate more memory than the weights need.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -7,11 +10,13 @@ from llmkit.errors import UserError, printable
 from llmkit.families import FAMILIES, Family, find_family
 from llmkit.io.small_json import MAX_JSON_BYTES, UnreadableJson, read_json
 
-HOOKS = ("auto_map", "custom_generate", "custom_pipelines", "trust_remote_code")
-VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt")
+# Keys by which transformers would load code.
+CODE_KEYS = ("auto_map", "custom_generate", "custom_pipelines", "trust_remote_code")
+VOCABULARY_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 MAX_VOCABULARY_BYTES = 2**26
-MOST_LABELS = 2**16
-READ = (
+MAX_LABELS = 2**16
+# Files that the libraries read as JSON objects.
+JSON_FILES = (
     "config.json", "generation_config.json", "model.safetensors.index.json", "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
 )  # fmt: skip
@@ -50,12 +55,12 @@ def check_files(folder: Path, name: str | Path) -> None:
 def check_contents(folder: Path, name: str | Path) -> Family:
     """Refuse JSON that names code, an index that leads out of the folder, models of other families
     and configs that ask for more memory than the weights need."""
-    paths = (folder / file for file in READ)
+    paths = (folder / file for file in JSON_FILES)
     contents = {path.name: read_object(path) for path in paths if path.is_file()}
     for file, content in contents.items():
-        for hook in find_hooks(content):
+        for key in find_code_keys(content):
             raise UserError(
-                f"{folder / file}: {hook} names code to be run; llmkit runs none: remove the key "
+                f"{folder / file}: {key} names code to be run; llmkit runs none: remove the key "
                 "if you trust the rest"
             )
     parts = contents.get("model.safetensors.index.json", {}).get("weight_map", {})
@@ -86,7 +91,7 @@ def check_shape(config: dict[str, Any], family: Family, num_bytes: int, name: st
     num_labels = config.get("num_labels", 1)  # transformers creates a name for each
     try:
         num_weights = family.count_weights(config)
-        is_valid = type(num_labels) is int and 0 < num_labels <= MOST_LABELS
+        is_valid = type(num_labels) is int and 0 < num_labels <= MAX_LABELS
     except ValueError:
         is_valid = False
     if not is_valid:
@@ -115,11 +120,12 @@ def check_weights(folder: Path, name: str | Path) -> None:
 
 
 def check_size(path: Path) -> None:
-    max_bytes = MAX_VOCABULARY_BYTES if path.name in VOCABULARIES else MAX_JSON_BYTES
+    max_bytes = MAX_VOCABULARY_BYTES if path.name in VOCABULARY_FILES else MAX_JSON_BYTES
     size = path.stat().st_size
     if size > max_bytes:
         raise UserError(
-            f"{path}: {size / 2**20:,.0f} MB; such a file has {max_bytes / 2**20:.0f} at most"
+            f"{path}: {size / 2**20:,.0f} MB; a file of this kind has at most "
+            f"{max_bytes / 2**20:.0f} MB"
         )
 
 
@@ -130,14 +136,14 @@ def read_object(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {error}; download the model again") from None
 
 
-def find_hooks(content: Any) -> list[str]:
-    """Keys, however deep, by which a library would be led to code."""
-    found, waiting = [], [content]
-    while waiting:
-        value = waiting.pop()
+def find_code_keys(content: Any) -> list[str]:
+    """The keys, at any depth, by which a library would load code."""
+    found, pending = [], [content]
+    while pending:
+        value = pending.pop()
         if isinstance(value, dict):
-            found += [key for key in HOOKS if value.get(key)]
-            waiting += value.values()
+            found += [key for key in CODE_KEYS if value.get(key)]
+            pending += value.values()
         elif isinstance(value, list):
-            waiting += value
+            pending += value
     return found

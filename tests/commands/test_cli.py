@@ -97,7 +97,7 @@ def test_generate_without_any_run_uses_the_embedded_model(llmkit):
             "leaves no room for the completion",
         ),
         (("data.max_length=7", "generation.max_new_tokens=6"), "completion too long"),
-        (("data.max_length=512",), "beyond the model's 128 positions"),
+        (("data.max_length=512",), "exceeds the model's 128 positions"),
         (("model=pickled",), "pickle (pytorch_model.bin)"),
         (("model=llama",), "model_type is 'llama'; llmkit fine-tunes gpt2"),
         (("model=hollow",), "no config.json"),

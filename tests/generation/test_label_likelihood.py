@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llmkit.errors import UserError
 from llmkit.generation import label_likelihood as module
-from llmkit.generation.label_likelihood import Trie, label_nll, label_probabilities, parts
+from llmkit.generation.label_likelihood import Trie, label_nll, label_probabilities, split_labels
 from llmkit.model.load import load_model
 
 
@@ -26,20 +26,20 @@ def nats_alone(model, prompt, label):
 
 @pytest.mark.parametrize("tail", [1, 8, 256])
 def test_a_label_has_the_likelihood_it_would_have_alone(model, monkeypatch, tail):
-    monkeypatch.setattr(module, "TAIL", tail)
+    monkeypatch.setattr(module, "MAX_TRIE_TOKENS", tail)
     nats = label_nll(model.eval(), PROMPTS, list(LABELS.values()))
     for prompt, row in zip(PROMPTS, nats.tolist(), strict=True):
         expected = [nats_alone(model, prompt, label) for label in LABELS.values()]
         assert row == pytest.approx(expected, rel=1e-5)
 
 
-def test_many_labels_in_several_parts(model):
+def test_many_labels_in_several_split_labels(model):
     generator = torch.Generator().manual_seed(0)
     labels = [
         [*torch.randint(3, 9, (5,), generator=generator).tolist(), 100 + number, 2]
         for number in range(120)
     ]
-    assert len(parts(labels)) == 4
+    assert len(split_labels(labels)) == 4
     nats = label_nll(model.eval(), PROMPTS[:2], labels)
     for number in range(0, 120, 17):
         for prompt, row in zip(PROMPTS, nats.tolist(), strict=False):

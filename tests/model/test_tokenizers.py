@@ -20,7 +20,7 @@ from llmkit.config.schema import Data, Recipe, Scratch, Train
 from llmkit.constants import END_OF_TEXT
 from llmkit.data.encoded_rows import token_bytes
 from llmkit.evaluation.evaluate import count_bytes, prepare_evaluation
-from llmkit.model.load import LONGEST_WORD, load_model, save_model, scratch_model
+from llmkit.model.load import MAX_WORD_BYTES, load_model, save_model, scratch_model
 from llmkit.tasks import TASKS
 
 TEXTS = [*TEXT, "北京市 第7号很好", "Größe: 3 €\n\n\tfür alle  ", "👍🏽 ok"]
@@ -133,5 +133,5 @@ def test_a_bpe_is_trained_on_text_without_spaces_in_pieces():
     shape = Scratch(n_layer=1, n_head=1, n_embd=8, vocab_size=300)
     _, tokenizer = scratch_model(shape, ["ab" * 3_000, "北京" * 1_000])
     tokens = tokenizer.get_vocab()
-    assert 16 < max(map(len, tokens.keys() - {END_OF_TEXT})) <= LONGEST_WORD
+    assert 16 < max(map(len, tokens.keys() - {END_OF_TEXT})) <= MAX_WORD_BYTES
     assert tokenizer.decode(tokenizer("ab" * 3_000).input_ids) == "ab" * 3_000
