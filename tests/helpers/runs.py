@@ -1,5 +1,7 @@
 """Runs in the process of the tests, and where the scripts of others are."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 HELPERS = Path(__file__).parent
@@ -16,3 +18,18 @@ def forget_accelerator() -> None:
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def start_ranks(arguments, environments, folders):
+    """Start one process of the command line for each environment; returns (code, output, errors)
+    of each."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "llmkit", *map(str, arguments)],
+            env=environment, cwd=folder, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for environment, folder in zip(environments, folders, strict=True)
+    ]  # fmt: skip
+    said = [process.communicate() for process in processes]
+    return [(p.returncode, *each) for p, each in zip(processes, said, strict=True)]

@@ -1,24 +1,13 @@
 """Cores that other programs need: fewer threads, and no spinning."""
 
 import threading
-from dataclasses import replace
 
 import psutil
 import pytest
 import torch
 
-from llmkit.runtime import cores, devices
+from llmkit.runtime import cores
 from llmkit.runtime.cores import Usage, leave_cores, shorten_spinning, threads_beside, watch_cores
-from llmkit.runtime.devices import Arithmetic, start_accelerator
-
-
-@pytest.fixture
-def two_threads(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture
@@ -85,17 +74,6 @@ def test_threads_that_the_user_has_set_stay(two_threads, used_by_others, monkeyp
     used_by_others(2.0, 2.0)
     assert leave_cores(Usage.now()) is None
     assert torch.get_num_threads() == 2
-
-
-def test_a_resumed_run_has_the_threads_of_its_checkpoint(two_threads, monkeypatch):
-    monkeypatch.setattr(devices, "yield_cores", lambda: None)
-    monkeypatch.setattr(devices, "choose_precision", lambda *_: "no")  # which takes seconds
-    saved = Arithmetic(threads=1, mixed_precision="no", float32_matmul_precision="highest")
-    start_accelerator("auto", "auto", 0, saved)
-    assert torch.get_num_threads() == 1
-    torch.set_num_threads(2)
-    start_accelerator("auto", "auto", 0, replace(saved, threads=64))
-    assert torch.get_num_threads() == 2, "no more than this machine has cores for"
 
 
 def test_spinning_is_short_while_others_need_the_cores(used_by_others, monkeypatch):

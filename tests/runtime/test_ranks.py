@@ -1,20 +1,14 @@
 """Launchers: which process of a run this is, and those under which no run would train."""
 
 import os
-import subprocess
-import sys
 
 import pytest
-import torch
-from runs import SHORT
+from runs import start_ranks
 from stopped_runs import run_to_the_end, run_until, six_steps, traces
 
-from llmkit.commands.finetune import options_to_go_on
 from llmkit.errors import UserError
 from llmkit.model.load import is_path
-from llmkit.runs.folder import resume_hint
 from llmkit.runtime import ranks
-from llmkit.runtime.devices import choose_kernels, cuda_precision
 from llmkit.runtime.launch import free_port
 from llmkit.runtime.ranks import check_launcher, join_launcher, overridden_precision
 
@@ -198,47 +192,12 @@ def test_a_precision_of_accelerate_that_is_not_used_is_known(environ, theirs, ou
     assert overridden_precision(ours) == said
 
 
-@pytest.mark.parametrize(
-    ("capability", "has_bf16", "expected"),
-    [
-        ((9, 0), True, "bf16"),
-        ((8, 0), True, "bf16"),
-        ((7, 5), False, "fp16"),
-        ((7, 0), False, "fp16"),
-        ((6, 1), False, "no"),
-    ],
-)
-def test_the_precision_is_one_that_the_gpu_computes_in(capability, has_bf16, expected):
-    assert cuda_precision(capability, has_bf16) == expected
-
-
-def test_attention_does_not_go_to_cudnn():
-    torch.backends.cuda.enable_cudnn_sdp(True)
-    choose_kernels()
-    assert not torch.backends.cuda.cudnn_sdp_enabled()
-
-
 def test_a_name_is_a_folder_where_it_can_be_nothing_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     paths = ("mine/model", "runs/summarize-1", "runs", "./gpt2", "/gpt2", "~/gpt2", "a/b/c")
     assert all(map(is_path, paths))
     assert not any(map(is_path, ("gpt2", "openai-community/gpt2")))
-
-
-def start_ranks(arguments, environments, folders):
-    """Start one process of the command line for each environment; returns (code, output, errors)
-    of each."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "llmkit", *map(str, arguments)],
-            env=environment, cwd=folder, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for environment, folder in zip(environments, folders, strict=True)
-    ]  # fmt: skip
-    said = [process.communicate() for process in processes]
-    return [(p.returncode, *each) for p, each in zip(processes, said, strict=True)]
 
 
 @pytest.mark.slow
@@ -260,52 +219,3 @@ def test_mpirun_resumes_a_run(tiny_gpt2, tmp_path, subprocess_env, monkeypatch):
     assert "resume  after step 3" in output
     assert silence == ""
     assert traces(tmp_path / "run")["checkpoint"] == traces(tmp_path / "whole")["checkpoint"]
-
-
-@pytest.mark.slow
-def test_machines_that_do_not_share_the_runs_folder_are_refused_before_training(
-    tiny_gpt2, rows, tmp_path, subprocess_env
-):
-    port = str(free_port())
-    environments = [
-        {**subprocess_env, "OMP_NUM_THREADS": "1", "RANK": rank, "WORLD_SIZE": "2",
-         "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1",
-         "MASTER_PORT": port}
-        for rank in ("0", "1")
-    ]  # fmt: skip
-    folders = [tmp_path / "one", tmp_path / "two"]
-    for folder in folders:
-        folder.mkdir()
-    arguments = ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
-                 "--run-dir", "shared/run")  # fmt: skip
-    results = start_ranks(arguments, environments, folders)
-    assert [code for code, _, _ in results] == [2, 2]
-    for _, _, errors in results:
-        assert len(errors.splitlines()) == 1
-        assert "shared/run: 1 of 2 processes" in errors
-        assert "give a --run-dir in a folder that all machines share" in errors
-    assert "step 1/" not in results[0][1]
-    assert not (folders[0] / "shared" / "run" / "recipe.yaml").exists()
-
-
-@pytest.mark.parametrize(
-    ("trouble", "num_processes", "expected"),
-    [
-        (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer"), 1, ""),
-        (RuntimeError("[gloo] Connection closed by peer"), 2, "--num-processes 2"),
-        (MemoryError(), 1, "evaluation.batch_size=FEWER --allow-change evaluation.batch_size"),
-        (
-            FloatingPointError(),
-            2,
-            "train.learning_rate=LOWER --num-processes 2 --allow-change train.learning_rate",
-        ),
-    ],
-)
-def test_the_advice_fits_the_trouble(trouble, num_processes, expected):
-    assert " ".join(options_to_go_on(trouble, (), num_processes)) == expected
-
-
-def test_the_advice_under_another_launcher_says_so(tmp_path):
-    (tmp_path / "checkpoints" / "step-00000002").mkdir(parents=True)
-    assert "; resume with: llmkit finetune" in resume_hint(tmp_path, [])
-    assert "; resume under the same launcher with: llmkit" in resume_hint(tmp_path, [], True)

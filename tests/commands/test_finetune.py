@@ -1,19 +1,17 @@
-"""The command line: runs, evaluation, and the list of bad inputs, each one line and exit code 2."""
+"""`finetune`: a run from rows to scores, refused input, Ctrl-C, and runs of a job."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from rows import SHARED_DATA, TEXT, summary_rows, write_jsonl
+from rows import SHARED_DATA, summary_rows, write_jsonl
 from runs import SHORT
 from safetensors.torch import load_file, save_file
 
-from llmkit.config.recipe_files import list_recipes
+from llmkit.commands.finetune import options_to_go_on
+from llmkit.runs.folder import resume_hint
 
 ROUNDING = 1e-6  # where weights lie in memory decides which kernels add them up, in which order
 
@@ -62,13 +60,6 @@ def test_finetune_then_generate_then_evaluate(llmkit, finetune, tmp_path):
     final = json.loads((run / "metrics.json").read_text())["scores"]
     assert scores["this model"] == pytest.approx(final["fine-tuned"], rel=ROUNDING)
     assert scores["untuned"] == pytest.approx(final["untuned"], rel=ROUNDING)
-
-
-def test_generate_without_any_run_uses_the_embedded_model(llmkit):
-    result = llmkit("generate", "--prompt", "The ferry", "--max-new-tokens", 5)
-    assert result.exit_code == 0, result.output
-    assert result.stderr.splitlines()[0] == "model: embedded"
-    assert result.stdout.strip()
 
 
 @pytest.mark.parametrize(
@@ -155,60 +146,6 @@ def test_bad_input_ends_in_one_line_and_writes_nothing(
     assert "run     " not in result.stdout, "a folder is named that does not exist"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("finetune", "sumarize"), "did you mean summarize"),
-        (("finetune", "nowhere.yaml"), "no such recipe file"),
-        (("finetune", "classify", "data.train="), "data.train: no name of a file; name one"),
-        (("compare", "no", "no", "--task", "qa"), "no: no such file"),
-        (("finetune", "classify", "data.train=reviews"), "reviews: no such file; check data.train"),
-        (("finetune",), "Missing argument 'RECIPE'"),
-        (("finetun", "qa"), "No such command"),
-        (("evaluate", "embedded"), "--recipe RECIPE"),
-        (("evaluate", "runs/none", "--recipe", "qa", "--scale", "x"), "no scale 'x'"),
-        (("generate", "--model", "./none", "--prompt", "a"), "no such folder"),
-        (("generate", "--prompt", "a", "--seed", "-1"), "--seed"),
-        (("generate", "--prompt", "a", "--output", "."), "is a folder; name a file"),
-        (("generate", "--prompt", "a", "--temperature", "1e-40"), "below 0.001 overflows"),
-        (
-            ("generate", "--prompt", "a", "--num-beams", "2", "--num-return-sequences", "4"),
-            "--num-beams of at least as many",
-        ),
-    ],
-)
-def test_bad_commands_end_in_one_line(llmkit, arguments, expected):
-    result = llmkit(*arguments)
-    assert result.exit_code == 2
-    assert expected in result.stderr.splitlines()[-1]
-    assert "Traceback" not in result.output
-
-
-def test_recipes_are_listed_and_every_key_documented(llmkit):
-    result = llmkit("recipes")
-    assert [line.split()[0] for line in result.output.splitlines()] == [
-        path.stem for path in list_recipes()
-    ]
-    fields = llmkit("recipes", "--fields").output
-    assert "train.learning_rate = 5e-05\n    Peak learning rate.\n" in fields
-    for expected in ("betas = [0.9, 0.999]", "optimizer = adamw", "decay_steps = null"):
-        assert f"\ntrain.{expected}\n" in fields
-    assert "packing = false\n" in fields
-
-
-def test_help_needs_no_heavy_import(subprocess_env):
-    code = (
-        "import sys\nfrom llmkit.cli import main\n"
-        "try: main(['finetune', '--help'])\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'transformers', 'datasets', 'pydantic', 'numpy'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    shown = subprocess.run(
-        [sys.executable, "-c", code], env=subprocess_env, capture_output=True, text=True, check=True
-    )
-    assert shown.stdout.splitlines()[-1] == "[]"
-
-
 def test_ctrl_c_during_training_ends_in_one_line(tiny_gpt2, rows, tmp_path, fork_server):
     process = fork_server.start(
         ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
@@ -253,42 +190,6 @@ def test_a_scratch_model_is_pretrained_and_evaluated(llmkit, tmp_path):
     assert not (tmp_path / "run" / "predictions.jsonl").exists()
 
 
-def test_evaluate_does_not_write_over_a_run(llmkit, finetune):
-    assert finetune("--run-dir", "run").exit_code == 0
-    result = llmkit("evaluate", "run", "--output", "run")
-    assert result.exit_code == 2
-    assert "run: is a run or a file; give --output" in result.stderr
-    result = llmkit("evaluate", "run", "--output", "run/recipe.yaml/scores")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert "recipe.yaml is a file; name another folder" in result.stderr
-    assert "a run, not a recipe; did you mean run/recipe.yaml?" in llmkit("check", "./run").stderr
-    result = llmkit("evaluate", "run", "data.test=none.jsonl", "--output", "scores")
-    assert result.exit_code == 2
-    assert not Path("scores").exists()
-
-
-@pytest.mark.parametrize("task", ["qa", "translate"])
-def test_generate_for_runs_of_other_tasks(llmkit, tiny_gpt2, tmp_path, task):
-    rows = {
-        "qa": [{"c": {"t": TEXT[i % 3]}, "question": "Who?", "answers": ["Mara", "M"]}
-               for i in range(60)],
-        "translate": [{"c": {"t": f"{TEXT[i % 3]} {i}"}, "de": "Ja."} for i in range(60)],
-    }[task]  # fmt: skip
-    for i, row in enumerate(rows):
-        row["c"]["t"] += f" {i}"
-    write_jsonl(tmp_path / "rows.jsonl", rows)
-    column = {"qa": "context", "translate": "source"}[task]
-    result = llmkit(
-        "finetune", task, f"model={tiny_gpt2}", "data.train=rows.jsonl",
-        f"data.columns.{column}=c.t", *SHORT, "--run-dir", "run",
-    )  # fmt: skip
-    assert result.exit_code == 0, result.output
-    result = llmkit("generate", "--model", "run", "--input", "rows.jsonl", "--output", "out.jsonl")
-    assert result.exit_code == 0, result.output
-    row = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
-    assert rows[0]["c"]["t"] in row["prompt"]
-
-
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="no real data sets beside the checkout")
 @pytest.mark.parametrize(
     ("recipe", "folder"), [("summarize", "scitldr"), ("translate", "multi30k-en-de")]
@@ -303,13 +204,52 @@ def test_real_rows_with_the_embedded_model(llmkit, recipe, folder, tmp_path):
     assert row["references"]
 
 
-def test_python_m_llmkit_is_the_command(subprocess_env):
-    shown = subprocess.run(
-        [sys.executable, "-m", "llmkit", "--version"],
-        env=subprocess_env,
-        capture_output=True,
-        text=True,
-    )
-    assert shown.returncode == 0
-    assert shown.stdout.startswith("llmkit, version ")
-    assert os.linesep in shown.stdout
+def test_a_job_reads_json_and_fails_under_a_limit(llmkit, tiny_gpt2, rows):
+    run = ("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT)
+    result = llmkit(*run, "--run-dir", "run", "--json", "--fail-under", "loss=0.5")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("llmkit: --fail-under loss=0.5: it is ")
+    trained = json.loads(result.stdout)
+    assert trained.pop("run") == "run"
+    assert trained == json.loads(Path("run/metrics.json").read_text())
+
+    result = llmkit("evaluate", "run", "--json", "--quiet")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    scored = json.loads(result.stdout)
+    assert scored["scores"]["lead-3"] == trained["scores"]["lead-3"]
+    assert scored["num_rows"] == 4
+
+    result = llmkit("generate", "--model", "run", "--prompt", "The ferry.", "--json", "--quiet")
+    assert result.exit_code == 0, result.output
+    assert {"id", "prompt", "prediction"} <= json.loads(result.stdout).keys()
+    assert result.stderr == ""
+
+    result = llmkit(*run, "--run-dir", "silent", "--quiet")
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert result.stderr.startswith("warning: train.warmup_steps=20 outlasts")
+    assert Path("silent/metrics.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "num_processes", "expected"),
+    [
+        (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer"), 1, ""),
+        (RuntimeError("[gloo] Connection closed by peer"), 2, "--num-processes 2"),
+        (MemoryError(), 1, "evaluation.batch_size=FEWER --allow-change evaluation.batch_size"),
+        (
+            FloatingPointError(),
+            2,
+            "train.learning_rate=LOWER --num-processes 2 --allow-change train.learning_rate",
+        ),
+    ],
+)
+def test_the_advice_fits_the_trouble(trouble, num_processes, expected):
+    assert " ".join(options_to_go_on(trouble, (), num_processes)) == expected
+
+
+def test_the_advice_under_another_launcher_says_so(tmp_path):
+    (tmp_path / "checkpoints" / "step-00000002").mkdir(parents=True)
+    assert "; resume with: llmkit finetune" in resume_hint(tmp_path, [])
+    assert "; resume under the same launcher with: llmkit" in resume_hint(tmp_path, [], True)

@@ -1,4 +1,4 @@
-"""A run finds its data from any working directory."""
+"""Paths: a run finds its data from any working directory; names that are too long are refused."""
 
 from pathlib import Path
 

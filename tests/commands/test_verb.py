@@ -1,0 +1,76 @@
+"""Unknown commands, options and keys, also of other toolkits: what is suggested instead."""
+
+import pytest
+
+from llmkit import cli
+
+VERBS = list(cli.VERBS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("train summarize", "did you mean `llmkit finetune RECIPE`?"),
+        ("summarize", "did you mean `llmkit finetune summarize`?"),
+        ("chat", "did you mean `llmkit finetune chat` or `llmkit generate --prompt TEXT`?"),
+        ("eval runs/a", "did you mean `llmkit evaluate MODEL_OR_RUN`?"),
+        ("predict", "did you mean `llmkit generate --model RUN --input FILE --output FILE`?"),
+        ("infer", "did you mean `llmkit generate --prompt TEXT`?"),
+        ("run", "did you mean `llmkit finetune RECIPE`?"),
+        ("evalute", "did you mean evaluate?"),
+        ("xyzzy", f"there are {', '.join(VERBS)}"),
+        ("finetune --config mine.yaml", "name the recipe itself: llmkit finetune FILE"),
+        ("finetune qa --lr 1e-4", "did you mean train.learning_rate=VALUE?"),
+        ("finetune qa --train.lr=1e-4", "did you mean train.learning_rate=VALUE?"),
+        ("finetune qa --train.epochs 3", "set a key without dashes: train.epochs=VALUE"),
+        ("finetune qa --learning-rate 3", "set a key without dashes: train.learning_rate=VALUE"),
+        ("finetune qa --gradient-accumulation-steps 2", "set train.global_batch_size"),
+        ("finetune qa --output_dir x", "did you mean --run-dir?"),
+        ("finetune qa --nproc_per_node=2", "did you mean --num-processes?"),
+        ("finetune qa --dry-run", "`llmkit recipes RECIPE` the resolved recipe"),
+        ("evaluate x --output_dir x", "did you mean --output?"),
+        ("generate --max_tokens 3", "did you mean --max-new-tokens?"),
+        ("generate --temp 1", "did you mean --temperature?"),
+        ("generate hello world", "did you mean --prompt 'hello world'?"),
+        ("generate .", "did you mean --model .?"),
+        ("recipes --fields lr_scheduler_typ", "no key of a recipe contains 'lr_scheduler_typ'"),
+        ("recipes --fields save_steps", "did you mean checkpoint.every?"),
+        ("--config mine.yaml", "name a command first: llmkit finetune FILE. See `llmkit --help`"),
+        ("--model gpt2", "name a command first: llmkit COMMAND [OPTIONS]. See `llmkit --help`"),
+        ("export runs/a", "the folder `model` of a run is a Hugging Face folder"),
+        ("finetune qa --resume", "finetune: Option '--resume' requires an argument. See `llmkit f"),
+        ("completion", "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish. See `"),
+        ("evaluate runs/a --model gpt2", "name the model itself: llmkit evaluate MODEL_OR_RUN"),
+        ("evaluate gpt2 -t qa", "did you mean --recipe?"),
+        ("generate model=runs/ü --prompt x", "did you mean --model 'runs/ü'?"),
+        ("generate max_tokens=5 --prompt x", "did you mean --max-new-tokens 5?"),
+        ("generate data.train=x --prompt x", "generate takes only data.columns, data.encoding"),
+        ("finetune rows.jsonl", "rows, not a recipe; give a recipe and name the rows with data.tr"),
+        ("check data/rows.csv.gz", "name the rows with data.train=data/rows.csv.gz"),
+        ("check zürich.csv", "name the rows with 'data.train=zürich.csv'"),
+        ("evaluate runs/none", "runs/none: not a run; check the path, or name the recipe to score"),
+        ("evaluate --predictions x.csv", "x.csv: name the recipe to score with: --recipe RECIPE"),
+    ],
+)
+def test_what_other_kits_take_is_answered_with_ours(llmkit, arguments, expected):
+    result = llmkit(*arguments.split())
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert expected in line
+    assert line.count("llmkit: ") == 1 + expected.count("llmkit: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("finetune sumarize", "no recipe 'sumarize'; did you mean summarize?"),
+        ("finetune xyzzy", "no recipe 'xyzzy'; there are chat, classify"),
+        ("finetune qa task=xyzzy", "no task 'xyzzy'; there are summarize, translate"),
+        ("finetune qa --fail-under f=1", "qa has no score 'f'; did you mean f1?"),
+        ("finetune qa --fail-under x=1", "qa has no score 'x'; it has exact_match"),
+    ],
+)
+def test_a_suggestion_ends_its_message(llmkit, arguments, expected):
+    (line,) = llmkit(*arguments.split()).stderr.splitlines()
+    assert expected in line
+    assert "?" not in line or line.endswith("?")

@@ -1,0 +1,53 @@
+"""Stop and save requests: when they take effect."""
+
+import os
+import signal
+
+import pytest
+
+from llmkit.runtime.signals import Signals, Stopped
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    ("number", "message", "exit_code"),
+    [(signal.SIGINT, "stopped by Ctrl-C", 130), (signal.SIGTERM, "stopped by SIGTERM", 143)],
+)
+def test_a_stop_request_raises_with_its_exit_code(number, message, exit_code):
+    with Signals(), pytest.raises(Stopped) as stopped:
+        send(number)
+    assert (str(stopped.value), stopped.value.exit_code) == (message, exit_code)
+    assert not isinstance(stopped.value, Exception)
+
+
+def test_a_deferred_stop_request_waits_to_be_polled():
+    with Signals() as signals:
+        with signals.deferred():
+            send(signal.SIGTERM)
+            assert signals.stop == signal.SIGTERM
+        with pytest.raises(Stopped):
+            signals.raise_if_stopped()
+
+
+def test_a_part_of_a_deferred_context_can_be_interrupted():
+    with Signals() as signals, signals.deferred():
+        with pytest.raises(Stopped), signals.at_once():
+            send(signal.SIGTERM)
+        assert signals.stop == signal.SIGTERM
+
+
+def test_sigusr1_requests_a_save_and_stops_nothing():
+    with Signals() as signals:
+        send(signal.SIGUSR1)
+        assert signals.wants_save
+        assert signals.stop is None
+
+
+def test_the_previous_handlers_are_restored():
+    before = signal.getsignal(signal.SIGTERM)
+    with Signals():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -1,0 +1,98 @@
+"""The command line: help, exit codes, mistakes in one line, and quick answers."""
+
+import os
+import re
+import subprocess
+import sys
+
+import click
+import pytest
+
+from llmkit import cli
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("finetune", "sumarize"), "did you mean summarize"),
+        (("finetune", "nowhere.yaml"), "no such recipe file"),
+        (("finetune", "classify", "data.train="), "data.train: no name of a file; name one"),
+        (("compare", "no", "no", "--task", "qa"), "no: no such file"),
+        (("finetune", "classify", "data.train=reviews"), "reviews: no such file; check data.train"),
+        (("finetune",), "Missing argument 'RECIPE'"),
+        (("finetun", "qa"), "No such command"),
+        (("evaluate", "embedded"), "--recipe RECIPE"),
+        (("evaluate", "runs/none", "--recipe", "qa", "--scale", "x"), "no scale 'x'"),
+        (("generate", "--model", "./none", "--prompt", "a"), "no such folder"),
+        (("generate", "--prompt", "a", "--seed", "-1"), "--seed"),
+        (("generate", "--prompt", "a", "--output", "."), "is a folder; name a file"),
+        (("generate", "--prompt", "a", "--temperature", "1e-40"), "below 0.001 overflows"),
+        (
+            ("generate", "--prompt", "a", "--num-beams", "2", "--num-return-sequences", "4"),
+            "--num-beams of at least as many",
+        ),
+    ],
+)
+def test_bad_commands_end_in_one_line(llmkit, arguments, expected):
+    result = llmkit(*arguments)
+    assert result.exit_code == 2
+    assert expected in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.output
+
+
+def test_help_needs_no_heavy_import(subprocess_env):
+    code = (
+        "import sys\nfrom llmkit.cli import main\n"
+        "try: main(['finetune', '--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'pydantic', 'numpy'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=subprocess_env, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.splitlines()[-1] == "[]"
+
+
+def test_python_m_llmkit_is_the_command(subprocess_env):
+    shown = subprocess.run(
+        [sys.executable, "-m", "llmkit", "--version"],
+        env=subprocess_env,
+        capture_output=True,
+        text=True,
+    )
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("llmkit, version ")
+    assert os.linesep in shown.stdout
+
+
+VERBS = list(cli.VERBS)
+
+
+def test_a_usage_mistake_names_the_command_once(llmkit):
+    (line,) = llmkit("finetune").stderr.splitlines()
+    assert line == ("llmkit: finetune: Missing argument 'RECIPE'. See `llmkit finetune --help`.")
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_is_whole_and_has_examples(verb):
+    command = cli.main.get_command(click.Context(cli.main), verb) or cli.main
+    for width in (60, 80):
+        context = click.Context(
+            command, info_name=f"llmkit {verb}".strip(), terminal_width=width,
+            max_content_width=width,
+        )  # fmt: skip
+        lines = command.get_help(context).splitlines()
+        assert "Examples:" in command.get_help(context)
+        usage = lines.index("")
+        assert not any(line.endswith("...") for line in lines[usage:])
+        assert not re.search(r"INTEGER|FLOAT|x[<>]=", "\n".join(lines))
+        prose = [line for line in lines if not line.lstrip().startswith(("llmkit", "eval"))]
+        assert max(map(len, prose)) <= width
+
+
+def test_help_names_exit_codes_and_variables(llmkit):
+    shown = llmkit("--help").output
+    for expected in ("Exit codes:", "130", "LLMKIT_CACHE", "HF_TOKEN", "HF_HUB_OFFLINE",
+                     "WANDB_PROJECT"):  # fmt: skip
+        assert expected in shown
+    assert "[MODEL_OR_RUN]" in llmkit("evaluate", "--help").output
