@@ -6,7 +6,7 @@ how an example is put together. Training and generation truncate prompts by the 
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -49,6 +49,8 @@ RECORD = Features(
         "source_digest": Value("int64"),  # of the source alone
     }
 )
+# An example with the token ids of each prompt segment and, last, of its completion.
+TokenizedExample = tuple[Example, list[list[int]]]
 CHUNK_ROWS = 1000  # rows tokenized together
 ROWS_FILE, RECORDS_FILE = "rows.arrow", "records.arrow"  # in the folder of an encoded split
 MAX_TOKENS_PER_CHARACTER = 0.8  # English has about 0.25 with GPT-2's tokenizer
@@ -181,14 +183,20 @@ def encode_examples(
     tokenizer: PreTrainedTokenizerBase,
     options: EncodingOptions,
 ) -> Iterator[tuple[Example, list[list[int]], Encoded]]:
-    """Each row as an example, the ids of its segments and completion, and what is kept of them.
+    """Each row as an example, the ids of its segments and completion, and what is kept of them."""
+    tokenized = encode_segments((to_example(row, task) for row in rows), tokenizer)
+    return _truncate_examples(tokenized, task, tokenizer.eos_token_id, options)
+
+
+def _truncate_examples(
+    tokenized: Iterable[TokenizedExample], task: Task, eos: int, options: EncodingOptions
+) -> Iterator[tuple[Example, list[list[int]], Encoded]]:
+    """Tokenized examples with what is kept of them.
 
     A text of plain language modelling is kept whole, with an end-of-text before it, whatever its
     length.
     """
-    eos = tokenizer.eos_token_id
-    examples = (to_example(row, task) for row in rows)
-    for example, ids in encode_segments(examples, tokenizer):
+    for example, ids in tokenized:
         if task.output != "text":
             encoded = encode_example(
                 example, ids, eos, options.max_length, options.truncate_completion
@@ -202,7 +210,7 @@ def encode_examples(
 
 def encode_segments(
     examples: Iterable[Example], tokenizer: PreTrainedTokenizerBase
-) -> Iterator[tuple[Example, list[list[int]]]]:
+) -> Iterator[TokenizedExample]:
     """Each example with the ids of its prompt segments and of its completion, chunk by chunk."""
     examples, eos = iter(examples), tokenizer.eos_token_id
     while chunk := list(islice(examples, CHUNK_ROWS)):
@@ -228,6 +236,29 @@ def encode_rows(
         folder: Where the Arrow files are written; None: a temporary folder that is deleted with the
             data sets.
     """
+
+    def encode(records: ArrowWriter) -> Iterator[tuple[Example, list[list[int]], Encoded]]:
+        return encode_examples(_record_invalid(rows, records), task, tokenizer, options)
+
+    return _write_encoded(encode, task, options, folder)
+
+
+def encode_tokenized(
+    tokenized: Iterable[TokenizedExample], task: Task, eos: int, options: EncodingOptions
+) -> tuple[Dataset, EncodingReport]:
+    """Like `encode_rows`, for rows that are tokenized already. eos: Id of end-of-text."""
+    return _write_encoded(
+        lambda _: _truncate_examples(tokenized, task, eos, options), task, options, None
+    )
+
+
+def _write_encoded(
+    encode: Callable[[ArrowWriter], Iterable[tuple[Example, list[list[int]], Encoded]]],
+    task: Task,
+    options: EncodingOptions,
+    folder: Path | None,
+) -> tuple[Dataset, EncodingReport]:
+    """encode: Returns the encoded examples; it may write records of rows that cannot be read."""
     temporary = None
     if folder is None:
         temporary = tempfile.TemporaryDirectory(prefix="llmkit-")
@@ -237,8 +268,7 @@ def encode_rows(
             stack.enter_context(ArrowWriter(path=str(folder / name), features=features))
             for name, features in ((ROWS_FILE, FEATURES), (RECORDS_FILE, RECORD))
         )
-        readable = _record_invalid(rows, records)
-        kept = _record_outcomes(encode_examples(readable, task, tokenizer, options), records)
+        kept = _record_outcomes(encode(records), records)
         for row in _arrange(kept, task, options):
             writer.write(row)
         writer.finalize()
@@ -342,15 +372,13 @@ def max_prompt_tokens(max_length: int, max_new_tokens: int, labels: dict[str, li
     return max_length - max(map(len, labels.values()), default=max_new_tokens)
 
 
-def encode_prompts(
-    examples: Iterable[Example], tokenizer: PreTrainedTokenizerBase, max_tokens: int
-) -> list[list[int]]:
+def encode_prompts(tokenized: Iterable[TokenizedExample], max_tokens: int) -> list[list[int]]:
     """Token ids of each prompt, truncated as in training to at most `max_tokens`.
 
     Raises UserError for a prompt that does not fit even without its source.
     """
     prompts = []
-    for example, ids in encode_segments(examples, tokenizer):
+    for example, ids in tokenized:
         prompt = truncate_prompt(example.prompt, ids[:-1], max_tokens)
         if not prompt:
             raise UserError(

@@ -31,21 +31,23 @@ def fingerprint(encoded: Dataset) -> str:
     return digest.hexdigest()
 
 
-def token_bytes(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[np.ndarray]:
-    """For each text, the number of bytes of each of its tokens and of the end-of-text after them.
+def encode_with_bytes(
+    texts: list[str], tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[list[int]], list[np.ndarray]]:
+    """For each text, its token ids as `encode_text` returns them, and the number of bytes of each
+    of its tokens and of the end-of-text after them.
 
-    For any tokenizer they add up to the bytes of the text, since a token counts the bytes from the
+    For any tokenizer the bytes add up to those of the text, since a token counts the bytes from the
     end of the previous token to its own end: a space counts for the token after it, and so do
     characters that the tokenizer drops.
     """
     backend = tokenizer.backend_tokenizer
     backend.encode_special_tokens = True
+    encodings = backend.encode_batch(texts, add_special_tokens=False)
     sizes = []
-    for text, encoding in zip(
-        texts, backend.encode_batch(texts, add_special_tokens=False), strict=True
-    ):
+    for text, encoding in zip(texts, encodings, strict=True):
         bytes_before = np.cumsum([0, *(len(character.encode()) for character in text)])
         ends = [end for _, end in encoding.offsets]
         ends = np.maximum.accumulate([0, *ends, len(text)])
         sizes.append(np.diff(bytes_before[ends]))
-    return sizes
+    return [encoding.ids for encoding in encodings], sizes

@@ -27,7 +27,13 @@ class TestSet:
     def of(cls, rows: Iterable[Row], task: Task, answers: Counter[str]) -> "TestSet":
         """Template the rows. Raises UserError if no row of a classification set has a label."""
         rows = list(rows)
-        examples = [to_example(row, task) for row in rows]
+        return cls.of_examples(rows, [to_example(row, task) for row in rows], task, answers)
+
+    @classmethod
+    def of_examples(
+        cls, rows: list[Row], examples: list[Example], task: Task, answers: Counter[str]
+    ) -> "TestSet":
+        """Like `of`, for rows that are templated already."""
         references = [example.references for example in examples]
         known_labels = [[label] for label in answers] if task.output == "label" else []
         task = task.settled(references + known_labels)

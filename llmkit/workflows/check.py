@@ -1,9 +1,16 @@
 """`llmkit check`: what can be known about a recipe's rows before training, without training."""
 
-from llmkit.config.schema import Recipe
+from llmkit.config.schema import Data, Generation, Recipe
 from llmkit.data.answers import count_answers, encode_labels
 from llmkit.data.duplicates import find_near_copies
-from llmkit.data.encode import EncodingOptions, encode_rows
+from llmkit.data.encode import (
+    EncodingOptions,
+    TokenizedExample,
+    encode_rows,
+    encode_segments,
+    encode_tokenized,
+    max_prompt_tokens,
+)
 from llmkit.data.findings import (
     Finding,
     by_severity,
@@ -20,12 +27,13 @@ from llmkit.data.findings import (
 from llmkit.data.preview import Check, SplitCheck, is_bad, sample_blocks, sample_rows
 from llmkit.data.recipe_task import prompt_warnings, recipe_task
 from llmkit.data.splits import open_splits
-from llmkit.evaluation.evaluate import prepare_prompts
+from llmkit.evaluation.evaluation_set import encode_scored_prompts
 from llmkit.model.load import check_max_length, open_model
 from llmkit.model.trainable import trainable_model
 from llmkit.runtime.devices import start_accelerator
 from llmkit.scoring.deciding_metric import check_metric, choose_metric
 from llmkit.scoring.testset import TestSet
+from llmkit.tasks import to_example
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.optim import warm_up_warning
 
@@ -48,7 +56,13 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     findings: list[Finding] = []
     for split in splits:
         options = EncodingOptions.of(recipe.data, is_scored=split != "train")
-        encoded, encoding_report = encode_rows(rows[split], task, tokenizer, options)
+        if split == "train":
+            encoded, encoding_report = encode_rows(rows[split], task, tokenizer, options)
+        else:
+            examples = [to_example(row, task) for row in rows[split]]
+            tokenized = list(encode_segments(examples, tokenizer))
+            eos = tokenizer.eos_token_id
+            encoded, encoding_report = encode_tokenized(tokenized, task, eos, options)
         errors = list(filter(is_bad, read[split]))
         checks[split] = SplitCheck(
             splits[split].source.name, splits[split].shape, encoding_report, errors
@@ -69,9 +83,9 @@ def check(recipe: Recipe, num_samples: int) -> Check:
                 samples = sample_rows(rows[split][:num_samples], task, tokenizer, options)
         else:
             findings += find_in_split(split, encoding_report, checks["train"].encoding_report)
-            test = TestSet.of(rows[split], task, answers)
+            test = TestSet.of_examples(rows[split], examples, task, answers)
             findings += find_unscorable(split, test.examples, test.task)
-            prepare_prompts(test.examples, task, tokenizer, recipe, labels)
+            check_prompts(tokenized, test, labels, recipe.data, recipe.generation)
             if split == "validation":
                 check_metric(metric.name, test, recipe.evaluation.votes)
             else:
@@ -88,3 +102,19 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         order.padding_share() if order else 0.0,
         warm_up_warning(order.num_steps, recipe.train) if order else None,
     )
+
+
+def check_prompts(
+    tokenized: list[TokenizedExample],
+    test: TestSet,
+    labels: dict[str, list[int]],
+    data: Data,
+    generation: Generation,
+) -> None:
+    """Raise UserError if a scored prompt does not fit, or a label is not among `labels`."""
+    if test.task.output == "text":
+        return
+    unlabeled = {example.where for example in test.unlabeled}
+    scored = [pair for pair in tokenized if pair[0].where not in unlabeled]
+    max_tokens = max_prompt_tokens(data.max_length, generation.max_new_tokens, labels)
+    encode_scored_prompts(scored, labels, max_tokens)

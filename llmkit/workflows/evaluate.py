@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from transformers import PreTrainedTokenizerBase
 
 from llmkit.config.schema import Recipe
 from llmkit.data.answers import count_answers
+from llmkit.data.encode import EncodingOptions
 from llmkit.data.findings import find_invalid, find_same_ids, find_unscorable, refuse_errors
 from llmkit.data.recipe_task import recipe_task
 from llmkit.data.rows import Rows
 from llmkit.data.splits import open_splits
 from llmkit.errors import UserError, first_few
-from llmkit.evaluation.evaluate import prepare_tests, score_model
+from llmkit.evaluation.evaluation_set import encode_test_set, read_test_sets
+from llmkit.evaluation.evaluator import Evaluator
 from llmkit.model.load import check_max_length, open_model
 from llmkit.paths import check_writable, expand
 from llmkit.reports import terminal
@@ -44,18 +47,38 @@ def evaluate_model(
     metric = choose_metric(task, recipe.evaluation.metric)
     splits = open_splits(recipe.data, task, recipe.evaluation)
     show_invalid(splits)
-    answers = count_answers(splits["train"], task)
+    tests = read_test_sets(
+        splits,
+        task,
+        count_answers(splits["train"], task),
+        recipe.data.tests,
+        recipe.evaluation.general_text,
+    )
     names = {THIS_MODEL: name}
     if Path(name) != Path(recipe.model.name):
         names[UNTUNED] = recipe.model.name
-    systems = {}
+    systems, encoded, encoded_by = {}, {}, None
     for label, which in names.items():
         model, tokenizer = open_model(
             recipe.model, recipe.train.forward, recipe.seed, splits["train"].texts(), which
         )
         check_max_length(recipe.data.max_length, model)
-        tests = prepare_tests(splits, task, tokenizer, recipe, answers)
-        systems[label] = score_model(model, tokenizer, tests, recipe, accelerator)
+        if encoded_by is None or not is_same_tokenizer(tokenizer, encoded_by):
+            options = EncodingOptions.of(recipe.data, is_scored=True)
+            encoded = {
+                name: encode_test_set(test, tokenizer, options, recipe.generation.max_new_tokens)
+                for name, test in tests.items()
+            }
+            encoded_by = tokenizer
+        evaluator = Evaluator(
+            tokenizer,
+            recipe.evaluation,
+            recipe.generation,
+            recipe.train.forward,
+            recipe.seed,
+            accelerator,
+        )
+        systems[label] = evaluator.evaluate_all(model, encoded)
     results = compare_on_test_sets(tests, systems, THIS_MODEL, metric)
     if accelerator.is_main_process:
         errors = warning_console()
@@ -65,6 +88,12 @@ def evaluate_model(
         if folder is not None:
             write_results(folder, results, splits["train"])
     return {name: summarize_results(of_set).as_dict() for name, of_set in results.items()}
+
+
+def is_same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
+    """Whether both make the same token ids of every text."""
+    ids = one.eos_token_id, other.eos_token_id
+    return ids[0] == ids[1] and one.backend_tokenizer.to_str() == other.backend_tokenizer.to_str()
 
 
 def evaluate_predictions(

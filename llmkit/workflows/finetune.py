@@ -8,11 +8,9 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
-from torch import nn
 
 from llmkit.config.schema import Recipe
 from llmkit.errors import count_of
-from llmkit.evaluation.evaluate import evaluate, score_model
 from llmkit.families import family_of
 from llmkit.io.atomic import write_manifest, write_text
 from llmkit.model.load import load_model, open_model
@@ -37,7 +35,7 @@ from llmkit.runtime.signals import Signals
 from llmkit.scoring.baselines import score_baselines
 from llmkit.scoring.comparison import compare_on_test_sets
 from llmkit.scoring.results import write_results
-from llmkit.scoring.scores import SystemResult, TestResults
+from llmkit.scoring.scores import TestResults
 from llmkit.scoring.verdict import UNTUNED
 from llmkit.tasks import Scores
 from llmkit.training.log import RunLog
@@ -165,7 +163,7 @@ def train_in_run(
     start_trackers(accelerator, recipe, run, progress.step)
 
     def score() -> Scores:
-        return evaluate(model, tokenizer, prepared.validation, recipe, accelerator).scores
+        return prepared.evaluator.evaluate(model, prepared.validation).scores
 
     settings = recipe.evaluation
     validation = Validation(
@@ -212,17 +210,14 @@ def score_run(
     rows = count_of(num_rows, "test row")
     console.print(f"scoring the best weights and the untuned model on {rows}")
 
-    def score(model: nn.Module) -> dict[str, SystemResult]:
-        return score_model(model, prepared.tokenizer, tests, recipe, accelerator)
-
-    systems = {
-        FINE_TUNED: score(load_model(model_dir(run))[0]),
-        UNTUNED: score(
-            open_model(
-                recipe.model, recipe.train.forward, recipe.seed, prepared.train_rows.texts()
-            )[0]
-        ),
-    }
+    evaluator = prepared.evaluator
+    tuned, _ = load_model(model_dir(run))
+    systems = {FINE_TUNED: evaluator.evaluate_all(tuned, tests)}
+    del tuned  # one model at a time
+    untuned, _ = open_model(
+        recipe.model, recipe.train.forward, recipe.seed, prepared.train_rows.texts()
+    )
+    systems[UNTUNED] = evaluator.evaluate_all(untuned, tests)
     results = compare_on_test_sets(tests, systems, FINE_TUNED, prepared.metric)
     if accelerator.is_main_process:
         seconds = round(time.perf_counter() - started, 1)

@@ -31,7 +31,8 @@ from llmkit.data.recipe_task import prompt_warnings, recipe_task
 from llmkit.data.rows import Rows
 from llmkit.data.splits import open_splits
 from llmkit.errors import count_of
-from llmkit.evaluation.evaluate import EvaluationSet, prepare_evaluation, prepare_tests
+from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_set, read_test_sets
+from llmkit.evaluation.evaluator import Evaluator
 from llmkit.model.load import (
     check_max_length,
     commit_of,
@@ -43,6 +44,7 @@ from llmkit.model.trainable import trainable_model
 from llmkit.reports import terminal
 from llmkit.runtime.console import warning_console
 from llmkit.scoring.deciding_metric import DecidingMetric, check_metric, choose_metric
+from llmkit.scoring.testset import TestSet
 from llmkit.tasks import Row
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.memory import micro_batch_token_budget
@@ -61,6 +63,7 @@ class TrainingSetup:
     validation: EvaluationSet
     tests: dict[str, EvaluationSet]
     """What is scored in the end: `test`, further ones by name, and `general text`."""
+    evaluator: Evaluator
     metric: DecidingMetric
     """Score that chooses the best weights."""
     facts: dict
@@ -86,9 +89,17 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     )
     answered = _with_labels(splits["train"])
     answers = count_answers(answered, task)
-    validation = prepare_evaluation(splits["validation"], task, tokenizer, recipe, answers)
+    options = EncodingOptions.of(recipe.data, is_scored=True)
+    max_new_tokens = recipe.generation.max_new_tokens
+    validation = encode_test_set(
+        TestSet.of(splits["validation"], task, answers), tokenizer, options, max_new_tokens
+    )
     check_metric(metric.name, validation, settings.votes)
-    tests = prepare_tests(splits, task, tokenizer, recipe, answers)
+    test_sets = read_test_sets(splits, task, answers, recipe.data.tests, settings.general_text)
+    tests = {
+        name: encode_test_set(test, tokenizer, options, max_new_tokens)
+        for name, test in test_sets.items()
+    }
     sets = {"validation": validation, **tests}
     findings = find_in_split("train", encoding_report, None)
     findings += find_spellings("train", answered, task)
@@ -140,7 +151,17 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     terminal.show_held_out(console, splits, encoding_report.num_rows, sets)
     terminal.show_findings(warning_console(), [f for f in findings if f.severity == "warning"])
     train_rows = splits["train"]
-    return TrainingSetup(model, tokenizer, train_rows, schedule, validation, tests, metric, facts)
+    evaluator = Evaluator(
+        tokenizer,
+        settings,
+        recipe.generation,
+        recipe.train.forward,
+        recipe.seed,
+        accelerator,
+    )
+    return TrainingSetup(
+        model, tokenizer, train_rows, schedule, validation, tests, evaluator, metric, facts
+    )
 
 
 def _with_labels(rows: Rows) -> Iterable[Row]:

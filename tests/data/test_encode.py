@@ -10,6 +10,7 @@ from llmkit.data.encode import (
     encode_example,
     encode_prompts,
     encode_rows,
+    encode_segments,
     encode_text,
     truncate_longest,
 )
@@ -87,7 +88,7 @@ def test_a_prompt_typed_whole_has_the_tokens_of_training(tokenizer, task, data):
 def test_the_prompt_is_the_same_at_training_and_at_generation(tokenizer):
     example, _, encoded = encode(tokenizer, "qa", ["A dog. " * 80, "Who?", "Nobody"], 100)
     supervised = len(encoded.completion)
-    (prompt,) = encode_prompts([example], tokenizer, max_tokens=100 - supervised)
+    (prompt,) = encode_prompts(encode_segments([example], tokenizer), max_tokens=100 - supervised)
     assert prompt == encoded.input_ids[:-supervised]
 
 
@@ -101,7 +102,7 @@ def test_special_tokens_in_user_text_stay_text(tokenizer):
 def test_a_prompt_without_room_is_refused(tokenizer):
     example, *_ = encode(tokenizer, "qa", ["c", "long question " * 40, "a"], 500)
     with pytest.raises(UserError, match="row 0: the prompt leaves no room"):
-        encode_prompts([example], tokenizer, max_tokens=20)
+        encode_prompts(encode_segments([example], tokenizer), max_tokens=20)
 
 
 def rows_of(task, count):

@@ -22,6 +22,7 @@ with library_imports():
     import safetensors.torch
     import torch
 
+    from llmkit.evaluation.evaluator import Evaluator
     from llmkit.model.loss import SupervisedLoss
     from llmkit.reports import html
     from llmkit.runs import folder
@@ -30,7 +31,7 @@ with library_imports():
     from llmkit.workflows import finetune, training_setup
 PLACES = {
     "tokenize": (training_setup, "encode_cached"), "train": (Trainer, "train_step"),
-    "evaluate": (finetune, "evaluate"), "save": (saver, "save_checkpoint"),
+    "evaluate": (Evaluator, "evaluate"), "save": (saver, "save_checkpoint"),
     "prune": (saver, "prune"), "keep": (saver, "save_model"), "log": (log.RunLog, "_write"),
     "tables": (finetune, "write_results"), "report": (html, "write_report"),
 }  # fmt: skip

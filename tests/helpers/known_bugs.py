@@ -390,7 +390,7 @@ def _(sum_gradients):
 
 @bug(
     "the evaluation loss is a mean of the batches' means",
-    "evaluation.evaluate:token_losses",
+    "evaluation.evaluator:token_losses",
     "test_the_loss_of_an_evaluation_does_not_depend_on_the_batch_size",
 )
 def _(token_losses):

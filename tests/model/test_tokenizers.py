@@ -16,11 +16,13 @@ from tokenizers import (
 )
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from llmkit.config.schema import Data, Recipe, Scratch, Train
+from llmkit.config.schema import Scratch
 from llmkit.constants import END_OF_TEXT
-from llmkit.data.encoded_rows import token_bytes
-from llmkit.evaluation.evaluate import count_bytes, prepare_evaluation
+from llmkit.data.encode import EncodingOptions, encode_text
+from llmkit.data.encoded_rows import encode_with_bytes
+from llmkit.evaluation.evaluation_set import encode_test_set
 from llmkit.model.load import MAX_WORD_BYTES, load_model, save_model, scratch_model
+from llmkit.scoring import testset
 from llmkit.tasks import TASKS
 
 TEXTS = [*TEXT, "北京市 第7号很好", "Größe: 3 €\n\n\tfür alle  ", "👍🏽 ok"]
@@ -51,7 +53,8 @@ KINDS = ("byte-level", "WordPiece", "Unigram", "SentencePiece BPE")
 def test_the_bytes_of_all_tokens_are_those_of_the_text(tokenizers, kind, text):
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizers[kind])
     num_tokens = len(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)
-    (sizes,) = token_bytes([text], tokenizer)
+    (ids,), (sizes,) = encode_with_bytes([text], tokenizer)
+    assert [ids] == encode_text([text], tokenizer)
     assert len(sizes) == num_tokens + 1  # end-of-text
     assert sizes.sum() == len(text.encode())
     assert (sizes >= 0).all()
@@ -72,13 +75,10 @@ def make_folder(tokenizer, folder, **special):
 def test_bits_per_byte_are_of_the_bytes_of_the_texts(tokenizers, kind, packing, tmp_path):
     _, tokenizer = load_model(str(make_folder(tokenizers[kind], tmp_path / "model")))
     rows = [{"id": str(i), "text": text, "where": str(i)} for i, text in enumerate([*TEXTS, " "])]
-    recipe = Recipe(
-        task="pretrain",
-        data=Data(max_length=16, packing=packing),
-        train=Train(max_steps=1),
-    )
-    evaluation_set = prepare_evaluation(rows, TASKS["pretrain"], tokenizer, recipe, Counter())
-    sizes = count_bytes(evaluation_set, tokenizer)
+    test = testset.TestSet.of(rows, TASKS["pretrain"], Counter())
+    options = EncodingOptions(max_length=16, packing=packing)
+    evaluation_set = encode_test_set(test, tokenizer, options, max_new_tokens=1)
+    sizes = evaluation_set.num_bytes
     assert len(sizes) == len(evaluation_set.encoded) > len(TEXTS)
     assert sizes.sum() == sum(len(text.encode()) for text in TEXTS)
 

@@ -20,6 +20,7 @@ from stopped_runs import interrupted, run_to_the_end, run_until, six_steps, stop
 
 from llmkit.config.recipe import recipe_yaml
 from llmkit.errors import UserError
+from llmkit.evaluation.evaluator import Evaluator
 from llmkit.io.atomic import write_manifest
 from llmkit.model.load import load_model
 from llmkit.model.trainable import trainable_model
@@ -73,13 +74,12 @@ def test_a_request_during_validation_is_heard_there(recipe, tmp_path, monkeypatc
     settings = recipe()
     run_to_the_end(settings, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        from llmkit.workflows import finetune as finetune_file
 
         def send(*arguments):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(60)
 
-        patch.setattr(finetune_file, "evaluate", send)
+        patch.setattr(Evaluator, "evaluate", send)
         with pytest.raises(Stopped) as caught:
             run_to_the_end(settings, tmp_path / "stopped")
     assert caught.value.exit_code == 130

@@ -22,7 +22,7 @@ from llmkit.constants import IGNORE_INDEX
 from llmkit.data.batches import UNLIMITED, collate
 from llmkit.data.encode import RECORD, EncodingOptions, encode_examples, row_record
 from llmkit.data.encoding_report import EncodingReport
-from llmkit.evaluation.evaluate import token_losses
+from llmkit.evaluation.evaluator import token_losses
 from llmkit.model.load import load_model
 from llmkit.model.loss import SupervisedLoss
 from llmkit.model.trainable import set_dropout

@@ -1,0 +1,142 @@
+"""Scores of a model on evaluation sets: by its loss, and by its predictions."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from datasets import Dataset
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.batching import batches_by_length
+from llmkit.config.schema import Evaluation, Forward, Generation
+from llmkit.constants import IGNORE_INDEX
+from llmkit.data.batches import UNLIMITED, collate
+from llmkit.data.encoded_rows import count_tokens
+from llmkit.evaluation.evaluation_set import EvaluationSet
+from llmkit.generation.predict import predict_prompts
+from llmkit.metrics.prediction import Prediction
+from llmkit.model.load import evaluating
+from llmkit.model.loss import SupervisedLoss, unwrap_model
+from llmkit.scoring.scores import SystemResult, none_if_nan, score_predictions
+
+MAX_CHARACTER_TOKENS = 4  # a character has up to 4 bytes in UTF-8, and so up to 4 tokens
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Scores models on evaluation sets. All processes call it together and share the work."""
+
+    tokenizer: PreTrainedTokenizerBase
+    evaluation: Evaluation
+    generation: Generation
+    forward: Forward
+    """The forward pass that computes the loss, `train.forward`."""
+    seed: int
+    """Seed of sampled predictions."""
+    accelerator: Accelerator
+
+    def evaluate(self, model: nn.Module, evaluation_set: EvaluationSet) -> SystemResult:
+        """The model's `loss` (mean nats per supervised token of the whole set), and the task's own
+        scores of its predictions."""
+        task, encoded = evaluation_set.task, evaluation_set.encoded
+        nats = token_losses(
+            model, encoded, self.evaluation.batch_size, self.accelerator, self.forward
+        )
+        losses = np.array([[of_row.sum(dtype=float), len(of_row)] for of_row in nats])
+        if task.output == "text":
+            losses = np.column_stack([losses, evaluation_set.num_bytes])
+            return score_predictions(task, {"likelihood": losses}, [])
+        predictions, references = self.predict(model, evaluation_set), evaluation_set.references
+        is_encoded = evaluation_set.encoding_report.is_encoded
+        row_losses = np.zeros((len(references), 2))  # rows without supervised tokens have no loss
+        row_losses[is_encoded] = losses
+        statistics = {"likelihood": row_losses, **task.row_statistics(predictions, references)}
+        tokens = token_probabilities(encoded, nats, self.tokenizer)
+        predictions = [
+            replace(prediction, expected_tokens=next(tokens) if has_tokens else [])
+            for prediction, has_tokens in zip(predictions, is_encoded, strict=True)
+        ]
+        return score_predictions(task, statistics, predictions)
+
+    def evaluate_all(
+        self, model: nn.Module, tests: Mapping[str, EvaluationSet]
+    ) -> dict[str, SystemResult]:
+        """The model's scores on each test set; the model is moved to the device."""
+        model.to(self.accelerator.device)
+        return {name: self.evaluate(model, test) for name, test in tests.items()}
+
+    def predict(self, model: nn.Module, evaluation_set: EvaluationSet) -> list[Prediction]:
+        """The prediction for each prompt."""
+        rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
+        numbers = range(rank, len(evaluation_set.prompts), world_size)
+        votes = self.evaluation.votes
+        with self.accelerator.autocast():
+            mine = predict_prompts(
+                unwrap_model(model),
+                self.tokenizer,
+                [evaluation_set.prompts[number] for number in numbers],
+                evaluation_set.labels,
+                self.generation.model_copy(update={"num_return_sequences": votes}),
+                self.evaluation.batch_size,
+                self.seed,
+                numbers,
+            )
+        gathered = gather_object(list(zip(numbers, mine, strict=True)))
+        return [prediction for _, prediction in sorted(gathered, key=lambda pair: pair[0])]
+
+
+@torch.inference_mode()
+def token_losses(
+    model: nn.Module,
+    encoded: Dataset,
+    batch_size: int,
+    accelerator: Accelerator,
+    forward_pass: Forward,
+) -> list[np.ndarray]:
+    """The nats of each supervised token, for each encoded row; all processes share the work."""
+    loss = SupervisedLoss(model, forward_pass)
+    capacity = UNLIMITED if forward_pass == "padding_free" else None
+    batches = batches_by_length(count_tokens(encoded)[0].tolist(), batch_size)
+    mine = []
+    for indices in batches[accelerator.process_index :: accelerator.num_processes]:
+        batch = collate([encoded[index] for index in indices], capacity)
+        with evaluating(model), accelerator.autocast():
+            nats, rows = loss.token_losses(
+                **{k: v.to(accelerator.device) for k, v in batch.items()}
+            )
+        nats, rows = nats.cpu().numpy(), rows.cpu().numpy()
+        mine.append((indices, [nats[rows == row] for row in range(len(indices))]))
+    losses = [np.zeros(0, np.float32)] * len(encoded)
+    for indices, parts in gather_object(mine):
+        for index, part in zip(indices, parts, strict=True):
+            losses[index] = part
+    return losses
+
+
+def token_probabilities(
+    encoded: Dataset, nats: list[np.ndarray], tokenizer: PreTrainedTokenizerBase
+) -> Iterator[list[tuple[str, float | None]]]:
+    """For each encoded row, the tokens of the expected answer, as text, with their probabilities.
+
+    Tokens that form a character only together are merged.
+    """
+    decode = lru_cache(maxsize=None)(lambda ids: tokenizer.decode(list(ids)))
+    for labels, of_row in zip(encoded["labels"], nats, strict=True):
+        answer = labels[1:]
+        if IGNORE_INDEX in answer:  # earlier answers of a conversation are supervised, too
+            answer = answer[len(answer) - answer[::-1].index(IGNORE_INDEX) :]
+        tokens, ids, sum_nats = [], (), 0.0
+        for token, token_nats in zip(answer, of_row[len(of_row) - len(answer) :].tolist(),
+                                     strict=True):  # fmt: skip
+            ids, sum_nats = (*ids, token), sum_nats + token_nats
+            text = decode(ids)
+            if not text.endswith("\N{REPLACEMENT CHARACTER}") or len(ids) == MAX_CHARACTER_TOKENS:
+                tokens.append((text, none_if_nan(float(f"{math.exp(-sum_nats):.3g}"))))
+                ids, sum_nats = (), 0.0
+        yield tokens
