@@ -1,17 +1,17 @@
-"""Tiny real models and a network that is blocked, in this process and in those it starts."""
+"""Fixtures: tiny real models, and a blocked network in this process and its children."""
 
 import os
 import tempfile
 from pathlib import Path
 
-# Every session encodes afresh, and leaves nothing behind in the user's cache.
+# Every session encodes its rows anew and does not touch the cache of the user.
 CACHE = tempfile.TemporaryDirectory(prefix="llmkit-test-cache-")  # deleted at the end
 os.environ["LLMKIT_CACHE"] = CACHE.name
-# With more threads their number would follow the machine's load, and results their number.
+# Otherwise the number of threads would follow the load of the machine, and results would follow it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Before any Hugging Face library is imported: never ask a hub, whatever the test does.
+# Set before any Hugging Face library is imported: no test contacts the hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Where connections are written down that would leave this machine, by every process of the session.
+# All processes of the session record blocked connections to other machines in this file.
 OUTWARD = Path(CACHE.name) / "outward"
 os.environ.setdefault("LLMKIT_TEST_OUTWARD", str(OUTWARD))
 
@@ -41,7 +41,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[FIGURES] = {}
-    starts_others = bool(config.getoption("numprocesses", None))  # and runs no test itself
+    starts_others = bool(config.getoption("numprocesses", None))  # and this process runs no tests
     if not starts_others:
         with library_imports():
             import llmkit.model.load  # noqa: F401
@@ -76,20 +76,20 @@ def pytest_sessionfinish(session, exitstatus):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
-    """One of several processes has ended: add its figures."""
+    """Add the figures of a worker process that has ended."""
     for claim, entry in ({} if error else node.workeroutput["figures"]).items():
         add_figure(node.config, claim, **entry)
 
 
 @pytest.fixture
 def trials(request):
-    """Numbers of the trials of a proof: few in the suite, all of them for the table."""
+    """Indices of the trials of a claim: few in the suite, all of them with --proof."""
     return lambda few, all: range(all if request.config.getoption("--proof") else few)
 
 
 @pytest.fixture
 def figure(request):
-    """Put a figure, or a part of it, into the table of proofs, and require it."""
+    """Add the trials of a claim to the table, and require that it held in all of them."""
 
     def record(claim: str, reached: int, of: int, note: str = "", **counts: int) -> None:
         add_figure(request.config, claim, reached, of, note, counts)
@@ -100,15 +100,15 @@ def figure(request):
 
 @pytest.fixture
 def is_quick(request):
-    """Whether fewer seconds than a limit have gone by. Only the proofs measure it, on an idle
-    machine: the suite has to pass on a busy one."""
+    """Whether `seconds` is below a limit. Always true without --proof: proofs run on an idle
+    machine, but the suite must pass on a busy one."""
     is_measured = bool(request.config.getoption("--proof"))
     return lambda seconds, limit: not is_measured or seconds < limit
 
 
 @pytest.fixture
 def tally(request):
-    """Count this test among those of a claim, and, by calling what comes back, as passed."""
+    """Count this test as a trial of a claim; the returned function counts it as passed."""
 
     def begin(claim: str):
         add_figure(request.config, claim, 0, 1)
@@ -125,7 +125,7 @@ def one_run_a_process():
 
 @pytest.fixture(scope="session")
 def tiny_gpt2(tmp_path_factory) -> Path:
-    """The folder of a GPT-2 of two blocks, 32 wide, random weights, with its own small BPE."""
+    """Folder of a GPT-2 with two blocks of width 32, random weights and its own small BPE."""
     import torch
 
     from llmkit.config.schema import Scratch
@@ -147,7 +147,7 @@ def rows(tmp_path):
 
 @pytest.fixture
 def llmkit(monkeypatch, tmp_path):
-    """Run the command line in this process, from an empty folder."""
+    """Run the command line in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> Result:
@@ -158,14 +158,14 @@ def llmkit(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="session")
 def subprocess_env() -> dict[str, str]:
-    """Environment of a process that can reach this machine only."""
+    """Environment of a process whose network is blocked."""
     paths = [str(NO_NETWORK), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 @pytest.fixture(scope="session")
 def fork_server(subprocess_env):
-    """Starts processes that have the libraries already; see fork_server.py."""
+    """Starts processes with imported libraries; see fork_server.py."""
     server = ForkServer({**subprocess_env, "OMP_NUM_THREADS": "1"})
     yield server
     server.close()

@@ -1,4 +1,4 @@
-"""The embedded rows: their shape, their honesty (no leaks), and how far simple tricks get."""
+"""The embedded rows: their form, no leaks between splits, and no success for simple heuristics."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def load(task: str, split: str) -> list[dict]:
 
 
 def full_text(row: dict) -> str:
-    """All the text of a row except its id."""
+    """All text of a row except its id."""
     return " ".join(texts_of([value for key, value in row.items() if key != "id"]))
 
 
 @pytest.mark.parametrize("task", COLUMNS)
-def test_counts_columns_and_no_empty_text(task: str) -> None:
+def test_row_files_have_the_right_counts_and_columns_and_no_empty_text(task: str) -> None:
     ids = []
     for split, count in COUNTS.items():
         rows = load(task, split)
@@ -69,12 +69,12 @@ def test_counts_columns_and_no_empty_text(task: str) -> None:
     assert len(set(ids)) == len(ids)
 
 
-def test_size() -> None:
+def test_row_files_stay_small() -> None:
     assert sum(path.stat().st_size for path in ROWS.rglob("*.jsonl")) < 8_000_000
 
 
 @pytest.mark.parametrize("task", COLUMNS)
-def test_held_out_rows_are_no_copies_of_train_rows(task: str) -> None:
+def test_held_out_rows_do_not_resemble_train_rows(task: str) -> None:
     size, limit = NEAR[task]
     train = NearCopies(size, limit)
     for row in load(task, "train"):
@@ -116,7 +116,7 @@ def test_task_prompts_do_not_occur_in_the_pretrain_rows() -> None:
             assert 60 <= len(row["text"].split()) <= 150
 
 
-def test_lengths() -> None:
+def test_texts_have_the_intended_lengths() -> None:
     for row in load("summarize", "test"):
         assert 60 <= len(row["document"].split()) <= 110
         assert 10 <= len(row["summary"].split()) <= 18
@@ -134,7 +134,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("baseline", ["lead 1", "lead 3", "last", "random", "document"])
-def test_copying_sentences_is_a_poor_summary(baseline: str) -> None:
+def test_copied_sentences_make_poor_summaries(baseline: str) -> None:
     scorer = pytest.importorskip("rouge_score.rouge_scorer").RougeScorer(["rougeL"], True)
     rng = random.Random(0)
     choose = {
@@ -181,7 +181,7 @@ def first_candidate(row: dict) -> str:
 
 
 def find(word: str, row: dict) -> Iterator[re.Match]:
-    """Where a word occurs in the context."""
+    """Occurrences of a word in the context."""
     return re.finditer(rf"\b{re.escape(word)}\b", row["context"])
 
 
@@ -191,7 +191,7 @@ def test_simple_tricks_do_not_answer_the_questions(trick) -> None:
     assert mean(trick(row) in row["answers"] for row in rows) < 0.15
 
 
-def test_many_kinds_of_questions() -> None:
+def test_questions_vary() -> None:
     assert len({" ".join(row["question"].split()[:2]) for row in load("qa", "test")}) >= 12
 
 
@@ -209,7 +209,7 @@ def test_the_generator_reproduces_the_files(monkeypatch, capsys) -> None:
 
 
 @pytest.mark.parametrize("mix", MIXES)
-def test_a_corpus_leaves_out_what_is_held_out(mix: str) -> None:
+def test_a_corpus_excludes_held_out_texts_and_repeats_none(mix: str) -> None:
     first = Corpus(random.Random(7), [], mix).document()
     second = Corpus(random.Random(7), [first], mix).document()
     assert first != second
@@ -217,13 +217,13 @@ def test_a_corpus_leaves_out_what_is_held_out(mix: str) -> None:
     assert len({corpus.document() for _ in range(300)}) == 300
 
 
-def test_every_verdict_is_as_common() -> None:
+def test_labels_are_balanced() -> None:
     counts = Counter(row["label"] for row in load("classify", "train"))
     assert set(counts) == {"positive", "negative", "mixed"}
     assert min(counts.values()) > 450
 
 
-def test_every_sum_is_right_and_its_numbers_stand_in_the_question() -> None:
+def test_worked_answers_are_correct() -> None:
     for split in COUNTS:
         for row in load("reason", split):
             *steps, last = row["answer"].split("\n")
@@ -238,20 +238,20 @@ def test_every_sum_is_right_and_its_numbers_stand_in_the_question() -> None:
             assert re.search(rf"\b{steps[0].split()[0]}\b", row["question"])
 
 
-def test_instructions_with_and_without_a_text_are_common() -> None:
+def test_instructions_with_and_without_an_input_are_common() -> None:
     rows = load("instruct", "train")
     assert 0.3 < mean(not row["input"] for row in rows) < 0.6
     openings = Counter(" ".join(row["instruction"].split()[:3]) for row in rows if row["input"])
     assert len(openings) > 20
 
 
-def test_responses_to_copying_instructions_stand_in_the_text() -> None:
+def test_copy_instructions_are_answered_from_the_input() -> None:
     for row in load("instruct", "test"):
         if row["instruction"].startswith("Copy the"):
             assert row["output"] in row["input"] + row["instruction"]
 
 
-def test_answers_in_conversations_stand_in_what_was_said_before() -> None:
+def test_chat_answers_occur_in_the_first_message() -> None:
     for row in load("chat", "test"):
         told = next(m["content"] for m in row["messages"] if m["role"] == "user")
         answers = [m["content"] for m in row["messages"] if m["role"] == "assistant"]

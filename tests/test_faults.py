@@ -1,8 +1,8 @@
-"""Runs that are killed, signalled and starved at any moment: nothing that was saved is lost, and in
-the end everything is as if nothing had happened.
+"""Runs that are killed, signalled or run out of space at any moment: no checkpoint is lost, and the
+restarted run ends bit-identical to an undisturbed one.
 
-Every run is the command `llmkit finetune RECIPE --run-dir RUN --resume auto`, started again and
-again until it has finished.
+Every run is the command `llmkit finetune RECIPE --run-dir RUN --resume auto`, restarted until it
+has finished.
 """
 
 import json
@@ -26,23 +26,23 @@ KILLED, ALARMED = -signal.SIGKILL, -signal.SIGALRM
 STEPS = 12
 ATTEMPTS = 12  # to finish a run
 SAME_END = "a restart ends bit-identical to the undisturbed run"
-GRACE = 2.0  # seconds, beside a step, from a request to stop to the end
+GRACE = 2.0  # seconds from a request to stop to the exit, in addition to a step
 
 
 @dataclass(frozen=True)
 class Start:
-    """What came of a start of the command."""
+    """One start of the command, and how it ended."""
 
     code: int
     seconds: float
     message: str
-    """What was said on stderr."""
+    """The output on stderr."""
     after_fault: float
-    """Seconds from the fault, where it wrote down when it was, to the end."""
+    """Seconds from the fault, if it recorded its time, to the exit."""
 
 
 class Runs:
-    """Starts of `llmkit finetune RECIPE --run-dir RUN --resume auto`, each with a fault."""
+    """Starts `llmkit finetune RECIPE --run-dir RUN --resume auto`, each time with a fault."""
 
     def __init__(self, server, recipe):
         self.server, self.recipe = server, recipe
@@ -96,7 +96,7 @@ def runs(fork_server, tmp_path_factory, tiny_gpt2):
 
 @pytest.fixture(scope="module")
 def whole(runs, tmp_path_factory):
-    """What the run leaves when nothing goes wrong, and how long it takes."""
+    """Traces of an undisturbed run, and its seconds."""
     folder = tmp_path_factory.mktemp("whole")
     runs.run(folder / "first" / "run")  # rows are cached now
     start = runs.run(folder / "second" / "run")
@@ -106,8 +106,8 @@ def whole(runs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def short(runs, tmp_path_factory, tiny_gpt2):
-    """Recipe and traces of a run whose every call to the file system can be tried: its saves write
-    a checkpoint, another one of the same step, the best weights twice, and take old ones away."""
+    """Recipe and traces of a run that is short enough to fail at every file-system call: its saves
+    write a checkpoint, another one of the same step and the best weights twice, and prune."""
     folder = tmp_path_factory.mktemp("short")
     recipe = write_recipe(folder, tiny_gpt2, every=2, evaluate_every=2, keep=1, max_steps=4)
     assert runs.run(folder / "whole" / "run", recipe=recipe).code == 0
@@ -116,8 +116,8 @@ def short(runs, tmp_path_factory, tiny_gpt2):
 
 @pytest.fixture
 def ends_as_whole(runs, whole, tmp_path):
-    """Start a run, each time with the next fault, until it has finished: whether all is as in the
-    run that nothing happened to, and what came of each start."""
+    """Restart a run, each time with the next fault, until it has finished. Returns whether it ended
+    bit-identical to the undisturbed run, and all starts."""
     numbers = iter(range(10**9))
 
     def go(*faults, between=lambda run: None, of=(runs.recipe, whole[0])):
@@ -135,7 +135,7 @@ def ends_as_whole(runs, whole, tmp_path):
                     shutil.rmtree(run.parent)
                 return is_same, starts
             if had_one and not newest(run)[0]:
-                break  # the last good one is gone
+                break  # the last intact checkpoint is lost
             between(run)
         return False, starts
 
@@ -143,18 +143,18 @@ def ends_as_whole(runs, whole, tmp_path):
 
 
 def is_one_line(message):
-    """The error, whatever is warned of before."""
+    """Whether stderr holds exactly one error line; warnings do not count."""
     lines = [line for line in message.splitlines() if not line.startswith("warning: ")]
     return len(lines) == 1 and lines[0].startswith("llmkit: ")
 
 
 @in_parts(10)
-def test_killed_at_any_moment(ends_as_whole, whole, trials, figure, part):
+def test_runs_killed_at_random_end_identical(ends_as_whole, whole, trials, figure, part):
     tried, reached, kills = trials(3, 35), 0, 0
     generator = random.Random(part)
     for _ in tried:
         hits = 0
-        while not hits:  # a run may be over before
+        while not hits:  # a run may finish before the kill
             faults = [
                 ["kill_after", generator.uniform(0.05, whole[1])]
                 for _ in range(generator.randint(1, 5))
@@ -169,12 +169,12 @@ def test_killed_at_any_moment(ends_as_whole, whole, trials, figure, part):
 
 
 @in_parts(10)
-def test_killed_inside_a_save(ends_as_whole, trials, figure, part):
+def test_runs_killed_during_a_save_end_identical(ends_as_whole, trials, figure, part):
     tried, reached, kills = trials(3, 15), 0, 0
     generator = random.Random(part)
     for _ in tried:
         codes = []
-        while ALARMED not in codes:  # a save may be over before
+        while ALARMED not in codes:  # a save may finish before the alarm
             fault = ["kill_in_save", generator.randint(1, 9), generator.expovariate(1 / 0.003)]
             same, starts = ends_as_whole(fault)
             codes = [each.code for each in starts]
@@ -186,8 +186,10 @@ def test_killed_inside_a_save(ends_as_whole, trials, figure, part):
 
 
 @in_parts(10)
-def test_killed_at_each_call_of_a_save(ends_as_whole, short, trials, figure, part):
-    """Every tenth call in each part, so all of them in the end; then calls end before the fault."""
+def test_runs_killed_at_each_call_of_a_save_end_identical(
+    ends_as_whole, short, trials, figure, part
+):
+    """Each part tries every tenth call, until the run has no more calls; together they try all."""
     calls = 1 + part
     reached = tried = 0
     for trial in trials(3, 10**6):
@@ -204,7 +206,7 @@ def test_killed_at_each_call_of_a_save(ends_as_whole, short, trials, figure, par
 
 
 def put_power_back(run):
-    """What was lost with the power is lost; a checkpoint whose save had returned is there."""
+    """Replace the run by what was on disk; a checkpoint whose save had returned must be intact."""
     after = run.parent.with_name(f"{run.parent.name}.after")
     if after.is_dir():
         shutil.rmtree(run.parent)
@@ -216,8 +218,10 @@ def put_power_back(run):
 
 @pytest.mark.parametrize("is_all_lost", [True, False], ids=["all lost", "some lost"])
 @in_parts(10)
-def test_power_lost_at_each_call_of_a_save(ends_as_whole, short, trials, figure, part, is_all_lost):
-    """What was not synced is gone, all of it or, by chance, some."""
+def test_runs_that_lose_power_end_identical(
+    ends_as_whole, short, trials, figure, part, is_all_lost
+):
+    """Unsynced data is lost, all of it or a random part."""
     call, tried, reached = 1 + part, 0, 0
     for trial in trials(2, 10**6):
         fault = ["lose_power", call, 0 if is_all_lost else call]
@@ -235,7 +239,7 @@ def test_power_lost_at_each_call_of_a_save(ends_as_whole, short, trials, figure,
 
 
 @pytest.mark.parametrize("phase", ["tokenize", "train", "evaluate", "save"])
-def test_asked_to_stop(ends_as_whole, trials, figure, is_quick, phase):
+def test_signals_stop_a_run_in_time_with_one_line(ends_as_whole, trials, figure, is_quick, phase):
     tried, reached, slowest = trials(1, 25), 0, 0.0
     generator = random.Random(phase)
     for _ in tried:
@@ -253,8 +257,8 @@ def test_asked_to_stop(ends_as_whole, trials, figure, is_quick, phase):
 
 
 @pytest.mark.parametrize("what", ["checkpoint", "export", "log"])
-def test_no_room(ends_as_whole, trials, figure, what):
-    """Room for so many bytes of the largest file only."""
+def test_a_file_without_space_ends_the_run_in_one_line(ends_as_whole, trials, figure, what):
+    """Limit the file size, from 0 up to that of the largest file."""
     tried = list(trials(3, 40))
     generator = random.Random(what)
     largest = {"checkpoint": 330_000, "export": 165_000, "log": 120}[what]
@@ -276,7 +280,7 @@ def test_no_room(ends_as_whole, trials, figure, what):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder on a disk of its own, of so many bytes."""
+    """A folder, and a function that mounts a small file system on it."""
     folder = tmp_path / "disk"
     folder.mkdir()
 
@@ -289,7 +293,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], capture_output=True)
 
 
-def test_a_disk_that_is_full(runs, whole, small_disk, trials, figure):
+def test_a_full_disk_ends_the_run_in_one_line(runs, whole, small_disk, trials, figure):
     folder, mount = small_disk
     tried, reached, stopped = trials(2, 40), 0, 0
     for number in tried:
@@ -320,7 +324,7 @@ def test_a_disk_that_is_full(runs, whole, small_disk, trials, figure):
         ),
     ],
 )
-def test_a_folder_that_is_lost_ends_in_one_line(ends_as_whole, trials, figure, fault, claim):
+def test_a_lost_run_folder_ends_the_run_in_one_line(ends_as_whole, trials, figure, fault, claim):
     tried, reached = trials(1, STEPS), 0
     for number in tried:
         same, (first, *_) = ends_as_whole([fault, 1 + number])
@@ -328,7 +332,7 @@ def test_a_folder_that_is_lost_ends_in_one_line(ends_as_whole, trials, figure, f
     figure(claim, reached, len(tried))
 
 
-def test_a_clock_that_jumps_changes_nothing(ends_as_whole, trials, figure):
+def test_a_jumping_clock_does_not_change_a_run(ends_as_whole, trials, figure):
     tried, reached, kills = trials(1, 20), 0, 0
     generator = random.Random(0)
     for seed in tried:
@@ -341,7 +345,7 @@ def test_a_clock_that_jumps_changes_nothing(ends_as_whole, trials, figure):
     figure(claim, reached, len(tried), kills=kills)
 
 
-def test_a_loss_that_is_nan_stops_before_damage(ends_as_whole, trials, figure):
+def test_a_nan_loss_stops_the_run_before_the_weights_change(ends_as_whole, trials, figure):
     tried, reached = trials(2, 50), 0
     generator = random.Random(0)
     for _ in tried:
@@ -363,7 +367,7 @@ def test_a_loss_that_is_nan_stops_before_damage(ends_as_whole, trials, figure):
 
 @pytest.fixture(scope="module")
 def without_dropout(runs, tmp_path_factory, tiny_gpt2):
-    """A recipe whose steps do not depend on how rows are dealt out, and its run's losses."""
+    """A recipe whose losses do not depend on micro-batches, and the losses of its run."""
     folder = tmp_path_factory.mktemp("without-dropout")
     recipe = write_recipe(folder, tiny_gpt2, dropout=0.0)
     assert runs.run(folder / "whole" / "run", recipe=recipe).code == 0
@@ -375,7 +379,7 @@ def losses(run):
     return [line["loss"] for line in lines if "loss" in line]
 
 
-def test_out_of_memory_takes_smaller_pieces(runs, without_dropout, tmp_path, trials, figure):
+def test_out_of_memory_halves_the_micro_batches(runs, without_dropout, tmp_path, trials, figure):
     recipe, expected = without_dropout
     tried, reached = trials(1, 30), 0
     generator = random.Random(0)

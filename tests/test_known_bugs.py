@@ -1,4 +1,4 @@
-"""Bugs that other toolkits have had, put back one at a time: a test catches each."""
+"""Bugs of other toolkits, reintroduced one at a time: each must be caught by a test."""
 
 import os
 import re
@@ -15,7 +15,7 @@ TESTS = Path(__file__).parent
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BUGS)
-def test_a_bug_that_is_put_back_fails_its_test(name, tally):
+def test_a_reintroduced_bug_fails_its_test(name, tally):
     passed = tally("known bugs of other toolkits, reintroduced: caught by a named test")
     result = run_tests([BUGS[name].test], name)
     assert result.returncode == pytest.ExitCode.TESTS_FAILED, result.stdout[-3000:]
@@ -25,14 +25,14 @@ def test_a_bug_that_is_put_back_fails_its_test(name, tally):
 
 
 @pytest.mark.slow
-def test_without_a_bug_all_of_these_tests_pass():
+def test_the_named_tests_pass_without_a_bug():
     result = run_tests(sorted({known.test for known in BUGS.values()}))
     assert result.returncode == pytest.ExitCode.OK, result.stdout[-3000:]
 
 
 @pytest.mark.parametrize("name", BUGS)
-def test_a_bug_names_a_function_and_a_test_that_exist(name):
-    """So that no change of the package takes a bug away unseen."""
+def test_every_known_bug_names_an_existing_function_and_test(name):
+    """A rename in the package must not disable a bug unnoticed."""
     find_function(BUGS[name].function)
     file_of(BUGS[name].test)
 
@@ -46,7 +46,7 @@ def file_of(test: str) -> Path:
 
 
 def run_tests(names: list[str], bug: str | None = None) -> subprocess.CompletedProcess:
-    """pytest on tests of this suite, with a bug put back."""
+    """Run tests of this suite with a bug reintroduced."""
     tests = [f"{file_of(name)}::{name}" for name in names]
     path = os.pathsep.join(filter(None, [str(HELPERS), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, VARIABLE: bug or "", "PYTHONPATH": path}

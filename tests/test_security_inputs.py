@@ -1,4 +1,4 @@
-"""Recipes, rows and runs from strangers: refused in a line, at once, and nothing in them is run."""
+"""Malicious recipes, rows and runs are rejected at once, in one line, and never executed."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from llmkit.config.recipe import recipe_yaml
 from llmkit.io.atomic import write_manifest
 
 CLAIM = "malicious recipes, rows, runs and models: rejected in one line, no code in them is run"
-CANARY = "canary"  # what is made where something was run
+CANARY = "canary"  # the folder that executed code would create
 
 
 class Bomb:
@@ -34,7 +34,7 @@ def with_data(settings: str) -> str:
     return QA.replace("max_length: 200", f"max_length: 200, {settings}")
 
 
-RECIPES = {  # what stands in it, and what is said
+RECIPES = {  # content, and part of the error message
     "a call": (f"{QA}seed: {RUN_IT}\n", "not valid YAML"),
     "a call as a key": (f"? {RUN_IT}\n: 1\n", "not valid YAML"),
     "a call at the root": (RUN_IT, "not valid YAML"),
@@ -70,14 +70,14 @@ RECIPES = {  # what stands in it, and what is said
 }  # fmt: skip
 
 
-def test_a_recipe_that_is_not_hostile_is_accepted(llmkit, tmp_path):
+def test_a_harmless_recipe_is_accepted(llmkit, tmp_path):
     (tmp_path / "mine.yaml").write_text(QA)
     assert llmkit("check", "mine.yaml").exit_code == 0
 
 
 @pytest.fixture
 def refused(llmkit, tmp_path, tally, is_quick):
-    """Run a command that is to be refused."""
+    """Run a command that must be rejected."""
 
     def run(*arguments, because=""):
         passed = tally(CLAIM)
@@ -97,14 +97,14 @@ def refused(llmkit, tmp_path, tally, is_quick):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_is_refused(refused, tmp_path, name):
+def test_malicious_recipes_are_rejected(refused, tmp_path, name):
     content, because = RECIPES[name]
     (tmp_path / "mine.yaml").write_bytes(BOMB if content is None else content.encode())
     os.mkfifo(tmp_path / "pipe")
     refused("finetune", "mine.yaml", because=because)
 
 
-def test_a_value_on_the_command_line_is_refused(refused):
+def test_a_malicious_value_on_the_command_line_is_rejected(refused):
     refused("finetune", "qa", f"seed={RUN_IT}")
 
 
@@ -132,20 +132,20 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_rows_are_refused(refused, tmp_path, name):
+def test_malicious_rows_are_rejected(refused, tmp_path, name):
     (tmp_path / name).write_bytes(ROWS[name])
     refused("finetune", "summarize", f"data.train={name}")
 
 
 @pytest.mark.parametrize("target", ["/dev/zero", "/dev/stdin", "."])
-def test_rows_that_never_end_are_refused(refused, tmp_path, target):
+def test_endless_row_files_are_rejected(refused, tmp_path, target):
     (tmp_path / "rows.jsonl").symlink_to(target)
     refused("finetune", "summarize", "data.train=rows.jsonl")
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory, tiny_gpt2):
-    """A run with checkpoints, as someone else may have sent it."""
+    """A run with checkpoints, as if a stranger had sent it."""
     return stopped_run(tiny_gpt2, tmp_path_factory.mktemp("stopped"))
 
 
@@ -226,7 +226,7 @@ CHECKPOINTS = {
 }
 
 
-def test_a_checkpoint_that_is_not_hostile_is_taken(llmkit, run):
+def test_a_harmless_checkpoint_is_resumed(llmkit, run):
     (checkpoint,) = (run / "checkpoints").iterdir()
     (checkpoint / "manifest.json").unlink()
     write_manifest(checkpoint)
@@ -234,7 +234,7 @@ def test_a_checkpoint_that_is_not_hostile_is_taken(llmkit, run):
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "state.json", "weights.safetensors"])
-def test_a_checkpoint_with_a_pipe_is_refused(refused, run, file):
+def test_a_checkpoint_with_a_pipe_is_rejected(refused, run, file):
     (checkpoint,) = (run / "checkpoints").iterdir()
     (checkpoint / file).unlink()
     os.mkfifo(checkpoint / file)
@@ -242,8 +242,8 @@ def test_a_checkpoint_with_a_pipe_is_refused(refused, run, file):
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
-def test_a_checkpoint_is_refused(refused, run, name):
-    """Its manifest fits: whoever made it could make that, too."""
+def test_malicious_checkpoints_are_rejected(refused, run, name):
+    """The manifest matches, since an attacker can write one too."""
     (checkpoint,) = (run / "checkpoints").iterdir()
     (checkpoint / "manifest.json").unlink()
     CHECKPOINTS[name](checkpoint)
@@ -252,7 +252,7 @@ def test_a_checkpoint_is_refused(refused, run, name):
 
 
 @pytest.mark.parametrize("name", ["../../recipe.yaml", "/etc/passwd", "a/b"])
-def test_a_manifest_that_leads_out_is_refused(refused, run, name):
+def test_a_manifest_that_points_outside_its_folder_is_rejected(refused, run, name):
     (checkpoint,) = (run / "checkpoints").iterdir()
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     manifest["files"][name] = manifest["files"].pop("state.json")
@@ -261,7 +261,7 @@ def test_a_manifest_that_leads_out_is_refused(refused, run, name):
 
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "state.json", "manifest.json"])
-def test_a_checkpoint_of_links_is_refused(refused, run, tmp_path, file):
+def test_a_checkpoint_with_a_symlink_is_rejected(refused, run, tmp_path, file):
     (checkpoint,) = (run / "checkpoints").iterdir()
     (checkpoint / file).rename(tmp_path / "elsewhere")
     (checkpoint / file).symlink_to(tmp_path / "elsewhere")
@@ -276,14 +276,14 @@ FILES_OF_A_RUN = {
 
 @pytest.mark.parametrize("kind", FILES_OF_A_RUN)
 @pytest.mark.parametrize("file", ["metrics.json", "metrics.jsonl", "recipe.yaml"])
-def test_a_report_of_a_strangers_run_is_refused(refused, run, file, kind):
+def test_reports_of_malicious_runs_are_rejected(refused, run, file, kind):
     (run / file).write_bytes(FILES_OF_A_RUN[kind] + b"\n")
     refused("report", run)
 
 
 @pytest.mark.parametrize("kind", FILES_OF_A_RUN)
 @pytest.mark.parametrize("command", ["generate", "evaluate"])
-def test_a_strangers_run_is_refused(refused, run, command, kind):
+def test_malicious_runs_are_rejected(refused, run, command, kind):
     (run / "recipe.yaml").write_bytes(FILES_OF_A_RUN[kind])
     (run / "metrics.json").write_bytes(FILES_OF_A_RUN[kind])
     refused(
@@ -291,7 +291,7 @@ def test_a_strangers_run_is_refused(refused, run, command, kind):
     )
 
 
-def test_marks_in_rows_mean_nothing(llmkit, tiny_gpt2, tmp_path):
+def test_template_marks_in_rows_are_plain_text(llmkit, tiny_gpt2, tmp_path):
     rows = summary_rows(20)
     for row in rows:
         row["document"] += " {{ 7 * 7 }} {summary} {0.__class__} %(summary)s ${HOME}"
@@ -307,7 +307,7 @@ SECRETS = {
 }  # fmt: skip
 
 
-def test_no_secret_of_the_environment_is_written_anywhere(
+def test_secrets_in_the_environment_are_written_nowhere(
     llmkit, tiny_gpt2, tmp_path, monkeypatch, figure
 ):
     for name, value in SECRETS.items():

@@ -1,7 +1,7 @@
-"""What goes wrong at a chosen moment of a run, in a process that fork_server.py has forked.
+"""Faults at a chosen moment of a run, in a process that fork_server.py has forked.
 
-A fault is the name of a function in FAULTS and its arguments; its process has the folder of the run
-in $FAULT_RUN, and writes down when it acted in the file $FAULT_MOMENT.
+A fault is the name of a function in FAULTS with its arguments. Its process finds the folder of the
+run in $FAULT_RUN and records the time of the fault in the file $FAULT_MOMENT.
 """
 
 import errno
@@ -35,7 +35,7 @@ PLACES = {
     "prune": (saver, "prune"), "keep": (saver, "save_model"), "log": (log.RunLog, "_write"),
     "tables": (finetune, "write_results"), "report": (html, "write_report"),
 }  # fmt: skip
-system_open = os.open  # not counted
+system_open = os.open  # calls of this are not counted
 RUN = os.environ.get("FAULT_RUN", "")
 SAVING = ("save", "prune", "keep")
 WRITING = {"checkpoint": ("save",), "export": ("keep", "tables", "report"), "log": ("log",)}
@@ -50,12 +50,12 @@ def die() -> None:
 
 
 def later(seconds: float, act) -> None:
-    """A thread of its own, so that it acts in the middle of whatever goes on."""
+    """Act in a separate thread, in the middle of whatever the process is doing."""
     threading.Timer(seconds, act).start()
 
 
 def around(place: tuple, before=None, after=None) -> None:
-    """Have a function of llmkit's, or of the system's, call these, too."""
+    """Wrap a function of llmkit or of the system so that it also calls `before` and `after`."""
     function = getattr(*place)
 
     def call(*arguments, **options):
@@ -71,7 +71,7 @@ def around(place: tuple, before=None, after=None) -> None:
 
 
 class At:
-    """Calls `act` the n-th time."""
+    """Calls `act` at the n-th call."""
 
     def __init__(self, number: int, act) -> None:
         self.left, self.act = number, act
@@ -83,8 +83,8 @@ class At:
 
 
 def kill_in_save(number: int, seconds: float) -> None:
-    """An end so long after the beginning of a save, if it is not over before; by the system's
-    alarm, which waits for nothing either, not even for a library that writes a file."""
+    """Die this many seconds after the start of a save, unless it has returned. SIGALRM interrupts
+    everything, including a library that is writing a file."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     begin = At(number, lambda *_: signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6)))
     for name in SAVING:
@@ -92,12 +92,12 @@ def kill_in_save(number: int, seconds: float) -> None:
 
 
 def kill_at_call(number: int) -> None:
-    """kill -9 at a save's n-th call to the file system; a file of weights is cut short by it."""
+    """SIGKILL at the n-th file-system call of a save; a file of weights is left half written."""
     at_call(At(number, die))
 
 
 def at_call(count) -> None:
-    """Call `count` before each call of a save to the file system."""
+    """Call `count` before each file-system call of a save."""
     saving = []
     for name in SAVING:
         around(PLACES[name], lambda *_: saving.append(True), lambda *_: saving.pop())
@@ -112,7 +112,7 @@ def at_call(count) -> None:
     whole = safetensors.torch.serialize_file
 
     def write(tensors, path, *more, **options):
-        """Counted where half of the file is there."""
+        """Write a file, counting the call when half of it is written."""
         whole(tensors, path, *more, **options)
         content = Path(path).read_bytes()
         os.truncate(path, len(content) // 2)
@@ -123,9 +123,9 @@ def at_call(count) -> None:
 
 
 def lose_power(number: int, seed: int) -> None:
-    """At a save's n-th call to the file system what was not synced is lost, and the process dies.
+    """Lose unsynced data and die at the n-th file-system call of a save.
 
-    seed 0: all of it; else each name and each content is, by chance, lost or kept.
+    seed 0: all unsynced data is lost; else each name and each content is lost or kept at random.
     """
     root = Path(RUN).parent
     disk = Disk(root)
@@ -143,8 +143,8 @@ def lose_power(number: int, seed: int) -> None:
 
 
 class Disk:
-    """What is on the disk for sure: of folders the names, of files the content, at their last
-    fsync. By their number (inode), as a rename changes neither."""
+    """Names in folders and contents of files as of their last fsync, by inode, since a rename
+    changes neither."""
 
     def __init__(self, root: Path) -> None:
         self.held, self.names, self.contents = {}, {}, {}
@@ -166,14 +166,14 @@ class Disk:
             self.contents[status.st_ino] = os.pread(descriptor, status.st_size, 0)
 
     def hold(self, number: int, descriptor: int) -> None:
-        """Keep a file open, so that its number is given to no other one."""
+        """Keep a file open, so that its inode number is not reused."""
         if number in self.held:
             os.close(descriptor)
         else:
             self.held[number] = descriptor
 
     def write_down(self, folder: Path, chance: random.Random | None) -> None:
-        """Make the folder as it would be found once the power is back."""
+        """Write the folder as it would be found after the loss of power."""
         now = {path.stat().st_ino: path for path in [self.root, *self.root.rglob("*")]}
 
         def restore(number: int, place: Path) -> None:
@@ -196,8 +196,8 @@ class Disk:
 
 
 def fill_disk(what: str, number: int, num_bytes: int) -> None:
-    """While the n-th checkpoint, export or line of the log is written no file grows beyond this; of
-    the log: by more than this."""
+    """Limit the file size while the n-th checkpoint, export or log line is written; for the log,
+    limit its growth."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     def limit(size: int) -> None:
@@ -212,7 +212,7 @@ def fill_disk(what: str, number: int, num_bytes: int) -> None:
 
 
 def send_signal(number: int, phase: str, seconds: float) -> None:
-    """A signal, so long after the beginning of the first such phase."""
+    """Send a signal this many seconds after the start of the first such phase."""
 
     def send() -> None:
         Path(os.environ["FAULT_MOMENT"]).write_text(str(time.monotonic()))
@@ -222,12 +222,12 @@ def send_signal(number: int, phase: str, seconds: float) -> None:
 
 
 def signal_at_step(count: int, number: int) -> None:
-    """A signal behind the process's n-th step."""
+    """Send a signal after the n-th step of the process."""
     around(PLACES["train"], after=At(count, lambda *_: os.kill(os.getpid(), number)))
 
 
 def break_loss(number: int, kind: str) -> None:
-    """In the forward pass of a step: NaN, or no memory for more than a row."""
+    """Make the loss of a step NaN, or let micro-batches of more than one row run out of memory."""
     forward = SupervisedLoss.forward
 
     def broken(self, input_ids, *more, **batch):
@@ -247,12 +247,12 @@ def break_loss(number: int, kind: str) -> None:
 
 
 def remove_run(number: int) -> None:
-    """Someone deletes the folder at a step."""
+    """Delete the run folder at a step."""
     around(PLACES["train"], At(number, lambda *_: shutil.rmtree(RUN)))
 
 
 def make_read_only(number: int) -> None:
-    """From a step on whoever wants to write hears that the file system is read-only."""
+    """Make all writes fail from a step on, as on a read-only file system."""
 
     def refuse(path, *_) -> None:
         if str(path).startswith(RUN):
@@ -271,8 +271,8 @@ def make_read_only(number: int) -> None:
 
 
 def shift_clock(seed: int, seconds: float | None = None) -> None:
-    """At each reading of the clock and of seconds gone by, they are some days off; and, after so
-    many seconds, kill -9."""
+    """Shift every reading of the clocks by up to some days and, after this many seconds, die by
+    SIGKILL."""
     generator, now = random.Random(seed), time.time
     time.time = time.monotonic = lambda: now() + generator.uniform(-1e6, 1e6)
     around(PLACES["save"], None, lambda *_: shuffle_times(generator))

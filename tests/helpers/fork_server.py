@@ -1,7 +1,7 @@
-"""Processes that start with their libraries imported: forks of a process that has imported them.
+"""Start processes whose libraries are already imported, by forking a process that imported them.
 
 Importing torch, transformers and datasets takes several seconds of CPU time; a fork takes a few
-milliseconds. A forked process behaves as one that was started by itself: it has its own pid,
+milliseconds. A forked process behaves like one that was started separately: it has its own pid,
 environment, working folder, standard streams and exit code, and it can be signalled or killed.
 
     server = ForkServer(environment)
@@ -46,7 +46,7 @@ ALL = ("peft", "llmkit.workflows.finetune", "llmkit.workflows.evaluate",
 
 
 class ForkServer:
-    """A process that has imported the libraries, and starts others by forking."""
+    """A process that has imported the libraries and starts others by forking."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
@@ -88,7 +88,7 @@ class ForkServer:
     def start_ranks(
         self, count: int, arguments: Sequence[object], **options
     ) -> list["ForkedProcess"]:
-        """Processes that find one another, as torchrun starts them, but a second apart."""
+        """Start connected processes as torchrun does, a second apart."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -112,15 +112,15 @@ class ForkServer:
         return self.channels[imports]
 
     def close(self) -> None:
-        """End the servers, and so the CPU time of all they started counts as this process's."""
+        """End the servers; the CPU time of their children then counts as that of this process."""
         for channel in self.channels.values():
             channel.close()
         self.process.wait()
 
 
 class ForkedProcess:
-    """What `subprocess.Popen` offers, of a process that the server forked: `stdout` can be read
-    line by line, `stderr` is there once the process has ended."""
+    """A forked process with the interface of `subprocess.Popen`: `stdout` can be read line by line,
+    `stderr` is available once the process has ended."""
 
     def __init__(self, channel: socket.socket, job: dict) -> None:
         read_status, write_status = os.pipe()
@@ -140,7 +140,7 @@ class ForkedProcess:
         return self._errors.read()
 
     def poll(self) -> int | None:
-        """The exit code, minus the signal's number if one ended it; None while it runs."""
+        """The exit code, or minus the number of the signal that ended it; None while it runs."""
         if self.returncode is None and select.select([self._status], [], [], 0)[0]:
             self.returncode = int.from_bytes(self._status.read(4), "big", signed=True)
         return self.returncode
@@ -151,7 +151,7 @@ class ForkedProcess:
         return self.poll()
 
     def communicate(self, timeout: float = 600.0) -> tuple[str, str]:
-        """(stdout, stderr) once it has ended; killed, and so failing its test, if it hangs."""
+        """(stdout, stderr) after the exit; a process that hangs is killed, which fails its test."""
         killer = threading.Timer(timeout, self.kill)
         killer.start()
         try:
@@ -178,7 +178,7 @@ def send(channel: socket.socket, job: dict, descriptors: list[int]) -> None:
 
 
 def receive(channel: socket.socket) -> tuple[dict, list[int]] | None:
-    """A job with its descriptors; None once the other side has gone."""
+    """A job with its descriptors; None if the other side has closed the channel."""
     content, descriptors, _, _ = socket.recv_fds(channel, 2**20, 3)
     return (json.loads(content), descriptors) if content else None
 
@@ -193,7 +193,7 @@ def import_llmkit() -> None:
 
 
 def load_a_model() -> None:
-    """Have transformers make its tables for loading, which takes a fifth of a short run."""
+    """Load a model once: the loading tables of transformers take a fifth of a short run."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     with tempfile.TemporaryDirectory() as folder:
@@ -232,7 +232,7 @@ def reap(wait: bool = False) -> bool:
 
 
 def keep(job: dict, output: int, errors: int, status: int) -> None:
-    """Fork the process of a job, and write its pid and, at its end, its exit code to `status`."""
+    """Fork the process of a job; write its pid, and at the end its exit code, to `status`."""
     child = os.fork()
     if child == 0:
         os.close(status)

@@ -1,4 +1,4 @@
-"""Models, rows and prompts on which both engines, on CPU and GPU, have to agree."""
+"""Models, rows and prompts for which both forward passes must agree, on CPU and GPU."""
 
 import random
 
@@ -81,7 +81,7 @@ def trained_model(trained: str) -> nn.Module:
 
 
 def assert_both_forward_passes_agree(model: nn.Module, rows: list[dict]) -> None:
-    """In float32: the loss to 1e-6, each gradient to 1e-5."""
+    """Require agreement in float32: the loss within 1e-6, every gradient within 1e-5."""
     expected, gradients = loss_and_gradients(model, rows, "transformers")
     loss, found = loss_and_gradients(model, rows, "padding_free")
     assert loss == pytest.approx(expected, rel=1e-6)

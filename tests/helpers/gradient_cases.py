@@ -1,4 +1,4 @@
-"""Steps of random rows, and their gradient in one batch or as the loop accumulates it.
+"""Steps of random rows, and their gradients: in one batch, or accumulated by the trainer.
 
 Run as a script it is one of two processes that share the same steps:
 gradient_cases.py MODEL FOLDER FIRST END writes each step's gradient to FOLDER/{seed}.safetensors.
@@ -27,7 +27,7 @@ from llmkit.training.trainer import prepare_loss
 
 
 def random_rows(rng: random.Random, count: int) -> Dataset:
-    """Ragged rows; of some, only the last token is learnt."""
+    """Ragged rows; in some of them only the last token is supervised."""
     rows = []
     for index in range(count):
         ids = [rng.randrange(1, 300) for _ in range(rng.randrange(2, 60))]
@@ -38,7 +38,7 @@ def random_rows(rng: random.Random, count: int) -> Dataset:
 
 
 def random_step(seed: int) -> tuple[Dataset, Recipe, int]:
-    """Rows, batch sizes, and a step; every third time the epoch's last, which is short."""
+    """Rows, batch sizes and a step; every third time the last step of the epoch, which is short."""
     rng = random.Random(seed)
     global_batch_size = rng.randrange(2, 13)
     recipe = load_recipe(

@@ -1,9 +1,9 @@
-"""Bugs that other toolkits have had, each as a replacement of one function of the package.
+"""Bugs of other toolkits, each as a replacement of one function of the package.
 
 A bug names the function by module and name, and the test that must fail with it. `put_back` takes
-the present function and returns one with the bug, so that no edit of the function's source, and no
-move of the test, makes a bug stale. With this module as a plugin of pytest (`-p known_bugs`) the
-environment variable LLMKIT_KNOWN_BUG names the bug to put back.
+the current function and returns one with the bug, so neither an edit of its source nor a moved test
+makes a bug stale. With this module as a pytest plugin (`-p known_bugs`), the environment variable
+LLMKIT_KNOWN_BUG names the bug to reintroduce.
 """
 
 import inspect
@@ -25,7 +25,7 @@ class KnownBug(NamedTuple):
     test: str
     """Name of the test that must fail."""
     put_back: Callable[[Any], Any]
-    """The present function -> the function with the bug."""
+    """Takes the current function and returns one with the bug."""
 
 
 BUGS: dict[str, KnownBug] = {}

@@ -1,4 +1,4 @@
-"""GPT-2's loss and gradients in NumPy, from the papers, sharing no code with the package.
+"""Loss and gradients of GPT-2 in NumPy, written from the papers without code of the package.
 
 Radford et al. 2019 (the model), Hendrycks & Gimpel 2016 (GELU, its tanh form), Ba et al. 2016
 (layer normalization). One row at a time, so that there is no padding to get wrong; float64.
@@ -56,7 +56,7 @@ def _row(w: Weights, g: Weights, ids: np.ndarray, labels: list[int], n_head: int
 
 
 def _block(w: Weights, at: str, x: np.ndarray, n_head: int):
-    """Both halves of a block, and the function that takes a gradient back through them."""
+    """The output of a block, and the function that backpropagates a gradient through it."""
     normed, norm_1 = _layer_norm(w, f"{at}ln_1.", x)
     attended, attention = _attention(w, f"{at}attn.", normed, n_head)
     middle = x + attended

@@ -13,7 +13,7 @@ def add_figure(config, claim, reached, of, note="", counts=None):
     entry = config.stash[FIGURES].setdefault(
         claim, {"reached": 0, "of": 0, "note": note, "counts": {}}
     )
-    entry["reached"] += int(reached)  # NumPy's numbers do not travel between processes
+    entry["reached"] += int(reached)  # NumPy scalars cannot be sent between processes
     entry["of"] += int(of)
     for name, count in (counts or {}).items():
         entry["counts"][name] = entry["counts"].get(name, 0) + int(count)
@@ -35,6 +35,6 @@ def write_proof(path, figures, outcomes, skipped):
 
 
 def in_parts(count):
-    """Have a test run in so many parts, which several processes share; the suite runs the first."""
+    """Split a test into parts that several processes can run; the suite runs the first one."""
     slow = (pytest.param(number, marks=pytest.mark.slow) for number in range(1, count))
     return pytest.mark.parametrize("part", [0, *slow])

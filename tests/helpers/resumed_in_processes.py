@@ -1,4 +1,4 @@
-"""One of several processes that train a whole run, and the same run stopped and resumed.
+"""One of several processes that train a run, and the same run stopped and resumed.
 
 resumed_in_processes.py MODEL FOLDER trains FOLDER/whole and FOLDER/stopped.
 """

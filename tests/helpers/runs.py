@@ -1,4 +1,4 @@
-"""Runs in the process of the tests, and where the scripts of others are."""
+"""Runs in the test process, and the folder of scripts for other processes."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 HELPERS = Path(__file__).parent
 
-# A run of two steps.
+# Overrides of a run of two steps.
 SHORT = (
     "data.max_length=128", "train.epochs=null", "train.max_steps=2", "train.global_batch_size=4",
     "evaluation.validation_rows=4", "evaluation.test_rows=4", "generation.max_new_tokens=4",
@@ -14,7 +14,7 @@ SHORT = (
 
 
 def forget_accelerator() -> None:
-    """accelerate remembers the first precision it was asked for in a process."""
+    """Reset accelerate, which keeps the first precision it was given in a process."""
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)

@@ -1,4 +1,4 @@
-"""Run commands of llmkit one after another, and print the exit code and stderr of each as JSON.
+"""Run several llmkit commands in one process and print their exit codes and stderr as JSON.
 
 several_commands.py '[["finetune", "qa", ...], ...]'
 """

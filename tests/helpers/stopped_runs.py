@@ -1,4 +1,4 @@
-"""Runs that are stopped and go on, and what a run leaves behind."""
+"""Runs that are stopped and resumed, and the traces that they leave."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from llmkit.workflows.finetune import finetune
 
 
 def six_steps(model: Path, folder: Path, *overrides: str) -> Recipe:
-    """A recipe of six steps over two epochs, in micro-batches of two sizes."""
+    """A recipe of six steps over two epochs, with micro-batches of two sizes."""
     rows = summary_rows(20)
     for number, row in enumerate(rows):
         row["summary"] *= 1 + number % 3
@@ -46,7 +46,7 @@ def run_to_the_end(recipe, run, **options):
 
 
 def stop_behind(monkeypatch, step: int, number=signal.SIGTERM) -> None:
-    """Send this process a signal while it takes that step."""
+    """Send this process a signal at the end of that step."""
     train_step = Trainer.train_step
 
     def train_and_send(trainer, log):
@@ -58,7 +58,7 @@ def stop_behind(monkeypatch, step: int, number=signal.SIGTERM) -> None:
 
 
 def run_until(recipe, run, monkeypatch, step: int) -> None:
-    """The run, stopped behind that step."""
+    """Run until a signal stops the run after that step."""
     with monkeypatch.context() as patch:
         stop_behind(patch, step)
         with pytest.raises(Stopped) as caught:
@@ -67,7 +67,7 @@ def run_until(recipe, run, monkeypatch, step: int) -> None:
 
 
 def stopped_run(model: Path, folder: Path) -> Path:
-    """A run, stopped behind its second step, with the checkpoint of that step."""
+    """A run that was stopped after its second step, with the checkpoint of that step."""
     settings = six_steps(model, folder, "checkpoint.every=1", "checkpoint.keep=1")
     with pytest.MonkeyPatch.context() as patch:
         run_until(settings, folder / "run", patch, 2)
@@ -75,14 +75,14 @@ def stopped_run(model: Path, folder: Path) -> Path:
 
 
 def interrupted(recipe, run, monkeypatch, step: int) -> None:
-    """The run, stopped behind that step and resumed."""
+    """Run, stop after that step, and resume."""
     run_until(recipe, run, monkeypatch, step)
     run_to_the_end(recipe, run, resumes=True)
 
 
 def traces(run: Path) -> dict[str, Any]:
-    """Of a run all that must not depend on whether it was ever stopped: weights, optimizer,
-    progress, every logged figure but the speed."""
+    """Everything in a run that must not depend on interruptions: weights, optimizer state,
+    progress, scores, and all logged values except the speed."""
     last = sorted((run / "checkpoints").iterdir())[-1]
     files = [run / "model" / "model.safetensors", run / "predictions.jsonl"]
     files += [last / name for name in ("weights.safetensors", "optimizer.safetensors")]
