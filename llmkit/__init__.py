@@ -1,4 +1,4 @@
-"""llmkit: fine-tune GPT-2 and prove what came of it.
+"""llmkit: fine-tune GPT-2 and measure what it gained.
 
 The functions below are imported when they are first used, so that `import llmkit` is quick and
 changes nothing: no warning filter, no signal handler, no environment variable.

@@ -132,4 +132,4 @@ def _fail(message: str, code: int) -> None:
 )
 @click.version_option(__version__, prog_name="llmkit")
 def main() -> None:
-    """Fine-tune GPT-2 and prove what came of it."""
+    """Fine-tune GPT-2 and measure what it gained."""

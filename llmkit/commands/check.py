@@ -16,7 +16,7 @@ from llmkit.commands.verb import NumberOption, Verb, examples
 
 @click.command(
     cls=Verb,
-    short_help="Show what a recipe would train on.",
+    short_help="Inspect the data of a recipe.",
     epilog=examples(
         "llmkit check summarize",
         "llmkit check classify data.train=reviews.csv --rows 5",
@@ -38,9 +38,9 @@ def check(
     html: str | None,
     as_json: bool,
 ) -> None:
-    """Show the rows and the batches that RECIPE would train on, and what is wrong with them.
+    """Inspect the data that RECIPE would train on and report problems, without training.
 
-    Nothing is trained. The exit code is 2 when something would make the training wrong.
+    The exit code is 2 if a problem is an error, which training would refuse.
     """
     with loading():
         from llmkit.io.safe_json import to_json

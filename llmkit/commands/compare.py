@@ -12,7 +12,7 @@ from llmkit.commands.verb import Verb, examples
 
 @click.command(
     cls=Verb,
-    short_help="Test whether one model beats another.",
+    short_help="Compare two systems on the same rows.",
     epilog=examples(
         "llmkit compare runs/a runs/b",
         "llmkit compare theirs.jsonl runs/b/predictions.jsonl --task qa",
@@ -20,11 +20,15 @@ from llmkit.commands.verb import Verb, examples
 )
 @click.argument("first", metavar="A", shell_complete=complete_run)
 @click.argument("second", metavar="B", shell_complete=complete_run)
-@click.option("--task", metavar="NAME", help="Task of predictions in files.")
+@click.option(
+    "--task",
+    metavar="NAME",
+    help="Task of the prediction files, needed only if they do not name it.",
+)
 @json_option
 def compare(first: str, second: str, task: str | None, as_json: bool) -> None:
-    """Test whether B is better than A. A and B are runs, folders of scores, or files of
-    predictions for the same rows."""
+    """Compare two systems on the same rows: score differences with confidence intervals and
+    p-values. A and B are runs, score folders or prediction files."""
     with loading():
         from llmkit.io.safe_json import to_json
         from llmkit.runtime.console import make_console

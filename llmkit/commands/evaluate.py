@@ -23,12 +23,14 @@ from llmkit.runtime.ranks import is_rank_zero
 @click.argument("model", required=False, metavar="[MODEL_OR_RUN]", shell_complete=complete_run)
 @overrides_argument
 @click.option(
-    "--predictions", metavar="FILE", help="Score these instead: rows of `id`, `prediction`."
+    "--predictions",
+    metavar="FILE",
+    help="Score this file instead: rows with `id` and `prediction`.",
 )
 @click.option(
     "--recipe",
     metavar="RECIPE",
-    help="Name or YAML file of the recipe; default: that of the run.",
+    help="Name or YAML file of the recipe; default: the run's.",
     shell_complete=complete_recipe,
 )
 @scale_option
@@ -49,7 +51,7 @@ def evaluate(
     is_quiet: bool,
     as_json: bool,
 ) -> None:
-    """Score a model, a run or a file of predictions on the recipe's test rows, beside the
+    """Score a model, a run or a file of predictions on the recipe's test rows, along with
     baselines."""
     if predictions is not None and model is not None:
         if "=" not in model:

@@ -33,7 +33,7 @@ from llmkit.runtime.signals import Signals, Stopped
 @recipe_argument
 @overrides_argument
 @scale_option
-@click.option("--run-dir", metavar="DIR", help="Folder of the run; default: a new one under runs/.")
+@click.option("--run-dir", metavar="DIR", help="Folder of the run; default: a new folder in runs/.")
 @click.option(
     "--num-processes",
     "asked_processes",
@@ -41,12 +41,12 @@ from llmkit.runtime.signals import Signals, Stopped
     metavar="N",
     type=click.IntRange(1),
     default=1,
-    help="Processes on this machine, one for each device; default: 1.",
+    help="Number of processes on this machine, one per device; default: 1.",
 )
 @click.option(
     "--resume",
     metavar="RUN|auto",
-    help="Resume a stopped run; auto: the newest of this recipe, or a new run if there is none.",
+    help="Resume a stopped run; auto: the newest one of this recipe, or start a new run.",
     shell_complete=complete_run,
 )
 @click.option(
@@ -54,7 +54,7 @@ from llmkit.runtime.signals import Signals, Stopped
     "allowed",
     metavar="KEY",
     multiple=True,
-    help="With --resume: allow KEY to differ from the run's recipe. Repeatable.",
+    help="With --resume, allow KEY to differ from the run's recipe. Repeatable.",
 )
 @fail_under_option
 @quiet_option
@@ -71,9 +71,9 @@ def finetune(
     is_quiet: bool,
     as_json: bool,
 ) -> None:
-    """Fine-tune with RECIPE, a name or a YAML file, and score the model before and after.
+    """Fine-tune a model with RECIPE (a name or a YAML file), and score it before and after.
 
-    KEY=VALUE sets any key of the recipe: train.learning_rate=2e-5 data.train=rows.jsonl
+    KEY=VALUE overrides any key of the recipe: train.learning_rate=2e-5 data.train=rows.jsonl
     """
     from llmkit.runtime.ranks import check_launcher, is_rank_zero, join_launcher, num_processes
 

@@ -12,7 +12,7 @@ from llmkit.commands.verb import NumberOption, Verb, examples
 from llmkit.config.hints import meant_option
 from llmkit.errors import UserError
 
-# Keys of a run's recipe that affect predictions; no other key can be overridden.
+# Keys of a run's recipe that affect predictions; other keys cannot be overridden.
 READ_KEYS = (
     "data.columns.", "data.encoding", "data.skip_invalid", "data.template", "data.max_length",
     "generation.", "evaluation.batch_size", "train.device", "train.mixed_precision",
@@ -35,38 +35,42 @@ READ_KEYS = (
     "--model",
     metavar="MODEL_OR_RUN",
     shell_complete=complete_run,
-    help="Default: the newest finished run under runs/, else the embedded model.",
+    help="Model or run; default: the newest finished run in runs/, else the embedded model.",
 )
 @click.option(
     "--input",
     "input_file",
     metavar="FILE",
-    help="Rows with the task's columns or a `prompt` (jsonl, json, csv, tsv, parquet), or a txt "
-    "file with a prompt on each line.",
+    help="File of rows with the task's columns or a `prompt` (jsonl, json, csv, tsv, parquet), or "
+    "a txt file with one prompt per line.",
 )
 @click.option(
     "--output",
     "output_file",
     metavar="FILE",
-    help="Write the predictions, and the input's columns, to this csv, tsv, jsonl, json or parquet "
-    "file; default: print the predictions.",
+    help="Write the predictions and the input's columns to FILE (csv, tsv, jsonl, json, parquet); "
+    "default: print the predictions.",
 )
 @click.option(
     "--raw", is_flag=True, help="Pass prompts as they are, without the run's prompt template."
 )
-@click.option("--max-new-tokens", metavar="N", type=int, help="Longest completion, in tokens.")
-@click.option("--min-new-tokens", metavar="N", type=int, help="Shortest completion, in tokens.")
 @click.option(
-    "--temperature", metavar="X", type=float, help="0: take the likeliest token; above 0: sample."
+    "--max-new-tokens", metavar="N", type=int, help="Maximum length of a completion, in tokens."
 )
-@click.option("--top-k", metavar="N", type=int, help="Sample from this many likeliest tokens.")
+@click.option(
+    "--min-new-tokens", metavar="N", type=int, help="Minimum length of a completion, in tokens."
+)
+@click.option(
+    "--temperature", metavar="X", type=float, help="Sampling temperature; 0 decodes greedily."
+)
+@click.option("--top-k", metavar="N", type=int, help="Sample from the N most likely tokens.")
 @click.option(
     "--top-p",
     metavar="X",
     type=float,
-    help="Sample from the likeliest tokens that make up this probability.",
+    help="Sample from the most likely tokens with total probability X.",
 )
-@click.option("--num-beams", metavar="N", type=int, help="Beams of a beam search; 1: none.")
+@click.option("--num-beams", metavar="N", type=int, help="Number of beams; 1 disables beam search.")
 @click.option(
     "--num-return-sequences", metavar="N", type=int, help="Number of completions per prompt."
 )
@@ -76,20 +80,20 @@ READ_KEYS = (
     metavar="N",
     type=click.IntRange(0, 2**31 - 1),
     default=0,
-    help="Seed of the sampling; default: 0.",
+    help="Random seed for sampling; default: 0.",
 )
 @quiet_option
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print each prediction as a line of JSON on stdout."
+    "--json", "as_json", is_flag=True, help="Print each prediction as one line of JSON on stdout."
 )
 def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
              input_file: str | None, output_file: str | None, raw: bool, seed: int,
              is_quiet: bool, as_json: bool, **decoding) -> None:  # fmt: skip
-    """Predict with a model or a run: for one prompt, or for each row of a file.
+    """Predict with a model or a run, for one prompt or for each row of a file.
 
-    A classifier returns the likeliest label and the probability of every label. KEY=VALUE overrides
-    the run's recipe: data.columns.text=review. With data.skip_invalid=true, rows that cannot be
-    read, or are too long for the model, are left out and named.
+    A classifier returns the most likely label and the probability of every label. KEY=VALUE
+    overrides a key of the run's recipe: data.columns.text=review. data.skip_invalid=true skips and
+    reports rows that cannot be read or are too long for the model.
     """
     words = [word for word in overrides if "=" not in word]
     if words:

@@ -46,8 +46,8 @@ fail_under_option = click.option(
     metavar="SCORE=N",
     multiple=True,
     callback=_parse,
-    help="Exit with code 1 if the model's score on the test rows is below N (above N for scores "
-    "where lower is better, such as loss). Repeatable.",
+    help="Exit with code 1 if the score on the test rows is below N, or above N for a score where "
+    "lower is better, such as loss. Repeatable.",
 )
 
 

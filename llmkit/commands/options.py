@@ -11,7 +11,7 @@ overrides_argument = click.argument(
 scale_option = click.option(
     "--scale",
     metavar="NAME",
-    help="sample (minutes, no network) or full.",
+    help="Scale of the recipe: sample (minutes, no network) or full.",
     shell_complete=complete_scale,
 )
 json_option = click.option(

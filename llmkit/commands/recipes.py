@@ -12,7 +12,7 @@ from llmkit.errors import UserError
 
 @click.command(
     cls=Verb,
-    short_help="List recipes, or print one to copy.",
+    short_help="List recipes, print one, or document its keys.",
     epilog=examples(
         "llmkit recipes",
         "llmkit recipes summarize train.epochs=2 > mine.yaml",
@@ -29,7 +29,7 @@ from llmkit.errors import UserError
     metavar="[WORD]",
     is_flag=False,
     flag_value="",
-    help="List the keys of a recipe with default and meaning; with WORD, those that contain it.",
+    help="List all keys of a recipe with default and meaning, or those that contain WORD.",
 )
 @click.option("--json-schema", is_flag=True, help="Print the JSON Schema of a recipe file.")
 def recipes(
@@ -39,8 +39,8 @@ def recipes(
     word: str | None,
     json_schema: bool,
 ) -> None:
-    """List the recipes; print RECIPE with every value resolved, as a YAML file to copy; or list
-    every key that a recipe can hold."""
+    """List the recipes, print RECIPE as a YAML file with every value, or list all keys of a
+    recipe."""
     if json_schema:
         _print_schema()
     elif word is not None:

@@ -11,20 +11,24 @@ from llmkit.commands.verb import Verb, examples
 
 @click.command(
     cls=Verb,
-    short_help="Write runs as one HTML page.",
+    short_help="Write an HTML report of runs.",
     epilog=examples("llmkit report runs/a", "llmkit report runs/a runs/b --output both.html"),
 )
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_run)
 @click.option(
     "--output",
     metavar="FILE",
-    help="File of the page; default: report.html in the run, or here for several runs.",
+    help="File to write; default: report.html in the run, or in the working directory for "
+    "several runs.",
 )
 @click.option(
-    "--follow", "is_followed", is_flag=True, help="Update the page while a run is training."
+    "--follow",
+    "is_followed",
+    is_flag=True,
+    help="Keep the report up to date while a run is training.",
 )
 def report(runs: tuple[str, ...], output: str | None, is_followed: bool) -> None:
-    """Write runs as one HTML page: scores, curves, predictions, data and settings."""
+    """Write an HTML report of runs: scores, curves, predictions, data and settings."""
     with loading("llmkit: reading the runs ..."):
         from llmkit.paths import check_output
         from llmkit.reports.html import follow, open_runs, write_report
