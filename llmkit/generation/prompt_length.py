@@ -2,7 +2,7 @@
 
 from transformers import PreTrainedModel
 
-from llmkit.errors import UserError
+from llmkit.errors import UserError, count_of
 
 
 def check_prompt_length(
@@ -21,6 +21,6 @@ def check_prompt_length(
     num_positions = model.config.max_position_embeddings
     if num_tokens + num_new_tokens > num_positions:
         raise UserError(
-            f"{where}: {num_tokens} tokens and up to {num_new_tokens} new ones exceed the model's "
-            f"{num_positions} positions; shorten the prompt{advice}"
+            f"{where}: {count_of(num_tokens, 'token')} and up to {num_new_tokens} new ones exceed "
+            f"the model's {num_positions} positions; shorten the prompt{advice}"
         )

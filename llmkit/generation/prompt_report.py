@@ -59,8 +59,9 @@ class PromptReport:
             )
         if self.empty:
             yield (
-                f"{_count(self.empty, 'row has', 'rows have')} no text, so predictions for "
-                f"them are meaningless: {first_few(self.empty)}"
+                f"{_count(self.empty, 'row has', 'rows have')} no text, so "
+                f"{'its prediction is' if len(self.empty) == 1 else 'their predictions are'} "
+                f"meaningless: {first_few(self.empty)}"
             )
         if self.repeated_ids:
             yield (

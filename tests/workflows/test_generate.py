@@ -1,4 +1,4 @@
-"""Predictions for the rows of a file: labels, probabilities, kept columns, formats."""
+"""The generate command: prompts and files in, predictions out; formats, columns, refusals."""
 
 import csv
 import datetime
@@ -7,16 +7,22 @@ import shutil
 
 import pyarrow
 import pytest
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from click.testing import CliRunner
 from pyarrow import parquet
-from rows import TEXT, write_jsonl
+from rows import TEXT, summary_rows, write_jsonl
 from runs import SHORT, forget_accelerator
 
 from llmkit import api, cli
+from llmkit.config.schema import Generation
+from llmkit.data.encode import encode_text
 from llmkit.errors import UserError
-from llmkit.generation.prompts import PromptReader
+from llmkit.generation.generate import generate
 from llmkit.io import row_files
 from llmkit.io.row_writer import gather, write_rows
+from llmkit.metrics.prediction import Prediction
+from llmkit.model.load import load_model
 from llmkit.scoring.predictions import read_predictions
 from llmkit.tasks import get_task
 
@@ -143,8 +149,8 @@ def test_evaluate_and_compare_read_every_format(llmkit, classifier, tmp_path, su
 
 
 @pytest.mark.parametrize("change", [None, "no labels", "no rows"])
-def test_labels_outlive_the_training_rows(llmkit, classifier, tmp_path, change):
-    """They are in the run; a run of an earlier version has them in its training rows alone."""
+def test_a_run_keeps_its_labels_without_its_training_rows(llmkit, classifier, tmp_path, change):
+    """run.json holds them; for a run of an earlier version they come from the training rows."""
     shutil.copytree(classifier.parent, tmp_path / "moved")
     run, rows = tmp_path / "moved" / "run", tmp_path / "moved" / "rows.csv"
     recipe = (run / "recipe.yaml").read_text("utf-8")
@@ -182,7 +188,7 @@ def test_a_blank_text_from_python_is_refused_as_a_blank_prompt_is(llmkit, classi
         api.generate([TEXT[0], text], classifier)
 
 
-def test_columns_with_the_names_of_results_are_renamed(llmkit, classifier, tmp_path):
+def test_input_columns_named_like_results_are_renamed(llmkit, classifier, tmp_path):
     row = {"text": TEXT[0], "prediction": "old", "probability_bad": 0.9, "votes": ["x"], "score": 1}
     write_jsonl(tmp_path / "new.jsonl", [row])
     run = ("generate", "--model", classifier, "--input")
@@ -239,14 +245,16 @@ def test_a_bad_row_is_named_before_anything_is_written(
         (("data.columns.txt=review",), "data.columns.txt: classify has no such column"),
     ],
 )
-def test_requests_that_cannot_be_met_are_refused(llmkit, classifier, tmp_path, arguments, expected):
+def test_options_that_a_classifier_cannot_obey_are_refused(
+    llmkit, classifier, tmp_path, arguments, expected
+):
     write_csv(tmp_path / "new.csv", REVIEWS)
     result = llmkit("generate", "--model", classifier, "--input", "new.csv", *arguments)
     assert result.exit_code == 2
     assert expected in result.stderr.splitlines()[-1]
 
 
-def test_what_is_odd_about_rows_is_said_on_stderr(llmkit, classifier, tmp_path):
+def test_repeated_ids_and_empty_texts_are_reported_on_stderr(llmkit, classifier, tmp_path):
     write_jsonl(
         tmp_path / "new.jsonl",
         [{"id": 7, "text": "a"}, {"id": "7", "text": "b"}, {"id": 8, "text": " "}],
@@ -255,9 +263,7 @@ def test_what_is_odd_about_rows_is_said_on_stderr(llmkit, classifier, tmp_path):
     assert result.exit_code == 0, result.output
     assert "1 row has the id of an earlier row" in result.stderr
     assert "new.jsonl:2" in result.stderr
-    assert "1 row has no text, so predictions for them are meaningless: new.jsonl:3" in (
-        result.stderr
-    )
+    assert "1 row has no text, so its prediction is meaningless: new.jsonl:3" in (result.stderr)
     assert len(result.stdout.splitlines()) == 3
 
 
@@ -305,13 +311,6 @@ def test_a_prediction_that_no_file_can_hold_is_refused(tmp_path):
         read_predictions(path, "x", get_task("qa"))
 
 
-def test_a_row_with_nan_for_an_id_is_known_by_its_number(tmp_path):
-    path = tmp_path / "new.jsonl"
-    path.write_text('{"id": 7, "text": "A."}\n{"id": NaN, "text": "B."}\n')
-    prompts = PromptReader(get_task("classify"), {}).read(path)
-    assert [prompt.id for prompt in prompts] == [7, "1"]
-
-
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     def rows():
         yield {"id": "0"}
@@ -325,7 +324,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_json_lines_on_stdout_and_nothing_else_with_quiet(llmkit, classifier, tmp_path):
+def test_json_and_quiet_print_json_lines_and_nothing_else(llmkit, classifier, tmp_path):
     write_csv(tmp_path / "new.csv", [{"id": 4, "text": TEXT[0], "stars": 2}])
     run = ("generate", "--model", classifier, "--json", "--quiet")
     result = llmkit(*run, "--input", "new.csv")
@@ -391,3 +390,151 @@ def test_predictions_by_id_and_a_single_row_are_told_apart(tmp_path, content, ex
     path.write_text(json.dumps(content, indent=indent))
     made = read_predictions(path, "--predictions", get_task("classify"))
     assert {name: said.prediction.text for name, said in made.items()} == expected
+
+
+def test_generate_prints_nothing_but_the_completion_on_stdout(llmkit, tiny_gpt2):
+    result = llmkit("generate", "--model", tiny_gpt2, "--prompt", TEXT[0], "--max-new-tokens", 5)
+    assert result.exit_code == 0, result.output
+    model, tokenizer = load_model(str(tiny_gpt2))
+    prompt = encode_text([TEXT[0]], tokenizer)
+    # The precision follows from a measurement, so it is that of the command.
+    with Accelerator(mixed_precision=AcceleratorState().mixed_precision).autocast():
+        ((completion,),) = generate(model, tokenizer, prompt, Generation(max_new_tokens=5), 1)
+    assert result.stdout == f"{completion.text.strip()}\n"
+    assert str(tiny_gpt2) in result.stderr
+
+
+def test_several_samples_are_written_with_the_first_as_the_prediction(llmkit, tiny_gpt2, tmp_path):
+    rows = [{"id": "x", "prompt": TEXT[0]}, {"prompt": TEXT[1], "id": None}]
+    write_jsonl(tmp_path / "in.jsonl", rows)
+    run = (
+        "generate", "--model", tiny_gpt2, "--max-new-tokens", 4, "--num-return-sequences", 2,
+        "--temperature", 1,
+    )  # fmt: skip
+    result = llmkit(*run, "--input", "in.jsonl", "--output", "out.jsonl")
+    assert result.exit_code == 0, result.output
+    first, second = [json.loads(line) for line in (tmp_path / "out.jsonl").open()]
+    assert (first["id"], second["id"]) == ("x", "1")
+    assert list(first) == ["id", "prompt", "prediction", "predictions"]
+    assert first["prompt"] == TEXT[0]
+    assert first["prediction"] == first["predictions"][0]
+    assert len(first["predictions"]) == 2
+    result = llmkit(*run, "--input", "in.jsonl", "--output", "out.csv")
+    assert result.exit_code == 0, result.output
+    for name in ("out.jsonl", "out.csv"):
+        made = read_predictions(tmp_path / name, "--predictions", get_task("summarize"))
+        assert made["x"].prediction == Prediction(first["prediction"], None, first["predictions"])
+
+
+def test_several_samples_are_printed_with_numbers(llmkit, tiny_gpt2):
+    run = ("generate", "--model", tiny_gpt2, "--max-new-tokens", 4, "--prompt", TEXT[0])
+    result = llmkit(*run, "--num-return-sequences", 3, "--temperature", 1)
+    assert [line[:4] for line in result.stdout.splitlines() if line[:1] == "["] == [
+        "[1] ", "[2] ", "[3] "
+    ]  # fmt: skip
+
+
+def test_a_long_source_is_truncated_but_a_long_raw_prompt_is_refused(
+    llmkit, tiny_gpt2, tmp_path, rows
+):
+    llmkit("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
+           "--run-dir", "run")  # fmt: skip
+    forget_accelerator()
+    write_jsonl(tmp_path / "in.jsonl", [{"document": "a b " * 200}, {"document": "c"}])
+    run = ("generate", "--model", "run", "--input", "in.jsonl")
+    result = llmkit(*run, "--output", "out.jsonl")
+    assert result.exit_code == 0, result.output
+    assert "1 of 2 sources truncated to fit 128 tokens" in result.stderr
+    assert r'prompt template: "{document}\n\nTL;DR:"' in result.stderr
+    forget_accelerator()
+    write_jsonl(tmp_path / "in.jsonl", [{"prompt": "c"}, {"prompt": "a b " * 200}])
+    result = llmkit(*run, "--raw")
+    assert result.exit_code == 2
+    assert "in.jsonl:2: " in result.stderr
+    assert "exceed the model's 128 positions" in result.stderr
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_skip_invalid_leaves_out_and_names_invalid_input_rows(llmkit, tiny_gpt2, tmp_path, suffix):
+    """Rows without an id keep their place in the input as their id."""
+    path, long = tmp_path / f"in.{suffix}", "a b " * 200
+    if suffix == "jsonl":
+        rows = [{"prompt": "a"}, {"prompt": 5}, {"prompt": long}, {"prompt": "\ud83d"},
+                {"id": "x", "prompt": "b"}, {"text": "c"}]  # fmt: skip
+        lines = ["{broken", *map(json.dumps, rows)]
+        kept, invalid = {"1": "a", "x": "b", "6": "c"}, (1, 3, 4, 5)
+    else:
+        lines = ["prompt,id", "a,b,c", "a,", f"{long},", "two\rlines,", "b,x", "c,"]
+        kept, invalid = {"1": "a", "x": "b", "5": "c"}, (2, 4, 5)
+    path.write_text("\n".join(lines))
+    run = ("generate", "--model", tiny_gpt2, "--max-new-tokens", 2, "--input", path)
+    refused = llmkit(*run, "--output", "out.jsonl")
+    assert refused.exit_code == 2
+    (line,) = refused.stderr.splitlines()[1:]
+    assert line.startswith(f"llmkit: {path}:{invalid[0]}: ")
+    assert line.endswith("; or skip such rows with data.skip_invalid=true")
+    assert not (tmp_path / "out.jsonl").exists()
+
+    forget_accelerator()
+    result = llmkit(*run, "--output", "out.jsonl", "data.skip_invalid=true")
+    assert result.exit_code == 0, result.output
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").open()]
+    assert {row["id"]: row["prompt"] for row in written} == kept
+    assert f"warning: {len(invalid)} rows have no prediction" in result.stderr
+    assert all(f"{path}:{number}: " in result.stderr for number in invalid)
+    assert f"{path}:7: " not in result.stderr
+    for number in sorted(invalid)[::-1]:  # what is kept is predicted as if it stood alone
+        del lines[number - 1]
+    path.write_text("\n".join(lines))
+    forget_accelerator()
+    alone = llmkit(*run, "--json")
+    made = [json.loads(line)["prediction"] for line in alone.stdout.splitlines()]
+    assert made == [row["prediction"] for row in written]
+
+
+def test_an_input_of_invalid_rows_alone_is_refused_even_with_skip_invalid(
+    llmkit, tiny_gpt2, tmp_path
+):
+    write_jsonl(tmp_path / "in.jsonl", [{"prompt": 5}, {"prompt": 6}])
+    run = ("generate", "--model", tiny_gpt2, "--input", "in.jsonl")
+    result = llmkit(*run, "data.skip_invalid=true")
+    assert result.exit_code == 2
+    assert "in.jsonl:1: no text column 'prompt'" in result.stderr
+
+
+@pytest.mark.parametrize("prompt", ["The ferry ", "The ferry\t"])
+def test_a_prompt_that_ends_in_a_space_or_tab_brings_a_warning(llmkit, tiny_gpt2, tmp_path, prompt):
+    run = ("generate", "--model", tiny_gpt2, "--max-new-tokens", 2)
+    result = llmkit(*run, "--prompt", prompt)
+    assert result.exit_code == 0, result.output
+    assert "warning: 1 prompt ends in a space or tab" in result.stderr
+    forget_accelerator()
+    write_jsonl(tmp_path / "in.jsonl", [{"prompt": p} for p in ("a", prompt, "b\n", prompt)])
+    result = llmkit(*run, "--input", "in.jsonl")
+    assert "warning: 2 prompts end in a space or tab" in result.stderr
+    assert "in.jsonl:2, in.jsonl:4" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--prompt", ""), "--prompt: the prompt is empty"),
+        (("--prompt", "a " * 300), "exceed the model's 128 positions"),
+        (("--prompt", "a", "--temperature", "-1"), "--temperature: "),
+        (("--prompt", "a", "--top-k", "5"), "need --temperature above 0"),
+        (("--prompt", "a", "--input", "b"), "give either --prompt TEXT or --input FILE"),
+        ((), "give either --prompt TEXT or --input FILE"),
+        (("--input", "missing.jsonl"), "missing.jsonl: no such file; check --input"),
+        (("--input", "rows.jsonl"), "rows.jsonl:1: no text column 'prompt'"),
+        (
+            ("--prompt", "a", "--output", "no/such/folder/out.jsonl"),
+            "there is no folder no/such/folder",
+        ),
+    ],
+)
+def test_bad_requests_to_generate_end_in_one_line(llmkit, tiny_gpt2, tmp_path, arguments, expected):
+    write_jsonl(tmp_path / "rows.jsonl", summary_rows(2))
+    result = llmkit("generate", "--model", tiny_gpt2, *arguments)
+    assert result.exit_code == 2
+    assert expected in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.output
