@@ -9,6 +9,7 @@ import click
 import pytest
 from package_imports import MODULES, imports_of
 
+import llmkit
 from llmkit import cli
 from llmkit.config.moved_keys import FORWARDS, MOVED
 from llmkit.config.recipe import load_recipe
@@ -151,6 +152,20 @@ def test_the_internals_page_shows_how_rooms_import_each_other():
         for imported in imports_of(module):
             room, its_room = module.partition(".")[0], imported.partition(".")[0]
             assert room == its_room or levels[its_room] < levels[room], f"{module}: {imported}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_examples_use_the_api(page):
+    """They compile, and call functions that exist; the docstrings' examples are run elsewhere."""
+    for language, code in FENCE.findall(page.read_text("utf-8")):
+        if language == "python":
+            compile(code, name_of(page), "exec")
+            assert set(re.findall(r"llmkit\.(\w+)\(", code)) <= set(llmkit.__all__)
+
+
+def test_the_api_page_lists_every_function():
+    named = {span.partition("(")[0] for span in spans_of(ROOT / "docs" / "python-api.md")}
+    assert set(llmkit.__all__) <= named | {"UserError"}
 
 
 def test_make_targets_of_the_documentation_exist():
