@@ -60,7 +60,7 @@ def _is_column(value: Any) -> bool:
 def _check_column(
     key: str, name: str, column: str | list[str], task: Task, splits: tuple[str, ...]
 ) -> None:
-    if name not in task.columns and name == task.pair_input:
+    if name not in task.columns and name == task.paired_input:
         raise UserError(
             f"{key}: the template does not contain {{{name}}}; add it, or remove this key"
         )
@@ -77,4 +77,4 @@ def _check_column(
 
 def takes_several(task: Task) -> bool:
     """Whether several columns can hold the references of a row."""
-    return task.parse_messages is None and task.output != "label" and task.output != "text"
+    return task.chat is None and task.output != "label" and task.output != "text"

@@ -54,10 +54,10 @@ def row_id(raw: Raw, index: int) -> str:
 
 def shape_of(raw: Raw, task: Task, columns: Columns) -> Shape | None:
     """The shape of a split, given its first row; None unless the task reads rows of that shape."""
-    if task.parse_messages is not None and task.target in columns:
+    if task.chat is not None and task.target in columns:
         return None
-    given = {name: column for name, column in columns.items() if name not in task.extra}
-    return find_shape(raw, task.shapes, given)
+    given = {name: column for name, column in columns.items() if name not in task.template_inputs}
+    return find_shape(raw, task.accepted_shapes, given)
 
 
 def read_columns(
@@ -95,8 +95,8 @@ def _read_shape(
 def _with_lists(raw: Raw, task: Task, columns: Columns) -> Raw:
     """The row with the lists and mappings of messages, answers or labels that a cell of a table
     holds as text, in JSON or Python's notation."""
-    names = list(CONVERSATIONS) if "conversation" in task.shapes else []
-    if task.parse_messages is not None or task.allows_no_answer or task.output == "label":
+    names = list(CONVERSATIONS) if "conversation" in task.accepted_shapes else []
+    if task.chat is not None or task.allows_no_answer or task.output == "label":
         names += [columns.get(task.target, task.target)]
     read = {n: _list_in(raw[n]) for n in names if isinstance(n, str) and n in raw}
     if task.allows_no_answer:  # else the answer is a text in brackets, such as the interval [0, 5]
@@ -126,14 +126,14 @@ def select_prompt(raw: Raw, task: Task, columns: Columns, where: str) -> list[Se
     """
     raw = _with_lists(raw, task, columns)
     shape = shape_of(raw, task, columns)
-    if shape is None and "pair" in task.shapes and task.target not in columns:
+    if shape is None and "pair" in task.accepted_shapes and task.target not in columns:
         shape = find_shape(raw, ("pair",), {"output": "output"} | dict(columns))
     try:
         if shape is not None:
             raw, columns, _ = _read_shape(_with_answer(raw, shape), shape, task, columns)
-        if task.read_prompt is None:
+        if task.chat is None:
             return prompt_segments(select_inputs(raw, task, columns, where), task)
-        segments = task.read_prompt(_reach(raw, task.target, task, columns, where))
+        segments = task.chat.parse_prompt(_reach(raw, task.target, task, columns, where))
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
     for segment in segments:
@@ -168,7 +168,7 @@ def group_of(raw: Raw, column: str, where: str) -> str:
 def select_columns(raw: Raw, task: Task, columns: Columns, where: str) -> Row:
     """The task's columns out of a raw row: a text each, the target a text or a list of texts."""
     row = select_inputs(raw, task, columns, where)
-    if task.parse_messages is not None:
+    if task.chat is not None:
         value = _reach(raw, task.target, task, columns, where)
         _check_readable(value, task, columns, where)
         return {**row, task.target: value}
@@ -243,12 +243,12 @@ def select_inputs(raw: Raw, task: Task, columns: Columns, where: str) -> dict[st
 
 def _input(raw: Raw, name: str, task: Task, columns: Columns, where: str) -> str:
     """The text of an input. A column that only the template names may be empty or hold a number."""
-    if name in task.optional and name not in columns and name not in raw:
+    if name in task.optional_inputs and name not in columns and name not in raw:
         return ""
     value = _reach(raw, name, task, columns, where)
-    if name in (*task.optional, *task.extra) and is_missing(value):
+    if name in (*task.optional_inputs, *task.template_inputs) and is_missing(value):
         return ""
-    if name in task.extra and isinstance(value, int | float):
+    if name in task.template_inputs and isinstance(value, int | float):
         value = str(value)
     _check_text(value, name, columns, where)
     return value
@@ -263,7 +263,7 @@ def _check_readable(value: Any, task: Task, columns: Columns, where: str) -> Non
     """Raise UserError unless the task can read the value, and all of it is text."""
     column = columns.get(task.target, task.target)
     try:
-        segments, answer, _ = task.parse_messages(value)
+        segments, answer, _ = task.chat.parse(value)
     except ValueError as error:
         raise UserError(f"{where}: column {column}: {error}") from None
     for text in (*(segment.text for segment in segments), answer):
@@ -309,7 +309,7 @@ def _missing_column(problem: str, there: Any, missing: str, name: str, task: Tas
         problem += "; there are no columns here; name the right one with"
         return MissingColumn(problem, name, "=COLUMN")
     problem += f"; the columns are: {_names(there)}; "
-    problem += "name one of them in the template, or " if name in task.extra else ""
+    problem += "name one of them in the template, or " if name in task.template_inputs else ""
     advice = f"={_nearest(list(map(str, there)), missing, name, task)}"
     shape = find_shape(there, tuple(READERS), {})
     readers = [reader for kind, reader in READERS.items() if find_shape(there, (kind,), {})]

@@ -62,7 +62,7 @@ def by_hash(
         return moved.get(point) or _place(point, shares)
 
     kept = list(dict.fromkeys(w for point, w in survey.lonely if moved.get(point) == "train"))
-    how = f"by the hash of their {' and '.join(task.source)}"
+    how = f"by the hash of their {' and '.join(task.source_inputs)}"
     return Assignment(split_of, how, f"{shares} {sorted(moved.items())}", kept)
 
 
@@ -216,7 +216,7 @@ def _too_few(survey: _Survey, shares: dict[str, float], task: Task) -> str:
     what = count_of(survey.num_rows, "labeled row" if task.output == "label" else "row")
     if different < survey.num_rows:
         what += f" with {count_of(different, 'different source')}"
-        what += f" ({' and '.join(task.source)})"
+        what += f" ({' and '.join(task.source_inputs)})"
     if different >= needed:
         what += ", of which train needs almost all, to have each label"
     return (
@@ -248,6 +248,6 @@ def _place(point: float, shares: dict[str, float]) -> str:
 
 def _hash_point(row: Row, task: Task) -> float:
     """A number in [0, 1) that depends on the row's source alone."""
-    texts = [row[name] for name in task.source]
+    texts = [row[name] for name in task.source_inputs]
     digest = hashlib.sha256(repr(texts[0] if len(texts) == 1 else texts).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

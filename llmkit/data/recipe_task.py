@@ -1,56 +1,59 @@
-"""The task of a recipe, with its prompt and the settings of its metrics."""
+"""The task of a recipe, with the recipe's prompt and the settings of its metrics."""
 
 from dataclasses import replace
 
-from llmkit.config.schema import Evaluation, Recipe
+from llmkit.config.schema import Data, Evaluation, Recipe
 from llmkit.data import prompt_languages
 from llmkit.errors import UserError
-from llmkit.metrics import OPTIONAL_SCORES
 from llmkit.paths import expand
 from llmkit.tasks import Task, get_task, translate, with_template
 
 
-def prompt_task(recipe: Recipe) -> Task:
-    """The recipe's task with the recipe's prompt; raises UserError for a bad template."""
-    task, template = get_task(recipe.task), recipe.data.template
+def recipe_task(recipe: Recipe) -> Task:
+    """The task as the recipe sets it up; raises UserError for a bad template or setting."""
+    return _with_metric_settings(prompt_task(recipe.task, recipe.data), recipe.evaluation)
+
+
+def prompt_task(name: str, data: Data) -> Task:
+    """The named task with the recipe's prompt; raises UserError for a bad template."""
+    task, template = get_task(name), data.template
     if task is translate.TASK:
         template = template or translate.TEMPLATE
-        for mark, language in prompt_languages.languages(recipe.data).items():
-            template = template.replace(f"{{{mark}}}", language)
-    elif recipe.data.source_language or recipe.data.target_language:
+        for placeholder, language in prompt_languages.languages(data).items():
+            template = template.replace(f"{{{placeholder}}}", language)
+    elif data.source_language or data.target_language:
         raise UserError(
             "data.source_language and data.target_language are for translate; remove them"
         )
     return task if template is None else with_template(task, template)
 
 
-def prompt_warnings(recipe: Recipe, task: Task) -> list[str]:
-    """A message for each contradiction between the task's prompt and the data, and for each
+def prompt_warnings(data: Data, task: Task) -> list[str]:
+    """A warning for each contradiction between the task's prompt and the data, and for each
     language that the prompt only assumes."""
     if task.name != translate.TASK.name:
         return []
-    assumed = prompt_languages.assumptions(recipe.data, recipe.data.template or translate.TEMPLATE)
-    return [*assumed, *prompt_languages.contradictions(recipe.data, task.template)]
+    assumed = prompt_languages.assumptions(data, data.template or translate.TEMPLATE)
+    return [*assumed, *prompt_languages.contradictions(data, task.template)]
 
 
-def recipe_task(recipe: Recipe) -> Task:
-    """Like `prompt_task`, with the recipe's settings of the scores."""
-    task = prompt_task(recipe)
-    task = replace(task, metrics=tuple(_as_set(name, recipe.evaluation) for name in task.metrics))
-    folder = recipe.evaluation.bertscore.model
+def _with_metric_settings(task: Task, evaluation: Evaluation) -> Task:
+    """The task with the recipe's settings of its metrics, and with BERTScore if it is set."""
+    task = replace(task, metrics=tuple(_with_settings(name, evaluation) for name in task.metrics))
+    folder = evaluation.bertscore.model
     if folder is None:
         return task
-    if task.output == "text" or task.output == "label":
+    if task.output != "completion":
         raise UserError(f"evaluation.bertscore: {task.name} generates no texts to compare")
-    from llmkit.metrics import bertscore  # torch, only where it is asked for
+    from llmkit.metrics import bertscore  # imports torch, so only if it is used
 
-    encoder = bertscore.check(str(expand(folder)), recipe.evaluation.bertscore.layer)
+    encoder = bertscore.check(str(expand(folder)), evaluation.bertscore.layer)
     metrics = (*task.metrics, f"bertscore:{encoder}")
-    return replace(task, metrics=metrics, scores={**task.scores, **OPTIONAL_SCORES})
+    return replace(task, metrics=metrics, scores={**task.scores, "bertscore": True})
 
 
-def _as_set(metric: str, evaluation: Evaluation) -> str:
-    """The metric with the settings of the recipe."""
+def _with_settings(metric: str, evaluation: Evaluation) -> str:
+    """The name of a metric, with the recipe's settings after a colon."""
     if metric == "squad":
         return f"squad:{evaluation.f1}"
     if metric.startswith("bleu:auto"):

@@ -11,8 +11,8 @@
 | plain text | text |
 | pairs of texts | premise and hypothesis, sentence1 and sentence2, question1 and question2, ... |
 
-A task says which of them it reads (`Task.shapes`). `data.columns` has precedence: a column that it
-names is read under that name, whatever the shape.
+A task says which of them it reads (`Task.accepted_shapes`). `data.columns` takes precedence: a
+column that it names is read under that name, whatever the shape.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from itertools import chain
 from typing import Any
 
 from llmkit.tasks import Task
-from llmkit.tasks.conversation import Message, answered, read_conversation, role_of
+from llmkit.tasks.conversation import Message, read_conversation, role_of, up_to_last_answer
 
 Raw = Mapping[str, Any]
 
@@ -144,19 +144,19 @@ def read_shape(
     """
     columns = shape.columns
     history = columns.get("history")
-    if task.parse_messages is None and history and _part(raw, history):
+    if task.chat is None and history and _part(raw, history):
         raise ValueError(f"column {history} holds earlier turns, which only the chat task reads")
     ignored = ("tools",) if raw.get("tools") and "text" not in columns else ()
     direct = {part: name for part, name in columns.items() if part in task.columns}
     is_direct = len(direct) == len(columns) - ("history" in columns)
-    if is_direct and shape.holds_messages == (task.parse_messages is not None):
+    if is_direct and shape.holds_messages == (task.chat is not None):
         return raw, direct, ignored
     messages = _messages_of(raw, shape)
-    if task.parse_messages is not None:
+    if task.chat is not None:
         return {**raw, task.target: messages}, {}, ignored
     try:
         conversation, unread = read_conversation(messages)
-        conversation = answered(conversation)
+        conversation = up_to_last_answer(conversation)
     except ValueError as error:
         names = [name for part, name in columns.items() if part not in OPTIONAL]
         raise ValueError(f"column {' and '.join(names)}: {error}") from None

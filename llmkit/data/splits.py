@@ -112,7 +112,7 @@ def _open_rows(
     source = open_source(name, data, stored_as or split, given_by)
     columns = columns_of(data, split)
     rows = Rows(split, source, task, columns, data.limit)
-    if not task.shapes:
+    if not task.accepted_shapes:
         return rows
     first = (raw for _, raw in islice(source.read(), MAX_SEARCHED) if isinstance(raw, dict))
     shapes = (shape_of(raw, task, columns) for raw in first)

@@ -77,8 +77,8 @@ class PromptReader:
         task = self.task
         if self.cue and text.rstrip().endswith(self.cue):
             return [Segment(text.rstrip())]
-        if task.prompt_from_text is not None:
-            return task.prompt_from_text(text)
+        if task.chat is not None:
+            return task.chat.prompt_from_text(text)
         return prompt_segments(
             dict.fromkeys(task.inputs, "") | {task.truncatable_input: text}, task
         )
@@ -89,16 +89,16 @@ class PromptReader:
         task = self.task
         if self.is_raw or task.output == "text":
             return False
-        return task.prompt_from_text is not None or not set(task.inputs) - {
+        return task.chat is not None or not set(task.inputs) - {
             task.truncatable_input,
-            *task.optional,
+            *task.optional_inputs,
         }
 
     @property
     def cue(self) -> str:
         """The fixed text that the task's prompts end with."""
-        if self.task.prompt_from_text is not None:
-            return self.task.prompt_from_text("")[-1].text.strip()
+        if self.task.chat is not None:
+            return self.task.chat.prompt_from_text("")[-1].text.strip()
         return self.task.template.rpartition("}")[2].strip()
 
     def read(self, path: Path) -> Iterator[Prompt | UserError]:

@@ -146,7 +146,7 @@ def open_session(
     model_name, run = resolve_model(name)
     console.print(f"model: {name}", style="dim")
     recipe = _open_recipe(run, name, overrides)
-    task = prompt_task(recipe)
+    task = prompt_task(recipe.task, recipe.data)
     check_columns(recipe.data, task)
     generation = _with_options(recipe.generation, decoding, task)
     label_names = open_labels(run, task) if run and task.output == "label" else []

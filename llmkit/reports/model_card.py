@@ -103,7 +103,7 @@ def usage(recipe: Recipe, task: Task) -> str:
     prompt = f"prompt = {task.template!r}  # fill in its marks"
     if task.output == "text":
         prompt = 'prompt = "Once"'
-    elif task.chat_template is not None:
+    elif task.chat is not None:
         prompt = (
             'messages = [{"role": "user", "content": "Who keeps a goat?"}]\n'
             "prompt = tokenizer.apply_chat_template(messages, tokenize=False)"

@@ -141,9 +141,7 @@ def show_confusion(console: Console, test: TestSet, main: SystemResult) -> None:
 def generate_command(run: Path, task: Task) -> str:
     """The shell command that applies the run's model to new rows, or to a prompt if one text
     makes a whole prompt."""
-    takes_one_text = (
-        len(task.inputs) == 1 or task.prompt_from_text is not None or task.output == "text"
-    )
+    takes_one_text = len(task.inputs) == 1 or task.chat is not None or task.output == "text"
     if task.output == "label" or not takes_one_text:
         arguments = ["--input", "rows.csv", "--output", "predictions.csv"]
     else:

@@ -36,7 +36,7 @@ class TestSet:
         """Like `of`, for rows that are templated already."""
         references = [example.references for example in examples]
         known_labels = [[label] for label in answers] if task.output == "label" else []
-        task = task.settled(references + known_labels)
+        task = task.with_metrics_for(references + known_labels)
         if task.output != "label":
             return cls(task, rows, examples, answers, [])
         has_label = [example.references[0] != "" for example in examples]

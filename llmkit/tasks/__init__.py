@@ -1,4 +1,4 @@
-"""The tasks, by the name a recipe gives."""
+"""The tasks by name."""
 
 from llmkit.errors import UserError, did_you_mean
 from llmkit.tasks import chat, classify, instruct, pretrain, qa, reason, summarize, translate
@@ -11,8 +11,8 @@ from llmkit.tasks.base import (
     is_blank,
     texts_of,
     to_example,
-    with_template,
 )
+from llmkit.tasks.templates import with_template
 
 _FILES = (summarize, translate, qa, classify, instruct, chat, reason, pretrain)
 TASKS = {file.TASK.name: file.TASK for file in _FILES}

@@ -1,11 +1,10 @@
-"""What a task is: how a row becomes text to learn from, and how predictions are scored.
+"""What a task is: how a row becomes a prompt and a completion, and how predictions are scored.
 
-A task knows neither tokens nor models. A row is a dict of the task's columns; an Example is the
-same row with prompt and completion apart, so that nobody ever has to search for the place where
-the prompt ended.
+A task knows neither tokens nor models. A row is a dict of the task's columns. An `Example` is the
+same row with its prompt and completion kept apart, so that it is always known which text is
+supervised.
 """
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +13,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from llmkit.errors import UserError
 from llmkit.metrics import RowStatistics, corpus_scores, describe, row_statistics, settle
 from llmkit.metrics.labels import label_of
 from llmkit.metrics.prediction import Prediction
 
-Row = Mapping[str, Any]  # the task's columns, "id", and "where" it stands (file:line)
+Row = Mapping[str, Any]  # the task's columns, "id", and "where" (file:line)
 Scores = dict[str, float]
+Output = Literal["completion", "label", "text"]
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+SECTION = re.compile(r"\{#(\w+)\}(.*?)\{/\1\}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,16 @@ class Segment:
 
     text: str
     is_truncatable: bool = False
-    """Cut, from its end, when the example is too long: the source, never the instruction."""
+    """Truncated at its end if the example is too long: the source, never the instruction."""
     is_from_row: bool = False
     """Text of the row, not of the template."""
     ends_turn: bool = False
-    """Followed by an end-of-text: what the assistant said in an earlier turn."""
+    """Followed by an end-of-text: an answer of the assistant in an earlier turn."""
     is_supervised: bool = False
-    """Supervised, with the end-of-text that follows it."""
+    """Whether the loss covers the segment and the end-of-text after it."""
     turn: int | None = None
-    """Of a conversation: left out, with all of its turn, the oldest first, when it is too long."""
+    """Number of the turn in a conversation; if the example is too long, whole turns are dropped,
+    the oldest first."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,15 @@ class Example:
     id: str
     prompt: list[Segment]
     completion: str
-    """Starts with the space that separates it from the prompt; the end-of-text follows it."""
+    """Starts with the space that separates it from the prompt; end-of-text follows it."""
     references: list[str]
-    """Every accepted answer; the first is the one to learn."""
+    """All accepted answers; the model is trained on the first."""
     where: str = ""
-    """Where the row stands (file:line), for messages."""
+    """Location of the row (file:line), for messages."""
     ignored: tuple[str, ...] = ()
     """Fields of the row's messages that are not read."""
     is_unanswerable: bool = False
-    """There is no answer: the completion is empty, and end-of-text alone is trained."""
+    """Whether the row has no answer: the completion is empty, only end-of-text is supervised."""
 
     @property
     def prompt_text(self) -> str:
@@ -78,82 +80,83 @@ def is_blank(text: str) -> bool:
     )
 
 
-Output = Literal["completion", "label", "text"]
+@dataclass(frozen=True)
+class ChatFormat:
+    """How a conversation becomes text, for a task without a template."""
+
+    parse: Callable[[Any], tuple[list[Segment], str, tuple[str, ...]]]
+    """Returns the prompt, the answer and the names of ignored fields of a row's messages; raises
+    ValueError with a message for the user."""
+    parse_prompt: Callable[[Any], list[Segment]]
+    """Returns the prompt of messages that may lack an answer; raises ValueError like `parse`."""
+    prompt_from_text: Callable[[str], list[Segment]]
+    """Returns the prompt for a typed text."""
+    template: str
+    """Jinja template with which `tokenizer.apply_chat_template` renders the same prompts."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task: its columns, its prompt, its score, its baselines."""
+    """One task: its columns, its prompt, its scores and its baselines."""
 
     name: str
     inputs: tuple[str, ...]
     """Columns that hold one text each."""
     target: str
-    """Column to produce: a text, or a list of accepted texts."""
+    """Column to predict: a text, or a list of accepted texts."""
     truncatable_input: str
-    """The input that is truncated when a row is too long; a template has to name it."""
+    """The input that is truncated if a row is too long; every template has to contain it."""
     template: str
-    """The prompt, with {column} marks and {#column}...{/column} sections; it ends without white
-    space."""
+    """The prompt with {column} placeholders and {#column}...{/column} sections; it ends without
+    white space."""
     scores: dict[str, bool]
     """Names of the scores, the deciding one first, and whether higher is better."""
     output: Output = "completion"
-    """What the task produces: a `completion` of the prompt; a `label`, the likeliest of those that
-    the training rows have; or `text`, all of it supervised, without prompt and reference, which is
-    scored by its loss."""
+    """What the task produces: a `completion` of the prompt; a `label`, the likeliest of those in
+    the training rows; or `text`: the whole row is supervised, without a prompt, and scored by its
+    loss."""
     metrics: tuple[str, ...] = ()
-    """The files of llmkit.metrics that compute these scores, with settings after a colon; none for
+    """Modules of llmkit.metrics that compute the scores, with settings after a colon; none for
     `text`."""
-    optional: tuple[str, ...] = ()
+    optional_inputs: tuple[str, ...] = ()
     """Inputs that a row may lack."""
-    context_input: str | None = None
-    """An optional input that is truncated before the long input: what an instruction is about."""
-    pair_input: str | None = None
-    """An optional input beside the long input; the longer of the two is truncated first."""
-    extra: tuple[str, ...] = ()
-    """Inputs that the user's template adds: any columns of the data."""
+    truncated_first: str | None = None
+    """An optional input that is truncated instead of `truncatable_input` in rows that have it."""
+    paired_input: str | None = None
+    """An optional input next to `truncatable_input`; the longer of the two is truncated."""
+    template_inputs: tuple[str, ...] = ()
+    """Inputs that only the user's template names: any other columns of the data."""
     baselines: dict[str, Callable[[Row], str]] = field(default_factory=dict)
-    """Answers that need no model."""
+    """Predictions made without a model, by name."""
     majority_baseline: str | None = None
-    """Name of one more: what the training rows answer most often."""
+    """Name of one more baseline: the most frequent answer of the training rows."""
     extract_answer: Callable[[str], str] = str.strip
-    """What of a completion is its answer, there."""
-    parse_messages: Callable[[Any], tuple[list[Segment], str, tuple[str, ...]]] | None = None
-    """For a task without a template: returns the prompt, the answer and the names of ignored fields
-    of a row's target; raises ValueError with a message for the user."""
-    read_prompt: Callable[[Any], list[Segment]] | None = None
-    """Returns the prompt of a target that may lack an answer; raises ValueError as
-    `parse_messages` does."""
-    prompt_from_text: Callable[[str], list[Segment]] | None = None
-    """The prompt of what someone types, where no template says it."""
-    shapes: tuple[str, ...] = ()
-    """Kinds of shapes that its rows may have beside its own columns, in the order in which they
-    are looked for: `pair`, `conversation`, `text`, `sentences` (llmkit/data/shapes.py)."""
-    chat_template: str | None = None
-    """The same prompts for `tokenizer.apply_chat_template`."""
+    """Returns the part of a completion that the majority baseline counts as its answer."""
+    chat: ChatFormat | None = None
+    """How `target` holds a conversation; None for tasks with a template."""
+    accepted_shapes: tuple[str, ...] = ()
+    """Kinds of shapes that rows may have instead of the task's own columns, tried in this order:
+    `pair`, `conversation`, `text`, `sentences` (llmkit/data/shapes.py)."""
     allows_no_answer: bool = False
-    """Whether an empty answer, or none, is right if the question cannot be answered."""
+    """Whether a question may have no answer, so that an empty prediction is right."""
 
     @property
     def columns(self) -> tuple[str, ...]:
         return (*self.inputs, self.target)
 
     @property
-    def source(self) -> tuple[str, ...]:
-        """Columns whose texts make up a row's source; the first that has text is truncated."""
-        return (
-            (self.context_input, self.truncatable_input)
-            if self.context_input
-            else (self.truncatable_input,)
-        )
+    def source_inputs(self) -> tuple[str, ...]:
+        """Inputs that make up a row's source; the first that has text is truncated."""
+        inputs = (self.truncated_first, self.truncatable_input)
+        return tuple(name for name in inputs if name is not None)
 
     @property
     def shown_prompt(self) -> str | None:
-        """How the prompts look, with {marks} for the row's texts; None if there are no prompts."""
+        """How prompts look, with {placeholders} for the row's texts; None without prompts."""
         if self.output == "text":
             return None
-        if self.prompt_from_text is not None:
-            return "".join(segment.text for segment in self.prompt_from_text("{user}"))
+        if self.chat is not None:
+            return "".join(segment.text for segment in self.chat.prompt_from_text("{user}"))
         return self.template
 
     @property
@@ -164,28 +167,30 @@ class Task:
     def row_statistics(
         self, predictions: Sequence[Prediction], references: Sequence[list[str]]
     ) -> RowStatistics:
-        """What each row adds to the scores, by metric."""
+        """What each row contributes to the scores, by metric."""
         return {name: row_statistics(name, predictions, references) for name in self.metrics}
 
     def score(self, predictions: Sequence[Prediction], references: Sequence[list[str]]) -> Scores:
-        """The task's scores of predictions, with the accepted texts of each."""
-        made = corpus_scores(self.row_statistics(predictions, references))
-        return {name: made[name].item() for name in self.scores if np.isfinite(made[name]).all()}
+        """The scores of predictions, given the accepted texts of each."""
+        scores = corpus_scores(self.row_statistics(predictions, references))
+        return {
+            name: scores[name].item() for name in self.scores if np.isfinite(scores[name]).all()
+        }
 
-    def settled(self, references: Sequence[list[str]]) -> "Task":
-        """The task with metrics whose settings fit the language of these references."""
+    def with_metrics_for(self, references: Sequence[list[str]]) -> "Task":
+        """The task with its metrics set up for the language of these references."""
         return replace(self, metrics=tuple(settle(name, references) for name in self.metrics))
 
     def signature(self) -> str:
-        """Settings that a reader needs to reproduce the scores, in one line."""
+        """The settings of the metrics that are needed to reproduce the scores, in one line."""
         return "; ".join(map(describe, self.metrics))
 
 
 def to_example(row: Row, task: Task) -> Example:
     """The row as prompt segments, completion and references."""
     where = row.get("where") or f"row {row['id']}"
-    if task.parse_messages is not None:
-        segments, answer, ignored = task.parse_messages(row[task.target])
+    if task.chat is not None:
+        segments, answer, ignored = task.chat.parse(row[task.target])
         answer = answer.strip()
         ignored = (*row.get("ignored", ()), *ignored)
         return Example(row["id"], segments, f" {answer}", [answer], where, ignored)
@@ -207,9 +212,9 @@ def to_example(row: Row, task: Task) -> Example:
 def texts_of(row: Row, task: Task) -> list[str]:
     """The text in each of the row's columns; of a conversation, the prompt and the answer.
 
-    Columns that the task does not own, such as those of `evaluation.by`, are left out.
+    Other columns, such as those of `evaluation.by`, are left out.
     """
-    if task.parse_messages is not None:
+    if task.chat is not None:
         example = to_example(row, task)
         return [example.prompt_text, example.completion]
     values = [row[name] for name in task.columns]
@@ -217,94 +222,35 @@ def texts_of(row: Row, task: Task) -> list[str]:
 
 
 def prompt_segments(row: Row, task: Task) -> list[Segment]:
-    """The task's template filled with the row's texts. Marks inside those texts mean nothing.
+    """The task's template filled with the row's texts, in which placeholders mean nothing.
 
-    A blank before a mark goes to the text that replaces it: GPT-2's tokens begin with their
-    blank, so the segments' tokens are those of the prompt typed as a whole. An empty text takes
-    the white space before it along.
+    The space before a placeholder becomes part of the text that replaces it: GPT-2's tokens begin
+    with their space, so the tokens of the segments are those of the whole prompt. An empty text is
+    removed together with the white space before it.
     """
-    cut = next((name for name in task.source if row.get(name, "").strip()), task.truncatable_input)
-    segments, blank = [], ""
-    for position, part in enumerate(MARK.split(_open_sections(task.template, row))):
-        if position % 2:  # the odd parts are the names between braces
+    with_text = (name for name in task.source_inputs if row.get(name, "").strip())
+    truncatable = (next(with_text, task.truncatable_input), task.paired_input)
+    segments, space = [], ""
+    for position, part in enumerate(PLACEHOLDER.split(_resolve_sections(task.template, row))):
+        if position % 2:  # odd parts are the names between braces
             text = row[part].strip()
-            text = blank + text if text else ""
-            segments.append(
-                Segment(text, is_truncatable=part in (cut, task.pair_input), is_from_row=True)
-            )
-            blank = ""
+            text = space + text if text else ""
+            segments.append(Segment(text, is_truncatable=part in truncatable, is_from_row=True))
+            space = ""
         else:
             text = part.rstrip()
-            blank = part[len(text) :]
+            space = part[len(text) :]
             segments += [Segment(text)] if text else []
     return segments
 
 
-MARK = re.compile(r"\{(\w+)\}")
-SECTION = re.compile(r"\{#(\w+)\}(.*?)\{/\1\}", re.DOTALL)
-RESERVED = ("id", "where", "by", "ignored")  # keys of a Row beside its columns
+def _resolve_sections(template: str, row: Row) -> str:
+    """The template with the content of the sections whose column has text in this row, and without
+    the other sections."""
 
-
-def _open_sections(template: str, row: Row) -> str:
-    """The template with the sections whose column has text in this row, and without the others."""
-
-    def kept(section: re.Match) -> str:
+    def content(section: re.Match) -> str:
         return section[2] if row.get(section[1], "").strip() else ""
 
-    while (opened := SECTION.sub(kept, template)) != template:
-        template = opened
+    while (resolved := SECTION.sub(content, template)) != template:
+        template = resolved
     return template
-
-
-def with_template(task: Task, template: str) -> Task:
-    """The task with a template of the user's, which may name any column of the data.
-
-    Raises UserError for a template that cannot be filled.
-    """
-    if task.output == "text":
-        raise UserError(
-            f"data.template: {task.name} trains on whole texts and has no prompt; remove it"
-        )
-    if task.parse_messages is not None:
-        raise UserError(f"data.template: {task.name} has a fixed prompt; remove the template")
-    bare = template
-    while (opened := SECTION.sub(r"\2", bare)) != bare:
-        bare = opened
-    stray = re.search(r"\{([#/])(\w+)\}", bare)
-    if stray:
-        raise UserError(
-            f"data.template: {stray[0]} has no partner; a section is "
-            f"{{#{stray[2]}}}...{{/{stray[2]}}}"
-        )
-    marks = list(dict.fromkeys(re.findall(r"\{#?(\w+)\}", template)))
-    if task.target in marks:
-        raise UserError(
-            f"data.template: {{{task.target}}} is what the model has to write; remove it"
-        )
-    for name in RESERVED:
-        if name in marks:
-            raise UserError(
-                f"data.template: {{{name}}} is a reserved name; choose another, and map it to the "
-                f"column with data.columns.NAME={name}"
-            )
-    name = task.truncatable_input
-    if name not in MARK.findall(bare):
-        near = difflib.get_close_matches(name, marks, n=1)
-        hint = (
-            f"{{{near[0]}}} looks like a misspelling of it"
-            if near
-            else f"put it where the {name} belongs, and name the column that holds the "
-            f"{name} with data.columns.{name}=COLUMN"
-        )
-        reader = "; the instruct task has {instruction}" if "instruction" in marks else ""
-        raise UserError(f"data.template: {{{name}}} is missing; {hint}{reader}")
-    if template != template.rstrip():
-        raise UserError(
-            "data.template: it ends in white space, which the tokenizer would split from the "
-            "completion's first word; end it with the cue itself"
-        )
-    extra = tuple(name for name in marks if name not in task.inputs)
-    if task.pair_input is not None and task.pair_input not in marks:  # single texts are read then
-        inputs = tuple(name for name in task.inputs if name != task.pair_input)
-        task = replace(task, inputs=inputs, optional=(), shapes=())
-    return replace(task, template=template, inputs=(*task.inputs, *extra), extra=extra)

@@ -1,24 +1,24 @@
-"""Conversation: what was said so far in, the next answer out; earlier answers are supervised too.
+"""Chat: a conversation in, the assistant's next answer out; earlier answers are supervised too.
 
     {"id": "7", "messages": [{"role": "system", "content": "Be brief."},
                              {"role": "user", "content": "Who keeps a goat?"},
                              {"role": "assistant", "content": "Mara."}]}
 
-GPT-2 has no marks for turns, so plain text serves: `User:` and `Assistant:` on lines of their own,
-and an end-of-text after each answer. The loss is on the answers and their end-of-text. An answer
-with `"weight": 0` is context only, and a conversation is read up to its last supervised answer.
-When a conversation is too long, its oldest turns are left out. `messages` may begin with one by
-the system (or developer); then user and assistant take turns, and the assistant has the last word.
-ShareGPT's messages (`from`, `value`) are read as well.
+GPT-2 has no special tokens for turns, so the prompt is plain text: `User:` and `Assistant:` on
+lines of their own, and an end-of-text after each answer. The loss is on the answers and their
+end-of-text. An answer with `"weight": 0` is context only, and a conversation is read up to its last
+supervised answer. If a conversation is too long, its oldest turns are dropped. `messages` may start
+with a system (or developer) message; then user and assistant alternate, and the assistant comes
+last. ShareGPT's messages (`from`, `value`) are read as well.
 """
 
 from dataclasses import replace
 from typing import Any
 
-from llmkit.tasks.base import Segment, Task
-from llmkit.tasks.conversation import Message, answered, read_conversation
+from llmkit.tasks.base import ChatFormat, Segment, Task
+from llmkit.tasks.conversation import Message, read_conversation, up_to_last_answer
 
-# Renders the prompts of `read_messages` and `ask` for apply_chat_template.
+# Renders the same prompts as the functions below.
 CHAT_TEMPLATE = (
     "{%- set ns = namespace(is_first=true) -%}"
     "{%- for message in messages -%}"
@@ -34,59 +34,65 @@ CHAT_TEMPLATE = (
 )
 
 
-def read_messages(messages: Any) -> tuple[list[Segment], str, tuple[str, ...]]:
-    """The prompt, with supervised earlier answers in it, the last supervised answer, and the names
-    of message fields that are not read.
+def parse_messages(messages: Any) -> tuple[list[Segment], str, tuple[str, ...]]:
+    """The prompt, which contains the earlier answers, the last supervised answer, and the names of
+    ignored message fields.
 
-    Raises ValueError where the messages are not a conversation that ends with an answer.
+    Raises ValueError unless the messages are a conversation that ends with an answer.
     """
     conversation, ignored = read_conversation(messages)
-    *earlier, last = answered(conversation)
+    *earlier, last = up_to_last_answer(conversation)
     return _segments(earlier), last.content, ignored
 
 
-def read_prompt(messages: Any) -> list[Segment]:
-    """The prompt of a conversation: up to the user's last message, whose answer is left out.
+def parse_prompt(messages: Any) -> list[Segment]:
+    """The prompt of a conversation: everything up to the user's last message.
 
-    Raises ValueError for messages that are not a conversation.
+    Raises ValueError unless the messages are a conversation.
     """
     conversation, _ = read_conversation(messages)
     return _segments(conversation if conversation[-1].role == "user" else conversation[:-1])
 
 
 def _segments(conversation: list[Message]) -> list[Segment]:
-    """A conversation that ends with the user; an empty message leaves no more than its cue."""
+    """The segments of a conversation that ends with the user; an empty message is only its cue."""
     system = [m.content.strip() for m in conversation if m.role == "system" and m.content.strip()]
     turns = [m for m in conversation if m.role != "system"]
     segments = [Segment(text, is_from_row=True) for text in system]
-    for number, (asked, said) in enumerate(zip(turns[:-1:2], turns[1::2], strict=True)):
-        segments += _question(asked.content, is_first=not segments, turn=number)
-        answer = _spaced(said.content)
-        is_supervised = said.is_supervised and bool(answer)
+    for turn, (question, answer) in enumerate(zip(turns[:-1:2], turns[1::2], strict=True)):
+        segments += _question_segments(question.content, is_first=not segments, turn=turn)
+        text = _with_space(answer.content)
         segments.append(
             Segment(
-                answer, is_from_row=True, ends_turn=True, is_supervised=is_supervised, turn=number
+                text,
+                is_from_row=True,
+                ends_turn=True,
+                is_supervised=answer.is_supervised and bool(text),
+                turn=turn,
             )
         )
-    return segments + ask(turns[-1].content, is_first=not segments)
+    return segments + prompt_from_text(turns[-1].content, is_first=not segments)
 
 
-def ask(text: str, is_first: bool = True) -> list[Segment]:
-    """The question to be answered now, the first of a conversation or a later one."""
-    opening, asked, closing = _question(text, is_first)
-    return [opening, replace(asked, is_truncatable=True), closing]
+def prompt_from_text(text: str, is_first: bool = True) -> list[Segment]:
+    """The segments of the question that is to be answered.
+
+    is_first: whether the conversation begins with it.
+    """
+    opening, question, cue = _question_segments(text, is_first)
+    return [opening, replace(question, is_truncatable=True), cue]
 
 
-def _question(content: str, is_first: bool, turn: int | None = None) -> list[Segment]:
-    """The mark in front of a user's message, the message, and the cue that follows it."""
+def _question_segments(content: str, is_first: bool, turn: int | None = None) -> list[Segment]:
+    """`User:`, the user's message, and the cue for the answer."""
     return [
         Segment("User:" if is_first else "\nUser:", turn=turn),
-        Segment(_spaced(content), is_from_row=True, turn=turn),
+        Segment(_with_space(content), is_from_row=True, turn=turn),
         Segment("\nAssistant:", turn=turn),
     ]
 
 
-def _spaced(content: str) -> str:
+def _with_space(content: str) -> str:
     text = content.strip()
     return f" {text}" if text else ""
 
@@ -99,9 +105,6 @@ TASK = Task(
     template="",
     scores={"f1": True, "exact_match": True, "rougeL": True},
     metrics=("squad", "rouge"),
-    parse_messages=read_messages,
-    read_prompt=read_prompt,
-    prompt_from_text=ask,
-    shapes=("conversation", "pair"),
-    chat_template=CHAT_TEMPLATE,
+    chat=ChatFormat(parse_messages, parse_prompt, prompt_from_text, CHAT_TEMPLATE),
+    accepted_shapes=("conversation", "pair"),
 )

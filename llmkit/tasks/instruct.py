@@ -1,12 +1,12 @@
-"""Instructions: an instruction in, often with the text that it is about, the response out.
+"""Instructions: an instruction in, often with a text that it is about, the response out.
 
     {"id": "7", "instruction": "Who keeps a goat?", "input": "Mara keeps a goat.",
      "output": "Mara keeps it."}
 
-These are the columns of Alpaca (Taori et al. 2023). Rows of prompt and completion, of Dolly, and
+These are the columns of Alpaca (Taori et al. 2023). Prompt/completion rows, Dolly's rows and
 conversations of a single turn are read as well (llmkit/data/shapes.py). `input` and `system` may be
-empty or missing: a section of the template, {#input}...{/input}, is left out with them. The two
-prompts of Alpaca are this template:
+empty or missing; a section of the template, such as {#input}...{/input}, is then left out. Alpaca's
+two prompts are this template:
 
     Below is an instruction that describes a task{#input}, paired with an input that provides
     further context{/input}. Write a response that appropriately completes the request.
@@ -19,14 +19,14 @@ prompts of Alpaca are this template:
 
     {/input}### Response:
 
-The loss is on the response. The scores are ROUGE-L and SQuAD's F1, both on words.
+The loss is on the response. The scores are ROUGE-L and SQuAD's F1, both computed on words.
 """
 
 from llmkit.tasks.base import Row, Task
 
 
 def copy_of_the_input(row: Row) -> str:
-    """The text that the instruction is about, or the instruction where there is none."""
+    """The text that the instruction is about, or the instruction if there is none."""
     return row["input"].strip() or row["instruction"]
 
 
@@ -35,8 +35,8 @@ TASK = Task(
     inputs=("instruction", "input", "system"),
     target="output",
     truncatable_input="instruction",
-    context_input="input",
-    optional=("input", "system"),
+    truncated_first="input",
+    optional_inputs=("input", "system"),
     template=(
         "{#system}{system}\n{/system}Instruction: {instruction}{#input}\nInput: {input}{/input}"
         "\nResponse:"
@@ -45,5 +45,5 @@ TASK = Task(
     metrics=("rouge", "squad"),
     baselines={"copy of the input": copy_of_the_input},
     majority_baseline="commonest response",
-    shapes=("pair", "conversation"),
+    accepted_shapes=("pair", "conversation"),
 )

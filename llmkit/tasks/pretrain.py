@@ -1,9 +1,9 @@
-"""Plain language modelling: every token of a text is learnt; scored by its loss.
+"""Plain language modelling: every token of a text is supervised; scored by the loss.
 
     {"id": "7", "text": "The ferry left at noon. ..."}
 
-Reported are the loss (mean nats per token), the perplexity, and the bits per byte, which alone
-can be compared across tokenizers. The baseline is a general-purpose compressor.
+The scores are the loss (mean nats per token), the perplexity, and the bits per byte, the only one
+that can be compared across tokenizers. The baseline is a general-purpose compressor.
 """
 
 import lzma
@@ -13,7 +13,7 @@ from llmkit.tasks.base import Task
 
 
 def compressor_bits_per_byte(texts: Iterable[str]) -> float:
-    """Bits per byte of the texts under xz, all in one file."""
+    """Bits per byte of the texts when xz compresses them as one file."""
     content = "\n".join(texts).encode()
     return 8 * len(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)) / len(content)
 
@@ -24,7 +24,7 @@ TASK = Task(
     target="text",
     truncatable_input="text",
     template="",
-    shapes=("text",),
+    accepted_shapes=("text",),
     output="text",
     scores={"loss": False, "perplexity": False, "bits_per_byte": False},
 )

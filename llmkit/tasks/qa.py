@@ -1,11 +1,11 @@
-"""Question answering over a given context, scored as SQuAD 1.1 and 2.0 are.
+"""Question answering over a given context, scored like SQuAD 1.1 and 2.0.
 
     {"id": "7", "context": "Mara keeps a goat. Otto keeps bees.",
      "question": "Who keeps a goat?", "answers": ["Mara"]}
 
-`answers` may be a list of accepted answers: the first is trained on, and the best match counts. If
-it is empty, the question has no answer: only end-of-text is supervised, and an empty prediction is
-right. Files in SQuAD's own format, such as train-v2.0.json, are read as they are.
+`answers` may be a list of accepted answers: the model is trained on the first, and the best match
+counts. If the list is empty, the question has no answer: only end-of-text is supervised, and an
+empty prediction is right. Files in SQuAD's own format, such as train-v2.0.json, can be read too.
 """
 
 import re
@@ -14,14 +14,14 @@ from llmkit.tasks.base import Row, Task
 
 
 def first_name(row: Row) -> str:
-    """The context's first name, the naive guess: capitalised words that do not open a sentence,
-    or two of them together."""
+    """The context's first name, a naive guess: one capitalised word within a sentence, or two in a
+    row."""
     names = re.findall(r"\b[A-Z]\w+ [A-Z]\w+|(?<!^)(?<![.!?] )\b[A-Z]\w+", row["context"])
     return names[0] if names else ""
 
 
 def likeliest_sentence(row: Row) -> str:
-    """The sentence of the context that shares most words with the question."""
+    """The sentence of the context that shares the most words with the question."""
     question = set(re.findall(r"\w+", row["question"].lower()))
     sentences = re.split(r"(?<=[.!?])\s+", row["context"].strip())
     return max(sentences, key=lambda s: len(question & set(re.findall(r"\w+", s.lower()))))

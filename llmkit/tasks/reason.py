@@ -1,11 +1,11 @@
-"""Reasoning: a question in, a worked answer out whose last line is `#### final answer`.
+"""Reasoning: a question in, a worked answer out that ends in `#### final answer`.
 
     {"id": "7", "question": "Mara has 3 apples and buys 4. How many has she now?",
      "answer": "3 + 4 = 7\\n#### 7"}
 
-That is the form of GSM8K (Cobbe et al. 2021); the final answers alone are compared. With
-evaluation.votes above 1 and a temperature, so many answers are drawn for each question, and what
-most of them end in is scored beside the first of them (self-consistency, Wang et al. 2022).
+This is the format of GSM8K (Cobbe et al. 2021); only the final answers are compared. With
+evaluation.votes above 1 and a temperature, that many answers are sampled for each question, and the
+most frequent final answer is scored in addition to the first (self-consistency, Wang et al. 2022).
 """
 
 from llmkit.metrics.final_answer import MARK, final_answer

@@ -3,8 +3,8 @@
     {"id": "7", "document": "The council met ... It will close on Friday.",
      "summary": "Brackwater's council closes the harbour bridge on Friday."}
 
-The cue `TL;DR:` is the one of the GPT-2 paper (Radford et al. 2019, section 3.6). `summary` may
-be a list: the first is trained on, and a prediction is scored against each and the best one counts.
+The cue `TL;DR:` comes from the GPT-2 paper (Radford et al. 2019, section 3.6). `summary` may be a
+list: the model is trained on the first, and a prediction is scored against the best match.
 """
 
 import random
@@ -18,7 +18,7 @@ def sentences_of(row: Row) -> list[str]:
 
 
 def lead(num_sentences: int):
-    """The document's first sentences: the baseline to beat (Lead-3 of See et al. 2017)."""
+    """A baseline that predicts the document's first sentences (Lead-3 of See et al. 2017)."""
 
     def first_sentences(row: Row) -> str:
         return " ".join(sentences_of(row)[:num_sentences])
@@ -27,7 +27,7 @@ def lead(num_sentences: int):
 
 
 def random_3(row: Row) -> str:
-    """Three sentences, drawn by the row's id, in the document's order."""
+    """Three sentences, sampled with the row's id as the seed, in the order of the document."""
     sentences = sentences_of(row)
     drawn = random.Random(row["id"]).sample(range(len(sentences)), min(3, len(sentences)))
     return " ".join(sentences[place] for place in sorted(drawn))

@@ -1,15 +1,15 @@
-"""Translation: a text in one language in, the same in another out, scored with BLEU, chrF and TER.
+"""Translation: a text in, its translation out, scored with BLEU, chrF and TER.
 
     {"id": "7", "source": "The dog sleeps.", "target": "Der Hund schläft."}
 
-The prompt names both languages: `data.source_language` and `data.target_language`, else what the
-names of the columns say (en, de, translation.fr), else English and German. `target` may be a list:
-the first is trained on, all of them are references.
+The prompt names both languages: `data.source_language` and `data.target_language`, or else the
+languages that the columns are named after (en, de, translation.fr), or else English and German.
+`target` may be a list: the model is trained on the first, and all of them are references.
 """
 
 from llmkit.tasks.base import Task
 
-# ISO 639-1 codes and what a prompt calls the language.
+# ISO 639-1 code -> name of the language in a prompt.
 LANGUAGES = {
     "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "ca": "Catalan", "cs": "Czech",
     "cy": "Welsh", "da": "Danish", "de": "German", "el": "Greek", "en": "English", "es": "Spanish",
@@ -30,7 +30,7 @@ TEMPLATE = "{source_language}: {source}\n{target_language}:"
 
 
 def language_of(column: str) -> str | None:
-    """The language that a column's name stands for: `fr`, `fr_FR`, `translation.fr`, `French`."""
+    """The language that a column is named after: `fr`, `fr_FR`, `translation.fr`, `French`."""
     name = column.rpartition(".")[2].lower().replace("-", "_")
     by_name = {language.lower(): language for language in LANGUAGES.values()}
     return by_name.get(name) or LANGUAGES.get(name.partition("_")[0])

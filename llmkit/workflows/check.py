@@ -91,7 +91,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
             else:
                 findings += find_same_ids(split, test.rows)
     findings += find_near(find_near_copies(rows, task), findings)
-    warnings = prompt_warnings(recipe, task)
+    warnings = prompt_warnings(recipe.data, task)
     return Check(
         task.shown_prompt,
         warnings,

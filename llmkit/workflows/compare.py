@@ -119,14 +119,14 @@ def _with_settings(task: Task, references: list[list[str]], sources: tuple[Sourc
         for source in sources
         if source.task == task.name and are_metrics_of(source.metrics, task)
     ]
-    tasks = [replace(task, metrics=tuple(names)).settled(references) for names in recorded]
+    tasks = [replace(task, metrics=tuple(names)).with_metrics_for(references) for names in recorded]
     if tasks and tasks[0].metrics != tasks[-1].metrics:
         differing = sorted({*tasks[0].metrics} ^ {*tasks[-1].metrics})
         raise UserError(
             f"the two were scored with different settings ({', '.join(differing)}); evaluate one "
             "of them again with those of the other"
         )
-    return tasks[0] if tasks else task.settled(references)
+    return tasks[0] if tasks else task.with_metrics_for(references)
 
 
 def are_metrics_of(names: list[str] | None, task: Task) -> bool:

@@ -77,13 +77,13 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     settings = recipe.evaluation
     splits = open_splits(recipe.data, task, settings)
     shapes = {split: rows.shape for split, rows in splits.items()}
-    warnings = prompt_warnings(recipe, task)
+    warnings = prompt_warnings(recipe.data, task)
     terminal.show_prompt(console, shapes, task.shown_prompt, warnings, warning_console())
     model, tokenizer = open_model(
         recipe.model, recipe.train.forward, recipe.seed, splits["train"].texts()
     )
     check_max_length(recipe.data.max_length, model)
-    tokenizer.chat_template = task.chat_template or tokenizer.chat_template
+    tokenizer.chat_template = task.chat.template if task.chat else tokenizer.chat_template
     encoded, encoding_report, was_cached = encode_cached(
         splits["train"], tokenizer, EncodingOptions.of(recipe.data), console.print
     )

@@ -38,7 +38,7 @@ def run_llmkit(*arguments: object, exit_code: int = 0):
 
 
 def takes_several_references(task) -> bool:
-    return not (task.output == "text" or task.output == "label" or task.parse_messages)
+    return not (task.output == "text" or task.output == "label" or task.chat)
 
 
 def first_rows(name: str, split: str) -> list[dict]:

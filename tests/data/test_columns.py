@@ -248,12 +248,10 @@ def test_a_prompt_with_sections_typed_whole_has_the_tokens_of_training(tiny_gpt2
     ],
 )  # fmt: skip
 def test_languages_fill_the_prompt_or_are_warned_of(data, template, prompt, warnings):
-    recipe = load_recipe("translate").model_copy(
-        update={"data": Data(train="x", template=template, **data)}
-    )
-    task = prompt_task(recipe)
+    data = Data(train="x", template=template, **data)
+    task = prompt_task("translate", data)
     assert task.template == prompt
-    assert len(prompt_warnings(recipe, task)) == warnings
+    assert len(prompt_warnings(data, task)) == warnings
 
 
 def test_a_cue_that_contradicts_the_columns_is_warned_of_even_if_quiet(llmkit, tmp_path):
@@ -268,7 +266,7 @@ def test_a_cue_that_contradicts_the_columns_is_warned_of_even_if_quiet(llmkit, t
 
 def test_languages_are_for_translation():
     with pytest.raises(UserError, match="are for translate; remove them"):
-        prompt_task(load_recipe("qa", overrides=("data.target_language=French",)))
+        prompt_task("qa", Data(target_language="French"))
 
 
 @pytest.mark.parametrize(
@@ -315,9 +313,8 @@ def test_whatever_the_tokens_depend_on_is_in_the_cache_key(tmp_path, tiny_gpt2):
         return encoding_key(splits[split], tokenizer, EncodingOptions(max_length=64))
 
     def translation(**data):
-        recipe = load_recipe("translate")
-        recipe = recipe.model_copy(update={"data": Data(train="x", **data)})
-        return key(prompt_task(recipe), columns={"source": "input", "target": "output"})
+        task = prompt_task("translate", Data(train="x", **data))
+        return key(task, columns={"source": "input", "target": "output"})
 
     keys = [
         key(),

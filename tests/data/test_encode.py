@@ -224,7 +224,7 @@ def test_of_a_conversation_every_answer_is_learnt_with_its_end(tokenizer, conten
     assert len(encoded[0]["input_ids"]) <= max_length
     if encoding_report.outcomes["whole"]:
         assert learnt == whole
-        template = task.chat_template
+        template = task.chat.template
         chat = tokenizer.apply_chat_template(row["messages"], chat_template=template)
         assert encoded[0]["input_ids"] == list(chat["input_ids"])
     else:  # the oldest turns are gone, each as a whole

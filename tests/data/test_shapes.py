@@ -266,7 +266,7 @@ READ = {
 REFUSED = {
     "OpenAI tool calls": (
         "chat", {"messages": [ASKED, CALL, RESULT, SAID], "tools": TOOLS},
-        "column messages: message 2 calls a tool or answers a call",
+        "column messages: message 2 calls a tool or returns its result",
     ),
     "OpenAI function call": (
         "chat",
@@ -452,7 +452,7 @@ def test_weights_decide_which_answers_are_supervised(tokenizer, turns, system, m
     is_supervised = [weight != 0 for _, _, weight in turns]
     if not any(is_supervised):
         with pytest.raises(ValueError, match="has no supervised answer"):
-            task.parse_messages(messages)
+            task.chat.parse(messages)
         return
     num_kept = len(turns) - is_supervised[::-1].index(True)
     pieces = [(system, False)] if system else []

@@ -157,7 +157,7 @@ REFUSED = {
 def all_rows(path, task=SUMMARIZE, **data):
     path = str(path)
     splits = open_splits(Data(train=path, validation=path, test=path, **data), task)
-    names = [name for name in task.columns if name not in task.optional]
+    names = [name for name in task.columns if name not in task.optional_inputs]
     return [{name: row[name] for name in names} for row in splits["train"]]
 
 

@@ -166,7 +166,7 @@ def test_ratings_are_in_the_order_of_their_numbers():
 
 
 def test_equal_ratings_have_no_kappa():
-    score = TASKS["classify"].settled([["3"], ["4"], ["5"]]).score
+    score = TASKS["classify"].with_metrics_for([["3"], ["4"], ["5"]]).score
     scores = score([Prediction("4")] * 3 + [Prediction("3"), Prediction("5")], [["4"]] * 5)
     assert scores["quadratic_kappa"] == 0  # chance alone would be right as often
     assert "quadratic_kappa" not in score([Prediction("4")] * 3, [["4"]] * 3)
@@ -175,19 +175,19 @@ def test_equal_ratings_have_no_kappa():
 @pytest.mark.parametrize("said", [["2", "2", "2"], ["1", "2", "7"], ["1", "1.5", "3"]])
 def test_the_labels_of_the_task_decide_whether_they_are_ratings(said):
     """Whatever a system predicts: a baseline that says one label gets the scores of the others."""
-    task = TASKS["classify"].settled([["1"], ["2"], ["3"], ["2"]])
+    task = TASKS["classify"].with_metrics_for([["1"], ["2"], ["3"], ["2"]])
     assert "mean absolute error" in task.signature()
     scores = task.score(list(map(Prediction, said)), [["1"], ["2"], ["2"]])
     expected = mean_absolute_error([1, 2, 2], list(map(float, said)))
     assert scores["mean_absolute_error"] == pytest.approx(expected)
     assert "quadratic_kappa" in scores
-    task = TASKS["classify"].settled([["0"], ["1"]])
+    task = TASKS["classify"].with_metrics_for([["0"], ["1"]])
     assert "mean absolute error" not in task.signature()
     assert "mean_absolute_error" not in task.score([Prediction("2"), Prediction("3")], [["0"]] * 2)
 
 
 def test_a_prediction_that_is_no_number_leaves_out_the_scores_of_ratings():
-    task = TASKS["classify"].settled([["1"], ["2"], ["3"]])
+    task = TASKS["classify"].with_metrics_for([["1"], ["2"], ["3"]])
     scores = task.score([Prediction("1"), Prediction("many")], [["1"], ["2"]])
     assert scores.keys() == {"accuracy", "macro_f1"}
 

@@ -83,7 +83,7 @@ def test_scores_are_those_of_sacrebleus_command_with_the_same_tokenizer(
     sys.stdout.close()
     monkeypatch.undo()
     theirs = {each["name"]: each for each in json.loads((tmp_path / "scores").read_text("utf-8"))}
-    task = TASKS["translate"].settled([[text] for text in references])
+    task = TASKS["translate"].with_metrics_for([[text] for text in references])
     ours = task.score(list(map(Prediction, said)), [[text] for text in references])
     for score, name in (("bleu", "BLEU"), ("chrf", "chrF2"), ("ter", "TER")):
         assert f"{ours[score]:.12f}" == f"{theirs[name]['score']:.12f}"
@@ -118,7 +118,7 @@ def test_a_tokenizer_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr(tokenizer_ja_mecab, "MeCab", None)
     bleu.scorer.cache_clear()
     with pytest.raises(UserError, match=r"ja-mecab needs MeCab .* pip install 'sacrebleu\[ja\]'"):
-        TASKS["translate"].settled([["私は毎日電車で学校へ行きます。"]])
+        TASKS["translate"].with_metrics_for([["私は毎日電車で学校へ行きます。"]])
 
 
 def test_a_tokenizer_that_cannot_be_downloaded_is_named(monkeypatch, tmp_path):
@@ -174,7 +174,7 @@ def test_references_too_short_for_bleu_are_told_where_they_are_most(num_short, i
     texts = [("a red dog" if i < num_short else "a red dog slept there") for i in range(12)]
     examples = [Example(str(i), [], text, [text, "a dog"]) for i, text in enumerate(texts)]
     for name, kinds in (("translate", ["too short"] * is_told), ("qa", [])):
-        task = TASKS[name].settled([example.references for example in examples])
+        task = TASKS[name].with_metrics_for([example.references for example in examples])
         assert [finding.kind for finding in find_unscorable("test", examples, task)] == kinds
 
 

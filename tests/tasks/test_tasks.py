@@ -15,7 +15,7 @@ from llmkit.metrics import compute
 from llmkit.metrics.final_answer import final_answer
 from llmkit.metrics.prediction import Prediction
 from llmkit.tasks import TASKS, get_task, to_example
-from llmkit.tasks.base import with_template
+from llmkit.tasks.templates import with_template
 
 ROWS = {
     "summarize": {"document": "One. Two {summary}. Three. Four.", "summary": ["short", "other"]},
@@ -112,24 +112,24 @@ def test_a_conversation_is_learnt_where_the_assistant_speaks():
     assert example.references == ["Otto."]
     without = to_example({"id": "1", "messages": TALK[3:]}, TASKS["chat"])
     assert without.prompt_text == "User: And bees?\nAssistant:"
-    assert without.prompt == TASKS["chat"].prompt_from_text("And bees?")
+    assert without.prompt == TASKS["chat"].chat.prompt_from_text("And bees?")
 
 
 @pytest.mark.parametrize(
     ("messages", "expected"),
     [
         ("hello", "must be a list of messages"),
-        ([], "here they are by nothing"),
-        (TALK[:2], "here they are by system, user"),
-        (TALK[1:3] * 2 + TALK[:1], "by user, assistant, user, assistant, system"),
-        ([{"role": "tool", "content": "x"}], "message 1 calls a tool or answers a call"),
+        ([], "here the roles are nothing"),
+        (TALK[:2], "here the roles are system, user"),
+        (TALK[1:3] * 2 + TALK[:1], "roles are user, assistant, user, assistant, system"),
+        ([{"role": "tool", "content": "x"}], "message 1 calls a tool or returns its result"),
         ([{"role": "narrator", "content": "x"}], "message 1 has the role 'narrator'"),
         ([{"role": "user"}], "message 1 has no text in `content`"),
     ],
 )
 def test_what_is_no_conversation_is_refused(messages, expected):
     with pytest.raises(ValueError, match=expected):
-        TASKS["chat"].parse_messages(messages)
+        TASKS["chat"].chat.parse(messages)
 
 
 @pytest.mark.parametrize(

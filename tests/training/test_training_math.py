@@ -123,7 +123,7 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
         nonlocal reached
         task = TASKS[name]
         row = {"id": "0", **{column: data.draw(texts) for column in task.columns}}
-        if task.parse_messages is not None:
+        if task.chat is not None:
             said = {"role": "user", "content": data.draw(texts)}
             row[task.target] = [said, {"role": "assistant", "content": row[task.target]}]
         ((example, ids, encoded),) = encode_examples(
