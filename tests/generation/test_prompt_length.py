@@ -28,7 +28,7 @@ def test_a_prompt_that_fills_the_positions_is_accepted(model, num_tokens, num_ne
         (0, 1, "a.jsonl:3: the prompt is empty; give it at least one character"),
         (1, 10, "a.jsonl:3: 1 token and up to 10 new ones exceed the model's 10 positions; "
                 "shorten the prompt or else"),
-        (11, 0, "a.jsonl:3: 11 token and up to 0 new ones exceed the model's 10 positions; "
+        (11, 0, "a.jsonl:3: 11 tokens and up to 0 new ones exceed the model's 10 positions; "
                 "shorten the prompt or else"),
     ],
 )  # fmt: skip
