@@ -49,7 +49,7 @@ from llmkit.training.checkpoint import newest
 from llmkit.workflows.finetune import finetune
 
 STEPS, MIDDLE, EVERY = 24, 13, 3
-ATTEMPTS = 3  # to resume before a run counts as lost
+ATTEMPTS = 3  # to resume, before a run counts as lost
 LARGEST = 400_000  # bytes; every file of a checkpoint is smaller
 SETTINGS = {
     "use_cpu": True, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2,
@@ -80,7 +80,7 @@ def train(name: str, folder: Path, at_middle=None) -> None:
 
 
 def train_with_llmkit(folder: Path, at_middle) -> Path:
-    """The file of the weights in the last checkpoint."""
+    """The weights of the last checkpoint."""
     rows = folder.parent / "rows.txt"
     if not rows.is_file():
         generator = random.Random(0)
@@ -110,7 +110,7 @@ def train_with_llmkit(folder: Path, at_middle) -> Path:
     overrides = tuple(f"{key}={value}" for key, value in settings.items())
     recipe = load_recipe("pretrain", overrides=overrides)
     if not results_path(run).is_file():  # else it was killed after it had finished
-        finetune(recipe, run, Console(), resumes=bool(checkpoints(run)))
+        finetune(recipe, run, Console(), resume=bool(checkpoints(run)))
     return checkpoints(run)[0] / "weights.safetensors"
 
 
@@ -147,7 +147,7 @@ def train_with_trainer(name: str, folder: Path, at_middle) -> torch.nn.Module:
 
 
 def run(name: str, folder: Path, kill_after: float | None = None, at_middle=None) -> int:
-    """Run `train` in a forked process; return its exit code."""
+    """`train` in a forked process; its exit code."""
     folder.mkdir(exist_ok=True)
     child = os.fork()
     if child == 0:
@@ -214,7 +214,7 @@ def newest_checkpoint(name: str, folder: Path) -> Path:
 def measure(name: str, kills: int, sizes: int, damages: int, folder: Path) -> dict[str, Counter]:
     """Count the outcomes of each fault."""
     whole = folder / "whole"
-    run(name, whole)  # fills the caches
+    run(name, whole)  # what is cached is there now
     shutil.rmtree(whole)
     started = time.monotonic()
     if run(name, whole) != 0:
@@ -236,7 +236,7 @@ def measure(name: str, kills: int, sizes: int, damages: int, folder: Path) -> di
 
     def kill(each: Path, _) -> bool:
         while run(name, each, kill_after=generator.uniform(0.05, seconds)) != -signal.SIGKILL:
-            shutil.rmtree(each)  # it finished before the kill
+            shutil.rmtree(each)  # it was quicker
         return True
 
     def fill(each: Path, number: int) -> bool:
@@ -262,13 +262,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--sizes", type=int, default=40)
     parser.add_argument("--damages", type=int, default=30)
-    parser.add_argument("--only", choices=NAMES, help="Print the counts of this trainer as JSON.")
+    parser.add_argument("--only", choices=NAMES, help="Print the figures of this one as JSON.")
     parser.add_argument("--append", metavar="FILE", help="Append the table to FILE.")
     options = parser.parse_args()
     counts = {name: getattr(options, name) for name in ("kills", "sizes", "damages")}
     if options.only:
         torch.set_num_threads(1)
-        metrics.compute("bleu", ["a"], [["a"]])  # imports its libraries before any fork
+        metrics.compute("bleu", ["a"], [["a"]])  # its libraries, before any fork
         with tempfile.TemporaryDirectory(prefix="faults-") as folder:
             os.environ["LLMKIT_CACHE"] = f"{folder}/cache"
             print(json.dumps(measure(options.only, **counts, folder=Path(folder))))
@@ -292,7 +292,7 @@ def measured(name: str, given: list[str]) -> dict[str, dict[str, int]]:
 
 
 def lines_of(outcomes: dict[str, dict[str, dict[str, int]]]) -> list[str]:
-    """The outcomes as a Markdown table."""
+    """A table in Markdown."""
     lines = [
         "## The same faults in other trainers", "",
         f"{STEPS} steps of a tiny GPT-2 with dropout, a checkpoint every {EVERY} steps; measured "

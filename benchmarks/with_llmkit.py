@@ -8,6 +8,7 @@ from benchmarks import job as shared
 from benchmarks.job import Clock, Job, read_job, write_result
 from llmkit.config.recipe import load_recipe
 from llmkit.config.schema import Recipe
+from llmkit.data.batches import batch_capacity
 from llmkit.model.load import load_model
 from llmkit.model.trainable import trainable_model
 from llmkit.runtime.devices import start_accelerator
@@ -60,7 +61,11 @@ def run(job: Job, recipe: Recipe, settings: dict[str, Any]) -> None:
     model = trainable_model(model, recipe.train)
     rows = load_from_disk(job.rows)
     schedule = BatchSchedule(
-        rows, recipe, accelerator, micro_batch_token_budget(model, rows, accelerator)
+        rows,
+        recipe.train,
+        seed=recipe.seed,
+        capacity=batch_capacity(recipe.data, recipe.train.forward),
+        max_tokens=micro_batch_token_budget(model, rows, accelerator),
     )
     log = Log(Clock())
     trainer = Trainer.build(model, schedule, recipe.train, accelerator)

@@ -77,14 +77,14 @@ def finetune(
         import json
 
         from llmkit.runs.folder import choose_run_dir, find_run_to_resume, results_path
-        from llmkit.workflows.finetune import run_recipe
+        from llmkit.workflows.finetune import finetune as run_recipe
 
         given = None if run_dir is None else str(run_dir)
         if resume:
             run = find_run_to_resume(given or "auto", None, recipe)
         else:
             run = choose_run_dir(given, recipe.task)
-        run, _ = run_recipe(recipe, run, console, resumes=resume, is_default_name=given is None)
+        run, _ = run_recipe(recipe, run, console, resume=resume, is_default_name=given is None)
         return {"run": str(run), **json.loads(results_path(run).read_text("utf-8"))}
 
 

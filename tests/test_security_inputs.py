@@ -197,10 +197,12 @@ CHECKPOINTS = {
         lambda state: state["progress"].update(best_step=float("inf"))
     ),
     "a best step elsewhere": edit_state(lambda state: state["progress"].update(best_step="../..")),
-    "an odd precision": edit_state(lambda state: state["facts"].update(mixed_precision="fp64")),
+    "an odd precision": edit_state(
+        lambda state: state["reproducibility_key"].update(mixed_precision="fp64")
+    ),
     "an odd key": edit_state(lambda state: state["recipe"].update(exec="import os")),
     "other rows": edit_state(
-        lambda state: state["facts"]["data"]["train"].update(tokens_sha256="0")
+        lambda state: state["reproducibility_key"]["data"]["train"].update(tokens_sha256="0")
     ),
     "a strange weight": edit_weights(
         "weights.safetensors", lambda content: content.update(evil=torch.zeros(1))

@@ -101,7 +101,7 @@ def finetune(
         check_limits(limits, task)
         if asked_processes == 1:
             from llmkit.runtime.console import make_console
-            from llmkit.workflows.finetune import run_recipe
+            from llmkit.workflows.finetune import finetune as run_recipe
     if asked_processes > 1:
         options = ["--scale", scale] if scale else []
         options += ["--resume", str(found)] if found else []
@@ -118,7 +118,13 @@ def finetune(
             if resume and not found:
                 console.print("resume  no stopped run of this recipe; starting a new one")
             run, _ = run_recipe(
-                settings, run, console, signals, found is not None, allowed, run_dir is None
+                settings,
+                run,
+                console,
+                signals,
+                resume=found is not None,
+                allowed_changes=allowed,
+                is_default_name=run_dir is None,
             )
         except (Stopped, OSError, FloatingPointError, MemoryError, RuntimeError) as trouble:
             run = getattr(trouble, "run", run)

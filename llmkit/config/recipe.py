@@ -90,6 +90,11 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"data": data, "evaluation": evaluation, "model": model})
 
 
+def recipe_keys(recipe: Recipe) -> dict[str, Any]:
+    """Each dotted key of a recipe with its value as plain data; paths are absolute."""
+    return dict(flat(with_absolute_paths(recipe).model_dump(mode="json")))
+
+
 def flat(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted key, value) of a recipe, or of what else is nested, as plain data."""
     for key, value in section.items():

@@ -6,18 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmkit.config.schema import Recipe
+from llmkit.config.schema import Data, Forward
 from llmkit.constants import IGNORE_INDEX
 
 Batch = dict[str, Tensor]
 UNLIMITED = sys.maxsize  # capacity of the one sequence that holds all rows of a batch
 
 
-def batch_capacity(recipe: Recipe) -> int | None:
+def batch_capacity(data: Data, forward_pass: Forward) -> int | None:
     """Tokens that a sequence of several rows holds; None: each row is a sequence of its own."""
-    if recipe.train.forward == "padding_free":
+    if forward_pass == "padding_free":
         return UNLIMITED
-    return recipe.data.max_length if recipe.data.packing else None
+    return data.max_length if data.packing else None
 
 
 def shuffled_indices(num_rows: int, seed: int, epoch: int) -> list[int]:

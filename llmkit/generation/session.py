@@ -26,10 +26,10 @@ from llmkit.io.atomic import CorruptFolder, read_json
 from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import load_model
 from llmkit.runs.folder import (
-    facts_path,
     newest_finished_run,
     recipe_of,
     recipe_path,
+    record_path,
     resolve_model,
 )
 from llmkit.runtime.devices import start_accelerator
@@ -209,9 +209,9 @@ def open_labels(run: Path, task: Task) -> list[str]:
     """The labels that a classifier chooses from: those its run recorded or, for a run of an earlier
     version, those of its training rows."""
     try:
-        recorded = read_json(facts_path(run)).get("labels")
+        recorded = read_json(record_path(run)).get("labels")
     except CorruptFolder as error:
-        raise UserError(f"{facts_path(run)}: {error}; train again") from None
+        raise UserError(f"{record_path(run)}: {error}; train again") from None
     if isinstance(recorded, list) and all(isinstance(label, str) for label in recorded):
         return recorded
     try:
@@ -219,7 +219,7 @@ def open_labels(run: Path, task: Task) -> list[str]:
         return sorted(count_answers(train, task))
     except UserError as error:
         raise UserError(
-            f"{facts_path(run)}: no `labels` in it, as in runs of earlier versions, and the "
+            f"{record_path(run)}: no `labels` in it, as in runs of earlier versions, and the "
             f"training rows cannot be read to find them: {error}"
         ) from None
 

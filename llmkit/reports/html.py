@@ -10,7 +10,7 @@ from llmkit.io.atomic import write_text
 from llmkit.io.safe_json import to_json
 from llmkit.paths import expand
 from llmkit.reports.html_data import page_data
-from llmkit.runs.folder import facts_path, is_run, log_path, predictions_path, results_path
+from llmkit.runs.folder import is_run, log_path, predictions_path, record_path, results_path
 from llmkit.scoring.significance import LEVEL, MIN_ROWS
 
 ASSETS = Path(__file__).parent / "assets"
@@ -56,7 +56,7 @@ def follow(runs: list[Path], output: Path) -> Iterator[None]:
 
 def sources(run: Path) -> list[Path]:
     """What the page is made of, as far as it is there."""
-    paths = (log_path(run), results_path(run), predictions_path(run), facts_path(run))
+    paths = (log_path(run), results_path(run), predictions_path(run), record_path(run))
     return [path for path in paths if path.is_file()]
 
 

@@ -14,7 +14,7 @@ from llmkit.config import recipe_files
 from llmkit.config.recipe import flat
 from llmkit.errors import UserError, printable
 from llmkit.metrics import OPTIONAL_SCORES
-from llmkit.runs.folder import facts_path, is_training, log_path, recipe_of, recipe_path, set_dirs
+from llmkit.runs.folder import is_training, log_path, recipe_of, recipe_path, record_path, set_dirs
 from llmkit.scoring.deciding_metric import DecidingMetric, choose_metric
 from llmkit.scoring.results import (
     DAMAGE,
@@ -99,7 +99,7 @@ def read_run(folder: Path) -> RunFiles:
         recipe,
         get_task(recipe["task"]),
         list(read_lines(log_path(folder))),
-        read_json(facts_path(folder)),
+        read_json(record_path(folder)),
         {name: of_set for name, of_set in results.items() if of_set is not None},
         read_saved_predictions(folder),
     )

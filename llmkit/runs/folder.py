@@ -18,11 +18,11 @@ import platform
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -34,6 +34,7 @@ from llmkit.io.atomic import make_folder, sync, write_text
 from llmkit.io.safe_json import write_json
 from llmkit.io.small_json import UnreadableJson, read_json
 from llmkit.paths import RUNS, check_writable, expand
+from llmkit.runs.record import RunRecord
 
 LIBRARIES = (
     "torch", "transformers", "tokenizers", "datasets", "accelerate", "peft",
@@ -144,18 +145,18 @@ def require_unused(run: Path) -> None:
         )
 
 
-def start_run(run: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
-    """Write down what will be run."""
+def start_run(run: Path, recipe: Recipe, record: RunRecord) -> None:
+    """Write recipe.yaml and run.json."""
     try:
         write_text(recipe_path(run), recipe_yaml(with_absolute_paths(recipe)))
         libraries = {"llmkit": __version__, **{name: version(name) for name in LIBRARIES}}
-        facts = {
+        content = {
             "started": started(run),
             "python": platform.python_version(),
             "libraries": libraries,
-            **facts,
+            **asdict(record),
         }
-        write_json(facts_path(run), facts)
+        write_json(record_path(run), content)
     except OSError as error:
         raise cannot_write(run, error) from None
 
@@ -163,7 +164,7 @@ def start_run(run: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
 def started(run: Path) -> str:
     """When training began there, as ISO 8601 in UTC: now, unless the run is being resumed."""
     try:
-        return read_json(facts_path(run))["started"]
+        return read_json(record_path(run))["started"]
     except (UnreadableJson, KeyError):
         return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
@@ -197,7 +198,7 @@ def lock_path(run: Path) -> Path:
     return run / ".lock"
 
 
-def facts_path(run: Path) -> Path:
+def record_path(run: Path) -> Path:
     return run / "run.json"
 
 

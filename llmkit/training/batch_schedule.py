@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain
 
-from accelerate import Accelerator
 from datasets import Dataset
 
-from llmkit.config.schema import Recipe
+from llmkit.config.schema import Train
 from llmkit.data.batches import (
     Batch,
-    batch_capacity,
     collate,
     padded_size,
     shuffled_indices,
@@ -17,78 +16,92 @@ from llmkit.data.batches import (
 )
 from llmkit.data.encoded_rows import count_tokens
 from llmkit.errors import UserError, first_few
-from llmkit.training.memory import BEST_TOKENS
+
+shuffled_once = lru_cache(maxsize=1)(shuffled_indices)  # an epoch's order serves all of its steps
 
 
 class BatchSchedule:
-    """Which rows each step trains on, in which process: pure functions of the step."""
+    """Which rows each step trains on, in which process: pure functions of the step.
+
+    Only `micro_batch_size` may change during a run: it decides how the rows of a step are split,
+    never which rows they are.
+    """
 
     def __init__(
         self,
         encoded: Dataset,
-        recipe: Recipe,
-        accelerator: Accelerator,
-        max_tokens: int = BEST_TOKENS,
+        train: Train,
+        *,
+        seed: int,
+        capacity: int | None,
+        max_tokens: int,
+        rank: int = 0,
+        num_processes: int = 1,
     ) -> None:
-        """max_tokens: of a micro-batch, where the recipe leaves its size open."""
+        """
+        Args:
+            encoded: The encoded training rows.
+            train: Length of the training and batch sizes.
+            seed: Decides on the order of the rows, together with the epoch.
+            capacity: Tokens of a sequence that holds several rows; None: one row per sequence.
+            max_tokens: Tokens of a micro-batch if the recipe does not give its size in rows.
+            rank: Number of this process, from 0.
+        """
         self.encoded = encoded
-        self.capacity = batch_capacity(recipe)
-        self.seed = recipe.seed
-        self.global_batch_size = min(recipe.train.global_batch_size, len(encoded))
-        self.rank, self.num_processes = accelerator.process_index, accelerator.num_processes
+        self.seed, self.capacity = seed, capacity
+        self.rank, self.num_processes = rank, num_processes
         self.lengths, self.supervised = (counts.tolist() for counts in count_tokens(encoded))
-        fitting = recipe.train.micro_batch_size or max(1, max_tokens // max(self.lengths))
+        self.global_batch_size = min(train.global_batch_size, len(encoded))
+        fitting = train.micro_batch_size or max(1, max_tokens // max(self.lengths))
         self.micro_batch_size = min(fitting, self.global_batch_size)
         self.steps_per_epoch = -(-len(encoded) // self.global_batch_size)
-        epochs = recipe.train.epochs or 0
-        self.num_steps = recipe.train.max_steps or max(1, round(epochs * self.steps_per_epoch))
-        self._epoch_order = lru_cache(maxsize=1)(
-            lambda epoch: shuffled_indices(len(encoded), self.seed, epoch)
-        )
+        epochs = train.epochs or 0
+        self.num_steps = train.max_steps or max(1, round(epochs * self.steps_per_epoch))
 
-    def rows(self, step: int) -> list[int]:
-        """Indices of the step's rows, over all processes. An epoch's last step may be short."""
+    def step_indices(self, step: int) -> list[int]:
+        """Indices of the rows of a step, over all processes. An epoch's last step may be short."""
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.global_batch_size
-        return self._epoch_order(epoch)[start : start + self.global_batch_size]
+        order = shuffled_once(len(self.encoded), self.seed, epoch)
+        return order[start : start + self.global_batch_size]
 
-    def dealt(self, step: int) -> list[list[list[int]]]:
-        """For each process, the rows of its micro-batches of the step."""
+    def micro_batch_indices(self, step: int) -> list[list[list[int]]]:
+        """For each process, the rows of each of its micro-batches of a step."""
         return split_into_micro_batches(
-            self.rows(step), self.lengths, self.micro_batch_size, self.num_processes
+            self.step_indices(step), self.lengths, self.micro_batch_size, self.num_processes
         )
 
     def micro_batches(self, step: int) -> Iterator[Batch]:
         """This process's micro-batches of the step."""
-        for indices in self.dealt(step)[self.rank]:
+        for indices in self.micro_batch_indices(step)[self.rank]:
             yield collate([self.encoded[index] for index in indices], self.capacity)
 
     def padding_share(self, num_steps: int = 100) -> float:
-        """Share of padding in what the model is fed during the first steps."""
+        """Share of padding among the tokens of the first steps."""
         num_tokens = size = 0
         for step in range(min(num_steps, self.num_steps)):
-            for indices in (batch for batches in self.dealt(step) for batch in batches):
+            for indices in chain.from_iterable(self.micro_batch_indices(step)):
                 lengths = [self.lengths[index] for index in indices]
                 num_tokens += sum(lengths)
                 size += padded_size(lengths, self.capacity)
         return 1 - num_tokens / size
 
     def name_rows(self, rows: list[int]) -> str:
-        """Where these rows stand (file:line), the first few by name."""
+        """The locations of rows (file:line) for a message; of many, the first few."""
         return first_few([self.encoded[index]["where"] for index in rows])
 
     def num_tokens(self, step: int) -> int:
-        """Real tokens of the step, padding not counted, over all processes."""
-        return sum(self.lengths[index] for index in self.rows(step))
+        """Tokens of a step without padding, over all processes."""
+        return sum(self.lengths[index] for index in self.step_indices(step))
 
     def num_supervised(self, step: int) -> int:
-        """Tokens of the step that carry loss, over all processes."""
-        count = sum(self.supervised[index] for index in self.rows(step))
+        """Supervised tokens of a step, over all processes."""
+        count = sum(self.supervised[index] for index in self.step_indices(step))
         if not count:
-            raise UserError(f"step {step + 1}: none of its rows has a token to learn")
+            raise UserError(f"step {step + 1}: none of its rows has a supervised token")
         return count
 
     @property
     def rows_per_process(self) -> int:
-        """Rows of a full step that a process gets on average, rounded up."""
+        """Average number of rows of a full step per process, rounded up."""
         return -(-self.global_batch_size // self.num_processes)

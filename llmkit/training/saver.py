@@ -4,7 +4,6 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -14,7 +13,7 @@ from llmkit.model.load import save_model
 from llmkit.runs.folder import log_path, model_dir
 from llmkit.runtime.devices import wait_for_all
 from llmkit.training.checkpoint import prune, save_checkpoint
-from llmkit.training.state import state_of
+from llmkit.training.state import ReproducibilityKey, state_of
 from llmkit.training.trainer import Trainer
 
 
@@ -25,7 +24,7 @@ class RunSaver:
     run: Path
     tokenizer: PreTrainedTokenizerBase
     recipe: Recipe
-    record: dict[str, Any]
+    reproducibility_key: ReproducibilityKey
     saved_at: float = field(default_factory=lambda: time.monotonic())
     """When this process saved a checkpoint last, or started; seconds of a monotonic clock."""
 
@@ -48,7 +47,7 @@ class RunSaver:
         """Write a checkpoint of the last step, and delete those that are no longer needed."""
         if trainer.accelerator.is_main_process:
             sync(log_path(self.run))  # or its lines are lost where the checkpoint is not
-            state = state_of(trainer.current_progress(), self.recipe, self.record)
+            state = state_of(trainer.current_progress(), self.recipe, self.reproducibility_key)
             saved = save_checkpoint(self.run, trainer.model, trainer.optimizer, state)
             prune(self.run, saved, self.recipe.checkpoint.keep)
         wait_for_all(trainer.accelerator)

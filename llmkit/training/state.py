@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, Field, field_validator
+from pydantic import AliasChoices, BaseModel, Field, field_validator
 
 from llmkit.config.moved_keys import upgrade_recipe
 from llmkit.config.recipe import with_absolute_paths
 from llmkit.config.schema import Recipe
+from llmkit.runs.record import RunRecord
 from llmkit.runtime.devices import Arithmetic
 from llmkit.tasks import Scores
 
@@ -89,7 +90,9 @@ class CheckpointState(BaseModel):
 
     progress: TrainingProgress
     recipe: Recipe
-    facts: ReproducibilityKey
+    reproducibility_key: ReproducibilityKey = Field(
+        validation_alias=AliasChoices("reproducibility_key", "facts")  # its earlier name
+    )
     dropout_version: int = 1
     """The DROPOUT_VERSION that wrote it; checkpoints of earlier versions do not say."""
 
@@ -109,26 +112,26 @@ class CheckpointState(BaseModel):
         return progress
 
 
-def facts_of(record: dict[str, Any]) -> ReproducibilityKey:
-    """The facts in a run's record, and of this process."""
-    names = ("device", "mixed_precision", "float32_matmul_precision", "num_processes")
+def reproducibility_key(record: RunRecord) -> ReproducibilityKey:
+    """The key of a run in this process."""
     return ReproducibilityKey(
-        **{name: record[name] for name in names},
+        device=record.device,
+        mixed_precision=record.mixed_precision,
+        float32_matmul_precision=record.float32_matmul_precision,
+        num_processes=record.num_processes,
         threads=torch.get_num_threads(),
         torch=str(torch.__version__),
-        model={"sha256": record["model"]["sha256"]},
-        data={
-            split: {"tokens_sha256": of["tokens_sha256"]} for split, of in record["data"].items()
-        },
+        model={"sha256": record.model.sha256},
+        data={split: {"tokens_sha256": rows.tokens_sha256} for split, rows in record.data.items()},
     )
 
 
-def state_of(progress: TrainingProgress, recipe: Recipe, record: dict[str, Any]) -> dict[str, Any]:
-    """What `CheckpointState` reads back."""
+def state_of(progress: TrainingProgress, recipe: Recipe, key: ReproducibilityKey) -> dict[str, Any]:
+    """The content of state.json, which `CheckpointState` reads back."""
     state = CheckpointState(
         progress=progress,
         recipe=with_absolute_paths(recipe),
-        facts=facts_of(record),
+        reproducibility_key=key,
         dropout_version=DROPOUT_VERSION,
     )
     return state.model_dump(mode="json")

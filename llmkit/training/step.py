@@ -106,6 +106,6 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
 def nonfinite_rows(micro_losses: list[Tensor], schedule: BatchSchedule, step: int) -> list[int]:
     """Indices of the rows in micro-batches whose loss is not finite, over all processes; all rows
     of the step if only its gradient is not finite."""
-    mine = zip(schedule.dealt(step)[schedule.rank], micro_losses, strict=True)
+    mine = zip(schedule.micro_batch_indices(step)[schedule.rank], micro_losses, strict=True)
     bad = [row for rows, value in mine if not torch.isfinite(value) for row in rows]
-    return gather_object(bad) or schedule.rows(step)
+    return gather_object(bad) or schedule.step_indices(step)

@@ -1,7 +1,8 @@
-"""Where a run's figures are also sent: TensorBoard, Weights & Biases, trackio."""
+"""Experiment trackers that a run's figures are also sent to."""
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,6 @@ from uuid import uuid4
 from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 
-from llmkit.config.recipe import flat
-from llmkit.config.schema import Recipe
 from llmkit.errors import UserError
 from llmkit.io.safe_json import write_json
 from llmkit.runs.folder import trackers_path
@@ -20,24 +19,32 @@ from llmkit.runs.folder import trackers_path
 PROJECTS = {"wandb": "WANDB_PROJECT", "trackio": "TRACKIO_PROJECT"}
 
 
-def check_trackers(recipe: Recipe) -> None:
+def check_trackers(names: Sequence[str]) -> None:
     """Raise UserError for a tracker that is not installed."""
-    for name in recipe.trackers:
+    for name in names:
         if find_spec(name) is None:
             raise UserError(f"trackers: {name} is not installed; pip install {name}")
 
 
-def start_trackers(accelerator: Accelerator, recipe: Recipe, run: Path, step: int) -> None:
-    """Have accelerate send what is logged to the recipe's trackers, under the run's name.
+def start_trackers(
+    accelerator: Accelerator,
+    names: Sequence[str],
+    config: Mapping[str, Any],
+    run: Path,
+    step: int,
+) -> None:
+    """Have accelerate send what is logged to these trackers, under the run's name.
 
-    step: optimizer steps done; above 0, the trackers resume their record of the run.
+    Args:
+        config: What the trackers show as the configuration of the run.
+        step: Optimizer steps done; above 0, the trackers resume their record of the run.
     """
-    if not (recipe.trackers and accelerator.is_main_process):
+    if not (names and accelerator.is_main_process):
         return
     accelerator.project_configuration.set_directories(str(run))
-    config = {key: str(value) for key, value in flat(recipe.model_dump())}
+    config = {key: str(value) for key, value in config.items()}
     started = []
-    for name in recipe.trackers:
+    for name in names:
         accelerator.trackers = []
         accelerator.log_with = filter_trackers([name], str(run))
         settings = {name: tracker_settings(name, run, step)}

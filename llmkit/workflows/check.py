@@ -2,6 +2,7 @@
 
 from llmkit.config.schema import Data, Generation, Recipe
 from llmkit.data.answers import count_answers, encode_labels
+from llmkit.data.batches import batch_capacity
 from llmkit.data.duplicates import find_near_copies
 from llmkit.data.encode import (
     EncodingOptions,
@@ -35,6 +36,7 @@ from llmkit.scoring.deciding_metric import check_metric, choose_metric
 from llmkit.scoring.testset import TestSet
 from llmkit.tasks import to_example
 from llmkit.training.batch_schedule import BatchSchedule
+from llmkit.training.memory import BEST_TOKENS
 from llmkit.training.optim import warm_up_warning
 
 
@@ -76,7 +78,16 @@ def check(recipe: Recipe, num_samples: int) -> Check:
             findings += find_kept(splits[split].kept_in_train)
             answers = count_answers(rows[split], task)
             labels = encode_labels(answers, tokenizer) if task.output == "label" else {}
-            order = BatchSchedule(encoded, recipe, accelerator) if len(encoded) else None
+            schedule = None
+            if len(encoded):
+                schedule = BatchSchedule(
+                    encoded,
+                    recipe.train,
+                    seed=recipe.seed,
+                    capacity=batch_capacity(recipe.data, recipe.train.forward),
+                    max_tokens=BEST_TOKENS,
+                    num_processes=accelerator.num_processes,
+                )
             if task.output == "text":
                 samples = sample_blocks(encoded, num_samples, tokenizer)
             else:
@@ -98,9 +109,9 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         checks,
         by_severity(findings),
         samples,
-        order.num_steps if order else 0,
-        order.padding_share() if order else 0.0,
-        warm_up_warning(order.num_steps, recipe.train) if order else None,
+        schedule.num_steps if schedule else 0,
+        schedule.padding_share() if schedule else 0.0,
+        warm_up_warning(schedule.num_steps, recipe.train) if schedule else None,
     )
 
 

@@ -1,14 +1,14 @@
-"""The main job, in order: rows, encoded rows, training, scores, report."""
+"""The `finetune` command: prepare rows and model, train, score, report."""
 
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
+from llmkit.config.recipe import recipe_keys
 from llmkit.config.schema import Recipe
 from llmkit.errors import count_of
 from llmkit.families import family_of
@@ -43,13 +43,13 @@ from llmkit.training.loop import Validation, train
 from llmkit.training.resume import (
     ResumePoint,
     check_disk_space,
-    check_facts,
     check_recipe,
+    check_reproducibility,
     find_resume_point,
     restore_run,
 )
 from llmkit.training.saver import RunSaver
-from llmkit.training.state import facts_of
+from llmkit.training.state import reproducibility_key
 from llmkit.training.trackers import check_trackers, start_trackers
 from llmkit.training.trainer import Trainer
 from llmkit.workflows.training_setup import TrainingSetup, setup_training
@@ -57,183 +57,204 @@ from llmkit.workflows.training_setup import TrainingSetup, setup_training
 FINE_TUNED = "fine-tuned"  # name of the system
 
 
+class FinishedRun(NamedTuple):
+    """A run to its end."""
+
+    run: Path
+    results: TestResults
+    """On the test set `test`."""
+
+
+class Trained(NamedTuple):
+    """What metrics.json says of the training."""
+
+    best_step: int
+    train_seconds: float
+
+
 def finetune(
     recipe: Recipe,
     run: Path,
     console: Console,
     signals: Signals | None = None,
-    resumes: bool = False,
-    allowed: tuple[str, ...] = (),
-) -> TestResults:
-    """Run a recipe into the folder `run`; returns the final results on `test`.
-
-    resumes: go on from the newest checkpoint there. allowed: keys of the recipe, `data.SPLIT` or
-    `model` that may have changed since. Raises signals.Stopped where that was asked for.
-    """
-    return run_recipe(recipe, run, console, signals, resumes, allowed)[1]
-
-
-def run_recipe(
-    recipe: Recipe,
-    run: Path,
-    console: Console,
-    signals: Signals | None = None,
-    resumes: bool = False,
-    allowed: tuple[str, ...] = (),
+    *,
+    resume: bool = False,
+    allowed_changes: tuple[str, ...] = (),
     is_default_name: bool = False,
-) -> tuple[Path, TestResults]:
-    """Like `finetune`, but also returns the folder of the run.
+) -> FinishedRun:
+    """Fine-tune with a recipe, score the model before and after, and write a report.
 
-    is_default_name: if another run has taken this folder meanwhile, choose another name. An
-    exception raised during training has the folder as its attribute `run`.
+    Args:
+        run: The folder of the run.
+        signals: Stop requests; default: none.
+        resume: Continue from the newest checkpoint in the folder.
+        allowed_changes: Keys of the recipe, `data.SPLIT` or `model` that may differ from the
+            resumed run.
+        is_default_name: If another run has taken the folder in the meantime, use another name.
+
+    Raises:
+        UserError: For a mistake in the recipe, the rows or the options.
+        Stopped: After a stop request; a checkpoint is written.
+
+    An exception raised during or after the training has the folder as its attribute `run`.
     """
-    started = time.perf_counter()
-    signals = signals or Signals()  # that nobody sends
-    check_trackers(recipe)
+    started, signals = time.perf_counter(), signals or Signals()
+    check_trackers(recipe.trackers)
     join_launcher()
     check_launcher()
-    with ExitStack() as held:
-        origin = None
-        if not is_rank_zero():
-            console = Console(quiet=True)
-        if resumes:
+    console = console if is_rank_zero() else Console(quiet=True)
+    with ExitStack() as locks:
+        resume_point = None
+        if resume:
             if is_rank_zero():
-                held.enter_context(run_lock(run))
-            origin = find_resume_point(run, console)
-            check_recipe(origin, recipe, allowed)
-        before = Usage.now()
-        settings = recipe.train
-        accelerator = start_accelerator(
-            settings.device,
-            settings.mixed_precision,
-            recipe.seed,
-            origin.facts.arithmetic if origin else None,
-        )
-        theirs = overridden_precision(accelerator.mixed_precision)
-        if theirs is not None:
-            warning_console().print(
-                f"warning: mixed_precision={theirs} of accelerate's configuration is ignored; "
-                f"train.mixed_precision={recipe.train.mixed_precision} decides"
-            )
-        prepared = setup_training(recipe, accelerator, console)
-        is_alone = accelerator.num_processes == 1
-        if origin is None and is_alone and accelerator.device.type == "cpu":
-            said = leave_cores(before)
-            if said is not None:
-                console.print(f"threads {said}")
-        if origin is not None:
-            check_facts(origin, facts_of(prepared.facts), allowed)
-        test = prepared.tests["test"]
-        if test.task.output != "text":  # a metric that cannot run fails now
-            score_baselines(test, num_rows=1)
-        if accelerator.is_main_process and not resumes:
+                locks.enter_context(run_lock(run))
+            resume_point = find_resume_point(run, console)
+            check_recipe(resume_point, recipe_keys(recipe), allowed_changes)
+        setup = start(recipe, resume_point, console)
+        if resume_point is not None:
+            key = reproducibility_key(setup.record)
+            check_reproducibility(resume_point, key, allowed_changes)
+        if setup.accelerator.is_main_process and not resume:
             run = claim_run_dir(run) if is_default_name else run
-            held.enter_context(run_lock(run))
+            locks.enter_context(run_lock(run))
             require_unused(run)
         (run,) = broadcast_object_list([run])
         console.print(f"run     {run}")
         try:
-            require_shared(run, accelerator)
-            facts = train_in_run(prepared, recipe, run, accelerator, console, signals, origin)
-            return run, score_run(prepared, recipe, run, accelerator, console, facts, started)
-        except BaseException as trouble:
-            trouble.run = run
+            require_shared(run, setup.accelerator)
+            trained = train_in_run(setup, run, console, signals, resume_point)
+            return FinishedRun(run, score_run(setup, run, console, trained, started))
+        except BaseException as error:
+            error.run = run
             raise
 
 
+def start(recipe: Recipe, resume_point: ResumePoint | None, console: Console) -> TrainingSetup:
+    """Start the devices, and prepare data and model.
+
+    A resumed run keeps the arithmetic of its checkpoint; a new one leaves cores that are in use to
+    other programs.
+    """
+    before = Usage.now()
+    settings = recipe.train
+    arithmetic = resume_point.reproducibility_key.arithmetic if resume_point else None
+    accelerator = start_accelerator(
+        settings.device, settings.mixed_precision, recipe.seed, arithmetic
+    )
+    ignored = overridden_precision(accelerator.mixed_precision)
+    if ignored is not None:
+        warning_console().print(
+            f"warning: mixed_precision={ignored} of accelerate's configuration is ignored; "
+            f"train.mixed_precision={settings.mixed_precision} decides"
+        )
+    setup = setup_training(recipe, accelerator, console)
+    is_alone = accelerator.num_processes == 1
+    if resume_point is None and is_alone and accelerator.device.type == "cpu":
+        note = leave_cores(before)
+        if note is not None:
+            console.print(f"threads {note}")
+    test = setup.tests["test"]
+    if test.task.output != "text":  # a metric that cannot run fails now, not after the training
+        score_baselines(test, num_rows=1)
+    return setup
+
+
 def train_in_run(
-    prepared: TrainingSetup,
-    recipe: Recipe,
+    setup: TrainingSetup,
     run: Path,
-    accelerator: Accelerator,
     console: Console,
     signals: Signals,
-    origin: ResumePoint | None,
-) -> dict[str, Any]:
-    """Train, keep checkpoints and the best weights; returns facts of the training."""
+    resume_point: ResumePoint | None,
+) -> Trained:
+    """Train, and leave checkpoints and the best weights in the folder of the run."""
     started = time.perf_counter()
-    model, tokenizer, schedule = prepared.model, prepared.tokenizer, prepared.schedule
-    trainer = Trainer.build(model, schedule, recipe.train, accelerator)
-    if origin is not None:
-        restore_run(origin, trainer, tokenizer, run, recipe)
+    recipe, accelerator, schedule = setup.recipe, setup.accelerator, setup.schedule
+    trainer = Trainer.build(setup.model, schedule, recipe.train, accelerator)
+    keys = recipe_keys(recipe)
+    if resume_point is not None:
+        is_same = recipe_keys(resume_point.recipe) == keys
+        restore_run(resume_point, trainer, setup.tokenizer, run, is_same_recipe=is_same)
     progress = trainer.progress
     if accelerator.is_main_process:
-        start_run(run, recipe, prepared.facts)
+        start_run(run, recipe, setup.record)
     wait_for_all(accelerator)
-    start_trackers(accelerator, recipe, run, progress.step)
-
-    def score() -> Scores:
-        return prepared.evaluator.evaluate(model, prepared.validation).scores
-
-    settings = recipe.evaluation
-    validation = Validation(
-        score,
-        *prepared.metric,
-        every=settings.every or schedule.steps_per_epoch,
-        patience=settings.early_stopping_patience,
-    )
-    saver = RunSaver(run, tokenizer, recipe, prepared.facts)
+    start_trackers(accelerator, recipe.trackers, keys, run, progress.step)
+    saver = RunSaver(run, setup.tokenizer, recipe, reproducibility_key(setup.record))
     path = log_path(run) if accelerator.is_main_process else None
+    log_every = recipe.train.log_every
     try:
-        with RunLog(
-            path, schedule.num_steps, recipe.train.log_every, console, accelerator.log
-        ) as log:
+        with RunLog(path, schedule.num_steps, log_every, console, accelerator.log) as log:
             log.resume_from(progress.step, progress.validation_pending)
-            if origin is None:
-                check_disk_space(trainer, tokenizer, run, recipe.checkpoint.keep)
-            train(trainer, validation, saver, log, signals)
+            if resume_point is None:
+                check_disk_space(trainer, setup.tokenizer, run, recipe.checkpoint.keep)
+            train(trainer, validation_of(setup), saver, log, signals)
     finally:
         for tracker in accelerator.trackers:
             tracker.finish()
-    seconds = round(time.perf_counter() - started, 1)
-    return {"best_step": progress.best_step, "train_seconds": seconds}
+    return Trained(progress.best_step, round(time.perf_counter() - started, 1))
+
+
+def validation_of(setup: TrainingSetup) -> Validation:
+    """How the recipe validates."""
+    recipe = setup.recipe
+
+    def score() -> Scores:
+        return setup.evaluator.evaluate(setup.model, setup.validation).scores
+
+    return Validation(
+        score,
+        *setup.metric,
+        every=recipe.evaluation.every or setup.schedule.steps_per_epoch,
+        patience=recipe.evaluation.early_stopping_patience,
+    )
 
 
 def score_run(
-    prepared: TrainingSetup,
-    recipe: Recipe,
-    run: Path,
-    accelerator: Accelerator,
-    console: Console,
-    facts: dict[str, Any],
-    started: float,
+    setup: TrainingSetup, run: Path, console: Console, trained: Trained, started: float
 ) -> TestResults:
-    """Score the best weights beside the untuned ones and the baselines, and write it all down.
+    """Score the best weights, the untuned model and the baselines; write and print the results.
 
-    facts: of the training. started: when the run did.
+    started: When the run did, by time.perf_counter.
     """
-    tests = prepared.tests
-    accelerator.free_memory()
-    prepared.model.cpu()  # its place on the device is for others now
-
-    num_rows = sum(len(each.rows) for each in tests.values())
+    setup.accelerator.free_memory()
+    setup.model.cpu()  # the scored models need its place on the device
+    num_rows = sum(len(test.rows) for test in setup.tests.values())
     rows = count_of(num_rows, "test row")
     console.print(f"scoring the best weights and the untuned model on {rows}")
-
-    evaluator = prepared.evaluator
+    recipe = setup.recipe
+    evaluator = setup.evaluator
     tuned, _ = load_model(model_dir(run))
-    systems = {FINE_TUNED: evaluator.evaluate_all(tuned, tests)}
+    systems = {FINE_TUNED: evaluator.evaluate_all(tuned, setup.tests)}
     del tuned  # one model at a time
     untuned, _ = open_model(
-        recipe.model, recipe.train.forward, recipe.seed, prepared.train_rows.texts()
+        recipe.model, recipe.train.forward, recipe.seed, setup.train_rows.texts()
     )
-    systems[UNTUNED] = evaluator.evaluate_all(untuned, tests)
-    results = compare_on_test_sets(tests, systems, FINE_TUNED, prepared.metric)
-    if accelerator.is_main_process:
+    systems[UNTUNED] = evaluator.evaluate_all(untuned, setup.tests)
+    results = compare_on_test_sets(setup.tests, systems, FINE_TUNED, setup.metric)
+    if setup.accelerator.is_main_process:
         seconds = round(time.perf_counter() - started, 1)
-        facts = {"seconds": seconds, **facts}
-        family = family_of(unwrap_model(prepared.model).config)
+        family = family_of(unwrap_model(setup.model).config)
         card = model_card(run.name, recipe, results["test"], family)
         write_text(model_dir(run) / "README.md", card)
         write_manifest(model_dir(run))
-        write_results(run, results, prepared.train_rows, **facts)  # the run has finished
+        write_results(run, results, setup.train_rows, seconds=seconds, **trained._asdict())
         write_report([run], report_path(run))
-        terminal.show_results(console, results)
-        terminal.show_examples(console, results["test"])
-        terminal.show_verdict(console, results["test"])
-        console.print(f"{seconds:.0f} s in all, {facts['train_seconds']:.0f} s of them training")
-        console.print(f"report: {report_path(run)}")
-        console.print(
-            f"model: {model_dir(run)}; {terminal.generate_command(run, tests['test'].task)}"
-        )
+        show_end(console, run, results, seconds, trained.train_seconds)
     return results["test"]
+
+
+def show_end(
+    console: Console,
+    run: Path,
+    results: dict[str, TestResults],
+    seconds: float,
+    train_seconds: float,
+) -> None:
+    """Print the results, and what to do with the model."""
+    terminal.show_results(console, results)
+    terminal.show_examples(console, results["test"])
+    terminal.show_verdict(console, results["test"])
+    console.print(f"{seconds:.0f} s in all, {train_seconds:.0f} s of them training")
+    console.print(f"report: {report_path(run)}")
+    command = terminal.generate_command(run, results["test"].test.task)
+    console.print(f"model: {model_dir(run)}; {command}")

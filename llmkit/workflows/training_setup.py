@@ -1,11 +1,13 @@
-"""Data and model of a recipe, made and checked before anything is written."""
+"""Prepare and check the data and the model of a recipe, before anything is written."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from datasets import Dataset
 from rich.console import Console
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -13,11 +15,13 @@ from transformers import PreTrainedTokenizerBase
 from llmkit.config.schema import Recipe
 from llmkit.constants import END_OF_TEXT
 from llmkit.data.answers import count_answers
+from llmkit.data.batches import batch_capacity
 from llmkit.data.cache import encode_cached
 from llmkit.data.encode import EncodingOptions
 from llmkit.data.encoded_rows import fingerprint
 from llmkit.data.encoding_report import EncodingReport
 from llmkit.data.findings import (
+    Finding,
     find_in_split,
     find_invalid,
     find_kept,
@@ -42,19 +46,31 @@ from llmkit.model.load import (
 )
 from llmkit.model.trainable import trainable_model
 from llmkit.reports import terminal
+from llmkit.runs.record import ModelRecord, RunRecord, SplitRecord
 from llmkit.runtime.console import warning_console
 from llmkit.scoring.deciding_metric import DecidingMetric, check_metric, choose_metric
 from llmkit.scoring.testset import TestSet
-from llmkit.tasks import Row
+from llmkit.tasks import Row, Task
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.memory import micro_batch_token_budget
 from llmkit.training.optim import warm_up_warning
 
 
 @dataclass(frozen=True)
-class TrainingSetup:
-    """All that training needs, made and checked before anything is written."""
+class EncodedTrain:
+    """The training rows as tokens."""
 
+    rows: Dataset
+    report: EncodingReport
+    was_cached: bool
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """Everything that training and the final scores need."""
+
+    recipe: Recipe
+    accelerator: Accelerator
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
     train_rows: Rows
@@ -62,20 +78,23 @@ class TrainingSetup:
     """The encoded training rows, step by step."""
     validation: EvaluationSet
     tests: dict[str, EvaluationSet]
-    """What is scored in the end: `test`, further ones by name, and `general text`."""
+    """What is scored at the end: `test`, further ones by name, and `general text`."""
     evaluator: Evaluator
     metric: DecidingMetric
     """Score that chooses the best weights."""
-    facts: dict
-    """What the run's record says of data and model."""
+    record: RunRecord
+    """What the run records of data and model."""
 
 
 def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -> TrainingSetup:
-    """Data and model of a recipe. Every mistake of the user's shows here."""
+    """Prepare the data and the model of a recipe.
+
+    Raises:
+        UserError: For every mistake in the recipe or the rows that can be found before training.
+    """
     task = recipe_task(recipe)
     metric = choose_metric(task, recipe.evaluation.metric)
-    settings = recipe.evaluation
-    splits = open_splits(recipe.data, task, settings)
+    splits = open_splits(recipe.data, task, recipe.evaluation)
     shapes = {split: rows.shape for split, rows in splits.items()}
     warnings = prompt_warnings(recipe.data, task)
     terminal.show_prompt(console, shapes, task.shown_prompt, warnings, warning_console())
@@ -84,25 +103,88 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     )
     check_max_length(recipe.data.max_length, model)
     tokenizer.chat_template = task.chat.template if task.chat else tokenizer.chat_template
-    encoded, encoding_report, was_cached = encode_cached(
-        splits["train"], tokenizer, EncodingOptions.of(recipe.data), console.print
+    options = EncodingOptions.of(recipe.data)
+    train = EncodedTrain(*encode_cached(splits["train"], tokenizer, options, console.print))
+    labeled = _with_labels(splits["train"])
+    answers = count_answers(labeled, task)
+    encode = partial(
+        encode_test_set,
+        tokenizer=tokenizer,
+        options=EncodingOptions.of(recipe.data, is_scored=True),
+        max_new_tokens=recipe.generation.max_new_tokens,
     )
-    answered = _with_labels(splits["train"])
-    answers = count_answers(answered, task)
-    options = EncodingOptions.of(recipe.data, is_scored=True)
-    max_new_tokens = recipe.generation.max_new_tokens
-    validation = encode_test_set(
-        TestSet.of(splits["validation"], task, answers), tokenizer, options, max_new_tokens
-    )
-    check_metric(metric.name, validation, settings.votes)
-    test_sets = read_test_sets(splits, task, answers, recipe.data.tests, settings.general_text)
-    tests = {
-        name: encode_test_set(test, tokenizer, options, max_new_tokens)
-        for name, test in test_sets.items()
-    }
+    validation = encode(TestSet.of(splits["validation"], task, answers))
+    check_metric(metric.name, validation, recipe.evaluation.votes)
+    general_text = recipe.evaluation.general_text
+    tests = read_test_sets(splits, task, answers, recipe.data.tests, general_text)
+    tests = {name: encode(test) for name, test in tests.items()}
     sets = {"validation": validation, **tests}
-    findings = find_in_split("train", encoding_report, None)
-    findings += find_spellings("train", answered, task)
+    findings = find_problems(task, splits, labeled, train.report, sets)
+    refuse_errors(findings)
+
+    base = ModelRecord(
+        recipe.model.name, weights_fingerprint(model), commit_of(Path(model.name_or_path))
+    )
+    model = trainable_model(model, recipe.train).to(accelerator.device)
+    schedule = BatchSchedule(
+        train.rows,
+        recipe.train,
+        seed=recipe.seed,
+        capacity=batch_capacity(recipe.data, recipe.train.forward),
+        max_tokens=micro_batch_token_budget(model, train.rows, accelerator),
+        rank=accelerator.process_index,
+        num_processes=accelerator.num_processes,
+    )
+    record = RunRecord(
+        findings=[str(finding) for finding in findings],
+        seed=recipe.seed,
+        device=str(accelerator.device),
+        mixed_precision=accelerator.mixed_precision,
+        float32_matmul_precision=torch.get_float32_matmul_precision(),
+        num_processes=accelerator.num_processes,
+        model=base,
+        data=record_splits(splits, train, sets, recipe.evaluation.general_text),
+        train_rows=dict(train.report.outcomes),
+        labels=list(validation.labels),
+        micro_batch_size=schedule.micro_batch_size,
+        num_steps=schedule.num_steps,
+    )
+    evaluator = Evaluator(
+        tokenizer,
+        recipe.evaluation,
+        recipe.generation,
+        recipe.train.forward,
+        recipe.seed,
+        accelerator,
+    )
+    setup = TrainingSetup(
+        recipe, accelerator, model, tokenizer, splits["train"], schedule, validation, tests,
+        evaluator, metric, record,
+    )  # fmt: skip
+    show_setup(setup, train, console)
+    terminal.show_held_out(console, splits, train.report.num_rows, sets)
+    terminal.show_findings(warning_console(), [f for f in findings if f.severity == "warning"])
+    return setup
+
+
+def _with_labels(rows: Rows) -> Iterable[Row]:
+    """The rows; of a classifier's, only location and label, which are read once and kept."""
+    task = rows.task
+    if task.output != "label":
+        return rows
+    return [{"where": row["where"], task.target: row[task.target]} for row in rows]
+
+
+def find_problems(
+    task: Task,
+    splits: dict[str, Rows],
+    labeled: Iterable[Row],
+    train_report: EncodingReport,
+    sets: dict[str, EvaluationSet],
+) -> list[Finding]:
+    """The findings of all splits, those of the training rows first."""
+    findings = find_in_split("train", train_report, None)
+    findings += find_spellings("train", labeled, task)
     findings += find_unfinished("train", splits["train"], task)
     findings += find_kept(splits["train"].kept_in_train)
     for split, rows in splits.items():
@@ -110,105 +192,66 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     for split, prepared in sets.items():
         if prepared.task.name == task.name:
             findings += find_invalid(split, splits[split]) if split in splits else []
-            findings += find_in_split(split, prepared.encoding_report, encoding_report)
+            findings += find_in_split(split, prepared.encoding_report, train_report)
             findings += find_unscorable(split, prepared.examples, prepared.task)
-    refuse_errors(findings)
-    facts = {
-        "findings": [str(finding) for finding in findings],
-        "seed": recipe.seed,
-        "device": str(accelerator.device),
-        "mixed_precision": accelerator.mixed_precision,
-        "float32_matmul_precision": torch.get_float32_matmul_precision(),
-        "num_processes": accelerator.num_processes,
-        "model": model_facts(recipe, model),
-        "data": {
-            split: {
-                "source": splits[split].source.name if split in splits else settings.general_text,
-                "rows": num_rows,
-                "tokens_sha256": fingerprint(rows),
-            }
-            for split, num_rows, rows in [
-                ("train", encoding_report.num_rows, encoded),
-                *((name, len(s.rows), s.encoded) for name, s in sets.items()),
-            ]
-        },
-        "train_rows": dict(encoding_report.outcomes),
-        "labels": list(validation.labels),  # `generate` chooses from these
+    return findings
+
+
+def record_splits(
+    splits: dict[str, Rows],
+    train: EncodedTrain,
+    sets: dict[str, EvaluationSet],
+    general_text: str | None,
+) -> dict[str, SplitRecord]:
+    """Source and fingerprint of each split and test set."""
+    return {
+        name: SplitRecord(
+            splits[name].source.name if name in splits else general_text,
+            num_rows,
+            fingerprint(encoded),
+        )
+        for name, num_rows, encoded in [
+            ("train", train.report.num_rows, train.rows),
+            *((name, len(each.rows), each.encoded) for name, each in sets.items()),
+        ]
     }
-    model = trainable_model(model, recipe.train).to(accelerator.device)
-    schedule = BatchSchedule(
-        encoded, recipe, accelerator, micro_batch_token_budget(model, encoded, accelerator)
+
+
+def show_setup(setup: TrainingSetup, train: EncodedTrain, console: Console) -> None:
+    """Print sizes of model, data and batches, and a warning if the warm-up is too long."""
+    settings, num_steps = setup.recipe.train, setup.schedule.num_steps
+    if setup.tokenizer.eos_token != END_OF_TEXT:
+        text = f"texts   end with the tokenizer's {setup.tokenizer.eos_token}"
+        console.print(text, highlight=False)
+    console.print(model_line(setup.model, setup.recipe.model.name, settings.method))
+    arithmetic = {"no": "float32"}.get(setup.record.mixed_precision, setup.record.mixed_precision)
+    console.print(f"engine  {settings.forward}, {arithmetic} on {setup.accelerator.device}")
+    counts = ", ".join(
+        f"{count:,} {outcome}" for outcome, count in train.report.outcomes.most_common()
     )
-    facts["micro_batch_size"] = schedule.micro_batch_size
-    facts["num_steps"] = schedule.num_steps
-    if tokenizer.eos_token != END_OF_TEXT:
-        console.print(f"texts   end with the tokenizer's {tokenizer.eos_token}", highlight=False)
-    for line in training_summary(recipe, model, schedule, encoding_report, was_cached, accelerator):
+    cached = "  (encoded before: from the cache)" if train.was_cached else ""
+    console.print(f"rows    {train.report.num_rows:,} read: {counts}{cached}")
+    for line in schedule_lines(setup.schedule):
         console.print(line)
-    warm_up = warm_up_warning(schedule.num_steps, recipe.train)
+    warm_up = warm_up_warning(num_steps, settings)
     if warm_up is not None:
         warning_console().print(f"warning: {warm_up}")
-    terminal.show_held_out(console, splits, encoding_report.num_rows, sets)
-    terminal.show_findings(warning_console(), [f for f in findings if f.severity == "warning"])
-    train_rows = splits["train"]
-    evaluator = Evaluator(
-        tokenizer,
-        settings,
-        recipe.generation,
-        recipe.train.forward,
-        recipe.seed,
-        accelerator,
-    )
-    return TrainingSetup(
-        model, tokenizer, train_rows, schedule, validation, tests, evaluator, metric, facts
-    )
 
 
-def _with_labels(rows: Rows) -> Iterable[Row]:
-    """The rows; of a classifier's, place and label alone, which are read once and fit in memory."""
-    task = rows.task
-    if task.output != "label":
-        return rows
-    return [{"where": row["where"], task.target: row[task.target]} for row in rows]
-
-
-def model_facts(recipe: Recipe, model: nn.Module) -> dict:
-    """What the run's record says of the model it starts from."""
-    facts = {"name": recipe.model.name, "sha256": weights_fingerprint(model)}
-    return facts | {"commit": commit_of(Path(model.name_or_path))}
-
-
-def training_summary(
-    recipe: Recipe,
-    model: nn.Module,
-    schedule: BatchSchedule,
-    encoding_report: EncodingReport,
-    was_cached: bool,
-    accelerator: Accelerator,
-) -> list[str]:
-    """Model, data and batch sizes, a line each, to print before the first step."""
-    lines = []
+def model_line(model: nn.Module, name: str, method: str) -> str:
+    """Number of the model's weights."""
     num_all, num_trainable = count_parameters(model)
-    counts = ", ".join(
-        f"{count:,} {outcome}" for outcome, count in encoding_report.outcomes.most_common()
-    )
+    return f"model   {name}: {num_all:,} parameters, {num_trainable:,} trained ({method})"
+
+
+def schedule_lines(schedule: BatchSchedule) -> list[str]:
+    """Number of tokens, and how a step is split into micro-batches."""
     num_tokens, num_supervised = sum(schedule.lengths), sum(schedule.supervised)
-    lines.append(
-        f"model   {recipe.model.name}: {num_all:,} parameters, {num_trainable:,} trained "
-        f"({recipe.train.method})"
-    )
-    arithmetic = {"no": "float32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
-    lines.append(f"engine  {recipe.train.forward}, {arithmetic} on {accelerator.device}")
-    origin = "  (encoded before: from the cache)" if was_cached else ""
-    lines.append(f"rows    {encoding_report.num_rows:,} read: {counts}{origin}")
-    lines.append(
-        f"tokens  {num_tokens:,} in {len(schedule.lengths):,} encoded rows, "
-        f"{num_supervised:,} ({num_supervised / num_tokens:.0%}) supervised"
-    )
     size = min(schedule.micro_batch_size, schedule.rows_per_process)
-    lines.append(
+    return [
+        f"tokens  {num_tokens:,} in {len(schedule.lengths):,} encoded rows, "
+        f"{num_supervised:,} ({num_supervised / num_tokens:.0%}) supervised",
         f"steps   {schedule.num_steps:,} of {count_of(schedule.global_batch_size, 'row')} = "
         f"{size} a micro-batch x {-(-schedule.rows_per_process // size)} accumulated "
-        f"x {schedule.num_processes} process{'es' if schedule.num_processes > 1 else ''}"
-    )
-    return lines
+        f"x {schedule.num_processes} process{'es' if schedule.num_processes > 1 else ''}",
+    ]

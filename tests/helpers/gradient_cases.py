@@ -17,11 +17,12 @@ from safetensors.torch import save_file
 from llmkit.config.recipe import load_recipe
 from llmkit.config.schema import Recipe
 from llmkit.constants import IGNORE_INDEX
-from llmkit.data.batches import collate
+from llmkit.data.batches import batch_capacity, collate
 from llmkit.data.encode import FEATURES
 from llmkit.model.load import load_model
 from llmkit.model.loss import SupervisedLoss
 from llmkit.training.batch_schedule import BatchSchedule
+from llmkit.training.memory import BEST_TOKENS
 from llmkit.training.step import forward_backward
 from llmkit.training.trainer import prepare_loss
 
@@ -56,6 +57,22 @@ def random_step(seed: int) -> tuple[Dataset, Recipe, int]:
     return rows, recipe, 2 if seed % 3 == 0 else rng.randrange(2)
 
 
+def schedule_of(
+    rows: Dataset, recipe: Recipe, accelerator: Accelerator | None = None
+) -> BatchSchedule:
+    """The batches of a run of the recipe."""
+    accelerator = accelerator or Accelerator(cpu=True)
+    return BatchSchedule(
+        rows,
+        recipe.train,
+        seed=recipe.seed,
+        capacity=batch_capacity(recipe.data, recipe.train.forward),
+        max_tokens=BEST_TOKENS,
+        rank=accelerator.process_index,
+        num_processes=accelerator.num_processes,
+    )
+
+
 def load(model: str, dtype: torch.dtype) -> torch.nn.Module:
     return load_model(model)[0].to(dtype).eval()
 
@@ -63,8 +80,8 @@ def load(model: str, dtype: torch.dtype) -> torch.nn.Module:
 def whole_gradient(model: torch.nn.Module, seed: int) -> torch.Tensor:
     """All rows of the step in one batch, its mean taken once."""
     rows, recipe, step = random_step(seed)
-    order = BatchSchedule(rows, recipe, Accelerator(cpu=True))
-    batch = collate([rows[index] for index in order.rows(step)])
+    schedule = schedule_of(rows, recipe)
+    batch = collate([rows[index] for index in schedule.step_indices(step)])
     count = int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
     (SupervisedLoss(model, "transformers")(**batch) / count).backward()
     return flat_gradient(model)
@@ -75,9 +92,9 @@ def accumulated_gradient(
 ) -> torch.Tensor:
     """The same step by the training loop, with either engine."""
     rows, recipe, step = random_step(seed)
-    order = BatchSchedule(rows, recipe, accelerator)
+    schedule = schedule_of(rows, recipe, accelerator)
     loss = prepare_loss(model, recipe.train.forward, accelerator)
-    forward_backward(loss, order.micro_batches(step), order, step, accelerator)
+    forward_backward(loss, schedule.micro_batches(step), schedule, step, accelerator)
     return flat_gradient(model)
 
 

@@ -77,7 +77,7 @@ def stopped_run(model: Path, folder: Path) -> Path:
 def interrupted(recipe, run, monkeypatch, step: int) -> None:
     """Run, stop after that step, and resume."""
     run_until(recipe, run, monkeypatch, step)
-    run_to_the_end(recipe, run, resumes=True)
+    run_to_the_end(recipe, run, resume=True)
 
 
 def traces(run: Path) -> dict[str, Any]:

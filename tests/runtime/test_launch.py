@@ -129,7 +129,7 @@ def test_a_run_goes_on_with_two_processes_and_with_one_again(
     assert process.returncode == 143
     assert f"--resume {run} --num-processes 2" in errors
     assert newest(run)[0].name == "step-00000050"
-    run_to_the_end(settings, run, resumes=True)
+    run_to_the_end(settings, run, resume=True)
     expected, reached = log_of(tmp_path / "whole"), log_of(run)
     assert reached.keys() == expected.keys()
     worst = max(abs(reached[key] - expected[key]) / max(1, expected[key]) for key in expected)

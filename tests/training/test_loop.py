@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from gradient_cases import schedule_of
 from rich.console import Console
 from rows import summary_rows, write_jsonl
 from runs import forget_accelerator
@@ -24,7 +25,6 @@ from llmkit.runtime.devices import start_accelerator
 from llmkit.runtime.failures import is_out_of_memory
 from llmkit.tasks import get_task
 from llmkit.training import trainer as trainer_file
-from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.optim import build_optimizer
 from llmkit.training.state import TrainingProgress
 from llmkit.training.step import forward_backward
@@ -65,12 +65,12 @@ def encode(recipe, tokenizer, rows):
 def gradient(recipe, tiny_gpt2, rows, step=0, accelerator=None):
     model, tokenizer = load_model(str(tiny_gpt2))
     accelerator = accelerator or Accelerator(cpu=True)
-    order = BatchSchedule(encode(recipe, tokenizer, rows), recipe, accelerator)
+    schedule = schedule_of(encode(recipe, tokenizer, rows), recipe, accelerator)
     model.eval()  # no dropout
     loss, _ = forward_backward(
         SupervisedLoss(model, recipe.train.forward),
-        order.micro_batches(step),
-        order,
+        schedule.micro_batches(step),
+        schedule,
         step,
         accelerator,
     )
@@ -110,11 +110,13 @@ def test_engine_and_packing_change_the_layout_and_nothing_else(recipe, tmp_path)
 def test_the_last_short_step_of_an_epoch_is_used_with_its_own_count(recipe, tiny_gpt2):
     rows = summary_rows(11)
     tokenizer = load_model(str(tiny_gpt2))[1]
-    order = BatchSchedule(encode(recipe(), tokenizer, rows), recipe(), Accelerator(cpu=True))
-    assert order.steps_per_epoch == 2
-    assert sorted(order.rows(0) + order.rows(1)) == list(range(11))
-    assert len(order.rows(1)) == 3
-    assert order.num_supervised(1) == sum(order.supervised[i] for i in order.rows(1))
+    schedule = schedule_of(encode(recipe(), tokenizer, rows), recipe())
+    assert schedule.steps_per_epoch == 2
+    assert sorted(schedule.step_indices(0) + schedule.step_indices(1)) == list(range(11))
+    assert len(schedule.step_indices(1)) == 3
+    assert schedule.num_supervised(1) == sum(
+        schedule.supervised[i] for i in schedule.step_indices(1)
+    )
 
 
 def read_metrics(run):
@@ -127,7 +129,7 @@ def read_metrics(run):
 
 def test_a_run_folder_holds_what_it_should(recipe, tmp_path):
     run = tmp_path / "run"
-    results = finetune(recipe("evaluation.every=2"), run, Console(quiet=True))
+    results = finetune(recipe("evaluation.every=2"), run, Console(quiet=True)).results
     assert {path.name for path in run.iterdir()} == {
         "recipe.yaml", "run.json", "metrics.jsonl", "metrics.json", "predictions.jsonl", "model",
         "report.html", "checkpoints", ".lock",

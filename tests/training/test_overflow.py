@@ -6,7 +6,7 @@ import random
 
 import pytest
 import torch
-from gradient_cases import random_rows
+from gradient_cases import random_rows, schedule_of
 from rich.console import Console
 from runs import forget_accelerator
 from stopped_runs import run_to_the_end, six_steps
@@ -15,7 +15,6 @@ from llmkit.config.recipe import load_recipe
 from llmkit.io.safe_json import to_json
 from llmkit.model.load import load_model
 from llmkit.runtime.devices import start_accelerator
-from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.log import RunLog
 from llmkit.training.step import MAX_OVERFLOWS, StepOutcome
 from llmkit.training.trainer import Trainer
@@ -50,7 +49,7 @@ def trainer_of(tiny_gpt2):
         )  # fmt: skip
         accelerator = start_accelerator("auto", "no", 0)
         accelerator.scaler = cpu_scaler()
-        schedule = BatchSchedule(random_rows(random.Random(0), 12), recipe, accelerator)
+        schedule = schedule_of(random_rows(random.Random(0), 12), recipe, accelerator)
         return Trainer.build(load_model(str(tiny_gpt2))[0], schedule, recipe.train, accelerator)
 
     return make

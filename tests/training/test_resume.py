@@ -83,7 +83,7 @@ def test_a_request_during_validation_is_heard_there(recipe, tmp_path, monkeypatc
         with pytest.raises(Stopped) as caught:
             run_to_the_end(settings, tmp_path / "stopped")
     assert caught.value.exit_code == 130
-    run_to_the_end(settings, tmp_path / "stopped", resumes=True)
+    run_to_the_end(settings, tmp_path / "stopped", resume=True)
     assert traces(tmp_path / "stopped") == traces(tmp_path / "whole")
 
 
@@ -111,7 +111,7 @@ def test_it_goes_on_from_the_newest_whole_one_and_says_so(stopped, tmp_path, rec
     (run / "checkpoints" / "step-00000004" / "optimizer.safetensors").write_bytes(b"gone")
     output = (tmp_path / "output").open("w+")
     forget_accelerator()
-    finetune(settings, run, Console(file=output, width=300), resumes=True)
+    finetune(settings, run, Console(file=output, width=300), resume=True)
     output.seek(0)
     said = output.read()
     assert "resume  after step 3" in said
@@ -127,7 +127,7 @@ def test_damaged_checkpoints_of_later_steps_are_left_behind(recipe, tmp_path, mo
     run_until(settings, tmp_path / "run", monkeypatch, 5)
     for step in (4, 5):
         (tmp_path / "run" / "checkpoints" / f"step-0000000{step}" / "state.json").unlink()
-    run_to_the_end(settings, tmp_path / "run", resumes=True)
+    run_to_the_end(settings, tmp_path / "run", resume=True)
     run_to_the_end(settings, tmp_path / "whole")
     assert traces(tmp_path / "run") == traces(tmp_path / "whole")
 
@@ -136,10 +136,12 @@ def test_a_run_can_be_made_longer_but_not_shorter_than_it_is(recipe, tmp_path, m
     run_until(recipe("train.schedule=constant"), tmp_path / "run", monkeypatch, 5)
     allowed = ("train.max_steps",)
     other = recipe("train.schedule=constant", "train.max_steps=4")
-    with pytest.raises(UserError, match="it was saved after step 5, but the run now has 4 only"):
-        run_to_the_end(other, tmp_path / "run", resumes=True, allowed=allowed)
+    with pytest.raises(
+        UserError, match="saved after step 5, but the run now ends at step 4; raise"
+    ):
+        run_to_the_end(other, tmp_path / "run", resume=True, allowed_changes=allowed)
     other = recipe("train.schedule=constant", "train.max_steps=8")
-    run_to_the_end(other, tmp_path / "run", resumes=True, allowed=allowed)
+    run_to_the_end(other, tmp_path / "run", resume=True, allowed_changes=allowed)
     run_to_the_end(other, tmp_path / "whole")
     assert traces(tmp_path / "run") == traces(tmp_path / "whole")
 
@@ -158,7 +160,7 @@ def test_early_stopping_counts_on(recipe, tmp_path, monkeypatch):
 def test_two_processes_do_not_train_in_one_folder(stopped, tmp_path):
     run, settings = stopped
     with run_lock(run), pytest.raises(UserError, match="another process trains in this folder"):
-        run_to_the_end(settings, run, resumes=True)
+        run_to_the_end(settings, run, resume=True)
     with run_lock(tmp_path / "new"), pytest.raises(UserError, match="another process trains"):
         run_to_the_end(settings, tmp_path / "new")
     ready, told = os.pipe()
@@ -172,10 +174,10 @@ def test_two_processes_do_not_train_in_one_folder(stopped, tmp_path):
             os._exit(1)
     assert os.read(ready, 4) == b"held"
     with pytest.raises(UserError, match="another process trains in this folder"):
-        run_to_the_end(settings, run, resumes=True)
+        run_to_the_end(settings, run, resume=True)
     os.kill(child, signal.SIGKILL)  # the system takes the lock from it
     os.waitpid(child, 0)
-    run_to_the_end(settings, run, resumes=True)
+    run_to_the_end(settings, run, resume=True)
 
 
 def test_a_run_that_began_elsewhere_meanwhile_is_not_written_over(recipe, tmp_path, monkeypatch):
@@ -192,9 +194,9 @@ def test_a_run_that_began_elsewhere_meanwhile_is_not_written_over(recipe, tmp_pa
 def test_a_refused_resume_leaves_the_run_as_it_was(recipe, tmp_path, monkeypatch):
     run_until(recipe(), tmp_path / "run", monkeypatch, 5)
     before = traces_of_files(tmp_path / "run")
-    with pytest.raises(UserError, match="the run now has 4 only"):
-        run_to_the_end(recipe("train.max_steps=4"), tmp_path / "run", resumes=True,
-                       allowed=("train.max_steps",))  # fmt: skip
+    with pytest.raises(UserError, match="the run now ends at step 4"):
+        run_to_the_end(recipe("train.max_steps=4"), tmp_path / "run", resume=True,
+                       allowed_changes=("train.max_steps",))  # fmt: skip
     assert traces_of_files(tmp_path / "run") == before
 
 
@@ -223,7 +225,7 @@ def test_rows_and_model_may_move(recipe, tmp_path, monkeypatch, tiny_gpt2):
             "data": settings.data.model_copy(update=places),
         }
     )
-    run_to_the_end(moved, tmp_path / "run", resumes=True)
+    run_to_the_end(moved, tmp_path / "run", resume=True)
 
 
 def test_the_scale_of_fp16_gradients_goes_on(recipe, tmp_path, monkeypatch):
@@ -266,7 +268,7 @@ def test_auto_goes_on_or_begins(llmkit, recipe, tmp_path, monkeypatch):
 def test_lost_best_weights_are_made_again(stopped, tmp_path, recipe):
     run, settings = stopped
     shutil.rmtree(run / "model")
-    run_to_the_end(settings, run, resumes=True)
+    run_to_the_end(settings, run, resume=True)
     run_to_the_end(settings, tmp_path / "whole")
     assert traces(run) == traces(tmp_path / "whole")
 
@@ -277,7 +279,7 @@ def test_what_has_changed_is_refused_by_name(stopped, tmp_path, recipe, tiny_gpt
         update={"seed": 7, "data": settings.data.model_copy(update={"max_length": 100})}
     )
     with pytest.raises(UserError) as caught:
-        run_to_the_end(other, run, resumes=True)
+        run_to_the_end(other, run, resume=True)
     first, second = str(caught.value).splitlines()
     assert first.startswith("seed: 0 in the run, 7 now")
     assert second.startswith("data.max_length: 128 in the run, 100 now")
@@ -287,11 +289,11 @@ def test_what_has_changed_is_refused_by_name(stopped, tmp_path, recipe, tiny_gpt
     content = rows.read_text("utf-8")
     rows.write_text(content.replace("ferry", "barge"), "utf-8")
     with pytest.raises(UserError, match=r"data.train: the rows, or their tokens, are not those of"):
-        run_to_the_end(settings, run, resumes=True)
+        run_to_the_end(settings, run, resume=True)
     allowed = ("data.train", "data.validation", "data.test")
-    run_to_the_end(settings, run, resumes=True, allowed=allowed)
+    run_to_the_end(settings, run, resume=True, allowed_changes=allowed)
     with pytest.raises(UserError, match="this run has finished"):
-        run_to_the_end(settings, run, resumes=True)
+        run_to_the_end(settings, run, resume=True)
 
 
 def test_another_base_model_is_refused(tiny_gpt2, tmp_path, recipe, monkeypatch):
@@ -303,7 +305,7 @@ def test_another_base_model_is_refused(tiny_gpt2, tmp_path, recipe, monkeypatch)
     weights["transformer.h.0.ln_1.bias"] += 1e-3
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match="model: the base model's weights are not those of the run"):
-        run_to_the_end(settings, tmp_path / "run", resumes=True)
+        run_to_the_end(settings, tmp_path / "run", resume=True)
 
 
 def test_a_run_without_room_is_refused_before_it_starts(recipe, tmp_path, monkeypatch):
@@ -311,7 +313,7 @@ def test_a_run_without_room_is_refused_before_it_starts(recipe, tmp_path, monkey
 
     require_room = resume.require_room
     monkeypatch.setattr(resume, "require_room", lambda folder, _: require_room(folder, 2**62))
-    with pytest.raises(UserError, match=r"nothing could be saved there \(No space left"):
+    with pytest.raises(UserError, match=r"cannot save there \(No space left"):
         run_to_the_end(recipe(), tmp_path / "run")
 
 
@@ -364,7 +366,7 @@ def without_dropout_version(run):
 def test_resume_of_an_earlier_version_warns_once_if_the_run_has_dropout(stopped, capsys):
     run, settings = stopped
     without_dropout_version(run)
-    run_to_the_end(settings, run, resumes=True)
+    run_to_the_end(settings, run, resume=True)
     warnings = "".join(capsys.readouterr().err.splitlines())
     assert warnings.count("which seeded dropout differently: from here on") == 1
 

@@ -46,7 +46,7 @@ def cut_short_within_a_step(settings, run, monkeypatch) -> None:
         with pytest.raises(Gone):
             run_to_the_end(settings, run)
     assert newest(run)[0].name == "step-00000004"
-    run_to_the_end(settings, run, resumes=True)
+    run_to_the_end(settings, run, resume=True)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""The content of run.json: what a run is made of, apart from its recipe."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """The model that training starts from."""
+
+    name: str
+    sha256: str
+    """Of its weights."""
+    commit: str | None
+    """Of a hub model; None for others."""
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """The rows of a split."""
+
+    source: str
+    rows: int
+    tokens_sha256: str
+    """Of the encoded rows."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What `start_run` writes to run.json, next to versions and the time of the start."""
+
+    findings: list[str]
+    """Problems of the data that did not stop the run."""
+    seed: int
+    device: str
+    mixed_precision: str
+    float32_matmul_precision: str
+    num_processes: int
+    model: ModelRecord
+    data: dict[str, SplitRecord]
+    """By split or test set."""
+    train_rows: dict[str, int]
+    """Number of training rows by outcome of encoding."""
+    labels: list[str]
+    """Labels that `generate` chooses from; empty for other tasks."""
+    micro_batch_size: int
+    num_steps: int
