@@ -57,7 +57,7 @@ def check(
     if as_json:
         click.echo(to_json(result.to_json(), ensure_ascii=False, indent=2))
     else:
-        show_check(make_console(), settings, result)
+        show_check(make_console(), result)
     if page is not None:
-        write_html(settings, result, page)
+        write_html(result, settings.task, settings.model.name, page)
     sys.exit(2 if any(finding.severity == "error" for finding in result.findings) else 0)

@@ -33,7 +33,8 @@ TOKEN_SOURCES = (
     "constants.py", "data/blocks.py", "data/column_mapping.py", "data/columns.py",
     "data/encode.py", "data/held_out.py", "data/rows.py", "data/shapes.py", "data/sources.py",
     "data/splits.py", "io/arrow_rows.py", "io/delimited.py", "io/hub.py", "io/json_rows.py",
-    "io/row_files.py", "io/text_lines.py", "metrics/labels.py", "paths.py", "tasks/*.py",
+    "io/row_files.py", "io/small_json.py", "io/text_lines.py", "metrics/labels.py", "paths.py",
+    "tasks/*.py",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A check as a person reads it: on a terminal, or as one HTML page."""
+"""The report of `llmkit check`: on a terminal, or as one HTML page."""
 
 import json
 from html import escape
@@ -7,7 +7,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from llmkit.config.schema import Recipe
 from llmkit.data.findings import Finding
 from llmkit.data.preview import PERCENTILES, Check, Sample
 from llmkit.errors import NUM_NAMED, count_of
@@ -20,8 +19,8 @@ PERCENTILE_LABELS = ["longest" if p == 100 else f"{p} %" for p in PERCENTILES]
 STYLES = {"prompt": "dim", "truncated": "red strike", "supervised": "bold green"}
 
 
-def show_check(console: Console, recipe: Recipe, check: Check) -> None:
-    """Shape and prompt, first rows, counts, findings."""
+def show_check(console: Console, check: Check) -> None:
+    """Print shapes and prompt, the first rows, counts and findings."""
     shapes = {name: split.shape for name, split in check.splits.items()}
     show_prompt(console, shapes, check.prompt, check.prompt_warnings, console)
     console.print()
@@ -32,7 +31,7 @@ def show_check(console: Console, recipe: Recipe, check: Check) -> None:
     tokens = [line for line in counts if line[0].startswith("tokens")]
     show_table(console, ["", *check.splits], [rows, tokens])
     lengths = [[label, *(f"{v:,}" for v in line)] for label, line in length_lines(check)]
-    show_table(console, ["tokens a row", *PERCENTILE_LABELS], [lengths])
+    show_table(console, ["tokens per row", *PERCENTILE_LABELS], [lengths])
     console.print(batch_line(check))
     if check.warm_up_warning is not None:
         console.print(f"warning: {check.warm_up_warning}")
@@ -42,7 +41,7 @@ def show_check(console: Console, recipe: Recipe, check: Check) -> None:
 
 
 def show_sample(console: Console, sample: Sample) -> None:
-    """The row with a line to name each part, so that it can be read without colours too."""
+    """Print a row; each part begins with its role, so that it can be read without colours."""
     console.print(Text(f"{sample.where} ({sample.outcome})", style="underline"))
     role = None
     for piece in sample.pieces:
@@ -55,12 +54,12 @@ def show_sample(console: Console, sample: Sample) -> None:
 
 
 def printable(text: str) -> str:
-    """The text with everything escaped that would move the terminal's cursor or colour."""
+    """The text with all control characters escaped except line breaks and tabs."""
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
 def count_lines(check: Check) -> list[tuple[str, list[int]]]:
-    """(label, number in each split)."""
+    """(label, number in each split) of each line of the table of rows and tokens."""
     splits = check.splits.values()
     outcomes = dict.fromkeys(
         outcome for split in splits for outcome in split.encoding_report.outcomes
@@ -89,7 +88,7 @@ def length_lines(check: Check) -> list[tuple[str, list[int]]]:
 
 def batch_line(check: Check) -> str:
     if not check.num_steps:
-        return "no row is left to train on"
+        return "no rows are left to train on"
     share = check.splits["train"].encoding_report.supervised_share
     return (
         f"{count_of(check.num_steps, 'step')}; {share:.1%} of their tokens are supervised; "
@@ -98,50 +97,50 @@ def batch_line(check: Check) -> str:
 
 
 def summary(check: Check) -> str:
-    """Errors, warnings and notes in one line."""
+    """The number of errors, warnings and notes in one line."""
     severities = [finding.severity for finding in check.findings]
     severities += ["warning"] * len(check.prompt_warnings)
     if not severities:
-        return "nothing odd found"
+        return "no problems found"
     names = ("error", "warning", "note")
     counts = [(severities.count(name), name) for name in names if name in severities]
     return ", ".join(count_of(count, name) for count, name in counts)
 
 
-def write_html(recipe: Recipe, check: Check, path: Path) -> None:
-    """One self-contained page in the style of the report."""
+def write_html(check: Check, task: str, model: str, path: Path) -> None:
+    """Write one self-contained page in the style of the run report."""
     page = fill(
         "check.html",
         summary=escape(summary(check)),
         about="".join(
-            f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in about(recipe, check)
+            f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in about(check, task, model)
         ),
         findings="".join(map(_html_warning, check.prompt_warnings))
         + "".join(map(_html_finding, check.findings)),
         counts=_html_table(["", *check.splits], count_lines(check)),
-        lengths=_html_table(["tokens a row", *PERCENTILE_LABELS], length_lines(check)),
+        lengths=_html_table(["tokens per row", *PERCENTILE_LABELS], length_lines(check)),
         batches=escape(batch_line(check)),
         samples="".join(map(_html_sample, check.samples)),
     )
     write_text(path, page)
 
 
-def about(recipe: Recipe, check: Check) -> list[tuple[str, str]]:
-    """(name, value) of what was checked."""
+def about(check: Check, task: str, model: str) -> list[tuple[str, str]]:
+    """(name, value) of each fact about what was checked."""
     shapes = dict.fromkeys(str(split.shape) for split in check.splits.values() if split.shape)
-    lines = [("task", recipe.task), ("model", recipe.model.name), ("shape", "; ".join(shapes))]
+    lines = [("task", task), ("model", model), ("shape", "; ".join(shapes))]
     lines += [("prompt", json.dumps(check.prompt or "", ensure_ascii=False))]
     return [(name, text) for name, text in lines if text not in ("", '""')]
 
 
 def _html_finding(finding: Finding) -> str:
-    """The finding, and, folded away, all of its rows where it names the first only."""
+    """The finding; if it names only the first of its rows, all of them in a collapsed list."""
     severity, _, text = str(finding).partition(": ")
     line = f'<li class="{finding.severity}"><strong>{escape(severity)}</strong>: {escape(text)}'
     if len(finding.rows) <= NUM_NAMED:
         return f"{line}</li>"
     places = "".join(f"<li>{escape(place)}</li>" for place in finding.places)
-    return f"{line}<details><summary>all of them</summary><ul>{places}</ul></details></li>"
+    return f"{line}<details><summary>all rows</summary><ul>{places}</ul></details></li>"
 
 
 def _html_warning(text: str) -> str:
