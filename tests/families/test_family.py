@@ -43,7 +43,7 @@ def test_no_file_outside_the_families_folder_names_gpt2(file):
 
 
 @pytest.mark.parametrize("file", ALLOWED)
-def test_every_exception_is_still_needed(file):
+def test_every_file_allowed_to_name_gpt2_still_does(file):
     assert names_in((PACKAGE / file).read_text("utf-8")) == ALLOWED[file]
 
 
@@ -67,6 +67,6 @@ def test_an_unknown_model_type_has_no_family(model_type):
     assert find_family(model_type) is None
 
 
-def test_a_config_of_another_family_is_no_silent_gpt2():
+def test_a_config_of_another_family_is_not_taken_for_gpt2():
     with pytest.raises(AssertionError, match="other families are refused"):
         family_of(BertConfig())

@@ -32,7 +32,7 @@ def test_the_weights_of_a_config_are_counted_without_building_the_model(shape):
 @pytest.mark.parametrize(
     "config", [{"n_layer": 0}, {"n_embd": "64"}, {"n_head": 2, "n_embd": 2, "hidden_size": 3}]
 )
-def test_sizes_that_cannot_be_right_are_an_error(config):
+def test_invalid_sizes_in_a_gpt2_config_are_an_error(config):
     with pytest.raises(ValueError, match="sizes"):
         GPT2.count_weights(config)
 
@@ -48,7 +48,7 @@ def test_the_fused_gelu_computes_the_function_of_the_config():
     assert model.config.activation_function == "gelu_new"
 
 
-def test_embeddings_and_blocks_are_all_layers_but_the_last_norm():
+def test_embeddings_and_blocks_hold_all_weights_but_the_last_norm():
     model = GPT2LMHeadModel(GPT2Config(**SHAPES[1]))
     layers = [*GPT2.embeddings(model), *GPT2.blocks(model)]
     covered = {id(weight) for layer in layers for weight in layer.parameters()}
@@ -60,14 +60,14 @@ def test_embeddings_and_blocks_are_all_layers_but_the_last_norm():
     ("changed", "named"),
     [({"scale_attn_by_inverse_layer_idx": True}, None), ({"attn_pdrop": 1.0}, "dropout of 1")],
 )
-def test_a_variant_that_the_padding_free_pass_does_not_support_is_refused(changed, named):
+def test_gpt2_variants_that_padding_free_does_not_support_are_refused(changed, named):
     (name,) = changed
     with pytest.raises(UserError, match=f"{named or name}; set train"):
         check_padding_free(GPT2Config(**changed))
     check_padding_free(GPT2Config())
 
 
-def test_a_new_model_has_the_keys_of_scratch(tiny_gpt2):
+def test_a_created_gpt2_has_the_shape_and_tokenizer_asked_for(tiny_gpt2):
     shape = Scratch(n_layer=1, n_head=1, n_embd=8, n_positions=16).model_dump(
         exclude={"vocab_size"}
     )

@@ -29,11 +29,11 @@ from llmkit.model.trainable import set_dropout
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("trained", ["full", "lora", "frozen"])
-def test_the_loss_and_each_gradient_are_the_models_own(case, trained):
+def test_padding_free_loss_and_gradients_equal_those_of_transformers(case, trained):
     assert_both_forward_passes_agree(trained_model(trained), CASES[case])
 
 
-def test_logits_by_pieces_change_nothing(monkeypatch):
+def test_the_loss_does_not_depend_on_how_many_logits_are_computed_at_once(monkeypatch):
     model = small_model()
     whole = loss_and_gradients(model, CASES["ragged"], "padding_free")
     monkeypatch.setattr(loss_file, "LOGIT_ROWS", 7)
@@ -43,25 +43,25 @@ def test_logits_by_pieces_change_nothing(monkeypatch):
         torch.testing.assert_close(gradient, whole[1][name], rtol=1e-4, atol=1e-5)
 
 
-def test_fifty_steps_stay_together():
+def test_both_forward_passes_train_alike_for_fifty_steps():
     losses = {}
-    for engine in ("transformers", "padding_free"):
+    for forward in ("transformers", "padding_free"):
         model = small_model(128)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-        losses[engine] = []
+        losses[forward] = []
         for step in range(50):
             batch = rows_of([step % 3 + 2, 40, 17, 60], seed=step % 3)
             count = sum(label >= 0 for row in batch for label in row["labels"][1:])
-            loss, _ = loss_and_gradients(model, batch, engine)
+            loss, _ = loss_and_gradients(model, batch, forward)
             for parameter in model.parameters():
                 parameter.grad /= count
             optimizer.step()
-            losses[engine].append(loss / count)
+            losses[forward].append(loss / count)
     assert losses["padding_free"] == pytest.approx(losses["transformers"], abs=1e-4)
     assert losses["padding_free"][-1] < losses["padding_free"][0] - 0.1
 
 
-def test_in_bf16_the_loss_is_near_and_the_gradients_are_whole():
+def test_padding_free_in_bf16_stays_close_to_float32():
     model = small_model()
     exact, gradients = loss_and_gradients(model, CASES["ragged"], "transformers")
     with torch.autocast("cpu", torch.bfloat16):
@@ -75,7 +75,7 @@ def test_in_bf16_the_loss_is_near_and_the_gradients_are_whole():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.013])
-def test_dropout_keeps_the_rate_and_the_expectation(dtype, rate):
+def test_fast_dropout_keeps_its_probability_and_the_expectation(dtype, rate):
     torch.manual_seed(3)
     layer, x = nn.Dropout(rate), torch.full((1000, 1001), 3.0, dtype=dtype)
     dropped = FastDropout(x.device).add(torch.zeros(x.shape), x, layer)
@@ -87,13 +87,13 @@ def test_dropout_keeps_the_rate_and_the_expectation(dtype, rate):
 
 
 @pytest.mark.parametrize("rate", [1e-9, 1 - 1e-9])
-def test_dropout_at_the_end_of_its_range_keeps_or_drops_nearly_all(rate):
+def test_fast_dropout_with_extreme_probabilities_keeps_or_drops_nearly_all(rate):
     mask = FastDropout(torch.device("cpu")).mask(torch.Size([1000, 1000]), rate, torch.float32)
     assert (mask == 0).double().mean().item() == pytest.approx(rate, abs=1e-4)
 
 
 @given(st.lists(st.integers(2, 600), min_size=1, max_size=60))
-def test_rows_that_attention_handles_together_are_all_there_once_and_not_too_many(lengths):
+def test_bundles_hold_every_row_once_and_few_attention_scores(lengths):
     bundles = bundle_rows(lengths)
     rows = [row for bundle in bundles for row in bundle]
     assert [row.stop - row.start for row in rows] == lengths
@@ -103,7 +103,7 @@ def test_rows_that_attention_handles_together_are_all_there_once_and_not_too_man
         assert len(bundle) == 1 or len(bundle) * longest**2 <= MAX_BUNDLED_SCORES
 
 
-def test_dropout_follows_the_seed_and_the_model_s_own_rates():
+def test_dropout_follows_the_seed_and_the_probabilities_of_the_model():
     model = small_model(128)
     set_dropout(model, 0.3)
 
@@ -144,7 +144,7 @@ def test_the_gradient_under_dropout_is_the_derivative_of_the_loss(case):
 
 
 @pytest.mark.parametrize("lengths", [[1], [2, 5, 3], [300, 7, 299]])
-def test_attention_by_the_library_s_kernels_is_the_same(lengths):
+def test_attention_by_pytorch_equals_row_attention(lengths):
     """What accelerators other than CUDA's are given, here on the CPU."""
     torch.manual_seed(0)
     qkv = torch.randn(sum(lengths), 3 * 32, dtype=torch.float64, requires_grad=True)
@@ -157,7 +157,7 @@ def test_attention_by_the_library_s_kernels_is_the_same(lengths):
 
 
 @pytest.mark.parametrize("wanted", [False, True])
-def test_attention_keeps_probabilities_only_where_a_gradient_is_wanted(wanted):
+def test_attention_saves_probabilities_only_if_a_gradient_is_needed(wanted):
     class Context:
         needs_input_grad = (wanted,)
 

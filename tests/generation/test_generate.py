@@ -27,7 +27,7 @@ def prompts(loaded):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
-def test_a_batch_gives_what_each_prompt_gives_alone(loaded, prompts, batch_size):
+def test_completions_do_not_depend_on_the_batch(loaded, prompts, batch_size):
     model, tokenizer = loaded
     settings = Generation(max_new_tokens=12)
     together = generate(model, tokenizer, prompts, settings, batch_size)
@@ -35,7 +35,7 @@ def test_a_batch_gives_what_each_prompt_gives_alone(loaded, prompts, batch_size)
     assert together == alone
 
 
-def test_greedy_is_the_argmax_of_the_model(loaded, prompts):
+def test_greedy_decoding_takes_the_argmax_of_the_model(loaded, prompts):
     model, tokenizer = loaded
     ids = list(prompts[3])
     for _ in range(6):
@@ -67,7 +67,7 @@ def test_completions_keep_their_minimum_and_maximum_length(loaded, prompts):
         generate(model, tokenizer, [[5], []], settings, 1)
 
 
-def test_nothing_in_the_model_folder_changes_decoding(tiny_gpt2, tmp_path, loaded, prompts):
+def test_generation_config_of_the_model_folder_is_ignored(tiny_gpt2, tmp_path, loaded, prompts):
     folder = tmp_path / "model"
     shutil.copytree(tiny_gpt2, folder)
     (folder / "generation_config.json").write_text(

@@ -1,4 +1,4 @@
-"""Labels by their likelihood: as if each had been asked for alone."""
+"""Likelihoods of labels: as if the model had read each label alone."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def nats_alone(model, prompt, label):
 
 
 @pytest.mark.parametrize("tail", [1, 8, 256])
-def test_a_label_has_the_likelihood_it_would_have_alone(model, monkeypatch, tail):
+def test_the_likelihood_of_a_label_is_that_of_the_model_itself(model, monkeypatch, tail):
     monkeypatch.setattr(module, "MAX_TRIE_TOKENS", tail)
     nats = label_nll(model.eval(), PROMPTS, list(LABELS.values()))
     for prompt, row in zip(PROMPTS, nats.tolist(), strict=True):
@@ -33,7 +33,7 @@ def test_a_label_has_the_likelihood_it_would_have_alone(model, monkeypatch, tail
         assert row == pytest.approx(expected, rel=1e-5)
 
 
-def test_many_labels_in_several_split_labels(model):
+def test_many_labels_are_split_into_several_tries_without_any_change(model):
     generator = torch.Generator().manual_seed(0)
     labels = [
         [*torch.randint(3, 9, (5,), generator=generator).tolist(), 100 + number, 2]
@@ -46,7 +46,7 @@ def test_many_labels_in_several_split_labels(model):
             assert row[number] == pytest.approx(nats_alone(model, prompt, labels[number]), rel=1e-5)
 
 
-def test_probabilities_depend_on_neither_batch_nor_order(model):
+def test_label_probabilities_depend_on_neither_batch_nor_order(model):
     whole = label_probabilities(model, PROMPTS, LABELS, batch_size=10)
     assert all(sum(row.values()) == pytest.approx(1) for row in whole)
     for size in (1, 2, 3):
@@ -57,7 +57,7 @@ def test_probabilities_depend_on_neither_batch_nor_order(model):
             assert row == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_prompt_that_does_not_fit_is_refused(model):
+def test_a_prompt_that_leaves_no_room_for_the_labels_is_refused(model):
     room = model.config.n_positions - 4
     assert label_probabilities(model, [[1] * room], LABELS, 1)
     with pytest.raises(UserError, match=f"prompt 2: {room + 1} tokens"):
@@ -69,7 +69,7 @@ TOKENS = st.lists(st.integers(3, 5), min_size=1, max_size=6)
 
 @settings(max_examples=100)
 @given(st.lists(TOKENS, min_size=1, max_size=30, unique_by=tuple))
-def test_a_trie_computes_every_beginning_of_a_label_once(texts):
+def test_a_trie_has_one_state_per_distinct_prefix_of_the_labels(texts):
     labels = [[*text, 2] for text in texts]
     trie = Trie.of(labels)
     beginnings = {tuple(text[:end]) for text in texts for end in range(1, len(text) + 1)}
@@ -89,7 +89,7 @@ def test_a_trie_computes_every_beginning_of_a_label_once(texts):
     assert trie.parents == sorted(trie.parents)
 
 
-def test_every_query_sees_something_also_under_autocast(tiny_gpt2, monkeypatch):
+def test_every_query_attends_to_something_also_under_autocast(tiny_gpt2, monkeypatch):
     """Kernels of GPUs have made NaN of a query whose keys are all masked, and a mask in float32
     becomes one of -inf in bf16."""
     model = load_model(str(tiny_gpt2))[0].eval()

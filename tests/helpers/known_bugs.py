@@ -217,7 +217,9 @@ def _(collate):
     return with_first_labels
 
 
-@bug("padding is scored", "data.batches:collate", "test_a_batch_is_the_sum_of_its_rows")
+@bug(
+    "padding is scored", "data.batches:collate", "test_the_loss_of_a_batch_is_the_sum_over_its_rows"
+)
 def _(collate):
     def with_scored_padding(rows, capacity=None):
         batch = collate(rows, capacity)

@@ -1,4 +1,4 @@
-"""What a GPU computes, against the CPU and the reference engine."""
+"""What a GPU computes, against the CPU and against transformers."""
 
 import json
 import math
@@ -26,12 +26,12 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("trained", ["full", "lora", "frozen"])
-def test_the_loss_and_each_gradient_are_the_models_own(case, trained):
+def test_padding_free_loss_and_gradients_equal_those_of_transformers(case, trained):
     assert_both_forward_passes_agree(trained_model(trained).cuda(), CASES[case])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_in_half_precision_the_loss_is_near_and_the_gradients_are_whole(dtype):
+def test_padding_free_in_half_precision_stays_close_to_float32(dtype):
     model = small_model().cuda()
     exact, gradients = loss_and_gradients(model, CASES["ragged"], "transformers")
     with torch.autocast("cuda", dtype):
@@ -44,7 +44,7 @@ def test_in_half_precision_the_loss_is_near_and_the_gradients_are_whole(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_attention_drops_at_its_rate_and_keeps_the_expectation(dtype):
+def test_cuda_attention_dropout_keeps_its_probability_and_the_expectation(dtype):
     torch.manual_seed(0)
     rows = RowBounds.of([64, 3, 200, 64], torch.device("cuda"))
     qkv = torch.randn(331, 3 * 64, dtype=dtype, device="cuda")
@@ -57,7 +57,7 @@ def test_attention_drops_at_its_rate_and_keeps_the_expectation(dtype):
     assert (first == 0).float().mean().item() == pytest.approx(0.3, abs=0.06)
 
 
-def test_heads_that_the_kernels_do_not_fit_are_computed_all_the_same():
+def test_head_sizes_that_the_cuda_kernels_reject_are_computed_too():
     torch.manual_seed(1)
     config = GPT2Config(n_layer=2, n_head=4, n_embd=20, vocab_size=320, n_positions=512)
     model = GPT2LMHeadModel(config).cuda().eval()
@@ -77,7 +77,7 @@ def kernels_of(rows: list[dict]) -> int:
     return sum(event.count for event in profile.key_averages() if "Memcpy" not in event.key)
 
 
-def test_more_rows_need_no_more_kernels():
+def test_more_rows_launch_no_more_cuda_kernels():
     few, many = (
         kernels_of([{"input_ids": [5] * 40, "labels": [5] * 40}] * count) for count in (2, 16)
     )
@@ -85,7 +85,7 @@ def test_more_rows_need_no_more_kernels():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_label_probabilities_in_half_precision_are_near_float32s(tiny_gpt2, dtype):
+def test_label_probabilities_in_half_precision_are_close_to_float32(tiny_gpt2, dtype):
     model = load_model(str(tiny_gpt2))[0].cuda()
     exact = label_probabilities(model, PROMPTS, LABELS, batch_size=4)
     with torch.autocast("cuda", dtype):
@@ -94,7 +94,7 @@ def test_label_probabilities_in_half_precision_are_near_float32s(tiny_gpt2, dtyp
         assert row == pytest.approx(expected, abs=0.02)
 
 
-def test_label_probabilities_are_those_of_the_cpu(tiny_gpt2):
+def test_label_probabilities_on_cuda_equal_those_on_the_cpu(tiny_gpt2):
     model = load_model(str(tiny_gpt2))[0]
     expected = label_probabilities(model, PROMPTS, LABELS, batch_size=4)
     for row, cpu in zip(
@@ -105,7 +105,7 @@ def test_label_probabilities_are_those_of_the_cpu(tiny_gpt2):
 
 @pytest.mark.parametrize("precision", ["auto", "bf16", "fp16", "no"])
 @pytest.mark.parametrize("recipe", ["summarize", "classify"])
-def test_a_run_trains_scores_and_predicts(llmkit, tmp_path, tiny_gpt2, recipe, precision):
+def test_a_run_on_cuda_trains_scores_and_predicts(llmkit, tmp_path, tiny_gpt2, recipe, precision):
     run = tmp_path / "run"
     done = llmkit(
         "finetune", recipe, f"model={tiny_gpt2}", "train.max_steps=6", "data.max_length=128",

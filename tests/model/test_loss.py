@@ -19,7 +19,7 @@ def model(tiny_gpt2):
 
 @pytest.fixture(scope="module", params=["padding_free", "transformers"])
 def loss_of(model, request):
-    """The loss of rows, by either engine."""
+    """The loss of rows, by either forward pass."""
     capacity = UNLIMITED if request.param == "padding_free" else None
     return lambda rows: SupervisedLoss(model, request.param)(**collate(rows, capacity))
 
@@ -29,7 +29,7 @@ def row(length, num_prompt, seed=0):
     return {"input_ids": ids, "labels": [IGNORE_INDEX] * num_prompt + ids[num_prompt:]}
 
 
-def test_equals_the_loss_of_hugging_face(model, loss_of):
+def test_the_loss_equals_that_of_hugging_face(model, loss_of):
     rows = [row(20, 5, seed=1), row(20, 0, seed=2)]
     batch = collate(rows)
     expected = model(**batch).loss * (batch["labels"][:, 1:] != IGNORE_INDEX).sum()
@@ -44,15 +44,15 @@ def test_equals_the_loss_of_hugging_face(model, loss_of):
         max_size=6,
     )
 )
-def test_a_batch_is_the_sum_of_its_rows(loss_of, shapes):
+def test_the_loss_of_a_batch_is_the_sum_over_its_rows(loss_of, shapes):
     """Padding, ragged lengths and rows without a label change nothing."""
     rows = [row(length, prompt, seed=i) for i, (length, prompt) in enumerate(shapes)]
     alone = sum(loss_of([one]).item() for one in rows)
     assert loss_of(rows).item() == pytest.approx(alone, rel=1e-5, abs=1e-5)
 
 
-def test_each_label_owns_one_term(model, loss_of):
-    """Taking one label away takes away exactly that token's loss: nothing is shifted twice."""
+def test_each_label_contributes_one_term_to_the_loss(model, loss_of):
+    """Removing one label removes exactly that token's loss: nothing is shifted twice."""
     whole = row(12, 4)
     logprobs = model(torch.tensor([whole["input_ids"]])).logits[0].log_softmax(-1)
     total = loss_of([whole]).item()
@@ -114,7 +114,7 @@ def test_the_gradient_of_the_head_does_not_overflow_in_float16(mean):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_masks_are_finite_in_the_precision_of_autocast(dtype):
+def test_attention_masks_stay_finite_under_autocast(dtype):
     """Also for a query that sees nothing, such as one of padding."""
     is_seen = torch.tensor([[[False, False], [True, False]]])
     mask = additive_mask(is_seen, torch.float32).to(dtype)
@@ -124,7 +124,7 @@ def test_masks_are_finite_in_the_precision_of_autocast(dtype):
     assert torch.equal(out[0, 0, 1], v[0, 0, 0])
 
 
-def test_each_token_of_a_packed_sequence_sees_its_row_and_itself():
+def test_a_token_of_a_packed_sequence_attends_to_its_own_row_alone():
     row_ids = torch.tensor([[0, 0, 1, -1], [0, 1, -1, -1]])
     seen = packed_mask(row_ids, torch.float32)[:, 0] == 0
     rows = [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]

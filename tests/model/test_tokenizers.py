@@ -1,4 +1,4 @@
-"""Tokenizers of other kinds than GPT-2's: bytes of their tokens, and the end of a text."""
+"""Tokenizers of other kinds than GPT-2's: bytes per token, and the end-of-text token."""
 
 from collections import Counter
 
@@ -50,7 +50,7 @@ KINDS = ("byte-level", "WordPiece", "Unigram", "SentencePiece BPE")
 @pytest.mark.parametrize("kind", KINDS)
 @hypothesis.settings(max_examples=60)
 @hypothesis.given(st.one_of(st.sampled_from(TEXTS), st.text(max_size=40)))
-def test_the_bytes_of_all_tokens_are_those_of_the_text(tokenizers, kind, text):
+def test_the_bytes_of_all_tokens_add_up_to_those_of_the_text(tokenizers, kind, text):
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizers[kind])
     num_tokens = len(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)
     (ids,), (sizes,) = encode_with_bytes([text], tokenizer)
@@ -72,7 +72,7 @@ def make_folder(tokenizer, folder, **special):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("packing", [False, True])
-def test_bits_per_byte_are_of_the_bytes_of_the_texts(tokenizers, kind, packing, tmp_path):
+def test_bits_per_byte_count_every_byte_of_the_texts_once(tokenizers, kind, packing, tmp_path):
     _, tokenizer = load_model(str(make_folder(tokenizers[kind], tmp_path / "model")))
     rows = [{"id": str(i), "text": text, "where": str(i)} for i, text in enumerate([*TEXTS, " "])]
     test = testset.TestSet.of(rows, TASKS["pretrain"], Counter())
@@ -129,7 +129,7 @@ def test_a_wordpiece_model_is_trained_scored_and_loaded(llmkit, tokenizers, tmp_
     assert result.exit_code == 0, result.output
 
 
-def test_a_bpe_is_trained_on_text_without_spaces_in_pieces():
+def test_a_bpe_for_text_without_spaces_has_no_overlong_tokens():
     shape = Scratch(n_layer=1, n_head=1, n_embd=8, vocab_size=300)
     _, tokenizer = scratch_model(shape, ["ab" * 3_000, "北京" * 1_000])
     tokens = tokenizer.get_vocab()

@@ -1,4 +1,4 @@
-"""Folders from strangers: refused in one line, before anything in them is run or swallowed."""
+"""Model folders from untrusted sources: refused in one line, before anything is run or loaded."""
 
 import ast
 import json
@@ -14,7 +14,7 @@ import llmkit
 from llmkit.errors import UserError
 from llmkit.model.load import load_model
 
-HOOKS = ("auto_map", "custom_generate", "custom_pipelines", "trust_remote_code")
+CODE_KEYS = ("auto_map", "custom_generate", "custom_pipelines", "trust_remote_code")
 
 
 @pytest.fixture
@@ -41,21 +41,21 @@ def edit(path, change):
 
 
 @pytest.mark.parametrize("file", ["config.json", "generation_config.json", "tokenizer_config.json"])
-@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("key", CODE_KEYS)
 @pytest.mark.parametrize("depth", [0, 2])
-def test_a_key_that_names_code_is_refused(folder, file, hook, depth):
+def test_a_json_key_that_names_code_is_refused(folder, file, key, depth):
     def plant(content):
         for _ in range(depth):
             content = content.setdefault("more", {})
-        content[hook] = {"AutoModel": "evil.Model"}
+        content[key] = {"AutoModel": "evil.Model"}
 
     edit(folder / file, plant)
-    with pytest.raises(UserError, match=f"{hook} names code to be run"):
+    with pytest.raises(UserError, match=f"{key} names code to be run"):
         load_model(str(folder))
 
 
 @pytest.mark.parametrize("name", ["modeling_gpt2.py", "custom.so", "x.pyc", "generate.py"])
-def test_a_program_in_the_folder_is_refused(folder, name):
+def test_a_model_folder_with_a_program_is_refused(folder, name):
     (folder / name).write_text("import os")
     with pytest.raises(UserError, match="it carries a program"):
         load_model(str(folder))
@@ -92,7 +92,7 @@ def test_pickled_weights_alone_are_refused(folder, tmp_path, name):
         ("config.json", b'{"model_type": "gpt2"' + b" " * 2**23 + b"}"),
     ],
 )
-def test_json_that_is_none_or_gigantic_is_refused(folder, name, content):
+def test_invalid_or_gigantic_json_of_a_model_is_refused(folder, name, content):
     (folder / name).write_bytes(content)
     with pytest.raises(UserError, match=f"{name}: "):
         load_model(str(folder))
@@ -109,7 +109,7 @@ def test_json_that_is_none_or_gigantic_is_refused(folder, name, content):
         b"\x80\x04",
     ],
 )
-def test_an_absurd_header_of_weights_is_refused(folder, header):
+def test_an_absurd_safetensors_header_is_refused(folder, header):
     (folder / "model.safetensors").write_bytes(header)
     with pytest.raises(UserError, match="model: "):
         load_model(str(folder))
@@ -124,21 +124,21 @@ def test_an_absurd_header_of_weights_is_refused(folder, header):
         ("num_hidden_layers", 10**6), ("max_position_embeddings", 10**12),
     ],
 )  # fmt: skip
-def test_a_shape_beyond_the_weights_there_is_refused(folder, key, value):
+def test_a_config_that_asks_for_more_weights_than_the_files_hold_is_refused(folder, key, value):
     edit(folder / "config.json", lambda content: content.update({key: value}))
     with pytest.raises(UserError, match=r"damaged \((config.json asks for|invalid sizes)"):
         load_model(str(folder))
 
 
 @pytest.mark.parametrize("weight_map", [[], None, 3, "all", [["a"]]])
-def test_an_index_of_something_else_is_refused(folder, weight_map):
+def test_a_weight_index_without_file_names_is_refused(folder, weight_map):
     content = {"metadata": {}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="points outside the folder"):
         load_model(str(folder))
 
 
-def test_sizes_by_their_other_names_are_taken(folder):
+def test_config_sizes_under_alias_names_are_accepted(folder):
     def rename(content):
         for other, name in GPT2Config.attribute_map.items():
             content[other] = content.pop(name)
@@ -147,21 +147,21 @@ def test_sizes_by_their_other_names_are_taken(folder):
     assert load_model(str(folder))[0].config.n_embd == 32
 
 
-def test_a_model_that_waits_for_an_encoder_is_refused(folder):
+def test_a_model_with_cross_attention_is_refused(folder):
     edit(folder / "config.json", lambda content: content.update(add_cross_attention=True))
     with pytest.raises(UserError, match="cross-attention needs an encoder"):
         load_model(str(folder))
 
 
 @pytest.mark.parametrize("part", ["../secret.safetensors", "/etc/passwd", "a/../../b", 7, []])
-def test_an_index_does_not_lead_out_of_the_folder(folder, part):
+def test_a_weight_index_that_leads_out_of_the_folder_is_refused(folder, part):
     content = {"metadata": {}, "weight_map": {"transformer.wte.weight": part}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="points outside the folder"):
         load_model(str(folder))
 
 
-def test_what_is_no_file_is_refused(folder):
+def test_a_fifo_in_a_model_folder_is_refused_without_reading_it(folder):
     (folder / "vocab.json").unlink(missing_ok=True)
     os.mkfifo(folder / "vocab.json")  # to read it would never end
     with pytest.raises(UserError, match="not a plain file"):
