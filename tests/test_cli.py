@@ -29,7 +29,7 @@ from llmkit import cli
         (("generate", "--prompt", "a", "--temperature", "1e-40"), "below 0.001 overflows"),
         (
             ("generate", "--prompt", "a", "--num-beams", "2", "--num-return-sequences", "4"),
-            "--num-beams of at least as many",
+            "at least as many --num-beams",
         ),
     ],
 )

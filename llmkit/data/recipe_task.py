@@ -11,7 +11,10 @@ from llmkit.tasks import Task, get_task, translate, with_template
 
 def recipe_task(recipe: Recipe) -> Task:
     """The task as the recipe sets it up; raises UserError for a bad template or setting."""
-    return _with_metric_settings(prompt_task(recipe.task, recipe.data), recipe.evaluation)
+    task = prompt_task(recipe.task, recipe.data)
+    if recipe.evaluation.votes > 1 and "majority_vote" not in task.scores:
+        raise UserError(f"evaluation.votes: {task.name} has no final answer to vote on; remove it")
+    return _with_metric_settings(task, recipe.evaluation)
 
 
 def prompt_task(name: str, data: Data) -> Task:

@@ -151,7 +151,7 @@ def test_a_mistake_in_a_file_names_file_and_line(tmp_path, key):
         ("task: qa\ntrain: {epochs: 1, max_steps: 5}\n", "one of train.epochs and train.max_steps"),
         ("task: qa\ntrain: {epochs: 1}\ndata: {max_length: 64}\n", "leaves no room"),
         ("task: qa\ntrain: {epochs: 1}\ndata: {test: a.jsonl}\n", "data.train is missing"),
-        ("task: qa\ntrain: {epochs: 1}\ngeneration: {top_k: 5}\n", "need temperature above 0"),
+        ("task: qa\ntrain: {epochs: 1}\ngeneration: {top_k: 5}\n", "require a temperature above 0"),
     ],
 )
 def test_bad_recipe_files_end_in_one_line(tmp_path, text, expected):

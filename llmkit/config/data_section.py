@@ -1,0 +1,119 @@
+"""The `data` section of a recipe: where the rows come from, and how they are tokenized."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from llmkit.config.section import Section
+
+Column = str | Annotated[list[str], Field(min_length=1)]
+
+
+class Data(Section):
+    """Where the rows come from, and how they are tokenized. Without `train` and `hub`, a recipe
+    uses the rows that are embedded in the package."""
+
+    hub: str | None = None
+    """Hub id of a data set, such as rajpurkar/squad."""
+    config: str | None = None
+    """Configuration of the hub data set, such as 3.0.0."""
+    revision: str | None = None
+    """Branch, tag or commit of the hub data set."""
+    streaming: bool = False
+    """Stream the hub data set instead of downloading it; requires `limit`."""
+    train: str | None = None
+    """Training rows: a file (jsonl, json, csv, tsv or txt, optionally compressed as .gz, .bz2, .xz
+    or .zst; parquet, arrow, feather), a pattern such as `part-*.parquet`, a folder of such files, a
+    folder written by `save_to_disk` of datasets, or a split of the hub data set. Validation and
+    test splits in the same saved folder are used too."""
+    validation: str | None = None
+    """Validation rows: a file or a hub split. null: hold out a share of the training rows."""
+    test: str | None = None
+    """Test rows: a file or a hub split. null: hold out a share of the training rows."""
+    tests: dict[str, str] = Field({})
+    """Further test sets by a name of your choice: files or hub splits, each scored separately."""
+    validation_fraction: float = Field(0.1, gt=0, lt=0.5)
+    """Share of the training rows to hold out for validation if `validation` is null."""
+    test_fraction: float = Field(0.1, gt=0, lt=0.5)
+    """Share of the training rows to hold out for testing if `test` is null."""
+    held_out: Literal["hash", "end"] = "hash"
+    """Which rows to hold out. hash: chosen by the hash of their source, so that copies stay in one
+    split; end: the last rows, validation before test, or the end of one long text
+    (`rows: document`)."""
+    rows: Literal["document", "paragraph", "line"] = "paragraph"
+    """What counts as a row in a .txt file: the whole file, a paragraph (blank lines in between), or
+    a line."""
+    encoding: str | None = None
+    """Encoding of text files, such as cp1252. null: UTF-8, or UTF-16 if the first bytes show it."""
+    columns: dict[str, Column | dict[str, Column]] = Field({})
+    """For each column of the task, the column of the data to read; dots access nested values
+    (answers.text). A list names several references ([summary1, summary2]); the model is trained on
+    the first. A split can have its own mapping (columns.test.summary=abstract)."""
+    source_language: str | None = None
+    """Source language of `translate` as the prompt names it, such as English. null: the language
+    that the column is named after (en, translation.en), else English."""
+    target_language: str | None = None
+    """Target language of `translate`. null: the language that the column is named after, else
+    German. A template can contain both languages: {source_language}, {target_language}."""
+    skip_invalid: bool = False
+    """Skip rows that cannot be read, such as conversations with tool calls, and report their number
+    and location. false: stop with an error at the first such row."""
+    limit: int | None = Field(None, ge=1)
+    """Number of rows to read from the start of each split. null: all."""
+    template: str | None = None
+    """Prompt template with {column} placeholders for any columns of the data. A section
+    {#column}...{/column} is omitted if the column is empty. null: the task's own template."""
+    max_length: int = Field(512, ge=2)
+    """Maximum length of a training row, with prompt, completion and end-of-text; in tokens."""
+    truncate_completion: bool = False
+    """Truncate a completion that does not fit into max_length instead of dropping the row."""
+    packing: bool = False
+    """Pack several rows into one sequence of max_length tokens, without attention between them:
+    less padding, the same result (train.forward=padding_free never pads). With `pretrain`, texts
+    become separate rows instead of one stream."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, encoding: str | None) -> str | None:
+        try:
+            "a\n".encode(encoding or "utf-8")
+        except (LookupError, UnicodeError, ValueError):
+            raise ValueError(
+                "not a text encoding of Python; common ones are utf-8, utf-16, cp1252, latin-1"
+            ) from None
+        return encoding
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _columns_are_names(cls, columns: Any) -> Any:
+        """Give one message instead of one per accepted type; null removes a key."""
+        if not isinstance(columns, dict):
+            return columns
+        columns = {key: value for key, value in columns.items() if value is not None}
+        for key, value in columns.items():
+            by_name = value if isinstance(value, dict) else {"": value}
+            for name, column in by_name.items():
+                names = column if isinstance(column, list) else [column]
+                if not names or not all(isinstance(each, str) for each in names):
+                    raise ValueError(
+                        f"{'.'.join(filter(None, (key, name)))} takes the name of a column, or a "
+                        "list of names"
+                    )
+        return columns
+
+    @model_validator(mode="after")
+    def _streaming_is_bounded(self) -> "Data":
+        if self.streaming and (self.hub is None or self.limit is None):
+            raise ValueError("streaming needs data.hub and data.limit")
+        if self.train is None and (self.hub or self.validation or self.test or self.tests):
+            raise ValueError("data.train is missing: labels and baselines come from it; name it")
+        taken = ["train", "validation", "test"]
+        for name in self.tests:
+            if not re.fullmatch(r"[\w-]{1,60}", name) or name.casefold() in taken:
+                raise ValueError(
+                    f"data.tests.{name}: choose a name of up to 60 letters, digits, _ and - that "
+                    f"differs from {', '.join(taken)}, and not in case alone"
+                )
+            taken.append(name.casefold())
+        return self
