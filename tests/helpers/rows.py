@@ -1,5 +1,6 @@
 """Rows that tests train on."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -21,3 +22,11 @@ def summary_rows(count: int) -> list[dict]:
         {"id": f"r{i}", "document": f"{TEXT[i % 3]} Row {i}.", "summary": f"Ferry {i} left."}
         for i in range(count)
     ]
+
+
+def write_csv(path: Path, rows: list[dict]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path

@@ -1,17 +1,15 @@
 """The generate command: prompts and files in, predictions out; formats, columns, refusals."""
 
 import csv
-import datetime
 import json
 import shutil
 
-import pyarrow
 import pytest
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from click.testing import CliRunner
 from pyarrow import parquet
-from rows import TEXT, summary_rows, write_jsonl
+from rows import TEXT, summary_rows, write_csv, write_jsonl
 from runs import SHORT, forget_accelerator
 
 from llmkit import api, cli
@@ -19,8 +17,6 @@ from llmkit.config.schema import Generation
 from llmkit.data.encode import encode_text
 from llmkit.errors import UserError
 from llmkit.generation.generate import generate
-from llmkit.io import row_files
-from llmkit.io.row_writer import gather, write_rows
 from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import load_model
 from llmkit.scoring.predictions import read_predictions
@@ -38,14 +34,6 @@ def run_quietly(*arguments):
     assert result.exit_code == 0, result.output
     forget_accelerator()
     return result
-
-
-def write_csv(path, rows):
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -267,63 +255,6 @@ def test_repeated_ids_and_empty_texts_are_reported_on_stderr(llmkit, classifier,
     assert len(result.stdout.splitlines()) == 3
 
 
-def test_values_without_a_common_type_are_written_to_parquet(tmp_path):
-    rows = [{"a": 1, "b": "x"}, {"a": "two", "b": None}, {"a": [3], "c": 2.5}]
-    write_rows(tmp_path / "out.parquet", rows, ["a", "b", "c"])
-    table = parquet.read_table(tmp_path / "out.parquet")
-    assert table.column("a").to_pylist() == ["1", "two", "[3]"]
-    assert table.column("b").to_pylist() == ["x", None, None]
-    assert table.schema.field("c").type == pyarrow.float64()
-    write_rows(tmp_path / "out.parquet", [{"a": float("nan")}, {"a": [3]}], ["a"])
-    assert parquet.read_table(tmp_path / "out.parquet").column("a").to_pylist() == [None, [3]]
-
-
-def test_values_that_json_lacks_are_written_to_jsonl(tmp_path):
-    rows = [{"when": datetime.date(2026, 1, 2), "score": float("nan")}]
-    write_rows(tmp_path / "out.jsonl", rows, ["when", "score"])
-    assert (tmp_path / "out.jsonl").read_text("utf-8") == '{"when": "2026-01-02", "score": null}\n'
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
-def test_any_text_survives_a_table(tmp_path, suffix):
-    texts = ['say "hi"', "a,b", "a\tb", "two\nlines", "carriage\rreturn", "\r\n", '"', "=1+1", "é"]
-    rows = [{"id": str(i), "text": text} for i, text in enumerate(texts)]
-    write_rows(tmp_path / f"out{suffix}", rows, ["id", "text"])
-    assert [row["text"] for _, row in row_files.read(tmp_path / f"out{suffix}")] == texts
-
-
-def test_a_classifiers_predictions_may_have_other_columns_and_empty_cells(tmp_path):
-    rows = [
-        {"id": 1, "prediction": "a", "votes": 3, "probability_a": 1.0, "probability_b": ""},
-        {"id": 2, "prediction": "b", "votes": "", "probability_a": 0.25, "probability_b": 0.75},
-    ]
-    path = write_csv(tmp_path / "said.csv", rows)
-    said = [row.prediction for row in read_predictions(path, "x", get_task("classify")).values()]
-    assert [each.probabilities for each in said] == [{"a": 1.0}, {"a": 0.25, "b": 0.75}]
-    with pytest.raises(UserError, match="votes must be a list of texts"):
-        read_predictions(path, "x", get_task("qa"))
-
-
-def test_a_prediction_that_no_file_can_hold_is_refused(tmp_path):
-    path = tmp_path / "said.jsonl"
-    path.write_text('{"id": "1", "prediction": "\\ud800"}\n')
-    with pytest.raises(UserError, match=r"said\.jsonl:1: the row holds half a character"):
-        read_predictions(path, "x", get_task("qa"))
-
-
-def test_an_interrupted_write_leaves_the_old_file(tmp_path):
-    def rows():
-        yield {"id": "0"}
-        raise RuntimeError
-
-    for name in ("out.csv", "out.jsonl", "out.json", "out.parquet"):
-        (tmp_path / name).write_text("old", "utf-8")
-        with pytest.raises(RuntimeError):
-            write_rows(tmp_path / name, rows(), ["id"])
-        assert (tmp_path / name).read_text("utf-8") == "old"
-    assert len(list(tmp_path.iterdir())) == 4
-
-
 def test_json_and_quiet_print_json_lines_and_nothing_else(llmkit, classifier, tmp_path):
     write_csv(tmp_path / "new.csv", [{"id": 4, "text": TEXT[0], "stars": 2}])
     run = ("generate", "--model", classifier, "--json", "--quiet")
@@ -338,58 +269,6 @@ def test_json_and_quiet_print_json_lines_and_nothing_else(llmkit, classifier, tm
     result = llmkit(*run, "--prompt", "a", "--output", "out.csv")
     assert result.exit_code == 2
     assert "give either --json, which prints predictions, or --output FILE" in result.stderr
-
-
-def test_probabilities_may_have_decimal_commas():
-    """As a spreadsheet in German or French writes them, between semicolons."""
-    assert gather({"id": "1", "probability_a": "0,75", "probability_b": "1e-3"}) == {
-        "probabilities": {"a": 0.75, "b": 0.001},
-        "id": "1", "probability_a": "0,75", "probability_b": "1e-3",
-    }  # fmt: skip
-
-
-def test_votes_in_some_rows_only_are_told_of(llmkit, tmp_path):
-    rows = [{"id": i, "question": f"{i} + 1?", "answer": f"#### {i + 1}"} for i in range(12)]
-    train = [{**row, "id": f"t{row['id']}", "question": f"{row['id']} + 2?"} for row in rows]
-    said = [
-        {"id": i, "prediction": f"#### {i}", "references": [f"#### {i + 1}"],
-         "votes": [f"#### {i + 1}"] * 3}
-        for i in range(12)
-    ]  # fmt: skip
-    some = [row if row["id"] not in (2, 3) else row | {"votes": None} for row in said]
-    none = [row | {"votes": None} for row in said]
-    files = {"rows": rows, "train": train, "all": said, "some": some, "none": none}
-    for name, content in files.items():
-        write_jsonl(tmp_path / f"{name}.jsonl", content)
-    warning = ".jsonl:4: no votes in 2 of {} rows, so majority_vote is left out"
-    for name, is_told in (("all", False), ("some", True), ("none", False)):
-        result = llmkit(
-            "evaluate", "--recipe", "reason", "--predictions", f"{name}.jsonl",
-            "data.train=train.jsonl", "data.validation=rows.jsonl", "data.test=rows.jsonl",
-        )  # fmt: skip
-        assert result.exit_code == 0, result.output
-        assert (warning.format(12) in result.stderr) is is_told
-        assert ("majority_vote" in result.stdout) is (name == "all")
-    result = llmkit("compare", "all.jsonl", "some.jsonl", "--task", "reason")
-    assert warning.format(24) in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        ({"1": "pos", "b": "neg"}, {"1": "pos", "b": "neg"}),
-        ({"1": 1, "2": 0}, {"1": "1", "2": "0"}),  # labels that are numbers
-        ({"id": "7", "prediction": "pos"}, {"7": "pos"}),  # one row
-        ({"id": 7, "prediction": 1, "probabilities": {"0": 0.2, "1": 0.8}}, {"7": "1"}),
-        ({"data": [{"id": 7, "prediction": "pos"}]}, {"7": "pos"}),
-    ],
-)
-@pytest.mark.parametrize("indent", [None, 1])
-def test_predictions_by_id_and_a_single_row_are_told_apart(tmp_path, content, expected, indent):
-    path = tmp_path / "predictions.json"
-    path.write_text(json.dumps(content, indent=indent))
-    made = read_predictions(path, "--predictions", get_task("classify"))
-    assert {name: said.prediction.text for name, said in made.items()} == expected
 
 
 def test_generate_prints_nothing_but_the_completion_on_stdout(llmkit, tiny_gpt2):
