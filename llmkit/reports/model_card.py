@@ -1,4 +1,4 @@
-"""The model card: README.md of a trained model's folder, with the metadata that the hub reads."""
+"""The model card: README.md in the model folder, with the metadata that the Hugging Face Hub reads."""
 
 from pathlib import Path
 from typing import Any
@@ -6,54 +6,66 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from llmkit import __version__
-from llmkit.config.schema import Recipe
+from llmkit.config.schema import Data, Generation, Train
 from llmkit.errors import count_of
 from llmkit.families import Family
 from llmkit.scoring.scores import SystemResult, TestResults
 from llmkit.scoring.significance import LEVEL, MIN_ROWS
 from llmkit.tasks import Task
 
-USE = """## Use
+USAGE = """## Use
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-folder = "."  # this one
+folder = "."  # the folder of this card
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
 {prompt}
 ids = tokenizer(prompt, return_tensors="pt").input_ids
-written = model.generate(ids, {decoding}, pad_token_id=tokenizer.eos_token_id)
-print(tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True))
+output = model.generate(ids, {decoding}, pad_token_id=tokenizer.eos_token_id)
+print(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True))
 ```
 """
 
 
 def model_card(
     name: str,
-    recipe: Recipe,
     results: TestResults,
     family: Family,
+    *,
+    base_model: str,
+    data: Data,
+    generation: Generation,
+    train: Train,
+    seed: int,
 ) -> str:
-    """The card of the main system of these results."""
+    """The model card of the main system.
+
+    Args:
+        name: Name of the model.
+        results: The results on the test rows.
+        base_model: The model before fine-tuning: a hub id, a folder, `embedded` or `scratch`.
+        data: The recipe's sections, as the next two.
+    """
     task, tuned = results.test.task, results.main_system
     num_rows = len(results.test.rows)
-    rows_of = recipe.data.hub or Path(recipe.data.train or f"{task.name} rows of llmkit").name
-    base = recipe.model.name if is_hub_id(recipe.model.name) else Path(recipe.model.name).name
+    data_set = data.hub or Path(data.train or f"{task.name} rows of llmkit").name
+    base = base_model if is_hub_id(base_model) else Path(base_model).name
     metadata = ModelCardData(
         model_name=name,
         library_name="transformers",
         pipeline_tag="text-generation",
-        base_model=recipe.model.name if is_hub_id(recipe.model.name) else None,
-        datasets=[recipe.data.hub] if recipe.data.hub else None,
+        base_model=base_model if is_hub_id(base_model) else None,
+        datasets=[data.hub] if data.hub else None,
         tags=["llmkit", family.model_type, task.name],
         eval_results=[
             EvalResult(
                 task_type="text-generation",
                 task_name=task.name,
-                dataset_type=recipe.data.hub or "local",
-                dataset_name=rows_of,
-                dataset_config=recipe.data.config,
+                dataset_type=data.hub or "local",
+                dataset_name=data_set,
+                dataset_config=data.config,
                 metric_type=metric,
                 metric_value=round(value, 4),
             )
@@ -61,28 +73,30 @@ def model_card(
         ],
     )
     intervals = (
-        f"in brackets the {LEVEL:.0%} interval, unless all resamples score the same"
+        f"{LEVEL:.0%} intervals in brackets, unless all resamples score the same"
         if num_rows >= MIN_ROWS
-        else f"fewer than {MIN_ROWS} are too few for an interval"
+        else f"no intervals for fewer than {MIN_ROWS}"
     )
     parts = [
         f"---\n{metadata.to_yaml()}\n---\n\n# {name}\n",
-        f"{family.title} (`{base}`) fine-tuned for {task.name} on {rows_of} "
+        f"{family.title} (`{base}`) fine-tuned for {task.name} on {data_set} "
         f"with llmkit {__version__}.\n",
         f"**{results.verdict}**\n",
         score_table(results.systems),
         f"{count_of(num_rows, 'test row')}; {intervals}. {task.signature()}\n",
-        usage(recipe, task),
-        training(recipe),
+        usage(task, generation),
+        training_settings(train, seed),
     ]
     return "\n".join(parts)
 
 
 def is_hub_id(name: str) -> bool:
+    """Whether a model's name is neither built in nor a path on this machine."""
     return name not in ("embedded", "scratch") and not Path(name).exists()
 
 
 def score_table(systems: dict[str, SystemResult]) -> str:
+    """A Markdown table: one row per system, one column per score."""
     names = list(dict.fromkeys(name for system in systems.values() for name in system.scores))
     lines = [["", *names], ["---", *["---:"] * len(names)]]
     lines += [[label, *(cell(system, name) for name in names)] for label, system in systems.items()]
@@ -98,9 +112,9 @@ def cell(system: SystemResult, name: str) -> str:
     return f"{system.scores[name]:.2f}{interval}"
 
 
-def usage(recipe: Recipe, task: Task) -> str:
-    """How a prompt has to look, and a program that continues one."""
-    prompt = f"prompt = {task.template!r}  # fill in its marks"
+def usage(task: Task, generation: Generation) -> str:
+    """A program that generates a completion of a prompt as the model was trained on."""
+    prompt = f"prompt = {task.template!r}  # replace the names in braces by your texts"
     if task.output == "text":
         prompt = 'prompt = "Once"'
     elif task.chat is not None:
@@ -108,17 +122,17 @@ def usage(recipe: Recipe, task: Task) -> str:
             'messages = [{"role": "user", "content": "Who keeps a goat?"}]\n'
             "prompt = tokenizer.apply_chat_template(messages, tokenize=False)"
         )
-    settings: dict[str, Any] = recipe.generation.model_dump(exclude_defaults=True)
+    settings: dict[str, Any] = generation.model_dump(exclude_defaults=True)
     settings |= {
-        "max_new_tokens": recipe.generation.max_new_tokens,
-        "do_sample": recipe.generation.temperature > 0,
+        "max_new_tokens": generation.max_new_tokens,
+        "do_sample": generation.temperature > 0,
     }
     decoding = ", ".join(f"{key}={value}" for key, value in settings.items())
-    return USE.format(prompt=prompt, decoding=decoding)
+    return USAGE.format(prompt=prompt, decoding=decoding)
 
 
-def training(recipe: Recipe) -> str:
-    """Every setting that is not at its default."""
-    settings: dict[str, Any] = recipe.train.model_dump(exclude_defaults=True)
+def training_settings(train: Train, seed: int) -> str:
+    """All training settings that differ from their defaults."""
+    settings: dict[str, Any] = train.model_dump(exclude_defaults=True)
     lines = [f"- {key}: {value}" for key, value in settings.items()]
-    return "\n".join(["## Training\n", *lines, f"- seed: {recipe.seed}", ""])
+    return "\n".join(["## Training\n", *lines, f"- seed: {seed}", ""])

@@ -234,7 +234,16 @@ def score_run(
     if setup.accelerator.is_main_process:
         seconds = round(time.perf_counter() - started, 1)
         family = family_of(unwrap_model(setup.model).config)
-        card = model_card(run.name, recipe, results["test"], family)
+        card = model_card(
+            run.name,
+            results["test"],
+            family,
+            base_model=recipe.model.name,
+            data=recipe.data,
+            generation=recipe.generation,
+            train=recipe.train,
+            seed=recipe.seed,
+        )
         write_text(model_dir(run) / "README.md", card)
         write_manifest(model_dir(run))
         write_results(run, results, setup.train_rows, seconds=seconds, **trained._asdict())
