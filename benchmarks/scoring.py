@@ -17,7 +17,7 @@ from llmkit.metrics.prediction import Prediction
 from llmkit.runtime.console import library_imports
 
 with library_imports():
-    from llmkit.scoring.significance import RESAMPLES, intervals
+    from llmkit.scoring.significance import NUM_RESAMPLES, intervals
 
 METRICS = ("bleu", "chrf", "ter", "rouge", "squad")
 
@@ -41,7 +41,7 @@ def main() -> None:
         texts = [json.loads(line)[options.column] for line in islice(lines, options.rows)]
     references = [[text] if isinstance(text, str) else text for text in texts]
     predictions = [Prediction(spoilt(accepted[0], generator)) for accepted in references]
-    print(f"{len(predictions):,} predictions, {RESAMPLES:,} resamples")
+    print(f"{len(predictions):,} predictions, {NUM_RESAMPLES:,} resamples")
     total = 0.0
     for name in METRICS:
         started = time.perf_counter()

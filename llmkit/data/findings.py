@@ -13,7 +13,7 @@ from llmkit.data.encode import MAX_TOKENS_PER_CHARACTER
 from llmkit.data.encoding_report import EncodingReport
 from llmkit.data.rows import Rows
 from llmkit.errors import UserError, count_of, first_few
-from llmkit.metrics import unfit
+from llmkit.metrics import misjudged_as
 from llmkit.metrics.labels import folded, spelled_out
 from llmkit.tasks import Example, Row, Task, to_example
 
@@ -206,7 +206,7 @@ def find_unscorable(split: str, examples: Sequence[Example], task: Task) -> list
     found: dict[str, list[str]] = {}
     for example in examples:
         for metric in task.metrics:
-            kinds = {unfit(metric, reference) for reference in example.references}
+            kinds = {misjudged_as(metric, reference) for reference in example.references}
             if None not in kinds:
                 found.setdefault(kinds.pop(), []).append(example.where)
     if len(found.get("too short", [])) <= MOST * len(examples):

@@ -1,8 +1,8 @@
-"""BERTScore's F1 (Zhang et al. 2020): each token beside the likeliest of the other text, compared
-by what an encoder makes of them.
+"""BERTScore's F1 (Zhang et al. 2020): each token is matched to the most similar token of the other
+text, by the contextual embeddings of an encoder.
 
-As in the authors' code, without idf and baseline: special tokens may be matched, but have no say;
-of several references the best counts; an empty prediction scores 0.
+As in the authors' code, without idf weights and baseline rescaling: special tokens can be matched,
+but are not counted; of several references the best counts; an empty prediction scores 0.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from llmkit.errors import UserError
 from llmkit.metrics import means
 from llmkit.metrics.prediction import Prediction
 
-BATCH = 64  # rows, or texts, whose vectors are in memory at a time
-# The layer that ranks systems most as people do, of the plain pretrained models, by family and
+BATCH_SIZE = 64  # rows whose embeddings are in memory at a time, and texts per forward pass
+# Layer whose scores correlate best with human judgment, for plain pretrained models by family and
 # number of layers (the authors' list).
-LAYERS = {
+RECOMMENDED_LAYERS = {
     ("bert", 12): 9,
     ("bert", 24): 18,
     ("roberta", 12): 10,
@@ -33,7 +33,7 @@ LAYERS = {
 
 
 def signature(encoder: str) -> str:
-    folder, layer = _place(encoder)
+    folder, layer = _parse(encoder)
     return f"BERTScore F1 of {Path(folder).name}, layer {layer}, no idf, not rescaled"
 
 
@@ -41,16 +41,15 @@ def row_statistics(
     predictions: Sequence[Prediction], references: Sequence[list[str]], encoder: str
 ) -> np.ndarray:
     """(N, 1): F1 of the best reference. encoder: FOLDER:LAYER."""
-    said = [prediction.text for prediction in predictions]
+    pairs = [(p.text, accepted) for p, accepted in zip(predictions, references, strict=True)]
     rows = []
-    for start in range(0, len(said), BATCH):
-        part = list(
-            zip(said[start : start + BATCH], references[start : start + BATCH], strict=True)
-        )
-        texts = list(dict.fromkeys(text for one, accepted in part for text in (one, *accepted)))
-        made = dict(zip(texts, embed(texts, encoder), strict=True))
+    for start in range(0, len(pairs), BATCH_SIZE):
+        batch = pairs[start : start + BATCH_SIZE]
+        texts = list(dict.fromkeys(text for said, accepted in batch for text in (said, *accepted)))
+        embedded = dict(zip(texts, embed(texts, encoder), strict=True))
         rows += [
-            [100 * max(f1(made[one], made[text]) for text in accepted)] for one, accepted in part
+            [100 * max(f1(embedded[said], embedded[text]) for text in accepted)]
+            for said, accepted in batch
         ]
     return np.array(rows)
 
@@ -60,23 +59,24 @@ def scores(rows: np.ndarray, weights: np.ndarray, encoder: str) -> dict[str, np.
 
 
 def f1(prediction: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor]) -> float:
-    """Of two texts as `embed` gives them."""
-    (said, said_counts), (expected, expected_counts) = prediction, reference
-    if not said_counts.any() or not expected_counts.any():
+    """F1 of two texts. prediction, reference: Embeddings and mask, as `embed` returns them."""
+    (predicted, is_predicted), (expected, is_expected) = prediction, reference
+    if not is_predicted.any() or not is_expected.any():
         return 0.0
-    likeness = said @ expected.T
-    precision = likeness.amax(1)[said_counts].mean()
-    recall = likeness.amax(0)[expected_counts].mean()
+    similarity = predicted @ expected.T
+    precision = similarity.amax(1)[is_predicted].mean()
+    recall = similarity.amax(0)[is_expected].mean()
     return (2 * precision * recall / (precision + recall)).item()
 
 
 @torch.inference_mode()
 def embed(texts: Sequence[str], encoder: str) -> list[tuple[Tensor, Tensor]]:
-    """Of each text the unit vectors of its tokens (T, D), and which of them are no special ones."""
-    folder, layer = _place(encoder)
+    """For each text, unit vectors (T, D) of its tokens, and a mask (T,) of those that are counted:
+    all but the special tokens."""
+    folder, layer = _parse(encoder)
     model, tokenizer = _load(folder)
     longest = tokenizer.model_max_length
-    if longest > model.config.max_position_embeddings:  # the folder does not say
+    if longest > model.config.max_position_embeddings:  # the tokenizer has no limit of its own
         longest = model.config.max_position_embeddings - 2
 
     def embed_batch(indices: list[int]) -> list[tuple[Tensor, Tensor]]:
@@ -92,33 +92,33 @@ def embed(texts: Sequence[str], encoder: str) -> list[tuple[Tensor, Tensor]]:
             for state, real, special in zip(states, mask, is_special, strict=True)
         ]
 
-    return map_by_length(embed_batch, list(map(len, texts)), BATCH)
+    return map_by_length(embed_batch, list(map(len, texts)), BATCH_SIZE)
 
 
 def check(folder: str, layer: int | None) -> str:
-    """The encoder by folder and layer; UserError where it cannot be opened or has no such layer."""
+    """The encoder as FOLDER:LAYER. Raises UserError if it cannot be used or has no such layer."""
     model, _ = _load(folder)
     family, num_layers = model.config.model_type, model.config.num_hidden_layers
-    layer = layer or LAYERS.get((family, num_layers))
+    layer = layer or RECOMMENDED_LAYERS.get((family, num_layers))
     if layer is None:
         raise UserError(
-            f"evaluation.bertscore.layer: nobody has measured which of the {num_layers} layers of "
-            f"{family} serves best; name one"
+            f"evaluation.bertscore.layer: no recommended layer is known for {family} ({num_layers} "
+            "layers); set the layer"
         )
     if layer > num_layers:
         raise UserError(f"evaluation.bertscore.layer: {layer}, but {folder} has {num_layers}")
     try:
         embed(["a", "a b"], f"{folder}:{layer}")
-    except Exception as error:  # no padding token, no hidden states: no encoder
+    except Exception as error:  # not an encoder: no padding token, or no hidden states
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"evaluation.bertscore.model: {folder}: {family} does not serve ({reason}); name an "
-            "encoder such as roberta-large"
+            f"evaluation.bertscore.model: {folder}: {family} cannot be used as an encoder "
+            f"({reason}); name an encoder such as roberta-large"
         ) from None
     return f"{folder}:{layer}"
 
 
-def _place(encoder: str) -> tuple[str, int]:
+def _parse(encoder: str) -> tuple[str, int]:
     folder, _, layer = encoder.rpartition(":")
     return folder, int(layer)
 
@@ -128,15 +128,15 @@ def _load(folder: str):
     from transformers import AutoModel, AutoTokenizer
 
     if not (Path(folder) / "config.json").is_file():
-        raise UserError(f"evaluation.bertscore.model: {folder}: no folder of a model")
+        raise UserError(f"evaluation.bertscore.model: {folder}: not a model folder")
     try:
         model = AutoModel.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
         )
-        # The authors have RoBERTa read a text's first word as it reads the others.
+        # As the authors do: RoBERTa's tokens of the first word are then those of later words.
         prefix = {"add_prefix_space": True} if model.config.model_type == "roberta" else {}
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **prefix)
-    except Exception as error:  # whatever a damaged folder provokes in the library
+    except Exception as error:  # a damaged folder can raise anything in the library
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"evaluation.bertscore.model: {folder}: {reason}") from None
     return model.eval(), tokenizer

@@ -19,7 +19,8 @@ def signature() -> str:
 def row_statistics(
     predictions: Sequence[Prediction], references: Sequence[list[str]]
 ) -> np.ndarray:
-    """Character n-grams of prediction, of its best reference, and of both, by order."""
+    """Per row: character n-grams of the prediction, of its best reference, and common ones, by
+    order."""
     return sacrebleu_statistics(_scorer, predictions, references)
 
 

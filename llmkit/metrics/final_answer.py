@@ -1,8 +1,8 @@
-"""Exact match of final answers, after the last `####` of a worked answer, and of majority votes.
+"""Exact match of final answers, which follow the last `####` of a worked answer.
 
 Answers are compared in a canonical form: `$1,234.50` equals `1234.5 dollars`. Several answers to a
-row are also scored by majority vote: the most common final answer counts, and in a tie the one that
-came first (Cobbe et al. 2021; Wang et al. 2023, self-consistency).
+row are also scored by majority vote: the most common final answer counts; in a tie, the first of
+them (Cobbe et al. 2021; Wang et al. 2023, self-consistency).
 """
 
 import unicodedata
@@ -16,8 +16,8 @@ import regex
 from llmkit.metrics import means
 from llmkit.metrics.prediction import Prediction
 
-MARK = "####"
-LONGEST_NUMBER = 100  # characters of an answer that is read as a number
+ANSWER_MARK = "####"
+MAX_NUMBER_CHARACTERS = 100  # longer answers are not parsed as numbers
 # Minus signs, full-width forms, fractions, and spaces that group digits -> what a keyboard types.
 TO_ASCII = {
     **{
@@ -33,7 +33,7 @@ TO_ASCII = {
 }
 LATEX_FRACTION = regex.compile(r"\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}")
 BOXED = regex.compile(r"\\boxed\{([^{}]*)\}")
-SCALES = {
+SCALE_WORDS = {
     "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
 }  # fmt: skip
 NUMBER = regex.compile(
@@ -48,7 +48,7 @@ NUMBER = regex.compile(
     (?:e(?P<exponent>[-+]?\d{1,2}))?
     (?:\s*/\s*(?P<denominator>\d+))?
     (?:\s+(?P<scale>hundred|thousand|million|billion|trillion)\b)?
-    # A unit: no letter of an equation, no operator, no word that continues the number.
+    # A unit: not a variable of an equation, an operator, or a word that continues the number.
     (?!\p{L}(?!\p{L})) (?!\s*[-+*=^<>\u00d7\u00f7\p{No}])
     (?!\s*(?:and|or|to|over|point|plus|minus|times)\b)
     \D*
@@ -61,23 +61,23 @@ def signature() -> str:
     return "exact match of what follows the last ####"
 
 
-def unfit(text: str) -> str | None:
-    """The kind of finding for a worked answer whose final answer is missing or cannot be told."""
+def misjudged_as(text: str) -> str | None:
+    """The kind of finding for a worked answer whose final answer is missing or unclear."""
     if text.strip() and not final_answer(text):
         return "no final answer"
-    return "no mark" if MARK not in text and "\n" in text.strip() else None
+    return "no mark" if ANSWER_MARK not in text and "\n" in text.strip() else None
 
 
 def vote(answers: Sequence[str]) -> str:
-    """The final answer that most of them have."""
+    """The most common final answer."""
     return Counter(map(final_answer, answers)).most_common(1)[0][0]
 
 
 def row_statistics(
     predictions: Sequence[Prediction], references: Sequence[list[str]]
 ) -> np.ndarray:
-    """(N, 2): whether the final answer is right, and whether the majority's is; NaN without
-    votes."""
+    """(N, 2): whether the final answer is right, and whether the majority vote is, or NaN without
+    votes; 0 or 100."""
     rows = []
     for prediction, accepted in zip(predictions, references, strict=True):
         right = {final_answer(text) for text in accepted}
@@ -91,27 +91,27 @@ def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def final_answer(text: str) -> str:
-    """What follows the last mark in its line, or the first line of a text without a mark, in a form
-    that can be compared.
+    """The canonical form of what follows the last mark on its line, or of the first line of a text
+    without a mark.
 
     An answer that is one number becomes its shortest decimal form, so `$1,234.50`,
     `1234.5 dollars` and `+1234.5` are equal; other answers become lower case, without repeated
     white space and without punctuation around them.
     """
-    answer = text.rpartition(MARK)[2].strip().partition("\n")[0].translate(TO_ASCII)
+    answer = text.rpartition(ANSWER_MARK)[2].strip().partition("\n")[0].translate(TO_ASCII)
     answer = LATEX_FRACTION.sub(r" \1/\2", answer)
     answer = BOXED.sub(r"\1", answer)
     answer = answer.strip(" =*_`\"'\u2248") or answer
     number = number_of(answer)
     if number is None:
         answer = " ".join(answer.casefold().split())
-        return answer.strip(" .,;:!?()[]") or answer  # never nothing for something
+        return answer.strip(" .,;:!?()[]") or answer  # never empty, unless the answer is
     return shortest_decimal(number)
 
 
 def number_of(answer: str) -> Fraction | None:
-    """The number that an answer states, without currency sign and unit; None for other texts."""
-    match = NUMBER.fullmatch(answer) if len(answer) <= LONGEST_NUMBER else None
+    """The number in an answer, without currency sign and unit; None for other texts."""
+    match = NUMBER.fullmatch(answer) if len(answer) <= MAX_NUMBER_CHARACTERS else None
     if match is None:
         return None
     part = match.groupdict(default="")
@@ -122,13 +122,13 @@ def number_of(answer: str) -> Fraction | None:
         if int(part["denominator"]) == 0:
             return None
         value = int(part["units"] or 0) + value / int(part["denominator"])
-    value *= SCALES.get(part["scale"].lower(), 1)
+    value *= SCALE_WORDS.get(part["scale"].lower(), 1)
     return -value if "-" in part["sign"] + part["inner_sign"] else value
 
 
 def shortest_decimal(value: Fraction) -> str:
-    """The number without needless zeros; `numerator/denominator` if its digits never end."""
-    ends = (n for n in range(3 * LONGEST_NUMBER) if 10**n % value.denominator == 0)
+    """The number without trailing zeros; `numerator/denominator` if its digits never end."""
+    ends = (n for n in range(3 * MAX_NUMBER_CHARACTERS) if 10**n % value.denominator == 0)
     num_decimals = next(ends, None)
     if num_decimals is None:
         return str(value)

@@ -1,8 +1,8 @@
-"""Labels of classification: one identity for each label, however it is written.
+"""Labels of classification: one canonical form for each label, however it is written.
 
-Spreadsheets, JSON, pandas and other tools write the same label as "1", 1 or 1.0, with blanks
-around it or a byte order mark before it. `label_of` is the only place that decides which label a
-value stands for; rows, predictions and probabilities all go through it.
+Spreadsheets, JSON, pandas and other tools write the same label as "1", 1 or 1.0, with spaces
+around it or a byte order mark before it. `label_of` alone decides which label a value is; rows,
+predictions and probabilities all use it.
 """
 
 import math
@@ -11,16 +11,16 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-TOLERANCE = 0.01  # of a sum of probabilities that were rounded
+SUM_TOLERANCE = 0.01  # of the sum of rounded probabilities
 # Zero-width characters, direction marks, byte order mark, soft hyphen and controls.
-_UNSEEN = "\u200b-\u200f\u2060\ufeff\u00ad\x00-\x1f\x7f-\x9f"
-_EDGES = re.compile(rf"^[\s{_UNSEEN}]+|[\s{_UNSEEN}]+$")
-_INTEGRAL = re.compile(r"(-?\d+)\.0+")  # as pandas writes integers beside missing values
+_INVISIBLE = "\u200b-\u200f\u2060\ufeff\u00ad\x00-\x1f\x7f-\x9f"
+_EDGES = re.compile(rf"^[\s{_INVISIBLE}]+|[\s{_INVISIBLE}]+$")
+_INTEGRAL = re.compile(r"(-?\d+)\.0+")  # how pandas writes integers in a column with missing values
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def label_of(value: Any) -> str:
-    """The label that a value stands for; "" if there is none.
+    """The label of a value; "" if there is none.
 
     Raises ValueError, worded to follow the name of a column, for a value that is not one label.
     """
@@ -30,7 +30,7 @@ def label_of(value: Any) -> str:
 
 
 def label_text(value: Any) -> str:
-    """A label as the data spells it; "" for None and NaN.
+    """A label as it is spelled in the data; "" for None and NaN.
 
     Raises ValueError as `label_of` does.
     """
@@ -51,9 +51,9 @@ def label_text(value: Any) -> str:
 
 
 def probabilities_of(value: Any) -> dict[str, float]:
-    """Probabilities by label, of all labels or of the likeliest only.
+    """Probabilities by label, of all labels or only of the most likely ones.
 
-    Raises ValueError, worded to follow the name of a column, for what cannot be that.
+    Raises ValueError, worded to follow the name of a column, for any other value.
     """
     if not isinstance(value, Mapping) or not value:
         raise ValueError("must be numbers from 0 to 1, by label")
@@ -65,10 +65,10 @@ def probabilities_of(value: Any) -> dict[str, float]:
         if label in probabilities:
             raise ValueError(f"must name the label {label!r} once")
         is_number = isinstance(number, int | float) and not isinstance(number, bool)
-        if not is_number or not 0 <= number <= 1 + TOLERANCE:
+        if not is_number or not 0 <= number <= 1 + SUM_TOLERANCE:
             raise ValueError(f"must be numbers from 0 to 1, by label; {label!r} has {number!r}")
         probabilities[label] = float(number)
-    if sum(probabilities.values()) > 1 + TOLERANCE:
+    if sum(probabilities.values()) > 1 + SUM_TOLERANCE:
         raise ValueError(f"must add up to 1, not {sum(probabilities.values()):.4g}")
     return probabilities
 
@@ -76,11 +76,10 @@ def probabilities_of(value: Any) -> dict[str, float]:
 def every_probability(
     probabilities: Mapping[str, float] | None, labels: Iterable[str]
 ) -> list[float]:
-    """The probability of each label; NaN for a label that is not given, unless the others leave
-    nothing for it."""
+    """The probability of each label; NaN for a missing label, or 0 if the others add up to 1."""
     probabilities = probabilities or {}
-    left_out = 0.0 if sum(probabilities.values()) > 1 - 1e-6 else math.nan
-    return [probabilities.get(label, left_out) for label in labels]
+    missing = 0.0 if sum(probabilities.values()) > 1 - 1e-6 else math.nan
+    return [probabilities.get(label, missing) for label in labels]
 
 
 def ratings_of(labels: Iterable[str]) -> dict[str, float] | None:
@@ -93,17 +92,17 @@ def ratings_of(labels: Iterable[str]) -> dict[str, float] | None:
 
 
 def number_of(label: str) -> float | None:
-    """The number that a label is; None for other labels."""
+    """The value of a label that is a number; None for other labels."""
     return float(label) if _NUMBER.fullmatch(label) else None
 
 
 def folded(spelling: str) -> str:
-    """A label regardless of case, invisible characters, spacing and Unicode form."""
-    seen = [c for c in spelling if c.isspace() or unicodedata.category(c) not in ("Cf", "Cc")]
-    return " ".join(unicodedata.normalize("NFKC", "".join(seen)).casefold().split())
+    """A label without differences of case, spacing, Unicode form and invisible characters."""
+    visible = [c for c in spelling if c.isspace() or unicodedata.category(c) not in ("Cf", "Cc")]
+    return " ".join(unicodedata.normalize("NFKC", "".join(visible)).casefold().split())
 
 
 def spelled_out(label: str) -> str:
-    """A label for a message; characters that cannot be seen are escaped."""
+    """A label for a message, with invisible characters escaped."""
     is_plain = label.isprintable() and unicodedata.is_normalized("NFC", label)
     return repr(label) if is_plain else ascii(label)

@@ -1,7 +1,8 @@
-"""Loss, perplexity and bits per byte: what the model itself says of the rows' own texts.
+"""Loss, perplexity and bits per byte: the likelihood of the rows' own texts under the model.
 
-Rows (N, 2) hold nats and the tokens they are of; a third column, for plain language modelling, the
-bytes of those tokens. Bits per byte alone can be compared across tokenizers.
+Rows (N, 2) hold the nats of their supervised tokens and the number of these tokens; for plain
+language modelling a third column holds their bytes. Only bits per byte can be compared across
+tokenizers.
 """
 
 import math

@@ -21,20 +21,20 @@ from llmkit.metrics import means
 from llmkit.metrics.prediction import Prediction
 from llmkit.metrics.writing_systems import is_unspaced, split_words
 
-BOTH_KINDS = ("HasAns_exact", "HasAns_f1", "NoAns_exact", "NoAns_f1")
+SCORES_BY_KIND = ("HasAns_exact", "HasAns_f1", "NoAns_exact", "NoAns_f1")
 
 
 def signature(segmentation: str = "words") -> str:
     return "SQuAD 2.0 EM and F1" + ("" if segmentation == "words" else f" of {segmentation}")
 
 
-def unfit(text: str, segmentation: str = "words") -> str | None:
-    """The kind of finding for a reference that these scores misjudge."""
+def misjudged_as(text: str, segmentation: str = "words") -> str | None:
+    """The kind of finding for a reference that exact match and F1 misjudge."""
     return "not segmented" if segmentation == "words" and is_unspaced(text) else None
 
 
 def normalize(text: str, segmentation: str = "words") -> str:
-    """Lower case, without punctuation, articles and repeated white space."""
+    """The text in lower case, without punctuation, articles and repeated white space."""
     text = "".join(char for char in text.lower() if not _is_removed(char, segmentation))
     words = re.sub(r"\b(a|an|the)\b", " ", text)
     return " ".join(split_words(words) if segmentation == "characters" else words.split())
@@ -47,19 +47,19 @@ def _is_removed(char: str, segmentation: str) -> bool:
 
 
 def exact_and_f1(prediction: str, reference: str, segmentation: str) -> tuple[float, float]:
-    """Whether both are the same once normalized, and the harmonic mean of precision and recall over
+    """Whether both are equal when normalized, and the harmonic mean of precision and recall of
     their words."""
-    said, expected = normalize(prediction, segmentation), normalize(reference, segmentation)
+    predicted, expected = normalize(prediction, segmentation), normalize(reference, segmentation)
     if not expected and reference.strip():
-        said, expected = prediction.lower(), reference.lower()
-    said_words, expected_words = said.split(), expected.split()
-    exact = float(said_words == expected_words)
-    if not said_words or not expected_words:
+        predicted, expected = prediction.lower(), reference.lower()
+    predicted_words, expected_words = predicted.split(), expected.split()
+    exact = float(predicted_words == expected_words)
+    if not predicted_words or not expected_words:
         return exact, exact
-    common = sum((Counter(said_words) & Counter(expected_words)).values())
+    common = sum((Counter(predicted_words) & Counter(expected_words)).values())
     if not common:
         return exact, 0.0
-    precision, recall = common / len(said_words), common / len(expected_words)
+    precision, recall = common / len(predicted_words), common / len(expected_words)
     return exact, 2 * precision * recall / (precision + recall)
 
 
@@ -72,8 +72,8 @@ def row_statistics(
     rows = []
     for prediction, accepted in zip(predictions, references, strict=True):
         answers = [text for text in accepted if text.strip()]
-        each = [exact_and_f1(prediction.text, text, segmentation) for text in answers or [""]]
-        exact, f1 = (100 * max(values) for values in zip(*each, strict=True))
+        scored = [exact_and_f1(prediction.text, text, segmentation) for text in answers or [""]]
+        exact, f1 = (100 * max(values) for values in zip(*scored, strict=True))
         rows.append([exact, f1, bool(answers)])
     return np.array(rows, dtype=float)
 
@@ -81,12 +81,12 @@ def row_statistics(
 def scores(
     rows: np.ndarray, weights: np.ndarray, segmentation: str = "words"
 ) -> dict[str, np.ndarray]:
-    """Means over the rows; those of BOTH_KINDS are NaN unless the set has rows of both kinds."""
+    """Means over the rows; SCORES_BY_KIND are NaN unless the set has rows of both kinds."""
     has_answer = rows[:, 2].astype(bool)
-    made = means(("exact_match", "f1"), rows[:, :2], weights)
+    values = means(("exact_match", "f1"), rows[:, :2], weights)
     if has_answer.all() or not has_answer.any():
-        return made | dict.fromkeys(BOTH_KINDS, np.full(len(weights), np.nan))
+        return values | dict.fromkeys(SCORES_BY_KIND, np.full(len(weights), np.nan))
     for prefix, mask in (("HasAns", has_answer), ("NoAns", ~has_answer)):
         names = (f"{prefix}_exact", f"{prefix}_f1")
-        made |= means(names, rows[:, :2], weights * mask)
-    return made
+        values |= means(names, rows[:, :2], weights * mask)
+    return values

@@ -1,6 +1,6 @@
 """Corpus TER (Snover et al. 2006), computed by sacreBLEU (Post 2018).
 
-Of texts that share nothing it exceeds 100: lower is better. The setting `asian`, chosen for
+Lower is better; texts that have nothing in common may exceed 100. The setting `asian`, chosen for
 references in Chinese and Japanese, counts their characters as words.
 """
 
@@ -22,16 +22,16 @@ def signature(settings: str = "western") -> str:
     return f"TER {scorer(settings).get_signature()}"
 
 
-def settle(references: Sequence[list[str]], settings: str = "auto") -> str:
-    """The setting; `auto` becomes `asian` or `western`, whichever fits these references."""
+def resolve_settings(references: Sequence[list[str]], settings: str = "auto") -> str:
+    """The setting; `auto` becomes `asian` or `western`, whichever fits the references."""
     if settings != "auto":
         return settings
     tokenizer = bleu_tokenizer(text for accepted in references for text in accepted)
     return "asian" if tokenizer in ("zh", "ja-mecab") else "western"
 
 
-def unfit(text: str, settings: str = "western") -> str | None:
-    """The kind of finding for a reference that this score misjudges."""
+def misjudged_as(text: str, settings: str = "western") -> str | None:
+    """The kind of finding for a reference that TER misjudges."""
     return "not segmented" if settings == "western" and is_unspaced(text) else None
 
 
@@ -45,8 +45,10 @@ def scorer(settings: str) -> TER:
 def row_statistics(
     predictions: Sequence[Prediction], references: Sequence[list[str]], settings: str = "auto"
 ) -> np.ndarray:
-    """Edits towards the closest reference, and the references' mean length; words."""
-    return sacrebleu_statistics(scorer(settle(references, settings)), predictions, references)
+    """Per row: edits from the closest reference, and the mean length of the references; words."""
+    return sacrebleu_statistics(
+        scorer(resolve_settings(references, settings)), predictions, references
+    )
 
 
 def scores(rows: np.ndarray, weights: np.ndarray, settings: str = "auto") -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Scripts that are written without spaces between words, and what they require of a metric."""
+"""Scripts written without spaces between words, and the settings that they require of metrics."""
 
 from collections.abc import Iterable
 
@@ -10,9 +10,9 @@ UNSPACED = (
     r"\p{Tibetan}]"
 )
 LETTER = r"[\p{L}\p{M}\p{N}]"
-SHARE = 0.25  # a script with this share of a text's letters decides how the text is read
-# Japanese mixes Kanji with Kana; Chinese texts quote a few at most.
-KANA_SHARE = 0.2
+MIN_SCRIPT_SHARE = 0.25  # of the letters of a text, for a script to decide how it is read
+# Japanese mixes Kanji with Kana; Chinese texts contain Kana in quotations at most.
+MIN_KANA_SHARE = 0.2
 
 
 def share_of(pattern: str, text: str) -> float:
@@ -22,31 +22,31 @@ def share_of(pattern: str, text: str) -> float:
 
 
 def is_unspaced(text: str) -> bool:
-    """Whether splitting the text at white space would fail to find its words."""
-    return share_of(UNSPACED, text) >= SHARE
+    """Whether the text has too few spaces to be split into words at white space."""
+    return share_of(UNSPACED, text) >= MIN_SCRIPT_SHARE
 
 
 def bleu_tokenizer(texts: Iterable[str]) -> str:
-    """sacreBLEU's tokenizer for the language of the texts, as far as their script tells it.
+    """sacreBLEU's tokenizer for the language of the texts, guessed from their script.
 
-    Its own defaults for Chinese, Japanese and Korean, characters for other scripts without spaces
-    (Thai, Lao, Khmer, Burmese, Tibetan), and 13a for everything else.
+    sacreBLEU's defaults for Chinese, Japanese and Korean, `char` for other scripts without spaces
+    (Thai, Lao, Khmer, Burmese, Tibetan), and `13a` for everything else.
     """
     text = " ".join(texts)
-    if share_of(r"\p{Hangul}", text) >= SHARE:
+    if share_of(r"\p{Hangul}", text) >= MIN_SCRIPT_SHARE:
         return "ko-mecab"
     if not is_unspaced(text):
         return "13a"
     num_kana = _count(r"[\p{Hiragana}\p{Katakana}]", text)
     num_han = _count(r"\p{Han}", text)
     num_unspaced = _count(UNSPACED, text)
-    if num_kana >= KANA_SHARE * num_unspaced:
+    if num_kana >= MIN_KANA_SHARE * num_unspaced:
         return "ja-mecab"
     return "zh" if num_han >= num_unspaced / 2 else "char"
 
 
 def split_words(text: str) -> list[str]:
-    """Words between white space, and each character of a script that has no spaces by itself."""
+    """Words between white space; each character of an unspaced script is a word of its own."""
     return regex.findall(rf"{UNSPACED}|(?:(?!{UNSPACED})\S)+", text)
 
 

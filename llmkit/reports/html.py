@@ -11,11 +11,11 @@ from llmkit.io.safe_json import to_json
 from llmkit.paths import expand
 from llmkit.reports.html_data import page_data
 from llmkit.runs.folder import is_run, log_path, predictions_path, record_path, results_path
-from llmkit.scoring.significance import LEVEL, MIN_ROWS
+from llmkit.scoring.significance import CONFIDENCE_LEVEL, MIN_ROWS
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("charts.js", "predictions.js", "report.js")
-EVERY = 2.0  # seconds between two looks at a run that is followed
+FOLLOW_SECONDS = 2.0  # seconds between two looks at a run that is followed
 
 
 def open_runs(names: tuple[str, ...]) -> list[Path]:
@@ -48,7 +48,7 @@ def follow(runs: list[Path], output: Path) -> Iterator[None]:
                 yield
             if have_finished:
                 return
-            time.sleep(EVERY)
+            time.sleep(FOLLOW_SECONDS)
     finally:
         if not have_finished:
             write_report(runs, output)
@@ -63,9 +63,9 @@ def sources(run: Path) -> list[Path]:
 def report_page(runs: list[Path], *, reloads: bool = False) -> str:
     """The page as HTML, style, program and data in it."""
     content = {
-        "level": f"{LEVEL:.0%}",
+        "level": f"{CONFIDENCE_LEVEL:.0%}",
         "min_rows": MIN_ROWS,
-        "reload_seconds": EVERY if reloads else None,
+        "reload_seconds": FOLLOW_SECONDS if reloads else None,
         **page_data(runs),
     }
     data = to_json(content, default=str)  # ASCII: a text may hold half a character

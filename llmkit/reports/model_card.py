@@ -1,4 +1,4 @@
-"""The model card: README.md in the model folder, with the metadata that the Hugging Face Hub reads."""
+"""The model card: README.md of the model folder, with the metadata for the Hugging Face Hub."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from llmkit.config.schema import Data, Generation, Train
 from llmkit.errors import count_of
 from llmkit.families import Family
 from llmkit.scoring.scores import SystemResult, TestResults
-from llmkit.scoring.significance import LEVEL, MIN_ROWS
+from llmkit.scoring.significance import CONFIDENCE_LEVEL, MIN_ROWS
 from llmkit.tasks import Task
 
 USAGE = """## Use
@@ -73,7 +73,7 @@ def model_card(
         ],
     )
     intervals = (
-        f"{LEVEL:.0%} intervals in brackets, unless all resamples score the same"
+        f"{CONFIDENCE_LEVEL:.0%} intervals in brackets, unless all resamples score the same"
         if num_rows >= MIN_ROWS
         else f"no intervals for fewer than {MIN_ROWS}"
     )

@@ -1,4 +1,4 @@
-"""What a person sees before and after training."""
+"""What is printed before and after training and after an evaluation."""
 
 import json
 import shlex
@@ -16,13 +16,13 @@ from llmkit.errors import count_of, first_few
 from llmkit.metrics.prediction import Prediction
 from llmkit.runtime.console import show_table
 from llmkit.scoring.scores import SystemResult, TestResults, confusion_of
-from llmkit.scoring.significance import LEVEL, MIN_ROWS, RESAMPLES
+from llmkit.scoring.significance import CONFIDENCE_LEVEL, MIN_ROWS, NUM_RESAMPLES
 from llmkit.scoring.testset import TestSet
 from llmkit.tasks import Task
 
-FEW_ROWS = 10  # of a split
-NUM_EXAMPLES = 3
-MOST_LABELS = 10  # of a confusion matrix on a terminal
+MIN_SPLIT_ROWS = 10  # scores on fewer held-out rows get a warning
+NUM_EXAMPLES = 3  # predictions that are printed in full
+MAX_CONFUSION_LABELS = 10  # larger confusion matrices are not printed
 
 
 def show_prompt(
@@ -32,7 +32,7 @@ def show_prompt(
     warnings: list[str],
     warning_console: Console,
 ) -> None:
-    """The shape of each split's rows, the prompt made of them, and what is wrong with it."""
+    """Print the shape of each split's rows, the prompt made of them, and warnings about it."""
     splits: dict[str, list[str]] = {}
     for split, shape in shapes.items():
         if shape is not None:
@@ -49,7 +49,7 @@ def show_prompt(
 def show_held_out(
     console: Console, splits: dict[str, Rows], num_train_rows: int, sets: dict[str, TestSet]
 ) -> None:
-    """How many of the training rows are held out, where no other rows are named."""
+    """Print how many training rows are held out, unless the recipe names other rows."""
     held_out = [split for split in ("validation", "test") if splits[split].held_out]
     if not held_out:
         return
@@ -64,13 +64,15 @@ def show_held_out(
     else:
         named = " and ".join(f"{n:,} for {split}" for split, n in counts.items())
         what = f"{named} of {total:,} rows {how}"
-        few = "; scores on so few rows are uncertain" if min(counts.values()) < FEW_ROWS else ""
+        few = (
+            "; scores on so few rows are uncertain" if min(counts.values()) < MIN_SPLIT_ROWS else ""
+        )
     keys = " and ".join(f"data.{split}" for split in held_out)
     console.print(f"split   held out {what}; name {keys} to use other rows{few}")
 
 
 def show_findings(console: Console, findings: list[Finding]) -> None:
-    """A line each."""
+    """Print one line per finding."""
     styles = {"error": "bold red", "warning": "yellow", "note": "dim"}
     for finding in findings:
         console.print(Text(str(finding), style=styles[finding.severity]))
@@ -82,7 +84,7 @@ def show_examples(console: Console, results: TestResults) -> None:
     for example, prediction in zip(examples[:NUM_EXAMPLES], predictions, strict=False):
         console.print()
         console.print(Text(example.prompt_text, style="dim"))
-        console.print(Text(f"prediction: {_said(prediction)}", style="bold"))
+        console.print(Text(f"prediction: {_format_prediction(prediction)}", style="bold"))
         console.print(Text(f"reference:  {' | '.join(example.references)}"))
 
 
@@ -103,11 +105,15 @@ def show_results(console: Console, results: dict[str, TestResults]) -> None:
 
 
 def interval_note(nums_rows: Iterable[int]) -> str:
-    """What the second line of each score is, or why there is none. nums_rows: of each test set."""
+    """Explain the intervals in a table of scores, or why there are none.
+
+    nums_rows: Number of rows of each test set.
+    """
     nums_rows = list(nums_rows)
     parts = []
     if max(nums_rows) >= MIN_ROWS:
-        parts.append(f"with each score: its {LEVEL:.0%} interval, from {RESAMPLES:,} resamples")
+        level, resamples = f"{CONFIDENCE_LEVEL:.0%}", f"{NUM_RESAMPLES:,} resamples"
+        parts.append(f"with each score: its {level} interval, from {resamples}")
     if min(nums_rows) < MIN_ROWS:
         parts.append(f"no interval for fewer than {MIN_ROWS} rows: too few to estimate one")
     return "; ".join(parts)
@@ -130,17 +136,17 @@ def show_scores(console: Console, task: Task, title: str, systems: dict[str, Sys
 
 
 def show_confusion(console: Console, test: TestSet, main: SystemResult) -> None:
-    """True labels down, predicted ones across."""
+    """Print the confusion matrix, true labels as rows, unless it has too many labels."""
     confusion = confusion_of(test, main)
     labels, counts = confusion["labels"], confusion["counts"]
-    if len(labels) <= MOST_LABELS:
+    if len(labels) <= MAX_CONFUSION_LABELS:
         lines = [[label, *map(str, row)] for label, row in zip(labels, counts, strict=True)]
         show_table(console, ["true \\ predicted", *labels], [lines])
 
 
 def generate_command(run: Path, task: Task) -> str:
-    """The shell command that applies the run's model to new rows, or to a prompt if one text
-    makes a whole prompt."""
+    """The shell command that applies the run's model to a prompt, or to new rows if a prompt
+    consists of several texts."""
     takes_one_text = len(task.inputs) == 1 or task.chat is not None or task.output == "text"
     if task.output == "label" or not takes_one_text:
         arguments = ["--input", "rows.csv", "--output", "predictions.csv"]
@@ -149,15 +155,15 @@ def generate_command(run: Path, task: Task) -> str:
     return shlex.join(["llmkit", "generate", "--model", str(run), *arguments])
 
 
-def _said(prediction: Prediction) -> str:
+def _format_prediction(prediction: Prediction) -> str:
     probability = (prediction.probabilities or {}).get(prediction.text)
     return prediction.text if probability is None else f"{prediction.text} ({probability:.1%})"
 
 
-def _cell(scored: SystemResult, name: str) -> str:
-    """A score, and under it its interval."""
-    ends = scored.intervals.get(name)
-    return f"{_format(scored.scores.get(name))}\n{_format_interval(ends)}".rstrip()
+def _cell(system: SystemResult, name: str) -> str:
+    """A score and, below it, its interval."""
+    ends = system.intervals.get(name)
+    return f"{_format(system.scores.get(name))}\n{_format_interval(ends)}".rstrip()
 
 
 def _format(score: float | None) -> str:
@@ -167,5 +173,5 @@ def _format(score: float | None) -> str:
 
 
 def _format_interval(ends: tuple[float, float] | None) -> str:
-    """Shorter than the score, so that a table of many stays narrow."""
+    """With fewer digits than the score, to keep tables of many scores narrow."""
     return "" if ends is None else "-".join(f"{end:.{1 if end >= 10 else 2}f}" for end in ends)

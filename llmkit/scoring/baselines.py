@@ -1,4 +1,4 @@
-"""Scores of answers that need no model: the naive answers to beat, and people's agreement."""
+"""Scores of answers that need no model: naive answers to beat, and the agreement of people."""
 
 from llmkit.errors import count_of
 from llmkit.metrics.prediction import Prediction
@@ -10,48 +10,57 @@ from llmkit.tasks.pretrain import compressor_bits_per_byte
 
 
 def score_baselines(test: TestSet, num_rows: int | None = None) -> dict[str, SystemResult]:
-    """What the task's simple answers score on the same rows, or on the first of them."""
+    """Score the task's naive answers on the test rows.
+
+    num_rows: Score only the first rows.
+    """
     task, rows = test.task, test.rows[:num_rows]
     if task.output == "text":
         texts = [row["text"] for row in rows]
         return {"xz compressor": SystemResult({"bits_per_byte": compressor_bits_per_byte(texts)})}
-    said = {name: [Prediction(give(row)) for row in rows] for name, give in task.baselines.items()}
+    answers = {
+        name: [Prediction(answer(row)) for row in rows] for name, answer in task.baselines.items()
+    }
     if test.answers:
-        said[task.majority_baseline] = [Prediction(test.answers.most_common(1)[0][0])] * len(rows)
+        majority = Prediction(test.answers.most_common(1)[0][0])
+        answers[task.majority_baseline] = [majority] * len(rows)
     references = test.references[:num_rows]
     baselines = {
         name: score_predictions(task, task.row_statistics(predictions, references), predictions)
-        for name, predictions in said.items()
+        for name, predictions in answers.items()
     }
     return baselines | score_references(task, references)
 
 
 def score_references(task: Task, references: list[list[str]]) -> dict[str, SystemResult]:
-    """What the best of each row's references scores against its others: how far people agree.
+    """Score the best reference of each row against the other references of the row.
 
-    The best by the task's deciding score; rows with one reference have no say. A prediction is
-    scored against one reference more, so it may come out above.
+    This shows how far people agree. The best reference is chosen by the task's first score; rows
+    with a single reference are left out. Since predictions are scored against one reference more,
+    they can score higher.
     """
     if task.output == "label":
         return {}
-    turns = [
-        (row, text, accepted[:place] + accepted[place + 1 :])
+    candidates = [
+        (row, text, accepted[:index] + accepted[index + 1 :])
         for row, accepted in enumerate(references)
-        for place, text in enumerate(accepted)
+        for index, text in enumerate(accepted)
         if len(accepted) > 1
     ]
-    if not turns:
+    if not candidates:
         return {}
-    said = [Prediction(text) for _, text, _ in turns]
-    statistics = task.row_statistics(said, [others for _, _, others in turns])
+    predictions = [Prediction(text) for _, text, _ in candidates]
+    statistics = task.row_statistics(predictions, [others for _, _, others in candidates])
     metric, higher_is_better = next(iter(task.scores.items()))
-    alone = row_scores(statistics, metric)
-    ranked = sorted(
-        range(len(turns)), key=lambda turn: alone[turn] or 0, reverse=not higher_is_better
+    scores = row_scores(statistics, metric)
+    worst_first = sorted(
+        range(len(candidates)),
+        key=lambda index: scores[index] or 0,
+        reverse=not higher_is_better,
     )
-    kept = sorted({turns[turn][0]: turn for turn in ranked}.values())  # the last is the best
+    best = sorted({candidates[index][0]: index for index in worst_first}.values())
     label = BEST_REFERENCE
-    if len(kept) < len(references):
-        label += f", {count_of(len(kept), 'row')}"
-    of_best = {name: rows[kept] for name, rows in statistics.items()}
-    return {label: score_predictions(task, of_best, [said[turn] for turn in kept])}
+    if len(best) < len(references):
+        label += f", {count_of(len(best), 'row')}"
+    of_best = {name: rows[best] for name, rows in statistics.items()}
+    return {label: score_predictions(task, of_best, [predictions[index] for index in best])}

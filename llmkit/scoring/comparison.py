@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from llmkit.scoring.baselines import score_baselines
 from llmkit.scoring.deciding_metric import DecidingMetric, choose_metric
 from llmkit.scoring.scores import SystemResult, TestResults
-from llmkit.scoring.significance import QUICK_TRIALS, Difference, compare, count_rows
+from llmkit.scoring.significance import NUM_QUICK_TRIALS, Difference, compare, count_rows
 from llmkit.scoring.testset import TestSet
 from llmkit.scoring.verdict import UNTUNED
 
@@ -48,5 +48,5 @@ def differences_from(other: SystemResult, main: SystemResult) -> dict[str, Diffe
     texts into different rows."""
     if count_rows(main.statistics) != count_rows(other.statistics):
         return {}
-    differences = compare(other.statistics, main.statistics, num_trials=QUICK_TRIALS)
+    differences = compare(other.statistics, main.statistics, num_trials=NUM_QUICK_TRIALS)
     return {name: differences[name] for name in main.scores if name in other.scores}

@@ -12,7 +12,7 @@ from llmkit.errors import UserError, did_you_mean, first_few, printable
 from llmkit.io import row_files
 from llmkit.io.row_writer import check_writable, gather
 from llmkit.metrics.labels import (
-    TOLERANCE,
+    SUM_TOLERANCE,
     every_probability,
     label_of,
     number_of,
@@ -30,17 +30,25 @@ class PredictedRow:
 
     prediction: Prediction
     references: list[str] | None
-    """The accepted answers, where the file gives them."""
+    """The accepted answers, if the file has them."""
     where: str
     """file:line"""
 
 
 def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, PredictedRow]:
-    """Rows by id, in the file's order: `prediction`, and `id`, `references`, `probabilities` and
-    `votes` (or `predictions`) if they are given; in tables, `probability_LABEL` of each label. A
-    row without an id is identified by its index, from 0.
+    """Read the rows of a file of predictions; returns them by id, in the file's order.
 
-    Raises UserError for a row that cannot be read and for a repeated id.
+    The column `prediction` is required; `id`, `references`, `probabilities` (in tables, one column
+    `probability_LABEL` per label) and `votes` (or `predictions`) are optional. A row without an id
+    is identified by its index, from 0.
+
+    Args:
+        path: JSON, JSONL, CSV, parquet or another format of data files.
+        given_by: The option that names the file, for messages.
+        task: Decides whether predictions are labels or texts.
+
+    Raises:
+        UserError: For a row that cannot be read, and for a repeated id.
     """
     row_files.check(path, given_by)
     predictions: dict[str, PredictedRow] = {}
@@ -52,18 +60,18 @@ def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, Predict
             first = predictions[name].where
             raise UserError(f"{where}: id {printable(name)} was used before, in {first}")
         try:
-            said = PredictedRow(_prediction(raw, task), _references(raw, task), where)
+            row = PredictedRow(_prediction(raw, task), _references(raw, task), where)
         except ValueError as error:
             raise UserError(f"{where}: {error}") from None
-        predictions[name] = said
+        predictions[name] = row
     if not predictions:
         raise UserError(f"{path}: no rows in it")
     return predictions
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a file; a JSON mapping of ids to predictions, as SQuAD's script reads, has one
-    for each id."""
+    """Locations and columns of the rows of a file; a JSON mapping of ids to predictions, the format
+    of SQuAD's script, has one row per id."""
     predictions = _predictions_by_id(path)
     if predictions is None:
         yield from row_files.read(path)
@@ -73,7 +81,10 @@ def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _predictions_by_id(path: Path) -> tuple[tuple[str, str | int | float], ...] | None:
-    """None for any other file; also for a damaged one, for which `row_files.read` says where."""
+    """The pairs of a JSON mapping of ids to predictions; None for other files.
+
+    Also None for a damaged file: `row_files.read` then reports where the damage is.
+    """
     if path.suffix.lower() != ".json":
         return None
     try:
@@ -89,11 +100,11 @@ def _predictions_by_id(path: Path) -> tuple[tuple[str, str | int | float], ...] 
 def _prediction(raw: dict[str, Any], task: Task) -> Prediction:
     value, probabilities = raw.get("prediction"), raw.get("probabilities")
     votes = raw.get("votes", raw.get("predictions"))
-    if task.output != "label" and _are_texts(value):  # several answers, of which the first counts
+    if task.output != "label" and _are_texts(value):  # of several answers, the first counts
         value, votes = value[0], votes or value
     if "prediction" not in raw:
-        there = printable(", ".join(map(str, raw))) or "none"
-        raise ValueError(f"no column 'prediction'; the columns are: {there}")
+        columns = printable(", ".join(map(str, raw))) or "none"
+        raise ValueError(f"no column 'prediction'; the columns are: {columns}")
     if value is None or not (task.output == "label" or isinstance(value, str)):
         kind = "a missing value" if value is None or value != value else type(value).__name__
         raise ValueError(f"prediction must be a text, not {kind}")
@@ -135,11 +146,11 @@ def _references(raw: dict[str, Any], task: Task) -> list[str] | None:
 
 
 def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
 
 
 def vote_warnings(rows: Iterable[PredictedRow], task: Task) -> list[str]:
-    """A warning if some rows have votes and others do not, so that there is no majority vote."""
+    """Return a warning if only some rows have votes, so that there is no majority vote."""
     rows = list(rows)
     lacking = [row.where for row in rows if not row.prediction.votes]
     if "majority_vote" not in task.scores or len(lacking) in (0, len(rows)):
@@ -151,22 +162,24 @@ def vote_warnings(rows: Iterable[PredictedRow], task: Task) -> list[str]:
 
 
 def label_warnings(rows: Iterable[PredictedRow], known: Iterable[str]) -> list[str]:
-    """Warnings about predicted labels and probabilities. known: the labels of the data.
+    """Return warnings about predicted labels and probabilities.
+
+    known: The labels of the data.
 
     Raises UserError for probabilities of all labels that do not add up to 1.
     """
     rows, known = list(rows), sorted(set(known))
-    strange: dict[str, list[str]] = {}
+    unknown: dict[str, list[str]] = {}
     for row in rows:
         if row.prediction.text not in known:
-            strange.setdefault(row.prediction.text, []).append(row.where)
+            unknown.setdefault(row.prediction.text, []).append(row.where)
     are_ratings = ratings_of(known) is not None
-    no_number = " and, being no number, leaves out the mean absolute error and quadratic kappa"
+    no_number = "; since it is not a number, mean absolute error and quadratic kappa are left out"
     warnings = [
         f"{first_few(places)}: no row has the predicted label {spelled_out(label)}; it counts as "
         f"wrong{no_number if are_ratings and number_of(label) is None else ''}"
         f"{did_you_mean(label, known)}"
-        for label, places in strange.items()
+        for label, places in unknown.items()
     ]
     if any(row.prediction.probabilities for row in rows):
         warnings += _missing_probabilities(rows, known)
@@ -180,7 +193,7 @@ def _missing_probabilities(rows: list[PredictedRow], known: list[str]) -> list[s
     for row in rows:
         probabilities = row.prediction.probabilities or {}
         total = sum(probabilities.values())
-        if probabilities.keys() >= set(labels) and total < 1 - TOLERANCE:
+        if probabilities.keys() >= set(labels) and total < 1 - SUM_TOLERANCE:
             raise UserError(f"{row.where}: probabilities must add up to 1, not {total:.4g}")
         if any(map(math.isnan, every_probability(probabilities, labels))):
             incomplete.append(row.where)

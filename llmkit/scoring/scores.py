@@ -72,23 +72,23 @@ def score_predictions(
 
 
 def breakdown(task: Task, statistics: RowStatistics, groups: Sequence[str]) -> list[dict[str, Any]]:
-    """Scores of the rows of each group, in the order of the names; groups: each row's own."""
+    """Scores of each group of rows, in the order of their names. groups: The group of each row."""
     names = sorted(set(groups))
     weights = np.array([[group == name for group in groups] for name in names], dtype=float)
-    made = corpus_scores(statistics, weights)
-    shown = [n for n in task.score_names if n in made and np.isfinite(made[n]).any()]
+    values = corpus_scores(statistics, weights)
+    defined = [n for n in task.score_names if n in values and np.isfinite(values[n]).any()]
     return [
         {
             "label": name,
             "rows": int(weights[index].sum()),
-            "scores": {score: none_if_nan(made[score][index]) for score in shown},
+            "scores": {score: none_if_nan(values[score][index]) for score in defined},
         }
         for index, name in enumerate(names)
     ]
 
 
 def row_scores(statistics: RowStatistics, metric: str) -> list[float | None]:
-    """The score of each row as if it were alone; None where one row has no such score."""
+    """The score of each row by itself; None if the score is undefined for a single row."""
     num_rows, one = len(next(iter(statistics.values()))), np.ones((1, 1))
     for name, rows in statistics.items():
         if metric in corpus_scores({name: rows[:1]}, one):
@@ -98,26 +98,26 @@ def row_scores(statistics: RowStatistics, metric: str) -> list[float | None]:
 
 
 def none_if_nan(value: float) -> float | None:
-    """For JSON, which has no NaN."""
+    """The value, or None for NaN and infinities, which JSON does not have."""
     return float(value) if math.isfinite(value) else None
 
 
 def by_length(texts: Sequence[str], num_groups: int = 4) -> list[str]:
-    """The group of each text: about as many of the shortest, ... of the longest; words."""
+    """The group of each text by its number of words; the groups are about equally large."""
     lengths = np.array([len(text.split()) for text in texts])
     ends = np.unique(np.quantile(lengths, np.arange(1, num_groups + 1) / num_groups).astype(int))
-    width = len(str(ends[-1]))  # leading spaces sort them as numbers
+    width = len(str(ends[-1]))  # leading spaces, so that names sort as numbers
     starts = [int(lengths.min()), *(int(end) + 1 for end in ends[:-1])]
     names = [f"{start:>{width}} to {end:>{width}}" for start, end in zip(starts, ends, strict=True)]
     return [names[index] for index in np.searchsorted(ends, lengths)]
 
 
 def confusion_of(test: TestSet, main: SystemResult) -> dict[str, Any]:
-    """How often each label (a row) was taken for each (a column)."""
+    """`labels`, and `counts` of true labels (rows) by predicted labels (columns)."""
     labels = classification.labels_of(main.predictions, test.references)
     (statistics,) = (
         rows for name, rows in main.statistics.items() if name.startswith("classification")
     )
-    true, chosen = statistics[:, :2].astype(int).T
-    counts = classification.confusion(true, chosen, len(labels))
+    true, predicted = statistics[:, :2].astype(int).T
+    counts = classification.confusion(true, predicted, len(labels))
     return {"labels": labels, "counts": counts.tolist()}

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from llmkit.metrics import RowStatistics, corpus_scores, describe, row_statistics, settle
+from llmkit.metrics import RowStatistics, corpus_scores, describe, resolve_settings, row_statistics
 from llmkit.metrics.labels import label_of
 from llmkit.metrics.prediction import Prediction
 
@@ -178,8 +178,9 @@ class Task:
         }
 
     def with_metrics_for(self, references: Sequence[list[str]]) -> "Task":
-        """The task with its metrics set up for the language of these references."""
-        return replace(self, metrics=tuple(settle(name, references) for name in self.metrics))
+        """The task with metrics whose settings fit the language of these references."""
+        metrics = tuple(resolve_settings(name, references) for name in self.metrics)
+        return replace(self, metrics=metrics)
 
     def signature(self) -> str:
         """The settings of the metrics that are needed to reproduce the scores, in one line."""

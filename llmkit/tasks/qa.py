@@ -10,6 +10,7 @@ empty prediction is right. Files in SQuAD's own format, such as train-v2.0.json,
 
 import re
 
+from llmkit.metrics.sentences import split_sentences
 from llmkit.tasks.base import Row, Task
 
 
@@ -23,7 +24,7 @@ def first_name(row: Row) -> str:
 def likeliest_sentence(row: Row) -> str:
     """The sentence of the context that shares the most words with the question."""
     question = set(re.findall(r"\w+", row["question"].lower()))
-    sentences = re.split(r"(?<=[.!?])\s+", row["context"].strip())
+    sentences = split_sentences(row["context"])
     return max(sentences, key=lambda s: len(question & set(re.findall(r"\w+", s.lower()))))
 
 

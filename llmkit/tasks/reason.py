@@ -8,7 +8,7 @@ evaluation.votes above 1 and a temperature, that many answers are sampled for ea
 most frequent final answer is scored in addition to the first (self-consistency, Wang et al. 2022).
 """
 
-from llmkit.metrics.final_answer import MARK, final_answer
+from llmkit.metrics.final_answer import ANSWER_MARK, final_answer
 from llmkit.tasks.base import Task
 
 TASK = Task(
@@ -20,5 +20,5 @@ TASK = Task(
     scores={"final_answer": True, "majority_vote": True},
     metrics=("final_answer",),
     majority_baseline="commonest answer",
-    extract_answer=lambda completion: f"{MARK} {final_answer(completion)}",
+    extract_answer=lambda completion: f"{ANSWER_MARK} {final_answer(completion)}",
 )

@@ -8,27 +8,23 @@ list: the model is trained on the first, and a prediction is scored against the 
 """
 
 import random
-import re
 
+from llmkit.metrics.sentences import split_sentences
 from llmkit.tasks.base import Row, Task
-
-
-def sentences_of(row: Row) -> list[str]:
-    return re.split(r"(?<=[.!?])\s+", row["document"].strip())
 
 
 def lead(num_sentences: int):
     """A baseline that predicts the document's first sentences (Lead-3 of See et al. 2017)."""
 
     def first_sentences(row: Row) -> str:
-        return " ".join(sentences_of(row)[:num_sentences])
+        return " ".join(split_sentences(row["document"])[:num_sentences])
 
     return first_sentences
 
 
 def random_3(row: Row) -> str:
     """Three sentences, sampled with the row's id as the seed, in the order of the document."""
-    sentences = sentences_of(row)
+    sentences = split_sentences(row["document"])
     drawn = random.Random(row["id"]).sample(range(len(sentences)), min(3, len(sentences)))
     return " ".join(sentences[place] for place in sorted(drawn))
 

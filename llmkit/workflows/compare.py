@@ -12,7 +12,14 @@ from llmkit.runtime.console import show_table, warning_console
 from llmkit.scoring.predictions import PredictedRow, label_warnings, read_predictions, vote_warnings
 from llmkit.scoring.results import read_results
 from llmkit.scoring.scores import score_predictions
-from llmkit.scoring.significance import LEVEL, MIN_ROWS, RESAMPLES, TRIALS, Difference, compare
+from llmkit.scoring.significance import (
+    CONFIDENCE_LEVEL,
+    MIN_ROWS,
+    NUM_RESAMPLES,
+    NUM_TRIALS,
+    Difference,
+    compare,
+)
 from llmkit.tasks import Scores, Task, get_task
 
 
@@ -150,15 +157,17 @@ def _references(name: str, one: PredictedRow, other: PredictedRow) -> list[str]:
     return references
 
 
-def inference(each: Difference) -> list[str]:
+def inference_cells(difference: Difference) -> list[str]:
     """Interval, p-value and detectable difference."""
-    if each.low is None:
-        return ["none", f"{each.p:.4f}", "unknown"]
-    return [f"{each.low:+.2f} to {each.high:+.2f}", f"{each.p:.4f}", f"{each.detectable:.2f}"]
+    p = f"{difference.p:.4f}"
+    if difference.low is None:
+        return ["none", p, "unknown"]
+    interval = f"{difference.low:+.2f} to {difference.high:+.2f}"
+    return [interval, p, f"{difference.detectable:.2f}"]
 
 
 def show_comparison(console: Console, first: str, second: str, result: Comparison) -> None:
-    """Print a line per score."""
+    """Print the scores of both systems and their differences, one line per score."""
     console.print(f"A: {first}\nB: {second}\n{result.num_rows} rows, the same for both")
     has_enough_rows = result.num_rows >= MIN_ROWS
     lines = [
@@ -167,12 +176,12 @@ def show_comparison(console: Console, first: str, second: str, result: Compariso
             f"{result.first[name]:.2f}",
             f"{result.second[name]:.2f}",
             f"{each.difference:+.2f}",
-            *(inference(each) if has_enough_rows else []),
+            *(inference_cells(each) if has_enough_rows else []),
         ]
         for name, each in result.differences.items()
     ]
     header = ["", "A", "B", "B - A"]
-    header += [f"{LEVEL:.0%} interval", "p", "detectable"] if has_enough_rows else []
+    header += [f"{CONFIDENCE_LEVEL:.0%} interval", "p", "detectable"] if has_enough_rows else []
     show_table(console, header, [lines])
     if not has_enough_rows:
         console.print(
@@ -181,8 +190,8 @@ def show_comparison(console: Console, first: str, second: str, result: Compariso
         )
         return
     console.print(
-        f"interval: {RESAMPLES:,} redraws of the rows, none where all of them differ alike; p: how "
-        f"often systems that are the same differ as much, {TRIALS:,} random exchanges; "
-        "detectable: the true difference that so "
-        "many rows show in 4 of 5 experiments"
+        f"interval: bootstrap, {NUM_RESAMPLES:,} resamples of the rows; none if all rows differ by "
+        "the same amount\n"
+        f"p: how often equal systems differ this much, {NUM_TRIALS:,} random exchanges\n"
+        "detectable: the true difference that this many rows show in 80% of experiments"
     )

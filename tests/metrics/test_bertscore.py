@@ -86,10 +86,14 @@ def test_it_stands_beside_the_tasks_own_scores(llmkit, tiny_gpt2, encoder, tmp_p
 @pytest.mark.parametrize(
     ("task", "settings", "expected"),
     [
-        ("summarize", ("model=nowhere",), "evaluation.bertscore.model: nowhere: no folder"),
+        (
+            "summarize",
+            ("model=nowhere",),
+            "evaluation.bertscore.model: nowhere: not a model folder",
+        ),
         ("classify", ("model={encoder}",), "evaluation.bertscore: classify generates no texts"),
         ("qa", ("model={encoder}", "layer=13"), "evaluation.bertscore.layer: 13, but"),
-        ("qa", ("model={tiny_gpt2}", "layer=1"), "gpt2 does not serve"),
+        ("qa", ("model={tiny_gpt2}", "layer=1"), "gpt2 cannot be used as an encoder"),
     ],
 )
 def test_what_cannot_be_is_refused(llmkit, encoder, tiny_gpt2, task, settings, expected):
@@ -105,5 +109,5 @@ def test_a_layer_has_to_be_named_where_nobody_recommends_one(encoder, tmp_path):
         BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=3, num_attention_heads=1)
     ).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(encoder).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="nobody has measured which of the 3 layers of bert"):
+    with pytest.raises(UserError, match="no recommended layer is known for bert"):
         bertscore.check(str(tmp_path), None)

@@ -209,7 +209,7 @@ def test_every_system_of_a_table_gets_the_scores_of_ratings(llmkit, tmp_path):
     }  # fmt: skip
     write_jsonl(tmp_path / "said.jsonl", [{**row, "prediction": "unsure"} for row in said])
     result = llmkit("evaluate", *arguments)
-    assert "being no number, leaves out the mean absolute error" in result.stderr
+    assert "not a number, mean absolute error and quadratic kappa are left out" in result.stderr
 
 
 @pytest.mark.parametrize("labels", [["0", "1"], ["1", "2", "many"], ["a", "b", "c"]])

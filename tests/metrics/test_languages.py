@@ -15,7 +15,7 @@ from sacrebleu.tokenizers import tokenizer_spm
 
 from llmkit.data.findings import find_unscorable
 from llmkit.errors import UserError
-from llmkit.metrics import bleu, compute, squad, unfit
+from llmkit.metrics import bleu, compute, misjudged_as, squad
 from llmkit.metrics.prediction import Prediction
 from llmkit.metrics.writing_systems import bleu_tokenizer
 from llmkit.tasks import TASKS, Example
@@ -166,7 +166,7 @@ def test_f1_of_words_is_the_official_one_and_f1_of_characters_segments():
     ],
 )
 def test_references_that_a_metric_misjudges_are_told(metric, text, kind):
-    assert unfit(metric, text) == kind
+    assert misjudged_as(metric, text) == kind
 
 
 @pytest.mark.parametrize(("num_short", "is_told"), [(12, True), (7, True), (6, False)])

@@ -61,11 +61,12 @@ WORDS = st.lists(
 @hypothesis.given(WORDS, st.lists(WORDS, min_size=1, max_size=3))
 def test_rouge_equals_rouge_score_to_the_last_digit(prediction, references):
     hypothesis.assume(any(text.strip() for text in references))
-    scorer = RougeScorer(list(rouge.TYPES), use_stemmer=True)
+    scorer = RougeScorer(list(rouge.ROUGE_TYPES), use_stemmer=True)
     best = scorer.score_multi(
-        [rouge.split_sentences(text) for text in references], rouge.split_sentences(prediction)
+        ["\n".join(rouge.split_lines(text)) for text in references],
+        "\n".join(rouge.split_lines(prediction)),
     )
-    theirs = [100 * best[name].fmeasure for name in rouge.TYPES]
+    theirs = [100 * best[name].fmeasure for name in rouge.ROUGE_TYPES]
     assert rouge.row_statistics([Prediction(prediction)], [references])[0].tolist() == theirs
 
 

@@ -10,7 +10,7 @@ import pytest
 from rows import SHARED_DATA
 
 from llmkit.metrics import compute
-from llmkit.metrics.rouge import split_sentences
+from llmkit.metrics.rouge import split_lines
 
 needs_data = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the shared data are not here")
 
@@ -57,7 +57,7 @@ def test_summary_scores_are_those_of_rouge_scores_command(tmp_path):
     references = [row["summary"][0] for row in rows]
     predictions = [spoilt(text, generator) for text in references]
     for name, texts in (("one", references), ("said", predictions)):
-        content = "".join(f"{split_sentences(text)}\n%%\n" for text in texts)
+        content = "".join("\n".join(split_lines(text)) + "\n%%\n" for text in texts)
         (tmp_path / name).write_text(content, "utf-8")
     subprocess.run(
         [

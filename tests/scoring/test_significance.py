@@ -56,8 +56,8 @@ def redraws(monkeypatch, trials):
     suite, where all of it is repeated in many experiments."""
 
     def set_both(resamples: tuple[int, int], exchanges: tuple[int, int]) -> None:
-        monkeypatch.setattr(significance, "RESAMPLES", len(trials(*resamples)))
-        monkeypatch.setattr(significance, "TRIALS", len(trials(*exchanges)))
+        monkeypatch.setattr(significance, "NUM_RESAMPLES", len(trials(*resamples)))
+        monkeypatch.setattr(significance, "NUM_TRIALS", len(trials(*exchanges)))
 
     return set_both
 
@@ -82,7 +82,7 @@ def test_intervals_cover_the_true_score_and_difference(different, trials, figure
     # Of 100 experiments chance alone leaves out up to 5 % more.
     tolerance = 0.02 if num == 1000 else 0.06
     shares = {key: count / num for key, count in covered.items()}
-    within = [abs(share - significance.LEVEL) <= tolerance for share in shares.values()]
+    within = [abs(share - significance.CONFIDENCE_LEVEL) <= tolerance for share in shares.values()]
     shown = ", ".join(f"{name} {kind} {share:.1%}" for (kind, name), share in shares.items())
     figure("95 % intervals whose coverage is 93-97 %", sum(within), len(within), shown)
 
