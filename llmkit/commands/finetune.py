@@ -3,6 +3,10 @@
 import json
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -18,6 +22,9 @@ from llmkit.commands.options import (
 )
 from llmkit.commands.verb import NumberOption, Verb, examples
 from llmkit.runtime.signals import Signals, Stopped
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @click.command(
@@ -51,7 +58,7 @@ from llmkit.runtime.signals import Signals, Stopped
 )
 @click.option(
     "--allow-change",
-    "allowed",
+    "allowed_changes",
     metavar="KEY",
     multiple=True,
     help="With --resume, allow KEY to differ from the run's recipe. Repeatable.",
@@ -66,7 +73,7 @@ def finetune(
     run_dir: str | None,
     asked_processes: int,
     resume: str | None,
-    allowed: tuple[str, ...],
+    allowed_changes: tuple[str, ...],
     limits: list[Limit],
     is_quiet: bool,
     as_json: bool,
@@ -75,93 +82,127 @@ def finetune(
 
     KEY=VALUE overrides any key of the recipe: train.learning_rate=2e-5 data.train=rows.jsonl
     """
-    from llmkit.runtime.ranks import check_launcher, is_rank_zero, join_launcher, num_processes
+    from llmkit.runtime.ranks import check_launcher, is_rank_zero, join_launcher
 
     join_launcher()
     check_launcher(asked_processes)
     starting = f"llmkit: starting {asked_processes} processes ..."
     with loading(LOADING if asked_processes == 1 else starting, is_quiet=is_quiet):
-        from llmkit.config.recipe_files import describe_scales
-        from llmkit.io.safe_json import to_json
-        from llmkit.runs.folder import (
-            choose_run_dir,
-            find_run_to_resume,
-            open_recipe,
-            results_path,
-            resume_hint,
-        )
-        from llmkit.runtime.launch import end_with_launcher, launch
+        from llmkit.data.recipe_task import recipe_task
+        from llmkit.runs.folder import choose_run_dir, find_run_to_resume, open_recipe
 
         settings = open_recipe(recipe, scale=scale, overrides=overrides)
         found = find_run_to_resume(resume, run_dir, settings) if resume else None
         run = found or choose_run_dir(run_dir, recipe, starts_over=resume == "auto")
-        from llmkit.data.recipe_task import recipe_task
-
         task = recipe_task(settings)
         check_limits(limits, task)
         if asked_processes == 1:
             from llmkit.runtime.console import make_console
-            from llmkit.workflows.finetune import finetune as run_recipe
+            from llmkit.workflows.finetune import finetune as finetune_run
     if asked_processes > 1:
         options = ["--scale", scale] if scale else []
-        options += ["--resume", str(found)] if found else []
-        options += ["--resume", resume] if resume and not found else []
-        options += ["--run-dir", run_dir] if run_dir and not found else []
-        options += [part for key in allowed for part in ("--allow-change", key)]
+        options += _run_options(found, resume, run_dir, allowed_changes)
         options += [part for limit in limits for part in ("--fail-under", str(limit))]
         options += ["--quiet"] * is_quiet + ["--json"] * as_json
-        sys.exit(launch(["finetune", recipe, *overrides, *options], asked_processes))
-    is_ours = end_with_launcher()
+        _start_processes(["finetune", recipe, *overrides, *options], asked_processes)
     console = make_console(stderr=as_json, quiet=is_quiet)
-    with Signals() as signals:
-        try:
-            if resume and not found:
-                console.print("resume  no stopped run of this recipe; starting a new one")
-            run, _ = run_recipe(
-                settings,
-                run,
-                console,
-                signals,
-                resume=found is not None,
-                allowed_changes=allowed,
-                is_default_name=run_dir is None,
-            )
-        except (Stopped, OSError, FloatingPointError, MemoryError, RuntimeError) as trouble:
-            run = getattr(trouble, "run", run)
-            if isinstance(trouble, OSError):
-                trouble.filename = trouble.filename or str(run)
-            if found or run_dir or is_rank_zero():  # otherwise another process owns it
-                options = options_to_go_on(trouble, allowed, num_processes() if is_ours else 1)
-                trouble.advice = resume_hint(run, options, num_processes() > 1 and not is_ours)
-            raise
-    if not is_rank_zero():
-        return
+    if resume and not found:
+        console.print("resume  no stopped run of this recipe; starting a new one")
+    has_own_name = found is not None or run_dir is not None
+    with Signals() as signals, _resume_hint(run, allowed_changes, has_own_name):
+        run, _ = finetune_run(
+            settings,
+            run,
+            console,
+            signals,
+            resume=found is not None,
+            allowed_changes=allowed_changes,
+            is_default_name=run_dir is None,
+        )
+    if is_rank_zero():
+        scores = _show_results(run, as_json)
+        _suggest_full_scale(recipe, scale, console)
+        fail_if_missed(limits, scores, task)
+
+
+def _run_options(
+    found: Path | None, resume: str | None, run_dir: str | None, allowed_changes: tuple[str, ...]
+) -> list[str]:
+    """The options with which each of several processes finds the same run."""
+    options = [part for key in allowed_changes for part in ("--allow-change", key)]
+    if found:
+        return ["--resume", str(found), *options]
+    options += ["--resume", resume] if resume else []
+    return [*options, *(["--run-dir", run_dir] if run_dir else [])]
+
+
+def _start_processes(arguments: list[str], num_processes: int) -> NoReturn:
+    from llmkit.runtime.launch import launch
+
+    sys.exit(launch(arguments, num_processes))
+
+
+@contextmanager
+def _resume_hint(run: Path, allowed_changes: tuple[str, ...], has_own_name: bool) -> Iterator[None]:
+    """Attach to a failure or a stop request how the run is resumed.
+
+    has_own_name: Whether the user named the folder. Otherwise only the first process knows it.
+    """
+    from llmkit.runs.folder import resume_hint
+    from llmkit.runtime.launch import end_with_launcher
+    from llmkit.runtime.ranks import is_rank_zero, num_processes
+
+    is_launched_by_llmkit = end_with_launcher()
+    try:
+        yield
+    except (Stopped, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
+        run = getattr(error, "run", run)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(run)
+        if has_own_name or is_rank_zero():
+            own_processes = num_processes() if is_launched_by_llmkit else 1
+            options = resume_options(error, allowed_changes, own_processes)
+            has_launcher = num_processes() > 1 and not is_launched_by_llmkit
+            error.advice = resume_hint(run, options, has_launcher)
+        raise
+
+
+def _show_results(run: Path, as_json: bool) -> dict[str, float]:
+    """Print metrics.json if asked to; returns the scores of the fine-tuned model."""
+    from llmkit.io.safe_json import to_json
+    from llmkit.runs.folder import results_path
+
     results = json.loads(results_path(run).read_text("utf-8"))
     if as_json:
         click.echo(to_json({"run": str(run), **results}, indent=2))
+    return results["scores"][results["main"]]
+
+
+def _suggest_full_scale(recipe: str, scale: str | None, console: "Console") -> None:
+    from llmkit.config.recipe_files import describe_scales
+
     scales = describe_scales(recipe)
     if "full" in scales and (scale or scales[0]) == "sample":
         console.print(
             "full scale, with gpt2 and a standard data set from the hub: "
             f"llmkit finetune {shlex.quote(recipe)} --scale full"
         )
-    fail_if_missed(limits, results["scores"][results["main"]], task)
 
 
-def options_to_go_on(
-    trouble: BaseException, allowed: tuple[str, ...], num_processes: int
+def resume_options(
+    error: BaseException, allowed_changes: tuple[str, ...], num_processes: int
 ) -> list[str]:
-    """Options for `llmkit finetune RECIPE --resume RUN` that avoid the trouble.
+    """Options for `llmkit finetune RECIPE --resume RUN` that avoid the same failure.
 
-    num_processes: number of processes that --num-processes started.
+    num_processes: Number of processes that --num-processes started.
     """
     from llmkit.runtime.failures import is_lost_connection
 
     options = ["--num-processes", str(num_processes)] if num_processes > 1 else []
-    if isinstance(trouble, FloatingPointError):
-        allowed = ("train.learning_rate", *allowed)
+    if isinstance(error, FloatingPointError):
+        allowed_changes = ("train.learning_rate", *allowed_changes)
         options = ["train.learning_rate=LOWER", *options]
-    elif isinstance(trouble, MemoryError | RuntimeError) and not is_lost_connection(trouble):
-        allowed = ("evaluation.batch_size", *allowed)
+    elif isinstance(error, MemoryError | RuntimeError) and not is_lost_connection(error):
+        allowed_changes = ("evaluation.batch_size", *allowed_changes)
         options = ["evaluation.batch_size=FEWER", *options]
-    return [*options, *(part for key in allowed for part in ("--allow-change", key))]
+    return [*options, *(part for key in allowed_changes for part in ("--allow-change", key))]

@@ -10,7 +10,7 @@ from rows import SHARED_DATA, summary_rows, write_jsonl
 from runs import SHORT
 from safetensors.torch import load_file, save_file
 
-from llmkit.commands.finetune import options_to_go_on
+from llmkit.commands.finetune import resume_options
 from llmkit.runs.folder import resume_hint
 
 ROUNDING = 1e-6  # where weights lie in memory decides which kernels add them up, in which order
@@ -246,7 +246,7 @@ def test_a_job_reads_json_and_fails_under_a_limit(llmkit, tiny_gpt2, rows):
     ],
 )
 def test_the_advice_fits_the_trouble(trouble, num_processes, expected):
-    assert " ".join(options_to_go_on(trouble, (), num_processes)) == expected
+    assert " ".join(resume_options(trouble, (), num_processes)) == expected
 
 
 def test_the_advice_under_another_launcher_says_so(tmp_path):
