@@ -1,7 +1,7 @@
 """Which rows each optimizer step trains on, in which process."""
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 
 from datasets import Dataset
@@ -9,7 +9,7 @@ from datasets import Dataset
 from llmkit.config.schema import Train
 from llmkit.data.batches import (
     Batch,
-    collate,
+    load_batch,
     padded_size,
     shuffled_indices,
     split_into_micro_batches,
@@ -73,8 +73,8 @@ class BatchSchedule:
 
     def micro_batches(self, step: int) -> Iterator[Batch]:
         """This process's micro-batches of the step."""
-        for indices in self.micro_batch_indices(step)[self.rank]:
-            yield collate([self.encoded[index] for index in indices], self.capacity)
+        load = partial(load_batch, self.encoded, capacity=self.capacity)
+        return map(load, self.micro_batch_indices(step)[self.rank])
 
     def padding_share(self, num_steps: int = 100) -> float:
         """Share of padding among the tokens of the first steps."""
