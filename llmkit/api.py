@@ -115,13 +115,13 @@ def evaluate(
     """
     with python_call(verbose) as console:
         from llmkit.errors import UserError
-        from llmkit.runs.folder import open_recipe, recipe_path, resolve_model
+        from llmkit.runs.folder import recipe_of, resolve_model
         from llmkit.workflows.evaluate import evaluate_model
 
         name, run = resolve_model(str(model))
         if recipe is None and run is None:
             raise UserError(f"{model}: not a run; name the recipe to score with")
-        settings = recipe or open_recipe(str(recipe_path(run)))
+        settings = recipe or recipe_of(run)
         return evaluate_model(name, settings, console, None if output is None else str(output))
 
 

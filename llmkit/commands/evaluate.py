@@ -61,13 +61,16 @@ def evaluate(
         raise UserError("name a model or a run, or give --predictions FILE")
     with loading(is_quiet=is_quiet):
         from llmkit.io.safe_json import to_json
-        from llmkit.runs.folder import open_recipe, recipe_path, resolve_model
+        from llmkit.runs.folder import open_recipe, recipe_of, resolve_model
 
         name, run = resolve_model(model) if model else (None, None)
         if recipe is None and run is None:
             what = f"{model}: not a run; check the path, or" if model else f"{predictions}:"
             raise UserError(f"{what} name the recipe to score with: --recipe RECIPE")
-        settings = open_recipe(recipe or str(recipe_path(run)), scale=scale, overrides=overrides)
+        if recipe is not None:
+            settings = open_recipe(recipe, scale=scale, overrides=overrides)
+        else:
+            settings = recipe_of(run, scale=scale, overrides=overrides)
         from llmkit.data.recipe_task import recipe_task
         from llmkit.runtime.console import make_console
         from llmkit.workflows.evaluate import evaluate_model, evaluate_predictions

@@ -51,6 +51,7 @@ class HubSource:
 
     name: str
     config: str | None
+    commit: str | None
     open: Callable[[], Iterator[Raw]]
 
     def read(self) -> Iterator[Raw]:
@@ -114,4 +115,4 @@ def open_source(name: str, data: Data, split: str, given_by: str) -> FileSource 
     read, commit = hub.open_dataset_split(
         data.hub, data.config, data.revision, name, data.streaming
     )
-    return HubSource(f"{data.hub}@{commit} {name}", data.config, read)
+    return HubSource(f"{data.hub}@{commit} {name}", data.config, commit, read)

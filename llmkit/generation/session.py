@@ -28,7 +28,6 @@ from llmkit.model.load import load_model
 from llmkit.runs.folder import (
     newest_finished_run,
     recipe_of,
-    recipe_path,
     record_path,
     resolve_model,
 )
@@ -173,7 +172,7 @@ def open_session(
 
 def _open_recipe(run: Path | None, name: str, overrides: tuple[str, ...]) -> Recipe:
     if run is not None:
-        recipe = load_recipe(str(recipe_path(run)), overrides=overrides)
+        recipe = recipe_of(run, overrides=overrides)
         if any(override.startswith("data.encoding=") for override in overrides):
             return recipe
         # New rows are often UTF-8 even if the training rows were not, and only UTF-8 is detectable.

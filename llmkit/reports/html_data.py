@@ -11,10 +11,10 @@ import numpy as np
 
 from llmkit import __version__
 from llmkit.config import recipe_files
-from llmkit.config.recipe import flat
+from llmkit.config.recipe import flat, load_recipe
 from llmkit.errors import UserError, printable
 from llmkit.metrics import OPTIONAL_SCORES
-from llmkit.runs.folder import is_training, log_path, recipe_of, recipe_path, record_path, set_dirs
+from llmkit.runs.folder import is_training, log_path, recipe_path, record_path, set_dirs
 from llmkit.scoring.deciding_metric import DecidingMetric, choose_metric
 from llmkit.scoring.results import (
     DAMAGE,
@@ -108,6 +108,7 @@ def read_run(folder: Path) -> RunFiles:
 def run_data(run: RunFiles) -> dict[str, Any]:
     """What the page shows of one run."""
     test, metric, facts = run.results.get("test"), run.metric, dict(run.facts)
+    facts.pop("given", None)  # the page shows what the run decided instead
     validations = [line for line in run.log if line.get("split") == "validation"]
     if test is None:
         result = {"verdict": best_so_far(validations, metric.name)}
@@ -161,12 +162,13 @@ def result_data(test: SavedResults, metric: DecidingMetric) -> dict[str, Any]:
 
 
 def settings_of(run: Path) -> dict[str, Any]:
-    """The run's recipe; if this version of llmkit does not accept it, the file's content.
+    """The run's recipe, with what it decided; if this version of llmkit does not accept it, the
+    content of the file.
 
     Raises UserError if that does not even name a task.
     """
     try:
-        return recipe_of(run).model_dump()
+        return load_recipe(str(recipe_path(run))).model_dump()
     except UserError:
         settings, _ = recipe_files.read_yaml(recipe_path(run))
         if "task" not in settings:

@@ -1,8 +1,9 @@
 """The run folder: what is in it, and how to find one. Nothing else knows these paths.
 
 .lock              held by the process that trains here
-recipe.yaml        the recipe as run: every value resolved, every path absolute
-run.json           versions, seed, device, fingerprints of data and model
+recipe.yaml        the recipe as run: no value is left to be decided, every path is absolute
+run.json           versions, seed, device, fingerprints of data and model; under `given`, what the
+                   recipe said for keys that the run has decided
 trackers.json      the id of the run at Weights & Biases
 metrics.jsonl      a line per logged step and per validation
 checkpoints/       what a stopped run goes on from
@@ -23,11 +24,19 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from llmkit import __version__
-from llmkit.config.recipe import load_recipe, recipe_yaml, with_absolute_paths
+from llmkit.config.decided import DECIDED_KEYS, Value, with_values
+from llmkit.config.recipe import (
+    load_recipe,
+    recipe_keys,
+    recipe_yaml,
+    to_override,
+    with_absolute_paths,
+)
 from llmkit.config.schema import Recipe
 from llmkit.errors import UserError
 from llmkit.io.atomic import make_folder, sync, write_text
@@ -85,7 +94,7 @@ def find_run_to_resume(resume: str, run_dir: str | None, recipe: Recipe) -> Path
     recipe that is the newest under runs/, or None where there is none."""
     if resume == "auto":
         if run_dir is None:
-            return newest_stopped_run(recipe)
+            return newest_stopped_run(recipe_keys(recipe))
         run = expand(run_dir)
         return run if is_run(run) and checkpoints(run) else None
     run = expand(resume)
@@ -145,16 +154,22 @@ def require_unused(run: Path) -> None:
         )
 
 
-def start_run(run: Path, recipe: Recipe, record: RunRecord) -> None:
-    """Write recipe.yaml and run.json."""
+def start_run(run: Path, recipe: Recipe, record: RunRecord, decided: dict[str, Value]) -> None:
+    """Write recipe.yaml, with the decided values, and run.json, with those that were given.
+
+    decided: Values of the keys that the recipe leaves to the run.
+    """
+    given = recipe_keys(recipe)
+    recipe = with_values(with_absolute_paths(recipe), decided)
     try:
-        write_text(recipe_path(run), recipe_yaml(with_absolute_paths(recipe)))
+        write_text(recipe_path(run), recipe_yaml(recipe))
         libraries = {"llmkit": __version__, **{name: version(name) for name in LIBRARIES}}
         content = {
             "started": started(run),
             "python": platform.python_version(),
             "libraries": libraries,
             **asdict(record),
+            "given": {key: given[key] for key in decided},
         }
         write_json(record_path(run), content)
     except OSError as error:
@@ -253,18 +268,27 @@ def results_path(folder: Path) -> Path:
     return folder / "metrics.json"
 
 
-def newest_stopped_run(recipe: Recipe) -> Path | None:
-    """The run of this very recipe, under runs/, that was started last and has not finished."""
+def newest_stopped_run(keys: dict[str, Any]) -> Path | None:
+    """The run of this very recipe, under runs/, that was started last and has not finished.
+
+    keys: Those of the recipe, as `recipe_keys` returns them.
+    """
     runs = [run for run in RUNS.glob("*") if is_run(run) and checkpoints(run)]
-    stopped = [run for run in runs if not results_path(run).is_file() and has_recipe(run, recipe)]
+    stopped = [run for run in runs if not results_path(run).is_file() and has_recipe(run, keys)]
     return max(stopped, key=lambda run: recipe_path(run).stat().st_mtime, default=None)
 
 
-def has_recipe(run: Path, recipe: Recipe) -> bool:
+def has_recipe(run: Path, keys: dict[str, Any]) -> bool:
+    """Whether a run has the recipe with these keys, each as the run's recipe gave it or as the run
+    decided it."""
     try:
-        return with_absolute_paths(recipe_of(run)) == with_absolute_paths(recipe)
+        decided = recipe_keys(load_recipe(str(recipe_path(run))))
+        given = recipe_keys(recipe_of(run))
     except UserError:  # of another version, or damaged
         return False
+    return keys.keys() == given.keys() and all(
+        value in (given[key], decided.get(key)) for key, value in keys.items()
+    )
 
 
 def newest_finished_run() -> Path | None:
@@ -273,8 +297,25 @@ def newest_finished_run() -> Path | None:
     return max(finished, key=lambda run: results_path(run).stat().st_mtime, default=None)
 
 
-def recipe_of(run: Path) -> Recipe:
-    return load_recipe(str(recipe_path(run)))
+def recipe_of(run: Path, *, scale: str | None = None, overrides: tuple[str, ...] = ()) -> Recipe:
+    """The recipe that a run was started with, and `key=value` overrides.
+
+    What it left to the run is left open here, too: another machine, or other rows, may call for
+    another decision.
+    """
+    overrides = (*given_overrides(run), *overrides)
+    return open_recipe(str(recipe_path(run)), scale=scale, overrides=overrides)
+
+
+def given_overrides(run: Path) -> tuple[str, ...]:
+    """What the run's recipe said for keys that the run decided, as overrides of recipe.yaml."""
+    try:
+        given = read_json(record_path(run)).get("given")
+    except UnreadableJson:
+        given = None
+    if not isinstance(given, dict):  # a run of an earlier version
+        return ()
+    return tuple(to_override(key, value) for key, value in given.items() if key in DECIDED_KEYS)
 
 
 def open_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ...] = ()) -> Recipe:

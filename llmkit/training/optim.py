@@ -18,7 +18,7 @@ def learning_rate_at(step: int, num_steps: int, train: Train) -> float:
     if train.schedule == "constant":
         return peak
     if train.schedule == "warmup_stable_decay":
-        start = max(start, num_steps - (train.decay_steps or max(1, num_steps // 5)))
+        start = max(start, num_steps - num_decay_steps(num_steps, train))
         if step < start:
             return peak
     progress = (step - start) / max(1, num_steps - start)
@@ -31,6 +31,11 @@ def num_warmup_steps(num_steps: int, train: Train) -> int:
     """The steps of the warm-up; a share of the run's steps is rounded up, as transformers does."""
     steps = train.warmup_steps
     return steps if isinstance(steps, int) else math.ceil(steps * num_steps)
+
+
+def num_decay_steps(num_steps: int, train: Train) -> int:
+    """The steps of warmup_stable_decay's decay."""
+    return train.decay_steps or max(1, num_steps // 5)
 
 
 def warm_up_warning(num_steps: int, train: Train) -> str | None:

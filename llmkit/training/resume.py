@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.config.recipe import flat, recipe_keys
+from llmkit.config.recipe import flat
 from llmkit.errors import UserError, printable
 from llmkit.io.atomic import (
     CorruptFolder,
@@ -47,6 +47,7 @@ class ResumePoint:
         self.progress, self.recipe = state.progress, state.recipe
         self.reproducibility_key = state.reproducibility_key
         self.dropout_version = state.dropout_version
+        self.decided = state.decided
         if path.name != checkpoint_dir(path, self.progress.step).name:
             raise UserError(f"{path}: contains step {self.progress.step}, not the step of its name")
 
@@ -70,13 +71,14 @@ def find_resume_point(run: Path, console: Console) -> ResumePoint:
 
 
 def check_recipe(
-    resume_point: ResumePoint, recipe: dict[str, Any], allowed_changes: tuple[str, ...]
+    before: dict[str, Any], now: dict[str, Any], allowed_changes: tuple[str, ...]
 ) -> None:
     """Raise UserError for each key of the recipe that has changed, unless it is allowed to.
 
-    recipe: What `recipe_keys` returns.
+    Args:
+        before: The keys of the run's recipe, as `recipe_keys` returns them.
+        now: Those of the recipe that resumes it.
     """
-    before, now = recipe_keys(resume_point.recipe), recipe
 
     def may_move(key: str) -> bool:
         is_further = key.startswith("data.tests.") or key == "evaluation.general_text"

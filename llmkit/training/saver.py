@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from llmkit.config.decided import Value
 from llmkit.config.schema import Recipe
 from llmkit.io.atomic import sync
 from llmkit.model.load import save_model
@@ -25,6 +26,8 @@ class RunSaver:
     tokenizer: PreTrainedTokenizerBase
     recipe: Recipe
     reproducibility_key: ReproducibilityKey
+    decided: dict[str, Value]
+    """Values of the keys that the recipe leaves to the run."""
     saved_at: float = field(default_factory=lambda: time.monotonic())
     """When this process saved a checkpoint last, or started; seconds of a monotonic clock."""
 
@@ -47,7 +50,9 @@ class RunSaver:
         """Write a checkpoint of the last step, and delete those that are no longer needed."""
         if trainer.accelerator.is_main_process:
             sync(log_path(self.run))  # or its lines are lost where the checkpoint is not
-            state = state_of(trainer.current_progress(), self.recipe, self.reproducibility_key)
+            state = state_of(
+                trainer.current_progress(), self.recipe, self.reproducibility_key, self.decided
+            )
             saved = save_checkpoint(self.run, trainer.model, trainer.optimizer, state)
             prune(self.run, saved, self.recipe.checkpoint.keep)
         wait_for_all(trainer.accelerator)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import AliasChoices, BaseModel, Field, field_validator
 
+from llmkit.config.decided import Value
 from llmkit.config.moved_keys import upgrade_recipe
 from llmkit.config.recipe import with_absolute_paths
 from llmkit.config.schema import Recipe
@@ -93,6 +94,8 @@ class CheckpointState(BaseModel):
     reproducibility_key: ReproducibilityKey = Field(
         validation_alias=AliasChoices("reproducibility_key", "facts")  # its earlier name
     )
+    decided: dict[str, Value] = {}
+    """Values of the keys that the recipe left to the run."""
     dropout_version: int = 1
     """The DROPOUT_VERSION that wrote it; checkpoints of earlier versions do not say."""
 
@@ -126,12 +129,18 @@ def reproducibility_key(record: RunRecord) -> ReproducibilityKey:
     )
 
 
-def state_of(progress: TrainingProgress, recipe: Recipe, key: ReproducibilityKey) -> dict[str, Any]:
+def state_of(
+    progress: TrainingProgress,
+    recipe: Recipe,
+    key: ReproducibilityKey,
+    decided: dict[str, Value],
+) -> dict[str, Any]:
     """The content of state.json, which `CheckpointState` reads back."""
     state = CheckpointState(
         progress=progress,
         recipe=with_absolute_paths(recipe),
         reproducibility_key=key,
+        decided=decided,
         dropout_version=DROPOUT_VERSION,
     )
     return state.model_dump(mode="json")

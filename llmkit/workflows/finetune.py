@@ -8,6 +8,7 @@ from typing import NamedTuple
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
+from llmkit.config.decided import as_given
 from llmkit.config.recipe import recipe_keys
 from llmkit.config.schema import Recipe
 from llmkit.errors import count_of
@@ -52,6 +53,7 @@ from llmkit.training.saver import RunSaver
 from llmkit.training.state import reproducibility_key
 from llmkit.training.trackers import check_trackers, start_trackers
 from llmkit.training.trainer import Trainer
+from llmkit.workflows.decide import decided_values
 from llmkit.workflows.training_setup import TrainingSetup, setup_training
 
 FINE_TUNED = "fine-tuned"  # name of the system
@@ -109,7 +111,9 @@ def finetune(
             if is_rank_zero():
                 locks.enter_context(run_lock(run))
             resume_point = find_resume_point(run, console)
-            check_recipe(resume_point, recipe_keys(recipe), allowed_changes)
+            given = recipe_keys(resume_point.recipe)
+            recipe = as_given(recipe, resume_point.decided, given)
+            check_recipe(given, recipe_keys(recipe), allowed_changes)
         setup = start(recipe, resume_point, console)
         if resume_point is not None:
             key = reproducibility_key(setup.record)
@@ -153,7 +157,7 @@ def start(recipe: Recipe, resume_point: ResumePoint | None, console: Console) ->
         note = leave_cores(before)
         if note is not None:
             console.print(f"threads {note}")
-    test = setup.tests["test"]
+    test = setup.rows.tests["test"]
     if test.task.output != "text":  # a metric that cannot run fails now, not after the training
         score_baselines(test, num_rows=1)
     return setup
@@ -174,12 +178,12 @@ def train_in_run(
     if resume_point is not None:
         is_same = recipe_keys(resume_point.recipe) == keys
         restore_run(resume_point, trainer, setup.tokenizer, run, is_same_recipe=is_same)
-    progress = trainer.progress
+    progress, decided = trainer.progress, decided_values(setup)
     if accelerator.is_main_process:
-        start_run(run, recipe, setup.record)
+        start_run(run, recipe, setup.record, decided)
     wait_for_all(accelerator)
     start_trackers(accelerator, recipe.trackers, keys, run, progress.step)
-    saver = RunSaver(run, setup.tokenizer, recipe, reproducibility_key(setup.record))
+    saver = RunSaver(run, setup.tokenizer, recipe, reproducibility_key(setup.record), decided)
     path = log_path(run) if accelerator.is_main_process else None
     log_every = recipe.train.log_every
     try:
@@ -199,7 +203,7 @@ def validation_of(setup: TrainingSetup) -> Validation:
     recipe = setup.recipe
 
     def score() -> Scores:
-        return setup.evaluator.evaluate(setup.model, setup.validation).scores
+        return setup.evaluator.evaluate(setup.model, setup.rows.validation).scores
 
     return Validation(
         score,
@@ -218,19 +222,18 @@ def score_run(
     """
     setup.accelerator.free_memory()
     setup.model.cpu()  # the scored models need its place on the device
-    num_rows = sum(len(test.rows) for test in setup.tests.values())
+    num_rows = sum(len(test.rows) for test in setup.rows.tests.values())
     rows = count_of(num_rows, "test row")
     console.print(f"scoring the best weights and the untuned model on {rows}")
     recipe = setup.recipe
     evaluator = setup.evaluator
     tuned, _ = load_model(model_dir(run))
-    systems = {FINE_TUNED: evaluator.evaluate_all(tuned, setup.tests)}
+    systems = {FINE_TUNED: evaluator.evaluate_all(tuned, setup.rows.tests)}
     del tuned  # one model at a time
-    untuned, _ = open_model(
-        recipe.model, recipe.train.forward, recipe.seed, setup.train_rows.texts()
-    )
-    systems[UNTUNED] = evaluator.evaluate_all(untuned, setup.tests)
-    results = compare_on_test_sets(setup.tests, systems, FINE_TUNED, setup.metric)
+    texts = setup.rows.splits["train"].texts()
+    untuned, _ = open_model(recipe.model, recipe.train.forward, recipe.seed, texts)
+    systems[UNTUNED] = evaluator.evaluate_all(untuned, setup.rows.tests)
+    results = compare_on_test_sets(setup.rows.tests, systems, FINE_TUNED, setup.metric)
     if setup.accelerator.is_main_process:
         seconds = round(time.perf_counter() - started, 1)
         family = family_of(unwrap_model(setup.model).config)
@@ -246,7 +249,9 @@ def score_run(
         )
         write_text(model_dir(run) / "README.md", card)
         write_manifest(model_dir(run))
-        write_results(run, results, setup.train_rows, seconds=seconds, **trained._asdict())
+        write_results(
+            run, results, setup.rows.splits["train"], seconds=seconds, **trained._asdict()
+        )
         write_report([run], report_path(run))
         show_end(console, run, results, seconds, trained.train_seconds)
     return results["test"]

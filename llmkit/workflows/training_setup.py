@@ -1,8 +1,7 @@
 """Prepare and check the data and the model of a recipe, before anything is written."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ from rich.console import Console
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.config.schema import Recipe
+from llmkit.config.schema import Data, Evaluation, Generation, Recipe
 from llmkit.constants import END_OF_TEXT
 from llmkit.data.answers import count_answers
 from llmkit.data.batches import batch_capacity
@@ -50,7 +49,7 @@ from llmkit.runs.record import ModelRecord, RunRecord, SplitRecord
 from llmkit.runtime.console import warning_console
 from llmkit.scoring.deciding_metric import DecidingMetric, check_metric, choose_metric
 from llmkit.scoring.testset import TestSet
-from llmkit.tasks import Row, Task
+from llmkit.tasks import Row
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.memory import micro_batch_token_budget
 from llmkit.training.optim import warm_up_warning
@@ -60,9 +59,27 @@ from llmkit.training.optim import warm_up_warning
 class EncodedTrain:
     """The training rows as tokens."""
 
-    rows: Dataset
+    encoded: Dataset
     report: EncodingReport
     was_cached: bool
+
+
+@dataclass(frozen=True)
+class PreparedRows:
+    """The rows of a recipe: read, encoded and checked."""
+
+    splits: dict[str, Rows]
+    train: EncodedTrain
+    validation: EvaluationSet
+    tests: dict[str, EvaluationSet]
+    """What is scored at the end: `test`, further ones by name, and `general text`."""
+    findings: list[Finding]
+    """Problems of the rows."""
+
+    @property
+    def scored(self) -> dict[str, EvaluationSet]:
+        """All rows that models are scored on."""
+        return {"validation": self.validation, **self.tests}
 
 
 @dataclass(frozen=True)
@@ -71,14 +88,11 @@ class TrainingSetup:
 
     recipe: Recipe
     accelerator: Accelerator
+    rows: PreparedRows
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
-    train_rows: Rows
     schedule: BatchSchedule
     """The encoded training rows, step by step."""
-    validation: EvaluationSet
-    tests: dict[str, EvaluationSet]
-    """What is scored at the end: `test`, further ones by name, and `general text`."""
     evaluator: Evaluator
     metric: DecidingMetric
     """Score that chooses the best weights."""
@@ -98,73 +112,62 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     shapes = {split: rows.shape for split, rows in splits.items()}
     warnings = prompt_warnings(recipe.data, task)
     terminal.show_prompt(console, shapes, task.shown_prompt, warnings, warning_console())
-    model, tokenizer = open_model(
-        recipe.model, recipe.train.forward, recipe.seed, splits["train"].texts()
-    )
+    forward, seed = recipe.train.forward, recipe.seed
+    model, tokenizer = open_model(recipe.model, forward, seed, splits["train"].texts())
     check_max_length(recipe.data.max_length, model)
     tokenizer.chat_template = task.chat.template if task.chat else tokenizer.chat_template
-    options = EncodingOptions.of(recipe.data)
-    train = EncodedTrain(*encode_cached(splits["train"], tokenizer, options, console.print))
-    labeled = _with_labels(splits["train"])
-    answers = count_answers(labeled, task)
-    encode = partial(
-        encode_test_set,
-        tokenizer=tokenizer,
-        options=EncodingOptions.of(recipe.data, is_scored=True),
-        max_new_tokens=recipe.generation.max_new_tokens,
+    rows = prepare_rows(
+        splits, tokenizer, recipe.data, recipe.evaluation, recipe.generation, console
     )
-    validation = encode(TestSet.of(splits["validation"], task, answers))
-    check_metric(metric.name, validation, recipe.evaluation.votes)
-    general_text = recipe.evaluation.general_text
-    tests = read_test_sets(splits, task, answers, recipe.data.tests, general_text)
-    tests = {name: encode(test) for name, test in tests.items()}
-    sets = {"validation": validation, **tests}
-    findings = find_problems(task, splits, labeled, train.report, sets)
-    refuse_errors(findings)
-
+    check_metric(metric.name, rows.validation, recipe.evaluation.votes)
+    refuse_errors(rows.findings)
     base = ModelRecord(
         recipe.model.name, weights_fingerprint(model), commit_of(Path(model.name_or_path))
     )
     model = trainable_model(model, recipe.train).to(accelerator.device)
     schedule = BatchSchedule(
-        train.rows,
+        rows.train.encoded,
         recipe.train,
-        seed=recipe.seed,
-        capacity=batch_capacity(recipe.data, recipe.train.forward),
-        max_tokens=micro_batch_token_budget(model, train.rows, accelerator),
+        seed=seed,
+        capacity=batch_capacity(recipe.data, forward),
+        max_tokens=micro_batch_token_budget(model, rows.train.encoded, accelerator),
         rank=accelerator.process_index,
         num_processes=accelerator.num_processes,
     )
-    record = RunRecord(
-        findings=[str(finding) for finding in findings],
-        seed=recipe.seed,
-        device=str(accelerator.device),
-        mixed_precision=accelerator.mixed_precision,
-        float32_matmul_precision=torch.get_float32_matmul_precision(),
-        num_processes=accelerator.num_processes,
-        model=base,
-        data=record_splits(splits, train, sets, recipe.evaluation.general_text),
-        train_rows=dict(train.report.outcomes),
-        labels=list(validation.labels),
-        micro_batch_size=schedule.micro_batch_size,
-        num_steps=schedule.num_steps,
-    )
     evaluator = Evaluator(
-        tokenizer,
-        recipe.evaluation,
-        recipe.generation,
-        recipe.train.forward,
-        recipe.seed,
-        accelerator,
+        tokenizer, recipe.evaluation, recipe.generation, forward, seed, accelerator
     )
+    record = run_record(rows, base, schedule, accelerator, recipe.evaluation.general_text)
     setup = TrainingSetup(
-        recipe, accelerator, model, tokenizer, splits["train"], schedule, validation, tests,
-        evaluator, metric, record,
-    )  # fmt: skip
-    show_setup(setup, train, console)
-    terminal.show_held_out(console, splits, train.report.num_rows, sets)
-    terminal.show_findings(warning_console(), [f for f in findings if f.severity == "warning"])
+        recipe, accelerator, rows, model, tokenizer, schedule, evaluator, metric, record
+    )
+    show_setup(setup, console)
     return setup
+
+
+def prepare_rows(
+    splits: dict[str, Rows],
+    tokenizer: PreTrainedTokenizerBase,
+    data: Data,
+    evaluation: Evaluation,
+    generation: Generation,
+    console: Console,
+) -> PreparedRows:
+    """Encode the training rows, which are cached, and all rows that models are scored on."""
+    train_rows, task = splits["train"], splits["train"].task
+    options = EncodingOptions.of(data)
+    train = EncodedTrain(*encode_cached(train_rows, tokenizer, options, console.print))
+    labeled = _with_labels(train_rows)
+    answers = count_answers(labeled, task)
+    read = {"validation": TestSet.of(splits["validation"], task, answers)}
+    read |= read_test_sets(splits, task, answers, data.tests, evaluation.general_text)
+    options = EncodingOptions.of(data, is_scored=True)
+    tests = {
+        name: encode_test_set(test, tokenizer, options, generation.max_new_tokens)
+        for name, test in read.items()
+    }
+    rows = PreparedRows(splits, train, tests.pop("validation"), tests, findings=[])
+    return replace(rows, findings=find_problems(rows, labeled))
 
 
 def _with_labels(rows: Rows) -> Iterable[Row]:
@@ -175,67 +178,79 @@ def _with_labels(rows: Rows) -> Iterable[Row]:
     return [{"where": row["where"], task.target: row[task.target]} for row in rows]
 
 
-def find_problems(
-    task: Task,
-    splits: dict[str, Rows],
-    labeled: Iterable[Row],
-    train_report: EncodingReport,
-    sets: dict[str, EvaluationSet],
-) -> list[Finding]:
+def find_problems(rows: PreparedRows, labeled: Iterable[Row]) -> list[Finding]:
     """The findings of all splits, those of the training rows first."""
-    findings = find_in_split("train", train_report, None)
+    train, task = rows.splits["train"], rows.splits["train"].task
+    findings = find_in_split("train", rows.train.report, None)
     findings += find_spellings("train", labeled, task)
-    findings += find_unfinished("train", splits["train"], task)
-    findings += find_kept(splits["train"].kept_in_train)
-    for split, rows in splits.items():
-        findings += find_rows_in_quotes(split, rows)
-    for split, prepared in sets.items():
-        if prepared.task.name == task.name:
-            findings += find_invalid(split, splits[split]) if split in splits else []
-            findings += find_in_split(split, prepared.encoding_report, train_report)
-            findings += find_unscorable(split, prepared.examples, prepared.task)
+    findings += find_unfinished("train", train, task)
+    findings += find_kept(train.kept_in_train)
+    for name, split in rows.splits.items():
+        findings += find_rows_in_quotes(name, split)
+    for name, scored in rows.scored.items():
+        if scored.task.name == task.name:
+            findings += find_invalid(name, rows.splits[name]) if name in rows.splits else []
+            findings += find_in_split(name, scored.encoding_report, rows.train.report)
+            findings += find_unscorable(name, scored.examples, scored.task)
     return findings
 
 
-def record_splits(
-    splits: dict[str, Rows],
-    train: EncodedTrain,
-    sets: dict[str, EvaluationSet],
+def run_record(
+    rows: PreparedRows,
+    model: ModelRecord,
+    schedule: BatchSchedule,
+    accelerator: Accelerator,
     general_text: str | None,
-) -> dict[str, SplitRecord]:
-    """Source and fingerprint of each split and test set."""
-    return {
-        name: SplitRecord(
-            splits[name].source.name if name in splits else general_text,
-            num_rows,
-            fingerprint(encoded),
-        )
-        for name, num_rows, encoded in [
-            ("train", train.report.num_rows, train.rows),
-            *((name, len(each.rows), each.encoded) for name, each in sets.items()),
-        ]
+) -> RunRecord:
+    """The content of run.json."""
+    encoded = {
+        "train": (rows.train.report.num_rows, rows.train.encoded),
+        **{name: (len(each.rows), each.encoded) for name, each in rows.scored.items()},
     }
+    data = {
+        name: SplitRecord(
+            rows.splits[name].source.name if name in rows.splits else general_text,
+            num_rows,
+            fingerprint(tokens),
+        )
+        for name, (num_rows, tokens) in encoded.items()
+    }
+    return RunRecord(
+        findings=[str(finding) for finding in rows.findings],
+        seed=schedule.seed,
+        device=str(accelerator.device),
+        mixed_precision=accelerator.mixed_precision,
+        float32_matmul_precision=torch.get_float32_matmul_precision(),
+        num_processes=accelerator.num_processes,
+        model=model,
+        data=data,
+        train_rows=dict(rows.train.report.outcomes),
+        labels=list(rows.validation.labels),
+        micro_batch_size=schedule.micro_batch_size,
+        num_steps=schedule.num_steps,
+    )
 
 
-def show_setup(setup: TrainingSetup, train: EncodedTrain, console: Console) -> None:
-    """Print sizes of model, data and batches, and a warning if the warm-up is too long."""
-    settings, num_steps = setup.recipe.train, setup.schedule.num_steps
-    if setup.tokenizer.eos_token != END_OF_TEXT:
-        text = f"texts   end with the tokenizer's {setup.tokenizer.eos_token}"
-        console.print(text, highlight=False)
+def show_setup(setup: TrainingSetup, console: Console) -> None:
+    """Print sizes of model, data and batches, and warnings."""
+    settings, rows, tokenizer = setup.recipe.train, setup.rows, setup.tokenizer
+    if tokenizer.eos_token != END_OF_TEXT:
+        console.print(f"texts   end with the tokenizer's {tokenizer.eos_token}", highlight=False)
     console.print(model_line(setup.model, setup.recipe.model.name, settings.method))
     arithmetic = {"no": "float32"}.get(setup.record.mixed_precision, setup.record.mixed_precision)
     console.print(f"engine  {settings.forward}, {arithmetic} on {setup.accelerator.device}")
-    counts = ", ".join(
-        f"{count:,} {outcome}" for outcome, count in train.report.outcomes.most_common()
-    )
-    cached = "  (encoded before: from the cache)" if train.was_cached else ""
-    console.print(f"rows    {train.report.num_rows:,} read: {counts}{cached}")
+    report = rows.train.report
+    counts = ", ".join(f"{count:,} {outcome}" for outcome, count in report.outcomes.most_common())
+    cached = "  (encoded before: from the cache)" if rows.train.was_cached else ""
+    console.print(f"rows    {report.num_rows:,} read: {counts}{cached}")
     for line in schedule_lines(setup.schedule):
         console.print(line)
-    warm_up = warm_up_warning(num_steps, settings)
+    warm_up = warm_up_warning(setup.schedule.num_steps, settings)
     if warm_up is not None:
         warning_console().print(f"warning: {warm_up}")
+    terminal.show_held_out(console, rows.splits, report.num_rows, rows.scored)
+    warnings = [finding for finding in rows.findings if finding.severity == "warning"]
+    terminal.show_findings(warning_console(), warnings)
 
 
 def model_line(model: nn.Module, name: str, method: str) -> str:

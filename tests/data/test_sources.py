@@ -223,4 +223,4 @@ def test_the_training_rows_of_a_classifier_are_read_twice_to_prepare_them(
     )
     assert passes.count(train) == 2
     assert any("3 rows: a label that differs" in each for each in prepared.record.findings)
-    assert sorted(prepared.validation.labels) == ["Positive", "negative", "positive"]
+    assert sorted(prepared.rows.validation.labels) == ["Positive", "negative", "positive"]

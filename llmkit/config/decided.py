@@ -1,0 +1,73 @@
+"""Keys of a recipe that may leave a value to the run, with null or auto, and what a run decides.
+
+The recipe.yaml of a run holds the decided values. Its run.json and its checkpoints also hold what
+the recipe said: on another machine or other rows, the decision may be another one.
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from llmkit.config.recipe import recipe_keys
+from llmkit.config.schema import Recipe, Section
+
+DECIDED_KEYS = (
+    "model.revision",
+    "data.revision",
+    "data.template",
+    "data.source_language",
+    "data.target_language",
+    "train.decay_steps",
+    "train.device",
+    "train.dropout",
+    "train.micro_batch_size",
+    "train.mixed_precision",
+    "evaluation.bertscore.layer",
+    "evaluation.bleu.tokenize",
+    "evaluation.every",
+    "evaluation.metric",
+)
+REVISIONS = ("model.revision", "data.revision")  # a branch or a tag is decided as well, by a commit
+Value = str | int | float | None
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def undecided(keys: Mapping[str, Any], choices: Mapping[str, Value]) -> dict[str, Value]:
+    """Those of the choices that the recipe leaves to the run.
+
+    Args:
+        keys: The recipe's keys, as `recipe_keys` returns them.
+        choices: Value by key; None if there is none.
+    """
+    return {
+        key: value
+        for key, value in choices.items()
+        if value is not None
+        and value != keys[key]
+        and (keys[key] in (None, "auto") or key in REVISIONS)
+    }
+
+
+def with_values(section: AnySection, values: Mapping[str, Value]) -> AnySection:
+    """The recipe, or a section of it, with other values for some dotted keys."""
+    for key, value in values.items():
+        name, _, rest = key.partition(".")
+        if rest:
+            value = with_values(getattr(section, name), {rest: value})
+        section = section.model_copy(update={name: value})
+    return section
+
+
+def as_given(recipe: Recipe, decided: Mapping[str, Value], given: Mapping[str, Any]) -> Recipe:
+    """The recipe with what a run's recipe said, wherever it has the value that the run decided on.
+
+    Args:
+        decided: The decided values of the run.
+        given: The keys of the recipe that the run was started with.
+    """
+    now = recipe_keys(recipe)
+    back = {
+        key: given[key]
+        for key, value in decided.items()
+        if key in DECIDED_KEYS and now[key] == value
+    }
+    return with_values(recipe, back)
