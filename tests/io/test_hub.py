@@ -9,6 +9,8 @@ from hub_server import HubServer
 from rows import TEXT, summary_rows
 from runs import HELPERS
 
+from llmkit.config.recipe import load_recipe
+
 SHORT_RUN = (
     "data.max_length=128",
     "train.max_steps=2",
@@ -100,6 +102,8 @@ def test_full_scale_from_the_hub_then_offline_from_the_cache(hub_root, finetune,
     data_commit = server.repo("datasets", "abisee/cnn_dailymail").sha
     assert facts["data"]["train"]["source"] == f"abisee/cnn_dailymail@{data_commit} train"
     assert facts["data"]["train"]["rows"] == 12
+    recipe = load_recipe(str(tmp_path / "online" / "recipe.yaml"))
+    assert (recipe.model.revision, recipe.data.revision) == (facts["model"]["commit"], data_commit)
     assert (tmp_path / "online" / "model" / "model.safetensors").is_file()
 
     offline = server.env(tmp_path / "hf", HF_HUB_OFFLINE="1")

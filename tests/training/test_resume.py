@@ -24,7 +24,7 @@ from llmkit.evaluation.evaluator import Evaluator
 from llmkit.io.atomic import write_manifest
 from llmkit.model.load import load_model
 from llmkit.model.trainable import trainable_model
-from llmkit.runs.folder import run_lock
+from llmkit.runs.folder import recipe_of, run_lock
 from llmkit.runtime.signals import Stopped
 from llmkit.training import saver
 from llmkit.training.checkpoint import newest
@@ -352,12 +352,18 @@ def test_the_command_stops_in_one_line_and_goes_on(fork_server, tiny_gpt2, tmp_p
     assert "resume  after step 2" in output
 
 
-def without_dropout_version(run):
-    """Make the checkpoints of a run like those of an earlier version, which do not say how dropout
-    was seeded."""
+def as_an_earlier_version(run):
+    """Give the run the files that an earlier version wrote: their names, and without new fields."""
+    record = json.loads((run / "run.json").read_text("utf-8"))
+    (run / "recipe.yaml").write_text(recipe_yaml(recipe_of(run)), "utf-8")
+    assert record.pop("given")
+    (run / "run.json").write_text(json.dumps(record), "utf-8")
     for checkpoint in (run / "checkpoints").iterdir():
         state = json.loads((checkpoint / "state.json").read_text("utf-8"))
         assert state.pop("dropout_version") == DROPOUT_VERSION
+        assert state.pop("decided")
+        state["facts"] = state.pop("reproducibility_key")
+        state["progress"]["is_validated"] = not state["progress"].pop("validation_pending")
         (checkpoint / "state.json").write_text(json.dumps(state), "utf-8")
         (checkpoint / "manifest.json").unlink()
         write_manifest(checkpoint)
@@ -365,7 +371,7 @@ def without_dropout_version(run):
 
 def test_resume_of_an_earlier_version_warns_once_if_the_run_has_dropout(stopped, capsys):
     run, settings = stopped
-    without_dropout_version(run)
+    as_an_earlier_version(run)
     run_to_the_end(settings, run, resume=True)
     warnings = "".join(capsys.readouterr().err.splitlines())
     assert warnings.count("which seeded dropout differently: from here on") == 1
