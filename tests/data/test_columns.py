@@ -12,7 +12,7 @@ from llmkit.config.recipe import load_recipe
 from llmkit.config.schema import Data, Evaluation
 from llmkit.data.cache import encoding_key
 from llmkit.data.column_mapping import check_columns
-from llmkit.data.columns import read_columns, select_prompt, shape_of
+from llmkit.data.columns import read_columns, row_id, select_prompt, shape_of
 from llmkit.data.encode import EncodingOptions, encode_text
 from llmkit.data.recipe_task import prompt_task, prompt_warnings
 from llmkit.data.splits import open_splits
@@ -569,3 +569,13 @@ def test_cells_that_hold_no_answer_are_refused(task, row, expected):
     task = get_task(task)
     with pytest.raises(UserError, match=f"rows.csv:2: .*{expected}"):
         read_columns(row, task, {}, shape_of(row, task, {}), "rows.csv:2")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("r7", "r7"), (7, "7"), (7.0, "7"), (7.5, "7.5"), ("007", "007"), (0, "0"), (-0.0, "0"),
+     (None, "3"), ("", "3"), (float("nan"), "3")],
+)  # fmt: skip
+def test_an_id_is_the_same_as_number_and_as_text(value, expected):
+    assert row_id({"id": value}, 3) == expected
+    assert row_id({}, 3) == "3"

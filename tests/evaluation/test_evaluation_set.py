@@ -159,3 +159,35 @@ def test_a_classification_set_has_the_labels_of_the_training_rows(tokenizer):
 def test_a_set_that_cannot_be_scored_is_refused(tokenizer, task, row, answers, expected):
     with pytest.raises(UserError, match=expected):
         prepared(task, [row], tokenizer, answers)
+
+
+def test_a_classifier_needs_two_labels_that_the_training_rows_have(llmkit, tiny_gpt2, tmp_path):
+    labels = ("good", "bad", "neither of these")
+    rows = [{"text": f"{TEXT[i % 3]} {i}", "label": labels[i % 3]} for i in range(60)]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    write_jsonl(tmp_path / "test.jsonl", [*rows[:3], {"text": "x", "label": "goood"}])
+    settings = (f"model={tiny_gpt2}", "data.train=rows.jsonl", *SHORT, "--run-dir", "run")
+    result = llmkit("finetune", "classify", "data.test=test.jsonl", *settings)
+    assert result.exit_code == 2
+    assert "test.jsonl:4: no training row has the label 'goood'" in result.stderr
+    assert result.stderr.endswith("did you mean good?\n")
+    write_jsonl(tmp_path / "rows.jsonl", rows[::3])
+    result = llmkit("finetune", "classify", *settings)
+    assert result.exit_code == 2
+    assert "all rows have the label 'good'" in result.stderr
+    result = llmkit("check", "classify", "data.test=test.jsonl", *settings[:-2])
+    assert result.exit_code == 2
+    assert "all rows have the label 'good'" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["general-text", "General-Text"])
+def test_test_sets_that_would_share_a_folder_are_refused(llmkit, tmp_path, name):
+    settings = (f"data.tests.{name}=a.jsonl", "data.train=a.jsonl")
+    result = llmkit("check", "summarize", *settings, "evaluation.general_text=embedded")
+    assert result.exit_code == 2
+    assert f"data.tests.{name}: evaluation.general_text is scored under this name" in result.stderr
+    result = llmkit("check", "summarize", "data.tests.Ferry=a.jsonl", *settings,
+                    "data.tests.ferry=a.jsonl")  # fmt: skip
+    assert result.exit_code == 2
+    assert "data.tests.ferry: choose a name" in result.stderr

@@ -11,13 +11,10 @@ import pytest
 import sacrebleu.sacrebleu
 from rows import write_jsonl
 from runs import SHORT
-from sacrebleu.tokenizers import tokenizer_spm
 
 from llmkit.data.findings import find_unscorable
-from llmkit.errors import UserError
-from llmkit.metrics import bleu, compute, misjudged_as, squad
+from llmkit.metrics import misjudged_as
 from llmkit.metrics.prediction import Prediction
-from llmkit.metrics.writing_systems import bleu_tokenizer
 from llmkit.tasks import TASKS, Example
 
 SENTENCES = {
@@ -89,57 +86,6 @@ def test_scores_are_those_of_sacrebleus_command_with_the_same_tokenizer(
         assert f"{ours[score]:.12f}" == f"{theirs[name]['score']:.12f}"
         signature = theirs[name]["signature"].removeprefix("nrefs:1|")
         assert signature.partition("|version")[0] in task.signature()
-
-
-@pytest.mark.parametrize("tokenizer", SENTENCES)
-def test_each_text_predicted_exactly_has_a_bleu_of_100(tokenizer):
-    needs(tokenizer)
-    for text in SENTENCES[tokenizer]:
-        assert bleu_tokenizer([text]) == tokenizer
-    long_enough = [text for text in SENTENCES[tokenizer] if len(text) > 15 or tokenizer == "zh"]
-    for text in long_enough:
-        assert compute("bleu", [text], [[text]])["bleu"] == pytest.approx(100)
-
-
-def test_a_few_foreign_words_do_not_change_the_tokenizer():
-    assert (
-        bleu_tokenizer(["The ferry to 北京 left at noon, said Mara Linden on the pier."]) == "13a"
-    )
-    assert (
-        bleu_tokenizer(["他说「さようなら」然后离开了港口去北京找他的朋友们一起吃晚饭喝茶聊天"])
-        == "zh"
-    )
-    assert bleu_tokenizer([""]) == "13a"
-
-
-def test_a_tokenizer_that_is_not_installed_is_named(monkeypatch):
-    from sacrebleu.tokenizers import tokenizer_ja_mecab
-
-    monkeypatch.setattr(tokenizer_ja_mecab, "MeCab", None)
-    bleu.scorer.cache_clear()
-    with pytest.raises(UserError, match=r"ja-mecab needs MeCab .* pip install 'sacrebleu\[ja\]'"):
-        TASKS["translate"].with_metrics_for([["私は毎日電車で学校へ行きます。"]])
-
-
-def test_a_tokenizer_that_cannot_be_downloaded_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(tokenizer_spm, "SACREBLEU_DIR", str(tmp_path))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody answers
-    with pytest.raises(UserError, match="flores200 needs sentencepiece") as error:
-        bleu.scorer("flores200")
-    assert "\n" not in str(error.value)
-
-
-def test_f1_of_words_is_the_official_one_and_f1_of_characters_segments():
-    chinese = [["北京市"], ["北京"], ["Mara 住在北京"]], ["北京", "北京。", "mara住在上海"]
-    references, said = chinese
-    assert compute("squad", said, references)["f1"] == 0
-    scores = [compute("squad:characters", [s], [r]) for s, r in zip(said, references, strict=True)]
-    assert [each["exact_match"] for each in scores] == [0, 100, 0]
-    assert [each["f1"] for each in scores] == pytest.approx([80, 100, 60])
-    english = [["The Ferry, at noon!"]], ["a ferry at NOON"]
-    for name in ("squad", "squad:characters"):
-        assert compute(name, english[1], english[0])["f1"] == 100
-    assert squad.signature("characters") != squad.signature()
 
 
 @pytest.mark.parametrize(

@@ -11,19 +11,11 @@ from filelock import FileLock
 from rows import summary_rows, write_jsonl
 
 from llmkit import cli
-from llmkit.metrics.prediction import Prediction
 from llmkit.reports.html import follow, report_page
 from llmkit.reports.html_data import (
-    MAX_CURVE_POINTS,
-    differing_settings,
-    downsample,
     page_data,
-    run_labels,
-    select_predictions,
-    short_names,
 )
 from llmkit.runs.folder import lock_path
-from llmkit.scoring.results import SavedPrediction
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
@@ -224,28 +216,6 @@ def test_what_has_one_name_and_several_scores_is_told_apart(runs, tmp_path):
     assert labels.count("lead-3") == 1
 
 
-@pytest.mark.parametrize(
-    ("recipes", "expected"),
-    [
-        ([{"seed": 0}, {"seed": 1}], ["seed=0", "seed=1"]),
-        ([{"seed": 0}, {"seed": 0}], ["one", "two"]),
-        ([{"train.n": 1e-4, "lora.n": [1, 2]}, {"train.n": None, "lora.n": [1]}],
-         ["train.n=0.0001, lora.n=1,2", "train.n=null, lora.n=1"]),
-        ([dict.fromkeys("abcd", 0), dict.fromkeys("abcd", 1)], ["one", "two"]),
-        ([{"seed": 0}, {"seed": 1}, {"seed": 1}], ["one", "two", "three"]),
-    ],
-)  # fmt: skip
-def test_runs_are_labelled_by_the_settings_that_tell_them_apart(recipes, expected):
-    names = ["one", "two", "three"][: len(recipes)]
-    assert run_labels(names, differing_settings(recipes)) == expected
-
-
-def test_runs_of_one_name_are_called_by_their_paths(tmp_path):
-    paths = [tmp_path / "a" / "run", tmp_path / "b" / "run"]
-    assert short_names(paths) == [str(path) for path in paths]
-    assert short_names([tmp_path / "a", tmp_path / "b"]) == ["a", "b"]
-
-
 def test_a_run_is_shown_as_stopped_or_as_training(runs, tmp_path):
     stopped = copy_of(runs[0], tmp_path / "run", without=("metrics.json", "predictions.jsonl"))
     (data,) = page_data([stopped])["runs"]
@@ -347,21 +317,6 @@ def test_a_run_is_followed_until_it_has_finished(llmkit, runs, tmp_path):
     assert is_finished_and_reloads() == (True, False)
     said = llmkit("report", runs[0], "--follow", "--output", output).stdout
     assert said.count("written: ") == 1
-
-
-def test_long_runs_and_texts_are_cut_to_a_page():
-    points = [{"step": i} for i in range(5 * MAX_CURVE_POINTS + 3)]
-    assert len(downsample(points)) <= MAX_CURVE_POINTS + 1
-    assert downsample(points)[-1] == points[-1]
-    assert downsample([]) == []
-    rows = [
-        SavedPrediction(str(i), "p" * 10**5, Prediction("x"), ["y"], score=i) for i in range(100)
-    ]
-    shown = select_predictions(rows, higher_is_better=True)
-    assert [row["score"] for row in shown["best"]] == list(range(99, 89, -1))
-    assert [row["score"] for row in shown["worst"]] == list(range(10))
-    assert all(len(row["prompt"]) < 5000 for each in shown.values() for row in each)
-    assert select_predictions(rows, higher_is_better=False)["best"][0]["score"] == 0
 
 
 def test_what_is_no_run_is_refused(llmkit, tmp_path):

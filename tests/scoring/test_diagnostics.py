@@ -4,11 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.metrics import corpus_scores
 from llmkit.metrics.prediction import Prediction
 from llmkit.scoring.diagnostics import diagnose, ngrams, repeated_share
-from llmkit.scoring.scores import breakdown, by_length, row_scores
-from llmkit.tasks import TASKS
 
 SAID = ["one two three four one two three four", "", "the ferry left the port at noon on Friday"]
 EXPECTED = [["one two three four"], ["something"], ["a ferry"]]
@@ -47,18 +44,3 @@ def test_a_text_said_twice_repeats_all_of_it_once(words):
     if len(words) > 3:
         once, twice = len(words) - 3, 2 * len(words) - 3
         assert repeated_share([f"{text} {text}"]) >= once / twice
-
-
-def test_rows_of_like_length_are_scored_together():
-    groups = by_length(["a " * n for n in (1, 2, 3, 5, 8, 40, 100, 101)])
-    assert len(set(groups)) == 4
-    assert [groups.count(name) for name in sorted(set(groups))] == [2, 2, 2, 2]
-    predictions = [Prediction("x" if i % 2 else "y") for i in range(8)]
-    statistics = TASKS["qa"].row_statistics(predictions, [["x"]] * 8)
-    parts = breakdown(TASKS["qa"], statistics, groups)
-    assert [part["label"] for part in parts] == sorted(set(groups))
-    assert [part["rows"] for part in parts] == [2, 2, 2, 2]
-    assert {part["scores"]["exact_match"] for part in parts} == {50}
-    alone = row_scores(statistics, "exact_match")
-    assert alone == [0, 100] * 4
-    assert sum(alone) / 8 == corpus_scores(statistics)["exact_match"].item()

@@ -2,18 +2,14 @@
 
 import json
 import random
-from io import StringIO
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from rows import SHARED_DATA, TEXT, summary_rows, write_jsonl
 
 from llmkit.data.encode import encode_text
 from llmkit.data.findings import KINDS
-from llmkit.data.preview import Piece, Sample
 from llmkit.model.load import load_model
-from llmkit.reports.check import show_sample
 from llmkit.reports.html import ASSETS
 from llmkit.tasks import get_task, to_example
 
@@ -359,20 +355,6 @@ def test_any_terminal_can_show_any_row(tmp_path, fork_server):
     assert process.returncode == 0, errors
     assert r"\u0e23" in output
     assert "\x1b" not in output
-
-
-def test_colours_say_what_is_trained_and_what_is_cut():
-    console = Console(file=StringIO(), force_terminal=True, color_system="standard", width=80)
-    pieces = [
-        Piece("Read: ", "prompt"),
-        Piece("much", "truncated"),
-        Piece(" so<|endoftext|>", "supervised"),
-    ]
-    show_sample(console, Sample("rows.jsonl:1", "prompt truncated", pieces))
-    shown = console.file.getvalue()
-    assert "\x1b[2mRead: \x1b[0m" in shown
-    assert "\x1b[9;31mmuch\x1b[0m" in shown
-    assert "\x1b[1;32m so<|endoftext|>\x1b[0m" in shown
 
 
 def test_finetune_finds_texts_that_stand_twice(llmkit, tiny_gpt2, tmp_path):

@@ -1,0 +1,51 @@
+"""The data of the report page: labels of runs, and what is cut to page size."""
+
+import pytest
+
+from llmkit.metrics.prediction import Prediction
+from llmkit.reports.html_data import (
+    MAX_CURVE_POINTS,
+    differing_settings,
+    downsample,
+    run_labels,
+    select_predictions,
+    short_names,
+)
+from llmkit.scoring.results import SavedPrediction
+
+
+@pytest.mark.parametrize(
+    ("recipes", "expected"),
+    [
+        ([{"seed": 0}, {"seed": 1}], ["seed=0", "seed=1"]),
+        ([{"seed": 0}, {"seed": 0}], ["one", "two"]),
+        ([{"train.n": 1e-4, "lora.n": [1, 2]}, {"train.n": None, "lora.n": [1]}],
+         ["train.n=0.0001, lora.n=1,2", "train.n=null, lora.n=1"]),
+        ([dict.fromkeys("abcd", 0), dict.fromkeys("abcd", 1)], ["one", "two"]),
+        ([{"seed": 0}, {"seed": 1}, {"seed": 1}], ["one", "two", "three"]),
+    ],
+)  # fmt: skip
+def test_runs_are_labelled_by_the_settings_that_tell_them_apart(recipes, expected):
+    names = ["one", "two", "three"][: len(recipes)]
+    assert run_labels(names, differing_settings(recipes)) == expected
+
+
+def test_runs_of_one_name_are_called_by_their_paths(tmp_path):
+    paths = [tmp_path / "a" / "run", tmp_path / "b" / "run"]
+    assert short_names(paths) == [str(path) for path in paths]
+    assert short_names([tmp_path / "a", tmp_path / "b"]) == ["a", "b"]
+
+
+def test_long_runs_and_texts_are_cut_to_a_page():
+    points = [{"step": i} for i in range(5 * MAX_CURVE_POINTS + 3)]
+    assert len(downsample(points)) <= MAX_CURVE_POINTS + 1
+    assert downsample(points)[-1] == points[-1]
+    assert downsample([]) == []
+    rows = [
+        SavedPrediction(str(i), "p" * 10**5, Prediction("x"), ["y"], score=i) for i in range(100)
+    ]
+    shown = select_predictions(rows, higher_is_better=True)
+    assert [row["score"] for row in shown["best"]] == list(range(99, 89, -1))
+    assert [row["score"] for row in shown["worst"]] == list(range(10))
+    assert all(len(row["prompt"]) < 5000 for each in shown.values() for row in each)
+    assert select_predictions(rows, higher_is_better=False)["best"][0]["score"] == 0
