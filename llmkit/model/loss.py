@@ -31,6 +31,7 @@ class SupervisedLoss(nn.Module):
         super().__init__()
         self.model = model
         self.forward_pass = forward_pass
+        self.family = family_of(unwrap_model(model).config)
 
     def forward(
         self,
@@ -85,8 +86,9 @@ class SupervisedLoss(nn.Module):
         if self.forward_pass == "padding_free":
             lengths = row_ids[0].unique_consecutive(return_counts=True)[1].tolist()
             used = is_supervised[0].nonzero()[:, 0]
-            hidden_states = family_of(model.config).hidden_states
-            return hidden_states(model.base_model, input_ids[0], position_ids[0], lengths, used)
+            return self.family.hidden_states(
+                model.base_model, input_ids[0], position_ids[0], lengths, used
+            )
         mask = None if row_ids is None else packed_mask(row_ids, model.dtype)
         states = model.base_model(
             input_ids, attention_mask=mask, position_ids=position_ids, use_cache=False
