@@ -76,12 +76,13 @@ def finetune(
     with python_call(verbose) as console:
         import json
 
+        from llmkit.config.recipe import recipe_keys
         from llmkit.runs.folder import choose_run_dir, find_run_to_resume, results_path
         from llmkit.workflows.finetune import finetune as run_recipe
 
         given = None if run_dir is None else str(run_dir)
         if resume:
-            run = find_run_to_resume(given or "auto", None, recipe)
+            run = find_run_to_resume(given or "auto", None, recipe_keys(recipe))
         else:
             run = choose_run_dir(given, recipe.task)
         run, _ = run_recipe(recipe, run, console, resume=resume, is_default_name=given is None)

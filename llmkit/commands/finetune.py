@@ -88,11 +88,12 @@ def finetune(
     check_launcher(asked_processes)
     starting = f"llmkit: starting {asked_processes} processes ..."
     with loading(LOADING if asked_processes == 1 else starting, is_quiet=is_quiet):
+        from llmkit.config.recipe import recipe_keys
         from llmkit.data.recipe_task import recipe_task
         from llmkit.runs.folder import choose_run_dir, find_run_to_resume, open_recipe
 
         settings = open_recipe(recipe, scale=scale, overrides=overrides)
-        found = find_run_to_resume(resume, run_dir, settings) if resume else None
+        found = find_run_to_resume(resume, run_dir, recipe_keys(settings)) if resume else None
         run = found or choose_run_dir(run_dir, recipe, starts_over=resume == "auto")
         task = recipe_task(settings)
         check_limits(limits, task)

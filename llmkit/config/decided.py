@@ -7,8 +7,7 @@ the recipe said: on another machine or other rows, the decision may be another o
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from llmkit.config.recipe import recipe_keys
-from llmkit.config.schema import Recipe, Section
+from llmkit.config.schema import Section
 
 DECIDED_KEYS = (
     "model.revision",
@@ -57,17 +56,18 @@ def with_values(section: AnySection, values: Mapping[str, Value]) -> AnySection:
     return section
 
 
-def as_given(recipe: Recipe, decided: Mapping[str, Value], given: Mapping[str, Any]) -> Recipe:
-    """The recipe with what a run's recipe said, wherever it has the value that the run decided on.
+def given_values(
+    keys: Mapping[str, Any], decided: Mapping[str, Value], given: Mapping[str, Any]
+) -> dict[str, Value]:
+    """What a run's recipe said for those keys that have the value that the run decided on.
 
     Args:
+        keys: The keys of a recipe that resumes the run.
         decided: The decided values of the run.
         given: The keys of the recipe that the run was started with.
     """
-    now = recipe_keys(recipe)
-    back = {
+    return {
         key: given[key]
         for key, value in decided.items()
-        if key in DECIDED_KEYS and now[key] == value
+        if key in DECIDED_KEYS and keys[key] == value
     }
-    return with_values(recipe, back)

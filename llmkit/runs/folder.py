@@ -89,12 +89,15 @@ def claim_run_dir(run: Path) -> Path:
         raise cannot_write(run, error) from None
 
 
-def find_run_to_resume(resume: str, run_dir: str | None, recipe: Recipe) -> Path | None:
-    """The run that --resume names; of `auto` the one at --run-dir, else the stopped one of this
-    recipe that is the newest under runs/, or None where there is none."""
+def find_run_to_resume(resume: str, run_dir: str | None, keys: dict[str, Any]) -> Path | None:
+    """The run that --resume names; for `auto`, the one at --run-dir, else the newest stopped run
+    of the recipe under runs/, or None if there is none.
+
+    keys: Those of the recipe, as `recipe_keys` returns them.
+    """
     if resume == "auto":
         if run_dir is None:
-            return newest_stopped_run(recipe_keys(recipe))
+            return newest_stopped_run(keys)
         run = expand(run_dir)
         return run if is_run(run) and checkpoints(run) else None
     run = expand(resume)

@@ -8,13 +8,19 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.config.decided import Value
+from llmkit.config.recipe import with_absolute_paths
 from llmkit.config.schema import Recipe
 from llmkit.io.atomic import sync
 from llmkit.model.load import save_model
 from llmkit.runs.folder import log_path, model_dir
 from llmkit.runtime.devices import wait_for_all
 from llmkit.training.checkpoint import prune, save_checkpoint
-from llmkit.training.state import ReproducibilityKey, state_of
+from llmkit.training.state import (
+    DROPOUT_VERSION,
+    CheckpointState,
+    ReproducibilityKey,
+    TrainingProgress,
+)
 from llmkit.training.trainer import Trainer
 
 
@@ -50,13 +56,21 @@ class RunSaver:
         """Write a checkpoint of the last step, and delete those that are no longer needed."""
         if trainer.accelerator.is_main_process:
             sync(log_path(self.run))  # or its lines are lost where the checkpoint is not
-            state = state_of(
-                trainer.current_progress(), self.recipe, self.reproducibility_key, self.decided
-            )
+            state = self.state(trainer.current_progress()).model_dump(mode="json")
             saved = save_checkpoint(self.run, trainer.model, trainer.optimizer, state)
             prune(self.run, saved, self.recipe.checkpoint.keep)
         wait_for_all(trainer.accelerator)
         self.saved_at = time.monotonic()
+
+    def state(self, progress: TrainingProgress) -> CheckpointState:
+        """The content of a checkpoint's state.json."""
+        return CheckpointState(
+            progress=progress,
+            recipe=with_absolute_paths(self.recipe),
+            reproducibility_key=self.reproducibility_key,
+            decided=self.decided,
+            dropout_version=DROPOUT_VERSION,
+        )
 
     def save_best_model(self, trainer: Trainer) -> None:
         """Write the weights as the run's model."""

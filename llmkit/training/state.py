@@ -9,7 +9,6 @@ from pydantic import AliasChoices, BaseModel, Field, field_validator
 
 from llmkit.config.decided import Value
 from llmkit.config.moved_keys import upgrade_recipe
-from llmkit.config.recipe import with_absolute_paths
 from llmkit.config.schema import Recipe
 from llmkit.runs.record import RunRecord
 from llmkit.runtime.devices import Arithmetic
@@ -127,20 +126,3 @@ def reproducibility_key(record: RunRecord) -> ReproducibilityKey:
         model={"sha256": record.model.sha256},
         data={split: {"tokens_sha256": rows.tokens_sha256} for split, rows in record.data.items()},
     )
-
-
-def state_of(
-    progress: TrainingProgress,
-    recipe: Recipe,
-    key: ReproducibilityKey,
-    decided: dict[str, Value],
-) -> dict[str, Any]:
-    """The content of state.json, which `CheckpointState` reads back."""
-    state = CheckpointState(
-        progress=progress,
-        recipe=with_absolute_paths(recipe),
-        reproducibility_key=key,
-        decided=decided,
-        dropout_version=DROPOUT_VERSION,
-    )
-    return state.model_dump(mode="json")

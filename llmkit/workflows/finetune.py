@@ -5,12 +5,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
-from llmkit.config.decided import as_given
+from llmkit.config.decided import given_values, with_values
 from llmkit.config.recipe import recipe_keys
-from llmkit.config.schema import Recipe
+from llmkit.config.schema import Recipe, Train
 from llmkit.errors import count_of
 from llmkit.families import family_of
 from llmkit.io.atomic import write_manifest, write_text
@@ -37,6 +38,7 @@ from llmkit.scoring.baselines import score_baselines
 from llmkit.scoring.comparison import compare_on_test_sets
 from llmkit.scoring.results import write_results
 from llmkit.scoring.scores import TestResults
+from llmkit.scoring.testset import TestSet
 from llmkit.scoring.verdict import UNTUNED
 from llmkit.tasks import Scores
 from llmkit.training.log import RunLog
@@ -106,26 +108,30 @@ def finetune(
     check_launcher()
     console = console if is_rank_zero() else Console(quiet=True)
     with ExitStack() as locks:
-        resume_point = None
-        if resume:
-            if is_rank_zero():
-                locks.enter_context(run_lock(run))
-            resume_point = find_resume_point(run, console)
-            given = recipe_keys(resume_point.recipe)
-            recipe = as_given(recipe, resume_point.decided, given)
-            check_recipe(given, recipe_keys(recipe), allowed_changes)
-        setup = start(recipe, resume_point, console)
+        if resume and is_rank_zero():
+            locks.enter_context(run_lock(run))
+        resume_point = find_resume_point(run, console) if resume else None
+        if resume_point is not None:
+            before, now = recipe_keys(resume_point.recipe), recipe_keys(recipe)
+            recipe = with_values(recipe, given_values(now, resume_point.decided, before))
+            check_recipe(before, recipe_keys(recipe), allowed_changes)
+        usage = Usage.now()
+        accelerator = start_devices(recipe.train, recipe.seed, resume_point)
+        setup = setup_training(recipe, accelerator, console)
         if resume_point is not None:
             key = reproducibility_key(setup.record)
             check_reproducibility(resume_point, key, allowed_changes)
-        if setup.accelerator.is_main_process and not resume:
+        else:
+            share_cores(usage, accelerator, console)
+        check_baselines(setup.rows.tests["test"])
+        if accelerator.is_main_process and not resume:
             run = claim_run_dir(run) if is_default_name else run
             locks.enter_context(run_lock(run))
             require_unused(run)
         (run,) = broadcast_object_list([run])
         console.print(f"run     {run}")
         try:
-            require_shared(run, setup.accelerator)
+            require_shared(run, accelerator)
             trained = train_in_run(setup, run, console, signals, resume_point)
             return FinishedRun(run, score_run(setup, run, console, trained, started))
         except BaseException as error:
@@ -133,34 +139,34 @@ def finetune(
             raise
 
 
-def start(recipe: Recipe, resume_point: ResumePoint | None, console: Console) -> TrainingSetup:
-    """Start the devices, and prepare data and model.
-
-    A resumed run keeps the arithmetic of its checkpoint; a new one leaves cores that are in use to
-    other programs.
-    """
-    before = Usage.now()
-    settings = recipe.train
+def start_devices(settings: Train, seed: int, resume_point: ResumePoint | None) -> Accelerator:
+    """Start the devices; a resumed run keeps the arithmetic of its checkpoint."""
     arithmetic = resume_point.reproducibility_key.arithmetic if resume_point else None
-    accelerator = start_accelerator(
-        settings.device, settings.mixed_precision, recipe.seed, arithmetic
-    )
+    accelerator = start_accelerator(settings.device, settings.mixed_precision, seed, arithmetic)
     ignored = overridden_precision(accelerator.mixed_precision)
     if ignored is not None:
         warning_console().print(
             f"warning: mixed_precision={ignored} of accelerate's configuration is ignored; "
             f"train.mixed_precision={settings.mixed_precision} decides"
         )
-    setup = setup_training(recipe, accelerator, console)
-    is_alone = accelerator.num_processes == 1
-    if resume_point is None and is_alone and accelerator.device.type == "cpu":
-        note = leave_cores(before)
+    return accelerator
+
+
+def share_cores(usage: Usage, accelerator: Accelerator, console: Console) -> None:
+    """Leave cores to other programs that use them, if this is the only process, on a CPU.
+
+    usage: That of the cores before data and model were prepared.
+    """
+    if accelerator.num_processes == 1 and accelerator.device.type == "cpu":
+        note = leave_cores(usage)
         if note is not None:
             console.print(f"threads {note}")
-    test = setup.rows.tests["test"]
-    if test.task.output != "text":  # a metric that cannot run fails now, not after the training
+
+
+def check_baselines(test: TestSet) -> None:
+    """Score a row, so that a metric that cannot run fails before the training."""
+    if test.task.output != "text":
         score_baselines(test, num_rows=1)
-    return setup
 
 
 def train_in_run(

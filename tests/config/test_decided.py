@@ -1,6 +1,6 @@
 """Keys that a recipe leaves to the run: which are open, and back to what was given."""
 
-from llmkit.config.decided import DECIDED_KEYS, as_given, undecided, with_values
+from llmkit.config.decided import DECIDED_KEYS, given_values, undecided, with_values
 from llmkit.config.recipe import load_recipe, recipe_keys
 
 
@@ -38,15 +38,14 @@ def test_with_values_changes_these_keys_alone():
     }
 
 
-def test_as_given_opens_what_the_run_decided_and_nothing_else():
+def test_only_values_that_the_run_decided_are_opened_again():
     given = recipe("evaluation.every=null", "train.micro_batch_size=null")
     decided = {"evaluation.every": 12, "train.micro_batch_size": 4}
     resumed = with_values(given, {"evaluation.every": 12, "train.micro_batch_size": 8, "seed": 3})
-    back = as_given(resumed, decided, recipe_keys(given))
-    assert (back.evaluation.every, back.train.micro_batch_size, back.seed) == (None, 8, 3)
-    assert as_given(given, decided, recipe_keys(given)) == given
+    opened = given_values(recipe_keys(resumed), decided, recipe_keys(given))
+    assert opened == {"evaluation.every": None}
+    assert given_values(recipe_keys(given), decided, recipe_keys(given)) == {}
 
 
-def test_as_given_ignores_keys_that_no_run_decides():
-    given = recipe("seed=1")
-    assert as_given(given, {"seed": 1, "no.such": 5}, {"seed": 0}).seed == 1
+def test_keys_that_no_run_decides_are_ignored():
+    assert given_values(recipe_keys(recipe("seed=1")), {"seed": 1, "no.such": 5}, {}) == {}
