@@ -1,4 +1,4 @@
-"""The `report` command: runs, finished or not, as one page that needs nothing else."""
+"""The report page: runs, finished or not, as one self-contained HTML file."""
 
 import re
 import time
@@ -15,11 +15,11 @@ from llmkit.scoring.significance import CONFIDENCE_LEVEL, MIN_ROWS
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("charts.js", "predictions.js", "report.js")
-FOLLOW_SECONDS = 2.0  # seconds between two looks at a run that is followed
+FOLLOW_SECONDS = 2.0  # seconds between two checks of a run that is followed
 
 
 def open_runs(names: tuple[str, ...]) -> list[Path]:
-    """The folders of these runs; UserError for what is none."""
+    """The folders of the named runs. Raises UserError for a path that is not a run."""
     runs = [expand(name) for name in names]
     for run in runs:
         if not is_run(run):
@@ -28,12 +28,12 @@ def open_runs(names: tuple[str, ...]) -> list[Path]:
 
 
 def write_report(runs: list[Path], output: Path, *, reloads: bool = False) -> None:
-    """Write one page about these runs. reloads: whether it reloads itself every few seconds."""
+    """Write a page about the runs. reloads: Whether it reloads itself every FOLLOW_SECONDS."""
     write_text(output, report_page(runs, reloads=reloads))
 
 
 def follow(runs: list[Path], output: Path) -> Iterator[None]:
-    """Write the page again whenever a run has something new, until all have finished.
+    """Rewrite the page whenever a run has changed, until all have finished; yields after each time.
 
     The page reloads itself until then, or until the caller stops.
     """
@@ -55,26 +55,26 @@ def follow(runs: list[Path], output: Path) -> Iterator[None]:
 
 
 def sources(run: Path) -> list[Path]:
-    """What the page is made of, as far as it is there."""
+    """The files of a run that the page is made of, those that exist."""
     paths = (log_path(run), results_path(run), predictions_path(run), record_path(run))
     return [path for path in paths if path.is_file()]
 
 
 def report_page(runs: list[Path], *, reloads: bool = False) -> str:
-    """The page as HTML, style, program and data in it."""
+    """The page as HTML, with its style, scripts and data."""
     content = {
         "level": f"{CONFIDENCE_LEVEL:.0%}",
         "min_rows": MIN_ROWS,
         "reload_seconds": FOLLOW_SECONDS if reloads else None,
         **page_data(runs),
     }
-    data = to_json(content, default=str)  # ASCII: a text may hold half a character
-    # Nothing in a text may end the element that the data stands in.
+    data = to_json(content, default=str)  # in ASCII, since a text may hold a lone surrogate
+    # No text may end the script element that holds the data.
     return fill("report.html", js="".join(map(asset, SCRIPTS)), data=data.replace("<", "\\u003c"))
 
 
 def fill(template: str, **parts: str) -> str:
-    """Fill a page template with the style that all pages share and with these parts."""
+    """Fill a page template with the shared style and the given parts."""
     parts["css"] = asset("page.css")
     return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], asset(template))
 

@@ -1,7 +1,7 @@
 "use strict";
-// Elements, and the figures of the page: curves and points with their axes.
+// Elements and charts: curves and points with their axes.
 
-/** An element with attributes and children: elements, or texts. */
+/** An HTML element with attributes and children (elements or texts). */
 function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -26,17 +26,17 @@ function number(value) {
 const NUM_COLOURS = 8;
 const DASHES = ["", "8 3", "2 3", "9 3 2 3"];
 
-/** How the curves of a run look. No two of the first 32 runs look alike, and runs of similar
- * colours differ in their dashes. */
+/** Color and dashes of a run's curves: different for the first 32 runs; runs with similar colors differ in
+ * their dashes. */
 const look = (index) => ({
   colour: `var(--run-${index % NUM_COLOURS})`,
   dash: DASHES[(index + Math.floor(index / NUM_COLOURS)) % DASHES.length],
 });
 
-/** A text with a possible line break after each = _ or , as in train.learning_rate=0.001. */
+/** A text that may be broken after each = _ or , as in train.learning_rate=0.001. */
 const breakable = (text) => text.split(/(?<=[=_,])/).flatMap((part, index) => (index ? [make("wbr"), part] : [part]));
 
-/** The line of a legend. */
+/** An entry of a legend. */
 function key(series, text) {
   const line = svg("line", {
     x1: 0, x2: 24, y1: 5, y2: 5, "stroke-width": 2.5, style: `stroke:${series.colour}`, "stroke-dasharray": series.dash ?? "",
@@ -49,9 +49,9 @@ const keys = (series) => series.length > 1 || series[0].label ? series.map((each
 // ------------------------------------------------------------------------------- axes
 
 const HEIGHT = 280, LEFT = 56, BOTTOM = 42, TOP = 26, RIGHT = 14;
-const FIGURE = 416, GAP = 24; // narrowest figure of several in a line, as in page.css
+const FIGURE = 416, GAP = 24; // smallest width of a chart, as in page.css
 
-/** Round numbers between two ends, about so many. */
+/** About `count` round numbers between two ends. */
 function ticks(low, high, count) {
   const raw = (high - low) / count || 1;
   const power = 10 ** Math.floor(Math.log10(raw));
@@ -60,7 +60,7 @@ function ticks(low, high, count) {
   return Array.from({ length: Math.floor((high - first) / step + 1e-9) + 1 }, (_, i) => first + i * step);
 }
 
-/** An empty drawing with its axes and their names, and functions from values to places in it. */
+/** An empty chart with labeled axes, and functions that map values to its coordinates. */
 function frame(width, about, [left, right], [low, high], along, up) {
   if (low === high) [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
   const x = (value) => LEFT + ((value - left) / (right - left || 1)) * (width - LEFT - RIGHT);
@@ -88,7 +88,7 @@ const extent = (values) => values.reduce(([low, high], v) => [Math.min(low, v), 
 
 // ---------------------------------------------------------------------------- figures
 
-/** A figure of points; series: [{label, colour, points: [[x, y]]}]. A line shows where both are equal. */
+/** A scatter plot with a diagonal; series: [{label, colour, points: [[x, y]]}]. */
 function scatter(width, { title, along, up }, series) {
   series = series.filter((each) => each.points.length);
   if (!series.length) return null;
@@ -107,7 +107,7 @@ function scatter(width, { title, along, up }, series) {
 const nearest = (points, step) =>
   points.reduce((best, p) => (Math.abs(p[0] - step) < Math.abs(best[0] - step) ? p : best));
 
-/** A figure of curves; series: [{label, colour, dash, best, points: [[x, y]]}], best: the x of the best weights. */
+/** A line chart; series: [{label, colour, dash, best, points: [[x, y]]}]; best: x of the best weights. */
 function chart(width, { title, along = "optimizer step", up = "" }, series) {
   series = series.filter((each) => each.points.length);
   if (!series.length) return null;
@@ -164,7 +164,7 @@ function chart(width, { title, along = "optimizer step", up = "" }, series) {
 
 const redraws = [];
 
-/** A block of figures; build: makes them for a width in pixels; called again when it changes. */
+/** A block of charts. build(width in pixels): returns the charts; called again when the width changes. */
 function figures(build) {
   if (!build(FIGURE).some(Boolean)) return null;
   const block = make("div", { class: "charts" });

@@ -1,8 +1,8 @@
-// Predictions beside their references, with what differs between them.
+// Predictions next to their references, with the differences marked.
 
-const NEAR = 0.3; // from this share of common words on, differences are shown word by word
+const MIN_COMMON_SHARE = 0.3; // of the words, for differences to be marked word by word
 
-/** Words of two texts, matched by a longest common subsequence: {share, first, second}, the latter [[part, is common]]. */
+/** Align the words of two texts by their longest common subsequence: {share, first, second}; share: of common words; first, second: [[part, is common]] of each text. */
 function align(one, other) {
   const [a, b] = [one, other].map((text) => text.split(/(\s+)/).filter(Boolean));
   if (a.length * b.length > 1e6) return { share: 0 };
@@ -33,43 +33,43 @@ function column(name, text, parts, mark) {
   return make("div", {}, make("small", {}, name), body);
 }
 
-/** Prediction and nearest reference side by side; words that differ are marked where most are common. */
-function pair(said, references) {
-  if (!references.length) return [column("prediction", said)];
-  const aligned = references.map((reference) => [align(said, reference), reference]);
+/** A prediction and its nearest reference side by side; differing words are marked if enough words are common. */
+function pair(text, references) {
+  if (!references.length) return [column("prediction", text)];
+  const aligned = references.map((reference) => [align(text, reference), reference]);
   const [nearest, reference] = aligned.reduce((one, other) => (other[0].share > one[0].share ? other : one));
-  const marked = nearest.share >= NEAR && nearest.share < 1;
-  const others = references.filter((each) => each !== reference);
+  const marked = nearest.share >= MIN_COMMON_SHARE && nearest.share < 1;
+  const others = references.filter((other) => other !== reference);
   return [
     make("div", { class: "pair" },
-      column("prediction", said, marked ? nearest.first : null, "ins"),
+      column("prediction", text, marked ? nearest.first : null, "ins"),
       column(others.length ? "nearest reference" : "reference", reference, marked ? nearest.second : null, "del")),
-    ...others.map((other) => column("or", other)),
+    ...others.map((other) => column("other reference", other)),
   ];
 }
 
-/** The expected tokens, the less probable the darker, and the least probable in numbers. */
+/** The expected tokens, shaded by how improbable they are, and the least probable ones in numbers. */
 function expected(tokens) {
   const line = make("pre");
   line.append(...tokens.map(([text, p]) => make("span", {
     class: p < 0.1 ? "token unlikely" : "token", style: `--doubt:${Math.round(60 * (1 - p))}%`, title: percent(p),
   }, text)));
   const least = [...tokens].sort((a, b) => a[1] - b[1]).slice(0, 3);
-  const told = least.map(([text, p]) => `\u201c${text.trim() || text}\u201d ${percent(p)}`).join(", ");
-  return make("details", {}, make("summary", {}, "how probable each expected token was"), line,
-    make("small", {}, `least probable: ${told}`));
+  const examples = least.map(([text, p]) => `\u201c${text.trim() || text}\u201d ${percent(p)}`).join(", ");
+  return make("details", {}, make("summary", {}, "probabilities of the expected tokens"), line,
+    make("small", {}, `least probable: ${examples}`));
 }
 
 function prediction(row, name) {
-  const told = [`id ${row.id}`];
-  if (typeof row.score === "number") told.push(`${name} ${score(row.score)}`);
-  if (row.ended === false) told.push("did not stop by itself");
-  const article = make("article", {}, make("small", {}, told.join(", ")));
+  const notes = [`id ${row.id}`];
+  if (typeof row.score === "number") notes.push(`${name} ${score(row.score)}`);
+  if (row.ended === false) notes.push("stopped at the maximum length");
+  const article = make("article", {}, make("small", {}, notes.join(", ")));
   article.append(make("pre", { class: "prompt", tabindex: 0 }, row.prompt), ...pair(row.prediction, row.references));
   if (row.expected_tokens?.length && row.expected_tokens.every(([, p]) => p !== null)) article.append(expected(row.expected_tokens));
   if (row.probabilities) {
-    const each = Object.entries(row.probabilities).sort((a, b) => b[1] - a[1]).slice(0, 5);
-    article.append(make("small", {}, each.map(([label, p]) => `${label} ${percent(p)}`).join(", ")));
+    const likeliest = Object.entries(row.probabilities).sort((a, b) => b[1] - a[1]).slice(0, 5);
+    article.append(make("small", {}, likeliest.map(([label, p]) => `${label} ${percent(p)}`).join(", ")));
   }
   return article;
 }

@@ -1,11 +1,11 @@
-// Draws the page out of the data in it. Texts of users go in as text only, never as markup.
+// Build the page from the data in it. Texts of users are inserted as text, never as markup.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const page = document.getElementById("page");
 const { runs } = data;
 const several = runs.length > 1;
 
-/** A score, or the ends of its interval: always with as many digits. */
+/** A score, or an end of its interval, with two decimals. */
 function score(value) {
   return value === null || value === undefined ? "" : value.toFixed(2);
 }
@@ -30,7 +30,7 @@ setTheme("auto");
 
 // ------------------------------------------------------------------------------ tables
 
-/** A box that scrolls sideways where its table is too wide, and says so. */
+/** A box that scrolls sideways if its table is too wide, with a hint below it. */
 function scrolling(name, content) {
   const box = make("div", { class: "scroll" }, content);
   new ResizeObserver(() => {
@@ -44,7 +44,7 @@ function scrolling(name, content) {
   return make("div", {}, box, make("small", { class: "hint" }, "the table continues to the right \u2192"));
 }
 
-/** A table whose columns sort by a click; cells are texts or {text, note, value, run, shade, share}. */
+/** A table that is sorted by a click on a column; cells are texts or {text, note, value, run, shade, share}. */
 function table(name, header, rows) {
   const body = make("tbody");
   const cells = rows.map((row) => row.map((cell) => (cell !== null && typeof cell === "object" ? cell : { text: cell ?? "" })));
@@ -88,13 +88,13 @@ function section(title, ...content) {
   if (kept.length) page.append(...(title ? [make("h2", {}, title)] : []), ...kept);
 }
 
-/** Content that belongs to one run: folded away below the run's name where there are several. */
+/** Content of one run; with several runs, folded below the name of the run. */
 function ofRun(run, ...content) {
   if (!several || !content.length) return content;
   return [make("details", {}, make("summary", {}, key(look(runs.indexOf(run)), run.label)), ...content)];
 }
 
-/** Pairs of a name and a value, as a list. */
+/** A list of [name, value] pairs. */
 function list(pairs) {
   const result = make("dl");
   for (const [name, value] of pairs) {
@@ -105,7 +105,7 @@ function list(pairs) {
   return result;
 }
 
-/** Runs with the same content: [[content, runs]]. */
+/** Group runs by content: [[content, runs]]. */
 function shared(contentOf) {
   const found = new Map();
   for (const run of runs) {
@@ -117,7 +117,7 @@ function shared(contentOf) {
   return [...found.values()];
 }
 
-/** Headings for content that several runs may share. */
+/** The heading of content that only some runs share. */
 const sharedBy = (group, groups) => (groups.length > 1 ? [make("h3", {}, group.map((run) => run.label).join("; "))] : []);
 
 // ----------------------------------------------------------------------------- summary
@@ -139,18 +139,18 @@ const state = (run) =>
     ? `training, ${run.progress}` : `stopped at ${run.progress}`;
 
 function about(run) {
-  const told = [
+  const facts = [
     run.name, run.task, `from ${run.model}`, when(run), state(run),
-    run.finished ? `${number(run.num_rows)} test rows` : "", run.version ? `made by llmkit ${run.version}` : "",
+    run.finished ? `${number(run.num_rows)} test rows` : "", run.version ? `created with llmkit ${run.version}` : "",
   ];
-  return make("p", { class: "about" }, ...told.filter(Boolean).map((text) => make("span", {}, text)));
+  return make("p", { class: "about" }, ...facts.filter(Boolean).map((text) => make("span", {}, text)));
 }
 
-/** The run with the best deciding score, where that can be compared. */
+/** The run with the best deciding score; null if the scores cannot be compared. */
 function best() {
-  const alike = runs.every((run) => run.task === runs[0].task && run.metric === runs[0].metric);
+  const comparable = runs.every((run) => run.task === runs[0].task && run.metric === runs[0].metric);
   const finished = runs.filter((run) => typeof run.scores[run.main]?.[run.metric] === "number");
-  if (!alike || finished.length < 2) return null;
+  if (!comparable || finished.length < 2) return null;
   const sign = runs[0].higher_is_better ? 1 : -1;
   const value = (run) => sign * run.scores[run.main][run.metric];
   return finished.reduce((one, other) => (value(other) > value(one) ? other : one));
@@ -158,7 +158,7 @@ function best() {
 
 const shown = (value) => (Array.isArray(value) ? value.join(", ") : value === null ? "" : String(value));
 
-/** A row per run: the deciding score, its gain, and the settings that differ. */
+/** A table with a row per run: deciding score, difference from the untuned model, settings that differ. */
 function overview() {
   const settings = Object.entries(data.differing);
   const metrics = [...new Set(runs.map((run) => run.metric_title))];
@@ -192,7 +192,7 @@ function summary() {
 
 // ------------------------------------------------------------------------------ scores
 
-/** A score, and under it its interval. */
+/** A score and, below it, its interval. */
 function scoreCell(scores, intervals, name) {
   const [value, ends] = [(scores ?? {})[name], (intervals ?? {})[name]];
   return { text: score(value), value: value ?? -Infinity, note: ends ? ends.map(score).join(" to ") : "" };
@@ -204,12 +204,12 @@ function scoreTable(of) {
   const lines = of.entries.map((entry) => [
     { text: entry.label, run: several ? entry.run : null }, ...names.map((name) => scoreCell(entry.scores, entry.intervals, name)),
   ]);
-  const note = of.num_rows < data.min_rows ? `No interval: fewer than ${data.min_rows} rows are too few to estimate one.`
+  const note = of.num_rows < data.min_rows ? `No intervals for fewer than ${data.min_rows} rows.`
     : `Below each score: its ${data.level} interval, unless all resamples score the same.`;
   return [make("h3", {}, title), table(title, ["", ...names], lines), make("p", { class: "faint" }, `${note} ${of.signature}`)];
 }
 
-/** Counts, shaded by their share of the row; the right ones in another colour. */
+/** Counts, shaded by their share of the row; correct predictions have a color of their own. */
 function confusion(run) {
   if (!run.confusion) return [];
   const { labels, counts } = run.confusion;
@@ -223,13 +223,22 @@ function confusion(run) {
   return ofRun(run, make("h3", {}, "Confusion matrix: true labels (rows), predicted labels (columns)"), table("Confusion matrix", ["", ...labels], lines));
 }
 
+// Names of diagnostics on the page; n-grams are those of llmkit/scoring/diagnostics.py.
+const DIAGNOSTICS = {
+  "stopped by itself": "ended with end-of-text",
+  "length, of the references'": "words, relative to the references",
+  repeated: "repeated 4-grams",
+  "copied from the prompt": "4-grams copied from the prompt",
+  "found in training texts": "8-grams found in the training texts",
+};
+
 function diagnostics() {
   const found = runs.filter((run) => Object.keys(run.diagnostics).length);
   if (!found.length) return null;
   const names = [...new Set(found.flatMap((run) => Object.keys(run.diagnostics)))];
   const header = several ? found.map((run) => run.label) : ["%"];
   return table("Generated texts", ["", ...header], names.map((name) => [
-    several ? `${name}, %` : name, ...found.map((run) => ({ text: score(run.diagnostics[name]), value: run.diagnostics[name] ?? -Infinity })),
+    `${DIAGNOSTICS[name] ?? name}${several ? ", %" : ""}`, ...found.map((run) => ({ text: score(run.diagnostics[name]), value: run.diagnostics[name] ?? -Infinity })),
   ]));
 }
 
@@ -267,7 +276,7 @@ function curves(width) {
   ];
 }
 
-/** Figures of all predictions of each run. */
+/** Charts of all predictions. */
 function views(width) {
   const series = (points) => runs.map((run, index) => ({ ...look(index), label: several ? run.label : "", points: points(run) }));
   return [
@@ -299,7 +308,7 @@ redraws.forEach((draw) => draw());
 
 // ------------------------------------------------------------------------------ reload
 
-const MEMORY = `llmkit-report ${location.pathname}`; // where the reader was, kept while the page reloads itself
+const MEMORY = `llmkit-report ${location.pathname}`; // scroll position, theme and open sections, kept while the page reloads itself
 const folds = () => [...document.querySelectorAll("details")];
 
 function remember() {
@@ -319,7 +328,7 @@ function recall() {
 if (data.reload_seconds) {
   page.prepend(make("p", { class: "about", role: "status" }, `This page reloads itself while ${several ? "the runs are" : "the run is"} training.`));
   setInterval(() => {
-    if (String(getSelection())) return; // not while the reader copies something
+    if (String(getSelection())) return; // not while text is selected
     try { remember(); } catch { /* as above */ }
     location.reload();
   }, 1000 * data.reload_seconds);
@@ -327,4 +336,4 @@ if (data.reload_seconds) {
 try {
   recall();
   if (!data.reload_seconds) sessionStorage.removeItem(MEMORY);
-} catch { /* a browser that keeps nothing for files */ }
+} catch { /* the browser has no storage for local files */ }
