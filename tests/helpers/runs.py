@@ -1,5 +1,6 @@
 """Runs in the test process, and the folder of scripts for other processes."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -33,3 +34,41 @@ def start_ranks(arguments, environments, folders):
     ]  # fmt: skip
     said = [process.communicate() for process in processes]
     return [(p.returncode, *each) for p, each in zip(processes, said, strict=True)]
+
+
+def read_metrics(run: Path) -> tuple[list[dict], list[dict]]:
+    """The lines of a run's metrics.jsonl: of steps, and of validations."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return (
+        [line for line in lines if "split" not in line],
+        [line for line in lines if "split" in line],
+    )
+
+
+def four_steps(model: Path, folder: Path, *overrides: str):
+    """A recipe of four steps on 24 rows."""
+    from rows import summary_rows, write_jsonl
+
+    from llmkit.config.recipe import load_recipe
+
+    path = write_jsonl(folder / "rows.jsonl", summary_rows(24))
+    return load_recipe(
+        "summarize",
+        overrides=(
+            f"model={model}",
+            *(f"data.{split}={path}" for split in ("train", "validation", "test")),
+            "data.max_length=128", "train.epochs=null", "train.max_steps=4",
+            "train.global_batch_size=8", "train.log_every=1", "train.mixed_precision=no",
+            "evaluation.validation_rows=4", "evaluation.test_rows=4",
+            "generation.max_new_tokens=4", *overrides,
+        ),
+    )  # fmt: skip
+
+
+def strict_lines(path):
+    """The rows of a .jsonl file, as a parser reads them that knows no NaN and no Infinity."""
+
+    def refuse(constant):
+        raise ValueError(f"{constant} is not JSON")
+
+    return [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]

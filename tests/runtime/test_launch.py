@@ -8,14 +8,12 @@ import sys
 
 import psutil
 import pytest
-import torch
 from rows import summary_rows, write_jsonl
 from runs import HELPERS, SHORT
 from stopped_runs import run_to_the_end, run_until, traces
 
 from llmkit.config.recipe import load_recipe
 from llmkit.training.checkpoint import newest
-from llmkit.training.step import sum_gradients
 
 HANGS = 600  # seconds after which a process is taken to hang, however busy the machine is
 
@@ -151,21 +149,6 @@ def test_a_resume_with_more_processes_is_bit_by_bit(
     errors = [rank.communicate()[1] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0] * num_processes, errors
     assert traces(tmp_path / "stopped") == traces(tmp_path / "whole")
-
-
-def test_gradients_are_exchanged_in_one_layout(monkeypatch):
-    """The layout follows the weights, also where one has no gradient; frozen ones take no part."""
-    weights = [torch.nn.Parameter(torch.full((size,), float(size))) for size in (2, 3, 1)]
-    weights[2].requires_grad_(False)
-    sent = []
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda buffer: sent.append(buffer.clone()))
-    weights[1].grad = torch.tensor([1.0, 2.0, 3.0])
-    sum_gradients(weights)
-    weights[0].grad = torch.tensor([4.0, 5.0])
-    sum_gradients(weights)
-    assert [buffer.tolist() for buffer in sent] == [[0, 0, 1, 2, 3], [4, 5, 1, 2, 3]]
-    assert weights[1].grad.tolist() == [1, 2, 3]
-    assert weights[2].grad is None
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """Learning-rate schedules and optimizers."""
 
+from functools import partial
 from itertools import pairwise
 
 import pytest
 import torch
+from runs import four_steps
 
 from llmkit.config.schema import Train
 from llmkit.model.load import load_model
+from llmkit.model.trainable import trainable_model
 from llmkit.training.optim import build_optimizer, learning_rate_at
 
 
@@ -23,14 +26,14 @@ def test_warm_up_rises_linearly_to_the_peak(schedule):
     assert all(a >= b for a, b in pairwise(course[10:]))
 
 
-def test_a_warm_up_below_1_is_a_share_of_the_steps():
+def test_warm_up_below_1_is_a_share_of_the_steps():
     assert rates(warmup_steps=0.1) == rates(warmup_steps=10)
     assert rates(warmup_steps=0.0) == rates(warmup_steps=0)
     assert rates(num_steps=7, warmup_steps=0.5) == rates(num_steps=7, warmup_steps=4)
     assert rates(num_steps=3, warmup_steps=0.01) == rates(num_steps=3, warmup_steps=1)
 
 
-def test_courses_after_the_warm_up():
+def test_learning_rate_after_the_warm_up():
     assert rates(schedule="constant")[-1] == 1.0
     assert rates(schedule="linear")[50] == pytest.approx(0.5)
     assert rates(schedule="cosine")[50] == pytest.approx(0.5)
@@ -40,7 +43,7 @@ def test_courses_after_the_warm_up():
     assert stable[90] == pytest.approx(0.5)
 
 
-def test_agrees_with_transformers_cosine():
+def test_cosine_schedule_agrees_with_transformers():
     from transformers import get_cosine_schedule_with_warmup
 
     parameter = torch.nn.Parameter(torch.zeros(1))
@@ -78,3 +81,20 @@ def test_only_matrices_decay(tiny_gpt2):
     assert spared["weight_decay"] == 0
     assert all(p.ndim == 1 for p in spared["params"])
     assert len(decayed["params"]) + len(spared["params"]) == len(list(model.parameters()))
+
+
+@pytest.fixture
+def recipe(tiny_gpt2, tmp_path):
+    return partial(four_steps, tiny_gpt2, tmp_path)
+
+
+def test_optimizer_holds_only_trained_weights(tiny_gpt2, recipe):
+    model, _ = load_model(str(tiny_gpt2))
+    settings = recipe("train.method=lora")
+    adapted = trainable_model(model, settings.train)
+    held = sum(
+        p.numel()
+        for g in build_optimizer(adapted, settings.train).param_groups
+        for p in g["params"]
+    )
+    assert held == sum(p.numel() for p in adapted.parameters() if p.requires_grad) < 10_000

@@ -1,6 +1,5 @@
 """A run that was stopped goes on as if it never had been."""
 
-import itertools
 import json
 import os
 import shutil
@@ -8,7 +7,6 @@ import signal
 import time
 from functools import partial
 from itertools import product
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,13 +18,10 @@ from stopped_runs import interrupted, run_to_the_end, run_until, six_steps, stop
 
 from llmkit.config.recipe import recipe_yaml
 from llmkit.errors import UserError
-from llmkit.evaluation.evaluator import Evaluator
 from llmkit.io.atomic import write_manifest
 from llmkit.model.load import load_model
 from llmkit.model.trainable import trainable_model
 from llmkit.runs.folder import recipe_of, run_lock
-from llmkit.runtime.signals import Stopped
-from llmkit.training import saver
 from llmkit.training.checkpoint import newest
 from llmkit.training.resume import has_dropout
 from llmkit.training.state import DROPOUT_VERSION
@@ -39,7 +34,7 @@ def recipe(tiny_gpt2, tmp_path):
 
 
 @pytest.mark.parametrize("step", [2, 5, pytest.param(6, marks=pytest.mark.slow)])
-def test_a_stopped_run_goes_on_bit_by_bit(recipe, tmp_path, monkeypatch, step):
+def test_resumed_run_is_bit_identical_at_any_step(recipe, tmp_path, monkeypatch, step):
     settings = recipe("train.dropout=0.1", "data.packing=true")
     run_to_the_end(settings, tmp_path / "whole")
     interrupted(settings, tmp_path / "stopped", monkeypatch, step)
@@ -59,7 +54,9 @@ SETTINGS = list(
     "number",
     [pytest.param(n, marks=[pytest.mark.slow] if n % 9 else []) for n in range(len(SETTINGS))],
 )
-def test_so_does_one_of_every_kind(recipe, tmp_path, monkeypatch, number):
+def test_resume_is_bit_identical_for_every_method_optimizer_and_forward_pass(
+    recipe, tmp_path, monkeypatch, number
+):
     schedules = ("cosine", "linear", "warmup_stable_decay", "constant")
     settings = recipe(
         *SETTINGS[number], f"train.schedule={schedules[number % 4]}", "train.warmup_steps=2",
@@ -68,30 +65,6 @@ def test_so_does_one_of_every_kind(recipe, tmp_path, monkeypatch, number):
     run_to_the_end(settings, tmp_path / "whole")
     interrupted(settings, tmp_path / "stopped", monkeypatch, 1 + number % 5)
     assert traces(tmp_path / "stopped") == traces(tmp_path / "whole")
-
-
-def test_a_request_during_validation_is_heard_there(recipe, tmp_path, monkeypatch):
-    settings = recipe()
-    run_to_the_end(settings, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-
-        def send(*arguments):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(60)
-
-        patch.setattr(Evaluator, "evaluate", send)
-        with pytest.raises(Stopped) as caught:
-            run_to_the_end(settings, tmp_path / "stopped")
-    assert caught.value.exit_code == 130
-    run_to_the_end(settings, tmp_path / "stopped", resume=True)
-    assert traces(tmp_path / "stopped") == traces(tmp_path / "whole")
-
-
-def test_a_checkpoint_is_written_when_someone_asks(recipe, tmp_path, monkeypatch):
-    stop_behind(monkeypatch, 1, signal.SIGUSR1)
-    run_to_the_end(recipe("evaluation.every=100", "checkpoint.keep=3"), tmp_path / "run")
-    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert names == ["step-00000001", "step-00000006"]
 
 
 def traces_of_files(folder):
@@ -106,7 +79,7 @@ def stopped(recipe, tmp_path, monkeypatch):
     return tmp_path / "run", settings
 
 
-def test_it_goes_on_from_the_newest_whole_one_and_says_so(stopped, tmp_path, recipe, capsys):
+def test_resume_skips_a_corrupt_checkpoint_and_says_so(stopped, tmp_path, recipe, capsys):
     run, settings = stopped
     (run / "checkpoints" / "step-00000004" / "optimizer.safetensors").write_bytes(b"gone")
     output = (tmp_path / "output").open("w+")
@@ -122,7 +95,7 @@ def test_it_goes_on_from_the_newest_whole_one_and_says_so(stopped, tmp_path, rec
     assert traces(run)["log"] == traces(tmp_path / "whole")["log"]
 
 
-def test_damaged_checkpoints_of_later_steps_are_left_behind(recipe, tmp_path, monkeypatch):
+def test_corrupt_checkpoints_of_later_steps_change_nothing(recipe, tmp_path, monkeypatch):
     settings = recipe("checkpoint.every=2", "checkpoint.keep=3", "train.dropout=0.1")
     run_until(settings, tmp_path / "run", monkeypatch, 5)
     for step in (4, 5):
@@ -132,7 +105,7 @@ def test_damaged_checkpoints_of_later_steps_are_left_behind(recipe, tmp_path, mo
     assert traces(tmp_path / "run") == traces(tmp_path / "whole")
 
 
-def test_a_run_can_be_made_longer_but_not_shorter_than_it_is(recipe, tmp_path, monkeypatch):
+def test_resumed_run_can_be_made_longer_but_not_shorter_than_it_is(recipe, tmp_path, monkeypatch):
     run_until(recipe("train.schedule=constant"), tmp_path / "run", monkeypatch, 5)
     allowed = ("train.max_steps",)
     other = recipe("train.schedule=constant", "train.max_steps=4")
@@ -144,17 +117,6 @@ def test_a_run_can_be_made_longer_but_not_shorter_than_it_is(recipe, tmp_path, m
     run_to_the_end(other, tmp_path / "run", resume=True, allowed_changes=allowed)
     run_to_the_end(other, tmp_path / "whole")
     assert traces(tmp_path / "run") == traces(tmp_path / "whole")
-
-
-def test_early_stopping_counts_on(recipe, tmp_path, monkeypatch):
-    settings = recipe(
-        "train.max_steps=12", "train.learning_rate=1e-12", "evaluation.every=1",
-        "evaluation.early_stopping_patience=3", "evaluation.metric=rougeL",
-    )  # fmt: skip
-    run_to_the_end(settings, tmp_path / "whole")
-    interrupted(settings, tmp_path / "run", monkeypatch, 3)
-    assert traces(tmp_path / "run") == traces(tmp_path / "whole")
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["best_step"] == 1
 
 
 def test_two_processes_do_not_train_in_one_folder(stopped, tmp_path):
@@ -180,7 +142,7 @@ def test_two_processes_do_not_train_in_one_folder(stopped, tmp_path):
     run_to_the_end(settings, run, resume=True)
 
 
-def test_a_run_that_began_elsewhere_meanwhile_is_not_written_over(recipe, tmp_path, monkeypatch):
+def test_run_of_another_process_is_not_overwritten(recipe, tmp_path, monkeypatch):
     settings = recipe()
     run_until(settings, tmp_path / "run", monkeypatch, 3)
     before = traces_of_files(tmp_path / "run")
@@ -191,7 +153,7 @@ def test_a_run_that_began_elsewhere_meanwhile_is_not_written_over(recipe, tmp_pa
     assert traces_of_files(tmp_path / "run") == before
 
 
-def test_a_refused_resume_leaves_the_run_as_it_was(recipe, tmp_path, monkeypatch):
+def test_refused_resume_leaves_the_run_unchanged(recipe, tmp_path, monkeypatch):
     run_until(recipe(), tmp_path / "run", monkeypatch, 5)
     before = traces_of_files(tmp_path / "run")
     with pytest.raises(UserError, match="the run now ends at step 4"):
@@ -200,20 +162,7 @@ def test_a_refused_resume_leaves_the_run_as_it_was(recipe, tmp_path, monkeypatch
     assert traces_of_files(tmp_path / "run") == before
 
 
-@pytest.mark.parametrize(("seconds", "saved"), [(61, [5, 6]), (1, [6])])
-def test_a_checkpoint_is_written_every_so_many_minutes(
-    recipe, tmp_path, monkeypatch, seconds, saved
-):
-    """The clock moves by this many seconds whenever it is read, which is at least once per step;
-    the newest two checkpoints are kept."""
-    clock = SimpleNamespace(monotonic=itertools.count(step=seconds).__next__)
-    monkeypatch.setattr(saver, "time", clock)
-    run_to_the_end(recipe("checkpoint.minutes=1", "evaluation.every=100"), tmp_path / "run")
-    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert names == [f"step-{step:08d}" for step in saved]
-
-
-def test_rows_and_model_may_move(recipe, tmp_path, monkeypatch, tiny_gpt2):
+def test_rows_and_model_may_move_before_a_resume(recipe, tmp_path, monkeypatch, tiny_gpt2):
     settings = recipe()
     run_until(settings, tmp_path / "run", monkeypatch, 3)
     shutil.copytree(tiny_gpt2, tmp_path / "gpt2")
@@ -228,7 +177,7 @@ def test_rows_and_model_may_move(recipe, tmp_path, monkeypatch, tiny_gpt2):
     run_to_the_end(moved, tmp_path / "run", resume=True)
 
 
-def test_the_scale_of_fp16_gradients_goes_on(recipe, tmp_path, monkeypatch):
+def test_scale_of_fp16_gradients_is_restored(recipe, tmp_path, monkeypatch):
     """A scaler on the CPU, on gradients of float32: it multiplies, divides, and grows."""
     from llmkit.workflows import finetune as finetune_file
 
@@ -247,7 +196,7 @@ def test_the_scale_of_fp16_gradients_goes_on(recipe, tmp_path, monkeypatch):
     assert traces(tmp_path / "run")["progress"]["scaler"]["scale"] == 4.0 * 2**3
 
 
-def test_auto_goes_on_or_begins(llmkit, recipe, tmp_path, monkeypatch):
+def test_resume_auto_resumes_or_starts_a_run(llmkit, recipe, tmp_path, monkeypatch):
     settings = recipe("train.max_steps=3")
     (tmp_path / "recipe.yaml").write_text(recipe_yaml(settings), "utf-8")
     arguments = ("finetune", "recipe.yaml", "--run-dir", "run", "--resume", "auto")
@@ -265,7 +214,7 @@ def test_auto_goes_on_or_begins(llmkit, recipe, tmp_path, monkeypatch):
     assert "has finished" in result.stderr
 
 
-def test_lost_best_weights_are_made_again(stopped, tmp_path, recipe):
+def test_lost_best_weights_are_restored_from_their_checkpoint(stopped, tmp_path, recipe):
     run, settings = stopped
     shutil.rmtree(run / "model")
     run_to_the_end(settings, run, resume=True)
@@ -273,7 +222,7 @@ def test_lost_best_weights_are_made_again(stopped, tmp_path, recipe):
     assert traces(run) == traces(tmp_path / "whole")
 
 
-def test_what_has_changed_is_refused_by_name(stopped, tmp_path, recipe, tiny_gpt2):
+def test_changed_keys_and_rows_are_refused_by_name(stopped, tmp_path, recipe, tiny_gpt2):
     run, settings = stopped
     other = settings.model_copy(
         update={"seed": 7, "data": settings.data.model_copy(update={"max_length": 100})}
@@ -296,7 +245,7 @@ def test_what_has_changed_is_refused_by_name(stopped, tmp_path, recipe, tiny_gpt
         run_to_the_end(settings, run, resume=True)
 
 
-def test_another_base_model_is_refused(tiny_gpt2, tmp_path, recipe, monkeypatch):
+def test_changed_base_model_is_refused(tiny_gpt2, tmp_path, recipe, monkeypatch):
     copy = tmp_path / "gpt2"
     shutil.copytree(tiny_gpt2, copy)
     settings = recipe(f"model={copy}")
@@ -308,7 +257,7 @@ def test_another_base_model_is_refused(tiny_gpt2, tmp_path, recipe, monkeypatch)
         run_to_the_end(settings, tmp_path / "run", resume=True)
 
 
-def test_a_run_without_room_is_refused_before_it_starts(recipe, tmp_path, monkeypatch):
+def test_run_without_disk_space_is_refused_before_training(recipe, tmp_path, monkeypatch):
     from llmkit.training import resume
 
     require_room = resume.require_room
@@ -320,7 +269,9 @@ def test_a_run_without_room_is_refused_before_it_starts(recipe, tmp_path, monkey
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-def test_the_command_stops_in_one_line_and_goes_on(fork_server, tiny_gpt2, tmp_path, number):
+def test_stopped_command_ends_in_one_line_and_can_be_resumed(
+    fork_server, tiny_gpt2, tmp_path, number
+):
     path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(30))
     arguments = [
         "finetune", "summarize", f"model={tiny_gpt2}",

@@ -1,5 +1,5 @@
-"""Of every kind of run: stopped at the border of an epoch, in the middle of one, and cut short in
-the middle of a step's accumulation, it goes on as if it never had been."""
+"""Runs of every combination of settings, stopped at the end of an epoch, within one, or killed
+within the accumulation of a step: resumed, they are bit-identical to runs that never stopped."""
 
 from itertools import product
 
@@ -56,7 +56,9 @@ def cut_short_within_a_step(settings, run, monkeypatch) -> None:
         for n in range(len(MATRIX))
     ],
 )
-def test_it_goes_on_bit_by_bit(tiny_gpt2, tmp_path, monkeypatch, figure, number):
+def test_resume_is_bit_identical_for_every_combination_of_settings(
+    tiny_gpt2, tmp_path, monkeypatch, figure, number
+):
     *overrides, schedule = MATRIX[number]
     settings = six_steps(
         tiny_gpt2, tmp_path, *overrides, f"train.schedule={schedule}", "train.warmup_steps=2",

@@ -1,11 +1,29 @@
 """One optimizer step: its dropout seed, its gradient, and its outcome."""
 
 import math
+from functools import partial
 from itertools import product
 
 import pytest
+import torch
+from accelerate import Accelerator
+from gradient_cases import schedule_of
+from rows import summary_rows
+from runs import forget_accelerator, four_steps
 
-from llmkit.training.step import MAX_OVERFLOWS, StepOutcome, dropout_seed, step_outcome
+from llmkit.data.encode import EncodingOptions, encode_rows
+from llmkit.model.load import load_model
+from llmkit.model.loss import SupervisedLoss
+from llmkit.runtime.devices import start_accelerator
+from llmkit.tasks import get_task
+from llmkit.training.step import (
+    MAX_OVERFLOWS,
+    StepOutcome,
+    dropout_seed,
+    forward_backward,
+    step_outcome,
+    sum_gradients,
+)
 
 
 @pytest.mark.parametrize(
@@ -53,3 +71,66 @@ def test_outcome_of_a_step(loss, grad_norm, has_scaler, skips_left, num_overflow
         num_overflows=num_overflows,
     )
     assert outcome is expected
+
+
+@pytest.fixture
+def recipe(tiny_gpt2, tmp_path):
+    return partial(four_steps, tiny_gpt2, tmp_path)
+
+
+def encode(recipe, tokenizer, rows):
+    return encode_rows(rows, get_task("summarize"), tokenizer, EncodingOptions.of(recipe.data))[0]
+
+
+def gradient(recipe, tiny_gpt2, rows, step=0, accelerator=None):
+    model, tokenizer = load_model(str(tiny_gpt2))
+    accelerator = accelerator or Accelerator(cpu=True)
+    schedule = schedule_of(encode(recipe, tokenizer, rows), recipe, accelerator)
+    model.eval()  # no dropout
+    loss, _ = forward_backward(
+        SupervisedLoss(model, recipe.train.forward),
+        schedule.micro_batches(step),
+        schedule,
+        step,
+        accelerator,
+    )
+    return loss, torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 2, 3, 5])
+def test_accumulation_gives_the_gradient_of_the_whole_batch(recipe, tiny_gpt2, micro_batch_size):
+    rows = summary_rows(8)
+    for i, row in enumerate(rows):
+        row["summary"] *= i + 1  # ragged: a mean of means would differ
+    loss, whole = gradient(recipe("train.micro_batch_size=8"), tiny_gpt2, rows)
+    split_loss, split = gradient(
+        recipe(f"train.micro_batch_size={micro_batch_size}"), tiny_gpt2, rows
+    )
+    assert split_loss == pytest.approx(loss, rel=1e-6)
+    assert (split - whole).norm() / whole.norm() < 1e-6
+
+
+def test_accumulation_of_accelerates_environment_is_ignored(recipe, tiny_gpt2, monkeypatch):
+    rows = summary_rows(8)
+    loss, whole = gradient(recipe(), tiny_gpt2, rows)
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    forget_accelerator()
+    accelerator = start_accelerator("cpu", "auto", 0)
+    assert accelerator.gradient_accumulation_steps == 1
+    assert gradient(recipe(), tiny_gpt2, rows, accelerator=accelerator)[0] == loss
+    assert torch.equal(gradient(recipe(), tiny_gpt2, rows, accelerator=accelerator)[1], whole)
+
+
+def test_gradients_are_summed_in_a_buffer_of_one_layout(monkeypatch):
+    """The layout follows the weights, also where one has no gradient; frozen ones take no part."""
+    weights = [torch.nn.Parameter(torch.full((size,), float(size))) for size in (2, 3, 1)]
+    weights[2].requires_grad_(False)
+    sent = []
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda buffer: sent.append(buffer.clone()))
+    weights[1].grad = torch.tensor([1.0, 2.0, 3.0])
+    sum_gradients(weights)
+    weights[0].grad = torch.tensor([4.0, 5.0])
+    sum_gradients(weights)
+    assert [buffer.tolist() for buffer in sent] == [[0, 0, 1, 2, 3], [4, 5, 1, 2, 3]]
+    assert weights[1].grad.tolist() == [1, 2, 3]
+    assert weights[2].grad is None

@@ -1,0 +1,90 @@
+"""Which rows each step trains on, in which process."""
+
+import random
+from functools import partial
+
+import pytest
+from gradient_cases import random_rows, schedule_of
+from runs import four_steps
+
+from llmkit.data.batches import UNLIMITED
+from llmkit.training.batch_schedule import BatchSchedule
+from llmkit.training.memory import BEST_TOKENS
+
+
+@pytest.fixture
+def recipe(tiny_gpt2, tmp_path):
+    return partial(four_steps, tiny_gpt2, tmp_path)
+
+
+def test_short_last_step_of_an_epoch_counts_its_own_tokens(recipe):
+    schedule = schedule_of(random_rows(random.Random(0), 11), recipe())
+    assert schedule.steps_per_epoch == 2
+    assert sorted(schedule.step_indices(0) + schedule.step_indices(1)) == list(range(11))
+    assert len(schedule.step_indices(1)) == 3
+    assert schedule.num_supervised(1) == sum(
+        schedule.supervised[i] for i in schedule.step_indices(1)
+    )
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 3])
+def test_each_epoch_trains_on_every_row_once_in_some_process(recipe, num_processes):
+    settings = recipe("train.global_batch_size=4", "train.micro_batch_size=2")
+    rows = random_rows(random.Random(0), 11)
+    schedules = [
+        BatchSchedule(
+            rows, settings.train, seed=5, capacity=None, max_tokens=BEST_TOKENS, rank=rank,
+            num_processes=num_processes,
+        )
+        for rank in range(num_processes)
+    ]  # fmt: skip
+    for epoch in range(2):
+        trained = [
+            row
+            for step in range(3 * epoch, 3 * epoch + 3)
+            for schedule in schedules
+            for batch in schedule.micro_batch_indices(step)[schedule.rank]
+            for row in batch
+        ]
+        assert sorted(trained) == list(range(11))
+    first, second = (schedules[0].step_indices(step) for step in (0, 3))
+    assert first != second, "each epoch has its own order"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "max_tokens", "expected"),
+    [
+        (("train.micro_batch_size=3",), 1, 3),
+        (("train.micro_batch_size=30",), 1, 8),  # at most the batch of a step
+        (("train.micro_batch_size=null",), 1, 1),
+        (("train.micro_batch_size=null",), 10**6, 8),
+    ],
+)
+def test_micro_batch_size_is_the_recipes_or_what_fits(recipe, overrides, max_tokens, expected):
+    rows = random_rows(random.Random(0), 24)
+    train = recipe(*overrides).train
+    schedule = BatchSchedule(rows, train, seed=0, capacity=None, max_tokens=max_tokens)
+    assert schedule.micro_batch_size == expected
+
+
+def test_number_of_steps_follows_from_epochs_or_is_given(recipe):
+    rows = random_rows(random.Random(0), 24)
+
+    def num_steps(*overrides):
+        train = recipe("train.global_batch_size=5", *overrides).train
+        return BatchSchedule(rows, train, seed=0, capacity=None, max_tokens=1).num_steps
+
+    assert num_steps("train.max_steps=7") == 7
+    assert num_steps("train.max_steps=null", "train.epochs=2") == 2 * 5
+    assert num_steps("train.max_steps=null", "train.epochs=0.01") == 1
+
+
+def test_sequences_without_limit_have_no_padding(recipe):
+    rows = random_rows(random.Random(0), 24)
+    train = recipe("train.micro_batch_size=4").train
+
+    def padding(capacity):
+        schedule = BatchSchedule(rows, train, seed=0, capacity=capacity, max_tokens=1)
+        return schedule.padding_share()
+
+    assert padding(UNLIMITED) == 0 < padding(128) < padding(None) < 1

@@ -1,0 +1,37 @@
+"""How many tokens of a micro-batch fit into memory."""
+
+import pytest
+import torch
+
+from llmkit.model.load import load_model
+from llmkit.training import memory
+from llmkit.training.memory import BEST_TOKENS, available_bytes, fitting_tokens
+
+
+@pytest.mark.parametrize(
+    ("free", "expected"), [(10**12, BEST_TOKENS), (2 * 10**7, None), (0, 40)]
+)  # fmt: skip
+def test_micro_batch_shrinks_with_free_memory(tiny_gpt2, monkeypatch, free, expected):
+    model, _ = load_model(str(tiny_gpt2))
+    monkeypatch.setattr(memory, "available_bytes", lambda device: free)
+    tokens = fitting_tokens(model, torch.device("cpu"), "no", longest=40, num_processes=1)
+    if expected is None:
+        assert 40 < tokens < BEST_TOKENS
+        half = fitting_tokens(model, torch.device("cpu"), "no", longest=40, num_processes=2)
+        assert half < tokens
+    else:
+        assert tokens == expected
+
+
+def test_file_cache_of_a_container_counts_as_free(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    (tmp_path / "memory.max").write_text(f"{2**30}\n")
+    (tmp_path / "memory.current").write_text(f"{2**30 - 2**20}\n")
+    (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {2**29}\n")
+    assert available_bytes(torch.device("cpu")) == 2**29 + 2**20
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_bytes(torch.device("cpu")) > 2**30
+
+
+def test_free_memory_is_plausible():
+    assert 2**20 < available_bytes(torch.device("cpu")) < 2**50
