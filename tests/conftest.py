@@ -15,9 +15,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 OUTWARD = Path(CACHE.name) / "outward"
 os.environ.setdefault("LLMKIT_TEST_OUTWARD", str(OUTWARD))
 
+from functools import partial
+
 import hypothesis
 import no_network.sitecustomize  # noqa: F401  blocks the network in this process
 import pytest
+from checked_rows import check_rows
 from click.testing import CliRunner, Result
 from fork_server import ForkServer
 from proofs import FIGURES, add_figure, write_proof
@@ -169,3 +172,9 @@ def fork_server(subprocess_env):
     server = ForkServer({**subprocess_env, "OMP_NUM_THREADS": "1"})
     yield server
     server.close()
+
+
+@pytest.fixture
+def check(llmkit, tmp_path):
+    """Run `llmkit check` on rows; see `check_rows`."""
+    return partial(check_rows, llmkit, tmp_path)

@@ -8,6 +8,7 @@ from threading import Event
 
 import pytest
 from filelock import FileLock
+from mapped_rows import open_at
 from package_imports import all_imports_of
 from rows import TEXT, summary_rows, write_jsonl
 
@@ -16,6 +17,7 @@ from llmkit.data import cache
 from llmkit.data.cache import encode_cached, encoding_key
 from llmkit.data.encode import EncodingOptions
 from llmkit.data.encoded_rows import fingerprint
+from llmkit.data.recipe_task import prompt_task
 from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
 from llmkit.model.load import load_model, scratch_model
@@ -186,3 +188,47 @@ def test_what_a_killed_process_left_is_removed_and_blocks_nobody(path, tokenizer
     with FileLock(folder / "locks" / "alive.lock"):
         encode_cached(rows, tokenizer, OPTIONS)
     assert sorted(p.name for p in (folder / "encoded").iterdir()) == [key, "partial-alive-c"]
+
+
+def test_whatever_the_tokens_depend_on_is_in_the_cache_key(tmp_path, tiny_gpt2):
+    tokenizer = load_model(str(tiny_gpt2))[1]
+    rows = [{"instruction": "a", "input": "b", "output": "c", "second": "d", "title": "t"}]
+    path = str(write_jsonl(tmp_path / "rows.jsonl", rows))
+    instruct = get_task("instruct")
+
+    def key(task=instruct, split="train", **data):
+        splits = open_splits(Data(train=path, validation=path, test=path, **data), task)
+        return encoding_key(splits[split], tokenizer, EncodingOptions(max_length=64))
+
+    def translation(**data):
+        task = prompt_task("translate", Data(train="x", **data))
+        return key(task, columns={"source": "input", "target": "output"})
+
+    keys = [
+        key(),
+        key(columns={"input": "title"}),
+        key(columns={"train": {"input": "second"}}),
+        key(columns={"output": ["output", "second"]}),
+        key(columns={"output": ["second", "output"]}),
+        key(skip_invalid=True),
+        key(with_template(instruct, "{instruction} {title} =>")),
+        key(with_template(instruct, "{instruction} {title} =>"), columns={"title": "second"}),
+        key(get_task("chat")),
+        translation(),
+        translation(target_language="French"),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert key(columns={"test": {"input": "second"}}) == keys[0]
+
+
+def test_the_shape_of_the_first_row_is_in_the_cache_key(tmp_path, tiny_gpt2):
+    """The bytes decide on the shape, so a shape in the key is a guard, not the only one."""
+    tokenizer = load_model(str(tiny_gpt2))[1]
+    row = {"instruction": "a", "output": "c", "messages": []}
+    path = write_jsonl(tmp_path / "rows.jsonl", [row])
+    rows = open_at(path, get_task("instruct"))["train"]
+    keys = {
+        encoding_key(each, tokenizer, EncodingOptions(max_length=64))
+        for each in (rows, replace(rows, shape=None))
+    }
+    assert len(keys) == 2

@@ -1,13 +1,17 @@
 """The report of `check` on a terminal: roles of texts, counts, summary."""
 
+import random
 from io import StringIO
 
 import pytest
+from checked_rows import DEFAULTS, clean_rows, sentence
 from rich.console import Console
+from rows import write_jsonl
 
 from llmkit.data.findings import Finding
 from llmkit.data.preview import Check, Piece, Sample
 from llmkit.reports.check import _html_finding, printable, show_sample, summary
+from llmkit.reports.html import ASSETS
 
 
 def test_supervised_and_truncated_text_have_colors_of_their_own():
@@ -49,3 +53,44 @@ def test_findings_that_name_the_first_rows_only_have_the_others_folded_below():
     html = _html_finding(many)
     assert html.count("<li>&lt;a&gt;:") == 9
     assert "<a>" not in html
+
+
+def test_any_terminal_can_show_any_row(tmp_path, fork_server):
+    rows = clean_rows(80, seed=1)
+    for row in rows:
+        row["document"] = f"ร้าน \x1b[31m {row['document']}"
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    environment = {**fork_server.environment, "PYTHONIOENCODING": "latin-1"}
+    process = fork_server.start(
+        ("check", "summarize", f"data.train={path}"), cwd=tmp_path, environment=environment
+    )
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert r"\u0e23" in output
+    assert "\x1b" not in output
+
+
+def test_the_terminal_shows_rows_counts_and_findings(llmkit, tmp_path):
+    rows = clean_rows(90, seed=1)
+    for row in rows[:3]:
+        row["document"] = "<b>" + row["document"] + sentence(random.Random(row["document"]), 200)
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    arguments = ("check", "summarize", f"data.train={path}", *DEFAULTS)
+    result = llmkit(*arguments, "--html", "page.html")
+    assert result.exit_code == 0, result.output
+    roles = ("[prompt]", "[truncated]", "[supervised]")
+    for expected in (*roles, "<|endoftext|>", "rows read", " note"):
+        assert expected in result.output
+    page = (tmp_path / "page.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert '<span class="part-supervised">' in page
+    assert (ASSETS / "page.css").read_text("utf-8") in page, "the style of the report"
+    assert "<b>" not in page
+    assert "&lt;b&gt;" in page
+    assert "://" not in page
+    result = llmkit(*arguments, "--html", path)
+    assert result.exit_code == 2
+    assert "name a file that ends in .html" in result.stderr
+    result = llmkit(*arguments, "--html", "missing/page.html")
+    assert result.exit_code == 2
+    assert "--html: there is no folder missing" in result.stderr

@@ -1,0 +1,64 @@
+"""Recipe files: those of the package, and YAML as people expect it."""
+
+import pytest
+import yaml
+from recipe_mistakes import mistakes
+
+from llmkit.config.recipe import load_recipe
+from llmkit.config.recipe_files import list_recipes
+from llmkit.config.schema import Recipe
+from llmkit.tasks import TASKS
+
+
+def test_every_recipe_has_both_scales_and_a_known_task():
+    assert {path.stem for path in list_recipes()} == set(TASKS)
+    for path in list_recipes():
+        for scale in ("sample", "full"):
+            recipe = load_recipe(path.stem, scale=scale)
+            assert recipe.task in TASKS
+            assert (recipe.data.hub is None) == (scale == "sample")
+
+
+def test_yaml_reads_as_people_expect(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("task: qa\ntrain: {epochs: 1, learning_rate: 2e-5, mixed_precision: no}\n")
+    recipe = load_recipe(str(path), overrides=("data.truncate_completion=true",))
+    assert recipe.train.learning_rate == 2e-5
+    assert recipe.train.mixed_precision == "no"
+    assert recipe.data.truncate_completion is True
+    assert "train.device: " in mistakes("qa", "train.device=no")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("task: [qa", ":1: not valid YAML"),
+        ("task: qa\ntask: qa\n", ":2: not valid YAML: the key task appears twice"),
+        ("- qa\n", "a recipe is a mapping"),
+        ("", "a recipe is a mapping"),
+        ("task: qa\ntrain: !!python/object:os.system {}\n", "not valid YAML"),
+        ("task: qa\nseed: 2026-13-45\n", ":2: not valid YAML: the value is not a valid timestamp"),
+        ("task: qa\nseed: !!int x\n", ":2: not valid YAML: the value is not a valid int"),
+        (f"task: qa\nseed: {'1' * 5000}\n", ":2: not valid YAML: the value is not a valid int"),
+        (f"task: {'[' * 3000}\n", "nested too deeply"),
+        ("task: qa\ntrain: {epochs: 1}\nscales: 5\n", "scales: each is a section of keys"),
+        ('task: qa\ntrain: {epochs: 1}\n"a\\nb": 1\n', r":3: unknown key a\nb"),
+        ("task: qa\n", "the key train is missing"),
+        ("task: qa\ntrain: {epochs: 1, max_steps: 5}\n", "one of train.epochs and train.max_steps"),
+        ("task: qa\ntrain: {epochs: 1}\ndata: {max_length: 64}\n", "leaves no room"),
+        ("task: qa\ntrain: {epochs: 1}\ndata: {test: a.jsonl}\n", "data.train is missing"),
+        ("task: qa\ntrain: {epochs: 1}\ngeneration: {top_k: 5}\n", "require a temperature above 0"),
+    ],
+)
+def test_bad_recipe_files_end_in_one_line(tmp_path, text, expected):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    (line,) = mistakes(str(path))
+    assert line.startswith(str(path))
+    assert expected in line
+
+
+def test_scales_hold_no_unknown_sections():
+    for path in list_recipes():
+        content = yaml.safe_load(path.read_text("utf-8"))
+        assert set(content["scales"]["sample"]) <= set(Recipe.model_fields)
