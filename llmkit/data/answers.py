@@ -1,4 +1,4 @@
-"""What the training rows answer, and how often: the labels that a classifier chooses from."""
+"""The answers of the training rows: labels to choose from, and how frequent each answer is."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,32 +12,32 @@ from llmkit.tasks import Example, Row, Task, to_example
 
 
 def count_answers(rows: Iterable[Row], task: Task) -> Counter[str]:
-    """How often each answer is the one to learn; nothing where the task does not ask."""
+    """How often each answer occurs as the first reference; empty unless the task needs it."""
     if task.majority_baseline is None:
         return Counter()
     if task.output == "label":
         answers = Counter(label_of(row[task.target]) for row in rows)
     else:
         answers = Counter(task.extract_answer(to_example(row, task).completion) for row in rows)
-    del answers[""]  # rows that are left out
+    del answers[""]  # those rows are left out
     return answers
 
 
 def check_labels(examples: list[Example], labels: Iterable[str]) -> None:
-    """Raise UserError for a label that no training row has."""
+    """Raise UserError if a row has a label that no training row has."""
     labels = list(labels)
-    strange: dict[str, list[str]] = {}
+    unknown: dict[str, list[str]] = {}
     for example in examples:
         if example.references[0] not in labels:
-            strange.setdefault(example.references[0], []).append(example.where)
-    if strange:
-        places = first_few([where for wheres in strange.values() for where in wheres])
-        names = first_few([spelled_out(printable(label, 40)) for label in strange])
+            unknown.setdefault(example.references[0], []).append(example.where)
+    if unknown:
+        locations = first_few([where for wheres in unknown.values() for where in wheres])
+        names = first_few([spelled_out(printable(label, 40)) for label in unknown])
         known = first_few([spelled_out(printable(label, 40)) for label in labels])
         raise UserError(
-            f"{places}: no training row has the label{'s' if len(strange) > 1 else ''} {names}; "
+            f"{locations}: no training row has the label{'s' if len(unknown) > 1 else ''} {names}; "
             f"training rows have {known}: fix the rows, or add rows with the label to data.train"
-            f"{did_you_mean(next(iter(strange)), labels)}"
+            f"{did_you_mean(next(iter(unknown)), labels)}"
         )
 
 

@@ -1,18 +1,18 @@
-"""Encoded training rows, kept between runs: the same inputs are never tokenized twice.
+"""A cache of encoded training rows, so that the same inputs are not tokenized in every run.
 
-A cached set is a folder, named by everything that its tokens depend on, with rows.arrow and
-records.arrow. It stands in $LLMKIT_CACHE, else in the user's cache folder, and may be deleted.
+An entry is a folder with rows.arrow and records.arrow, named by the hash of everything that its
+tokens depend on. The cache is in $LLMKIT_CACHE or the user's cache folder, and may be deleted.
 """
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from uuid import uuid4
 
 import tokenizers
 from datasets import Dataset
@@ -26,8 +26,8 @@ from llmkit.data.rows import Rows
 from llmkit.errors import UserError
 from llmkit.paths import PACKAGE, cache_folder
 
-PARTIAL = "partial-"  # followed by the key: a folder of rows that are being encoded
-PATIENCE = 2.0  # seconds to wait for another process before saying so
+PARTIAL = "partial-"  # prefix of a folder whose rows are being encoded; the key follows
+SECONDS_BEFORE_NOTICE = 2.0  # wait for another process this long before printing a notice
 # The sources that decide which tokens a row gives; an edit of any of them makes a new key.
 TOKEN_SOURCES = (
     "constants.py", "data/blocks.py", "data/column_mapping.py", "data/columns.py",
@@ -44,19 +44,20 @@ def encode_cached(
     options: EncodingOptions,
     say: Callable[[str], None] = print,
 ) -> tuple[Dataset, EncodingReport, bool]:
-    """`encode_rows`, and whether its result came from the cache.
+    """The result of `encode_rows`, and whether it came from the cache.
 
-    Of several processes that need the same rows, one encodes them while the others wait. say:
-    called with a message if this process has to wait.
+    If several processes need the same rows, one encodes them while the others wait.
+
+    say: Called with a message if this process has to wait.
     """
     key = encoding_key(rows, tokenizer, options)
     folder = cache_folder() / "encoded" / key
     is_there = folder.is_dir()
     if not is_there:
         _make_folders(folder.parent, cache_folder() / "locks")
-        with _turn(key, say):
+        with _exclusive(key, say):
             _remove_leftovers(folder.parent, key)
-            if not folder.is_dir():  # another process may have made it meanwhile
+            if not folder.is_dir():  # another process may have created it in the meantime
                 _encode_into(folder, rows, tokenizer, options)
     try:
         return *load_encoded(folder), is_there
@@ -67,27 +68,27 @@ def encode_cached(
 def _encode_into(
     folder: Path, rows: Rows, tokenizer: PreTrainedTokenizerBase, options: EncodingOptions
 ) -> None:
-    staging = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{folder.name}-", dir=folder.parent))
+    staging = folder.parent / f"{PARTIAL}{folder.name}-{uuid4().hex}"
+    staging.mkdir(0o755)
     try:
         read = rows.read_all() if rows.skips_unreadable else rows
         _, encoding_report = encode_rows(read, rows.task, tokenizer, options, staging)
         encoding_report.require_supervised(options.max_length, options.truncate_completion)
-        staging.chmod(0o755 & ~_umask())
         _publish(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextmanager
-def _turn(key: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Keep other processes on this machine from encoding the same rows meanwhile.
+def _exclusive(key: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep other processes on this machine from encoding the same rows at the same time.
 
     The operating system releases the lock of a process that has died.
     """
     lock = FileLock(_lock_path(key))
     try:
         try:
-            lock.acquire(timeout=PATIENCE)
+            lock.acquire(timeout=SECONDS_BEFORE_NOTICE)
         except Timeout:
             say("rows    another process is encoding the same rows; waiting for it")
             lock.acquire()
@@ -121,14 +122,8 @@ def _publish(staging: Path, folder: Path) -> None:
     try:
         staging.rename(folder)
     except OSError:
-        if not folder.is_dir():  # else another process was as quick, with the same result
+        if not folder.is_dir():  # else another process has published the same rows
             raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _make_folders(*folders: Path) -> None:
@@ -139,14 +134,14 @@ def _make_folders(*folders: Path) -> None:
                 pass
         except OSError as error:
             raise UserError(
-                f"{folder}: encoded rows cannot be kept there ({error.strerror}); set "
-                "LLMKIT_CACHE to a folder that can be written"
+                f"{folder}: cannot store encoded rows there ({error.strerror}); set LLMKIT_CACHE "
+                "to a folder that can be written"
             ) from None
 
 
 def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, options: EncodingOptions) -> str:
-    """sha256 of all that the tokens depend on: the data's bytes and columns, the tokenizer, the
-    task, its template and options, and the code that reads and encodes."""
+    """sha256 of everything that the tokens depend on: the content of the data, its columns, the
+    tokenizer, the task with its template, the options, and the code that reads and encodes."""
     parts = {
         "data": rows.identity(),
         "source": rows.source.name,  # rows are named by it
@@ -166,7 +161,7 @@ def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, options: Encodi
 
 
 def code_version() -> str:
-    """sha256 of the sources that decide on tokens."""
+    """sha256 of the sources that decide which tokens a row gives."""
     digest = hashlib.sha256()
     for pattern in TOKEN_SOURCES:
         for path in sorted(PACKAGE.glob(pattern)):

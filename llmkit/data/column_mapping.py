@@ -1,7 +1,7 @@
-"""Which columns of the data a recipe reads as the columns of its task.
+"""Which columns of the data are read as the columns of the task.
 
-`data.columns` maps a task's column to a column of the data, for all splits or for one of them. The
-target may be mapped to several columns, each with an accepted text.
+`data.columns` maps each column of the task to a column of the data, for all splits or for one. The
+target can be mapped to several columns, each of which holds an accepted text.
 """
 
 from collections.abc import Mapping
@@ -11,18 +11,18 @@ from llmkit.config.schema import Data
 from llmkit.errors import UserError, did_you_mean
 from llmkit.tasks import Task
 
-Columns = Mapping[str, str | list[str]]  # task's column -> data's, or several of references
+Columns = Mapping[str, str | list[str]]  # column of the task -> one or several of the data
 
 
 def columns_of(data: Data, split: str) -> Columns:
-    """The columns of a split: those of all splits, overridden by its own."""
+    """The mapping for a split: its own, and for the other columns the one for all splits."""
     shared = {name: column for name, column in data.columns.items() if _is_column(column)}
     own = data.columns.get(split, {})
     return shared if _is_column(own) else shared | own
 
 
 def check_columns(data: Data, task: Task) -> None:
-    """Raise UserError if `data.columns` names a split or a task's column that does not exist."""
+    """Raise UserError if `data.columns` names an unknown split or an unknown column of the task."""
     splits = ("train", "validation", "test", *data.tests)
     for key, value in data.columns.items():
         if _is_column(value):
@@ -43,7 +43,7 @@ def check_columns(data: Data, task: Task) -> None:
 
 
 def check_held_out_columns(data: Data) -> None:
-    """Raise UserError if `data.columns` names columns of rows that are held out."""
+    """Raise UserError if `data.columns` has a mapping of its own for rows that are held out."""
     for split in ("validation", "test"):
         is_held_out = data.train is not None and getattr(data, split) is None
         if is_held_out and not _is_column(data.columns.get(split, "")):

@@ -1,4 +1,4 @@
-"""Read the columns of the data as the columns of a task."""
+"""Convert a row of the data to the columns of a task."""
 
 import ast
 import difflib
@@ -20,16 +20,22 @@ Raw = Mapping[str, Any]
 
 
 class MissingColumn(UserError):
-    """A row lacks a column of the task. The message names the key that maps it."""
+    """The error for a row without a column of the task; it names the key that maps the column."""
 
     def __init__(self, problem: str, name: str, advice: str, split: str | None = None) -> None:
-        """name: the task's column. advice: what follows the key in the message."""
+        """
+        Args:
+            problem: The start of the message, before the key.
+            name: The column of the task.
+            advice: The end of the message, after the key.
+            split: The split whose own mapping the key belongs to; None: that of all splits.
+        """
         key = f"{split}.{name}" if split else name
         super().__init__(f"{problem} data.columns.{key}{advice}")
         self.parts = problem, name, advice
 
     def of_split(self, split: str, task: Task) -> UserError:
-        """The same for a file that holds only this split, whose columns may have other names."""
+        """The error for a file of this split alone, which may have other columns than train."""
         error = MissingColumn(*self.parts, split)
         if split == "train" or self.parts[1] != task.target:
             return error
@@ -37,15 +43,14 @@ class MissingColumn(UserError):
 
 
 SKIP = "data.skip_invalid=true"
-PRINTED_ARRAY = re.compile(
-    r"\s*[\[{].*\barray\(\[", re.DOTALL
-)  # as pandas prints an array of NumPy into a cell
-NUMBER = re.compile(r"[ _-]?\d+")  # at the end of the names of several references
+# How pandas writes a NumPy array into a cell.
+PRINTED_ARRAY = re.compile(r"\s*[\[{].*\barray\(\[", re.DOTALL)
+NUMBER_SUFFIX = re.compile(r"[ _-]?\d+")  # of the names of several references
 READERS = {"conversation": "chat", "pair": "instruct"}  # kind of shape -> task that reads it
 
 
 def row_id(raw: Raw, index: int) -> str:
-    """The row's `id` as text (7.0 becomes `7`), or its index from 0 if it has none."""
+    """The row's `id` as text (7.0 becomes `7`), or its index (from 0) if it has none."""
     value = raw.get("id")
     if is_missing(value):
         return str(index)
@@ -53,7 +58,7 @@ def row_id(raw: Raw, index: int) -> str:
 
 
 def shape_of(raw: Raw, task: Task, columns: Columns) -> Shape | None:
-    """The shape of a split, given its first row; None unless the task reads rows of that shape."""
+    """The shape of a row; None if it has none that the task accepts."""
     if task.chat is not None and task.target in columns:
         return None
     given = {name: column for name, column in columns.items() if name not in task.template_inputs}
@@ -63,7 +68,11 @@ def shape_of(raw: Raw, task: Task, columns: Columns) -> Shape | None:
 def read_columns(
     raw: Raw, task: Task, columns: Columns, shape: Shape | None, where: str
 ) -> dict[str, Any]:
-    """Convert a row of a file, whose rows have this shape, to a row of the task."""
+    """The row with the columns of the task.
+
+    shape: The shape of the file's rows, which this row has to have as well; None: the task's own
+    columns.
+    """
     raw = _with_lists(raw, task, columns)
     if shape is None:
         return select_columns(raw, task, columns, where)
@@ -85,21 +94,21 @@ def read_columns(
 def _read_shape(
     raw: Raw, shape: Shape, task: Task, columns: Columns
 ) -> tuple[Raw, Columns, tuple[str, ...]]:
-    """`read_shape`, with the columns of the row that it returns: those of the shape's parts may be
-    the task's own now, whatever the recipe calls them in the data."""
+    """`read_shape`, with the mapping for the row that it returns: parts of the shape may now have
+    the task's own names instead of those that the recipe maps."""
     raw, found, ignored = read_shape(raw, shape, task)
     others = {name: column for name, column in columns.items() if name not in shape.columns}
     return raw, {**others, **found}, ignored
 
 
 def _with_lists(raw: Raw, task: Task, columns: Columns) -> Raw:
-    """The row with the lists and mappings of messages, answers or labels that a cell of a table
-    holds as text, in JSON or Python's notation."""
+    """The row with lists and mappings of messages, answers or labels that the cells of a table hold
+    as text, in JSON or Python notation, parsed."""
     names = list(CONVERSATIONS) if "conversation" in task.accepted_shapes else []
     if task.chat is not None or task.allows_no_answer or task.output == "label":
         names += [columns.get(task.target, task.target)]
     read = {n: _list_in(raw[n]) for n in names if isinstance(n, str) and n in raw}
-    if task.allows_no_answer:  # else the answer is a text in brackets, such as the interval [0, 5]
+    if task.allows_no_answer:  # an answer can be a text in brackets, such as the interval [0, 5]
         read = {n: value for n, value in read.items() if _are_answers(value)}
     return {**raw, **read}
 
@@ -120,9 +129,9 @@ def _are_answers(value: Any) -> bool:
 
 
 def select_prompt(raw: Raw, task: Task, columns: Columns, where: str) -> list[Segment]:
-    """The prompt that `generate` completes; the row may lack an answer.
+    """The prompt of a row for `generate`; the row may lack an answer.
 
-    The final answer of a conversation is left out.
+    Of a conversation, the final answer is left out.
     """
     raw = _with_lists(raw, task, columns)
     shape = shape_of(raw, task, columns)
@@ -133,7 +142,7 @@ def select_prompt(raw: Raw, task: Task, columns: Columns, where: str) -> list[Se
             raw, columns, _ = _read_shape(_with_answer(raw, shape), shape, task, columns)
         if task.chat is None:
             return prompt_segments(select_inputs(raw, task, columns, where), task)
-        segments = task.chat.parse_prompt(_reach(raw, task.target, task, columns, where))
+        segments = task.chat.parse_prompt(_value_of(raw, task.target, task, columns, where))
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
     for segment in segments:
@@ -142,8 +151,8 @@ def select_prompt(raw: Raw, task: Task, columns: Columns, where: str) -> list[Se
 
 
 def _with_answer(raw: Raw, shape: Shape) -> Raw:
-    """The row, with an empty answer if it has none: in the column of the answer, or at the end of
-    a conversation that ends with a question."""
+    """The row with an empty answer if it has none: in the column of the answer, or after a
+    conversation that ends with a question."""
     answer = {"role": "assistant", "content": ""}
     output = shape.columns.get("output")
     if isinstance(output, str) and output not in raw:
@@ -156,7 +165,7 @@ def _with_answer(raw: Raw, shape: Shape) -> Raw:
 
 
 def group_of(raw: Raw, column: str, where: str) -> str:
-    """The value of a column of `evaluation.by`, as text."""
+    """The value of a column that `evaluation.by` names, as text."""
     if column not in raw:
         hint = did_you_mean(column, list(raw))
         raise UserError(
@@ -166,10 +175,10 @@ def group_of(raw: Raw, column: str, where: str) -> str:
 
 
 def select_columns(raw: Raw, task: Task, columns: Columns, where: str) -> Row:
-    """The task's columns out of a raw row: a text each, the target a text or a list of texts."""
+    """The columns of the task: a text for each input, a text or a list of texts for the target."""
     row = select_inputs(raw, task, columns, where)
     if task.chat is not None:
-        value = _reach(raw, task.target, task, columns, where)
+        value = _value_of(raw, task.target, task, columns, where)
         _check_readable(value, task, columns, where)
         return {**row, task.target: value}
     value = _target(raw, task, columns, where)
@@ -183,16 +192,16 @@ def select_columns(raw: Raw, task: Task, columns: Columns, where: str) -> Row:
         )
     for text in texts:
         _check_text(text, task.target, columns, where)
-    if isinstance(raw.get("id"), str):  # it is written down with the prediction
+    if isinstance(raw.get("id"), str):  # written to files of predictions
         _check_text(raw["id"], "id", {}, where)
     return {**row, task.target: value if isinstance(value, str) else texts}
 
 
 def _target(raw: Raw, task: Task, columns: Columns, where: str) -> Any:
-    """A text or a list of texts; of several columns, those that are not empty, in order."""
+    """The target: a text or a list of texts. Of several columns, those that are not empty."""
     names = columns.get(task.target, task.target)
     if isinstance(names, str):
-        value = _reach(raw, task.target, task, columns, where)
+        value = _value_of(raw, task.target, task, columns, where)
         if task.allows_no_answer and is_missing(value):
             return []
         if task.allows_no_answer:
@@ -204,13 +213,13 @@ def _target(raw: Raw, task: Task, columns: Columns, where: str) -> Any:
         )
     texts = []
     for name in names:
-        value = _reach(raw, task.target, task, {task.target: name}, where)
+        value = _value_of(raw, task.target, task, {task.target: name}, where)
         texts += value if isinstance(value, list) else [value]
     return [text for text in texts if not is_missing(text)] or [""]
 
 
 def _answers(value: Any) -> Any:
-    """The texts of answers as SQuAD has them, {"text": [...], "answer_start": [...]} on the hub and
+    """The texts of answers in SQuAD's format: {"text": [...], "answer_start": [...]} on the hub,
     [{"text": ..., "answer_start": ...}] in its own files."""
     if isinstance(value, Mapping):
         return value.get("text", value)
@@ -237,15 +246,15 @@ def _label(value: Any, task: Task, columns: Columns, where: str) -> str:
 
 
 def select_inputs(raw: Raw, task: Task, columns: Columns, where: str) -> dict[str, str]:
-    """The texts that the prompt is made of, by column."""
+    """The text of each input column."""
     return {name: _input(raw, name, task, columns, where) for name in task.inputs}
 
 
 def _input(raw: Raw, name: str, task: Task, columns: Columns, where: str) -> str:
-    """The text of an input. A column that only the template names may be empty or hold a number."""
+    """The text of an input. A column that only a template names may be empty or hold a number."""
     if name in task.optional_inputs and name not in columns and name not in raw:
         return ""
-    value = _reach(raw, name, task, columns, where)
+    value = _value_of(raw, name, task, columns, where)
     if name in (*task.optional_inputs, *task.template_inputs) and is_missing(value):
         return ""
     if name in task.template_inputs and isinstance(value, int | float):
@@ -255,12 +264,12 @@ def _input(raw: Raw, name: str, task: Task, columns: Columns, where: str) -> str
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a cell is empty: null, NaN (as pandas writes it), or white space."""
+    """Whether a cell is empty: null, NaN (as pandas writes it) or white space."""
     return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 def _check_readable(value: Any, task: Task, columns: Columns, where: str) -> None:
-    """Raise UserError unless the task can read the value, and all of it is text."""
+    """Raise UserError unless the value is a conversation whose messages are valid text."""
     column = columns.get(task.target, task.target)
     try:
         segments, answer, _ = task.chat.parse(value)
@@ -287,8 +296,9 @@ def _check_text(text: Any, name: str, columns: Columns, where: str) -> None:
         ) from None
 
 
-def _reach(raw: Raw, name: str, task: Task, columns: Columns, where: str) -> Any:
-    """The value of a task's column; a dotted path descends, through a list into each item."""
+def _value_of(raw: Raw, name: str, task: Task, columns: Columns, where: str) -> Any:
+    """The value of a column of the task. A dotted path leads into mappings, and into each item of a
+    list."""
     path = columns.get(name, name)
     if path in raw:
         return raw[path]
@@ -303,8 +313,8 @@ def _reach(raw: Raw, name: str, task: Task, columns: Columns, where: str) -> Any
 
 
 def _missing_column(problem: str, there: Any, missing: str, name: str, task: Task) -> MissingColumn:
-    """The error for a part of a column's path that is missing `there`, with the columns there are
-    and what to do."""
+    """The error for a part of a column's path that is missing `there`, with the existing columns
+    and advice."""
     if not isinstance(there, Mapping):
         problem += "; there are no columns here; name the right one with"
         return MissingColumn(problem, name, "=COLUMN")
@@ -319,9 +329,11 @@ def _missing_column(problem: str, there: Any, missing: str, name: str, task: Tas
 
 
 def _nearest(there: list[str], missing: str, name: str, task: Task) -> str:
-    """The column, or the columns of several references, that were probably meant."""
+    """The column that was probably meant, or the columns of several references."""
     listed = [part.strip() for part in missing.split(",")]
-    numbered = [c for c in there if c.startswith(missing) and NUMBER.fullmatch(c[len(missing) :])]
+    numbered = [
+        c for c in there if c.startswith(missing) and NUMBER_SUFFIX.fullmatch(c[len(missing) :])
+    ]
     if len(listed) > 1 and set(listed) <= set(there):
         return f"[{missing}]"
     if len(numbered) > 1 and name == task.target and takes_several(task):
@@ -333,6 +345,6 @@ def _nearest(there: list[str], missing: str, name: str, task: Task) -> str:
 
 
 def _names(columns: Raw) -> str:
-    """For a message; a name is quoted if it is empty or has white space around it."""
+    """The names of columns for a message, in quotes if empty or surrounded by white space."""
     names = (name if name and name == name.strip() else repr(name) for name in columns)
     return printable(", ".join(names)) or "none"

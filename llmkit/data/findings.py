@@ -1,14 +1,14 @@
-"""What is odd about rows, how bad that is, and what to do about it.
+"""Problems of rows: how severe they are, and what to do about them.
 
 An error means that training would be wrong; a warning, that something is lost or counted twice; a
-note, that all is as it should be but good to know.
+note, that nothing is wrong but worth knowing.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from llmkit.constants import END_OF_TEXT
-from llmkit.data.duplicates import SIMILAR, NearCopy, repeated_rows, rows_in_train
+from llmkit.data.duplicates import MIN_ROW_SIMILARITY, NearCopy, repeated_rows, rows_in_train
 from llmkit.data.encode import MAX_TOKENS_PER_CHARACTER
 from llmkit.data.encoding_report import EncodingReport
 from llmkit.data.rows import Rows
@@ -18,9 +18,9 @@ from llmkit.metrics.labels import folded, spelled_out
 from llmkit.tasks import Example, Row, Task, to_example
 
 LEFT_OUT = ("empty", "completion too long")  # outcomes of rows that are not trained on
-MOST = 0.5  # share of a split; with more rows left out, the run is refused
+MAX_LEFT_OUT_SHARE = 0.5  # of a split; with more rows left out, the run is refused
 
-# Kind of odd row -> severity, what is the matter, what to do.
+# Kind of problem -> (severity, what is wrong, what to do).
 KINDS = {
     "unreadable": ("error", "cannot be read", "fix or delete them, or set data.skip_invalid=true"),
     "invalid": (
@@ -30,43 +30,43 @@ KINDS = {
         "warning", "fields that llmkit ignores", "check that the answers do not depend on them",
     ),
     "most left out": (
-        "error", "nothing to learn, which is most of the split",
+        "error", "left out of training, which is most of the split",
         "fix the rows, raise data.max_length, or set data.truncate_completion=true",
     ),
     "empty": (
-        "warning", "a text is empty, so there is nothing to learn", "fix or delete them",
+        "warning", "a text is empty, so the row is left out", "fix or delete them",
     ),
     "completion too long": (
-        "warning", "max_length has no room for the completion, so there is nothing to learn",
+        "warning", "the completion does not fit into max_length, so the row is left out",
         "raise data.max_length, or set data.truncate_completion=true",
     ),
     "completion truncated": (
-        "warning", "completion truncated, so the model does not learn its end",
+        "warning", "completion truncated: the model sees neither its end nor end-of-text",
         "raise data.max_length",
     ),
     "over-tokenized": (
         "warning",
         f"more than {MAX_TOKENS_PER_CHARACTER} tokens per character: the tokenizer does not cover "
         "this language",
-        "take a model made for it",
+        "use a model that was trained on it",
     ),
     "repeated": ("warning", "the same as an earlier row", "delete the copies"),
     "nearly repeated": (
-        "warning", f"nearly the same as an earlier row (similarity from {SIMILAR})",
+        "warning", f"nearly the same as an earlier row (similarity from {MIN_ROW_SIMILARITY})",
         "delete the copies",
     ),
     "in train": (
-        "warning", "also in train, so their scores measure memory", "delete them from train",
+        "warning", "also in train, so their scores measure memorization", "delete them from train",
     ),
     "nearly in train": (
-        "warning", f"nearly the same as a row of train (similarity from {SIMILAR})",
+        "warning", f"nearly the same as a row of train (similarity from {MIN_ROW_SIMILARITY})",
         "delete those from train",
     ),
     "label spelled differently": (
         "warning",
         "a label that differs from another only in case, spacing, invisible characters or Unicode "
-        "form",
-        "spell each label one way",
+        "normalization",
+        "spell each label in one way",
     ),
     "kept in train": (
         "warning", "holding them out would leave train without their label, so they stay in train",
@@ -74,14 +74,13 @@ KINDS = {
     ),
     "no final answer": (
         "warning",
-        "the worked answer ends in #### without a final answer, so only an answer that also lacks "
-        "one is scored as right",
+        "no final answer follows ####, so only a prediction without a final answer is scored as "
+        "correct",
         "write the final answer after ####, or delete the rows",
     ),
     "no mark": (
         "warning",
-        "a worked answer of several lines without ####, so its first line counts as the final "
-        "answer",
+        "an answer of several lines without ####, so its first line counts as the final answer",
         "write the final answer after #### on the last line",
     ),
     "rows in quotes": (
@@ -89,32 +88,32 @@ KINDS = {
         "if these quotes are part of the texts, double them and put the field in quotes",
     ),
     "same id": (
-        "error", "the same id as another row, so predictions cannot be told apart",
+        "error", "the id of another row, so their predictions cannot be told apart",
         "give each row its own id, or delete the column id",
     ),
     "not read": (
-        "warning", "ROUGE reads only the letters a-z and digits, and so misjudges these references",
-        "judge by another score; set evaluation.metric=loss to choose the best weights by loss",
+        "warning", "ROUGE reads only a-z and digits, so it misjudges these references",
+        "use another score; evaluation.metric=loss selects the best weights by the loss",
     ),
     "not segmented": (
         "warning",
-        "references without spaces between words, which F1, BLEU or TER of words reads as one word",
+        "references without spaces, which count as a single word in F1, BLEU and TER",
         "set evaluation.f1=characters and evaluation.bleu.tokenize=char (zh for Chinese), and "
         "prefer chrF to TER",
     ),
     "too short": (
         "warning",
         "references of fewer than 4 tokens, which is most of the split: they have no 4-grams, so "
-        "BLEU is 0 or rests on the few longer rows, even if all is predicted exactly",
-        "judge by chrF; set evaluation.metric=chrf to choose the best weights by it",
+        "BLEU is 0 or depends on the few longer rows, even if every prediction is exact",
+        "use chrF; evaluation.metric=chrf selects the best weights by it",
     ),
     "unanswerable": (
-        "note", "no answer, so only end-of-text is supervised, and an empty answer is right",
+        "note", "no answer: only end-of-text is supervised, and an empty prediction is correct",
         "delete them if the answer is merely missing",
     ),
     "source in train": (
-        "note", "their source is in train too, in another row",
-        "name data.train alone, and rows of one source stay in one split",
+        "note", "their source also occurs in another row of train",
+        "name only data.train: splits by hash keep rows of one source together",
     ),
     "input empty": (
         "note", "an input text is empty, so the prompt has a gap", "check that this is intended",
@@ -122,29 +121,29 @@ KINDS = {
     "prompt truncated": ("note", "source truncated to fit max_length", "raise data.max_length"),
     "end-of-text typed": (
         "note", f"{END_OF_TEXT} in the text, read as plain characters",
-        "delete it where it was to end a text: each row is ended anyway",
+        "delete it if it marks the end of a text: end-of-text is added to each row anyway",
     ),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Rows of one split that are odd in the same way."""
+    """Rows of one split with the same problem."""
 
     split: str
     kind: str
     rows: list[str]
-    """Places (file:line); of unreadable rows, with what is wrong there."""
+    """Locations (file:line); of unreadable rows, with the error."""
     originals: list[str] = field(default_factory=list)
-    """For each of them the row that it repeats."""
+    """For copies: the row that each of them repeats."""
 
     @property
     def severity(self) -> str:
         return KINDS[self.kind][0]
 
     @property
-    def places(self) -> list[str]:
-        """The rows, each with what it repeats."""
+    def locations(self) -> list[str]:
+        """The rows, of copies each with the row that it repeats."""
         if not self.originals:
             return self.rows
         pairs = zip(self.rows, self.originals, strict=True)
@@ -153,15 +152,17 @@ class Finding:
     def __str__(self) -> str:
         severity, matter, advice = KINDS[self.kind]
         count = count_of(len(self.rows), "row")
-        return f"{severity}: {self.split}: {count}: {matter} ({first_few(self.places)}); {advice}"
+        return (
+            f"{severity}: {self.split}: {count}: {matter} ({first_few(self.locations)}); {advice}"
+        )
 
 
 def find_in_split(
     split: str, encoding_report: EncodingReport, train: EncodingReport | None
 ) -> list[Finding]:
-    """What encoding shows of a split, and its exact copies, in itself and in train.
+    """Problems found while encoding a split, and exact copies within it and in train.
 
-    train: the encoding_report of the training rows; None when the split is them.
+    train: The report on the training rows; None if the split is train.
     """
     findings = [
         Finding(split, kind, rows)
@@ -171,7 +172,7 @@ def find_in_split(
     left_out = [
         where for outcome in LEFT_OUT for where in encoding_report.rows_by_problem.get(outcome, [])
     ]
-    if len(left_out) > MOST * encoding_report.num_rows:
+    if len(left_out) > MAX_LEFT_OUT_SHARE * encoding_report.num_rows:
         findings.append(Finding(split, "most left out", left_out))
     copies = {"repeated": repeated_rows(encoding_report)}
     if train is not None:
@@ -186,7 +187,7 @@ def find_in_split(
 
 
 def find_near(copies: list[NearCopy], exact: list[Finding]) -> list[Finding]:
-    """Near copies, by split and by where the original stands; those found `exact` are left out."""
+    """Near copies by their split and that of the original, without exact copies."""
     known = {
         (f.split, where) for f in exact if f.kind in ("repeated", "in train") for where in f.rows
     }
@@ -202,15 +203,15 @@ def find_near(copies: list[NearCopy], exact: list[Finding]) -> list[Finding]:
 
 
 def find_unscorable(split: str, examples: Sequence[Example], task: Task) -> list[Finding]:
-    """Rows for which a metric of the task misjudges every reference."""
+    """Rows whose references all are misjudged by a metric of the task."""
     found: dict[str, list[str]] = {}
     for example in examples:
         for metric in task.metrics:
             kinds = {misjudged_as(metric, reference) for reference in example.references}
             if None not in kinds:
                 found.setdefault(kinds.pop(), []).append(example.where)
-    if len(found.get("too short", [])) <= MOST * len(examples):
-        found.pop("too short", None)  # the longer references have enough 4-grams
+    if len(found.get("too short", [])) <= len(examples) / 2:
+        found.pop("too short", None)  # the other references have enough 4-grams
     return [Finding(split, kind, list(dict.fromkeys(rows))) for kind, rows in found.items()]
 
 
@@ -229,14 +230,14 @@ def find_spellings(split: str, rows: Iterable[Row], task: Task) -> list[Finding]
     """Rows whose label differs from a more common label only in its spelling."""
     if task.output != "label":
         return []
-    places: dict[str, dict[str, list[str]]] = {}
+    by_label: dict[str, dict[str, list[str]]] = {}
     for row in rows:
         spelling = row[task.target].strip()
-        spellings = places.setdefault(folded(spelling), {})
+        spellings = by_label.setdefault(folded(spelling), {})
         spellings.setdefault(spelling, []).append(row["where"])
     finding = Finding(split, "label spelled differently", [])
-    places.pop("", None)  # rows without a label
-    for spellings in places.values():
+    by_label.pop("", None)  # rows without a label
+    for spellings in by_label.values():
         common, *others = sorted(spellings, key=lambda each: len(spellings[each]), reverse=True)
         for other in others:
             named = [f"{where} {spelled_out(other)}" for where in spellings[other]]
@@ -246,45 +247,45 @@ def find_spellings(split: str, rows: Iterable[Row], task: Task) -> list[Finding]
 
 
 def find_unfinished(split: str, rows: Iterable[Row], task: Task) -> list[Finding]:
-    """Training rows of worked answers whose final answer is missing or cannot be told; of scored
-    rows, `find_unscorable` tells."""
+    """Training rows of `reason` whose final answer is missing or unclear; for scored rows, see
+    `find_unscorable`."""
     if "final_answer" not in task.metrics:
         return []
     return find_unscorable(split, [to_example(row, task) for row in rows], task)
 
 
 def find_unreadable(split: str, errors: list[UserError], *, are_skipped: bool) -> list[Finding]:
-    """Rows that cannot be read: an error, unless the recipe says to skip them."""
+    """Rows that cannot be read: an error unless the recipe skips them."""
     kind = "invalid" if are_skipped else "unreadable"
     return [Finding(split, kind, [str(error) for error in errors])] if errors else []
 
 
 def find_invalid(split: str, rows: Rows) -> list[Finding]:
-    """Rows that are left out because they cannot be read. Reads the split."""
+    """Rows that are skipped because they cannot be read. Reads the whole split."""
     if not rows.skips_unreadable:
         return []
     errors = [row for row in rows.read_all() if isinstance(row, UserError)]
     return find_unreadable(split, errors, are_skipped=True)
 
 
-def find_kept(kept: Iterable[str]) -> list[Finding]:
-    """kept: places of training rows that were not held out because train needs their labels."""
-    rows = list(kept)
+def find_kept(rows: list[str]) -> list[Finding]:
+    """rows: Locations of training rows that were not held out because train needs their labels."""
     return [Finding("train", "kept in train", rows)] if rows else []
 
 
 def find_rows_in_quotes(split: str, rows: Rows) -> list[Finding]:
-    places = rows.rows_in_quotes()
-    return [Finding(split, "rows in quotes", places)] if places else []
+    """Quoted fields of a table that seem to have swallowed rows."""
+    locations = rows.rows_in_quotes()
+    return [Finding(split, "rows in quotes", locations)] if locations else []
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:
-    """The worst first."""
+    """The findings, the most severe first."""
     return sorted(findings, key=lambda finding: list(KINDS).index(finding.kind))
 
 
 def refuse_errors(findings: list[Finding]) -> None:
-    """Raise UserError with the findings that would make training wrong."""
+    """Raise UserError if there are findings that would make training wrong."""
     errors = [str(f).removeprefix("error: ") for f in findings if f.severity == "error"]
     if errors:
         raise UserError("\n".join(errors))

@@ -42,26 +42,34 @@ def by_hash(
     source: str,
     advice: str = "",
 ) -> Assignment:
-    """Hold out shares (split -> share) by the hash of each row's source.
+    """Hold out rows by the hash of their source.
 
-    A split that would stay empty gets the source with the lowest hash. A label whose rows would all
-    be held out stays in train. Raises UserError if there are too few rows.
+    A split that would be empty gets the source with the lowest hash. A label of which all rows
+    would be held out stays in train.
 
-    advice: what else to do about that, for the end of the message.
+    Args:
+        shares: Share of the rows by split.
+        source: Name of the source, for messages.
+        advice: More advice for the message about too few rows.
+
+    Raises:
+        UserError: There are too few rows.
     """
     survey = _survey(rows, task, shares)
-    moved = {point: "train" for point, _ in survey.lonely}
+    moved = {point: "train" for point, _ in survey.needed_in_train}
     if survey.missing(moved):
-        places = {p: moved.get(p, _place(p, shares)) for p in survey.labels}
-        if not _fill(places, survey.labels, list(shares)):
+        splits = {p: moved.get(p, _split_at(p, shares)) for p in survey.labels}
+        if not _fill(splits, survey.labels, list(shares)):
             raise UserError(f"{source}: {_too_few(survey, shares, task)}{advice}")
-        moved = {p: split for p, split in places.items() if split != _place(p, shares)}
+        moved = {p: split for p, split in splits.items() if split != _split_at(p, shares)}
 
     def split_of(index: int, row: Row) -> str:
         point = _hash_point(row, task)
-        return moved.get(point) or _place(point, shares)
+        return moved.get(point) or _split_at(point, shares)
 
-    kept = list(dict.fromkeys(w for point, w in survey.lonely if moved.get(point) == "train"))
+    kept = list(
+        dict.fromkeys(w for point, w in survey.needed_in_train if moved.get(point) == "train")
+    )
     how = f"by the hash of their {' and '.join(task.source_inputs)}"
     return Assignment(split_of, how, f"{shares} {sorted(moved.items())}", kept)
 
@@ -69,9 +77,17 @@ def by_hash(
 def by_end(
     read: Callable[[], Iterable[Row | UserError]], task: Task, shares: dict[str, float], source: str
 ) -> Assignment:
-    """Hold out shares (split -> share) from the end of the rows, in the order of the shares.
+    """Hold out rows from the end, in the order of the shares.
 
-    A label that no earlier row has stays in train. Raises UserError if there are too few rows.
+    A label that no earlier row has stays in train.
+
+    Args:
+        read: Starts a new pass over the rows.
+        shares: Share of the rows by split.
+        source: Name of the source, for messages.
+
+    Raises:
+        UserError: There are too few rows.
     """
     num_rows, first = 0, {}
     for index, row in enumerate(read()):
@@ -109,13 +125,16 @@ def by_end(
 
 
 def cut_document(text: str, shares: dict[str, float], source: str) -> dict[str, tuple[int, int]]:
-    """Start and end of each split of one long text, in characters. The held-out shares are its end,
-    cut after a nearby paragraph, or else a sentence or a word."""
+    """Start and end of each split of one long text, in characters.
+
+    The end of the text is held out, cut after a paragraph close to the given share, or else after a
+    sentence or a word.
+    """
     end, parts = len(text), {}
     share = 0.0
-    for split, of in reversed(shares.items()):
-        share += of
-        start = _cut(text, round(len(text) * (1 - share)), round(len(text) * of / 2))
+    for split, part in reversed(shares.items()):
+        share += part
+        start = _cut(text, round(len(text) * (1 - share)), round(len(text) * part / 2))
         parts[split] = (start, end)
         end = start
     parts["train"] = (0, end)
@@ -128,7 +147,7 @@ def cut_document(text: str, shares: dict[str, float], source: str) -> dict[str, 
 
 
 def _cut(text: str, target: int, reach: int) -> int:
-    """The best place to cut, at most `reach` characters from the target."""
+    """The best position to cut the text, at most `reach` characters from the target."""
     low, high = max(0, target - reach), target + reach
     for pattern in (PARAGRAPH, SENTENCE, BLANK):
         ends = [found.end() for found in pattern.finditer(text, low, high)]
@@ -139,36 +158,37 @@ def _cut(text: str, target: int, reach: int) -> int:
 
 @dataclass
 class _Survey:
-    """What is known of the training rows before they are split."""
+    """What is known about the training rows before they are split."""
 
     shares: dict[str, float]
     num_rows: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    """Rows of each split, as the hash alone places them."""
+    """Number of rows of each split, if the hash alone decides."""
     labels: dict[float, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """Labels of the rows of each source, by its hash; empty if there are too many sources."""
-    lonely: list[tuple[float, str]] = field(default_factory=list)
-    """Source and place of the rows whose label no row in train has, as the hash places them."""
+    """Labels of the rows of each source, by the source's hash; empty if there are too many
+    sources."""
+    needed_in_train: list[tuple[float, str]] = field(default_factory=list)
+    """Hash of the source, and location, of each row whose label would be missing in train."""
 
     def missing(self, moved: dict[float, str]) -> bool:
-        """Whether a split is empty, and can be filled."""
-        there = {moved.get(point, _place(point, self.shares)) for point in self.labels}
+        """Whether a split is empty and could be filled."""
+        there = {moved.get(point, _split_at(point, self.shares)) for point in self.labels}
         return bool(self.labels) and len(there) <= len(self.shares)
 
 
 def _survey(rows: Iterable[Row], task: Task, shares: dict[str, float]) -> _Survey:
-    """Read the rows; for a task without labels, only until each split has one."""
+    """Read the rows; without labels, only until each split has a row."""
     survey = _Survey(shares)
     in_train: set[str] = set()
     waiting: dict[str, list[tuple[float, str]]] = defaultdict(list)
     is_small = True
     for row in rows:
         labels = _labels_of(row, task)
-        if task.output == "label" and not labels:  # such rows are left out, so they fill no split
+        if task.output == "label" and not labels:  # such rows are left out and cannot fill a split
             continue
         survey.num_rows += 1
         point = _hash_point(row, task)
-        split = _place(point, shares)
+        split = _split_at(point, shares)
         survey.counts[split] += 1
         if split == "train":
             in_train |= labels
@@ -182,32 +202,32 @@ def _survey(rows: Iterable[Row], task: Task, shares: dict[str, float]) -> _Surve
             break
     if not is_small:
         survey.labels.clear()
-    survey.lonely = list(
-        chain.from_iterable(of for label, of in waiting.items() if label not in in_train)
+    survey.needed_in_train = list(
+        chain.from_iterable(rows for label, rows in waiting.items() if label not in in_train)
     )
     return survey
 
 
-def _fill(places: dict[float, str], labels: dict[float, set[str]], shares: list[str]) -> bool:
-    """Give each empty split one source, so that train keeps a row of each label; False if that is
-    impossible."""
+def _fill(splits: dict[float, str], labels: dict[float, set[str]], shares: list[str]) -> bool:
+    """Move one source into each empty split so that train keeps a row of every label; returns False
+    if that is impossible."""
     for split in ("train", *shares):
-        sizes = Counter(places.values())
+        sizes = Counter(splits.values())
         if sizes[split]:
             continue
         in_train = Counter(
-            chain.from_iterable(labels[p] for p, place in places.items() if place == "train")
+            chain.from_iterable(labels[p] for p, own in splits.items() if own == "train")
         )
         able = [
             point
-            for point, place in sorted(places.items())
-            if sizes[place] > 1
-            and (place != "train" or all(in_train[label] > 1 for label in labels[point]))
+            for point, own in sorted(splits.items())
+            if sizes[own] > 1
+            and (own != "train" or all(in_train[label] > 1 for label in labels[point]))
         ]
         if not able:
             return False
-        preferred = [point for point in able if places[point] == "train"] or able
-        places[preferred[-1 if split == "train" else 0]] = split
+        preferred = [point for point in able if splits[point] == "train"] or able
+        splits[preferred[-1 if split == "train" else 0]] = split
     return True
 
 
@@ -218,7 +238,7 @@ def _too_few(survey: _Survey, shares: dict[str, float], task: Task) -> str:
         what += f" with {count_of(different, 'different source')}"
         what += f" ({' and '.join(task.source_inputs)})"
     if different >= needed:
-        what += ", of which train needs almost all, to have each label"
+        what += ", almost all of which train needs to have every label"
     return (
         f"{what}: too few to hold out {' and '.join(shares)} rows; add rows, or name "
         f"{_keys(shares)}"
@@ -226,7 +246,7 @@ def _too_few(survey: _Survey, shares: dict[str, float], task: Task) -> str:
 
 
 def _labels_of(row: Row | UserError, task: Task) -> set[str]:
-    """The row's label as a set; empty if the task or the row has none."""
+    """The row's label in a set; empty if the task or the row has none."""
     if isinstance(row, UserError) or task.output != "label":
         return set()
     return {label_of(row[task.target])} - {""}
@@ -236,8 +256,8 @@ def _keys(shares: Iterable[str]) -> str:
     return " and ".join(f"data.{split}" for split in shares)
 
 
-def _place(point: float, shares: dict[str, float]) -> str:
-    """The split of a source by its hash."""
+def _split_at(point: float, shares: dict[str, float]) -> str:
+    """The split that the hash of a source alone decides."""
     end = 0.0
     for split, share in shares.items():
         end += share
@@ -247,7 +267,7 @@ def _place(point: float, shares: dict[str, float]) -> str:
 
 
 def _hash_point(row: Row, task: Task) -> float:
-    """A number in [0, 1) that depends on the row's source alone."""
+    """A number in [0, 1) that depends only on the row's source."""
     texts = [row[name] for name in task.source_inputs]
     digest = hashlib.sha256(repr(texts[0] if len(texts) == 1 else texts).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -1,4 +1,4 @@
-"""What `check` reports of the data: counts and lengths per split, findings, sample rows."""
+"""What `llmkit check` reports about the data: counts, lengths, findings and sample rows."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -20,11 +20,11 @@ PERCENTILES = (50, 90, 99, 100)
 
 @dataclass(frozen=True)
 class SplitCheck:
-    """What was read of one split."""
+    """What was read of a split."""
 
     source: str
     shape: Shape | None
-    """The shape of instruction data that its rows have."""
+    """The shape of instruction data that its rows have, if any."""
     encoding_report: EncodingReport
     errors: list[UserError]
     """A message for each row that cannot be read."""
@@ -36,7 +36,7 @@ class SplitCheck:
 
     @property
     def lengths(self) -> dict[str, list[int]]:
-        """PERCENTILES of prompt and completion (end-of-text included) as read; tokens."""
+        """PERCENTILES of the tokens of prompt and completion (with end-of-text) as read."""
         parts = ("prompt", "completion")
         lengths = {part: self.encoding_report.column(f"{part}_tokens") for part in parts}
         if not self.encoding_report.num_rows:
@@ -49,7 +49,7 @@ class SplitCheck:
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a row as the model sees it."""
+    """A part of a row with one role."""
 
     text: str
     role: str
@@ -58,7 +58,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Sample:
-    """A training row in pieces."""
+    """A training row as the model sees it."""
 
     where: str
     outcome: str
@@ -111,21 +111,21 @@ def pieces_of(
 
 @dataclass(frozen=True)
 class Check:
-    """All of it. The texts of all splits are in memory while it is made."""
+    """The result of `llmkit check`. All texts are in memory while it is computed."""
 
     prompt: str | None
-    """How prompts look; None for plain language modelling."""
+    """How prompts look, with {placeholders}; None for plain language modelling."""
     prompt_warnings: list[str]
-    """What in the prompt contradicts the data."""
+    """Contradictions between the prompt and the data."""
     splits: dict[str, SplitCheck]
     findings: list[Finding]
     samples: list[Sample]
     num_steps: int
-    """Optimizer steps of the run; 0 if no row is left to train on."""
+    """Number of optimizer steps; 0 if no rows are left to train on."""
     padding_share: float
     """Share of padding in the model's input."""
     warm_up_warning: str | None
-    """What is wrong with the learning rate's warm-up."""
+    """A problem of the learning rate warm-up, if there is one."""
 
     def to_json(self) -> dict[str, Any]:
         splits = {

@@ -1,4 +1,4 @@
-"""The languages that a translation prompt names: by the recipe, or by the names of the columns."""
+"""The languages that a translation prompt names, from the recipe or from the names of columns."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from llmkit.tasks.translate import LANGUAGES, language_of
 
 
 def named_columns(data: Data) -> dict[str, str]:
-    """The columns of the source and of the target, as far as the recipe names them."""
+    """The columns of source and target that the recipe names."""
     own = data.columns.get("train")
     columns = {**data.columns, **(own if isinstance(own, Mapping) else {})}
     return {
@@ -19,23 +19,23 @@ def named_columns(data: Data) -> dict[str, str]:
 
 
 def columns_languages(data: Data) -> dict[str, str]:
-    """The language of the source and of the target, as far as the names of their columns say."""
+    """The languages that the columns of source and target are named after."""
     found = {part: language_of(name) for part, name in named_columns(data).items()}
     return {part: language for part, language in found.items() if language}
 
 
 def languages(data: Data) -> dict[str, str]:
-    """The name of each language in the prompt, by its mark in the template."""
-    said = columns_languages(data)
+    """The name of each language in the prompt, by its placeholder in the template."""
+    by_column = columns_languages(data)
     return {
-        "source_language": data.source_language or said.get("source", "English"),
-        "target_language": data.target_language or said.get("target", "German"),
+        "source_language": data.source_language or by_column.get("source", "English"),
+        "target_language": data.target_language or by_column.get("target", "German"),
     }
 
 
 def assumptions(data: Data, template: str) -> list[str]:
-    """A warning for each language that the prompt names although neither a key nor the name of the
-    column says it.
+    """A warning for each language in the prompt that neither a key nor the name of the column
+    confirms.
 
     template: The prompt before its languages are filled in.
     """
@@ -50,21 +50,22 @@ def assumptions(data: Data, template: str) -> list[str]:
 
 
 def contradictions(data: Data, template: str) -> list[str]:
-    """A warning for each column whose name stands for a language that the prompt does not name.
+    """A warning for each column that is named after a language that the prompt does not name.
 
     template: The prompt with its languages filled in.
     """
     by_column = columns_languages(data)
     head, _, cue = template.partition("{source}")
-    beside = {
+    in_prompt = {
         "source": [name for name in _named_in(head) if name != by_column.get("target")],
         "target": _named_in(cue) or _named_in(head),
     }
     return [
-        f"data.columns.{part} is {language} by its name, but the prompt says "
-        f"{' and '.join(beside[part])}; set data.{part}_language={language}, or change the template"
+        f"data.columns.{part} is named after {language}, but the prompt says "
+        f"{' and '.join(in_prompt[part])}; set data.{part}_language={language}, or change the "
+        "template"
         for part, language in by_column.items()
-        if beside[part] and language not in beside[part]
+        if in_prompt[part] and language not in in_prompt[part]
     ]
 
 

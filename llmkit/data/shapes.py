@@ -25,15 +25,15 @@ from llmkit.tasks.conversation import Message, read_conversation, role_of, up_to
 
 Raw = Mapping[str, Any]
 
-# Columns that may hold each part of an instruction; the first that a row has is read.
-ASKED = ("instruction", "prompt", "question", "query", "input")
-ANSWERED = ("output", "response", "completion", "answer")
-OPTIONAL = {
+# Columns that can hold each part of an instruction; the first one in a row is read.
+QUESTION_COLUMNS = ("instruction", "prompt", "question", "query", "input")
+ANSWER_COLUMNS = ("output", "response", "completion", "answer")
+OPTIONAL_COLUMNS = {
     "input": ("input", "context"),
     "system": ("system", "system_prompt"),
     "history": ("history",),
 }
-SENTENCES = (
+SENTENCE_PAIRS = (
     ("premise", "hypothesis"), ("sentence1", "sentence2"), ("question1", "question2"),
     ("text1", "text2"), ("sentence_a", "sentence_b"), ("question", "sentence"),
 )  # fmt: skip
@@ -47,32 +47,33 @@ NAMES = {("instruction", "output"): "Alpaca", ("instruction", "response"): "Doll
 
 @dataclass(frozen=True)
 class Shape:
-    """A known shape, and the columns of the data that hold its parts."""
+    """A known shape of rows, and the columns of the data that hold its parts."""
 
     name: str
     columns: dict[str, str | list[str]]
-    """The data's column of each part: `messages`, `text`, or `instruction`, `output`, ...; of pairs
-    `text` and `text_pair`."""
+    """The column of the data for each part: `messages`; `text`; `text` and `text_pair`; or
+    `instruction`, `output` and so on."""
     holds_messages: bool = False
-    """Whether its parts are messages instead of texts."""
+    """Whether the parts are messages instead of texts."""
 
     def __str__(self) -> str:
         names = ([name] if isinstance(name, str) else name for name in self.columns.values())
         return f"{self.name}: {', '.join(chain.from_iterable(names))}"
 
     def fits(self, first: "Shape") -> bool:
-        """Whether a row of this shape can occur in a file whose first row has the other one."""
+        """Whether a row of this shape belongs into a file whose first row has the other one."""
         required = [
-            {part: name for part, name in shape.columns.items() if part not in OPTIONAL}
+            {part: name for part, name in shape.columns.items() if part not in OPTIONAL_COLUMNS}
             for shape in (self, first)
         ]
         return self.name == first.name and required[0] == required[1]
 
 
 def find_shape(raw: Raw, kinds: tuple[str, ...], given: Mapping[str, Any]) -> Shape | None:
-    """The first shape of these kinds (`pair`, `conversation`, `text`, `sentences`) that a row has.
+    """The first of these kinds of shapes (`pair`, `conversation`, `text`, `sentences`) that a row
+    has.
 
-    given: the columns that the recipe names, by part.
+    given: The columns that the recipe names, by part.
     """
     names = {str(name).strip().lower(): str(name) for name in reversed(raw)}
     for kind in kinds:
@@ -89,14 +90,15 @@ def find_shape(raw: Raw, kinds: tuple[str, ...], given: Mapping[str, Any]) -> Sh
 
 
 def _find_pair(raw: Raw, names: Mapping[str, str], given: Mapping[str, Any]) -> Shape | None:
-    asked = next((name for name in ASKED if name in names), None)
-    several = [name for name in ANSWERED if name in names]
-    several = several[:1] if "output" in several else several  # Alpaca's own name
-    found = {"instruction": names.get(asked), "output": names.get(several[0] if several else None)}
+    question = next((name for name in QUESTION_COLUMNS if name in names), None)
+    answers = [name for name in ANSWER_COLUMNS if name in names]
+    answers = answers[:1] if "output" in answers else answers  # Alpaca's own name
+    answer = answers[0] if answers else None
+    found = {"instruction": names.get(question), "output": names.get(answer)}
     columns = {part: given.get(part) or name for part, name in found.items()}
-    if None in columns.values() or (len(several) > 1 and "output" not in given):
+    if None in columns.values() or (len(answers) > 1 and "output" not in given):
         return None
-    for part, candidates in OPTIONAL.items():
+    for part, candidates in OPTIONAL_COLUMNS.items():
         free = [names[n] for n in candidates if n in names and names[n] not in columns.values()]
         if part in given or free:
             columns[part] = given.get(part) or free[0]
@@ -111,10 +113,10 @@ def _find_pair(raw: Raw, names: Mapping[str, str], given: Mapping[str, Any]) -> 
 
 
 def _find_sentences(names: Mapping[str, str], given: Mapping[str, Any]) -> Shape | None:
-    """A pair of texts; None if the row or the recipe says which column is the text."""
+    """A pair of texts; None if the row or the recipe names the column of the text itself."""
     if "text" in names or {"text", "text_pair"} & given.keys():
         return None
-    for pair in SENTENCES:
+    for pair in SENTENCE_PAIRS:
         if all(name in names for name in pair):
             first, second = (names[name] for name in pair)
             return Shape("pairs of texts", {"text": first, "text_pair": second})
@@ -137,10 +139,14 @@ def _find_text(names: Mapping[str, str]) -> Shape | None:
 def read_shape(
     raw: Raw, shape: Shape, task: Task
 ) -> tuple[Raw, dict[str, str | list[str]], tuple[str, ...]]:
-    """A row of that shape as one with the task's columns, the names of those that have others, and
-    the names of ignored fields.
+    """Convert a row of a shape to the columns of the task.
 
-    Raises ValueError, with a message for the user, if the row lacks what the task reads.
+    Returns:
+        The row; the mapping of the task's columns whose names in the row differ; and the names of
+        ignored fields.
+
+    Raises:
+        ValueError: With a message for the user, if the row lacks what the task reads.
     """
     columns = shape.columns
     history = columns.get("history")
@@ -158,7 +164,7 @@ def read_shape(
         conversation, unread = read_conversation(messages)
         conversation = up_to_last_answer(conversation)
     except ValueError as error:
-        names = [name for part, name in columns.items() if part not in OPTIONAL]
+        names = [name for part, name in columns.items() if part not in OPTIONAL_COLUMNS]
         raise ValueError(f"column {' and '.join(names)}: {error}") from None
     return {**raw, **_single_turn(conversation)}, {}, (*ignored, *unread)
 
@@ -166,37 +172,37 @@ def read_shape(
 def _single_turn(conversation: list[Message]) -> dict[str, str]:
     """The parts of an instruction; raises ValueError for a conversation of several turns."""
     system = [message.content for message in conversation if message.role == "system"]
-    asked, said, *more = [message for message in conversation if message.role != "system"]
-    if more:
-        num_turns = 1 + len(more) // 2
+    question, answer, *later = [m for m in conversation if m.role != "system"]
+    if later:
+        num_turns = 1 + len(later) // 2
         raise ValueError(f"the conversation has {num_turns} turns, which only the chat task reads")
     return {
         "system": "".join(system),
-        "instruction": asked.content,
+        "instruction": question.content,
         "input": "",
-        "output": said.content,
+        "output": answer.content,
     }
 
 
 def _messages_of(raw: Raw, shape: Shape) -> Any:
-    """The row as messages, which `read_conversation` checks."""
+    """The row as a list of messages, still unchecked."""
     parts = {part: _part(raw, name) for part, name in shape.columns.items()}
     system = [{"role": "system", "content": parts["system"]}] if parts.get("system") else []
-    if shape.holds_messages and "messages" not in parts:  # an answer in the prompt is context
-        asked = [{**m, "weight": 0} if isinstance(m, Mapping) else m for m in parts["instruction"]]
-        said = parts["output"]
-        messages = asked + said if isinstance(said, list) else said
+    if shape.holds_messages and "messages" not in parts:  # answers in the prompt are context only
+        prompt = [{**m, "weight": 0} if isinstance(m, Mapping) else m for m in parts["instruction"]]
+        answer = parts["output"]
+        messages = prompt + answer if isinstance(answer, list) else answer
     elif shape.holds_messages:
         messages = parts["messages"]
     else:
         return system + _turns_of(parts, shape.columns)
     first = messages[0] if isinstance(messages, list) and messages else None
-    is_led = isinstance(first, Mapping) and role_of(first) == "system"
-    return system + messages if system and first is not None and not is_led else messages
+    has_system = isinstance(first, Mapping) and role_of(first) == "system"
+    return system + messages if system and first is not None and not has_system else messages
 
 
 def _part(raw: Raw, column: str | list[str]) -> Any:
-    """What a row holds in a column; None for NaN."""
+    """The value of a row in a column; None for NaN."""
     if not isinstance(column, str):
         raise ValueError(f"columns {', '.join(column)}: messages are read from one column")
     if column not in raw:
@@ -205,17 +211,17 @@ def _part(raw: Raw, column: str | list[str]) -> Any:
 
 
 def _turns_of(parts: Mapping[str, Any], columns: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Messages of an instruction and of the turns before it, `[[question, answer], ...]`."""
+    """The messages of an instruction with its history, `[[question, answer], ...]`."""
     history = parts.get("history") or []
     is_list = isinstance(history, list)
     if not is_list or not all(isinstance(turn, list) and len(turn) == 2 for turn in history):
         raise ValueError(f"column {columns['history']} must be a list of [question, answer]")
-    asked = [parts["instruction"], parts.get("input")]
-    for name, text in zip(("instruction", "input"), asked, strict=True):
+    texts = [parts["instruction"], parts.get("input")]
+    for name, text in zip(("instruction", "input"), texts, strict=True):
         if not isinstance(text, str | None):
             kind = type(text).__name__
             raise ValueError(f"column {columns[name]} must hold a text, not {kind}")
-    question = "\n".join(text for text in asked if text)
+    question = "\n".join(text for text in texts if text)
     return [
         {"role": role, "content": content}
         for turn in [*history, (question, parts["output"])]

@@ -139,7 +139,7 @@ def _html_finding(finding: Finding) -> str:
     line = f'<li class="{finding.severity}"><strong>{escape(severity)}</strong>: {escape(text)}'
     if len(finding.rows) <= NUM_NAMED:
         return f"{line}</li>"
-    places = "".join(f"<li>{escape(place)}</li>" for place in finding.places)
+    places = "".join(f"<li>{escape(place)}</li>" for place in finding.locations)
     return f"{line}<details><summary>all rows</summary><ul>{places}</ul></details></li>"
 
 

@@ -155,7 +155,7 @@ def test_processes_that_need_the_same_rows_take_turns(path, tokenizer, folder, m
         return encode_rows(*arguments)
 
     monkeypatch.setattr(cache, "encode_rows", encode_slowly)
-    monkeypatch.setattr(cache, "PATIENCE", 0.0)
+    monkeypatch.setattr(cache, "SECONDS_BEFORE_NOTICE", 0.0)
     rows = open_rows(path)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(encode_cached, rows, tokenizer, OPTIONS, lambda text: None)

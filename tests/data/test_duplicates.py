@@ -105,7 +105,7 @@ def test_finetune_finds_texts_that_stand_twice(llmkit, tiny_gpt2, tmp_path):
     result = llmkit("finetune", "pretrain", *settings, "--run-dir", "run")
     assert result.exit_code == 0, result.output
     copy = f"train: 1 row: the same as an earlier row ({path}:41 like {path}:4)"
-    leak = f"also in train, so their scores measure memory ({test}:1 like {path}:6)"
+    leak = f"also in train, so their scores measure memorization ({test}:1 like {path}:6)"
     assert copy in result.output
     assert leak in result.output
 

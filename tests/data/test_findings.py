@@ -89,11 +89,11 @@ def test_finetune_warns_and_stops_on_errors(llmkit, tiny_gpt2, tmp_path):
     )  # fmt: skip
     result = llmkit("finetune", "summarize", *settings, "--run-dir", "run")
     assert result.exit_code == 0, result.output
-    warning = f"warning: train: 1 row: a text is empty, so there is nothing to learn ({path}:8)"
+    warning = f"warning: train: 1 row: a text is empty, so the row is left out ({path}:8)"
     assert warning in result.output
     bad = write_jsonl(tmp_path / "bad.jsonl", [{**row, "summary": ""} for row in rows[:70]] + rows)
     splits = (f"data.train={bad}", f"data.validation={path}", f"data.test={path}")
     result = llmkit("finetune", "summarize", *settings, *splits, "--run-dir", "again")
     assert result.exit_code == 2
-    assert "rows: nothing to learn, which is most of the split" in result.stderr
+    assert "rows: left out of training, which is most of the split" in result.stderr
     assert not (tmp_path / "again").exists()

@@ -47,7 +47,7 @@ def test_a_cue_that_contradicts_the_columns_is_warned_of_even_if_quiet(llmkit, t
     options = ("data.columns.target=fr", "data.target_language=German", "model=no/model")
     result = llmkit("finetune", "translate", f"data.train={path}", *options, "--quiet")
     warning, error = result.stderr.splitlines()
-    assert "data.columns.target is French by its name, but the prompt says German" in warning
+    assert "data.columns.target is named after French, but the prompt says German" in warning
     assert "no/model" in error
     assert not result.stdout
 

@@ -143,7 +143,7 @@ def test_rows_with_the_same_id_are_refused_by_every_command(llmkit, settings, tm
     ):
         result = llmkit(*command)
         assert result.exit_code == 2, command
-        assert "test: 2 rows: the same id as another row" in result.stderr
+        assert "test: 2 rows: the id of another row" in result.stderr
         assert "test.jsonl:3 like " in result.stderr
     assert not (tmp_path / "run" / "model").exists()
 
