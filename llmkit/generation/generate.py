@@ -82,7 +82,7 @@ def generate_batch(
     keys: Seed and number of each prompt, which determine what is sampled for it.
     """
     processors = LogitsProcessorList()
-    longest = max(map(len, prompts))
+    padded_length = max(map(len, prompts))
     if samples_beams(generation):
         (key,) = keys
         state = np.random.SeedSequence(key).generate_state(1, np.uint64)
@@ -91,7 +91,7 @@ def generate_batch(
         copies = range(generation.num_return_sequences)
         prompts = [prompt for prompt in prompts for _ in copies]
         keys = [(*key, copy) for key in keys for copy in copies]
-        processors.append(SeededSampling(generation, keys, longest))
+        processors.append(SeededSampling(generation, keys, padded_length))
     input_ids, attention_mask = pad_left(prompts, eos_token_id)
     with evaluating(model):
         output = model.generate(
@@ -100,7 +100,7 @@ def generate_batch(
             generation_config=generation_config(generation, eos_token_id),
             logits_processor=processors,
         )
-    return output[:, longest:]
+    return output[:, padded_length:]
 
 
 def samples_beams(generation: Generation) -> bool:

@@ -1,10 +1,27 @@
 """Models from random weights, and folders as they are saved."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from llmkit.config.schema import Scratch
-from llmkit.model.load import load_model, save_model, scratch_model
+from llmkit.config.schema import Model, Scratch
+from llmkit.errors import UserError
+from llmkit.model.load import (
+    EMBEDDED_MODEL,
+    check_max_length,
+    commit_of,
+    evaluating,
+    find_model,
+    load_model,
+    open_model,
+    save_model,
+    scratch_model,
+    weights_fingerprint,
+)
 
 
 @pytest.mark.parametrize("initializer_range", [0.02, 0.2])
@@ -28,3 +45,70 @@ def test_a_saved_model_has_the_permissions_of_other_new_files(tiny_gpt2, tmp_pat
     (tmp_path / "other").touch()
     permissions = {path.stat().st_mode for path in (tmp_path / "model").iterdir()}
     assert permissions == {(tmp_path / "other").stat().st_mode}
+
+
+def test_a_scratch_model_is_the_same_each_time_its_recipe_opens_it():
+    shape = Scratch(n_layer=1, n_head=1, n_embd=8, n_positions=16, vocab_size=300)
+    settings = Model(name="scratch", scratch=shape)
+    texts = ["the ferry left at noon"]
+    first, again, other = (
+        weights_fingerprint(open_model(settings, "padding_free", seed, texts)[0])
+        for seed in (3, 3, 4)
+    )
+    assert first == again != other
+
+
+def test_the_recipes_model_can_be_replaced_by_name(tiny_gpt2):
+    settings = Model(name=str(tiny_gpt2))
+    own, _ = open_model(settings, "padding_free", 0, [])
+    other, _ = open_model(settings, "padding_free", 0, [], "embedded")
+    assert own.config.vocab_size < other.config.vocab_size
+
+
+def test_a_fingerprint_changes_with_a_single_weight(tiny_gpt2):
+    model, _ = load_model(tiny_gpt2)
+    before = weights_fingerprint(model)
+    assert weights_fingerprint(load_model(tiny_gpt2)[0]) == before
+    with torch.no_grad():
+        next(model.parameters())[0, 0] += 1e-3
+    assert weights_fingerprint(model) != before
+
+
+def test_names_of_models_lead_to_their_folders(tiny_gpt2):
+    assert find_model("embedded") == EMBEDDED_MODEL
+    assert find_model(str(tiny_gpt2)) == tiny_gpt2
+    with pytest.raises(UserError, match="model: runs/none: no such folder; check the path"):
+        find_model("runs/none")
+    assert commit_of(Path("cache/snapshots/607a30d")) == "607a30d"
+    assert commit_of(tiny_gpt2) is None
+
+
+def test_rows_longer_than_the_positions_are_refused(tiny_gpt2):
+    model, _ = load_model(tiny_gpt2)
+    check_max_length(128, model)
+    with pytest.raises(UserError, match=r"data\.max_length: 129 exceeds the model's 128 positions"):
+        check_max_length(129, model)
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_evaluating_restores_the_mode_of_the_model(is_training):
+    model = torch.nn.Dropout().train(is_training)
+    with evaluating(model):
+        assert not model.training
+    assert model.training == is_training
+
+
+def test_a_folder_that_lacks_a_weight_or_mixes_two_models_is_refused(tiny_gpt2, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_gpt2, folder)
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith("h.1.ln_2.weight"))
+    save_file({k: v for k, v in weights.items() if k != name}, folder / "model.safetensors")
+    with pytest.raises(UserError, match=r"its weights lack .*h\.1\.ln_2\.weight"):
+        load_model(folder)
+    save_file(weights, folder / "model.safetensors")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        content = json.loads((EMBEDDED_MODEL / file).read_text("utf-8"))
+        (folder / file).write_text(json.dumps(content), "utf-8")
+    with pytest.raises(UserError, match="this folder mixes files of two models"):
+        load_model(folder)
