@@ -1,6 +1,9 @@
-"""`llmkit check`: what can be known about a recipe's rows before training, without training."""
+"""The work of `llmkit check`: everything that can be said about a recipe's rows before training."""
 
-from llmkit.config.schema import Data, Generation, Recipe
+from accelerate import Accelerator
+from datasets import Dataset
+
+from llmkit.config.schema import Data, Generation, Recipe, Train
 from llmkit.data.answers import count_answers, encode_labels
 from llmkit.data.batches import batch_capacity
 from llmkit.data.duplicates import find_near_copies
@@ -41,7 +44,14 @@ from llmkit.training.optim import warm_up_warning
 
 
 def check(recipe: Recipe, num_samples: int) -> Check:
-    """Read, encode and compare all rows of a recipe; raises UserError where nothing can be read."""
+    """Read, encode and compare all rows of a recipe, without training.
+
+    Args:
+        num_samples: How many training rows to show as the model sees them.
+
+    Raises:
+        UserError: Nothing can be read, or training would refuse the recipe.
+    """
     accelerator = start_accelerator(recipe.train.device, recipe.train.mixed_precision, recipe.seed)
     task = recipe_task(recipe)
     metric = choose_metric(task, recipe.evaluation.metric)
@@ -53,65 +63,76 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     trainable_model(model, recipe.train)
 
     read = {split: list(rows.read_all()) for split, rows in splits.items()}
-    rows = {split: [row for row in all if not is_bad(row)] for split, all in read.items()}
-    checks: dict[str, SplitCheck] = {}
+    errors = {split: list(filter(is_bad, all_rows)) for split, all_rows in read.items()}
+    rows = {split: [row for row in read[split] if not is_bad(row)] for split in splits}
     findings: list[Finding] = []
     for split in splits:
-        options = EncodingOptions.of(recipe.data, is_scored=split != "train")
-        if split == "train":
-            encoded, encoding_report = encode_rows(rows[split], task, tokenizer, options)
-        else:
-            examples = [to_example(row, task) for row in rows[split]]
-            tokenized = list(encode_segments(examples, tokenizer))
-            eos = tokenizer.eos_token_id
-            encoded, encoding_report = encode_tokenized(tokenized, task, eos, options)
-        errors = list(filter(is_bad, read[split]))
-        checks[split] = SplitCheck(
-            splits[split].source.name, splits[split].shape, encoding_report, errors
-        )
-        findings += find_unreadable(split, errors, are_skipped=recipe.data.skip_invalid)
+        findings += find_unreadable(split, errors[split], are_skipped=recipe.data.skip_invalid)
         findings += find_rows_in_quotes(split, splits[split])
-        if split == "train":
-            findings += find_in_split(split, encoding_report, None)
-            findings += find_spellings(split, rows[split], task)
-            findings += find_unfinished(split, rows[split], task)
-            findings += find_kept(splits[split].kept_in_train)
-            answers = count_answers(rows[split], task)
-            labels = encode_labels(answers, tokenizer) if task.output == "label" else {}
-            schedule = None
-            if len(encoded):
-                schedule = BatchSchedule(
-                    encoded,
-                    recipe.train,
-                    seed=recipe.seed,
-                    capacity=batch_capacity(recipe.data, recipe.train.forward),
-                    max_tokens=BEST_TOKENS,
-                    num_processes=accelerator.num_processes,
-                )
-            if task.output == "text":
-                samples = sample_blocks(encoded, num_samples, tokenizer)
-            else:
-                samples = sample_rows(rows[split][:num_samples], task, tokenizer, options)
+
+    options = EncodingOptions.of(recipe.data)
+    encoded, train_report = encode_rows(rows["train"], task, tokenizer, options)
+    reports = {"train": train_report}
+    findings += find_in_split("train", train_report, None)
+    findings += find_spellings("train", rows["train"], task)
+    findings += find_unfinished("train", rows["train"], task)
+    findings += find_kept(splits["train"].kept_in_train)
+    answers = count_answers(rows["train"], task)
+    labels = encode_labels(answers, tokenizer) if task.output == "label" else {}
+
+    for split in (name for name in splits if name != "train"):
+        examples = [to_example(row, task) for row in rows[split]]
+        tokenized = list(encode_segments(examples, tokenizer))
+        options_of_scored = EncodingOptions.of(recipe.data, is_scored=True)
+        _, reports[split] = encode_tokenized(
+            tokenized, task, tokenizer.eos_token_id, options_of_scored
+        )
+        test = TestSet.of_examples(rows[split], examples, task, answers)
+        check_prompts(tokenized, test, labels, recipe.data, recipe.generation)
+        findings += find_in_split(split, reports[split], train_report)
+        findings += find_unscorable(split, test.examples, test.task)
+        if split == "validation":
+            check_metric(metric.name, test, recipe.evaluation.votes)
         else:
-            findings += find_in_split(split, encoding_report, checks["train"].encoding_report)
-            test = TestSet.of_examples(rows[split], examples, task, answers)
-            findings += find_unscorable(split, test.examples, test.task)
-            check_prompts(tokenized, test, labels, recipe.data, recipe.generation)
-            if split == "validation":
-                check_metric(metric.name, test, recipe.evaluation.votes)
-            else:
-                findings += find_same_ids(split, test.rows)
+            findings += find_same_ids(split, test.rows)
     findings += find_near(find_near_copies(rows, task), findings)
-    warnings = prompt_warnings(recipe.data, task)
+
+    samples = (
+        sample_blocks(encoded, num_samples, tokenizer)
+        if task.output == "text"
+        else sample_rows(rows["train"][:num_samples], task, tokenizer, options)
+    )
+    schedule = make_schedule(encoded, recipe.train, recipe.data, recipe.seed, accelerator)
     return Check(
         task.shown_prompt,
-        warnings,
-        checks,
+        prompt_warnings(recipe.data, task),
+        {
+            split: SplitCheck(
+                splits[split].source.name, splits[split].shape, reports[split], errors[split]
+            )
+            for split in splits
+        },
         by_severity(findings),
         samples,
         schedule.num_steps if schedule else 0,
         schedule.padding_share() if schedule else 0.0,
         warm_up_warning(schedule.num_steps, recipe.train) if schedule else None,
+    )
+
+
+def make_schedule(
+    encoded: Dataset, train: Train, data: Data, seed: int, accelerator: Accelerator
+) -> BatchSchedule | None:
+    """The batches that training would use, before memory is measured; None without rows."""
+    if not len(encoded):
+        return None
+    return BatchSchedule(
+        encoded,
+        train,
+        seed=seed,
+        capacity=batch_capacity(data, train.forward),
+        max_tokens=BEST_TOKENS,
+        num_processes=accelerator.num_processes,
     )
 
 
