@@ -16,7 +16,6 @@ from llmkit.data.encode import (
 )
 from llmkit.data.encoded_rows import count_tokens
 from llmkit.errors import UserError
-from llmkit.model.load import load_model
 from llmkit.tasks import get_task, is_blank, to_example
 
 TASKS = {
@@ -25,12 +24,9 @@ TASKS = {
     "qa": ("context", "question", "answers"),
     "instruct": ("input", "instruction", "output"),
 }
+
+
 TEXT = st.text(min_size=1, max_size=60).filter(lambda text: not is_blank(text))
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tiny_gpt2):
-    return load_model(str(tiny_gpt2))[1]
 
 
 def encode(tokenizer, task_name, texts, max_length, truncate=False):
@@ -144,57 +140,6 @@ def test_a_set_without_anything_to_learn_is_refused(tokenizer):
 def test_what_cannot_be_seen_is_blank(text):
     assert is_blank(text)
     assert not is_blank(f"{text}\u0e01{text}")
-
-
-@given(
-    texts=st.lists(st.text(max_size=80), min_size=1, max_size=12),
-    max_length=st.integers(2, 40),
-    packing=st.booleans(),
-)
-@settings(max_examples=200)
-def test_language_modelling_teaches_every_token_once(tokenizer, texts, max_length, packing):
-    task = get_task("pretrain")
-    rows = [{"id": str(i), "text": text} for i, text in enumerate([*texts, "x"])]
-    options = EncodingOptions(max_length, packing=packing)
-    encoded, encoding_report = encode_rows(rows, task, tokenizer, options)
-    kept = [row["text"] for row in rows if not is_blank(row["text"])]
-    expected = [
-        token
-        for ids in encode_text([f" {t}"[1:] for t in kept], tokenizer)
-        for token in [*ids, tokenizer.eos_token_id]
-    ]
-    learnt = [token for row in encoded for token in row["labels"][1:]]
-    assert learnt == expected
-    assert all(len(row["input_ids"]) <= max_length for row in encoded)
-    assert encoding_report.num_rows == len(rows)
-    assert encoding_report.tokens["supervised"] == len(expected)
-    dropped = encode_text([row["text"] for row in rows if is_blank(row["text"])], tokenizer)
-    assert encoding_report.tokens["left out"] == sum(len(ids) + 1 for ids in dropped)
-    if packing:
-        starts = [row for row in encoded if row["input_ids"][0] == tokenizer.eos_token_id]
-        assert len(starts) >= len(kept), "each text begins behind an end-of-text of its own"
-
-
-def test_token_counts_leave_out_the_first_token():
-    from datasets import Dataset, concatenate_datasets
-
-    from llmkit.data.encode import FEATURES
-
-    def num_supervised(labels):
-        return sum(label != -100 for label in labels[1:])
-
-    encoded = Dataset.from_dict(
-        {
-            "input_ids": [[1, 2, 3], [4, 5]],
-            "labels": [[1, -100, 3], [4, -100]],
-            "where": ["a", "b"],
-        },
-        features=FEATURES,
-    )
-    for rows in (encoded, concatenate_datasets([encoded, encoded]), encoded.select(range(1, 2))):
-        lengths, supervised = count_tokens(rows)
-        assert lengths.tolist() == [len(row["labels"]) for row in rows]
-        assert supervised.tolist() == [num_supervised(row["labels"]) for row in rows]
 
 
 def talk(contents):

@@ -1,4 +1,4 @@
-"""Rows: every kind of file, nested columns, splits by hash, and errors with file and line."""
+"""Sources of rows: files of every kind, and errors with file and line."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rows import TEXT, summary_rows, write_jsonl
+from rows import summary_rows, write_jsonl
 
 from llmkit.config.schema import Data
 from llmkit.data.columns import select_columns
@@ -92,42 +92,6 @@ def test_nested_columns_and_lists_of_references():
     assert select_columns(raw, QA, {"answers": "answers.text"}, "here")["answers"] == ["x", "y"]
 
 
-def test_splits_by_hash_are_disjoint_complete_and_keep_copies_together(tmp_path):
-    rows = summary_rows(300) + summary_rows(300)
-    path = str(write_jsonl(tmp_path / "rows.jsonl", rows))
-    splits = {name: list(split) for name, split in open_splits(Data(train=path), SUMMARIZE).items()}
-    texts = {name: {row["document"] for row in split} for name, split in splits.items()}
-    assert sum(len(split) for split in splits.values()) == 600
-    assert not texts["train"] & texts["validation"]
-    assert not texts["train"] & texts["test"]
-    assert not texts["validation"] & texts["test"]
-    assert 15 <= len(texts["test"]) <= 50
-
-
-def test_a_named_test_set_leaves_its_share_in_train(tmp_path):
-    path = str(write_jsonl(tmp_path / "rows.jsonl", summary_rows(200)))
-    splits = open_splits(Data(train=path, test=path), SUMMARIZE)
-    assert len(list(splits["test"])) == 200
-    assert len(list(splits["train"])) + len(list(splits["validation"])) == 200
-
-
-def test_splits_by_hash_keep_rows_of_one_source_together(tmp_path):
-    rows = [
-        {"context": TEXT[0] + f" {i}", "question": f"Q{k}?", "answers": [f"a{k}"]}
-        for i in range(50)
-        for k in range(4)
-    ]
-    path = str(write_jsonl(tmp_path / "rows.jsonl", rows))
-    contexts = [{row["context"] for row in s} for s in open_splits(Data(train=path), QA).values()]
-    assert sum(len(c) for c in contexts) == len(set.union(*contexts)) == 50
-
-
-def test_limit_reads_the_first_rows_only(tmp_path):
-    path = str(write_jsonl(tmp_path / "rows.jsonl", summary_rows(50)))
-    splits = open_splits(Data(train=path, validation=path, test=path, limit=7), SUMMARIZE)
-    assert [len(list(split)) for split in splits.values()] == [7, 7, 7]
-
-
 GOOD = b'{"document": "d", "summary": "s"}\n'
 
 
@@ -175,12 +139,6 @@ def test_a_bad_line_far_down_is_found_when_it_is_read(tmp_path):
     splits = open_splits(Data(train=str(path), validation=str(path), test=str(path)), SUMMARIZE)
     with pytest.raises(UserError, match=r"rows\.jsonl:501: broken JSON"):
         list(splits["train"])
-
-
-def test_an_unknown_column_of_the_task_is_refused(tmp_path):
-    path = str(write_jsonl(tmp_path / "rows.jsonl", summary_rows(5)))
-    with pytest.raises(UserError, match=r"no such column; .*; did you mean summary"):
-        open_splits(Data(train=path, columns={"sumary": "x"}), SUMMARIZE)
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(["document", "summary"]), st.text()), min_size=1))

@@ -1,0 +1,74 @@
+"""Folders and files that are complete or absent."""
+
+import json
+
+import pytest
+
+from llmkit.io.atomic import (
+    MANIFEST,
+    CorruptFolder,
+    make_folder,
+    read_json,
+    verify,
+    write_folder,
+    write_text,
+)
+
+
+def fill(**files):
+    return lambda folder: [(folder / name).write_text(text) for name, text in files.items()]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    write_folder(tmp_path / "a", fill(one="1", two="2"))
+    write_folder(tmp_path / "a", fill(two="22"))
+    verify(tmp_path / "a")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [MANIFEST, "two"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_whose_writing_fails_leaves_the_old_one(tmp_path):
+    def fail(folder):
+        (folder / "half").write_text("h")
+        raise OSError("disk full")
+
+    write_folder(tmp_path / "a", fill(one="1"))
+    with pytest.raises(OSError, match="disk full"):
+        write_folder(tmp_path / "a", fail)
+    verify(tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda folder: (folder / "one").write_text("2"), "one has changed since it was written"),
+        (lambda folder: (folder / "one").write_text("12"), "one has 2 bytes, not 1 as written"),
+        (lambda folder: (folder / "one").unlink(), "one is missing"),
+        (lambda folder: (folder / "more").touch(), "more does not belong there"),
+        (lambda folder: (folder / MANIFEST).unlink(), "manifest.json is missing"),
+        (lambda folder: (folder / MANIFEST).write_text("[]"), "manifest.json is not a JSON object"),
+        (lambda folder: (folder / MANIFEST).write_text("{}"), "manifest.json lists no files"),
+    ],
+)
+def test_a_folder_that_is_not_as_written_is_refused_with_a_reason(tmp_path, spoil, reason):
+    folder = tmp_path / "a"
+    write_folder(folder, fill(one="1"))
+    spoil(folder)
+    with pytest.raises(CorruptFolder, match=reason):
+        verify(folder)
+
+
+def test_a_link_is_not_read(tmp_path):
+    (tmp_path / "real.json").write_text(json.dumps({}))
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    assert read_json(tmp_path / "real.json") == {}
+    with pytest.raises(CorruptFolder, match="is a link"):
+        read_json(tmp_path / "link.json")
+
+
+def test_a_text_file_is_replaced_without_leftovers(tmp_path):
+    make_folder(tmp_path / "a" / "b")
+    for text in ("one", "two"):
+        write_text(tmp_path / "a" / "b" / "file", text)
+    assert [path.read_text() for path in (tmp_path / "a" / "b").iterdir()] == ["two"]
