@@ -41,7 +41,7 @@ def load_recipe(
         (2, 'embedded')
     """
     from llmkit.config.recipe import to_override
-    from llmkit.runs.folder import open_recipe
+    from llmkit.runs.find import open_recipe
 
     given = tuple(to_override(key, value) for key, value in (overrides or {}).items())
     return open_recipe(str(name), scale=scale, overrides=given)
@@ -77,7 +77,8 @@ def finetune(
         import json
 
         from llmkit.config.recipe import recipe_keys
-        from llmkit.runs.folder import choose_run_dir, find_run_to_resume, results_path
+        from llmkit.runs.find import choose_run_dir, find_run_to_resume
+        from llmkit.runs.folder import results_path
         from llmkit.workflows.finetune import finetune as run_recipe
 
         given = None if run_dir is None else str(run_dir)
@@ -116,7 +117,7 @@ def evaluate(
     """
     with python_call(verbose) as console:
         from llmkit.errors import UserError
-        from llmkit.runs.folder import recipe_of, resolve_model
+        from llmkit.runs.find import recipe_of, resolve_model
         from llmkit.workflows.evaluate import evaluate_model
 
         name, run = resolve_model(str(model))
@@ -227,7 +228,7 @@ def load_model(
     """
     with python_call(verbose=False):
         from llmkit.model.load import load_model as load
-        from llmkit.runs.folder import resolve_model
+        from llmkit.runs.find import resolve_model
 
         folder, _ = resolve_model(str(name))
         return load(folder, revision)

@@ -13,7 +13,7 @@ from rows import summary_rows, write_jsonl
 from safetensors.torch import load_file, save_file
 from stopped_runs import six_steps, stopped_run
 
-from llmkit.config.recipe import recipe_yaml
+from llmkit.config.recipe_files import to_yaml
 from llmkit.io.atomic import write_manifest
 
 CLAIM = "malicious recipes, rows, runs and models: rejected in one line, no code in them is run"
@@ -315,7 +315,7 @@ def test_secrets_in_the_environment_are_written_nowhere(
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     settings = six_steps(tiny_gpt2, tmp_path, "checkpoint.every=1", "trackers=tensorboard")
-    (tmp_path / "recipe.yaml").write_text(recipe_yaml(settings), "utf-8")
+    (tmp_path / "recipe.yaml").write_text(to_yaml(settings.model_dump(mode="json")), "utf-8")
     said = llmkit("finetune", "recipe.yaml", "--run-dir", "run").output
     said += llmkit("report", "run", "--output", "page.html").output
     said += llmkit("evaluate", "run", "--output", "scores").output

@@ -44,7 +44,7 @@ def check(
     """
     with loading():
         from llmkit.io.safe_json import to_json
-        from llmkit.runs.folder import open_recipe
+        from llmkit.runs.find import open_recipe
 
         settings = open_recipe(recipe, scale=scale, overrides=overrides)
         from llmkit.paths import check_output

@@ -61,7 +61,7 @@ def evaluate(
         raise UserError("name a model or a run, or give --predictions FILE")
     with loading(is_quiet=is_quiet):
         from llmkit.io.safe_json import to_json
-        from llmkit.runs.folder import open_recipe, recipe_of, resolve_model
+        from llmkit.runs.find import open_recipe, recipe_of, resolve_model
 
         name, run = resolve_model(model) if model else (None, None)
         if recipe is None and run is None:

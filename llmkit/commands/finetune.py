@@ -90,7 +90,7 @@ def finetune(
     with loading(LOADING if asked_processes == 1 else starting, is_quiet=is_quiet):
         from llmkit.config.recipe import recipe_keys
         from llmkit.data.recipe_task import recipe_task
-        from llmkit.runs.folder import choose_run_dir, find_run_to_resume, open_recipe
+        from llmkit.runs.find import choose_run_dir, find_run_to_resume, open_recipe
 
         settings = open_recipe(recipe, scale=scale, overrides=overrides)
         found = find_run_to_resume(resume, run_dir, recipe_keys(settings)) if resume else None
@@ -149,7 +149,7 @@ def _resume_hint(run: Path, allowed_changes: tuple[str, ...], has_own_name: bool
 
     has_own_name: Whether the user named the folder. Otherwise only the first process knows it.
     """
-    from llmkit.runs.folder import resume_hint
+    from llmkit.runs.find import resume_hint
     from llmkit.runtime.launch import end_with_launcher
     from llmkit.runtime.ranks import is_rank_zero, num_processes
 

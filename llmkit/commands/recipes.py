@@ -60,13 +60,13 @@ def _print_list() -> None:
 
 
 def _print_recipe(name: str, scale: str | None, overrides: tuple[str, ...]) -> None:
-    from llmkit.config.recipe import load_recipe, recipe_yaml
-    from llmkit.config.recipe_files import find_recipe, first_comment
+    from llmkit.config.recipe import load_recipe
+    from llmkit.config.recipe_files import find_recipe, first_comment, to_yaml
 
     recipe = load_recipe(name, scale=scale, overrides=overrides)
     comment = first_comment(find_recipe(name))
     click.echo(f"# {comment}" if comment else "", nl=bool(comment))
-    click.echo(recipe_yaml(recipe), nl=False)
+    click.echo(to_yaml(recipe.model_dump(mode="json")), nl=False)
 
 
 def _print_fields(word: str) -> None:

@@ -55,11 +55,6 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
         raise UserError("\n".join(printable(mistake, 1000) for mistake in mistakes)) from None
 
 
-def recipe_yaml(recipe: Recipe) -> str:
-    """The recipe as it was run: every value resolved, no scales."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-
-
 def with_absolute_paths(recipe: Recipe) -> Recipe:
     """The recipe as a run records it: its files are found from any working directory."""
 

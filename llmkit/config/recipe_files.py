@@ -90,6 +90,11 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     return content, lines
 
 
+def to_yaml(content: dict[str, Any]) -> str:
+    """A recipe, given as plain data, as the text of a recipe file."""
+    return yaml.safe_dump(content, sort_keys=False)
+
+
 def _key_lines(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int]]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:

@@ -25,12 +25,8 @@ from llmkit.generation.prompts import EncodedPrompt, Prompt, PromptReader
 from llmkit.io.atomic import CorruptFolder, read_json
 from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import load_model
-from llmkit.runs.folder import (
-    newest_finished_run,
-    recipe_of,
-    record_path,
-    resolve_model,
-)
+from llmkit.runs.find import newest_finished_run, recipe_of, resolve_model
+from llmkit.runs.folder import record_path
 from llmkit.runtime.devices import start_accelerator
 from llmkit.tasks import Example, Task
 

@@ -14,7 +14,8 @@ from llmkit.config import recipe_files
 from llmkit.config.recipe import flat, load_recipe
 from llmkit.errors import UserError, printable
 from llmkit.metrics import OPTIONAL_SCORES
-from llmkit.runs.folder import is_training, log_path, recipe_path, record_path, set_dirs
+from llmkit.runs.folder import log_path, recipe_path, record_path, set_dirs
+from llmkit.runs.start import is_training
 from llmkit.scoring.deciding_metric import DecidingMetric, choose_metric
 from llmkit.scoring.results import (
     DAMAGE,

@@ -7,7 +7,8 @@ from rich.console import Console
 
 from llmkit.errors import UserError, first_few, printable
 from llmkit.paths import expand
-from llmkit.runs.folder import is_run, predictions_path, recipe_of
+from llmkit.runs.find import recipe_of
+from llmkit.runs.folder import is_run, predictions_path
 from llmkit.runtime.console import show_table, warning_console
 from llmkit.scoring.predictions import PredictedRow, label_warnings, read_predictions, vote_warnings
 from llmkit.scoring.results import read_results

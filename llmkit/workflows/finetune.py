@@ -10,7 +10,7 @@ from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
 from llmkit.config.decided import given_values, with_values
-from llmkit.config.recipe import recipe_keys
+from llmkit.config.recipe import recipe_keys, with_absolute_paths
 from llmkit.config.schema import Recipe, Train
 from llmkit.errors import count_of
 from llmkit.families import family_of
@@ -20,15 +20,8 @@ from llmkit.model.loss import unwrap_model
 from llmkit.reports import terminal
 from llmkit.reports.html import write_report
 from llmkit.reports.model_card import model_card
-from llmkit.runs.folder import (
-    claim_run_dir,
-    log_path,
-    model_dir,
-    report_path,
-    require_unused,
-    run_lock,
-    start_run,
-)
+from llmkit.runs.folder import log_path, model_dir, report_path
+from llmkit.runs.start import claim_run_dir, require_unused, run_lock, start_run
 from llmkit.runtime.console import warning_console
 from llmkit.runtime.cores import Usage, leave_cores
 from llmkit.runtime.devices import require_shared, start_accelerator, wait_for_all
@@ -186,7 +179,8 @@ def train_in_run(
         restore_run(resume_point, trainer, setup.tokenizer, run, is_same_recipe=is_same)
     progress, decided = trainer.progress, decided_values(setup)
     if accelerator.is_main_process:
-        start_run(run, recipe, setup.record, decided)
+        resolved = with_values(with_absolute_paths(recipe), decided).model_dump(mode="json")
+        start_run(run, resolved, setup.record, {key: keys[key] for key in decided})
     wait_for_all(accelerator)
     start_trackers(accelerator, recipe.trackers, keys, run, progress.step)
     saver = RunSaver(run, setup.tokenizer, recipe, reproducibility_key(setup.record), decided)

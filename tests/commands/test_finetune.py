@@ -11,7 +11,7 @@ from runs import SHORT
 from safetensors.torch import load_file, save_file
 
 from llmkit.commands.finetune import resume_options
-from llmkit.runs.folder import resume_hint
+from llmkit.runs.find import resume_hint
 
 ROUNDING = 1e-6  # where weights lie in memory decides which kernels add them up, in which order
 

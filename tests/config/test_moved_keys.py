@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from llmkit.config.moved_keys import MOVED, moved_key, upgrade_recipe
-from llmkit.config.recipe import load_recipe, recipe_yaml
+from llmkit.config.recipe import load_recipe
+from llmkit.config.recipe_files import to_yaml
 from llmkit.config.schema_keys import find_field
 from llmkit.errors import UserError
 
@@ -27,7 +28,7 @@ def test_an_earlier_key_is_refused_with_its_present_name(old):
 
 def earlier_recipe() -> dict:
     """What a run of an earlier version recorded."""
-    content = yaml.safe_load(recipe_yaml(load_recipe("summarize")))
+    content = yaml.safe_load(to_yaml(load_recipe("summarize").model_dump(mode="json")))
     model, data = content["model"], content["data"]
     content |= {key: data.pop(key) for key in MOVED if key in data}
     content |= {

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from recipe_mistakes import mistakes
 
-from llmkit.config.recipe import load_recipe, recipe_yaml, with_absolute_paths
+from llmkit.config.recipe import load_recipe, with_absolute_paths
+from llmkit.config.recipe_files import to_yaml
 from llmkit.errors import UserError
 
 
@@ -66,7 +67,7 @@ def test_a_length_replaces_the_other_one_of_the_recipe(tmp_path):
 
 def test_a_saved_recipe_reads_back_equal(tmp_path):
     recipe = load_recipe("translate", overrides=("seed=7", "train.method=lora"))
-    (tmp_path / "recipe.yaml").write_text(recipe_yaml(recipe), "utf-8")
+    (tmp_path / "recipe.yaml").write_text(to_yaml(recipe.model_dump(mode="json")), "utf-8")
     assert load_recipe(str(tmp_path / "recipe.yaml")) == recipe
 
 

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from stopped_runs import stopped_run
 from torch import nn
 
-from llmkit.config.recipe import load_recipe, recipe_yaml
+from llmkit.config.recipe import load_recipe
+from llmkit.config.recipe_files import to_yaml
 from llmkit.errors import UserError
 from llmkit.io.atomic import CorruptFolder, verify
 from llmkit.io.row_files import read
@@ -168,7 +169,13 @@ def test_json(feed, tmp_path, stopped, tiny_gpt2, part):
 @in_parts(8)
 def test_yaml(feed, part):
     recipe = load_recipe(("qa", "summarize", "chat", "reason")[part % 4])
-    feed("YAML", "recipe.yaml", recipe_yaml(recipe).encode(), lambda p: load_recipe(str(p)), part)
+    feed(
+        "YAML",
+        "recipe.yaml",
+        to_yaml(recipe.model_dump(mode="json")).encode(),
+        lambda p: load_recipe(str(p)),
+        part,
+    )
 
 
 @in_parts(8)

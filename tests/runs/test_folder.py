@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from llmkit.errors import UserError
-from llmkit.runs.folder import claim_run_dir, open_recipe
+from llmkit.runs.find import open_recipe
+from llmkit.runs.start import claim_run_dir
 
 
 def test_default_names_do_not_collide(tmp_path):

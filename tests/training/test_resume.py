@@ -16,12 +16,14 @@ from runs import forget_accelerator
 from safetensors.torch import load_file, save_file
 from stopped_runs import interrupted, run_to_the_end, run_until, six_steps, stop_behind, traces
 
-from llmkit.config.recipe import recipe_yaml
+from llmkit.config.recipe_files import to_yaml
 from llmkit.errors import UserError
 from llmkit.io.atomic import write_manifest
 from llmkit.model.load import load_model
 from llmkit.model.trainable import trainable_model
+from llmkit.runs.find import recipe_of
 from llmkit.runs.folder import recipe_of, run_lock
+from llmkit.runs.start import run_lock
 from llmkit.training.checkpoint import newest
 from llmkit.training.resume import has_dropout
 from llmkit.training.state import DROPOUT_VERSION
@@ -198,7 +200,7 @@ def test_scale_of_fp16_gradients_is_restored(recipe, tmp_path, monkeypatch):
 
 def test_resume_auto_resumes_or_starts_a_run(llmkit, recipe, tmp_path, monkeypatch):
     settings = recipe("train.max_steps=3")
-    (tmp_path / "recipe.yaml").write_text(recipe_yaml(settings), "utf-8")
+    (tmp_path / "recipe.yaml").write_text(to_yaml(settings.model_dump(mode="json")), "utf-8")
     arguments = ("finetune", "recipe.yaml", "--run-dir", "run", "--resume", "auto")
     with monkeypatch.context() as patch:
         stop_behind(patch, 2)
@@ -306,7 +308,7 @@ def test_stopped_command_ends_in_one_line_and_can_be_resumed(
 def as_an_earlier_version(run):
     """Give the run the files that an earlier version wrote: their names, and without new fields."""
     record = json.loads((run / "run.json").read_text("utf-8"))
-    (run / "recipe.yaml").write_text(recipe_yaml(recipe_of(run)), "utf-8")
+    (run / "recipe.yaml").write_text(to_yaml(recipe_of(run).model_dump(mode="json")), "utf-8")
     assert record.pop("given")
     (run / "run.json").write_text(json.dumps(record), "utf-8")
     for checkpoint in (run / "checkpoints").iterdir():

@@ -7,12 +7,14 @@ from runs import forget_accelerator
 from stopped_runs import run_to_the_end, run_until, six_steps, traces
 
 from llmkit.config.decided import DECIDED_KEYS, with_values
-from llmkit.config.recipe import load_recipe, recipe_keys
+from llmkit.config.recipe import load_recipe, recipe_keys, with_absolute_paths
 from llmkit.config.schema import Data
 from llmkit.errors import UserError
 from llmkit.model.load import load_model
 from llmkit.model.trainable import trainable_model
-from llmkit.runs.folder import has_recipe, recipe_of, recipe_path, start_run
+from llmkit.runs.find import has_recipe, recipe_of
+from llmkit.runs.folder import recipe_path
+from llmkit.runs.start import start_run
 from llmkit.runtime.devices import start_accelerator
 from llmkit.tasks import TASKS
 from llmkit.training.optim import learning_rate_at
@@ -50,7 +52,9 @@ def test_decided_recipe_of_every_task_is_complete_and_trains_and_scores_alike(ta
     assert decided.keys() == expected
     assert None not in decided.values()
     assert "auto" not in decided.values()
-    start_run(tmp_path, given, setup.record, decided)
+    keys = recipe_keys(given)
+    resolved = with_values(with_absolute_paths(given), decided).model_dump(mode="json")
+    start_run(tmp_path, resolved, setup.record, {key: keys[key] for key in decided})
     assert recipe_keys(load_recipe(str(recipe_path(tmp_path)))) == recipe_keys(recipe)
     assert recipe_keys(recipe_of(tmp_path)) == recipe_keys(given)
 
