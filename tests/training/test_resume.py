@@ -122,9 +122,12 @@ def test_resumed_run_can_be_made_longer_but_not_shorter_than_it_is(recipe, tmp_p
 
 def test_two_processes_do_not_train_in_one_folder(stopped, tmp_path):
     run, settings = stopped
-    with run_lock(run), pytest.raises(UserError, match="another process is training in this folder"):
+    with (
+        run_lock(run),
+        pytest.raises(UserError, match="another process is training in this folder"),
+    ):
         run_to_the_end(settings, run, resume=True)
-    with run_lock(tmp_path / "new"), pytest.raises(UserError, match="another process trains"):
+    with run_lock(tmp_path / "new"), pytest.raises(UserError, match="another process is training"):
         run_to_the_end(settings, tmp_path / "new")
     ready, told = os.pipe()
     child = os.fork()
