@@ -45,11 +45,13 @@ def row_statistics(
     rows = []
     for start in range(0, len(pairs), BATCH_SIZE):
         batch = pairs[start : start + BATCH_SIZE]
-        texts = list(dict.fromkeys(text for said, accepted in batch for text in (said, *accepted)))
+        texts = list(
+            dict.fromkeys(text for predicted, accepted in batch for text in (predicted, *accepted))
+        )
         embedded = dict(zip(texts, embed(texts, encoder), strict=True))
         rows += [
-            [100 * max(f1(embedded[said], embedded[text]) for text in accepted)]
-            for said, accepted in batch
+            [100 * max(f1(embedded[predicted], embedded[text]) for text in accepted)]
+            for predicted, accepted in batch
         ]
     return np.array(rows)
 

@@ -91,7 +91,7 @@ class RunFiles:
 
 
 def read_run(folder: Path) -> RunFiles:
-    """Read the files of a run, as far as it has come."""
+    """Read the files that the run has written so far."""
     recipe = settings_of(folder)
     results = {"test": read_results(folder)}
     results |= {path.name: read_results(path) for path in set_dirs(folder)}
@@ -107,7 +107,7 @@ def read_run(folder: Path) -> RunFiles:
 
 
 def run_data(run: RunFiles) -> dict[str, Any]:
-    """What the page shows of one run."""
+    """The parts of the page that show one run."""
     test, metric, facts = run.results.get("test"), run.metric, dict(run.facts)
     facts.pop("given", None)  # the page shows what the run decided instead
     validations = [line for line in run.log if line.get("split") == "validation"]
@@ -184,7 +184,7 @@ def base_model(recipe: dict[str, Any]) -> str:
 
 
 def best_so_far(validations: list[dict[str, Any]], metric: str) -> str:
-    """The best validation of a run without test scores."""
+    """The best validation score of an unfinished run, in one sentence."""
     step = best_step(validations)
     found = [line[metric] for line in validations if line["step"] == step and metric in line]
     if not found:
@@ -198,13 +198,13 @@ def best_step(validations: list[dict[str, Any]]) -> int | None:
 
 
 def progress(log: list[dict[str, Any]], facts: dict[str, Any]) -> str:
-    """How far the training has come."""
+    """The step that training has reached."""
     step = max((line["step"] for line in log), default=0)
     return f"step {step:,} of {facts['num_steps']:,}" if "num_steps" in facts else f"step {step:,}"
 
 
 def other_version(facts: dict[str, Any]) -> str | None:
-    """The version of llmkit that made the run, where it is not this one."""
+    """The version of llmkit that created the run; None if it is this version."""
     version = facts.get("libraries", {}).get("llmkit", __version__)
     return None if version == __version__ else version
 
@@ -219,10 +219,12 @@ def short_names(runs: Sequence[Path]) -> list[str]:
 
 
 def differing_settings(recipes: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    """The settings that are not the same in all runs, each with its value in every run."""
+    """Settings that differ between runs, with their value in each run."""
     keys = dict.fromkeys(key for recipe in recipes for key in recipe)
     values = {key: [recipe.get(key) for recipe in recipes] for key in keys}
-    return {key: each for key, each in values.items() if any(v != each[0] for v in each)}
+    return {
+        key: of_runs for key, of_runs in values.items() if any(v != of_runs[0] for v in of_runs)
+    }
 
 
 def run_labels(names: Sequence[str], differing: dict[str, list[Any]]) -> list[str]:
@@ -308,26 +310,29 @@ def select_predictions(
 ) -> dict[str, list[dict[str, Any]]]:
     """The best, the worst and some random predictions, truncated to what a page can hold."""
     ranked = sorted(
-        (each for each in predictions if each.score is not None),
+        (p for p in predictions if p.score is not None),
         key=lambda prediction: prediction.score,
         reverse=higher_is_better,
     )
     drawn = random.Random(0).sample(predictions, min(NUM_SHOWN, len(predictions)))
     kinds = {"random": drawn, "best": ranked[:NUM_SHOWN], "worst": ranked[-NUM_SHOWN:][::-1]}
-    return {kind: [truncate_texts(each) for each in of_kind] for kind, of_kind in kinds.items()}
+    return {
+        kind: [truncate_texts(prediction) for prediction in of_kind]
+        for kind, of_kind in kinds.items()
+    }
 
 
 def text_lengths(predictions: list[SavedPrediction]) -> list[tuple[int, int]]:
     """Words of the first reference and of the prediction, of as many rows as a figure can show."""
-    predictions = [each for each in predictions if each.references]
+    predictions = [p for p in predictions if p.references]
     drawn = random.Random(0).sample(predictions, min(MAX_CURVE_POINTS, len(predictions)))
     return [(len(p.references[0].split()), len(p.prediction.text.split())) for p in drawn]
 
 
 def certainty(predictions: list[SavedPrediction]) -> list[tuple[int, float]]:
     """(probability, share of the expected tokens that have about this one), both in percent."""
-    tokens = [token for each in predictions for token in each.prediction.expected_tokens or ()]
-    probabilities = [p for _, p in tokens if p is not None]
+    tokens = [token for p in predictions for token in p.prediction.expected_tokens or ()]
+    probabilities = [probability for _, probability in tokens if probability is not None]
     if not probabilities:
         return []
     counts, ends = np.histogram(probabilities, bins=10, range=(0, 1))

@@ -2,6 +2,7 @@
 
 from llmkit.errors import count_of
 from llmkit.metrics.prediction import Prediction
+from llmkit.scoring.deciding_metric import choose_metric
 from llmkit.scoring.scores import SystemResult, row_scores, score_predictions
 from llmkit.scoring.testset import TestSet
 from llmkit.scoring.verdict import BEST_REFERENCE
@@ -51,7 +52,7 @@ def score_references(task: Task, references: list[list[str]]) -> dict[str, Syste
         return {}
     predictions = [Prediction(text) for _, text, _ in candidates]
     statistics = task.row_statistics(predictions, [others for _, _, others in candidates])
-    metric, higher_is_better = next(iter(task.scores.items()))
+    metric, higher_is_better = choose_metric(task, None)
     scores = row_scores(statistics, metric)
     worst_first = sorted(
         range(len(candidates)),

@@ -127,7 +127,7 @@ def prepared(task, rows, tokenizer, answers=(), max_length=60):
     return encode_test_set(test, tokenizer, EncodingOptions(max_length, True), max_new_tokens=8)
 
 
-def test_prompts_and_encoded_rows_are_of_the_same_tokens(tokenizer):
+def test_prompts_and_encoded_rows_have_the_same_tokens(tokenizer):
     row = ROWS["summarize"](0, "x")
     made = prepared("summarize", [row], tokenizer, max_length=120)
     (prompt,), (encoded,) = made.prompts, made.encoded

@@ -48,7 +48,7 @@ def by_hand(prediction: str, reference: str, folder, layer: int) -> float:
     return 100 * 2 * precision * recall / (precision + recall)
 
 
-def test_it_is_the_papers_formula_and_the_best_reference_counts(encoder):
+def test_bertscore_is_the_papers_formula_and_the_best_reference_counts(encoder):
     name = f"bertscore:{bertscore.check(str(encoder), None)}"
     assert name.endswith(":9")
     predictions = ["mara waited on the pier", "the dog slept", TEXT[0]]
@@ -62,7 +62,7 @@ def test_it_is_the_papers_formula_and_the_best_reference_counts(encoder):
     assert compute(name, predictions, references)["bertscore"] == pytest.approx(np.mean(expected))
 
 
-def test_the_same_scores_most_and_nothing_scores_nothing(encoder):
+def test_bertscore_of_the_same_text_is_100_and_of_no_text_0(encoder):
     name = f"bertscore:{encoder}:3"
     long = " ".join(WORDS * 5)  # more than the encoder can read
     predictions = [Prediction(TEXT[0]), Prediction(""), Prediction(long, votes=[long, "a ferry"])]
@@ -70,7 +70,7 @@ def test_the_same_scores_most_and_nothing_scores_nothing(encoder):
     assert rows == pytest.approx([100, 0, 100])
 
 
-def test_it_stands_beside_the_tasks_own_scores(llmkit, tiny_gpt2, encoder, tmp_path):
+def test_bertscore_is_added_to_the_scores_of_the_task(llmkit, tiny_gpt2, encoder, tmp_path):
     write_jsonl(tmp_path / "rows.jsonl", summary_rows(40))
     result = llmkit(
         "evaluate", tiny_gpt2, "--recipe", "summarize", "data.train=rows.jsonl",
@@ -96,7 +96,9 @@ def test_it_stands_beside_the_tasks_own_scores(llmkit, tiny_gpt2, encoder, tmp_p
         ("qa", ("model={tiny_gpt2}", "layer=1"), "gpt2 cannot be used as an encoder"),
     ],
 )
-def test_what_cannot_be_is_refused(llmkit, encoder, tiny_gpt2, task, settings, expected):
+def test_bertscore_settings_that_cannot_work_are_refused(
+    llmkit, encoder, tiny_gpt2, task, settings, expected
+):
     folders = {"encoder": encoder, "tiny_gpt2": tiny_gpt2}
     given = (f"evaluation.bertscore.{each.format(**folders)}" for each in settings)
     result = llmkit("evaluate", "embedded", "--recipe", task, *given)
@@ -104,7 +106,7 @@ def test_what_cannot_be_is_refused(llmkit, encoder, tiny_gpt2, task, settings, e
     assert expected in result.stderr
 
 
-def test_a_layer_has_to_be_named_where_nobody_recommends_one(encoder, tmp_path):
+def test_bertscore_needs_a_layer_if_none_is_recommended(encoder, tmp_path):
     BertModel(
         BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=3, num_attention_heads=1)
     ).save_pretrained(tmp_path)

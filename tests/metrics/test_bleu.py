@@ -19,7 +19,7 @@ REFERENCES = [
 ]
 
 
-def test_bleu_and_chrf_are_sacrebleus():
+def test_bleu_and_chrf_equal_sacrebleu():
     streams = [[r[i] if i < len(r) else None for r in REFERENCES] for i in range(3)]
     assert compute("bleu", PREDICTIONS, REFERENCES)["bleu"] == (
         sacrebleu.corpus_bleu(PREDICTIONS, streams).score

@@ -43,7 +43,7 @@ def likeliest(probabilities):
 
 @settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(5, 80), st.integers(2, 5))
-def test_scores_are_scikit_learns(seed, num_rows, num_labels):
+def test_classification_scores_equal_scikit_learn(seed, num_rows, num_labels):
     true, probabilities = drawn(seed, num_rows, num_labels)
     names = [f"label {i}" for i in range(num_labels)]
     predictions = likeliest([dict(zip(names, row, strict=True)) for row in probabilities.tolist()])
@@ -57,7 +57,7 @@ def test_scores_are_scikit_learns(seed, num_rows, num_labels):
     assert ours["auc"] == pytest.approx(100 * theirs, rel=1e-9)
 
 
-def test_weights_are_rows_that_stand_several_times():
+def test_weights_count_rows_several_times():
     true, probabilities = drawn(0, 40, 3)
     predictions = likeliest([dict(zip("abc", row, strict=True)) for row in probabilities.tolist()])
     references = [["abc"[i]] for i in true]
@@ -72,7 +72,7 @@ def test_weights_are_rows_that_stand_several_times():
         assert weighted[name].item() == pytest.approx(value, nan_ok=True)
 
 
-def test_calibration_error_by_hand():
+def test_calibration_error_equals_a_hand_computed_example():
     predictions = likeliest([{"a": 0.9, "b": 0.1}] * 4 + [{"a": 0.3, "b": 0.7}] * 2)
     references = [["a"]] * 3 + [["b"]] * 2 + [["a"]]
     error = score(predictions, references)["calibration_error"]
@@ -97,7 +97,7 @@ def guo_2017(confidences, are_right):
         ([0.5] * 2, [1, 1], 50),
     ],
 )
-def test_calibration_bins_hold_their_upper_edge(confidences, are_right, expected):
+def test_calibration_bins_include_their_upper_edge(confidences, are_right, expected):
     predictions = likeliest([{"a": p, "b": 1 - p} for p in confidences])
     references = [["a"] if right else ["b"] for right in are_right]
     by_paper = guo_2017([Fraction(str(p)) for p in confidences], are_right)
@@ -117,7 +117,7 @@ def test_calibration_error_is_that_of_the_paper(seed, num_rows, num_labels):
     assert ours == pytest.approx(expected)
 
 
-def test_the_stated_label_is_scored_and_the_probabilities_are_ranked():
+def test_accuracy_uses_the_predicted_label_and_auc_the_probabilities():
     """A threshold of 0.3: the stated label is not the likeliest one."""
     probabilities = [{"no": 0.6, "yes": 0.4}, {"no": 0.9, "yes": 0.1}, {"no": 0.2, "yes": 0.8}]
     predictions = [Prediction("yes" if p["yes"] > 0.3 else "no", p) for p in probabilities]
@@ -129,7 +129,7 @@ def test_the_stated_label_is_scored_and_the_probabilities_are_ranked():
 
 @settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(2, 60), st.integers(3, 7), st.integers(-3, 9))
-def test_scores_of_ratings_are_scikit_learns(seed, num_rows, num_ratings, lowest):
+def test_rating_scores_equal_scikit_learn(seed, num_rows, num_ratings, lowest):
     generator = np.random.default_rng(seed)
     ratings = np.arange(lowest, lowest + num_ratings)
     true = np.concatenate([ratings, generator.choice(ratings, num_rows)])
@@ -186,7 +186,7 @@ def test_the_labels_of_the_task_decide_whether_they_are_ratings(said):
     assert "mean_absolute_error" not in task.score([Prediction("2"), Prediction("3")], [["0"]] * 2)
 
 
-def test_a_prediction_that_is_no_number_leaves_out_the_scores_of_ratings():
+def test_a_predicted_label_that_is_not_a_number_leaves_out_the_scores_of_ratings():
     task = TASKS["classify"].with_metrics_for([["1"], ["2"], ["3"]])
     scores = task.score([Prediction("1"), Prediction("many")], [["1"], ["2"]])
     assert scores.keys() == {"accuracy", "macro_f1"}

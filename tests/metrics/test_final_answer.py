@@ -72,7 +72,7 @@ from llmkit.tasks import TASKS
         ("#### " + "9" * 5000, "9" * 5000),
     ],
 )
-def test_the_final_answer_of_a_worked_one(text, final):
+def test_the_final_answer_is_read_from_a_worked_answer(text, final):
     assert final_answer(text) == final
 
 
@@ -98,7 +98,7 @@ def test_a_number_is_the_same_however_it_is_written(
     assert final_answer(said) != final_answer(str(float(value) + 1))
 
 
-def test_a_vote_is_won_by_the_commonest_final_answer():
+def test_the_majority_vote_is_the_most_common_final_answer():
     answers = ["#### 7", "#### 8", "4 + 4 = 8\n#### 8.0"]
     predictions = [Prediction(answers[0], votes=answers)] * 2
     scores = TASKS["reason"].score(predictions, [["#### 8"], ["#### 7"]])

@@ -38,7 +38,7 @@ from llmkit.metrics.labels import folded, label_of, probabilities_of, ratings_of
         (" \u200b\n", ""),
     ],
 )
-def test_a_label_is_one_however_it_is_written(value, label):
+def test_a_label_has_one_form_however_it_is_written(value, label):
     assert label_of(value) == label
 
 
@@ -51,7 +51,7 @@ def test_a_label_is_one_however_it_is_written(value, label):
         (b"positive", "must hold a label, not bytes"),
     ],
 )
-def test_what_is_not_one_label_is_refused(value, expected):
+def test_a_value_that_is_not_one_label_is_refused(value, expected):
     with pytest.raises(ValueError, match=expected):
         label_of(value)
 
@@ -70,12 +70,12 @@ def test_what_is_not_one_label_is_refused(value, expected):
         ([0.5, 0.5], "numbers from 0 to 1, by label"),
     ],
 )
-def test_what_are_no_probabilities_is_refused(value, expected):
+def test_values_that_are_not_probabilities_are_refused(value, expected):
     with pytest.raises(ValueError, match=expected):
         probabilities_of(value)
 
 
-def test_probabilities_are_known_by_the_same_labels():
+def test_probabilities_use_the_same_form_of_labels():
     assert probabilities_of({" positive": 0.7, "negative\n": 0.3}) == {
         "positive": 0.7,
         "negative": 0.3,
@@ -150,7 +150,7 @@ def evaluate(llmkit, splits, tmp_path):
 
 
 @pytest.mark.parametrize("written", WRITTEN)
-def test_predictions_count_however_data_and_they_write_a_label(evaluate, written):
+def test_predicted_labels_match_however_data_and_predictions_write_them(evaluate, written):
     spelling = WRITTEN[written]
     label = {name: label_of(value) for name, value in spelling.items()}
     rows = rows_of(spelling[name] for name in LABELS)
@@ -161,7 +161,7 @@ def test_predictions_count_however_data_and_they_write_a_label(evaluate, written
         assert "warning" not in output
 
 
-def test_the_stated_label_counts_where_it_is_not_the_likeliest(evaluate):
+def test_the_predicted_label_counts_even_if_another_is_more_probable(evaluate):
     predictions = [
         {"id": i, "prediction": name, "probabilities": {" positive": p, "negative\n": 1 - p}}
         for i, (name, p) in enumerate((name, 0.4 if name == "positive" else 0.1) for name in LABELS)
@@ -183,7 +183,7 @@ def test_rows_without_a_label_are_left_out_and_named(evaluate, tmp_path):
     assert confusion["labels"] == ["negative", "positive"]
 
 
-def test_a_predicted_label_that_no_row_has_is_named(evaluate):
+def test_a_predicted_label_that_no_row_has_is_reported(evaluate):
     predictions = [{"id": i, "prediction": name} for i, name in enumerate(LABELS)]
     predictions[3]["prediction"] = "negativ"
     scores, output = evaluate(rows_of(LABELS), predictions)
@@ -192,7 +192,7 @@ def test_a_predicted_label_that_no_row_has_is_named(evaluate):
     assert "did you mean negative?" in output
 
 
-def test_probabilities_of_the_likeliest_labels_alone_are_said_to_be_too_few(evaluate):
+def test_probabilities_of_some_labels_only_are_reported(evaluate):
     labels = ["a", "b", "c", "d"] * 4
     predictions = [
         {
@@ -229,7 +229,7 @@ def test_predictions_that_cannot_be_scored_are_refused(evaluate, change, expecte
     assert len(output.splitlines()) == 1
 
 
-def test_compare_knows_labels_as_evaluate_does(llmkit, tmp_path):
+def test_compare_reads_labels_as_evaluate_does(llmkit, tmp_path):
     good = [
         {"id": i, "prediction": f"{name} ", "references": [f" {name}"]}
         for i, name in enumerate(LABELS)
@@ -262,7 +262,7 @@ def test_ratings_are_compared_by_their_distance(llmkit, tmp_path):
     assert error["high"] < 0 < kappa["low"]
 
 
-def test_a_run_scores_labels_with_blanks_as_without(llmkit, splits, tiny_gpt2, tmp_path):
+def test_a_run_scores_labels_with_spaces_as_without(llmkit, splits, tiny_gpt2, tmp_path):
     """Training, the choice of the best weights, scoring and the report all take 1.0 for "1"."""
     written = {"1": " 1", "2": 2, "3": 3.0}
     labels = ["1", "2", "3"] * 6
@@ -301,7 +301,7 @@ def test_a_run_scores_labels_with_blanks_as_without(llmkit, splits, tiny_gpt2, t
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("command", ["finetune", "check"])
-def test_labels_that_cannot_work_are_refused_before_training(
+def test_labels_that_cannot_be_trained_on_are_refused_before_training(
     llmkit, splits, tiny_gpt2, command, train, validation, arguments, expected
 ):
     rows = splits(rows_of(train), validation and rows_of(validation))

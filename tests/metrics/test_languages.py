@@ -111,12 +111,12 @@ def test_scores_are_those_of_sacrebleus_command_with_the_same_tokenizer(
         ("ter:western", "ร้านอาหารเปิดทุกวันจันทร์", "not segmented"),
     ],
 )
-def test_references_that_a_metric_misjudges_are_told(metric, text, kind):
+def test_references_that_a_metric_misjudges_are_recognized(metric, text, kind):
     assert misjudged_as(metric, text) == kind
 
 
 @pytest.mark.parametrize(("num_short", "is_told"), [(12, True), (7, True), (6, False)])
-def test_references_too_short_for_bleu_are_told_where_they_are_most(num_short, is_told):
+def test_references_too_short_for_bleu_are_reported_if_most_are(num_short, is_told):
     texts = [("a red dog" if i < num_short else "a red dog slept there") for i in range(12)]
     examples = [Example(str(i), [], text, [text, "a dog"]) for i, text in enumerate(texts)]
     for name, kinds in (("translate", ["too short"] * is_told), ("qa", [])):
@@ -166,7 +166,7 @@ def test_a_translation_into_chinese_is_trained_and_scored_by_characters(
         "evaluation.bleu.tokenize=13a", "--output", "by-words",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert "references without spaces between words" in " ".join(result.output.split())
+    assert "without spaces, which count as a single word" in " ".join(result.output.split())
     result = llmkit("compare", "run", "by-words")
     assert result.exit_code == 2
     assert "bleu:13a, bleu:zh" in result.stderr

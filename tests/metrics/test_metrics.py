@@ -26,13 +26,13 @@ def test_all_metrics_are_tested_below():
 
 
 @pytest.mark.parametrize("references", [[["a"], ["b"]], ["a", "b", "c"], [["a"], [], ["c"]]])
-def test_wrong_shapes_are_refused(references):
+def test_references_of_the_wrong_shape_are_refused(references):
     with pytest.raises(ValueError, match="references"):
         compute("bleu", PREDICTIONS, references)
 
 
 @pytest.mark.parametrize("name", ["summarize", "translate", "qa", "chat"])
-def test_every_task_scores_its_references_perfect_and_silence_not(name):
+def test_references_score_perfect_and_empty_predictions_worst_in_every_task(name):
     task = TASKS[name]
     references = [["the ferry left the port at noon"], ["a red dog is sleeping here"]]
     perfect = task.score([Prediction(r[0]) for r in references], references)

@@ -18,7 +18,7 @@ REFERENCES = [
 ]
 
 
-def test_rouge_is_rouge_scores_best_reference():
+def test_rouge_equals_rouge_score_with_the_best_reference():
     scorer = RougeScorer(["rouge1", "rouge2", "rougeL", "rougeLsum"], use_stemmer=True)
     ours = compute("rouge", PREDICTIONS, REFERENCES)
     for name in ("rouge1", "rouge2", "rougeL", "rougeLsum"):

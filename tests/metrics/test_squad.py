@@ -16,7 +16,7 @@ from llmkit.metrics.squad import normalize
         ("a the", ["x"], 0, 0),
     ],
 )
-def test_squad_scores(prediction, references, exact, f1):
+def test_exact_match_and_f1_equal_hand_computed_examples(prediction, references, exact, f1):
     scores = compute("squad", [prediction], [references])
     assert (scores["exact_match"], scores["f1"]) == (exact, pytest.approx(f1))
 

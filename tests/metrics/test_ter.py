@@ -6,7 +6,7 @@ import sacrebleu
 from llmkit.metrics import compute, describe, resolve_settings
 
 
-def test_ter_is_sacrebleus_and_lower_is_better():
+def test_ter_equals_sacrebleu_and_lower_is_better():
     predictions = ["the ferry left at noon", "nothing in common"]
     references = [["the ferry left the port at noon"], ["a red dog sleeps"]]
     expected = sacrebleu.corpus_ter(predictions, [[row[0] for row in references]]).score

@@ -41,7 +41,7 @@ def needs(tokenizer):
 
 
 @pytest.mark.parametrize("tokenizer", SENTENCES)
-def test_each_text_predicted_exactly_has_a_bleu_of_100(tokenizer):
+def test_an_exact_prediction_has_a_bleu_of_100_in_every_script(tokenizer):
     needs(tokenizer)
     for text in SENTENCES[tokenizer]:
         assert bleu_tokenizer([text]) == tokenizer

@@ -145,7 +145,7 @@ def visit(page: str, folder, width: int) -> dict:
 
 @needs_browser
 @pytest.mark.parametrize(("count", "width"), [(2, 1200), (1, 360)])
-def test_a_reader_sees_all_of_it_and_nothing_goes_out(runs, tmp_path, count, width):
+def test_a_browser_shows_the_whole_page_without_any_request(runs, tmp_path, count, width):
     found = visit(report_page(runs[:count]), tmp_path, width)
     assert found["errors"] == []
     assert found["requests"] == 0
@@ -191,7 +191,7 @@ def test_the_verdict_of_a_run_is_on_its_page_its_card_and_the_terminal(runs, llm
     assert run["verdict"] in evaluated.stdout.replace("\n", " ")
 
 
-def test_what_runs_share_is_shown_once_and_what_differs_is_named(runs):
+def test_shared_baselines_are_shown_once_and_differing_settings_are_named(runs):
     data = page_data(runs)
     assert data["differing"] == {"seed": [0, 1], "train.learning_rate": [
         data["runs"][0]["recipe"]["train.learning_rate"], 1e-3]}  # fmt: skip
@@ -205,7 +205,7 @@ def test_what_runs_share_is_shown_once_and_what_differs_is_named(runs):
         assert entry["scores"] == run["scores"]["fine-tuned"]
 
 
-def test_what_has_one_name_and_several_scores_is_told_apart(runs, tmp_path):
+def test_baselines_of_one_name_and_different_scores_are_told_apart(runs, tmp_path):
     other = copy_of(runs[1], tmp_path / "two")
     results = json.loads((other / "metrics.json").read_text())
     results["scores"]["untuned"]["rougeL"] += 1
@@ -319,7 +319,7 @@ def test_a_run_is_followed_until_it_has_finished(llmkit, runs, tmp_path):
     assert said.count("written: ") == 1
 
 
-def test_what_is_no_run_is_refused(llmkit, tmp_path):
+def test_a_report_of_a_folder_that_is_not_a_run_is_refused(llmkit, tmp_path):
     result = llmkit("report", tmp_path)
     assert result.exit_code == 2
     assert "not a run; name the folder" in result.stderr

@@ -25,7 +25,7 @@ from llmkit.scoring.results import SavedPrediction
         ([{"seed": 0}, {"seed": 1}, {"seed": 1}], ["one", "two", "three"]),
     ],
 )  # fmt: skip
-def test_runs_are_labelled_by_the_settings_that_tell_them_apart(recipes, expected):
+def test_runs_are_labeled_by_the_settings_that_differ(recipes, expected):
     names = ["one", "two", "three"][: len(recipes)]
     assert run_labels(names, differing_settings(recipes)) == expected
 
@@ -36,7 +36,7 @@ def test_runs_of_one_name_are_called_by_their_paths(tmp_path):
     assert short_names([tmp_path / "a", tmp_path / "b"]) == ["a", "b"]
 
 
-def test_long_runs_and_texts_are_cut_to_a_page():
+def test_long_curves_and_texts_are_truncated_on_the_page():
     points = [{"step": i} for i in range(5 * MAX_CURVE_POINTS + 3)]
     assert len(downsample(points)) <= MAX_CURVE_POINTS + 1
     assert downsample(points)[-1] == points[-1]

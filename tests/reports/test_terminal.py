@@ -17,7 +17,7 @@ TABLE = {
 
 
 @pytest.mark.parametrize("width", [24, 40, 60, 80, 200])
-def test_scores_are_whole_at_any_width(width):
+def test_scores_are_never_truncated_at_any_terminal_width(width):
     console = make_console()
     console.width = width
     task = get_task("summarize")
@@ -39,7 +39,7 @@ def test_scores_are_whole_at_any_width(width):
         ([2], ["no interval for fewer than 10 rows"]),
     ],
 )
-def test_the_note_says_where_intervals_are_and_where_not(nums_rows, expected):
+def test_the_note_explains_intervals_and_their_absence(nums_rows, expected):
     note = terminal.interval_note(nums_rows)
     assert all(part in note for part in expected)
     assert ("its 95% interval" in note) == (max(nums_rows) >= 10)
@@ -56,6 +56,6 @@ def test_the_note_says_where_intervals_are_and_where_not(nums_rows, expected):
     ],
 )
 @pytest.mark.parametrize("run", ["runs/mine", "runs/my rün's", "runs/$HOME;ls"])
-def test_the_command_for_new_rows_can_be_pasted_into_a_shell(task, arguments, run):
+def test_the_generate_command_can_be_pasted_into_a_shell(task, arguments, run):
     command = terminal.generate_command(Path(run), get_task(task))
     assert shlex.split(command) == ["llmkit", "generate", "--model", run, *arguments]

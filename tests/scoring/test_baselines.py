@@ -8,7 +8,7 @@ from llmkit.tasks import TASKS
 
 
 @pytest.mark.parametrize(("name", "better"), [("summarize", max), ("qa", max), ("translate", max)])
-def test_the_best_reference_is_scored_against_the_others(name, better):
+def test_the_best_reference_of_a_row_is_scored_against_the_others(name, better):
     task = TASKS[name]
     rows = [["a big cat sat here", "the big cat sat", "dogs"], ["alone"], ["one two", "two one"]]
     made = score_references(task, rows)

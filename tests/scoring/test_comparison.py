@@ -15,7 +15,7 @@ METRIC = DecidingMetric("rougeL", True)
 
 
 @pytest.fixture
-def test_rows():
+def scored_rows():
     rows = [
         {"id": str(i), "document": f"Mara left at {i}. Otto slept. Jo ran. Ed sat.",
          "summary": f"Mara left at {i}."}
@@ -30,10 +30,10 @@ def system(test, text):
     return score_predictions(test.task, statistics, predictions)
 
 
-def test_the_main_system_is_compared_with_the_untuned_one_and_the_baselines(test_rows):
-    systems = {"untuned": {"test": system(test_rows, "Otto")},
-               "mine": {"test": system(test_rows, "Mara left at 3.")}}  # fmt: skip
-    results = compare_on_test_sets({"test": test_rows}, systems, "mine", METRIC)["test"]
+def test_the_main_system_is_compared_with_the_untuned_one_and_the_baselines(scored_rows):
+    systems = {"untuned": {"test": system(scored_rows, "Otto")},
+               "mine": {"test": system(scored_rows, "Mara left at 3.")}}  # fmt: skip
+    results = compare_on_test_sets({"test": scored_rows}, systems, "mine", METRIC)["test"]
     assert list(results.systems)[:2] == ["untuned", "mine"]
     assert {"lead-1", "lead-3", "random-3"} < set(results.systems)
     assert results.main_system is systems["mine"]["test"]
@@ -46,13 +46,13 @@ def test_the_main_system_is_compared_with_the_untuned_one_and_the_baselines(test
     assert "worse than the baseline lead-1 (100.0)" in results.verdict
 
 
-def test_without_the_untuned_model_there_is_no_difference(test_rows):
+def test_without_the_untuned_model_there_is_no_difference(scored_rows):
     for main in ("mine", "untuned"):
-        systems = {main: {"test": system(test_rows, "Mara")}}
-        results = compare_on_test_sets({"test": test_rows}, systems, main, METRIC)["test"]
+        systems = {main: {"test": system(scored_rows, "Mara")}}
+        results = compare_on_test_sets({"test": scored_rows}, systems, main, METRIC)["test"]
         assert results.differences == {}
 
 
-def test_systems_whose_rows_differ_are_not_compared(test_rows):
-    fewer = testset.TestSet.of(test_rows.rows[:11], TASKS["summarize"], Counter())
-    assert differences_from(system(fewer, "Mara"), system(test_rows, "Mara")) == {}
+def test_systems_whose_rows_differ_are_not_compared(scored_rows):
+    fewer = testset.TestSet.of(scored_rows.rows[:11], TASKS["summarize"], Counter())
+    assert differences_from(system(fewer, "Mara"), system(scored_rows, "Mara")) == {}

@@ -13,7 +13,7 @@ PROMPTS = ["count: one two three four", "say something", "when did the ferry lea
 LEARNT = ["It is known that the ferry left the port at noon on Friday, and so on."]
 
 
-def test_each_figure_by_hand():
+def test_diagnostics_equal_hand_computed_examples():
     predictions = [
         Prediction(text, ended=ended) for text, ended in zip(SAID, [True, True, False], strict=True)
     ]
@@ -32,13 +32,13 @@ def test_each_figure_by_hand():
     assert "stopped by itself" not in diagnose(unknown, EXPECTED, PROMPTS, LEARNT)
 
 
-def test_nothing_said_has_nothing_to_repeat():
+def test_an_empty_prediction_repeats_and_copies_nothing():
     figures = diagnose([Prediction("", ended=True)], [["x"]], ["p"], ["t"])
     assert set(figures.values()) == {0, 100}
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=30))
-def test_a_text_said_twice_repeats_all_of_it_once(words):
+def test_a_doubled_text_repeats_all_of_its_ngrams(words):
     text = " ".join(words)
     assert len(ngrams(text, 4)) == max(0, len(words) - 3)
     if len(words) > 3:

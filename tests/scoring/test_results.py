@@ -57,7 +57,7 @@ def results_for(name, rows, main="fine-tuned"):
 @pytest.mark.parametrize(
     ("name", "rows"), [("summarize", ROWS), ("qa", QA_ROWS), ("classify", LABEL_ROWS)]
 )
-def test_what_is_written_is_read_again(tmp_path, name, rows):
+def test_results_and_predictions_are_read_as_they_were_written(tmp_path, name, rows):
     made = results_for(name, rows)
     results.write_results(tmp_path, {"test": made, "other set": made}, rows, best_step=4)
     saved = results.read_results(tmp_path)
@@ -80,7 +80,7 @@ def test_what_is_written_is_read_again(tmp_path, name, rows):
     assert other == replace(saved, best_step=None)
 
 
-def test_the_main_system_is_named_wherever_it_stands(tmp_path):
+def test_the_main_system_is_found_by_name_not_by_position(tmp_path):
     made = results_for("summarize", ROWS)
     turned = replace(made, systems=dict(reversed(made.systems.items())))
     results.write_results(tmp_path, {"test": turned}, ROWS)

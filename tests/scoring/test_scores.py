@@ -6,7 +6,7 @@ from llmkit.scoring.scores import breakdown, by_length, row_scores
 from llmkit.tasks import TASKS
 
 
-def test_rows_of_like_length_are_scored_together():
+def test_rows_are_grouped_by_length_and_scored_per_group():
     groups = by_length(["a " * n for n in (1, 2, 3, 5, 8, 40, 100, 101)])
     assert len(set(groups)) == 4
     assert [groups.count(name) for name in sorted(set(groups))] == [2, 2, 2, 2]

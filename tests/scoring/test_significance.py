@@ -124,7 +124,7 @@ def test_p_values_are_uniform_where_nothing_differs(trials, figure, redraws):
     )
 
 
-def test_the_p_value_is_sacrebleus():
+def test_the_p_value_equals_sacrebleu():
     generator = random.Random(5)
     texts = [" ".join(generator.choices(WORDS, k=12)) for _ in range(120)]
     first, second = ([worsened(t, rate, generator) for t in texts] for rate in (0.3, 0.36))

@@ -24,7 +24,7 @@ GOOD = predictions(["the ferry left the port at noon", "a red dog slept there"] 
 BAD = predictions(["the ferry sank", "a red dog barked"] * 20)
 
 
-def test_a_better_system_is_found_better_whatever_the_order_of_the_rows(llmkit, tmp_path):
+def test_a_better_system_is_found_whatever_the_order_of_the_rows(llmkit, tmp_path):
     write_jsonl(tmp_path / "bad.jsonl", BAD)
     write_jsonl(tmp_path / "good.jsonl", GOOD[::-1])
     result = llmkit("compare", "bad.jsonl", "good.jsonl", "--task", "translate", "--json")
@@ -41,7 +41,7 @@ def test_a_better_system_is_found_better_whatever_the_order_of_the_rows(llmkit, 
     assert "A: bad.jsonl\nB: good.jsonl\n40 rows" in shown
 
 
-def test_references_may_stand_in_one_of_the_files(llmkit, tmp_path):
+def test_references_in_one_of_the_files_suffice(llmkit, tmp_path):
     write_jsonl(tmp_path / "good.jsonl", GOOD)
     write_jsonl(tmp_path / "bad.jsonl", [{k: r[k] for k in ("id", "prediction")} for r in BAD])
     result = llmkit("compare", "bad.jsonl", "good.jsonl", "--task", "qa", "--json")
@@ -63,7 +63,7 @@ def test_references_may_stand_in_one_of_the_files(llmkit, tmp_path):
         ([], BAD, ["--task", "qa"], "a.jsonl: no rows in it"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_compared_ends_in_one_line(
+def test_predictions_that_cannot_be_compared_are_refused_in_one_line(
     llmkit, tmp_path, first, second, arguments, expected
 ):
     write_jsonl(tmp_path / "a.jsonl", first)
@@ -74,7 +74,7 @@ def test_what_cannot_be_compared_ends_in_one_line(
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_too_few_rows_give_a_difference_and_nothing_about_chance(llmkit, tmp_path):
+def test_too_few_rows_give_a_difference_without_interval_and_p_value(llmkit, tmp_path):
     write_jsonl(tmp_path / "bad.jsonl", BAD[: MIN_ROWS - 1])
     write_jsonl(tmp_path / "good.jsonl", GOOD[: MIN_ROWS - 1])
     command = ("compare", "bad.jsonl", "good.jsonl", "--task", "qa")
