@@ -186,12 +186,12 @@ def find(word: str, row: dict) -> Iterator[re.Match]:
 
 
 @pytest.mark.parametrize("trick", [first_name, most_frequent_capitalised, first_candidate])
-def test_simple_tricks_do_not_answer_the_questions(trick) -> None:
+def test_simple_heuristics_do_not_answer_the_questions(trick) -> None:
     rows = load("qa", "test")
     assert mean(trick(row) in row["answers"] for row in rows) < 0.15
 
 
-def test_questions_vary() -> None:
+def test_questions_are_varied() -> None:
     assert len({" ".join(row["question"].split()[:2]) for row in load("qa", "test")}) >= 12
 
 

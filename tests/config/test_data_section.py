@@ -19,7 +19,7 @@ from llmkit.config.schema import Data
         ({"encoding": "klingon"}, "not a text encoding"),
     ],
 )
-def test_a_mistake_is_refused(data, expected):
+def test_mistakes_in_the_data_section_are_refused(data, expected):
     with pytest.raises(ValidationError, match=expected):
         Data(**data)
 

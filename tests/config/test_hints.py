@@ -38,13 +38,13 @@ from llmkit.config import hints
         ("train.epochs", "such as train.epochs=VALUE"),
     ],
 )
-def test_names_of_other_kits_are_answered_with_ours(override, expected):
+def test_keys_of_other_toolkits_are_answered_with_llmkits_own(override, expected):
     (line,) = mistakes("summarize", override)
     assert override in line
     assert expected in line
 
 
-def test_names_of_other_kits_are_answered_in_a_file(tmp_path):
+def test_keys_of_other_toolkits_in_a_file_are_answered_with_llmkits_own(tmp_path):
     path = tmp_path / "theirs.yaml"
     path.write_text("task: qa\ntrain: {epochs: 1}\ntraining_args:\n  lr: 1e-4\n  fp16: true\n")
     assert mistakes(str(path)) == [
@@ -53,7 +53,7 @@ def test_names_of_other_kits_are_answered_in_a_file(tmp_path):
     ]
 
 
-def test_hints_name_keys_that_exist_and_never_a_key_of_ours():
+def test_hints_lead_to_existing_keys_and_never_shadow_one():
     names = {key.rpartition(".")[2] for key in KEYS + SECTIONS}
     assert set(hints.KEYS.values()) <= {*KEYS, *SECTIONS}
     assert names & {*hints.KEYS, *hints.ADVICE} == {"batch_size"}  # evaluation has one

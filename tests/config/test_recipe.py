@@ -10,7 +10,7 @@ from llmkit.config.recipe_files import to_yaml
 from llmkit.errors import UserError
 
 
-def test_sample_is_the_default_scale():
+def test_the_first_scale_is_the_default():
     assert load_recipe("qa") == load_recipe("qa", scale="sample")
 
 
@@ -33,7 +33,7 @@ def test_overrides_reach_every_level_with_the_right_type():
     assert recipe.model.name == "123"
 
 
-def test_all_mistakes_are_reported_at_once():
+def test_all_mistakes_of_a_recipe_are_reported_at_once():
     lines = mistakes("summarize", "train.learning_rat=2e-5", "train.epochs=many", "sed=1")
     assert len(lines) == 3
     assert any("did you mean train.learning_rate?" in line for line in lines)
@@ -46,7 +46,7 @@ def lengths(name: str, *overrides: str) -> tuple[float | None, int | None]:
     return train.epochs, train.max_steps
 
 
-def test_a_length_replaces_the_other_one_of_the_recipe(tmp_path):
+def test_max_steps_and_epochs_replace_each_other(tmp_path):
     assert lengths("summarize", "train.max_steps=3") == (None, 3)
     path = tmp_path / "steps.yaml"
     path.write_text(
@@ -71,7 +71,7 @@ def test_a_saved_recipe_reads_back_equal(tmp_path):
     assert load_recipe(str(tmp_path / "recipe.yaml")) == recipe
 
 
-def test_absolute_paths_leave_names_of_the_hub_and_the_package_alone(tmp_path, monkeypatch):
+def test_absolute_paths_do_not_change_hub_ids_and_embedded_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gpt2").mkdir()
     ours = load_recipe("summarize", overrides=("data.hub=x/y", "data.train=train", "model=gpt2-xl"))

@@ -19,7 +19,7 @@ def test_every_recipe_has_both_scales_and_a_known_task():
             assert (recipe.data.hub is None) == (scale == "sample")
 
 
-def test_yaml_reads_as_people_expect(tmp_path):
+def test_yaml_floats_and_no_are_read_as_users_expect(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("task: qa\ntrain: {epochs: 1, learning_rate: 2e-5, mixed_precision: no}\n")
     recipe = load_recipe(str(path), overrides=("data.truncate_completion=true",))
@@ -50,7 +50,7 @@ def test_yaml_reads_as_people_expect(tmp_path):
         ("task: qa\ntrain: {epochs: 1}\ngeneration: {top_k: 5}\n", "require a temperature above 0"),
     ],
 )
-def test_bad_recipe_files_end_in_one_line(tmp_path, text, expected):
+def test_a_broken_recipe_file_is_refused_in_one_line(tmp_path, text, expected):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     (line,) = mistakes(str(path))

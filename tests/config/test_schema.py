@@ -31,7 +31,7 @@ def recipe(**sections):
         ),
     ],
 )
-def test_a_contradiction_is_refused(make, expected):
+def test_contradicting_settings_are_refused(make, expected):
     with pytest.raises(ValidationError, match=expected):
         make()
 

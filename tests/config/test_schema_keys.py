@@ -13,7 +13,7 @@ from llmkit.config.schema_keys import iter_fields
 from llmkit.paths import PACKAGE
 
 
-def test_a_key_in_the_wrong_section_is_pointed_to_its_own():
+def test_a_key_in_the_wrong_section_is_answered_with_the_right_one():
     assert "did you mean train.learning_rate?" in mistakes("qa", "learning_rate=1e-4")[0]
 
 
@@ -68,7 +68,7 @@ def test_a_mistake_in_a_file_names_file_and_line(tmp_path, key):
     assert sorted(mistakes(str(path))) == sorted(expected)
 
 
-def test_every_field_is_documented_and_read_somewhere():
+def test_every_key_is_documented_and_used_in_the_code():
     """No dead knobs: each field's name is an attribute that some module of the package reads."""
     package = PACKAGE
     read = {

@@ -10,7 +10,7 @@ from llmkit.config.recipe import load_recipe
     "value",
     ["2026-13-45", "!!int x", "1" * 5000, "[" * 3000, "a\nb", "\x1b[31m", "*a", "{a: 1, a: 2}"],
 )
-def test_bad_values_end_in_one_line(value):
+def test_a_wrong_value_is_refused_in_one_line(value):
     (line,) = mistakes("qa", f"seed={value}")
     assert line.startswith("seed=")
     assert line.isprintable()
@@ -38,7 +38,7 @@ def test_a_wrong_value_is_answered_with_what_the_key_takes(override, expected):
     assert expected in line
 
 
-def test_a_list_is_given_with_commas():
+def test_a_list_can_be_given_with_commas():
     recipe = load_recipe(
         "qa",
         overrides=("train.betas=0.9,0.95", "trackers=wandb,tensorboard", "evaluation.by=topic,len",

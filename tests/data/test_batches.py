@@ -28,7 +28,7 @@ def test_row_order_is_a_pure_function_of_seed_and_epoch():
     micro_batch_size=st.integers(1, 9),
     num_processes=st.integers(1, 4),
 )
-def test_a_step_is_dealt_out_whole(lengths, micro_batch_size, num_processes):
+def test_micro_batches_cover_each_row_of_a_step_once(lengths, micro_batch_size, num_processes):
     indices = list(range(len(lengths)))
     dealt = split_into_micro_batches(indices, lengths, micro_batch_size, num_processes)
     assert len(dealt) == num_processes
@@ -42,7 +42,7 @@ def test_a_step_is_dealt_out_whole(lengths, micro_batch_size, num_processes):
 
 @pytest.mark.parametrize("num_processes", range(2, 9))
 @pytest.mark.parametrize("rows_per_process", [8, 32])
-def test_no_process_waits_long_for_another(num_processes, rows_per_process):
+def test_processes_get_about_the_same_number_of_tokens(num_processes, rows_per_process):
     """Ragged rows, lognormal as documents are: the mean of the tokens over their maximum."""
     rng = np.random.default_rng(num_processes)
     balances = []
@@ -56,7 +56,7 @@ def test_no_process_waits_long_for_another(num_processes, rows_per_process):
     assert min(balances) >= 0.95
 
 
-def test_one_process_takes_its_rows_by_length():
+def test_a_single_process_orders_rows_by_length():
     lengths = [5, 9, 7, 9, 1]
     assert split_into_micro_batches([0, 1, 2, 3, 4], lengths, 2, 1) == [[[1, 3], [2, 0], [4]]]
 
@@ -81,7 +81,7 @@ def test_collate_packs_rows_and_marks_which_is_which():
 
 
 @given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=60), spare=st.integers(0, 60))
-def test_packing_keeps_every_row_whole_within_its_capacity(lengths, spare):
+def test_packing_never_splits_a_row_or_exceeds_the_capacity(lengths, spare):
     capacity = max(lengths) + spare
     sequences = pack_rows(lengths, capacity)
     assert sorted(row for sequence in sequences for row in sequence) == list(range(len(lengths)))

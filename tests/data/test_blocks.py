@@ -17,7 +17,7 @@ from llmkit.tasks import get_task, is_blank
     packing=st.booleans(),
 )
 @settings(max_examples=200)
-def test_language_modelling_teaches_every_token_once(tokenizer, texts, max_length, packing):
+def test_every_token_of_a_text_is_supervised_once(tokenizer, texts, max_length, packing):
     task = get_task("pretrain")
     rows = [{"id": str(i), "text": text} for i, text in enumerate([*texts, "x"])]
     options = EncodingOptions(max_length, packing=packing)

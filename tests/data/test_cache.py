@@ -48,7 +48,7 @@ def path(tmp_path):
     return write_jsonl(tmp_path / "rows.jsonl", rows)
 
 
-def test_the_second_time_the_rows_are_there(path, tokenizer, folder):
+def test_rows_are_encoded_once_and_then_cached(path, tokenizer, folder):
     first, encoding_report, was_cached = encode_cached(open_rows(path), tokenizer, OPTIONS)
     assert not was_cached
     second, report_again, was_cached = encode_cached(open_rows(path), tokenizer, OPTIONS)
@@ -58,7 +58,7 @@ def test_the_second_time_the_rows_are_there(path, tokenizer, folder):
     assert len(list((folder / "encoded").iterdir())) == 1, "nothing half-made is left"
 
 
-def test_any_change_of_the_inputs_makes_a_new_key(path, tokenizer, tmp_path, monkeypatch):
+def test_any_change_of_the_inputs_changes_the_cache_key(path, tokenizer, tmp_path, monkeypatch):
     def key(rows=None, tokenizer=tokenizer, **options):
         return encoding_key(rows or open_rows(path), tokenizer, replace(OPTIONS, **options))
 
@@ -104,7 +104,7 @@ NOT_IN_THE_KEY = {
 }
 
 
-def test_the_key_covers_all_code_that_reads_and_encodes_rows():
+def test_the_cache_key_covers_all_code_that_reads_and_encodes_rows():
     imported = {
         f"{module.replace('.', '/')}.py" for module in all_imports_of("data.encode", "data.splits")
     }
@@ -117,7 +117,7 @@ def test_the_key_covers_all_code_that_reads_and_encodes_rows():
     assert NOT_IN_THE_KEY.keys() <= imported, "an exception is out of date"
 
 
-def test_rows_that_cannot_be_encoded_leave_nothing_behind(tmp_path, tokenizer, folder):
+def test_rows_that_cannot_be_encoded_leave_no_cache_entry(tmp_path, tokenizer, folder):
     path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(30))
     with path.open("a") as file:
         file.write("{broken\n")
@@ -128,7 +128,7 @@ def test_rows_that_cannot_be_encoded_leave_nothing_behind(tmp_path, tokenizer, f
 
 @pytest.mark.parametrize("name", ["rows.arrow", "records.arrow"])
 @pytest.mark.parametrize("content", [b"", b"not Arrow", None])
-def test_a_damaged_entry_is_named(path, tokenizer, folder, name, content):
+def test_a_damaged_cache_entry_is_named(path, tokenizer, folder, name, content):
     encode_cached(open_rows(path), tokenizer, OPTIONS)
     (entry,) = (folder / "encoded").iterdir()
     (entry / name).unlink()
@@ -138,13 +138,15 @@ def test_a_damaged_entry_is_named(path, tokenizer, folder, name, content):
         encode_cached(open_rows(path), tokenizer, OPTIONS)
 
 
-def test_a_cache_that_cannot_be_written_is_named(path, tokenizer, monkeypatch):
+def test_a_cache_folder_that_cannot_be_written_is_named(path, tokenizer, monkeypatch):
     monkeypatch.setenv("LLMKIT_CACHE", str(path))
     with pytest.raises(UserError, match="set LLMKIT_CACHE to a folder that can be written"):
         encode_cached(open_rows(path), tokenizer, OPTIONS)
 
 
-def test_processes_that_need_the_same_rows_take_turns(path, tokenizer, folder, monkeypatch):
+def test_rows_are_encoded_once_by_processes_that_need_the_same_ones(
+    path, tokenizer, folder, monkeypatch
+):
     """Threads here, which the lock keeps apart as it does processes."""
     is_encoding, is_waiting, calls = Event(), Event(), []
     encode_rows = cache.encode_rows
@@ -169,7 +171,7 @@ def test_processes_that_need_the_same_rows_take_turns(path, tokenizer, folder, m
     assert len(list((folder / "encoded").iterdir())) == 1
 
 
-def test_what_a_killed_process_left_is_removed_and_blocks_nobody(path, tokenizer, folder):
+def test_leftovers_of_a_killed_process_are_removed_from_the_cache(path, tokenizer, folder):
     rows = open_rows(path)
     key = encoding_key(rows, tokenizer, OPTIONS)
     (folder / "encoded").mkdir(parents=True)
@@ -191,7 +193,7 @@ def test_what_a_killed_process_left_is_removed_and_blocks_nobody(path, tokenizer
     assert sorted(p.name for p in (folder / "encoded").iterdir()) == [key, "partial-alive-c"]
 
 
-def test_whatever_the_tokens_depend_on_is_in_the_cache_key(tmp_path, tiny_gpt2):
+def test_columns_and_languages_are_part_of_the_cache_key(tmp_path, tiny_gpt2):
     tokenizer = load_model(str(tiny_gpt2))[1]
     rows = [{"instruction": "a", "input": "b", "output": "c", "second": "d", "title": "t"}]
     path = str(write_jsonl(tmp_path / "rows.jsonl", rows))
@@ -222,7 +224,7 @@ def test_whatever_the_tokens_depend_on_is_in_the_cache_key(tmp_path, tiny_gpt2):
     assert key(columns={"test": {"input": "second"}}) == keys[0]
 
 
-def test_the_shape_of_the_first_row_is_in_the_cache_key(tmp_path, tiny_gpt2):
+def test_the_shape_of_the_rows_is_part_of_the_cache_key(tmp_path, tiny_gpt2):
     """The bytes decide on the shape, so a shape in the key is a guard, not the only one."""
     tokenizer = load_model(str(tiny_gpt2))[1]
     row = {"instruction": "a", "output": "c", "messages": []}

@@ -16,7 +16,7 @@ def overridden(name, *overrides):
     return load_recipe(name, overrides=tuple(overrides)).data
 
 
-def test_a_split_may_have_columns_of_its_own(tmp_path):
+def test_a_split_can_have_its_own_columns(tmp_path):
     train = write_jsonl(tmp_path / "train.jsonl", [{"text": "A", "tldr": "a", "abstract": "no"}])
     test = write_jsonl(tmp_path / "test.jsonl", [{"text": "B", "abstract": "b"}])
     data = overridden(
@@ -31,7 +31,7 @@ def test_a_split_may_have_columns_of_its_own(tmp_path):
     }  # fmt: skip
 
 
-def test_columns_of_a_split_need_no_rows_to_predict():
+def test_generate_needs_no_columns_of_other_splits():
     """A run on a saved folder, whose recipe names no test rows, predicts without that folder."""
     data = Data(train="gone", columns={"test": {"document": "body"}})
     check_columns(data, TASKS["summarize"])
@@ -64,7 +64,7 @@ def test_columns_by_split_are_read_from_a_recipe_file(tmp_path):
         ({"test": {"document": ["a"]}}, "data.columns.test.document: summarize reads document"),
     ],
 )
-def test_columns_that_cannot_be_are_refused(tmp_path, columns, expected):
+def test_columns_of_unknown_splits_and_names_are_refused(tmp_path, columns, expected):
     path = str(write_jsonl(tmp_path / "rows.jsonl", summary_rows(20)))
     with pytest.raises(UserError) as error:
         open_splits(Data(train=path, test=path, columns=columns), get_task("summarize"))
@@ -79,12 +79,12 @@ def test_columns_that_cannot_be_are_refused(tmp_path, columns, expected):
         ("data.columns.test.summary.x=1", "test.summary takes the name of a column"),
     ],
 )
-def test_what_is_no_column_is_refused_in_one_line(override, expected):
+def test_a_value_that_is_not_a_column_name_is_refused_in_one_line(override, expected):
     with pytest.raises(UserError) as error:
         overridden("summarize", override)
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_null_unsets_a_column_of_the_recipe():
+def test_null_removes_a_column_of_the_recipe():
     assert overridden("translate", "data.columns.source=null").columns == {"target": "de"}

@@ -36,13 +36,13 @@ def test_several_columns_are_references(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["classify", "chat", "pretrain"])
-def test_a_task_of_one_answer_has_one_column_for_it(tmp_path, name):
+def test_several_reference_columns_are_refused_for_a_task_with_one_answer(tmp_path, name):
     path = write_jsonl(tmp_path / "rows.jsonl", [{"text": "a", "label": "b"}])
     with pytest.raises(UserError, match="from one column, not from a list"):
         open_at(path, TASKS[name], columns={TASKS[name].target: ["text", "label"]})
 
 
-def test_a_missing_reference_column_is_named_beside_those_that_exist(tmp_path):
+def test_a_missing_reference_column_is_named_with_the_existing_ones(tmp_path):
     path = write_jsonl(tmp_path / "rows.jsonl", [{"document": "d", "summary1": "a"}])
     with pytest.raises(
         UserError, match=r"no column 'summary2'; the columns are: document, summary1"
@@ -101,12 +101,12 @@ def test_other_columns_in_a_split_are_named_for_that_split(llmkit, tmp_path, spl
         ("summarize", {"document": "A."}, "A.\n\nTL;DR:"),
     ],
 )  # fmt: skip
-def test_a_row_without_an_answer_has_a_prompt(task, row, prompt):
+def test_generate_reads_the_prompt_of_a_row_without_an_answer(task, row, prompt):
     segments = select_prompt(row, TASKS[task], {}, "here")
     assert "".join(segment.text for segment in segments) == prompt
 
 
-def test_a_message_by_an_unknown_role_has_no_prompt():
+def test_generate_refuses_a_message_of_an_unknown_role():
     row = {"messages": [{"role": ["user"], "content": "Who?"}]}
     for task in ("chat", "instruct"):
         with pytest.raises(UserError, match=r"here: .*message 1 has the role \['user'\]"):
@@ -130,7 +130,7 @@ TALK = [{"role": "user", "content": "Who left?"}, {"role": "assistant", "content
         ("instruct", {"instruction": "List.", "output": "['x']"}, ["['x']"]),
     ],
 )
-def test_lists_in_the_cells_of_a_table_are_read(task, row, references, notation):
+def test_lists_in_table_cells_are_parsed(task, row, references, notation):
     """As pandas and spreadsheets hold them."""
     task = get_task(task)
     cells = {n: v if isinstance(v, str) else notation(v) for n, v in row.items()}
@@ -139,7 +139,7 @@ def test_lists_in_the_cells_of_a_table_are_read(task, row, references, notation)
 
 
 @pytest.mark.parametrize("text", ["{1, 2}", "[0, 5]", "{[1]: 2}", "{}", "[sic]"])
-def test_an_answer_in_brackets_is_a_text(text):
+def test_an_answer_in_brackets_is_not_parsed_as_a_list(text):
     row = {"context": "A goat.", "question": "What?", "answers": text}
     assert read_columns(row, TASKS["qa"], {}, None, "rows.csv:2")["answers"] == text
     row = {"text": "A goat.", "label": "{[1]: 2}"}

@@ -28,7 +28,7 @@ def test_copies_are_found_in_train_and_across_splits(check):
     assert near[0][0].endswith("train.jsonl:12"), "the original is named"
 
 
-def test_copies_of_conversations_are_found_whatever_else_is_in_their_rows(check):
+def test_copies_of_conversations_are_found_despite_other_columns(check):
     train = renamed(clean_rows(60, seed=1), "chat")
     test = renamed(clean_rows(20, seed=2), "chat")
     asked, answered = (message["content"] for message in train[4]["messages"])
@@ -55,7 +55,7 @@ def test_copies_of_texts_that_differ_in_white_space_are_found(check):
     assert report["samples"][0]["pieces"][0]["text"] == "<|endoftext|>"
 
 
-def test_questions_about_one_text_are_no_copies(check):
+def test_questions_about_the_same_text_are_not_copies(check):
     rng = random.Random(4)
     rows = [
         {"context": context, "question": sentence(rng, 8) + "?", "answers": sentence(rng, 2)}
@@ -79,7 +79,7 @@ def test_texts_for_pretraining_are_compared_as_a_whole(check):
     assert report["splits"]["train"]["lengths"]["completion"]["50"] > 300
 
 
-def test_copies_are_found_where_words_have_no_blanks(check):
+def test_near_copies_are_found_in_scripts_without_spaces(check):
     rng = random.Random(4)
     letters = [chr(code) for code in range(0x4E00, 0x4F00)]
 
@@ -92,7 +92,7 @@ def test_copies_are_found_where_words_have_no_blanks(check):
     assert found(report, "nearly repeated") == {"train.jsonl:31"}
 
 
-def test_finetune_finds_texts_that_stand_twice(llmkit, tiny_gpt2, tmp_path):
+def test_finetune_reports_repeated_texts(llmkit, tiny_gpt2, tmp_path):
     texts = [row["document"] for row in summary_rows(40)]
     path = write_jsonl(tmp_path / "rows.jsonl", [{"text": text} for text in [*texts, texts[3]]])
     test = write_jsonl(
@@ -174,7 +174,7 @@ LONG = (
 
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the real data sets are not here")
 @pytest.mark.parametrize("name", REAL)
-def test_faults_planted_in_a_real_set_are_all_found(check, figure, trials, name):
+def test_problems_planted_in_a_real_data_set_are_all_found(check, figure, trials, name):
     """Copies (20 exact, 20 near), leaks (15 exact, 10 near), 30 over-long rows and 10 empty ones
     are found; beside them only what is found without them."""
     task, source, target, columns = REAL[name]

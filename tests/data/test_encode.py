@@ -44,7 +44,9 @@ def encode(tokenizer, task_name, texts, max_length, truncate=False):
     truncate=st.booleans(),
     data=st.data(),
 )
-def test_rows_that_are_too_long(tokenizer, task, max_length, truncate, data):
+def test_a_row_that_is_too_long_loses_its_source_first_and_then_its_completion(
+    tokenizer, task, max_length, truncate, data
+):
     """The source goes first, then, where allowed, the completion; EOS only ends what is whole."""
     texts = [data.draw(TEXT) for _ in TASKS[task]]
     example, ids, encoded = encode(tokenizer, task, texts, max_length, truncate)
@@ -81,21 +83,21 @@ def test_a_prompt_typed_whole_has_the_tokens_of_training(tokenizer, task, data):
     )[0]
 
 
-def test_the_prompt_is_the_same_at_training_and_at_generation(tokenizer):
+def test_training_and_generation_truncate_a_prompt_alike(tokenizer):
     example, _, encoded = encode(tokenizer, "qa", ["A dog. " * 80, "Who?", "Nobody"], 100)
     supervised = len(encoded.completion)
     (prompt,) = encode_prompts(encode_segments([example], tokenizer), max_tokens=100 - supervised)
     assert prompt == encoded.input_ids[:-supervised]
 
 
-def test_special_tokens_in_user_text_stay_text(tokenizer):
+def test_special_tokens_typed_in_a_text_are_plain_characters(tokenizer):
     text = "before <|endoftext|> after"
     (ids,) = encode_text([text], tokenizer)
     assert tokenizer.eos_token_id not in ids
     assert tokenizer.decode(ids) == text
 
 
-def test_a_prompt_without_room_is_refused(tokenizer):
+def test_a_prompt_that_leaves_no_room_for_the_completion_is_refused(tokenizer):
     example, *_ = encode(tokenizer, "qa", ["c", "long question " * 40, "a"], 500)
     with pytest.raises(UserError, match="row 0: the prompt leaves no room"):
         encode_prompts(encode_segments([example], tokenizer), max_tokens=20)
@@ -105,7 +107,7 @@ def rows_of(task, count):
     return [{"id": str(i), "document": "d " * i, "summary": "s" * (i % 3)} for i in range(count)]
 
 
-def test_every_row_read_is_accounted_for(tokenizer):
+def test_every_row_and_token_read_is_counted(tokenizer):
     task = get_task("summarize")
     rows = rows_of(task, 40)
     encoded, encoding_report = encode_rows(rows, task, tokenizer, EncodingOptions(max_length=30))
@@ -126,7 +128,7 @@ def test_every_row_read_is_accounted_for(tokenizer):
     assert encoding_report.num_tokens == sum(read)
 
 
-def test_a_set_without_anything_to_learn_is_refused(tokenizer):
+def test_rows_without_any_supervised_token_are_refused(tokenizer):
     task = get_task("summarize")
     options = EncodingOptions(max_length=20)
     row = {"id": "0", "document": "d", "summary": "long " * 50}
@@ -137,7 +139,7 @@ def test_a_set_without_anything_to_learn_is_refused(tokenizer):
 
 
 @pytest.mark.parametrize("text", ["", " \n", "\u200b\ufeff", "\x00\x1b"])
-def test_what_cannot_be_seen_is_blank(text):
+def test_a_text_of_invisible_characters_is_blank(text):
     assert is_blank(text)
     assert not is_blank(f"{text}\u0e01{text}")
 
@@ -153,7 +155,9 @@ CONTENTS = st.lists(TEXT.map(str.strip).filter(lambda t: not is_blank(t)), min_s
 
 @settings(max_examples=200)
 @given(contents=CONTENTS.map(lambda c: c[: len(c) // 2 * 2]), max_length=st.integers(30, 300))
-def test_of_a_conversation_every_answer_is_learnt_with_its_end(tokenizer, contents, max_length):
+def test_every_answer_of_a_conversation_is_supervised_with_its_end_of_text(
+    tokenizer, contents, max_length
+):
     task, eos = get_task("chat"), tokenizer.eos_token_id
     row = {"id": "0", "messages": talk(contents)}
     encoded, encoding_report = encode_rows([row], task, tokenizer, EncodingOptions(max_length))
@@ -180,7 +184,7 @@ def test_of_a_conversation_every_answer_is_learnt_with_its_end(tokenizer, conten
 
 
 @given(st.lists(st.integers(0, 30), max_size=4), st.integers(0, 90))
-def test_the_longest_source_is_shortened_first(lengths, excess):
+def test_the_longest_source_is_truncated_first(lengths, excess):
     kept = truncate_longest(lengths, excess)
     expected = list(lengths)
     for _ in range(excess):  # token by token

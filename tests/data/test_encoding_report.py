@@ -7,7 +7,7 @@ from llmkit.model.load import load_model
 from llmkit.tasks import get_task, to_example
 
 
-def test_counts_add_up(check):
+def test_counts_of_rows_and_tokens_add_up(check):
     rows = clean_rows(60, seed=1)
     rows[1]["document"] = " "
     rows[2]["document"] *= 9

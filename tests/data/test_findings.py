@@ -5,7 +5,7 @@ from checked_rows import clean_rows, found, renamed
 from rows import summary_rows, write_jsonl
 
 
-def test_clean_rows_are_not_accused(check):
+def test_clean_rows_have_no_findings(check):
     code, report = check(clean_rows(60, seed=1))
     assert (code, report["findings"]) == (0, [])
 
@@ -21,7 +21,7 @@ def test_clean_rows_are_not_accused(check):
         ({"document": "ร้านอาหารเปิดทุกวันจันทร์", "summary": "ร้านอาหาร"}, "over-tokenized"),
     ],
 )
-def test_an_odd_row_is_found(check, row, kind):
+def test_a_row_with_a_problem_is_found(check, row, kind):
     rows = clean_rows(40, seed=1)
     rows[16] = row
     code, report = check(rows)
@@ -68,7 +68,7 @@ def test_worked_answers_without_a_final_answer_are_found(check):
         assert found(report, "no mark", split) == {f"{split}.jsonl:4"}
 
 
-def test_only_the_rows_that_are_scored_are_judged(check):
+def test_only_scored_rows_are_checked(check):
     test = [*clean_rows(4, seed=2), *({"document": "", "summary": ""} for _ in range(9))]
     code, report = check(clean_rows(40, seed=1), test, "evaluation.test_rows=4")
     assert (code, report["findings"]) == (0, [])

@@ -22,7 +22,7 @@ def documents(splits):
 
 
 @pytest.mark.parametrize("num_rows", [3, 4, 5, 7, 10, 20, 40])
-def test_few_rows_give_each_split_one(tmp_path, num_rows):
+def test_even_a_few_rows_fill_every_split(tmp_path, num_rows):
     path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(num_rows))
     found = documents(split(SUMMARIZE, path))
     assert all(found.values())
@@ -31,7 +31,7 @@ def test_few_rows_give_each_split_one(tmp_path, num_rows):
     assert documents(split(SUMMARIZE, path)) == found
 
 
-def test_rows_appended_to_few_leave_most_where_they_were(tmp_path):
+def test_appended_rows_change_the_split_of_few_others(tmp_path):
     places = []
     for num_rows in range(5, 41):
         path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(num_rows))
@@ -53,7 +53,7 @@ def test_rows_appended_to_few_leave_most_where_they_were(tmp_path):
         (1, ("test",), "too few to hold out validation rows; add rows, or name data.validation"),
     ],
 )
-def test_too_few_rows_are_refused(tmp_path, num_rows, named, said):
+def test_too_few_rows_to_hold_out_are_refused(tmp_path, num_rows, named, said):
     path = str(write_jsonl(tmp_path / "rows.jsonl", summary_rows(num_rows)))
     for how in ("hash", "end"):
         with pytest.raises(UserError, match="too few") as error:
@@ -111,7 +111,7 @@ def test_every_label_is_trained_on_and_no_split_is_without_one(labels):
     assert {label for split, label in places if split == "train"} - {""} == known
 
 
-def test_the_end_is_held_out_in_order(tmp_path):
+def test_the_last_rows_are_held_out_in_order(tmp_path):
     rows = summary_rows(30)
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
     found = documents(split(SUMMARIZE, path, held_out="end", test_fraction=0.2))
@@ -119,7 +119,7 @@ def test_the_end_is_held_out_in_order(tmp_path):
     assert found == {"train": texts[:21], "validation": texts[21:24], "test": texts[24:]}
 
 
-def test_a_label_of_the_end_alone_stays_in_train(tmp_path):
+def test_a_label_that_only_the_last_rows_have_stays_in_train(tmp_path):
     rows = labeled("ababababababababac")
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
     splits = open_splits(Data(train=str(path), held_out="end"), CLASSIFY)
@@ -130,7 +130,7 @@ def test_a_label_of_the_end_alone_stays_in_train(tmp_path):
         split(CLASSIFY, path, held_out="end")
 
 
-def test_the_end_of_the_first_rows_is_that_of_the_limit(tmp_path):
+def test_held_out_rows_are_the_last_within_the_limit(tmp_path):
     path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(30))
     found = split(SUMMARIZE, path, held_out="end", limit=10)
     assert [len(rows) for rows in found.values()] == [8, 1, 1]
@@ -150,14 +150,14 @@ def test_the_end_of_a_book_is_held_out_from_a_paragraph_on(tmp_path):
         split(PRETRAIN, path, rows="document")
 
 
-def test_one_row_that_is_no_text_file_is_not_cut(tmp_path):
+def test_a_single_row_of_a_jsonl_file_is_not_split(tmp_path):
     path = write_jsonl(tmp_path / "rows.jsonl", [{"body": "A goat. " * 100}])
     with pytest.raises(UserError, match="1 row: too few"):
         split(PRETRAIN, path, rows="document", held_out="end", columns={"text": "body"})
 
 
 @given(st.text(alphabet="ab .\n", max_size=300))
-def test_a_document_is_cut_without_loss(text):
+def test_a_document_is_split_without_loss(text):
     try:
         parts = cut_document(text, SHARES, "book.txt")
     except UserError:
@@ -169,7 +169,7 @@ def test_a_document_is_cut_without_loss(text):
     assert validation[1] == test[0]
 
 
-def test_a_text_without_paragraphs_is_cut_at_a_sentence():
+def test_a_text_without_paragraphs_is_split_at_a_sentence():
     text = "The ferry left at noon. " * 50
     test, validation, _ = cut_document(text, SHARES, "book.txt").values()
     assert text[slice(*test)].startswith("The ferry")

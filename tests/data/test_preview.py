@@ -3,7 +3,7 @@
 from checked_rows import clean_rows, found
 
 
-def test_a_completion_is_cut_only_where_the_recipe_says_so(check):
+def test_a_completion_is_truncated_only_if_the_recipe_allows_it(check):
     rows = clean_rows(40, seed=1)
     rows[3]["summary"] = "long " * 200
     _, report = check(rows, None, "data.truncate_completion=true", "--rows", "4")

@@ -35,14 +35,14 @@ from llmkit.errors import UserError
          "Q: {source}\nA:", 0),
     ],
 )  # fmt: skip
-def test_languages_fill_the_prompt_or_are_warned_of(data, template, prompt, warnings):
+def test_the_prompt_names_the_languages_or_a_warning_says_so(data, template, prompt, warnings):
     data = Data(train="x", template=template, **data)
     task = prompt_task("translate", data)
     assert task.template == prompt
     assert len(prompt_warnings(data, task)) == warnings
 
 
-def test_a_cue_that_contradicts_the_columns_is_warned_of_even_if_quiet(llmkit, tmp_path):
+def test_a_prompt_that_contradicts_the_columns_is_warned_about_even_with_quiet(llmkit, tmp_path):
     path = write_jsonl(tmp_path / "rows.jsonl", [{"en": t, "fr": t} for t in TEXT])
     options = ("data.columns.target=fr", "data.target_language=German", "model=no/model")
     result = llmkit("finetune", "translate", f"data.train={path}", *options, "--quiet")
@@ -52,6 +52,6 @@ def test_a_cue_that_contradicts_the_columns_is_warned_of_even_if_quiet(llmkit, t
     assert not result.stdout
 
 
-def test_languages_are_for_translation():
+def test_languages_are_refused_for_other_tasks_than_translate():
     with pytest.raises(UserError, match="are for translate; remove them"):
         prompt_task("qa", Data(target_language="French"))

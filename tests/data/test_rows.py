@@ -27,7 +27,7 @@ def talks(tmp_path):
     return write_jsonl(tmp_path / "talks.jsonl", rows)
 
 
-def test_invalid_rows_are_refused_with_the_setting_that_leaves_them_out(talks, llmkit, tiny_gpt2):
+def test_invalid_rows_are_refused_with_the_key_that_skips_them(talks, llmkit, tiny_gpt2):
     data = [f"data.{split}={talks}" for split in ("train", "validation", "test")]
     for command in (("finetune",), ("evaluate", tiny_gpt2, "--recipe")):
         result = llmkit(*command, "chat", f"model={tiny_gpt2}", *data, *SHORT)
@@ -41,7 +41,7 @@ def test_invalid_rows_are_refused_with_the_setting_that_leaves_them_out(talks, l
     assert unreadable == [4, 1, 1], "of validation and test the first 4 valid rows are scored"
 
 
-def test_invalid_rows_are_left_out_counted_and_named(talks, llmkit, tiny_gpt2, tmp_path):
+def test_skipped_invalid_rows_are_counted_and_named(talks, llmkit, tiny_gpt2, tmp_path):
     data = [f"data.{split}={talks}" for split in ("train", "validation", "test")]
     settings = ("chat", f"model={tiny_gpt2}", *data, *SHORT, "data.skip_invalid=true")
     result = llmkit("finetune", *settings, "--run-dir", tmp_path / "run")
@@ -64,7 +64,7 @@ def test_invalid_rows_are_left_out_counted_and_named(talks, llmkit, tiny_gpt2, t
     assert "but ShareGPT: conversations" in kinds["invalid"]["rows"][2]
 
 
-def test_rows_of_any_task_can_be_left_out(tmp_path):
+def test_invalid_rows_of_any_task_can_be_skipped(tmp_path):
     path = tmp_path / "rows.jsonl"
     good = json.dumps(summary_rows(1)[0])
     path.write_text(f'{good}\n{{broken\n{{"document": "no summary"}}\n{good}\n')
@@ -74,13 +74,13 @@ def test_rows_of_any_task_can_be_left_out(tmp_path):
         list(open_at(path, TASKS["summarize"])["train"])
 
 
-def test_rows_none_of_which_can_be_read_are_refused(tmp_path):
+def test_a_split_of_invalid_rows_alone_is_refused(tmp_path):
     path = write_jsonl(tmp_path / "rows.jsonl", INVALID[:1])
     with pytest.raises(UserError, match="must end with an answer"):
         open_at(path, TASKS["chat"], skip_invalid=True)
 
 
-def test_shapes_that_are_mixed_are_named(tmp_path):
+def test_rows_of_mixed_shapes_are_refused(tmp_path):
     rows = [conversation("Who?", "Mara."), {"instruction": "Who?", "output": "Mara."}]
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
     with pytest.raises(UserError) as error:
@@ -89,7 +89,7 @@ def test_shapes_that_are_mixed_are_named(tmp_path):
     assert "but Alpaca: instruction, output" in str(error.value)
 
 
-def test_a_first_row_of_no_shape_does_not_hide_the_shape_of_the_others(tmp_path):
+def test_the_shape_is_that_of_the_first_row_that_has_one(tmp_path):
     rows = [{"version": 2}, {"conversations": [{"from": "human", "value": "Who?"},
                                                {"from": "gpt", "value": "Mara."}]}]  # fmt: skip
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
@@ -116,7 +116,7 @@ def test_ignored_fields_and_empty_texts_are_named(llmkit, tiny_gpt2, tmp_path):
     assert json.loads(result.stdout)["splits"]["train"]["rows"]["whole"] == 8
 
 
-def test_shape_and_prompt_are_on_the_first_lines(llmkit, tiny_gpt2, tmp_path):
+def test_a_run_prints_shape_and_prompt_first(llmkit, tiny_gpt2, tmp_path):
     rows = [{"instruction": f"Say {i}.", "context": "", "response": f"{i}."} for i in range(60)]
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
     settings = ("instruct", f"model={tiny_gpt2}", f"data.train={path}", *SHORT)

@@ -323,7 +323,7 @@ def test_a_file_of_another_shape_is_refused_with_advice(tmp_path, name):
                       "input": float("nan"), "history": float("nan")}),
     ],
 )  # fmt: skip
-def test_role_names_in_capitals_and_missing_numbers_are_read(tmp_path, task, row):
+def test_role_names_in_capitals_and_nan_in_optional_columns_are_read(tmp_path, task, row):
     (row,) = open_train(jsonl([row], tmp_path / "rows"), task)
     example = to_example(row, get_task(task))
     assert example.prompt_text.startswith("Be brief.\n")
@@ -339,26 +339,26 @@ def test_role_names_in_capitals_and_missing_numbers_are_read(tmp_path, task, row
         ({"prompt": [ASKED], "a": [SAID], "b": [SAID]}, {"output": ["a", "b"]}, "from one column"),
     ],
 )
-def test_messages_in_columns_that_are_not_there_are_refused(tmp_path, row, columns, expected):
+def test_missing_columns_of_messages_are_refused(tmp_path, row, columns, expected):
     path = jsonl([row], tmp_path / "rows")
     with pytest.raises(UserError, match=f":1: .*{expected}"):
         open_train(path, "instruct", columns=columns)
 
 
-def test_columns_named_by_the_recipe_may_hold_messages(tmp_path):
+def test_columns_that_the_recipe_names_can_hold_messages(tmp_path):
     path = jsonl([{"prompt": [ASKED], "chosen": [SAID], "completion": "No."}], tmp_path / "rows")
     (row,) = open_train(path, "instruct", columns={"output": "chosen"})
     assert (row["instruction"], row["output"]) == ("Who keeps a goat?", "Mara.")
 
 
 @pytest.mark.parametrize("history", [3, "[]", {"a": "b"}])
-def test_a_history_that_is_no_list_is_refused(tmp_path, history):
+def test_a_history_that_is_not_a_list_of_pairs_is_refused(tmp_path, history):
     path = jsonl([{"instruction": "i", "output": "o", "history": history}], tmp_path / "rows")
     with pytest.raises(UserError, match=":1: column history must be a list"):
         open_train(path, "chat")
 
 
-def test_plain_text_is_named(tmp_path):
+def test_rows_of_plain_text_have_a_shape(tmp_path):
     rows = open_train(jsonl([{"text": "A goat."}], tmp_path / "rows"), "pretrain")
     assert str(rows.shape) == "plain text: text"
 

@@ -51,7 +51,7 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path, suffix):
             assert read == rows
 
 
-def test_a_row_stands_where_it_begins(tmp_path):
+def test_the_location_of_a_row_is_its_first_line(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text('document,summary\n"two\nlines",s\n\nd\nd,s\n')
     splits = open_splits(Data(train=str(path), validation=str(path), test=str(path)), SUMMARIZE)
@@ -63,7 +63,7 @@ def test_a_row_stands_where_it_begins(tmp_path):
     assert str(read[1]).startswith(f"{path}:5: 1 field, but the header has 2")
 
 
-def test_rows_behind_a_bad_one_are_read(tmp_path):
+def test_rows_after_a_broken_one_are_read(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(GOOD + b"{\n" + b'{"document": "\xff"}\n' + b"[]\n" + b'{"a": 1}\n' + GOOD)
     splits = open_splits(Data(train=str(path), validation=str(path), test=str(path)), SUMMARIZE)
@@ -72,7 +72,7 @@ def test_rows_behind_a_bad_one_are_read(tmp_path):
     assert all(str(row).startswith(f"{path}:{n}: ") for n, row in enumerate(read[1:5], 2))
 
 
-def test_txt_gives_a_row_a_paragraph(tmp_path):
+def test_each_paragraph_of_a_txt_file_is_a_row(tmp_path):
     path = tmp_path / "book.txt"
     path.write_text("\n\nFirst line,\nsecond line.\n \nNext paragraph.")
     splits = open_splits(
@@ -117,7 +117,7 @@ GOOD = b'{"document": "d", "summary": "s"}\n'
         (None, b"", "no such file"),
     ],
 )
-def test_bad_files_end_in_one_line(tmp_path, name, content, expected):
+def test_a_broken_file_is_refused_in_one_line(tmp_path, name, content, expected):
     path = tmp_path / (name or "missing.jsonl")
     if name:
         path.write_bytes(content)
@@ -132,7 +132,7 @@ def test_bad_files_end_in_one_line(tmp_path, name, content, expected):
     assert "\n" not in str(error.value)
 
 
-def test_a_bad_line_far_down_is_found_when_it_is_read(tmp_path):
+def test_a_broken_line_far_down_is_named_when_it_is_read(tmp_path):
     path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(500))
     with path.open("ab") as file:
         file.write(b"{broken\n")
@@ -142,7 +142,7 @@ def test_a_bad_line_far_down_is_found_when_it_is_read(tmp_path):
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(["document", "summary"]), st.text()), min_size=1))
-def test_jsonl_survives_any_text(tmp_path_factory, rows):
+def test_any_text_can_be_read_from_jsonl(tmp_path_factory, rows):
     rows = [{"document": "", "summary": "", **row} for row in rows]
     path = write_jsonl(tmp_path_factory.mktemp("any") / "rows.jsonl", rows)
     split = open_splits(Data(train=str(path), validation=str(path), test=str(path)), SUMMARIZE)

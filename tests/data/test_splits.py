@@ -17,7 +17,7 @@ from llmkit.tasks import get_task
 QA = get_task("qa")
 
 
-def test_a_file_of_texts_a_line_is_told_of_data_rows(tmp_path):
+def test_data_rows_is_suggested_for_a_file_with_one_text_per_line(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("One.\nTwo.\nThree.\n")
     with pytest.raises(UserError, match=r"1 row: too few.*if each line is a text, set data.rows"):
@@ -25,7 +25,7 @@ def test_a_file_of_texts_a_line_is_told_of_data_rows(tmp_path):
     assert all(split(PRETRAIN, path, rows="line").values())
 
 
-def test_a_run_says_what_it_held_out(llmkit, tiny_gpt2, tmp_path):
+def test_a_run_prints_how_many_rows_are_held_out(llmkit, tiny_gpt2, tmp_path):
     path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(12))
     result = llmkit("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={path}", *SHORT)
     assert result.exit_code == 0, result.output
@@ -43,7 +43,7 @@ def test_a_run_says_what_it_held_out(llmkit, tiny_gpt2, tmp_path):
         ("from the end of the text", 1, "held out validation and test from the end of the text;"),
     ],
 )
-def test_what_is_held_out_is_said_as_it_is(capsys, how, num_rows, said):
+def test_how_rows_are_held_out_is_printed(capsys, how, num_rows, said):
     rows = SimpleNamespace(held_out=how, first=None if num_rows > 30 else 30)
     sets = dict.fromkeys(HELD_OUT, SimpleNamespace(rows=[{}] * num_rows))
     terminal.show_held_out(make_console(), dict.fromkeys(HELD_OUT, rows), 100, sets)
@@ -78,7 +78,7 @@ def test_splits_by_hash_are_disjoint_complete_and_keep_copies_together(tmp_path)
     assert 15 <= len(texts["test"]) <= 50
 
 
-def test_a_named_test_set_leaves_its_share_in_train(tmp_path):
+def test_no_test_rows_are_held_out_if_a_test_set_is_named(tmp_path):
     path = str(write_jsonl(tmp_path / "rows.jsonl", summary_rows(200)))
     splits = open_splits(Data(train=path, test=path), SUMMARIZE)
     assert len(list(splits["test"])) == 200

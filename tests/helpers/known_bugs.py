@@ -108,7 +108,7 @@ def _(trainable_model):
 @bug(
     "rows without a label are trained on",
     "data.encode:encode_example",
-    "test_rows_that_are_too_long",
+    "test_a_row_that_is_too_long_loses_its_source_first_and_then_its_completion",
 )
 def _(encode_example):
     def with_prompt_only(example, ids, *arguments):
@@ -123,7 +123,7 @@ def _(encode_example):
 @bug(
     "a completion that was cut ends in end-of-text",
     "data.encode:encode_example",
-    "test_rows_that_are_too_long",
+    "test_a_row_that_is_too_long_loses_its_source_first_and_then_its_completion",
 )
 def _(encode_example):
     def with_end(example, ids, eos, *arguments):
@@ -138,7 +138,7 @@ def _(encode_example):
 @bug(
     "packing drops what overflows",
     "data.blocks:split_into_pieces",
-    "test_language_modelling_teaches_every_token_once",
+    "test_every_token_of_a_text_is_supervised_once",
 )
 def _(split_into_pieces):
     def first_piece_only(texts, max_length):
@@ -151,7 +151,7 @@ def _(split_into_pieces):
 @bug(
     "the last block of a corpus is lost",
     "data.blocks:split_into_blocks",
-    "test_language_modelling_teaches_every_token_once",
+    "test_every_token_of_a_text_is_supervised_once",
 )
 def _(split_into_blocks):
     def full_blocks_only(texts, max_length):
@@ -164,7 +164,7 @@ def _(split_into_blocks):
 @bug(
     "end-of-text typed in a text ends it",
     "data.encode:encode_text",
-    "test_special_tokens_in_user_text_stay_text",
+    "test_special_tokens_typed_in_a_text_are_plain_characters",
 )
 def _(encode_text):
     def with_special_tokens(texts, tokenizer):
@@ -236,7 +236,7 @@ def _(collate):
 @bug(
     "a broken row is said to be in line 1",
     "io.json_rows:_explain",
-    "test_bad_files_end_in_one_line",
+    "test_a_broken_file_is_refused_in_one_line",
 )
 def _(explain):
     return lambda error, text, path, first_line: explain(error, text, path, 1)
@@ -245,7 +245,7 @@ def _(explain):
 @bug(
     "another template finds the old tokens in the cache",
     "data.cache:encoding_key",
-    "test_any_change_of_the_inputs_makes_a_new_key",
+    "test_any_change_of_the_inputs_changes_the_cache_key",
 )
 def _(encoding_key):
     def without_template(rows, *arguments):
@@ -257,7 +257,7 @@ def _(encoding_key):
 @bug(
     "columns of one split are read for another",
     "data.cache:encoding_key",
-    "test_whatever_the_tokens_depend_on_is_in_the_cache_key",
+    "test_columns_and_languages_are_part_of_the_cache_key",
 )
 def _(encoding_key):
     return lambda rows, *arguments: encoding_key(replace(rows, columns={}), *arguments)

@@ -23,7 +23,7 @@ def dataset():
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
 
 
-def test_classes_that_datasets_numbers_have_their_names(tmp_path):
+def test_class_numbers_of_datasets_are_read_as_names(tmp_path):
     """In files, in saved folders, of which all splits are used, and in a split of theirs."""
     found = dataset()
     found.to_parquet(tmp_path / "rows.parquet")
@@ -41,7 +41,7 @@ def test_classes_that_datasets_numbers_have_their_names(tmp_path):
     assert all_rows(tmp_path / "splits" / "test", CLASSIFY) == [LABELED[1], LABELED[0]]
 
 
-def test_a_hidden_class_is_no_label(tmp_path):
+def test_an_unknown_class_number_is_a_missing_label(tmp_path):
     dataset().to_parquet(tmp_path / "rows.parquet")
     table = pyarrow.parquet.read_table(tmp_path / "rows.parquet")
     hidden = table.set_column(1, table.schema.field(1), pyarrow.array([-1, 1, 7] * 2))
@@ -77,14 +77,14 @@ def link(folder):
         (lambda folder: (folder / "state.json").write_text(" " * 2**23), "not a JSON object"),
     ],
 )
-def test_a_saved_folder_does_not_lead_elsewhere(tmp_path, spoil, said):
+def test_a_saved_folder_that_points_elsewhere_is_refused(tmp_path, spoil, said):
     dataset().save_to_disk(tmp_path / "saved")
     spoil(tmp_path / "saved")
     with pytest.raises(UserError, match=said):
         find(str(tmp_path / "saved"), "data.train")
 
 
-def test_splits_of_a_saved_folder_do_not_lead_elsewhere(tmp_path):
+def test_splits_of_a_saved_folder_that_point_elsewhere_are_refused(tmp_path):
     dataset().save_to_disk(tmp_path / "outside")
     folder = tmp_path / "saved"
     folder.mkdir()

@@ -19,7 +19,7 @@ from llmkit.io.row_files import read, read_all, rows_in_quotes
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_a_carriage_return_inside_a_row_costs_that_row_alone(tmp_path, delimiter):
+def test_a_carriage_return_breaks_only_its_own_row(tmp_path, delimiter):
     path = tmp_path / "rows.csv"
     lines = [
         "document,summary",
@@ -41,7 +41,7 @@ def test_a_carriage_return_inside_a_row_costs_that_row_alone(tmp_path, delimiter
         all_rows(path)
 
 
-def test_a_quote_that_is_not_doubled_costs_its_row_alone(tmp_path):
+def test_a_quote_that_is_not_doubled_breaks_only_its_own_row(tmp_path):
     path = tmp_path / "rows.csv"
     rows = ["document,summary", "a,b", '"the "old" mill",It stands.', '"c",d', '"e\nf" g,h', "i,j"]
     path.write_text("\n".join(rows))
@@ -90,14 +90,14 @@ FIVE = ["a\tb", 'c\t"d', "e\tf", 'g\th"', "i\tj"]
     ],
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_quotes_in_tab_delimited_text(tmp_path, lines, texts, end):
+def test_quotes_in_a_tsv_file_are_text_unless_they_quote_fields(tmp_path, lines, texts, end):
     """They are text, unless all of the file quotes as a writer of csv does."""
     path = tmp_path / "rows.tsv"
     path.write_bytes(end.join(["document\tsummary", *lines, ""]).encode())
     assert [row["document"] for _, row in read(path)] == texts
 
 
-def test_rows_that_a_quote_of_a_csv_file_swallows_are_warned_of(llmkit, tmp_path):
+def test_a_quoted_field_that_swallows_rows_is_warned_about(llmkit, tmp_path):
     path = tmp_path / "rows.csv"
     lines_of(path, "text,label", 'a,"pos', "b,neg", 'c,pos"', "d,neg", "e,pos", "f,pos", "g,neg")
     result = llmkit("check", "classify", f"data.train={path}", "data.held_out=end")
@@ -106,7 +106,7 @@ def test_rows_that_a_quote_of_a_csv_file_swallows_are_warned_of(llmkit, tmp_path
     assert rows_in_quotes(path) == [f"{path}:2-4"]
 
 
-def test_texts_with_line_breaks_look_like_rows_by_chance(tmp_path):
+def test_quoted_line_breaks_that_look_like_rows_by_chance_are_not_warned_about(tmp_path):
     path = tmp_path / "rows.csv"
     lines_of(path, "text,label", '"Good, really', 'fine",pos', '"Bad', 'and sad",neg')
     assert rows_in_quotes(path) == []
@@ -125,7 +125,7 @@ CELLS = st.text(alphabet='aé,;|\t "\n', max_size=6)
     st.sampled_from(["", ".gz", ".xz"]),
     st.sampled_from(["csv", "tsv"]),
 )
-def test_what_csv_writes_in_any_dialect_is_read_back(
+def test_csv_files_of_any_dialect_are_read_back(
     tmp_path_factory, rows, delimiter, quoting, encoding, end, suffix, kind
 ):
     # Of a record with tabs and line breaks in its texts, lines can look like rows of their own.

@@ -97,7 +97,7 @@ def copied(source: Path, folder: Path) -> Path:
 
 
 @in_parts(8)
-def test_safetensors(feed, tmp_path, part):
+def test_mutated_safetensors_never_crash(feed, tmp_path, part):
     """Weights of a checkpoint."""
     model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
     weights = {name: weight.detach() for name, weight in model.named_parameters()}
@@ -110,7 +110,7 @@ def test_safetensors(feed, tmp_path, part):
 
 
 @in_parts(2)
-def test_a_model(feed, tmp_path, tiny_gpt2, part):
+def test_a_mutated_model_folder_never_crashes(feed, tmp_path, tiny_gpt2, part):
     """Its weights, of which the header is changed most, or its tokenizer."""
     copied(tiny_gpt2, tmp_path / "model")
     name = ("model.safetensors", "tokenizer.json")[part]
@@ -126,7 +126,7 @@ def test_a_model(feed, tmp_path, tiny_gpt2, part):
 
 
 @in_parts(8)
-def test_jsonl(feed, tmp_path, part):
+def test_mutated_jsonl_never_crashes(feed, tmp_path, part):
     """Rows of training, and of predictions."""
     rows = summary_rows(6)
     if part % 2:
@@ -145,7 +145,7 @@ def test_jsonl(feed, tmp_path, part):
 
 
 @in_parts(8)
-def test_json(feed, tmp_path, stopped, tiny_gpt2, part):
+def test_mutated_json_never_crashes(feed, tmp_path, stopped, tiny_gpt2, part):
     """A checkpoint's manifest and state, a model's config and tokenizer, rows."""
     (checkpoint,) = (stopped / "checkpoints").iterdir()
     name = ("manifest.json", "state.json", "config.json", "rows.json")[part % 4]
@@ -167,7 +167,7 @@ def test_json(feed, tmp_path, stopped, tiny_gpt2, part):
 
 
 @in_parts(8)
-def test_yaml(feed, part):
+def test_mutated_recipes_never_crash(feed, part):
     recipe = load_recipe(("qa", "summarize", "chat", "reason")[part % 4])
     feed(
         "YAML",
@@ -179,7 +179,7 @@ def test_yaml(feed, part):
 
 
 @in_parts(8)
-def test_a_runs_own_files(feed, stopped, tmp_path, part):
+def test_mutated_files_of_a_run_never_crash(feed, stopped, tmp_path, part):
     """What the report reads."""
     run = tmp_path / "run"
     run.mkdir()

@@ -180,7 +180,7 @@ def refusals(hub_root, tmp_path_factory, fork_server):
 
 
 @pytest.mark.parametrize("index", range(len(REFUSED)), ids=[expected for _, expected in REFUSED])
-def test_what_cannot_be_had_ends_in_one_line(refusals, index):
+def test_a_hub_error_ends_in_one_line_with_advice(refusals, index):
     code, message = refusals[index]
     assert code == 2, message
     *loading, line = message.splitlines()

@@ -63,7 +63,7 @@ def test_one_object_in_a_json_file_is_one_row(tmp_path, name, indent):
         {"name": "reviews", "count": 6, "reviews": LABELED},
     ],
 )
-def test_a_list_of_rows_beside_metadata_is_read(tmp_path, wrapped):
+def test_a_list_of_rows_next_to_metadata_is_read(tmp_path, wrapped):
     path = tmp_path / "rows.json"
     path.write_text(json.dumps(wrapped))
     assert all_rows(path, CLASSIFY) == LABELED
@@ -89,7 +89,7 @@ def squad(version):
 
 @pytest.mark.parametrize("unwrap", [lambda content: content, lambda content: content["data"]])
 @pytest.mark.parametrize("version", ["1.1", "v2.0"])
-def test_squad_is_read_as_its_authors_distribute_it(tmp_path, version, unwrap):
+def test_files_in_the_format_of_squad_are_read(tmp_path, version, unwrap):
     path = tmp_path / "train-v.json"
     path.write_text(json.dumps(unwrap(squad(version))))
     data = Data(train=str(path), validation=str(path), test=str(path))
@@ -102,7 +102,7 @@ def test_squad_is_read_as_its_authors_distribute_it(tmp_path, version, unwrap):
     assert titles == ["Animals", "Animals", "Birds"]
 
 
-def test_damaged_questions_of_squad_are_named_and_can_be_skipped(tmp_path):
+def test_broken_questions_of_squad_are_named_and_can_be_skipped(tmp_path):
     content = squad("v2.0")
     content["data"][0]["paragraphs"] += [{"context": "No questions."}, "text"]
     content["data"][1]["paragraphs"][1]["qas"] = ["Who?"]
@@ -146,7 +146,7 @@ def test_a_json_file_is_parsed_once_until_it_changes(tmp_path, monkeypatch):
     assert not json_rows._parsed
 
 
-def test_a_batch_of_the_openai_api_is_read_by_its_path(tmp_path):
+def test_a_batch_of_the_openai_api_is_read_by_dotted_columns(tmp_path):
     path = tmp_path / "batch_output.jsonl"
     lines_of(path, json.dumps({**BATCH, "document": "The ferry left at noon."}))
     columns = {"summary": "response.body.choices.message.content"}

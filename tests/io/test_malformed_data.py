@@ -29,7 +29,7 @@ def finetune(llmkit, model, **data):
 
 
 @pytest.mark.parametrize("case", CORPUS, ids=lambda case: f"{case[0]}: {case[1]}")
-def test_a_malformed_file_ends_in_one_line(llmkit, tiny_gpt2, good, tmp_path, case, tally):
+def test_a_malformed_file_is_refused_in_one_line(llmkit, tiny_gpt2, good, tmp_path, case, tally):
     kind, name, content, place, said = case
     path = tmp_path / (name if kind == "place" else f"rows.{kind}")
     path.write_bytes(content) if isinstance(content, bytes) else content(path)
@@ -50,7 +50,7 @@ def test_a_malformed_file_ends_in_one_line(llmkit, tiny_gpt2, good, tmp_path, ca
     passed()
 
 
-def test_the_corpus_is_large_and_holds_nothing_twice():
+def test_the_malformed_files_are_many_and_all_different():
     assert len(CORPUS) >= 120
     assert len({(kind, name) for kind, name, *_ in CORPUS}) == len(CORPUS)
     files = [(kind, content) for kind, _, content, *_ in CORPUS if kind != "place"]
@@ -58,7 +58,9 @@ def test_the_corpus_is_large_and_holds_nothing_twice():
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_every_row_of_the_other_splits_is_read_first_too(llmkit, tiny_gpt2, good, split):
+def test_malformed_validation_and_test_rows_are_refused_before_training(
+    llmkit, tiny_gpt2, good, split
+):
     bad = Path("bad.jsonl")
     bad.write_bytes(GOOD * 2 + b"{")
     result = finetune(

@@ -125,14 +125,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", READ)
-def test_a_file_as_people_write_it_is_read(tmp_path, name):
+def test_a_file_as_common_programs_write_it_is_read(tmp_path, name):
     write, rows = READ[name]
     write(tmp_path / name)
     assert all_rows(tmp_path / name) == rows
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_file_that_cannot_be_read_right_is_refused_with_advice(tmp_path, name):
+def test_a_file_that_cannot_be_read_correctly_is_refused_with_advice(tmp_path, name):
     write, said = REFUSED[name]
     write(tmp_path / name)
     with pytest.raises(UserError) as error:
@@ -142,14 +142,14 @@ def test_a_file_that_cannot_be_read_right_is_refused_with_advice(tmp_path, name)
     assert "\n" not in str(error.value)
 
 
-def test_an_empty_name_is_not_the_working_directory(tmp_path, monkeypatch):
+def test_an_empty_file_name_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pandas.DataFrame(ROWS).to_csv("rows.csv", index=False)
     with pytest.raises(UserError, match=r"data\.train: no name of a file"):
         open_splits(Data(train=""), SUMMARIZE)
 
 
-def test_shards_by_pattern_and_by_folder(tmp_path):
+def test_files_are_found_by_pattern_and_by_folder(tmp_path):
     for index, row in enumerate(ROWS):
         pandas.DataFrame([row]).to_parquet(tmp_path / f"part-{index}.parquet")
     assert all_rows(tmp_path / "part-*.parquet") == ROWS

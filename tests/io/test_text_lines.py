@@ -29,7 +29,7 @@ def test_a_named_encoding_is_read_and_an_unknown_one_refused(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [suffix for suffix in COMPRESS if suffix])
-def test_what_does_not_end_is_not_held_in_memory(tmp_path, suffix, monkeypatch):
+def test_endless_lines_and_texts_are_not_held_in_memory(tmp_path, suffix, monkeypatch):
     monkeypatch.setattr(text_lines, "MAX_LINE_BYTES", 2**16)
     monkeypatch.setattr(text_lines, "MAX_TEXT_CHARACTERS", 2**18)
     long, many = b"a" * 2**20, b"a\n" * 2**18
@@ -44,7 +44,7 @@ def test_what_does_not_end_is_not_held_in_memory(tmp_path, suffix, monkeypatch):
             list(read(path))
 
 
-def test_an_xz_file_that_asks_for_gigabytes_is_refused(tmp_path):
+def test_an_xz_file_that_needs_too_much_memory_is_refused(tmp_path):
     path = tmp_path / "rows.jsonl.xz"
     filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**28}]
     path.write_bytes(lzma.compress(b'{"text": "a"}\n', filters=filters))

@@ -7,7 +7,7 @@ from llmkit.tasks import TASKS, to_example
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_prompt_and_completion_meet_at_one_space(name):
+def test_one_space_separates_prompt_and_completion(name):
     example = to_example({"id": "1", **ROWS[name]}, TASKS[name])
     assert example.prompt_text == example.prompt_text.rstrip()
     assert example.completion[0] == " "
@@ -15,11 +15,11 @@ def test_prompt_and_completion_meet_at_one_space(name):
     assert example.references[0].strip() == example.completion.strip()
 
 
-def test_marks_in_a_rows_text_mean_nothing():
+def test_placeholders_in_the_text_of_a_row_are_plain_text():
     example = to_example({"id": "1", **ROWS["summarize"]}, TASKS["summarize"])
     assert example.prompt_text == "One. Two {summary}. Three. Four.\n\nTL;DR:"
 
 
-def test_only_the_source_may_be_shortened():
+def test_only_the_source_can_be_truncated():
     example = to_example({"id": "1", **ROWS["qa"]}, TASKS["qa"])
     assert [s.text for s in example.prompt if s.is_truncatable] == [f" {ROWS['qa']['context']}"]

@@ -5,7 +5,7 @@ from task_rows import TALK
 from llmkit.tasks import TASKS, to_example
 
 
-def test_a_conversation_is_learnt_where_the_assistant_speaks():
+def test_only_the_answers_of_the_assistant_are_supervised():
     example = to_example({"id": "1", "messages": TALK}, TASKS["chat"])
     assert example.prompt_text == (
         "Be brief.\nUser: Who keeps a goat?\nAssistant: Mara.\nUser: And bees?\nAssistant:"

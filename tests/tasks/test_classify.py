@@ -29,12 +29,12 @@ def prompt_of(raw, task=CLASSIFY, columns=None):
         ("text", "text_pair"), ("question", "sentence"), ("Premise", "Hypothesis"),
     ],
 )  # fmt: skip
-def test_pairs_are_known_by_the_names_of_their_columns(names):
+def test_pairs_of_texts_are_recognized_by_their_columns(names):
     raw = {"idx": 3, **dict(zip(names, PAIR.values(), strict=True)), "label": 1}
     assert prompt_of(raw) == "Mara keeps a goat.\nMara has a pet.\nLabel:"
 
 
-def test_columns_of_the_recipe_have_precedence():
+def test_columns_of_the_recipe_take_precedence_over_pairs():
     raw = {"premise": "P.", "hypothesis": "H.", "question": "Q?", "label": "yes"}
     columns = {"text": "question", "text_pair": "premise"}
     assert prompt_of(raw, columns=columns) == "Q?\nP.\nLabel:"
@@ -42,7 +42,7 @@ def test_columns_of_the_recipe_have_precedence():
     assert prompt_of({**raw, "text": "T."}) == "T.\nLabel:"
 
 
-def test_a_template_names_both_texts_or_reads_the_first_alone():
+def test_a_template_without_the_second_text_reads_only_the_first():
     task = with_template(CLASSIFY, "If {text} then {text_pair} ->")
     assert prompt_of({**PAIR, "label": "yes"}, task) == (
         "If Mara keeps a goat. then Mara has a pet. ->"
@@ -59,7 +59,7 @@ def test_a_template_names_both_texts_or_reads_the_first_alone():
     ("num_first", "num_second", "room", "kept"),
     [(40, 5, 30, (25, 5)), (5, 40, 30, (5, 25)), (40, 38, 30, (15, 15)), (3, 4, 30, (3, 4))],
 )
-def test_the_longer_text_is_shortened_first(tiny_gpt2, num_first, num_second, room, kept):
+def test_the_longer_text_of_a_pair_is_truncated_first(tiny_gpt2, num_first, num_second, room, kept):
     _, tokenizer = load_model(str(tiny_gpt2))
     texts = {"text": " a" * num_first, "text_pair": "a " * num_second}
     example = to_example({"id": "0", "label": "yes", **texts}, CLASSIFY)
@@ -84,7 +84,7 @@ def nli_rows(count):
     ]
 
 
-def test_a_run_on_pairs(llmkit, tiny_gpt2, tmp_path):
+def test_a_run_trains_on_pairs_of_texts(llmkit, tiny_gpt2, tmp_path):
     write_jsonl(tmp_path / "nli.jsonl", nli_rows(60))
     recipe = ("classify", f"model={tiny_gpt2}", "data.train=nli.jsonl", *SHORT)
     result = llmkit("check", *recipe)
@@ -111,7 +111,9 @@ def test_a_run_on_pairs(llmkit, tiny_gpt2, tmp_path):
         ([*nli_rows(3), {"premise": "P.", "label": 0}], [], "nli.jsonl:4: the row does not have"),
     ],
 )  # fmt: skip
-def test_half_a_pair_is_refused(llmkit, tiny_gpt2, tmp_path, rows, arguments, expected):
+def test_a_row_with_only_one_text_of_a_pair_is_refused(
+    llmkit, tiny_gpt2, tmp_path, rows, arguments, expected
+):
     write_jsonl(tmp_path / "nli.jsonl", rows)
     named = [f"data.{split}=nli.jsonl" for split in ("train", "validation", "test")]
     result = llmkit("finetune", "classify", f"model={tiny_gpt2}", *named, *SHORT, *arguments)

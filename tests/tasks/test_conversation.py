@@ -18,6 +18,6 @@ from llmkit.tasks import TASKS
         ([{"role": "user"}], "message 1 has no text in `content`"),
     ],
 )
-def test_what_is_no_conversation_is_refused(messages, expected):
+def test_messages_that_are_not_a_conversation_are_refused(messages, expected):
     with pytest.raises(ValueError, match=expected):
         TASKS["chat"].chat.parse(messages)

@@ -98,12 +98,12 @@ def test_scores_are_those_of_the_official_script_on_500_rows_a_third_unanswerabl
     ],
 )
 @pytest.mark.parametrize("segmentation", ["words", "characters"])
-def test_normalization_empties_no_reference(prediction, references, exact, f1, segmentation):
+def test_normalization_never_empties_a_reference(prediction, references, exact, f1, segmentation):
     scores = compute(f"squad:{segmentation}", [prediction], [references])
     assert (scores["exact_match"], scores["f1"]) == (exact, f1)
 
 
-def test_right_answers_and_right_silence_score_100_in_every_score_of_qa():
+def test_correct_answers_and_correct_silence_score_100_in_every_score_of_qa():
     references = [["Mara"], [""], ["A"], [""]]
     scores = TASKS["qa"].score([Prediction(r[0]) for r in references], references)
     assert scores == {name: pytest.approx(100) for name in TASKS["qa"].scores}
@@ -121,7 +121,7 @@ def unanswerable_rows(count):
     ]  # fmt: skip
 
 
-def test_silence_is_trained_where_there_is_no_answer(llmkit, tiny_gpt2, tmp_path):
+def test_only_end_of_text_is_supervised_without_an_answer(llmkit, tiny_gpt2, tmp_path):
     write_jsonl(tmp_path / "rows.jsonl", unanswerable_rows(60))
     settings = (
         f"model={tiny_gpt2}", "data.train=rows.jsonl", *SHORT, "evaluation.test_rows=30",

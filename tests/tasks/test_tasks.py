@@ -11,12 +11,12 @@ from llmkit.errors import UserError
 from llmkit.tasks import TASKS, get_task
 
 
-def test_unknown_task_has_a_hint():
+def test_an_unknown_task_is_refused_with_a_suggestion():
     with pytest.raises(UserError, match="did you mean summarize"):
         get_task("sumarize")
 
 
-def test_baselines():
+def test_baselines_predict_from_the_row_alone():
     row = {"id": "7", **ROWS["summarize"]}
     answers = {name: answer(row) for name, answer in TASKS["summarize"].baselines.items()}
     assert answers["lead-1"] == "One."

@@ -32,7 +32,7 @@ ALPACA_TEMPLATE = (
 )
 
 
-def test_a_template_may_name_any_column(tmp_path):
+def test_a_template_can_name_any_column(tmp_path):
     rows = [
         {"document": "A ferry left.", "summary": "s", "title": "Harbour", "year": 1901},
         {"document": "A ferry left.", "summary": "s", "title": None, "year": 1902},
@@ -47,7 +47,7 @@ def test_a_template_may_name_any_column(tmp_path):
     assert prompts == ["1901 (Harbour) s: A ferry left. =>", "1902 s: A ferry left. =>"]
 
 
-def test_a_column_that_only_a_template_names_has_to_exist(tmp_path):
+def test_a_missing_column_that_only_the_template_names_is_refused(tmp_path):
     path = write_jsonl(tmp_path / "rows.jsonl", [{"document": "d", "summary": "s", "title": "t"}])
     task = with_template(TASKS["summarize"], "{titel}: {document} =>")
     with pytest.raises(UserError) as error:
@@ -93,13 +93,13 @@ def test_a_prompt_with_sections_typed_whole_has_the_tokens_of_training(tiny_gpt2
         ("{document} TL;DR: ", "ends in white space"),
     ],
 )
-def test_bad_templates_are_refused(template, expected):
+def test_a_template_that_cannot_be_filled_is_refused(template, expected):
     with pytest.raises(UserError) as error:
         with_template(TASKS["summarize"], template)
     assert expected in str(error.value)
 
 
-def test_a_template_of_ones_own():
+def test_a_users_template_replaces_that_of_the_task():
     example = to_example(
         {"id": "1", **ROWS["translate"]},
         with_template(TASKS["translate"], "Say in German: {source} ->"),

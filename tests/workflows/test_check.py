@@ -8,7 +8,7 @@ from checked_rows import DEFAULTS, clean_rows
 from rows import write_jsonl
 
 
-def test_unreadable_rows_are_all_named_and_the_others_counted(check):
+def test_check_names_all_unreadable_rows_and_counts_the_others(check):
     rows = clean_rows(40, seed=1)
     rows[2] = {"document": 5, "summary": "s"}
     rows[9] = {"document": "d"}
@@ -44,7 +44,7 @@ def test_every_row_of_a_table_that_is_not_utf_8_is_named(llmkit, tmp_path, suffi
     ]
 
 
-def test_a_split_without_a_row_to_learn_is_shown_all_the_same(check):
+def test_a_split_of_left_out_rows_is_still_shown(check):
     code, report = check([{"document": "", "summary": "s"}] * 40)
     assert code == 2
     assert report["splits"]["train"]["rows"]["empty"] == 40
@@ -52,7 +52,7 @@ def test_a_split_without_a_row_to_learn_is_shown_all_the_same(check):
     assert "most left out" in {finding["kind"] for finding in report["findings"]}
 
 
-def test_of_splits_by_hash_an_unreadable_row_is_counted_once(llmkit, tmp_path):
+def test_an_unreadable_row_is_counted_once_for_splits_by_hash(llmkit, tmp_path):
     rows = clean_rows(80, seed=1)
     rows[0] = {"document": 5}
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
@@ -76,7 +76,7 @@ def test_of_splits_by_hash_an_unreadable_row_is_counted_once(llmkit, tmp_path):
         (("data.template={document} ",), "data.template: it ends in white space"),
     ],
 )
-def test_what_finetune_would_refuse_is_refused(llmkit, tmp_path, arguments, expected):
+def test_check_refuses_what_finetune_would_refuse(llmkit, tmp_path, arguments, expected):
     path = write_jsonl(tmp_path / "rows.jsonl", clean_rows(80, seed=1))
     result = llmkit("check", "summarize", f"data.train={path}", *arguments)
     assert result.exit_code == 2
