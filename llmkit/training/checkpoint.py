@@ -1,13 +1,13 @@
-"""Checkpoints: all that a run needs to go on.
+"""Checkpoints: everything that a run needs to be resumed.
 
     RUN/checkpoints/step-00000120/
         weights.safetensors     the trained weights, by name
-        optimizer.safetensors   the optimizer's state, by the names of the weights
-        state.json              how far the run has come
-        manifest.json           size and sha256 of the others, written last
+        optimizer.safetensors   the state of the optimizer, by the names of the weights
+        state.json              progress, recipe and reproducibility key, see state.py
+        manifest.json           size and sha256 of the other files, written last
 
-No random state is in it: the order of the rows, the learning rate and what dropout draws are pure
-functions of seed and step.
+There is no random state in it: the order of the rows, the learning rate and the dropout masks are
+pure functions of seed and step.
 """
 
 import errno
@@ -31,7 +31,10 @@ WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "sta
 def save_checkpoint(
     run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
 ) -> Path:
-    """Write the checkpoint of a step, the one that the state's progress names."""
+    """Write the checkpoint of the step in `state`; returns its folder.
+
+    state: The content of state.json.
+    """
 
     def write(staging: Path) -> None:
         weights = {name: weight.detach() for name, weight in trained(model).items()}
@@ -46,7 +49,7 @@ def save_checkpoint(
 
 
 def newest(run: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that verifies, and why newer ones do not; by step, not by date."""
+    """The intact checkpoint of the latest step, and what is wrong with those of later steps."""
     reasons = []
     for path in checkpoints(run):
         try:
@@ -60,8 +63,13 @@ def newest(run: Path) -> tuple[Path | None, list[str]]:
 
 
 def prune(run: Path, saved: Path, keep: int) -> None:
-    """Once the one that was just saved verifies, keep it and those before it, `keep` in all, and of
-    each of them the best one so far; later ones are of a course that was given up."""
+    """Delete the checkpoints that are no longer needed, after a look at the one just saved.
+
+    Kept are the saved one and those before it, `keep` in all, and for each of them the checkpoint
+    of its best weights. Later ones belong to steps that a resumed run takes again.
+
+    Raises OSError, and deletes nothing, if the saved one is not intact.
+    """
     try:
         verify(saved)
     except CorruptFolder as error:
@@ -81,7 +89,7 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def best_step_of(checkpoint: Path) -> int:
-    """The step of the best weights so far; 0 where that cannot be read."""
+    """The step of the best weights so far; 0 if the checkpoint cannot be read."""
     try:
         return int(load_state(checkpoint)["progress"]["best_step"])
     except (CorruptFolder, OSError, KeyError, TypeError, ValueError, OverflowError):
@@ -89,28 +97,28 @@ def best_step_of(checkpoint: Path) -> int:
 
 
 def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
-    """Put a checkpoint's weights, and its optimizer's state, in their places.
+    """Load the weights of a checkpoint, and the state of its optimizer.
 
-    Raises CorruptFolder where names, shapes or types are not those of the model.
+    Raises CorruptFolder if names, shapes or types are not those of the model.
     """
-    places = trained(model)
+    weights = trained(model)
     loaded = _load(checkpoint / WEIGHTS)
-    _check_names(loaded, places, WEIGHTS)
-    for name, weight in loaded.items():
-        _check_like(weight, places[name].shape, places[name].dtype, f"{WEIGHTS}: {name}")
+    _check_names(loaded, weights, WEIGHTS)
+    for name, tensor in loaded.items():
+        _check_like(tensor, weights[name].shape, weights[name].dtype, f"{WEIGHTS}: {name}")
     with torch.no_grad():
-        for name, weight in loaded.items():
-            places[name].copy_(weight)
+        for name, tensor in loaded.items():
+            weights[name].copy_(tensor)
     if optimizer is not None:
-        restore_optimizer(_load(checkpoint / OPTIMIZER), places, optimizer)
+        restore_optimizer(_load(checkpoint / OPTIMIZER), weights, optimizer)
 
 
 def restore_optimizer(
-    tensors: dict[str, Tensor], places: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
+    tensors: dict[str, Tensor], weights: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> None:
-    """The state that `optimizer_tensors` gave; torch knows weights by their number, we by name.
+    """Load what `optimizer_tensors` returned; torch numbers the weights, a checkpoint names them.
 
-    Raises CorruptFolder where it is not the state of all these weights, or of none.
+    Raises CorruptFolder unless it is the state of all these weights, or of none.
     """
     content = optimizer.state_dict()
     groups = zip(content["param_groups"], optimizer.param_groups, strict=True)
@@ -121,7 +129,7 @@ def restore_optimizer(
     }
     shapes = {
         f"{name}/{field}": shape
-        for name, weight in places.items()
+        for name, weight in weights.items()
         for field, shape in state_shapes(optimizer, weight).items()
     }
     if tensors:  # none before the first step
@@ -129,13 +137,13 @@ def restore_optimizer(
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         name, _, field = key.rpartition("/")
-        _check_like(tensor, shapes[key], places[name].dtype, f"{OPTIMIZER}: {key}")
-        state.setdefault(numbers[places[name]], {})[field] = tensor.clone()
+        _check_like(tensor, shapes[key], weights[name].dtype, f"{OPTIMIZER}: {key}")
+        state.setdefault(numbers[weights[name]], {})[field] = tensor.clone()
     optimizer.load_state_dict({**content, "state": state})
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state as `name of the weight/field`."""
+    """The optimizer's state by `NAME OF THE WEIGHT/FIELD`."""
     return {
         f"{name}/{field}": value
         for name, weight in trained(model).items()
@@ -145,6 +153,7 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that are trained, by name."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 

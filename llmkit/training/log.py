@@ -1,4 +1,4 @@
-"""What a run shows while it trains: metrics.jsonl, and a progress bar or plain lines."""
+"""What a run logs and prints while it trains: metrics.jsonl, a progress bar, or plain lines."""
 
 import json
 import time
@@ -16,9 +16,9 @@ from llmkit.tasks import Scores
 
 
 class RunLog:
-    """Lines of metrics.jsonl and the same for the eyes; on processes beside the first, nothing.
+    """Writes metrics.jsonl and prints its lines; does nothing in processes other than the first.
 
-    On a terminal a bar moves; elsewhere a plain line is printed for each logged step.
+    On a terminal there is a progress bar; elsewhere, each logged step is printed as a line.
     """
 
     def __init__(
@@ -29,14 +29,19 @@ class RunLog:
         console: Console,
         track: Callable[[dict[str, float], int], None],
     ) -> None:
-        """track: sends figures of a step to the trackers of the recipe."""
+        """
+        Args:
+            path: metrics.jsonl; None in processes other than the first.
+            every: Log every so many steps.
+            track: Sends the figures of a step to the recipe's trackers.
+        """
         self.path = path
         self.track = track
         self.num_steps = num_steps
         self.every = every
         self.console = console
         self.started = time.perf_counter()
-        self.first = 0  # steps done before this start
+        self.first = 0  # steps done before this process started
         self.progress = Progress(
             TextColumn("training"),
             BarColumn(bar_width=None),
@@ -68,8 +73,8 @@ class RunLog:
         if self.path is None:
             return
         kept = []
-        there = self.path.read_text("utf-8", errors="replace") if self.path.is_file() else ""
-        for line in there.splitlines(keepends=True):
+        written = self.path.read_text("utf-8", errors="replace") if self.path.is_file() else ""
+        for line in written.splitlines(keepends=True):
             try:
                 belongs = _belongs(json.loads(line), step, validation_pending)
             except (
@@ -77,7 +82,7 @@ class RunLog:
                 TypeError,
                 LookupError,
                 RecursionError,
-            ):  # cut short, with all that follows
+            ):  # cut short: so is all that follows
                 break
             if belongs:
                 kept.append(line)
@@ -92,7 +97,7 @@ class RunLog:
         grad_norm: float,
         tokens_per_second: float,
     ) -> None:
-        """A finished optimizer step; the first, the last and every n-th are written down."""
+        """A step that changed the weights; the first, the last and every n-th are logged."""
         if self.path is None:
             return
         status = f"loss {loss:.3f}  {tokens_per_second:,.0f} tokens/s"
@@ -115,7 +120,7 @@ class RunLog:
             )
 
     def note(self, step: int, text: str) -> None:
-        """What a reader of the log has to know of the step at hand."""
+        """Something that a reader of the log should know about this step."""
         if self.path is None:
             return
         self._write(step=step, note=text)
@@ -129,7 +134,7 @@ class RunLog:
         self.console.print(f"left out: {reason}")
 
     def validation(self, step: int, scores: Scores, is_best: bool) -> None:
-        """Scores of the validation rows after a step."""
+        """The scores of the validation rows after a step."""
         if self.path is None:
             return
         self._write(step=step, split="validation", is_best=is_best, **scores)

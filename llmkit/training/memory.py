@@ -1,4 +1,4 @@
-"""How much of a step fits into memory at once."""
+"""How many tokens of a micro-batch fit into memory."""
 
 from pathlib import Path
 
@@ -14,21 +14,22 @@ from llmkit.families import family_of
 from llmkit.model.load import count_parameters
 from llmkit.model.loss import LOGIT_ROWS, unwrap_model
 
-BEST_TOKENS = 8192  # of a micro-batch, where memory allows; how speed depends on it is unmeasured
+BEST_TOKENS = 8192  # of a micro-batch, if memory allows
 CGROUP = Path("/sys/fs/cgroup")
-MEMORY_FRACTION = 0.7  # of the memory that is free; estimates err, and others take some
-OPTIMIZER_BYTES_PER_WEIGHT = (
-    12  # bytes a trained weight needs beside itself: gradient and two moments, float32
-)
+MEMORY_FRACTION = 0.7  # of the free memory; estimates err, and other programs take some
+OPTIMIZER_BYTES_PER_WEIGHT = 12  # gradient and two moments of a trained weight, float32
 
 
 def fitting_tokens(
     model: nn.Module, device: torch.device, precision: str, longest: int, num_processes: int
 ) -> int:
-    """Tokens of a micro-batch that fit beside model and optimizer, at most BEST_TOKENS.
+    """Tokens of a micro-batch that fit next to model and optimizer, at most BEST_TOKENS.
 
-    longest: tokens of the longest row, since attention keeps a number for each pair in a row.
-    An estimate from the shape of the model; what it misses, the training loop handles.
+    An estimate from the shape of the model: the trainer handles memory that runs out all the same.
+
+    Args:
+        precision: The mixed precision.
+        longest: Tokens of the longest row; attention keeps a number for each pair of them.
     """
     config = unwrap_model(model).config
     itemsize = 4 if precision == "no" else 2
@@ -36,7 +37,7 @@ def fitting_tokens(
     per_block += 2 * config.num_attention_heads * longest  # attention scores and probabilities
     a_token = config.num_hidden_layers * itemsize * per_block
     num_all, num_trained = count_parameters(model)
-    copies = itemsize * num_all if itemsize < 4 else 0  # in that precision, made anew each step
+    copies = itemsize * num_all if itemsize < 4 else 0  # of the weights in that precision
     fixed = (
         copies + OPTIMIZER_BYTES_PER_WEIGHT * num_trained + 3 * 4 * LOGIT_ROWS * config.vocab_size
     )
@@ -48,7 +49,7 @@ def fitting_tokens(
 
 
 def available_bytes(device: torch.device) -> int:
-    """Free memory of a GPU, or of the machine within the container's limit (cgroup v2)."""
+    """Free memory of a GPU, or of the machine within its container's limit (cgroup v2); bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     available = psutil.virtual_memory().available
@@ -58,14 +59,14 @@ def available_bytes(device: torch.device) -> int:
         counts = dict(
             line.split() for line in (CGROUP / "memory.stat").read_text("ascii").splitlines()
         )
-        used -= int(counts["inactive_file"])  # copies of files, which the system drops on demand
-    except (OSError, ValueError, KeyError):  # no such group, or one without a limit ("max")
+        used -= int(counts["inactive_file"])  # cached files, which the system drops on demand
+    except (OSError, ValueError, KeyError):  # no container, or no limit ("max")
         return available
     return min(available, limit - used)
 
 
 def micro_batch_token_budget(model: nn.Module, encoded: Dataset, accelerator: Accelerator) -> int:
-    """Tokens of a micro-batch that fit into memory in every process, since all deal alike."""
+    """Tokens of a micro-batch that fit in every process, since all split rows alike."""
     longest = int(count_tokens(encoded)[0].max())
     precision, num_processes = accelerator.mixed_precision, accelerator.num_processes
     mine = fitting_tokens(model, accelerator.device, precision, longest, num_processes)

@@ -1,4 +1,4 @@
-"""The update rule and the course of the learning rate."""
+"""The optimizer and the learning rate."""
 
 import math
 
@@ -10,7 +10,7 @@ from llmkit.errors import count_of
 
 
 def learning_rate_at(step: int, num_steps: int, train: Train) -> float:
-    """Learning rate of a step, counted from 0: a pure function, so nothing to restore on resume."""
+    """Learning rate of a step, counted from 0; a pure function, so there is nothing to restore."""
     peak, low = train.learning_rate, train.min_learning_rate
     start = num_warmup_steps(num_steps, train)
     if step < start:
@@ -28,18 +28,18 @@ def learning_rate_at(step: int, num_steps: int, train: Train) -> float:
 
 
 def num_warmup_steps(num_steps: int, train: Train) -> int:
-    """The steps of the warm-up; a share of the run's steps is rounded up, as transformers does."""
+    """Steps of the warm-up; a share of the run's steps is rounded up, as in transformers."""
     steps = train.warmup_steps
     return steps if isinstance(steps, int) else math.ceil(steps * num_steps)
 
 
 def num_decay_steps(num_steps: int, train: Train) -> int:
-    """The steps of warmup_stable_decay's decay."""
+    """Steps of the decay of warmup_stable_decay; by default a fifth of the run."""
     return train.decay_steps or max(1, num_steps // 5)
 
 
 def warm_up_warning(num_steps: int, train: Train) -> str | None:
-    """What is wrong with a warm-up that is longer than the run; None if it is not."""
+    """A warning if the warm-up is longer than the run; else None."""
     if num_warmup_steps(num_steps, train) <= num_steps:
         return None
     return (
@@ -55,7 +55,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
 
 
 def build_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
-    """The recipe's optimizer over the trainable weights; only matrices decay."""
+    """The recipe's optimizer for the trainable weights; weight decay applies to matrices only."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": train.weight_decay},
@@ -77,7 +77,7 @@ def build_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
 def state_shapes(
     optimizer: torch.optim.Optimizer, weight: nn.Parameter
 ) -> dict[str, tuple[int, ...]]:
-    """What the optimizer remembers of a weight once it has changed it: names and shapes."""
+    """Names and shapes of the optimizer's state of a weight, once it has changed it."""
     shape = tuple(weight.shape)
     match getattr(optimizer, "optimizer", optimizer):  # accelerate wraps it
         case torch.optim.AdamW():

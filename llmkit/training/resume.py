@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def find_resume_point(run: Path, console: Console) -> ResumePoint:
     for reason in reasons:
         warning_console().print(f"warning: skipped {reason}")
     if path is None:
-        raise UserError(f"{run}: no checkpoint to resume from; start again, without --resume")
+        raise UserError(f"{run}: no checkpoint to resume from; start a new run, without --resume")
     resume_point = ResumePoint(path)
     step = resume_point.progress.step
     console.print(f"resume  after step {step}: {path}, the newest intact one")
@@ -81,8 +82,9 @@ def check_recipe(
     """
 
     def may_move(key: str) -> bool:
-        is_further = key.startswith("data.tests.") or key == "evaluation.general_text"
-        return key in MOVABLE_KEYS or (is_further and None not in (before.get(key), now.get(key)))
+        is_extra_set = key.startswith("data.tests.") or key == "evaluation.general_text"
+        is_in_both = None not in (before.get(key), now.get(key))
+        return key in MOVABLE_KEYS or (is_extra_set and is_in_both)
 
     keys = [key for key in {**before, **now} if not may_move(key)]
     changed = [key for key in keys if before.get(key) != now.get(key)]
@@ -155,7 +157,7 @@ def restore_run(
         if trainer.accelerator.scaler is not None and progress.scaler:
             trainer.accelerator.scaler.load_state_dict(progress.scaler)
     except (CorruptFolder, KeyError, TypeError) as error:  # the last two: from the scaler
-        raise UserError(f"{run}: {error}; start again, without --resume") from None
+        raise UserError(f"{run}: {error}; start a new run, without --resume") from None
     if schedule.num_processes == resume_point.reproducibility_key.num_processes:
         schedule.micro_batch_size = progress.micro_batch_size
     trainer.progress = progress
@@ -194,10 +196,10 @@ def check_disk_space(
         return
     model = trainer.model
     bare = unwrap_model(model)
-    weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-    moving = sum(w.numel() * w.element_size() for w in trained(model).values())
-    kept = keep + 2  # the best one, and the next, before the oldest goes
-    num_bytes = kept * 3 * moving + 2 * weights
+    all_bytes = num_bytes_of(model.parameters())
+    trained_bytes = num_bytes_of(trained(model).values())
+    num_checkpoints = keep + 2  # also the best one, and the next one before the oldest is deleted
+    num_bytes = num_checkpoints * 3 * trained_bytes + 2 * all_bytes
     folder = checkpoints_dir(run) / "disk-check.partial"
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -215,3 +217,7 @@ def check_disk_space(
         ) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def num_bytes_of(weights: Iterable[nn.Parameter]) -> int:
+    return sum(weight.numel() * weight.element_size() for weight in weights)

@@ -55,7 +55,7 @@ class RunSaver:
     def save_checkpoint(self, trainer: Trainer) -> None:
         """Write a checkpoint of the last step, and delete those that are no longer needed."""
         if trainer.accelerator.is_main_process:
-            sync(log_path(self.run))  # or its lines are lost where the checkpoint is not
+            sync(log_path(self.run))  # so that no line of it is lost that the checkpoint counts on
             state = self.state(trainer.current_progress()).model_dump(mode="json")
             saved = save_checkpoint(self.run, trainer.model, trainer.optimizer, state)
             prune(self.run, saved, self.recipe.checkpoint.keep)

@@ -15,7 +15,7 @@ from llmkit.errors import UserError
 from llmkit.io.safe_json import write_json
 from llmkit.runs.folder import trackers_path
 
-# The environment variable that names the project, as the tracker's own users set it.
+# The environment variable with which the tracker's own users set the project.
 PROJECTS = {"wandb": "WANDB_PROJECT", "trackio": "TRACKIO_PROJECT"}
 
 
@@ -54,12 +54,12 @@ def start_trackers(
 
 
 def project_of(tracker: str) -> str:
-    """The project that a tracker's runs belong to."""
+    """The project of a tracker's runs."""
     return os.environ.get(PROJECTS.get(tracker, "")) or "llmkit"
 
 
 def tracker_settings(tracker: str, run: Path, step: int) -> dict[str, Any]:
-    """What a tracker is started with, so that a resumed run continues there."""
+    """Settings with which a tracker continues a resumed run instead of starting another one."""
     if tracker == "wandb":
         return {"name": run.name, "id": wandb_id(run), "resume": "allow"}
     if tracker == "trackio":
@@ -68,7 +68,7 @@ def tracker_settings(tracker: str, run: Path, step: int) -> dict[str, Any]:
 
 
 def wandb_id(run: Path) -> str:
-    """The id of the run at Weights & Biases, which the run folder keeps."""
+    """The id of the run at Weights & Biases, which is kept in the run folder."""
     path = trackers_path(run)
     try:
         name = json.loads(path.read_text("utf-8"))["wandb"]

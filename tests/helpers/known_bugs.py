@@ -71,7 +71,7 @@ def pytest_sessionstart(session) -> None:
     put_back_from_environment()
 
 
-LABELS_TEST = "test_learnt_is_the_completion_and_its_end"
+LABELS_TEST = "test_supervised_text_is_the_completion_and_its_end"
 LOSS_TEST = "test_loss_and_gradients_are_those_of_the_papers"
 PACKING_TEST = "test_packed_rows_do_not_see_each_other"
 STEP_TEST = "test_accumulation_gives_the_gradient_of_the_whole_step"

@@ -45,7 +45,7 @@ def run_to_the_end(recipe, run, **options):
         finetune(recipe, run, Console(quiet=True), signals, **options)
 
 
-def stop_behind(monkeypatch, step: int, number=signal.SIGTERM) -> None:
+def stop_after(monkeypatch, step: int, number=signal.SIGTERM) -> None:
     """Send this process a signal at the end of that step."""
     train_step = Trainer.train_step
 
@@ -60,7 +60,7 @@ def stop_behind(monkeypatch, step: int, number=signal.SIGTERM) -> None:
 def run_until(recipe, run, monkeypatch, step: int) -> None:
     """Run until a signal stops the run after that step."""
     with monkeypatch.context() as patch:
-        stop_behind(patch, step)
+        stop_after(patch, step)
         with pytest.raises(Stopped) as caught:
             run_to_the_end(recipe, run)
     assert caught.value.exit_code == 143

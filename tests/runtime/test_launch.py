@@ -118,10 +118,10 @@ def test_a_run_goes_on_with_two_processes_and_with_one_again(
     run, file = tmp_path / "run", tmp_path / "run" / "recipe.yaml"
     run_to_the_end(settings, tmp_path / "whole")
     run_until(settings, run, monkeypatch, 12)
-    stop_behind_50 = ["signal_at_step", 50 - 12, signal.SIGTERM]
+    stop_after_50 = ["signal_at_step", 50 - 12, signal.SIGTERM]
     process = fork_server.start(
         ("finetune", file, "--resume", run, "--num-processes", 2),
-        cwd=tmp_path, fault=stop_behind_50, forks_ranks=True,
+        cwd=tmp_path, fault=stop_after_50, forks_ranks=True,
     )  # fmt: skip
     _, errors = process.communicate()
     assert process.returncode == 143

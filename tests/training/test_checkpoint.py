@@ -1,4 +1,4 @@
-"""Checkpoints are whole or passed over, and the last good one is never taken away."""
+"""Checkpoints are intact or skipped, and the last intact one is never deleted."""
 
 import os
 import random
@@ -17,7 +17,7 @@ from llmkit.runs.folder import checkpoint_dir, checkpoints_dir
 from llmkit.training.checkpoint import load_state, newest, prune, restore, save_checkpoint
 
 
-def small_learner():
+def small_model_and_optimizer():
     """Weights with moments."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8))
@@ -27,8 +27,8 @@ def small_learner():
     return model, optimizer
 
 
-def save(run, learner, step, best_step=0):
-    return save_checkpoint(run, *learner, {"progress": {"step": step, "best_step": best_step}})
+def save(run, trained, step, best_step=0):
+    return save_checkpoint(run, *trained, {"progress": {"step": step, "best_step": best_step}})
 
 
 @pytest.fixture
@@ -37,13 +37,13 @@ def run(tmp_path):
     run = tmp_path / "run"
     checkpoints_dir(run).mkdir(parents=True)
     for step in (1, 2, 3):
-        save(run, small_learner(), step)
+        save(run, small_model_and_optimizer(), step)
     return run
 
 
-def test_weights_and_moments_come_back(run):
-    model, optimizer = small_learner()
-    other, its = small_learner()
+def test_weights_and_optimizer_state_are_restored(run):
+    model, optimizer = small_model_and_optimizer()
+    other, its = small_model_and_optimizer()
     with torch.no_grad():
         for weight in other.parameters():
             weight.zero_()
@@ -81,7 +81,7 @@ def damage(checkpoint: Path, generator: random.Random) -> None:
             path.symlink_to(elsewhere)
 
 
-def test_a_damaged_checkpoint_is_passed_over(run, tmp_path, trials, figure):
+def test_corrupt_checkpoint_is_skipped(run, tmp_path, trials, figure):
     tried, reached = trials(100, 1000), 0
     for seed in tried:
         copy = tmp_path / "copy"
@@ -97,7 +97,7 @@ def test_a_damaged_checkpoint_is_passed_over(run, tmp_path, trials, figure):
     figure(claim, reached, len(tried))
 
 
-def test_old_ones_stay_where_the_new_one_is_not_what_was_written(run):
+def test_old_checkpoints_are_kept_if_the_new_one_is_corrupt(run):
     (checkpoint_dir(run, 3) / "weights.safetensors").write_bytes(b"of a bad disk")
     with pytest.raises(OSError, match=r"not what was written: weights\.safetensors has 13"):
         prune(run, checkpoint_dir(run, 3), keep=1)
@@ -105,13 +105,13 @@ def test_old_ones_stay_where_the_new_one_is_not_what_was_written(run):
 
 
 def save_until_killed(run: Path, returned: Path, seed: int, seconds: float) -> None:
-    """A process that goes on from the newest checkpoint, and saves and prunes until it is killed,
-    at some moment within so many seconds. Each save that returns is written down."""
+    """In another process, save and prune from the newest checkpoint on, until it is killed at a
+    random moment within these seconds. Each save that has returned is recorded."""
     generator = random.Random(seed)
     found, _ = newest(run)
     progress = load_state(found)["progress"] if found else {"step": 0, "best_step": 0}
     step, best_step, keep = progress["step"], progress["best_step"], generator.randint(1, 3)
-    learner = small_learner()
+    trained = small_model_and_optimizer()
     child = os.fork()
     if child == 0:
         try:
@@ -119,7 +119,7 @@ def save_until_killed(run: Path, returned: Path, seed: int, seconds: float) -> N
             while True:
                 step += generator.randint(1, 3)
                 best_step = step if generator.random() < 0.4 else best_step
-                prune(run, save(run, learner, step, best_step), keep)
+                prune(run, save(run, trained, step, best_step), keep)
                 os.write(file, f"{step}\n".encode())
         finally:
             os._exit(1)
@@ -129,7 +129,7 @@ def save_until_killed(run: Path, returned: Path, seed: int, seconds: float) -> N
 
 
 @in_parts(4)
-def test_the_last_good_one_and_the_best_one_stay(tmp_path, trials, figure, part):
+def test_last_intact_checkpoint_and_the_best_one_survive_a_kill(tmp_path, trials, figure, part):
     tried, reached, kills, saves = trials(10, 250), 0, 0, 0
     for number in tried:
         run, returned = tmp_path / f"run{number}", tmp_path / f"returned{number}"
@@ -164,7 +164,7 @@ class Cut(BaseException):
     """As if the process were gone."""
 
 
-def test_a_folder_is_whole_wherever_its_writing_is_cut_short(tmp_path, monkeypatch):
+def test_folder_is_old_or_new_wherever_its_writing_is_cut_short(tmp_path, monkeypatch):
     """Stopped at each call to the file system in turn."""
     calls = {"at": 0, "stop": None}
 
@@ -211,7 +211,7 @@ def test_a_folder_is_whole_wherever_its_writing_is_cut_short(tmp_path, monkeypat
         assert {path.name for path in tmp_path.iterdir()} == {"folder"}
 
 
-def test_nothing_is_damaged_by_being_read(run):
+def test_intact_checkpoints_verify_and_other_folders_do_not(run):
     for path in checkpoints_dir(run).iterdir():
         verify(path)
     with pytest.raises(CorruptFolder, match="is missing"):

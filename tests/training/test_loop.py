@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from runs import four_steps, read_metrics, strict_lines
 from scalers import cpu_scaler, overflow
-from stopped_runs import interrupted, run_to_the_end, six_steps, stop_behind, traces
+from stopped_runs import interrupted, run_to_the_end, six_steps, stop_after, traces
 
 from llmkit.evaluation.evaluator import Evaluator
 from llmkit.runtime.devices import start_accelerator
@@ -100,7 +100,7 @@ def test_stop_request_during_validation_takes_effect_at_once(six, tmp_path, monk
 
 
 def test_sigusr1_writes_a_checkpoint(six, tmp_path, monkeypatch):
-    stop_behind(monkeypatch, 1, signal.SIGUSR1)
+    stop_after(monkeypatch, 1, signal.SIGUSR1)
     run_to_the_end(six("evaluation.every=100", "checkpoint.keep=3"), tmp_path / "run")
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == ["step-00000001", "step-00000006"]

@@ -1,4 +1,4 @@
-"""A run that was stopped goes on as if it never had been."""
+"""Resuming: a run that was stopped ends as one that was not."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from rich.console import Console
 from rows import summary_rows, write_jsonl
 from runs import forget_accelerator
 from safetensors.torch import load_file, save_file
-from stopped_runs import interrupted, run_to_the_end, run_until, six_steps, stop_behind, traces
+from stopped_runs import interrupted, run_to_the_end, run_until, six_steps, stop_after, traces
 
 from llmkit.config.recipe_files import to_yaml
 from llmkit.errors import UserError
@@ -205,7 +205,7 @@ def test_resume_auto_resumes_or_starts_a_run(llmkit, recipe, tmp_path, monkeypat
     (tmp_path / "recipe.yaml").write_text(to_yaml(settings.model_dump(mode="json")), "utf-8")
     arguments = ("finetune", "recipe.yaml", "--run-dir", "run", "--resume", "auto")
     with monkeypatch.context() as patch:
-        stop_behind(patch, 2)
+        stop_after(patch, 2)
         result = llmkit(*arguments)
     assert result.exit_code == 143
     assert "resume  no stopped run of this recipe; starting a new one" in result.output

@@ -122,7 +122,7 @@ def test_accumulation_of_accelerates_environment_is_ignored(recipe, tiny_gpt2, m
 
 
 def test_gradients_are_summed_in_a_buffer_of_one_layout(monkeypatch):
-    """The layout follows the weights, also where one has no gradient; frozen ones take no part."""
+    """A weight without a gradient has its place in it; frozen weights have none."""
     weights = [torch.nn.Parameter(torch.full((size,), float(size))) for size in (2, 3, 1)]
     weights[2].requires_grad_(False)
     sent = []

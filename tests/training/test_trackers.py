@@ -1,4 +1,4 @@
-"""Trackers: the project, and a resumed run that continues where it was tracked."""
+"""Trackers: their project, and how they continue a resumed run."""
 
 import json
 
@@ -35,7 +35,7 @@ def test_a_damaged_wandb_id_is_replaced(tmp_path):
         assert json.loads((tmp_path / "trackers.json").read_text()) == {"wandb": name}
 
 
-def test_trackio_and_tensorboard_continue_behind_the_checkpoint(tmp_path):
+def test_trackio_and_tensorboard_continue_after_the_checkpoint(tmp_path):
     assert tracker_settings("trackio", tmp_path, step=0)["resume"] == "never"
     assert tracker_settings("trackio", tmp_path, step=7)["resume"] == "allow"
     assert tracker_settings("tensorboard", tmp_path, step=0) == {}

@@ -33,7 +33,7 @@ def recipe(tiny_gpt2, tmp_path):
 
 @pytest.fixture
 def broken_far_out(tiny_gpt2, tmp_path):
-    """A model that knows nothing but NaN about positions from 100 on."""
+    """A model whose position embeddings are NaN from position 100 on."""
     folder = shutil.copytree(tiny_gpt2, tmp_path / "broken")
     model, tokenizer = load_model(str(folder))
     model.transformer.wpe.weight.data[100:] = math.nan
@@ -82,7 +82,7 @@ def test_nonfinite_steps_are_skipped_up_to_the_recipes_limit(recipe, broken_far_
 
 
 class Tight(SupervisedLoss):
-    """A loss that runs out of memory beyond so many tokens, in the middle of a step."""
+    """A loss that runs out of memory above `room` tokens, in the middle of a step."""
 
     room = 260
 

@@ -110,7 +110,7 @@ def in_two_processes(model: Path, folder: Path, seeds: range, server: ForkServer
     assert [rank.returncode for rank in ranks] == [0, 0], errors
 
 
-def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
+def test_supervised_text_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
     """Any unicode, every task: supervised text, and the count of every token."""
     tokenizer = load_model(str(tiny_gpt2))[1]
     tried = len(trials(500, 10_000))
@@ -119,7 +119,7 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
 
     @settings(max_examples=tried, database=None)
     @given(name=st.sampled_from(sorted(TASKS)), data=st.data(), max_length=st.integers(12, 400))
-    def is_so(name, data, max_length):
+    def check(name, data, max_length):
         nonlocal reached
         task = TASKS[name]
         row = {"id": "0", **{column: data.draw(texts) for column in task.columns}}
@@ -129,15 +129,15 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
         ((example, ids, encoded),) = encode_examples(
             [row], task, tokenizer, EncodingOptions(max_length, data.draw(st.booleans()))
         )
-        learnt = [token for token in encoded.labels if token != IGNORE_INDEX]
+        supervised = [token for token in encoded.labels if token != IGNORE_INDEX]
         shown = [t for t, label in zip(encoded.input_ids, encoded.labels, strict=True) if label < 0]
-        assert [*shown, *learnt] == encoded.input_ids
+        assert [*shown, *supervised] == encoded.input_ids
         if encoded.outcome in ("whole", "prompt truncated"):
-            assert learnt.pop() == tokenizer.eos_token_id
-            assert tokenizer.decode(learnt) == example.completion
+            assert supervised.pop() == tokenizer.eos_token_id
+            assert tokenizer.decode(supervised) == example.completion
         else:
-            assert example.completion.startswith(tokenizer.decode(learnt).rstrip("�"))
-        assert tokenizer.eos_token_id not in learnt
+            assert example.completion.startswith(tokenizer.decode(supervised).rstrip("�"))
+        assert tokenizer.eos_token_id not in supervised
         prompt = 0 if task.output == "text" else sum(map(len, encoded.prompt))
         record = row_record(example, ids, encoded)
         encoding_report = EncodingReport(Dataset.from_list([record], features=RECORD))
@@ -157,7 +157,7 @@ def test_learnt_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
         assert encoding_report.tokens == expected
         reached += 1
 
-    is_so()
+    check()
     claim = (
         "supervised tokens are the completion and end-of-text, every token is counted (random "
         "Unicode)"
@@ -196,7 +196,7 @@ def test_packed_rows_do_not_see_each_other(tiny_gpt2, attention, trials, figure)
 
 
 def last_in_its_sequence(row_ids: torch.Tensor) -> int:
-    """A row that stands behind another one."""
+    """A row that comes after another one in its sequence."""
     for line in row_ids.tolist():
         rows = list(dict.fromkeys(row for row in line if row >= 0))
         if len(rows) > 1:
@@ -223,7 +223,7 @@ def test_the_loss_of_an_evaluation_does_not_depend_on_the_batch_size(tiny_gpt2, 
 
 
 def test_an_overfitted_model_stops_where_its_target_ends(llmkit, tmp_path, figure):
-    """50 pairs, learnt by heart, are said word for word and no further."""
+    """50 memorized pairs are predicted word for word, and no further."""
     rng = np.random.default_rng(0)
     words = ["ferry", "goose", "mill", "bread", "lamp", "river", "stone", "pier", "hat", "tower"]
     pairs = [
