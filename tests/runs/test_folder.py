@@ -1,34 +1,27 @@
-"""The run folder: its name, and a run given as a model."""
+"""The files in a run's folder."""
 
-from pathlib import Path
-
-import pytest
-
-from llmkit.errors import UserError
-from llmkit.runs.find import open_recipe
-from llmkit.runs.start import claim_run_dir
+from llmkit.runs.folder import checkpoint_dir, checkpoints, is_run, recipe_path, set_dir, set_dirs
 
 
-def test_default_names_do_not_collide(tmp_path):
-    run = tmp_path / "runs" / "qa-20260101-120000"
-    claimed = [claim_run_dir(run) for _ in range(3)]
-    assert [path.name for path in claimed] == [run.name, f"{run.name}-2", f"{run.name}-3"]
-    assert all(path.is_dir() for path in claimed)
+def test_checkpoints_are_listed_from_the_newest(tmp_path):
+    for step in (2, 10, 9):
+        checkpoint_dir(tmp_path, step).mkdir(parents=True)
+    checkpoint_dir(tmp_path, 10).with_suffix(".partial").mkdir()
+    assert checkpoints(tmp_path) == [checkpoint_dir(tmp_path, step) for step in (10, 9, 2)]
 
 
-def test_a_run_is_given_as_a_model(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    run = tmp_path / "my run"
-    (run / "model").mkdir(parents=True)
-    (run / "recipe.yaml").write_text("task: qa\ntrain: {epochs: 1}\n")
-    for name in ("my run", str(run)):
-        recipe = open_recipe("qa", overrides=(f"model={name}",))
-        assert Path(recipe.model.name).resolve() == run / "model"
-    assert open_recipe("qa", overrides=("model=gpt2",)).model.name == "gpt2"
-    beside = run / "gpt2"
-    beside.mkdir()
-    assert open_recipe("qa", overrides=(f"model={beside}",)).model.name == str(beside)
-    (run / "model").rmdir()
-    assert open_recipe("qa", overrides=(f"model={beside}",)).model.name == str(beside)
-    with pytest.raises(UserError, match="this run has no model yet"):
-        open_recipe("qa", overrides=(f"model={run}",))
+def test_a_checkpoint_whose_replacement_was_interrupted_is_listed(tmp_path):
+    checkpoint_dir(tmp_path, 3).with_suffix(".replaced").mkdir(parents=True)
+    assert checkpoints(tmp_path) == [checkpoint_dir(tmp_path, 3)]
+
+
+def test_test_sets_have_folders_of_their_own(tmp_path):
+    for name in ("held-out", "general text"):
+        set_dir(tmp_path, name).mkdir(parents=True)
+    assert [folder.name for folder in set_dirs(tmp_path)] == ["general-text", "held-out"]
+
+
+def test_a_folder_with_a_recipe_is_a_run(tmp_path):
+    assert not is_run(tmp_path)
+    recipe_path(tmp_path).touch()
+    assert is_run(tmp_path)
