@@ -1,14 +1,17 @@
-"""The one exception for mistakes that the user can mend."""
+"""The exception for mistakes that a user can correct, and parts of messages."""
 
 import difflib
 
 
 class UserError(Exception):
-    """What is wrong, where (file:line or key), and what to do: one line each, exit code 2."""
+    """A user's mistake: what is wrong, where (file:line or key), and what to do, one line each.
+
+    The command ends with exit code 2.
+    """
 
 
 def printable(text: str, longest: int = 300) -> str:
-    """Text from a file for a message: short, on one line, unprintable characters escaped."""
+    """Text from a file for a message: short, on one line, control characters escaped."""
     short = text if len(text) <= longest else f"{text[:longest]} ..."
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
 
@@ -22,12 +25,12 @@ NUM_NAMED = 5
 
 
 def first_few(places: list[str]) -> str:
-    """The first few of the places, and how many more there are."""
+    """The first few places, and the number of further ones."""
     num_more = len(places) - NUM_NAMED
     return ", ".join(places[:NUM_NAMED]) + (f" and {num_more:,} more" if num_more > 0 else "")
 
 
 def did_you_mean(word: str, choices: list[str]) -> str:
-    """`; did you mean X?`, or nothing when no choice is near."""
+    """`; did you mean X?`, or an empty text if no choice is similar."""
     near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""

@@ -63,7 +63,7 @@ def check_limits(limits: list[Limit], task: "Task") -> None:
 
 
 def fail_if_missed(limits: list[Limit], scores: dict[str, float], task: "Task") -> None:
-    """Say which limits the scores miss, and exit with code 1 where there are any."""
+    """Print which limits the scores miss, and exit with code 1 if there are any."""
     missed = [reason for limit in limits if (reason := _reason(limit, scores, task))]
     for reason in missed:
         click.echo(f"llmkit: --fail-under {reason}", err=True)
@@ -72,7 +72,7 @@ def fail_if_missed(limits: list[Limit], scores: dict[str, float], task: "Task") 
 
 
 def _reason(limit: Limit, scores: dict[str, float], task: "Task") -> str | None:
-    """Why the scores miss a limit; None where they reach it."""
+    """Why the scores miss a limit; None if they reach it."""
     score = scores.get(limit.score)
     if score is None:
         return f"{limit}: this score was not computed"

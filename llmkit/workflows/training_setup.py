@@ -238,7 +238,7 @@ def show_setup(setup: TrainingSetup, console: Console) -> None:
         console.print(f"texts   end with the tokenizer's {tokenizer.eos_token}", highlight=False)
     console.print(model_line(setup.model, setup.recipe.model.name, settings.method))
     arithmetic = {"no": "float32"}.get(setup.record.mixed_precision, setup.record.mixed_precision)
-    console.print(f"engine  {settings.forward}, {arithmetic} on {setup.accelerator.device}")
+    console.print(f"forward {settings.forward}, {arithmetic} on {setup.accelerator.device}")
     report = rows.train.report
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in report.outcomes.most_common())
     cached = "  (encoded before: from the cache)" if rows.train.was_cached else ""
@@ -263,10 +263,11 @@ def schedule_lines(schedule: BatchSchedule) -> list[str]:
     """Number of tokens, and how a step is split into micro-batches."""
     num_tokens, num_supervised = sum(schedule.lengths), sum(schedule.supervised)
     size = min(schedule.micro_batch_size, schedule.rows_per_process)
+    accumulation = -(-schedule.rows_per_process // size)
     return [
         f"tokens  {num_tokens:,} in {len(schedule.lengths):,} encoded rows, "
         f"{num_supervised:,} ({num_supervised / num_tokens:.0%}) supervised",
-        f"steps   {schedule.num_steps:,} of {count_of(schedule.global_batch_size, 'row')} = "
-        f"{size} a micro-batch x {-(-schedule.rows_per_process // size)} accumulated "
+        f"steps   {schedule.num_steps:,} of {count_of(schedule.global_batch_size, 'row')}: "
+        f"{count_of(size, 'row')} per micro-batch x {count_of(accumulation, 'accumulation step')} "
         f"x {schedule.num_processes} process{'es' if schedule.num_processes > 1 else ''}",
     ]
