@@ -1,19 +1,19 @@
-"""What users of other toolkits type, and llmkit's name for it.
+"""Names from other toolkits, and llmkit's names for the same things.
 
-For messages only: llmkit never accepts these names, so that each setting keeps one name. They come
-from Hugging Face's TrainingArguments, TRL, axolotl, LLaMA-Factory, torchtune and litgpt.
+They are used in messages only. llmkit never accepts them, so that each setting has one name. They
+come from Hugging Face's TrainingArguments, TRL, axolotl, LLaMA-Factory, torchtune and litgpt.
 """
 
 from collections.abc import Collection
 
 
-def _each(names: dict[str, str]) -> dict[str, str]:
-    """One entry for each of the names that share a value."""
+def _expand(names: dict[str, str]) -> dict[str, str]:
+    """One entry per name, for names that share a value."""
     return {theirs: ours for words, ours in names.items() for theirs in words.split()}
 
 
-# What other toolkits call a command: the arguments of `llmkit`.
-COMMANDS = _each(
+# Commands of other toolkits -> arguments of `llmkit`.
+COMMANDS = _expand(
     {
         "train tune fine-tune fine_tune fit sft run start launch": "finetune RECIPE",
         "resume continue": "finetune RECIPE --resume RUN",
@@ -30,8 +30,8 @@ COMMANDS = _each(
     }
 )
 
-# Commands of other toolkits that llmkit does not need: what to do.
-COMMAND_ADVICE = _each(
+# Commands of other toolkits that llmkit does not need -> what to do.
+COMMAND_ADVICE = _expand(
     {
         "export merge convert save upload push": (
             "the folder `model` of a run is a Hugging Face folder, ready to load or to upload"
@@ -39,8 +39,8 @@ COMMAND_ADVICE = _each(
     }
 )
 
-# What other toolkits call a key, without the sections around it: llmkit's key.
-KEYS = _each(
+# Keys of other toolkits, without their sections -> llmkit's key.
+KEYS = _expand(
     {
         "lr max_lr peak_lr base_learning_rate": "train.learning_rate",
         "min_lr min_lr_rate": "train.min_learning_rate",
@@ -89,8 +89,8 @@ KEYS = _each(
     }
 )
 
-# Keys of other toolkits whose value or meaning differs: what to do.
-ADVICE = _each(
+# Keys of other toolkits whose value or meaning differs -> what to do.
+ADVICE = _expand(
     {
         "warmup_ratio lr_warmup_ratio": (
             "set train.warmup_steps to a number below 1 for a share of the steps, such as "
@@ -148,7 +148,7 @@ ADVICE = _each(
         ),
         "trust_remote_code": "llmkit never runs code from a model or a data set",
         "dataloader_num_workers num_workers preprocessing_num_workers": (
-            "llmkit encodes rows once and caches them; it needs no workers"
+            "llmkit tokenizes rows once and caches them; it needs no workers"
         ),
         "adam_epsilon adam_eps eps": "llmkit uses the optimizers' default epsilon",
         "label_smoothing_factor label_smoothing": "llmkit has no label smoothing",
@@ -163,8 +163,8 @@ ADVICE = _each(
 MODEL_OPTIONS = "run model_name_or_path model_path base_model checkpoint checkpoint_dir m"
 RECIPE_OPTIONS = ("config", "config_file", "recipe", "c")
 
-# What other toolkits call an option: llmkit's options, of which a command has one.
-OPTIONS = _each(
+# Options of other toolkits -> llmkit's options, of which a command has one.
+OPTIONS = _expand(
     {
         "output_dir out_dir save_dir out output_file output_path o": "--run-dir --output",
         "resume_from_checkpoint continue auto_resume": "--resume",
@@ -184,7 +184,7 @@ OPTIONS = _each(
 
 
 def other_name(key: str) -> str | None:
-    """What to set instead of another toolkit's key, whatever its section; None: unknown."""
+    """What to set instead of a key of another toolkit, in any section; None if it is unknown."""
     name = last_part(key)
     if name in KEYS:
         return f"did you mean {KEYS[name]}?"
@@ -192,7 +192,7 @@ def other_name(key: str) -> str | None:
 
 
 def command_hint(name: str, recipes: Collection[str]) -> str | None:
-    """The command to run instead of an unknown one; None: unknown."""
+    """The command to run instead of an unknown one; None if there is no suggestion."""
     meant = [f"finetune {name}"] if name in recipes else []
     meant += [COMMANDS[name.lower()]] if name.lower() in COMMANDS else []
     if not meant:
@@ -201,14 +201,14 @@ def command_hint(name: str, recipes: Collection[str]) -> str | None:
 
 
 def meant_option(option: str, options: Collection[str]) -> str | None:
-    """The command's own option to give instead of an unknown one; None: unknown."""
+    """The command's option that was probably meant by an unknown one; None if there is none."""
     name = last_part(option)
     candidates = [f"--{name}".replace("_", "-"), *OPTIONS.get(name, "").split()]
     return next((candidate for candidate in candidates if candidate in options), None)
 
 
 def key_option_hint(option: str, keys: Collection[str], command: str) -> str | None:
-    """What to give instead of an unknown option of a command that takes KEY=VALUE."""
+    """What to write instead of an unknown option of a command that takes KEY=VALUE."""
     key = option.lstrip("-").replace("-", "_")
     name = last_part(option)
     if name in RECIPE_OPTIONS:
@@ -226,5 +226,5 @@ def key_option_hint(option: str, keys: Collection[str], command: str) -> str | N
 
 
 def last_part(name: str) -> str:
-    """The name without dashes and sections, as the tables above spell it."""
+    """The name without dashes and sections, as in the tables above."""
     return name.lstrip("-").rpartition(".")[2].replace("-", "_").lower()

@@ -1,4 +1,4 @@
-"""Keys of earlier versions: what they are called now, and recipes of earlier runs."""
+"""Keys of earlier versions and their present names, and recipes of earlier runs."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ FORWARDS = {"fast": "padding_free", "reference": "transformers"}
 
 
 def moved_key(key: str) -> str | None:
-    """The present name of an earlier version's key; None if it never was one."""
+    """The present name of a key of an earlier version; None if it never was a key."""
     for old, new in MOVED.items():
         if key == old or key.startswith(f"{old}."):
             return new + key.removeprefix(old)
@@ -23,7 +23,7 @@ def moved_key(key: str) -> str | None:
 
 
 def upgrade_recipe(content: dict[str, Any]) -> dict[str, Any]:
-    """The recipe of a run of an earlier version with the keys of today; any other as it is.
+    """A recipe of a run of an earlier version, with its keys renamed; any other recipe unchanged.
 
     A run records every key, so a recipe with all moved keys at its root comes from such a run.
     """

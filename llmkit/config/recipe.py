@@ -1,4 +1,4 @@
-"""A recipe from its YAML file, a scale of it, and `key=value` overrides."""
+"""Load a recipe: its YAML file, one of its scales, and `key=value` overrides."""
 
 import difflib
 import json
@@ -20,14 +20,19 @@ from llmkit.config.values import choices, is_list, takes
 from llmkit.errors import UserError, did_you_mean, printable
 from llmkit.paths import expand
 
-LENGTHS = ("train.epochs", "train.max_steps")  # a recipe has one of them
+LENGTH_KEYS = ("train.epochs", "train.max_steps")  # a recipe sets one of them
 
 
 def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ...] = ()) -> Recipe:
-    """Read the recipe `name` (of this project, or a YAML file) and apply `key=value` overrides.
+    """Load a recipe and validate it.
 
-    A recipe may hold `scales`, sections that are laid over the rest; `scale` picks one, and the
-    first is the default. Raises UserError with every mistake at once, a line each.
+    Args:
+        name: Name of a recipe of the package, or path of a YAML file.
+        scale: One of the recipe's `scales`, whose keys replace those of the rest; None: the first.
+        overrides: `key=value` for any keys, applied last.
+
+    Raises:
+        UserError: Every mistake at once, one line each.
     """
     path = find_recipe(name)
     content, lines = read_yaml(path)
@@ -35,7 +40,7 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
     scales = content.get("scales")
     scale = scale or (next(iter(scales), None) if isinstance(scales, dict) else None)
     content = _pick_scale(content, scale, path)
-    in_scale = f"scales.{scale}."  # what the scale says stands over the rest, in messages too
+    in_scale = f"scales.{scale}."  # keys of the scale replace others, also in messages
     lines |= {k.removeprefix(in_scale): n for k, n in lines.items() if k.startswith(in_scale)}
     given: dict[str, str] = {}
     for override in overrides:
@@ -45,7 +50,7 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
     _settle_length(content, given)
     _expand_model_name(content)
     lines.setdefault("model.name", lines.get("model", 1))
-    both = [given[key] for key in LENGTHS if key in given and not given[key].endswith("=null")]
+    both = [given[key] for key in LENGTH_KEYS if key in given and not given[key].endswith("=null")]
     if len(both) == 2:
         raise UserError(f"{' '.join(both)}: give one of them")
     try:
@@ -56,7 +61,7 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
-    """The recipe as a run records it: its files are found from any working directory."""
+    """The recipe with absolute paths, so that its files are found from any working directory."""
 
     def absolute(name: str | None, *, is_path: bool = True) -> str | None:
         return os.path.abspath(expand(name)) if name and is_path else name
@@ -106,7 +111,7 @@ def _pick_scale(content: dict[str, Any], scale: str | None, path: Path) -> dict[
         raise UserError(f"{path}: scales: each is a section of keys, such as `sample: {{...}}`")
     if not scales:
         if scale is not None:
-            raise UserError(f"{path}: this recipe has no scales; leave --scale away")
+            raise UserError(f"{path}: this recipe has no scales; remove --scale")
         return base
     if scale not in scales:
         raise UserError(f"{path}: no scale {scale!r}; it has {', '.join(scales)}")
@@ -118,15 +123,15 @@ def _pick_scale(content: dict[str, Any], scale: str | None, path: Path) -> dict[
 
 
 def _expand_model_name(content: dict[str, Any]) -> None:
-    """Write `model: gpt2` as `model: {name: gpt2}`, so that other keys of the section can be laid
-    over it."""
+    """Write `model: gpt2` as `model: {name: gpt2}`, so that other keys of the section can be
+    added."""
     model = content.get("model")
     if model is not None and not isinstance(model, dict):
         content["model"] = {"name": model}
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid over `base`, section by section."""
+    """`base` with its values replaced by those of `over`, section by section."""
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(merged.get(key), dict) and isinstance(value, dict)
@@ -135,12 +140,12 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settle_length(content: dict[str, Any], given: Container[str]) -> None:
-    """Drop the recipe's own length if another one is given: `train.max_steps=3` replaces the
-    recipe's epochs. If both are given, both stay, and the schema rejects them."""
+    """Remove the recipe's own length if another one is given: `train.max_steps=3` replaces the
+    recipe's epochs. If both are given, both remain, and the schema rejects them."""
     train = content.get("train")
     if not isinstance(train, dict):
         return
-    for length, other in (LENGTHS, LENGTHS[::-1]):
+    for length, other in (LENGTH_KEYS, LENGTH_KEYS[::-1]):
         name = length.rpartition(".")[2]
         if length in given and train.get(name) is not None and other not in given:
             train.pop(other.rpartition(".")[2], None)
@@ -176,7 +181,7 @@ def to_override(key: str, value: Any) -> str:
 
 
 def _how_to_override(key: str, text: str) -> str:
-    """For a message: what to write instead of an invalid override."""
+    """What to write instead of an invalid override, for a message."""
     if key.startswith("~"):
         return f"to unset a key, set it to null: {key[1:]}=null"
     if key.startswith("+"):
@@ -202,14 +207,14 @@ def _set(content: dict[str, Any], key: str, value: Any, override: str) -> None:
 def _explain(
     error: ValidationError, path: Path, lines: dict[str, int], given: dict[str, str]
 ) -> Iterator[str]:
-    """A line for each mistake: its place, what is wrong, and what the key takes."""
+    """One line per mistake: its location, what is wrong, and what the key takes."""
     explained = set()
     for mistake in error.errors():
         place = tuple(map(str, mistake["loc"]))
         key, field = find_field(place)
         if field is None or mistake["type"] in ("value_error", "missing"):
             key = ".".join(place)
-        elif key in explained:  # one value fails once for each item, or each type of a union
+        elif key in explained:  # a value fails once per item of a list, or per type of a union
             continue
         explained.add(key)
         within = (override for name, override in given.items() if name.startswith(f"{key}."))
@@ -231,7 +236,7 @@ def _explain(
 
 
 def _expected(field: FieldInfo, got: Any) -> str:
-    """What a key takes, and the value that it got."""
+    """What a key takes, and the value that was given."""
     default = field.default
     example = (
         f", such as {','.join(map(str, default))}" if is_list(field.annotation) and default else ""
@@ -249,8 +254,9 @@ def _first_key(section: str) -> str:
 
 
 def _nearest_key(key: str) -> str:
-    """The key that was probably meant: by another toolkit's name for it, the same name elsewhere, a
-    sibling of a similar name, or the nearest path."""
+    """A suggestion for an unknown key: the present name of an earlier key, llmkit's name for a key
+    of another toolkit, the same name in another section, a similar name in the same section, or the
+    most similar key."""
     section, _, name = key.rpartition(".")
     keys = [dotted for dotted, *_ in iter_fields()]
     keys += sorted({dotted.rpartition(".")[0] for dotted in keys} - {""})

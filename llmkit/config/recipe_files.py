@@ -1,6 +1,6 @@
-"""Recipe files: which ones llmkit ships, and reading them as YAML.
+"""Recipe files: those that llmkit ships, and how their YAML is read.
 
-Nothing here needs the schema, so that listing and completing recipes is quick.
+This module does not import the schema, so that listing and completing recipes is fast.
 """
 
 import os
@@ -15,11 +15,11 @@ import yaml
 from llmkit.errors import UserError, did_you_mean
 from llmkit.paths import PACKAGE, expand, row_format
 
-LARGEST = 2**16  # bytes of a recipe: to read a megabyte of YAML takes seconds
+MAX_RECIPE_BYTES = 2**16  # reading a megabyte of YAML takes seconds
 
 
 def recipe_folder() -> Path:
-    """The folder of the project's recipes: inside the installed package, or in the checkout."""
+    """The folder of the recipes that llmkit ships: in the installed package, or in the checkout."""
     inside = PACKAGE / "recipes"
     return inside if inside.is_dir() else PACKAGE.parent / "recipes"
 
@@ -29,7 +29,7 @@ def list_recipes() -> list[Path]:
 
 
 def find_recipe(name: str) -> Path:
-    """A recipe's path from its name or path."""
+    """The path of a recipe, given its name or path."""
     if row_format(expand(name)) is not None:
         raise UserError(
             f"{name}: rows, not a recipe; give a recipe and name the rows with "
@@ -43,7 +43,7 @@ def find_recipe(name: str) -> Path:
             raise UserError(f"{name}: a run, not a recipe; did you mean {path / 'recipe.yaml'}?")
         raise UserError(f"{name}: no such recipe file; name a YAML file or one of {_names()}")
     path = recipe_folder() / f"{name}.yaml"
-    if os.path.isfile(path):  # path.is_file() raises where a name is too long
+    if os.path.isfile(path):  # Path.is_file raises if the name is too long
         return path
     hint = did_you_mean(name, [p.stem for p in list_recipes()])
     there_are = f"; there are {_names()}, or give a YAML file's path"
@@ -51,13 +51,13 @@ def find_recipe(name: str) -> Path:
 
 
 def describe_scales(name: str) -> list[str]:
-    """The scales a recipe offers, the default first."""
+    """The scales of a recipe, the default first."""
     content, _ = read_yaml(find_recipe(name))
     return list(content.get("scales") or {})
 
 
 def first_comment(path: Path) -> str:
-    """The comment in a recipe's first line, which describes it; empty if there is none."""
+    """The comment in the first line of a recipe, its description; empty if there is none."""
     line = path.read_text("utf-8").partition("\n")[0]
     return line.lstrip("# ") if line.startswith("#") else ""
 
@@ -67,10 +67,12 @@ def _names() -> str:
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """A recipe file's content, and the line of each dotted key."""
+    """The content of a recipe file, and the line number of each dotted key."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise UserError(f"{path}: too large; a recipe has {LARGEST // 2**10} kB at most")
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise UserError(
+                f"{path}: too large; a recipe has {MAX_RECIPE_BYTES // 2**10} kB at most"
+            )
         text = path.read_text("utf-8")
         loader = Loader(text)
         node = loader.get_single_node()
@@ -104,7 +106,7 @@ def _key_lines(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, 
 
 
 class Loader(yaml.SafeLoader):
-    """YAML without its traps: a repeated key is an error, 2e-5 a number, and `no` a word."""
+    """YAML without its pitfalls: a repeated key is an error, 2e-5 a number, and `no` a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -117,7 +119,7 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
-        if self.check_event(yaml.AliasEvent):  # a few lines of them can expand to gigabytes
+        if self.check_event(yaml.AliasEvent):  # a few lines of aliases can expand to gigabytes
             mark = self.peek_event().start_mark
             raise yaml.MarkedYAMLError(problem="aliases (*name) are not read", problem_mark=mark)
         return super().compose_node(parent, index)
@@ -132,8 +134,8 @@ class Loader(yaml.SafeLoader):
         raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
-# Of YAML 1.2, and as everybody expects: `no` is a word (mixed_precision: no), not a truth value,
-# and a float needs neither a dot nor a signed exponent.
+# As in YAML 1.2: `no` is a word (mixed_precision: no), not a boolean, and a float needs neither a
+# dot nor a signed exponent.
 _BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
 Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]

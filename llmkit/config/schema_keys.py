@@ -1,4 +1,4 @@
-"""The keys of a recipe by their dotted names, and the JSON Schema of a recipe file."""
+"""The keys of a recipe by dotted name, and the JSON Schema of recipe files."""
 
 import json
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from llmkit.config.schema import Recipe, Section
 
 
 def find_field(place: tuple[str, ...]) -> tuple[str, FieldInfo | None]:
-    """(dotted key, field) at a place in a recipe: ("train", "betas", "0") gives train.betas.
+    """(dotted key, field) at a path in a recipe: ("train", "betas", "0") gives train.betas.
 
-    The field is None if the place is a section or unknown.
+    The field is None if the path leads to a section or to nothing.
     """
     section = Recipe
     for depth, name in enumerate(place, start=1):
@@ -28,7 +28,7 @@ def find_field(place: tuple[str, ...]) -> tuple[str, FieldInfo | None]:
 def iter_fields(
     section: type[Section] = Recipe, prefix: str = ""
 ) -> Iterator[tuple[str, Any, str, str]]:
-    """(dotted key, type, default, documentation) of every field."""
+    """(dotted key, type, default, documentation) of every key."""
     for name, field in section.model_fields.items():
         key = f"{prefix}{name}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
@@ -39,18 +39,18 @@ def iter_fields(
 
 
 def _as_typed(value: Any) -> str:
-    """A value as KEY=VALUE and a recipe file take it."""
+    """A value as it is written in KEY=VALUE and in a recipe file."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def file_schema() -> dict[str, Any]:
-    """JSON Schema of a recipe file, for editors. Each of its scales can hold any key."""
+    """The JSON Schema of a recipe file, for editors. Each of its scales can hold any key."""
     schema = Recipe.model_json_schema()
-    del schema["required"]  # a scale can hold these
+    del schema["required"]  # a scale can hold the required keys
     schema["properties"]["scales"] = {
         "type": "object",
         "additionalProperties": {"$ref": "#"},
-        "description": "Keys that replace those above, by the name that --scale gives; the first "
-        "is the default.",
+        "description": "Named sets of keys that replace the others; --scale selects one, and the "
+        "first is the default.",
     }
     return schema

@@ -1,4 +1,4 @@
-"""What a key of a recipe takes, in words, for messages and for completion in the shell."""
+"""The values that a key of a recipe takes, for messages and for shell completion."""
 
 import types
 from collections.abc import Iterable
@@ -6,23 +6,23 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-# Of the constraints that annotated-types defines: attribute -> how a message says it.
+# Attribute of a constraint of annotated-types -> its wording in a message.
 BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "up to {}", "lt": "below {}"}
 NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
 def takes(field: FieldInfo) -> str:
-    """Such as `a whole number from 1, or null`."""
+    """What a key takes, in words such as `a whole number from 1, or null`."""
     return _describe(field.annotation, field.metadata)
 
 
 def choices(field: FieldInfo) -> list[str]:
-    """The values of a key, or of the items of its list, if they are few; else empty."""
+    """The values of a key, or of the items of its list, if they can be listed; else empty."""
     return list(dict.fromkeys(_choices(field.annotation)))
 
 
 def is_list(kind: Any) -> bool:
-    """Whether a key of that type holds a list, so that the command line takes `a,b` for it."""
+    """Whether a key of this type holds a list, which the command line takes as `a,b`."""
     return get_origin(kind) is list
 
 
@@ -51,7 +51,7 @@ def _describe(kind: Any, constraints: Iterable[Any] = ()) -> str:
 
 
 def _flat(metadata: Iterable[Any]) -> list[Any]:
-    """The constraints of an `Annotated` type, also those inside a `Field`."""
+    """The constraints of an `Annotated` type, including those inside a `Field`."""
     return [part for each in metadata for part in getattr(each, "metadata", [each])]
 
 
