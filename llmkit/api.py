@@ -97,7 +97,7 @@ def evaluate(
     output: str | Path | None = None,
     verbose: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """Score a model or a run on the recipe's test rows, beside the baselines.
+    """Score a model or a run on the recipe's test rows, next to the baselines.
 
     Args:
         model: A run, a folder with a GPT-2, `embedded`, or a hub id.

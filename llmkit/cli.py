@@ -108,7 +108,7 @@ class CommandGroup(click.Group):
             from llmkit.runtime.failures import is_lost_connection, is_out_of_memory
 
             if is_lost_connection(error):
-                _fail(f"another process of this run is gone{advice_of(error)}", 1)
+                _fail(f"another process of this run has ended{advice_of(error)}", 1)
             if not is_out_of_memory(error):
                 raise
             _fail(f"out of memory; lower evaluation.batch_size{advice_of(error)}", 1)

@@ -76,7 +76,7 @@ def test_verbose_prints_what_the_command_prints(tiny_gpt2, capfd):
     ("call", "message"),
     [
         (lambda: llmkit.load_recipe("none"), "no recipe 'none'"),
-        (lambda: llmkit.load_recipe("qa", {"max_length": 3}), "it is data.max_length now"),
+        (lambda: llmkit.load_recipe("qa", {"max_length": 3}), "it is now data.max_length"),
         (lambda: llmkit.evaluate("embedded"), "not a run; name the recipe"),
         (lambda: llmkit.generate(["a"], "runs/none"), "no such folder"),
     ],

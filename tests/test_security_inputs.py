@@ -49,8 +49,8 @@ RECIPES = {  # content, and part of the error message
     "laughs": (
         "a: &a [1]\n" + "".join(f"{k}: &{k} [*a, *a]\n" for k in "bcdef"), "aliases (*name) are"
     ),
-    "itself": ("task: &a [*a]\n", "aliases (*name) are not read"),
-    "merged": ("a: &a {task: qa}\n<<: *a\n", "aliases (*name) are not read"),
+    "itself": ("task: &a [*a]\n", "aliases (*name) are not supported"),
+    "merged": ("a: &a {task: qa}\n<<: *a\n", "aliases (*name) are not supported"),
     "deep": ("task: " + "[" * 60_000, "nested too deeply"),
     "deep blocks": ("".join(" " * n + "a:\n" for n in range(340)), "mine.yaml"),
     "large": (QA + "# nothing\n" * 10**6, "too large"),

@@ -356,7 +356,7 @@ def invalid_row_record(error: UserError) -> dict[str, Any]:
 
 
 def is_over_tokenized(text: str, ids: list[int]) -> bool:
-    """Whether a text has so many tokens that the tokenizer cannot have been made for it."""
+    """Whether a text has too many tokens for a tokenizer that covers its language."""
     return len(text) >= MIN_CHARACTERS and len(ids) > MAX_TOKENS_PER_CHARACTER * len(text)
 
 

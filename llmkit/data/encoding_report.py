@@ -109,4 +109,6 @@ class EncodingReport:
                 "data.truncate_completion=true"
             )
         first = self.records[0]["where"]
-        raise UserError(f"{first} and on: no row is left to learn from ({reasons}); {advice}")
+        raise UserError(
+            f"{first} and following: no row is left to learn from ({reasons}); {advice}"
+        )

@@ -237,7 +237,7 @@ def _explain(error: Exception, text: str, path: Path, first_line: int) -> UserEr
             f"{path}:{line}: broken JSON at column {error.colno} ({error.msg}); fix this line"
             f"{'; .json holds one list of rows, .jsonl one row per line' if is_other_kind else ''}"
         )
-    # int() refuses numbers with so many digits.
+    # int() rejects numbers with too many digits.
     digits = re.search(rf"\d{{{sys.int_info.str_digits_check_threshold}}}", text)
     line = first_line + (text.count("\n", 0, digits.start()) if digits else 0)
     return UserError(

@@ -283,7 +283,7 @@ def _is_whole(text: str) -> bool:
 
 def _explain_nul(line: bytes) -> str:
     place = line.find(b"\0") + 1
-    return f"byte {place} is NUL, which no text holds; save as UTF-8 text"
+    return f"byte {place} is NUL, which no text file contains; save as UTF-8 text"
 
 
 def _explain_undecodable(line: bytes, error: UnicodeDecodeError, encoding: str) -> str:

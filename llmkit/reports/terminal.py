@@ -113,7 +113,7 @@ def interval_note(nums_rows: Iterable[int]) -> str:
     parts = []
     if max(nums_rows) >= MIN_ROWS:
         level, resamples = f"{CONFIDENCE_LEVEL:.0%}", f"{NUM_RESAMPLES:,} resamples"
-        parts.append(f"with each score: its {level} interval, from {resamples}")
+        parts.append(f"each score with its {level} interval, from {resamples}")
     if min(nums_rows) < MIN_ROWS:
         parts.append(f"no interval for fewer than {MIN_ROWS} rows: too few to estimate one")
     return "; ".join(parts)

@@ -81,8 +81,8 @@ def measure() -> MatmulTimings:
         for name, product in products.items()
     }
     fastest = min(seconds.values())
-    # In turns, so that other load affects all alike; it can only slow them down, so the minimum
-    # counts.
+    # In turns, so that other load affects all of them equally; it can only slow them down, so the
+    # minimum counts.
     for _ in range(NUM_TIMINGS):
         for name, product in products.items():
             if seconds[name] < MAX_SLOWDOWN * fastest:

@@ -268,7 +268,7 @@ def show_end(
     terminal.show_results(console, results)
     terminal.show_examples(console, results["test"])
     terminal.show_verdict(console, results["test"])
-    console.print(f"{seconds:.0f} s in all, {train_seconds:.0f} s of them training")
+    console.print(f"{seconds:.0f} s in total, {train_seconds:.0f} s of training")
     console.print(f"report: {report_path(run)}")
     command = terminal.generate_command(run, results["test"].test.task)
     console.print(f"model: {model_dir(run)}; {command}")

@@ -22,7 +22,7 @@ def test_every_moved_key_leads_to_a_key_of_the_schema():
 @pytest.mark.parametrize("old", ["max_length=64", "train.engine=fast", "scratch.n_layer=2"])
 def test_an_earlier_key_is_refused_with_its_present_name(old):
     key = old.partition("=")[0]
-    with pytest.raises(UserError, match=f"unknown key {key}; it is {moved_key(key)} now"):
+    with pytest.raises(UserError, match=f"unknown key {key}; it is now {moved_key(key)}"):
         load_recipe("summarize", overrides=(old,))
 
 
