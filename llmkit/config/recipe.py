@@ -262,7 +262,7 @@ def _nearest_key(key: str) -> str:
     keys += sorted({dotted.rpartition(".")[0] for dotted in keys} - {""})
     moved = moved_key(key)
     if moved is not None:
-        return f"; it is {moved} now"
+        return f"; it is now {moved}"
     hint = other_name(key)
     if hint is not None:
         return f"; {hint}"

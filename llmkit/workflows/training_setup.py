@@ -241,7 +241,7 @@ def show_setup(setup: TrainingSetup, console: Console) -> None:
     console.print(f"forward {settings.forward}, {arithmetic} on {setup.accelerator.device}")
     report = rows.train.report
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in report.outcomes.most_common())
-    cached = "  (encoded before: from the cache)" if rows.train.was_cached else ""
+    cached = "  (encoded rows from the cache)" if rows.train.was_cached else ""
     console.print(f"rows    {report.num_rows:,} read: {counts}{cached}")
     for line in schedule_lines(setup.schedule):
         console.print(line)
@@ -256,7 +256,7 @@ def show_setup(setup: TrainingSetup, console: Console) -> None:
 def model_line(model: nn.Module, name: str, method: str) -> str:
     """Number of the model's weights."""
     num_all, num_trainable = count_parameters(model)
-    return f"model   {name}: {num_all:,} parameters, {num_trainable:,} trained ({method})"
+    return f"model   {name}: {num_all:,} parameters, {num_trainable:,} trainable ({method})"
 
 
 def schedule_lines(schedule: BatchSchedule) -> list[str]:
