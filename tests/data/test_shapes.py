@@ -37,7 +37,6 @@ from llmkit.constants import IGNORE_INDEX
 from llmkit.data.encode import EncodingOptions, encode_rows, encode_text
 from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
-from llmkit.model.load import load_model
 from llmkit.tasks import get_task, to_example
 
 # Name -> writer, task, first row, its pieces (text, whether supervised), the shape's name.
@@ -262,11 +261,6 @@ UNKNOWN = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tiny_gpt2):
-    return load_model(str(tiny_gpt2))[1]
-
-
 def open_train(path, task, **data):
     path = str(path)
     return open_splits(Data(train=path, validation=path, test=path, **data), get_task(task))[
@@ -356,11 +350,6 @@ def test_a_history_that_is_not_a_list_of_pairs_is_refused(tmp_path, history):
     path = jsonl([{"instruction": "i", "output": "o", "history": history}], tmp_path / "rows")
     with pytest.raises(UserError, match=":1: column history must be a list"):
         open_train(path, "chat")
-
-
-def test_rows_of_plain_text_have_a_shape(tmp_path):
-    rows = open_train(jsonl([{"text": "A goat."}], tmp_path / "rows"), "pretrain")
-    assert str(rows.shape) == "plain text: text"
 
 
 TURN = st.text("ab \n", min_size=1, max_size=8).map(str.strip).filter(bool)

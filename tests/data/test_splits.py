@@ -106,3 +106,9 @@ def test_an_unknown_column_of_the_task_is_refused(tmp_path):
     path = str(write_jsonl(tmp_path / "rows.jsonl", summary_rows(5)))
     with pytest.raises(UserError, match=r"no such column; .*; did you mean summary"):
         open_splits(Data(train=path, columns={"sumary": "x"}), SUMMARIZE)
+
+
+def test_rows_of_plain_text_have_a_shape(tmp_path):
+    path = str(write_jsonl(tmp_path / "rows.jsonl", [{"text": "A goat."}]))
+    splits = open_splits(Data(train=path, validation=path, test=path), PRETRAIN)
+    assert str(splits["train"].shape) == "plain text: text"
