@@ -1,1 +1,1 @@
-"""A model on evaluation rows: its loss and its predictions, scored."""
+"""Scoring a model on evaluation sets: loss and predictions."""

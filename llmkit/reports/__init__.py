@@ -1,1 +1,1 @@
-"""What people read: terminal tables, report page, model card."""
+"""Output for people: terminal tables, the report page, the model card."""

@@ -1,1 +1,1 @@
-"""Scores of predictions: intervals, tests, diagnostics, result files. No model is needed."""
+"""Scores of predictions: intervals, significance tests, diagnostics, result files; no model."""

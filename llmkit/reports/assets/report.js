@@ -308,16 +308,16 @@ redraws.forEach((draw) => draw());
 
 // ------------------------------------------------------------------------------ reload
 
-const MEMORY = `llmkit-report ${location.pathname}`; // scroll position, theme and open sections, kept while the page reloads itself
+const STORAGE_KEY = `llmkit-report ${location.pathname}`; // scroll position, theme and open sections, kept while the page reloads itself
 const folds = () => [...document.querySelectorAll("details")];
 
 function remember() {
   const open = folds().flatMap((fold, index) => (fold.open ? [index] : []));
-  sessionStorage.setItem(MEMORY, JSON.stringify({ top: scrollY, left: scrollX, theme: button.value, open }));
+  sessionStorage.setItem(STORAGE_KEY, JSON.stringify({ top: scrollY, left: scrollX, theme: button.value, open }));
 }
 
 function recall() {
-  const { top, left, theme, open } = JSON.parse(sessionStorage.getItem(MEMORY) ?? "null") ?? {};
+  const { top, left, theme, open } = JSON.parse(sessionStorage.getItem(STORAGE_KEY) ?? "null") ?? {};
   if (top === undefined) return;
   setTheme(theme);
   folds().forEach((fold, index) => { fold.open = open.includes(index); });
@@ -335,5 +335,5 @@ if (data.reload_seconds) {
 }
 try {
   recall();
-  if (!data.reload_seconds) sessionStorage.removeItem(MEMORY);
+  if (!data.reload_seconds) sessionStorage.removeItem(STORAGE_KEY);
 } catch { /* the browser has no storage for local files */ }
