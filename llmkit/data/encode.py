@@ -6,8 +6,8 @@ how an example is put together. Training and generation truncate prompts by the 
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -236,46 +236,50 @@ def encode_rows(
         folder: Where the Arrow files are written; None: a temporary folder that is deleted with the
             data sets.
     """
-
-    def encode(records: ArrowWriter) -> Iterator[tuple[Example, list[list[int]], Encoded]]:
-        return encode_examples(_record_invalid(rows, records), task, tokenizer, options)
-
-    return _write_encoded(encode, task, options, folder)
+    temporary = tempfile.TemporaryDirectory(prefix="llmkit-") if folder is None else None
+    folder = folder or Path(temporary.name)
+    with _open_writers(folder) as (writer, records):
+        readable = _record_invalid(rows, records)
+        encoded = encode_examples(readable, task, tokenizer, options)
+        _write_examples(encoded, task, options, writer, records)
+    return load_encoded(folder, temporary)
 
 
 def encode_tokenized(
     tokenized: Iterable[TokenizedExample], task: Task, eos: int, options: EncodingOptions
 ) -> tuple[Dataset, EncodingReport]:
     """Like `encode_rows`, for rows that are tokenized already. eos: Id of end-of-text."""
-    return _write_encoded(
-        lambda _: _truncate_examples(tokenized, task, eos, options), task, options, None
-    )
+    temporary = tempfile.TemporaryDirectory(prefix="llmkit-")
+    folder = Path(temporary.name)
+    with _open_writers(folder) as (writer, records):
+        encoded = _truncate_examples(tokenized, task, eos, options)
+        _write_examples(encoded, task, options, writer, records)
+    return load_encoded(folder, temporary)
 
 
-def _write_encoded(
-    encode: Callable[[ArrowWriter], Iterable[tuple[Example, list[list[int]], Encoded]]],
-    task: Task,
-    options: EncodingOptions,
-    folder: Path | None,
-) -> tuple[Dataset, EncodingReport]:
-    """encode: Returns the encoded examples; it may write records of rows that cannot be read."""
-    temporary = None
-    if folder is None:
-        temporary = tempfile.TemporaryDirectory(prefix="llmkit-")
-        folder = Path(temporary.name)
+@contextmanager
+def _open_writers(folder: Path) -> Iterator[tuple[ArrowWriter, ArrowWriter]]:
+    """Writers of encoded rows and of records into a folder."""
     with ExitStack() as stack:
         writer, records = (
             stack.enter_context(ArrowWriter(path=str(folder / name), features=features))
             for name, features in ((ROWS_FILE, FEATURES), (RECORDS_FILE, RECORD))
         )
-        kept = _record_outcomes(encode(records), records)
-        for row in _arrange(kept, task, options):
-            writer.write(row)
+        yield writer, records
         writer.finalize()
         records.finalize()
-    encoded, encoding_report = load_encoded(folder)
-    encoded.folder = encoding_report.records.folder = temporary  # deleted with the data sets
-    return encoded, encoding_report
+
+
+def _write_examples(
+    encoded: Iterable[tuple[Example, list[list[int]], Encoded]],
+    task: Task,
+    options: EncodingOptions,
+    writer: ArrowWriter,
+    records: ArrowWriter,
+) -> None:
+    """Write the examples that are not left out, and a record for each."""
+    for row in _arrange(_record_outcomes(encoded, records), task, options):
+        writer.write(row)
 
 
 def _record_invalid(rows: Iterable[Row | UserError], records: ArrowWriter) -> Iterator[Row]:
@@ -311,9 +315,15 @@ def _arrange(
         yield {"input_ids": encoded.input_ids, "labels": encoded.labels, "where": example.where}
 
 
-def load_encoded(folder: Path) -> tuple[Dataset, EncodingReport]:
-    """What `encode_rows` wrote into the folder."""
+def load_encoded(
+    folder: Path, temporary: tempfile.TemporaryDirectory | None = None
+) -> tuple[Dataset, EncodingReport]:
+    """What `encode_rows` wrote into the folder.
+
+    temporary: The folder, if it is to be deleted together with the data sets.
+    """
     encoded, records = (Dataset.from_file(str(folder / name)) for name in (ROWS_FILE, RECORDS_FILE))
+    encoded.folder = records.folder = temporary
     return encoded, EncodingReport(records)
 
 
