@@ -36,7 +36,7 @@ def test_a_model_without_a_run_reads_as_much_as_it_has_positions(open_tiny):
     ("overrides", "decoding", "message"),
     [
         (("data.template=x",), {}, "is not a run, so it has no recipe to override"),
-        ((), {"top_k": 5}, "need --temperature above 0"),
+        ((), {"top_k": 5}, "require a --temperature above 0"),
         ((), {"max_new_tokens": 0}, "--max-new-tokens: "),
     ],
 )

@@ -400,7 +400,7 @@ def test_a_prompt_that_ends_in_a_space_or_tab_brings_a_warning(llmkit, tiny_gpt2
         (("--prompt", ""), "--prompt: the prompt is empty"),
         (("--prompt", "a " * 300), "exceed the model's 128 positions"),
         (("--prompt", "a", "--temperature", "-1"), "--temperature: "),
-        (("--prompt", "a", "--top-k", "5"), "need --temperature above 0"),
+        (("--prompt", "a", "--top-k", "5"), "require a --temperature above 0"),
         (("--prompt", "a", "--input", "b"), "give either --prompt TEXT or --input FILE"),
         ((), "give either --prompt TEXT or --input FILE"),
         (("--input", "missing.jsonl"), "missing.jsonl: no such file; check --input"),
