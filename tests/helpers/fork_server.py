@@ -36,7 +36,7 @@ from types import SimpleNamespace
 TORCH = (
     "torch", "torch._dynamo", "torch.distributed", "pandas", "pyarrow.parquet", "pyarrow.dataset",
     "scipy.stats", "sklearn.metrics", "nltk", "rich.console", "rich.progress", "pydantic", "yaml",
-    "aiohttp", "multiprocess", "dill", "sacrebleu", "rouge_score.rouge_scorer", "requests",
+    "multiprocess", "dill", "sacrebleu", "rouge_score.rouge_scorer",
 )  # fmt: skip
 METRICS = ("bleu", "chrf", "classification", "final_answer", "likelihood", "rouge", "squad", "ter")
 ALL = ("peft", "llmkit.workflows.finetune", "llmkit.workflows.evaluate",
