@@ -2,19 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-from runs import SHORT
-
-
-@pytest.fixture
-def finetune(llmkit, tiny_gpt2, rows):
-    def run(*arguments):
-        return llmkit(
-            "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT, *arguments
-        )
-
-    return run
-
 
 def test_evaluate_does_not_write_over_a_run(llmkit, finetune):
     assert finetune("--run-dir", "run").exit_code == 0

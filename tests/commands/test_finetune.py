@@ -16,16 +16,6 @@ from llmkit.runs.find import resume_hint
 ROUNDING = 1e-6  # where weights lie in memory decides which kernels add them up, in which order
 
 
-@pytest.fixture
-def finetune(llmkit, tiny_gpt2, rows):
-    def run(*arguments):
-        return llmkit(
-            "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT, *arguments
-        )
-
-    return run
-
-
 def test_finetune_then_generate_then_evaluate(llmkit, finetune, tmp_path):
     result = finetune()
     assert result.exit_code == 0, result.output
