@@ -74,11 +74,9 @@ def finetune(
         ['loss', 'rouge1', 'rouge2', 'rougeL', 'rougeLsum']
     """
     with python_call(verbose) as console:
-        import json
-
         from llmkit.config.recipe import recipe_keys
         from llmkit.runs.find import choose_run_dir, find_run_to_resume
-        from llmkit.runs.folder import results_path
+        from llmkit.scoring.results import read_results
         from llmkit.workflows.finetune import finetune as run_recipe
 
         given = None if run_dir is None else str(run_dir)
@@ -87,7 +85,7 @@ def finetune(
         else:
             run = choose_run_dir(given, recipe.task)
         run, _ = run_recipe(recipe, run, console, resume=resume, is_default_name=given is None)
-        return {"run": str(run), **json.loads(results_path(run).read_text("utf-8"))}
+        return {"run": str(run), **read_results(run).as_dict()}
 
 
 def evaluate(

@@ -1,6 +1,5 @@
 """The `finetune` command."""
 
-import json
 import shlex
 import sys
 from collections.abc import Iterator
@@ -171,12 +170,12 @@ def _resume_hint(run: Path, allowed_changes: tuple[str, ...], has_own_name: bool
 def _show_results(run: Path, as_json: bool) -> dict[str, float]:
     """Print metrics.json if asked to; returns the scores of the fine-tuned model."""
     from llmkit.io.safe_json import to_json
-    from llmkit.runs.folder import results_path
+    from llmkit.scoring.results import read_results
 
-    results = json.loads(results_path(run).read_text("utf-8"))
+    results = read_results(run)
     if as_json:
-        click.echo(to_json({"run": str(run), **results}, indent=2))
-    return results["scores"][results["main"]]
+        click.echo(to_json({"run": str(run), **results.as_dict()}, indent=2))
+    return results.scores[results.main]
 
 
 def _suggest_full_scale(recipe: str, scale: str | None, console: "Console") -> None:

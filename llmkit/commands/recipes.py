@@ -1,6 +1,7 @@
 """The `recipes` command."""
 
 import json
+from textwrap import indent
 
 import click
 
@@ -74,7 +75,7 @@ def _print_fields(word: str) -> None:
     from llmkit.config.schema_keys import iter_fields
 
     found = [
-        f"{key} = {default}\n    {text}"
+        f"{key} = {default}\n{indent(text, '    ')}"
         for key, _, default, text in iter_fields()
         if word.lower() in f"{key} {text}".lower()
     ]

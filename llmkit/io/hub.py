@@ -18,10 +18,11 @@ MODEL_FILES = (
     "config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json",
     "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
 )  # fmt: skip
-OFFLINE_HINT = (
+UNREACHABLE_HINT = (
     "check the connection and the name; without a network, name a folder on disk, or set "
     "HF_HUB_OFFLINE=1 to use what was downloaded before"
 )
+OFFLINE_HINT = "name a folder on disk, or unset HF_HUB_OFFLINE to download it"
 
 
 def download_model(name: str, revision: str | None) -> Path:
@@ -125,7 +126,7 @@ def _explain(error: Exception, where: str, revision: str | None) -> UserError:
     if caused_by(hub_errors.RevisionNotFoundError) or "Revision " in first_line:
         return UserError(f"{where}: no revision {revision!r}; name a branch, tag or commit")
     if caused_by(hub_errors.RepositoryNotFoundError, hub_errors.HFValidationError):
-        return UserError(f"{where}: not found at {endpoint}; {OFFLINE_HINT}")
+        return UserError(f"{where}: not found at {endpoint}; {UNREACHABLE_HINT}")
     if "scripts are no longer supported" in first_line:
         return UserError(
             f"{where}: its rows are produced by a script, which llmkit never runs; use the "
@@ -138,8 +139,10 @@ def _explain(error: Exception, where: str, revision: str | None) -> UserError:
     if caused_by(hub_errors.LocalEntryNotFoundError, hub_errors.OfflineModeIsEnabled) or (
         caused_by(ConnectionError) or "onnect" in type(error).__name__
     ):
-        return UserError(f"{where}: cannot be reached at {endpoint}; {OFFLINE_HINT}")
-    return UserError(f"{where}: {first_line or type(error).__name__}; {OFFLINE_HINT}")
+        if hub_constants.HF_HUB_OFFLINE:
+            return UserError(f"{where}: not cached, and HF_HUB_OFFLINE is set; {OFFLINE_HINT}")
+        return UserError(f"{where}: cannot be reached at {endpoint}; {UNREACHABLE_HINT}")
+    return UserError(f"{where}: {first_line or type(error).__name__}; {UNREACHABLE_HINT}")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,6 +1,5 @@
 """Experiment trackers that a run's figures are also sent to."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from accelerate.tracking import filter_trackers
 
 from llmkit.errors import UserError
 from llmkit.io.safe_json import write_json
+from llmkit.io.small_json import UnreadableJson, read_json
 from llmkit.runs.folder import trackers_path
 
 # The environment variable with which the tracker's own users set the project.
@@ -71,8 +71,8 @@ def wandb_id(run: Path) -> str:
     """The id of the run at Weights & Biases, which is kept in the run folder."""
     path = trackers_path(run)
     try:
-        name = json.loads(path.read_text("utf-8"))["wandb"]
-    except (OSError, ValueError, LookupError, TypeError):  # a new run, or one without wandb so far
+        name = read_json(path).get("wandb")
+    except UnreadableJson:  # a new run, or one without wandb so far
         name = None
     if not isinstance(name, str):
         name = uuid4().hex[:8]

@@ -62,8 +62,8 @@ def test_finetune_then_generate_then_evaluate(llmkit, finetune, tmp_path):
         (("train.learning_rate=fast", "sed=1"), "did you mean seed"),
         (("task=sumarize",), "no task 'sumarize'; did you mean summarize"),
         (("model=./nowhere",), "model: ./nowhere: no such folder"),
-        (("model=gpt2",), "HF_HUB_OFFLINE=1"),
-        (("data.hub=some/set",), "HF_HUB_OFFLINE=1"),
+        (("model=gpt2",), "HF_HUB_OFFLINE is set"),
+        (("data.hub=some/set",), "HF_HUB_OFFLINE is set"),
         (("data.train=missing.jsonl",), "missing.jsonl: no such file"),
         (
             ("data.columns.summary=tldr",),

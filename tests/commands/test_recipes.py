@@ -20,6 +20,8 @@ def test_recipes_are_listed_and_every_key_documented(llmkit):
     for expected in ("betas = [0.9, 0.999]", "optimizer = adamw", "decay_steps = null"):
         assert f"\ntrain.{expected}\n" in fields
     assert "packing = false\n" in fields
+    for line in fields.splitlines():
+        assert line.startswith("    ") or " = " in line, "every line of a description is indented"
 
 
 @pytest.mark.parametrize("path", list_recipes(), ids=lambda path: path.stem)
