@@ -62,16 +62,15 @@ def pytest_sessionfinish(session, exitstatus):
         print(f"\na connection out of this machine, which was blocked: {address}")
     if outward:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    has_cache = config.pluginmanager.hasplugin("cacheprovider")
     if config.getoption("--proof"):
-        suite = config.cache.get("llmkit/suite", None)
+        suite = config.cache.get("llmkit/suite", None) if has_cache else None
         if suite:
             claim = "tests of the suite during which no Python process connected to another machine"
             add_figure(config, claim, *suite)
         write_proof(Path(config.getoption("--proof")), figures, outcomes, counts.get("skipped", []))
     elif (
-        config.args == config.getini("testpaths")
-        and not config.getoption("keyword")
-        and config.pluginmanager.hasplugin("cacheprovider")
+        config.args == config.getini("testpaths") and not config.getoption("keyword") and has_cache
     ):
         num_tests = outcomes["passed"]
         config.cache.set("llmkit/suite", [0 if outward else num_tests, num_tests])
