@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from rows import TEXT, write_jsonl
+from rows import TEXT, summary_rows, write_jsonl
 from runs import SHORT
 
 
@@ -34,3 +34,28 @@ def test_generate_for_runs_of_other_tasks(llmkit, tiny_gpt2, tmp_path, task):
     assert result.exit_code == 0, result.output
     row = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
     assert rows[0]["c"]["t"] in row["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--prompt", ""), "--prompt: the prompt is empty"),
+        (("--prompt", "a " * 300), "exceed the model's 128 positions"),
+        (("--prompt", "a", "--temperature", "-1"), "--temperature: "),
+        (("--prompt", "a", "--top-k", "5"), "require a --temperature above 0"),
+        (("--prompt", "a", "--input", "b"), "give either --prompt TEXT or --input FILE"),
+        ((), "give either --prompt TEXT or --input FILE"),
+        (("--input", "missing.jsonl"), "missing.jsonl: no such file; check --input"),
+        (("--input", "rows.jsonl"), "rows.jsonl:1: no text column 'prompt'"),
+        (
+            ("--prompt", "a", "--output", "no/such/folder/out.jsonl"),
+            "there is no folder no/such/folder",
+        ),
+    ],
+)
+def test_bad_requests_to_generate_end_in_one_line(llmkit, tiny_gpt2, tmp_path, arguments, expected):
+    write_jsonl(tmp_path / "rows.jsonl", summary_rows(2))
+    result = llmkit("generate", "--model", tiny_gpt2, *arguments)
+    assert result.exit_code == 2
+    assert expected in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.output

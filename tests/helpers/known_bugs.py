@@ -9,34 +9,13 @@ LLMKIT_KNOWN_BUG names the bug to reintroduce.
 import inspect
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from itertools import islice
-from typing import Any, NamedTuple
+
+from replaced_function import BUGS, bug, find_function
 
 VARIABLE = "LLMKIT_KNOWN_BUG"
 IGNORE_INDEX = -100
-
-
-class KnownBug(NamedTuple):
-    function: str
-    """`module:name` or `module:Class.name`, without `llmkit.` before it."""
-    test: str
-    """Name of the test that must fail."""
-    put_back: Callable[[Any], Any]
-    """Takes the current function and returns one with the bug."""
-
-
-BUGS: dict[str, KnownBug] = {}
-
-
-def bug(description: str, function: str, test: str) -> Callable:
-    def register(put_back: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        BUGS[description] = KnownBug(function, test, put_back)
-        return put_back
-
-    return register
 
 
 def put_back(description: str) -> None:
@@ -50,16 +29,6 @@ def put_back(description: str) -> None:
     for module in [m for n, m in sys.modules.items() if n.startswith("llmkit.")]:
         if getattr(module, name, None) is present:
             setattr(module, name, with_bug)
-
-
-def find_function(function: str) -> tuple[Any, str, Any]:
-    """(module or class, name, function)."""
-    module, _, path = function.partition(":")
-    *classes, name = path.split(".")
-    owner = import_module(f"llmkit.{module}")
-    for each in classes:
-        owner = getattr(owner, each)
-    return owner, name, inspect.getattr_static(owner, name)
 
 
 def put_back_from_environment() -> None:

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from click.testing import CliRunner
 from pyarrow import parquet
-from rows import TEXT, summary_rows, write_csv, write_jsonl
+from rows import TEXT, write_csv, write_jsonl
 from runs import SHORT, forget_accelerator
 
 from llmkit import api, cli
@@ -392,28 +392,3 @@ def test_a_prompt_that_ends_in_a_space_or_tab_brings_a_warning(llmkit, tiny_gpt2
     result = llmkit(*run, "--input", "in.jsonl")
     assert "warning: 2 prompts end in a space or tab" in result.stderr
     assert "in.jsonl:2, in.jsonl:4" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("--prompt", ""), "--prompt: the prompt is empty"),
-        (("--prompt", "a " * 300), "exceed the model's 128 positions"),
-        (("--prompt", "a", "--temperature", "-1"), "--temperature: "),
-        (("--prompt", "a", "--top-k", "5"), "require a --temperature above 0"),
-        (("--prompt", "a", "--input", "b"), "give either --prompt TEXT or --input FILE"),
-        ((), "give either --prompt TEXT or --input FILE"),
-        (("--input", "missing.jsonl"), "missing.jsonl: no such file; check --input"),
-        (("--input", "rows.jsonl"), "rows.jsonl:1: no text column 'prompt'"),
-        (
-            ("--prompt", "a", "--output", "no/such/folder/out.jsonl"),
-            "there is no folder no/such/folder",
-        ),
-    ],
-)
-def test_bad_requests_to_generate_end_in_one_line(llmkit, tiny_gpt2, tmp_path, arguments, expected):
-    write_jsonl(tmp_path / "rows.jsonl", summary_rows(2))
-    result = llmkit("generate", "--model", tiny_gpt2, *arguments)
-    assert result.exit_code == 2
-    assert expected in result.stderr.splitlines()[-1]
-    assert "Traceback" not in result.output
