@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from llmkit.config.generation import read_json_schema
 from llmkit.config.hints import other_name
 from llmkit.config.moved_keys import moved_key, upgrade_recipe
 from llmkit.config.recipe_files import Loader, find_recipe, read_yaml
@@ -53,11 +54,24 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
     both = [given[key] for key in LENGTH_KEYS if key in given and not given[key].endswith("=null")]
     if len(both) == 2:
         raise UserError(f"{' '.join(both)}: give one of them")
+    _read_json_schema(content, given, path, lines)
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
         mistakes = _explain(error, path, lines, given)
         raise UserError("\n".join(printable(mistake, 1000) for mistake in mistakes)) from None
+
+
+def _read_json_schema(
+    content: dict[str, Any], given: dict[str, str], path: Path, lines: dict[str, int]
+) -> None:
+    """Replace the path of a JSON Schema by the content of the file."""
+    key, section = "generation.json_schema", content.get("generation")
+    if isinstance(section, dict) and isinstance(section.get("json_schema"), str):
+        try:
+            section["json_schema"] = read_json_schema(section["json_schema"])
+        except UserError as error:
+            raise UserError(f"{given.get(key) or _where(key, path, lines)}: {error}") from None
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
@@ -153,6 +167,7 @@ def _settle_length(content: dict[str, Any], given: Container[str]) -> None:
 
 _TEXT_KEYS = {key for key, kind, _, _ in iter_fields() if kind in (str, str | None)}
 _LIST_KEYS = {key for key, kind, _, _ in iter_fields() if is_list(kind)}
+_TEXT_LIST_KEYS = {key for key, kind, _, _ in iter_fields() if kind == list[str]}
 
 
 def _parse_override(override: str) -> tuple[str, Any]:
@@ -165,8 +180,10 @@ def _parse_override(override: str) -> tuple[str, Any]:
         return key, None if text == "null" else text  # data.config=3.0 is no number
     if key in _LIST_KEYS and text != "null" and not text.startswith("["):
         text = f"[{text}]"
+    # In a list of texts, 2024 is a text.
+    loader = yaml.BaseLoader if key in _TEXT_LIST_KEYS and text != "null" else Loader
     try:
-        value = Loader(text).get_single_data()
+        value = loader(text).get_single_data()
     except (yaml.YAMLError, RecursionError):
         return key, text
     is_list = is_column and isinstance(value, list)

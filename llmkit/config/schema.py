@@ -1,7 +1,8 @@
 """The typed schema of a recipe, with the default and the documentation of every key.
 
 No other file defines defaults for these keys. The docstring under a field states its meaning and
-unit; `llmkit recipes --fields` prints it. The `data` section is in llmkit/config/data_section.py.
+unit; `llmkit recipes --fields` prints it. The `data` section is in llmkit/config/data_section.py,
+`generation` in llmkit/config/generation.py.
 """
 
 from typing import Annotated, Literal
@@ -9,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from llmkit.config.data_section import Data
+from llmkit.config.generation import Generation
 from llmkit.config.section import OneOrMore, Section
 
 
@@ -205,43 +207,6 @@ class Evaluation(Section):
     def limits(self) -> dict[str, int | None]:
         """Number of rows of each split to score; the one for `test` applies to every test set."""
         return {"validation": self.validation_rows, "test": self.test_rows}
-
-
-class Generation(Section):
-    """Decoding: greedy by default, beam search with num_beams, sampling with temperature."""
-
-    max_new_tokens: int = Field(64, ge=1)
-    """Maximum length of a completion, in tokens."""
-    min_new_tokens: int = Field(0, ge=0)
-    """Minimum length of a completion, in tokens."""
-    temperature: float = Field(0.0, ge=0)
-    """Sampling temperature: tokens are sampled from softmax(logits / temperature). 0: greedy
-    decoding."""
-    top_k: int = Field(0, ge=0)
-    """Number of most likely tokens to sample from. 0: all."""
-    top_p: float = Field(1.0, gt=0, le=1)
-    """Sample from the smallest set of most likely tokens whose probabilities add up to this."""
-    num_beams: int = Field(1, ge=1)
-    """Number of beams of a beam search. 1: no beam search."""
-    num_return_sequences: int = Field(1, ge=1)
-    """Number of completions per prompt."""
-
-    @model_validator(mode="after")
-    def _settings_agree(self) -> "Generation":
-        sampling = self.temperature > 0
-        if not sampling and (self.top_k or self.top_p < 1):
-            raise ValueError("top_k and top_p require a temperature above 0")
-        if not sampling and self.num_return_sequences > self.num_beams:
-            raise ValueError(
-                "num_return_sequences requires a temperature above 0, or at least as many num_beams"
-            )
-        if 0 < self.temperature < 1e-3:
-            raise ValueError("a temperature below 0.001 overflows; set it to 0 to decode greedily")
-        if self.num_return_sequences > self.num_beams > 1:
-            raise ValueError("num_return_sequences is above num_beams")
-        if self.min_new_tokens > self.max_new_tokens:
-            raise ValueError("min_new_tokens is above max_new_tokens")
-        return self
 
 
 class Recipe(Section):

@@ -14,7 +14,8 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.batching import batches_by_length
-from llmkit.config.schema import Evaluation, Forward, Generation
+from llmkit.config.generation import Generation
+from llmkit.config.schema import Evaluation, Forward
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data.batches import UNLIMITED, collate
 from llmkit.data.encoded_rows import count_tokens

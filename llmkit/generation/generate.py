@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from llmkit.batching import map_by_length
-from llmkit.config.schema import Generation
+from llmkit.config.generation import Generation
 from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import evaluating

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.config.schema import Generation
+from llmkit.config.generation import Generation
 from llmkit.generation.generate import generate
 from llmkit.generation.label_likelihood import label_probabilities
 from llmkit.metrics.prediction import Prediction

@@ -11,8 +11,9 @@ from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.batching import map_by_length
+from llmkit.config.generation import Generation
 from llmkit.config.recipe import load_recipe
-from llmkit.config.schema import Data, Generation, Recipe, Train
+from llmkit.config.schema import Data, Recipe, Train
 from llmkit.data.answers import count_answers, encode_labels
 from llmkit.data.column_mapping import Columns, check_columns, columns_of
 from llmkit.data.encode import encode_segments, truncate_prompt

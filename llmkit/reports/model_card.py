@@ -6,7 +6,8 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from llmkit import __version__
-from llmkit.config.schema import Data, Generation, Train
+from llmkit.config.generation import Generation
+from llmkit.config.schema import Data, Train
 from llmkit.errors import count_of
 from llmkit.families import Family
 from llmkit.scoring.scores import SystemResult, TestResults

@@ -3,7 +3,8 @@
 from accelerate import Accelerator
 from datasets import Dataset
 
-from llmkit.config.schema import Data, Generation, Recipe, Train
+from llmkit.config.generation import Generation
+from llmkit.config.schema import Data, Recipe, Train
 from llmkit.data.answers import count_answers, encode_labels
 from llmkit.data.batches import batch_capacity
 from llmkit.data.duplicates import find_near_copies

@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.config.schema import Data, Generation, Recipe
+from llmkit.config.generation import Generation
+from llmkit.config.schema import Data, Recipe
 from llmkit.data.answers import count_answers
 from llmkit.data.encode import EncodingOptions
 from llmkit.data.findings import find_invalid, find_same_ids, find_unscorable, refuse_errors

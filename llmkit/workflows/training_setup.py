@@ -11,7 +11,8 @@ from rich.console import Console
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.config.schema import Data, Evaluation, Generation, Recipe
+from llmkit.config.generation import Generation
+from llmkit.config.schema import Data, Evaluation, Recipe
 from llmkit.constants import END_OF_TEXT
 from llmkit.data.answers import count_answers
 from llmkit.data.batches import batch_capacity

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from llmkit.config.schema import Evaluation, Generation, Recipe, Scratch, Train
+from llmkit.config.schema import Evaluation, Recipe, Scratch, Train
 
 
 def recipe(**sections):
@@ -16,10 +16,6 @@ def recipe(**sections):
         (lambda: Train(), "give one of train.epochs and train.max_steps"),
         (lambda: Train(epochs=1.0, max_steps=1), "give one of train.epochs and train.max_steps"),
         (lambda: Scratch(n_head=3, n_embd=128), r"n_head \(3\) must divide n_embd \(128\)"),
-        (lambda: Generation(top_k=5), "top_k and top_p require a temperature above 0"),
-        (lambda: Generation(num_return_sequences=2), "num_return_sequences requires"),
-        (lambda: Generation(temperature=1e-4), "overflows"),
-        (lambda: Generation(min_new_tokens=9, max_new_tokens=8), "min_new_tokens is above"),
         (lambda: recipe(evaluation={"votes": 2}), "votes requires generation.temperature above 0"),
         (lambda: recipe(data={"max_length": 64}), "leaves no room for a prompt"),
         (

@@ -9,7 +9,8 @@ from accelerate import Accelerator
 from rows import TEXT
 from transformers import AutoModelForCausalLM
 
-from llmkit.config.schema import Evaluation, Generation
+from llmkit.config.generation import Generation
+from llmkit.config.schema import Evaluation
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data.encode import EncodingOptions
 from llmkit.evaluation.evaluation_set import encode_test_set

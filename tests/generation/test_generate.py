@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 from rows import TEXT
 
-from llmkit.config.schema import Generation
+from llmkit.config.generation import Generation
 from llmkit.data.encode import encode_text
 from llmkit.errors import UserError
 from llmkit.generation.generate import SeededSampling, generate

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmkit.config.schema import Generation
+from llmkit.config.generation import Generation
 from llmkit.generation.generate import generate
 from llmkit.generation.label_likelihood import label_probabilities
 from llmkit.generation.predict import predict_prompts

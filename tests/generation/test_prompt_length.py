@@ -3,7 +3,7 @@
 import pytest
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from llmkit.config.schema import Generation
+from llmkit.config.generation import Generation
 from llmkit.errors import UserError
 from llmkit.generation.generate import generate
 from llmkit.generation.label_likelihood import label_probabilities

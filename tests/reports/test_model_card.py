@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 import yaml
 
-from llmkit.config.schema import Data, Generation, Train
+from llmkit.config.generation import Generation
+from llmkit.config.schema import Data, Train
 from llmkit.families import GPT2
 from llmkit.metrics.prediction import Prediction
 from llmkit.reports.model_card import is_hub_id, model_card

@@ -13,7 +13,7 @@ from rows import TEXT, write_csv, write_jsonl
 from runs import SHORT, forget_accelerator
 
 from llmkit import api, cli
-from llmkit.config.schema import Generation
+from llmkit.config.generation import Generation
 from llmkit.data.encode import encode_text
 from llmkit.errors import UserError
 from llmkit.generation.generate import generate

@@ -1,0 +1,161 @@
+"""The `generation` section of a recipe: how text is generated."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from llmkit.config.section import OneOrMore, Section
+from llmkit.errors import UserError
+from llmkit.paths import expand
+
+MAX_SCHEMA_BYTES = 2**15  # a run's recipe.yaml holds the schema and has a limit of its own
+
+
+def _require_text(text: str | None) -> str | None:
+    if text == "":
+        raise ValueError("an empty text; give it at least one character")
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        raise ValueError("not valid Unicode text") from None
+    return text
+
+
+def _require_distinct_texts(texts: list[str]) -> list[str]:
+    for index, text in enumerate(texts):
+        _require_text(text)
+        if text in texts[:index]:
+            raise ValueError(f"{text!r} appears twice; remove one")
+    return texts
+
+
+def _as_plain_data(schema: Any) -> Any:
+    """A copy of a JSON Schema without shared parts, which YAML would write as aliases."""
+    if schema is None:
+        return None
+    if not isinstance(schema, dict):
+        raise ValueError("takes a JSON Schema: a mapping, or the path of a .json file")
+    try:
+        text = json.dumps(schema, allow_nan=False)
+    except RecursionError:
+        raise ValueError("the schema is nested too deeply") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the schema is not JSON ({error})") from None
+    if len(text) > MAX_SCHEMA_BYTES:
+        raise ValueError(
+            f"the schema is too large; at most {MAX_SCHEMA_BYTES // 2**10} kB are read"
+        )
+    return json.loads(text)
+
+
+Texts = Annotated[list[str], OneOrMore, AfterValidator(_require_distinct_texts)]
+
+
+class Generation(Section):
+    """Decoding: greedy by default, beam search with num_beams, sampling with temperature."""
+
+    max_new_tokens: int = Field(64, ge=1)
+    """Maximum length of a completion, in tokens."""
+    min_new_tokens: int = Field(0, ge=0)
+    """Minimum length of a completion, in tokens."""
+    temperature: float = Field(0.0, ge=0)
+    """Sampling temperature: tokens are sampled from softmax(logits / temperature). 0: greedy
+    decoding."""
+    top_k: int = Field(0, ge=0)
+    """Number of most likely tokens to sample from. 0: all."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Sample from the smallest set of most likely tokens whose probabilities add up to this."""
+    min_p: float = Field(0.0, ge=0, le=1)
+    """Sample from the tokens whose probability is at least this share of the most likely one's."""
+    repetition_penalty: float = Field(1.0, ge=0.01, le=100)
+    """Divides the positive logits of tokens that occur in the prompt or in the completion so far,
+    and multiplies the negative ones (Keskar et al. 2019, arXiv 1909.05858). 1: no penalty."""
+    no_repeat_ngram_size: int = Field(0, ge=0)
+    """Length of token sequences that may occur only once in prompt and completion. 0: no limit."""
+    num_beams: int = Field(1, ge=1)
+    """Number of beams of a beam search. 1: no beam search."""
+    length_penalty: float = Field(1.0, ge=-10, le=10)
+    """Exponent of the length by which the log-probability of a beam is divided: above 0, longer
+    completions win more often. Requires num_beams above 1."""
+    num_return_sequences: int = Field(1, ge=1)
+    """Number of completions per prompt."""
+    stop: Texts = Field([])
+    """Texts that end a completion, which is cut before the first of them."""
+    choices: Texts = Field([])
+    """Constraint: the completion is one of these texts."""
+    regex: Annotated[str | None, AfterValidator(_require_text)] = None
+    """Constraint: the whole completion matches this regular expression (Rust's syntax, without
+    look-around and back-references)."""
+    json_schema: Annotated[
+        dict[str, Any] | None,
+        BeforeValidator(_as_plain_data, json_schema_input_type=dict[str, Any] | str | None),
+    ] = None
+    """Constraint: the completion is JSON that this JSON Schema accepts: a mapping, or the path of a
+    .json file. A constraint requires the extra `constraints`."""
+
+    @property
+    def constraint(self) -> Literal["choices", "regex", "json_schema"] | None:
+        """The key that constrains the completion; None for free text."""
+        return next(iter(self._constraints()), None)
+
+    def _constraints(self) -> list[str]:
+        names = ("choices", "regex", "json_schema")
+        return [name for name in names if getattr(self, name) not in (None, [])]
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> "Generation":
+        sampling = self.temperature > 0
+        if not sampling and (self.top_k or self.top_p < 1 or self.min_p):
+            raise ValueError("top_k, top_p and min_p require a temperature above 0")
+        if not sampling and self.num_return_sequences > self.num_beams:
+            raise ValueError(
+                "num_return_sequences requires a temperature above 0, or at least as many num_beams"
+            )
+        if 0 < self.temperature < 1e-3:
+            raise ValueError("a temperature below 0.001 overflows; set it to 0 to decode greedily")
+        if self.num_return_sequences > self.num_beams > 1:
+            raise ValueError("num_return_sequences is above num_beams")
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ValueError("min_new_tokens is above max_new_tokens")
+        if self.length_penalty != 1 and self.num_beams == 1:
+            raise ValueError("length_penalty requires num_beams above 1")
+        return self
+
+    @model_validator(mode="after")
+    def _the_constraint_can_be_met(self) -> "Generation":
+        names = self._constraints()
+        if len(names) > 1:
+            raise ValueError(f"{' and '.join(names)}: give only one of them")
+        excluded = {
+            "num_beams above 1": self.num_beams > 1,
+            "min_new_tokens": self.min_new_tokens > 0,
+            "no_repeat_ngram_size": self.no_repeat_ngram_size > 0,
+            "stop": bool(self.stop),
+        }
+        for setting, is_set in excluded.items():
+            if self.constraint and is_set:
+                raise ValueError(f"{self.constraint} cannot be combined with {setting}")
+        return self
+
+
+def read_json_schema(name: str | Path) -> Any:
+    """The content of a .json file, for `json_schema`; raises UserError if it is not JSON."""
+    path = expand(str(name))
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name a .json file with a JSON Schema")
+    if path.stat().st_size > MAX_SCHEMA_BYTES:
+        raise UserError(
+            f"{path}: too large; a JSON Schema has {MAX_SCHEMA_BYTES // 2**10} kB at most"
+        )
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except RecursionError:
+        raise UserError(f"{path}: JSON nested too deeply; flatten it") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
+    except ValueError as error:  # not UTF-8, or thousands of digits
+        raise UserError(f"{path}: not JSON ({error})") from None
