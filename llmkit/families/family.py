@@ -7,6 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from llmkit.families.padding_free import Attention, FastDropout
+
 
 @dataclass(frozen=True)
 class Family:
@@ -47,10 +49,10 @@ class Family:
     """Settings of peft's LoraConfig that the family's layers require."""
     activations_per_token: int
     """Numbers, in multiples of hidden_size, that a block keeps per token for the backward pass."""
-    hidden_states: Callable[[nn.Module, Tensor, Tensor, list[int], Tensor], Tensor]
-    """Forward pass without padding: (base model, input_ids (N,), position_ids (N,), tokens of each
-    row, used (num_used,)) -> hidden states (num_used, hidden_size) at the positions `used` of rows
-    that are concatenated."""
+    hidden_states: Callable[[nn.Module, Tensor, Tensor, Attention, FastDropout, Tensor], Tensor]
+    """Forward pass without padding: (base model, input_ids (N,), position_ids (N,), attention,
+    dropout, used (num_used,)) -> hidden states (num_used, hidden_size) at the positions `used` of
+    rows that are concatenated."""
     unsupported_settings: Callable[[PreTrainedConfig], list[str]]
     """Settings of the config that `hidden_states` does not support."""
     before_saving: Callable[[PreTrainedConfig], None]

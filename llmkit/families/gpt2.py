@@ -1,20 +1,24 @@
 """GPT-2 (Radford et al. 2019): the only file that names its classes, layers and config keys."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Model, GPT2Tokenizer
+from transformers.models.gpt2.modeling_gpt2 import GPT2Attention
 
 from llmkit.families.family import Family
-from llmkit.families.padding_free import FastDropout, RowBounds, attend
+from llmkit.families.padding_free import Attention, FastDropout
 
 
 def hidden_states(
     transformer: GPT2Model,
     input_ids: Tensor,
     position_ids: Tensor,
-    lengths: list[int],
+    attend: Attention,
+    drop: FastDropout,
     used: Tensor,
 ) -> Tensor:
     """The forward pass without padding; see Family.hidden_states.
@@ -22,13 +26,12 @@ def hidden_states(
     The last block's attention needs the keys and values of all positions, but everything after it
     is computed at the positions `used` only.
     """
-    drop, rows = FastDropout(input_ids.device), RowBounds.of(lengths, input_ids.device)
     embedded = transformer.wte(input_ids) + transformer.wpe(position_ids)
     x = drop.add(embedded.new_zeros(()), embedded, transformer.drop)
     last = len(transformer.h) - 1
     for index, block in enumerate(transformer.h):
-        qkv = block.attn.c_attn(block.ln_1(x))
-        attended = attend(qkv, rows, block.attn.num_heads, block.attn.attn_dropout, drop)
+        qkv = scale_queries(block.attn.c_attn(block.ln_1(x)), block.attn)
+        attended = attend(index, qkv, block.attn.attn_dropout)
         if index == last:
             x, attended = x.index_select(0, used), attended.index_select(0, used)
         x = drop.add(x, block.attn.c_proj(attended), block.attn.resid_dropout)
@@ -37,10 +40,18 @@ def hidden_states(
     return transformer.ln_f(x)
 
 
+def scale_queries(qkv: Tensor, attention: GPT2Attention) -> Tensor:
+    """Queries, keys and values (N, 3 * D), with the queries of a model whose config asks for
+    another scale than the usual 1 / sqrt(head_dim) multiplied by the quotient of the two."""
+    factor = attention.scaling * attention.head_dim**0.5
+    if math.isclose(factor, 1):
+        return qkv
+    queries, others = qkv.split([attention.embed_dim, 2 * attention.embed_dim], 1)
+    return torch.cat([queries * factor, others], 1)
+
+
 def unsupported_settings(config: GPT2Config) -> list[str]:
     settings = {
-        "scale_attn_weights": not config.scale_attn_weights,
-        "scale_attn_by_inverse_layer_idx": config.scale_attn_by_inverse_layer_idx,
         "add_cross_attention": config.add_cross_attention,
         "dropout of 1": max(config.embd_pdrop, config.resid_pdrop, config.attn_pdrop) >= 1,
     }

@@ -6,6 +6,7 @@ those of the Hugging Face model, whose own forward pass is the reference.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -32,6 +33,19 @@ class RowBounds:
     def of(cls, lengths: list[int], device: torch.device) -> "RowBounds":
         starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
         return cls(lengths, starts.to(device))
+
+
+Attention = Callable[[int, Tensor, nn.Dropout], Tensor]
+"""(index of a block, qkv (N, 3 * D), the block's dropout layer for attention probabilities) ->
+attended values (N, D)."""
+
+
+def attention_within_rows(
+    lengths: list[int], num_heads: int, device: torch.device, drop: "FastDropout"
+) -> Attention:
+    """Causal attention of each row to itself, for rows of these lengths that are concatenated."""
+    rows = RowBounds.of(lengths, device)
+    return lambda block, qkv, layer: attend(qkv, rows, num_heads, layer, drop)
 
 
 def attend(

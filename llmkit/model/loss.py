@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from llmkit.config.schema import Forward
 from llmkit.constants import IGNORE_INDEX
 from llmkit.families import family_of
+from llmkit.families.padding_free import FastDropout, attention_within_rows
 
 LOGIT_ROWS = 1024  # positions whose logits are in memory at a time
 HALF_OF_FLOAT16 = 2**15  # about half of float16's largest number
@@ -86,8 +87,12 @@ class SupervisedLoss(nn.Module):
         if self.forward_pass == "padding_free":
             lengths = row_ids[0].unique_consecutive(return_counts=True)[1].tolist()
             used = is_supervised[0].nonzero()[:, 0]
+            drop = FastDropout(input_ids.device)
+            attend = attention_within_rows(
+                lengths, model.config.num_attention_heads, input_ids.device, drop
+            )
             return self.family.hidden_states(
-                model.base_model, input_ids[0], position_ids[0], lengths, used
+                model.base_model, input_ids[0], position_ids[0], attend, drop, used
             )
         mask = None if row_ids is None else packed_mask(row_ids, model.dtype)
         states = model.base_model(

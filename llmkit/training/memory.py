@@ -1,8 +1,5 @@
 """How many tokens of a micro-batch fit into memory."""
 
-from pathlib import Path
-
-import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -13,9 +10,9 @@ from llmkit.data.encoded_rows import count_tokens
 from llmkit.families import family_of
 from llmkit.model.load import count_parameters
 from llmkit.model.loss import LOGIT_ROWS, unwrap_model
+from llmkit.runtime.memory import available_bytes
 
 BEST_TOKENS = 8192  # of a micro-batch, if memory allows
-CGROUP = Path("/sys/fs/cgroup")
 MEMORY_FRACTION = 0.7  # of the free memory; estimates err, and other programs take some
 OPTIMIZER_BYTES_PER_WEIGHT = 12  # gradient and two moments of a trained weight, float32
 
@@ -46,23 +43,6 @@ def fitting_tokens(
         - fixed
     )
     return int(max(longest, min(BEST_TOKENS, room // a_token)))
-
-
-def available_bytes(device: torch.device) -> int:
-    """Free memory of a GPU, or of the machine within its container's limit (cgroup v2); bytes."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    available = psutil.virtual_memory().available
-    try:
-        limit = int((CGROUP / "memory.max").read_text("ascii"))
-        used = int((CGROUP / "memory.current").read_text("ascii"))
-        counts = dict(
-            line.split() for line in (CGROUP / "memory.stat").read_text("ascii").splitlines()
-        )
-        used -= int(counts["inactive_file"])  # cached files, which the system drops on demand
-    except (OSError, ValueError, KeyError):  # no container, or no limit ("max")
-        return available
-    return min(available, limit - used)
 
 
 def micro_batch_token_budget(model: nn.Module, encoded: Dataset, accelerator: Accelerator) -> int:

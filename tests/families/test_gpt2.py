@@ -9,6 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from llmkit.config.schema import Lora, Scratch
 from llmkit.errors import UserError
 from llmkit.families import GPT2
+from llmkit.families.padding_free import FastDropout, attention_within_rows
 from llmkit.model.load import EMBEDDED_MODEL, check_padding_free, load_model, save_model
 from llmkit.model.trainable import add_lora
 
@@ -58,13 +59,35 @@ def test_embeddings_and_blocks_hold_all_weights_but_the_last_norm():
 
 @pytest.mark.parametrize(
     ("changed", "named"),
-    [({"scale_attn_by_inverse_layer_idx": True}, None), ({"attn_pdrop": 1.0}, "dropout of 1")],
+    [({"add_cross_attention": True}, "add_cross_attention"), ({"attn_pdrop": 1.0}, "dropout of 1")],
 )
 def test_gpt2_variants_that_padding_free_does_not_support_are_refused(changed, named):
-    (name,) = changed
-    with pytest.raises(UserError, match=f"{named or name}; set train"):
+    with pytest.raises(UserError, match=f"{named}; set train"):
         check_padding_free(GPT2Config(**changed))
     check_padding_free(GPT2Config())
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        {},
+        {"scale_attn_weights": False},
+        {"scale_attn_by_inverse_layer_idx": True},
+        {"scale_attn_weights": False, "scale_attn_by_inverse_layer_idx": True},
+    ],
+)
+def test_the_forward_pass_without_padding_scales_attention_as_the_config_says(scale):
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(**(SHAPES[1] | {"n_layer": 3}), **scale)).double().eval()
+    ids, lengths, device = torch.arange(12), [5, 7], torch.device("cpu")
+    position_ids = torch.cat([torch.arange(length) for length in lengths])
+    drop = FastDropout(device)
+    attend = attention_within_rows(lengths, model.config.n_head, device, drop)
+    states = GPT2.hidden_states(
+        model.transformer, ids, position_ids, attend, drop, torch.arange(12)
+    )
+    rows = [model.transformer(row[None]).last_hidden_state[0] for row in ids.split(lengths)]
+    torch.testing.assert_close(states, torch.cat(rows))
 
 
 def test_a_created_gpt2_has_the_shape_and_tokenizer_asked_for(tiny_gpt2):
