@@ -1,0 +1,182 @@
+"""Continuous batching: requests join and leave a running batch, one forward pass at a time."""
+
+from collections import deque
+from itertools import accumulate, chain
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from llmkit.errors import UserError, count_of
+from llmkit.families import family_of
+from llmkit.families.padding_free import FastDropout
+from llmkit.generation.kv_cache import CachedAttention, KeyValueCache, Span
+from llmkit.generation.prompt_length import check_prompt_length
+from llmkit.generation.request import Request, Sequence
+from llmkit.generation.token_choice import choose_tokens
+from llmkit.model.load import evaluating
+from llmkit.runtime.memory import available_bytes
+
+MAX_PROMPT_TOKENS = 2048  # of the prompts that one step reads, so that running rows need not wait
+MIN_SHARED_TOKENS = 16  # of a prefix that is copied from another row rather than computed
+MEMORY_FRACTION = 0.5  # of the free memory that keys and values may take
+
+
+class Engine:
+    """Completes requests with one model.
+
+    Each step is one forward pass without padding. It reads one token of each running row and the
+    prompts of the rows that join. A row that ends leaves at once, and the next request takes its
+    place. Keys and values stay in a preallocated cache. The prefix that a prompt shares with a row
+    in the cache is copied instead of computed, such as the earlier turns of a conversation.
+
+    A completion depends on its request alone, not on what else is in the batch, up to rounding.
+    Not thread-safe.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        max_rows: int,
+        max_length: int | None = None,
+    ) -> None:
+        """
+        Args:
+            max_rows: Most rows that run at the same time; fewer if their keys and values would not
+                fit into memory.
+            max_length: Most tokens of a prompt with its completion; default: the model's positions.
+        """
+        self.model, self.tokenizer = model, tokenizer
+        config, device = model.config, model.device
+        self.max_length = min(max_length or config.max_position_embeddings,
+                              config.max_position_embeddings)  # fmt: skip
+        is_autocast = torch.is_autocast_enabled(device.type)
+        dtype = torch.get_autocast_dtype(device.type) if is_autocast else model.dtype
+        row_bytes = self.max_length * KeyValueCache.bytes_per_token(config, dtype)
+        fitting = int(MEMORY_FRACTION * available_bytes(device) / row_bytes)
+        self.max_rows = max(1, min(max_rows, fitting))
+        self.cache = KeyValueCache(config, self.max_rows, self.max_length, dtype, device)
+        self.slot_tokens: list[list[int]] = [[] for _ in range(self.max_rows)]
+        self.running: list[Sequence] = []  # the row at index i is in slot i
+        self.waiting: deque[Sequence] = deque()
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.running and not self.waiting
+
+    @property
+    def num_running(self) -> int:
+        return len(self.running)
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self.waiting)
+
+    def add(self, request: Request) -> Sequence:
+        """Queue a request; raises UserError if its prompt and completion do not fit."""
+        num_tokens, num_new_tokens = len(request.prompt), request.generation.max_new_tokens
+        check_prompt_length("the prompt", num_tokens, num_new_tokens, self.model)
+        if num_tokens + num_new_tokens > self.max_length:
+            raise UserError(
+                f"the prompt: {count_of(num_tokens, 'token')} and up to {num_new_tokens} new ones "
+                f"exceed the limit of {self.max_length}"
+            )
+        sequence = Sequence(request, self.tokenizer)
+        self.waiting.append(sequence)
+        return sequence
+
+    def cancel(self, sequence: Sequence) -> None:
+        """End a request at once, whether it runs or waits."""
+        if sequence.finish_reason is not None:
+            return
+        sequence.finish_reason = "cancelled"
+        if sequence in self.waiting:
+            self.waiting.remove(sequence)
+        else:
+            self._leave(self.running.index(sequence))
+
+    @torch.inference_mode()
+    def step(self) -> list[Sequence]:
+        """One forward pass; returns the sequences that got a token or ended."""
+        self._admit()
+        if not self.running:
+            return []
+        sequences = list(self.running)
+        with evaluating(self.model):
+            logits = self._next_logits(sequences)
+        for sequence, token in zip(
+            sequences, choose_tokens(logits, sequences, self.tokenizer.eos_token_id), strict=True
+        ):
+            sequence.push(token, self.tokenizer.eos_token_id)
+        for slot in reversed(range(len(sequences))):
+            if sequences[slot].finish_reason is not None:
+                self._leave(slot)
+        return sequences
+
+    def _admit(self) -> None:
+        """Move waiting requests to free slots, with the longest prefix that the cache has of each.
+
+        A prompt that shares a prefix with another that joins in this step waits for the next, when
+        the prefix can be copied.
+        """
+        num_tokens, first_joining = 0, len(self.running)
+        while self.waiting and len(self.running) < self.max_rows:
+            prompt, slot = self.waiting[0].request.prompt, len(self.running)
+            source, shared = self._longest_shared_prefix(prompt)
+            if first_joining <= source < slot:
+                break
+            num_tokens += len(prompt) - shared
+            if num_tokens > MAX_PROMPT_TOKENS and slot > first_joining:
+                break
+            sequence = self.waiting.popleft()
+            if shared and source != slot:
+                self.cache.copy(source, slot, shared)
+            sequence.num_cached, self.slot_tokens[slot] = shared, list(prompt)
+            self.running.append(sequence)
+
+    def _longest_shared_prefix(self, prompt: list[int]) -> tuple[int, int]:
+        """The slot with the longest prefix of a prompt, and its length; (-1, 0) if none is worth a
+        copy. The last token of a prompt is always computed, as its logits are needed."""
+        best = (-1, 0)
+        for slot, tokens in enumerate(self.slot_tokens):
+            shared = 0
+            for known, wanted in zip(tokens, prompt[:-1], strict=False):
+                if known != wanted:
+                    break
+                shared += 1
+            if shared >= MIN_SHARED_TOKENS and shared > best[1]:
+                best = (slot, shared)
+        return best
+
+    def _next_logits(self, sequences: list[Sequence]) -> torch.Tensor:
+        """(num_sequences, vocab_size), float32: the logits after all tokens of each sequence."""
+        unread = [sequence.unread for sequence in sequences]
+        spans = [
+            Span(slot, sequence.num_cached, sequence.num_cached + len(tokens))
+            for slot, (sequence, tokens) in enumerate(zip(sequences, unread, strict=True))
+        ]
+        device = self.model.device
+        positions = chain.from_iterable(range(span.start, span.end) for span in spans)
+        last = torch.tensor(list(accumulate(map(len, unread)))) - 1
+        hidden = family_of(self.model.config).hidden_states(
+            self.model.base_model,
+            torch.tensor(list(chain.from_iterable(unread)), device=device),
+            torch.tensor(list(positions), device=device),
+            CachedAttention(self.cache, spans),
+            FastDropout(device),
+            last.to(device),
+        )
+        for sequence, span, tokens in zip(sequences, spans, unread, strict=True):
+            if span.start >= len(sequence.request.prompt):
+                self.slot_tokens[span.slot] += tokens
+            sequence.num_cached = span.end
+        return self.model.get_output_embeddings()(hidden).float()
+
+    def _leave(self, slot: int) -> None:
+        """Free a slot; the row in the last slot moves there, so that running rows stay together."""
+        last = len(self.running) - 1
+        if slot != last:
+            self.running[slot] = self.running[last]
+            self.cache.copy(last, slot, self.running[slot].num_cached)
+            self.slot_tokens[slot] = list(self.slot_tokens[last])
+        self.running.pop()

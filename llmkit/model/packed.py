@@ -1,0 +1,73 @@
+"""Linear layers whose weights are packed for products with few rows, as generation needs them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from llmkit.runtime.memory import available_bytes
+
+MEMORY_FRACTION = 0.5  # of the free memory that packed copies of the weights may take
+ROWS_PACKED_FOR = 32  # oneDNN chooses the layout of the weights for about this many rows
+
+
+@contextmanager
+def packed_linear_layers(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[None]:
+    """Inside the `with` block, the linear layers of a model on a CPU multiply by packed copies of
+    their weights.
+
+    torch's own products repack or stride through the weights at each call, which takes several
+    times longer than the arithmetic if the input has fewer than about 100 rows. Results differ by
+    rounding only. The weights must not change inside the block. Models on other devices, and models
+    whose copies would not fit into memory, stay as they are.
+
+    Args:
+        dtype: Of the packed weights: the model's own, or that of autocast.
+    """
+    layers = [layer for layer in model.modules() if is_packable(layer)]
+    num_bytes = sum(layer.weight.numel() * dtype.itemsize for layer in layers)
+    fits = num_bytes < MEMORY_FRACTION * available_bytes(torch.device("cpu"))
+    if model.device.type != "cpu" or not fits or not is_supported(dtype):
+        layers = []
+    try:
+        for layer in layers:
+            layer.forward = PackedProduct(layer, dtype)
+        yield
+    finally:
+        for layer in layers:
+            layer.__dict__.pop("forward", None)
+
+
+def is_supported(dtype: torch.dtype) -> bool:
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or (
+        dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+
+
+def is_packable(layer: nn.Module) -> bool:
+    is_linear = type(layer) in (nn.Linear, Conv1D) and "forward" not in layer.__dict__
+    return is_linear and layer.weight.dtype in (torch.float32, torch.bfloat16)
+
+
+class PackedProduct:
+    """The forward pass of a linear layer, with oneDNN's packed copy of its weight."""
+
+    def __init__(self, layer: nn.Linear | Conv1D, dtype: torch.dtype) -> None:
+        weight = layer.weight.detach()
+        if isinstance(layer, Conv1D):  # (in, out)
+            weight = weight.t()
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(
+            weight.to(dtype).contiguous(), ROWS_PACKED_FOR
+        )
+        self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: (..., in)."""
+        return torch.ops.mkldnn._linear_pointwise(
+            x.to(self.weight.dtype), self.weight, self.bias, "none", [], ""
+        )
