@@ -14,6 +14,7 @@ from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.generation.request import Request, Sequence
 from llmkit.generation.token_choice import choose_tokens
 from llmkit.model.load import evaluating
+from llmkit.model.packed import generation_dtype
 from llmkit.runtime.memory import available_bytes
 
 MAX_PROMPT_TOKENS = 2048  # of the prompts that one step reads, so that running rows need not wait
@@ -50,8 +51,7 @@ class Engine:
         config, device = model.config, model.device
         self.max_length = min(max_length or config.max_position_embeddings,
                               config.max_position_embeddings)  # fmt: skip
-        is_autocast = torch.is_autocast_enabled(device.type)
-        dtype = torch.get_autocast_dtype(device.type) if is_autocast else model.dtype
+        dtype = generation_dtype(model)
         row_bytes = self.max_length * KeyValueCache.bytes_per_token(config, dtype)
         fitting = int(MEMORY_FRACTION * available_bytes(device) / row_bytes)
         self.max_rows = max(1, min(max_rows, fitting))

@@ -11,6 +11,7 @@ from llmkit.batching import map_by_length
 from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.model.load import evaluating
 from llmkit.model.loss import LOGIT_ROWS, additive_mask
+from llmkit.model.packed import generation_dtype
 
 # Label tokens in one forward pass. Attention between them, most of it masked, grows with the square
 # of their number.
@@ -109,7 +110,7 @@ def label_nll(model: PreTrainedModel, prompts: list[list[int]], labels: list[lis
         input_ids=torch.tensor(
             [[0] * (len(columns) - len(prompt)) + prompt for prompt in prompts], device=model.device
         ),
-        attention_mask=additive_mask(sees, query_dtype(model)),
+        attention_mask=additive_mask(sees, generation_dtype(model)),
         position_ids=(columns - (len(columns) - lengths)).clamp(min=0),
         use_cache=True,
     )
@@ -144,7 +145,9 @@ def trie_states(
     sees_trie = trie.sees.to(model.device).expand(num_rows, -1, -1)
     states = model.base_model(
         input_ids=torch.tensor(trie.tokens, device=model.device).expand(num_rows, -1),
-        attention_mask=additive_mask(torch.cat([sees_prompt, sees_trie], 2), query_dtype(model)),
+        attention_mask=additive_mask(
+            torch.cat([sees_prompt, sees_trie], 2), generation_dtype(model)
+        ),
         position_ids=lengths + torch.tensor(trie.depths, device=model.device),
         past_key_values=cache,
         use_cache=True,
@@ -185,9 +188,3 @@ def node_nll(states: Tensor, weight: Tensor, trie: Trie) -> Tensor:
         rows = sources[first:end] - start
         nats[first:end] = logits.logsumexp(-1)[rows] - logits[rows, targets[first:end]]
     return nats.view(num_rows, -1)
-
-
-def query_dtype(model: PreTrainedModel) -> torch.dtype:
-    """dtype of the attention scores; a mask of a wider dtype would overflow under autocast."""
-    device = model.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else model.dtype

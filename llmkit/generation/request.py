@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.config.schema import Generation
+from llmkit.config.generation import Generation
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -37,6 +37,13 @@ class Sequence:
         """Tokens of the prompt and the completion whose keys and values are in the cache."""
         self._tokenizer = tokenizer
         self._draws: np.ndarray | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of the tokens generated so far."""
+        return self._tokenizer.decode(
+            self.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
 
     @property
     def unread(self) -> list[int]:

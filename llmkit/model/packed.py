@@ -15,7 +15,9 @@ ROWS_PACKED_FOR = 32  # oneDNN chooses the layout of the weights for about this 
 
 
 @contextmanager
-def packed_linear_layers(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[None]:
+def packed_linear_layers(
+    model: PreTrainedModel, dtype: torch.dtype, *, enabled: bool = True
+) -> Iterator[None]:
     """Inside the `with` block, the linear layers of a model on a CPU multiply by packed copies of
     their weights.
 
@@ -25,12 +27,13 @@ def packed_linear_layers(model: PreTrainedModel, dtype: torch.dtype) -> Iterator
     whose copies would not fit into memory, stay as they are.
 
     Args:
-        dtype: Of the packed weights: the model's own, or that of autocast.
+        dtype: Of the packed weights; see `generation_dtype`.
+        enabled: False leaves the model as it is.
     """
     layers = [layer for layer in model.modules() if is_packable(layer)]
     num_bytes = sum(layer.weight.numel() * dtype.itemsize for layer in layers)
     fits = num_bytes < MEMORY_FRACTION * available_bytes(torch.device("cpu"))
-    if model.device.type != "cpu" or not fits or not is_supported(dtype):
+    if not (enabled and fits and model.device.type == "cpu" and is_supported(dtype)):
         layers = []
     try:
         for layer in layers:
@@ -39,6 +42,12 @@ def packed_linear_layers(model: PreTrainedModel, dtype: torch.dtype) -> Iterator
     finally:
         for layer in layers:
             layer.__dict__.pop("forward", None)
+
+
+def generation_dtype(model: PreTrainedModel) -> torch.dtype:
+    """dtype of products in generation: that of autocast where it is enabled, else the model's."""
+    device = model.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else model.dtype
 
 
 def is_supported(dtype: torch.dtype) -> bool:

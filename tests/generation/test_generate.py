@@ -10,7 +10,7 @@ from rows import TEXT
 from llmkit.config.generation import Generation
 from llmkit.data.encode import encode_text
 from llmkit.errors import UserError
-from llmkit.generation.generate import SeededSampling, generate
+from llmkit.generation.generate import generate
 from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import load_model
 
@@ -115,24 +115,6 @@ def test_a_sample_does_not_depend_on_its_batch(loaded, prompts, settings):
         assert sample(batch_size) == whole
     for rank in (0, 1):  # as two processes share them
         assert sample(2, range(rank, len(prompts), 2)) == whole[rank::2]
-
-
-@pytest.mark.parametrize(
-    ("settings", "left"), [({}, 5), ({"top_k": 3}, 3), ({"top_p": 0.6}, 2), ({"temperature": 2}, 5)]
-)
-def test_tokens_are_sampled_with_the_probabilities_of_the_settings(settings, left):
-    """Of five tokens, chi-square of 4,000 draws; the warpers are restated by hand."""
-    settings = Generation(**{"temperature": 1.0, "max_new_tokens": 1, **settings})
-    logits = torch.tensor([2.0, 1.5, -1.0, 0.0, 1.0])
-    sampling = SeededSampling(settings, [(0, number) for number in range(4000)], prompt_length=1)
-    scores = sampling(torch.zeros(4000, 1, dtype=torch.long), logits.repeat(4000, 1))
-    counts = scores.argmax(1).bincount(minlength=5)
-    kept = logits.argsort(descending=True)[:left]
-    expected = torch.zeros(5).scatter(0, kept, (logits / settings.temperature).softmax(0)[kept])
-    expected *= 4000 / expected.sum()
-    assert counts[expected == 0].sum() == 0
-    chi_square = ((counts - expected)[expected > 0] ** 2 / expected[expected > 0]).sum()
-    assert chi_square < 18.5, "with 4 degrees of freedom, once in a thousand seeds"
 
 
 @pytest.mark.parametrize(

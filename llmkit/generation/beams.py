@@ -1,0 +1,77 @@
+"""Beam search, by Hugging Face's `generate` in batches of similar length."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel
+
+from llmkit.batching import map_by_length
+from llmkit.config.generation import Generation
+from llmkit.model.load import evaluating
+
+
+@torch.inference_mode()
+def search_beams(
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    keys: list[tuple[int, ...]],
+    generation: Generation,
+    batch_size: int,
+    eos_token_id: int,
+) -> list[list[list[int]]]:
+    """The tokens of the num_return_sequences best beams of each prompt, without end-of-text unless
+    a beam ended with it.
+
+    Args:
+        prompts: Token ids of each prompt.
+        keys: Seeds of each prompt's random numbers, if beams are sampled.
+        batch_size: Prompts per forward pass; 1 if beams are sampled, since a batch would share
+            torch's random numbers.
+    """
+
+    def search(batch: list[int]) -> list[list[list[int]]]:
+        if generation.temperature > 0:
+            state = np.random.SeedSequence(keys[batch[0]]).generate_state(1, np.uint64)
+            torch.manual_seed(int(state[0]))
+        input_ids, attention_mask = pad_left([prompts[index] for index in batch], eos_token_id)
+        with evaluating(model):
+            output = model.generate(
+                input_ids=input_ids.to(model.device),
+                attention_mask=attention_mask.to(model.device),
+                generation_config=generation_config(generation, eos_token_id),
+            )
+        rows = [up_to(row, eos_token_id) for row in output[:, input_ids.shape[1] :].tolist()]
+        count = generation.num_return_sequences
+        return [rows[start : start + count] for start in range(0, len(rows), count)]
+
+    batch_size = 1 if generation.temperature > 0 else batch_size
+    return map_by_length(search, list(map(len, prompts)), batch_size)
+
+
+def up_to(tokens: list[int], last: int) -> list[int]:
+    """The tokens up to the first `last`, which is included."""
+    return tokens[: tokens.index(last) + 1] if last in tokens else tokens
+
+
+def generation_config(generation: Generation, eos_token_id: int) -> GenerationConfig:
+    """The recipe's decoding for Hugging Face, which pads with end-of-text and masks it."""
+    sampling = {"temperature", "top_k", "top_p"} if generation.temperature > 0 else set()
+    return GenerationConfig(
+        max_new_tokens=generation.max_new_tokens,
+        min_new_tokens=generation.min_new_tokens or None,
+        do_sample=generation.temperature > 0,
+        num_beams=generation.num_beams,
+        num_return_sequences=generation.num_return_sequences,
+        eos_token_id=eos_token_id,
+        pad_token_id=eos_token_id,
+        **generation.model_dump(include=sampling),
+    )
+
+
+def pad_left(prompts: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """input_ids and attention_mask, (B, T): padded on the left, so that generation starts in the
+    same column for all prompts."""
+    length = max(map(len, prompts))
+    input_ids = torch.tensor([[pad] * (length - len(p)) + p for p in prompts])
+    attention_mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts])
+    return input_ids, attention_mask

@@ -1,0 +1,67 @@
+"""Attention to cached tokens, against attention of each whole row."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import GPT2Config
+
+from llmkit.generation.kv_cache import CachedAttention, KeyValueCache, Span
+
+CONFIG = GPT2Config(n_layer=2, n_head=3, n_embd=12, n_positions=64)
+DROPOUT = nn.Dropout(0.5)  # never applied in generation
+
+
+def whole_row(qkv):
+    """Causal attention (T, D) of one row to itself."""
+    q, k, v = qkv.unflatten(1, (3, 3, 4)).permute(1, 2, 0, 3)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(0, 1).flatten(1)
+
+
+@pytest.mark.parametrize("num_rows", [1, 7, 20])
+def test_rows_read_in_any_pieces_attend_to_all_their_tokens(num_rows):
+    generator = torch.Generator().manual_seed(num_rows)
+    lengths = torch.randint(2, 40, (num_rows,), generator=generator).tolist()
+    rows = [
+        [torch.randn(n, 36, generator=generator, dtype=torch.float64) for _ in range(2)]
+        for n in lengths
+    ]
+    cache = KeyValueCache(CONFIG, num_rows, 40, torch.float64, torch.device("cpu"))
+    starts = [0] * num_rows
+    while any(start < n for start, n in zip(starts, lengths, strict=True)):
+        sizes = torch.randint(0, 4, (num_rows,), generator=generator).tolist()
+        # The running rows come first, one token each; prompts follow in pieces of any length.
+        running = [1 if start else 0 for start in starts]
+        sizes = [max(size, one) for size, one in zip(sizes, running, strict=True)]
+        spans = [
+            Span(slot, start, min(n, start + size))
+            for slot, (start, size, n) in enumerate(zip(starts, sizes, lengths, strict=True))
+            if start < n and size
+        ]
+        if not spans:
+            continue
+        attend = CachedAttention(cache, spans)
+        for block in range(2):
+            qkv = torch.cat([rows[span.slot][block][span.start : span.end] for span in spans])
+            found = attend(block, qkv, DROPOUT).split([span.end - span.start for span in spans])
+            for span, values in zip(spans, found, strict=True):
+                expected = whole_row(rows[span.slot][block][: span.end])[span.start :]
+                torch.testing.assert_close(values, expected)
+        for span in spans:
+            starts[span.slot] = span.end
+
+
+def test_a_copied_slot_continues_like_the_original():
+    qkv = torch.randn(9, 36)
+    cache = KeyValueCache(CONFIG, 3, 16, torch.float32, torch.device("cpu"))
+    CachedAttention(cache, [Span(0, 0, 8)])(1, qkv[:8], DROPOUT)
+    cache.copy(0, 2, 8)
+    expected = whole_row(qkv)[8:]
+    found = CachedAttention(cache, [Span(2, 8, 9)])(1, qkv[8:], DROPOUT)
+    torch.testing.assert_close(found, expected)
+
+
+def test_bytes_per_token_are_those_of_the_tensors():
+    cache = KeyValueCache(CONFIG, 3, 16, torch.float16, torch.device("cpu"))
+    num_bytes = sum(tensor.nbytes for tensor in (*cache.keys, *cache.values))
+    assert num_bytes == 3 * 16 * KeyValueCache.bytes_per_token(CONFIG, torch.float16)

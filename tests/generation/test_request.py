@@ -1,0 +1,59 @@
+"""The state of a completion."""
+
+import numpy as np
+import pytest
+
+from llmkit.config.generation import Generation
+from llmkit.generation.request import Request, Sequence
+from llmkit.model.load import EMBEDDED_MODEL, load_model
+
+END = -1
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_model(str(EMBEDDED_MODEL))[1]
+
+
+def sequence_of(tokenizer, **settings):
+    return Sequence(Request([1, 2, 3], Generation(**settings), (0, 4)), tokenizer)
+
+
+def test_a_sequence_ends_with_end_of_text_or_at_its_maximum_length(tokenizer):
+    sequence = sequence_of(tokenizer, max_new_tokens=3)
+    sequence.push(8, END)
+    assert sequence.finish_reason is None
+    sequence.push(END, END)
+    assert (sequence.token_ids, sequence.finish_reason) == ([8], "stop")
+    longest = sequence_of(tokenizer, max_new_tokens=2)
+    for token in (8, 9):
+        longest.push(token, END)
+    assert (longest.token_ids, longest.finish_reason) == ([8, 9], "length")
+
+
+def test_unread_tokens_are_those_after_the_cached_ones(tokenizer):
+    sequence = sequence_of(tokenizer, max_new_tokens=9)
+    assert sequence.unread == [1, 2, 3]
+    sequence.num_cached = 2
+    assert sequence.unread == [3]
+    sequence.push(8, END)
+    sequence.push(9, END)
+    assert sequence.unread == [3, 8, 9]
+    sequence.num_cached = 4
+    assert sequence.unread == [9]
+
+
+def test_random_numbers_are_those_of_the_key(tokenizer):
+    sequence = sequence_of(tokenizer, max_new_tokens=5, temperature=1.0)
+    draws = np.random.default_rng((0, 4)).random(5)
+    for draw in draws:
+        assert sequence.draw == draw
+        sequence.push(8, END)
+
+
+def test_the_text_is_that_of_the_tokens(tokenizer):
+    sequence = sequence_of(tokenizer, max_new_tokens=50)
+    ids = tokenizer("The ferry was late again.")["input_ids"]
+    for token in ids:
+        sequence.push(token, END)
+    assert sequence.text == "The ferry was late again."
