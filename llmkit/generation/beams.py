@@ -55,7 +55,9 @@ def up_to(tokens: list[int], last: int) -> list[int]:
 
 def generation_config(generation: Generation, eos_token_id: int) -> GenerationConfig:
     """The recipe's decoding for Hugging Face, which pads with end-of-text and masks it."""
-    sampling = {"temperature", "top_k", "top_p"} if generation.temperature > 0 else set()
+    names = {"repetition_penalty", "no_repeat_ngram_size", "length_penalty"}
+    if generation.temperature > 0:
+        names |= {"temperature", "top_k", "top_p", "min_p"}
     return GenerationConfig(
         max_new_tokens=generation.max_new_tokens,
         min_new_tokens=generation.min_new_tokens or None,
@@ -64,7 +66,7 @@ def generation_config(generation: Generation, eos_token_id: int) -> GenerationCo
         num_return_sequences=generation.num_return_sequences,
         eos_token_id=eos_token_id,
         pad_token_id=eos_token_id,
-        **generation.model_dump(include=sampling),
+        **generation.model_dump(include=names),
     )
 
 

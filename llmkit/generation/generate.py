@@ -89,16 +89,13 @@ def _search_beams(
     generation: Generation,
     batch_size: int,
 ) -> list[list[Prediction]]:
-    eos_token_id = tokenizer.eos_token_id
-    found = search_beams(model, prompts, keys, generation, batch_size, eos_token_id)
-    return [
-        [
-            Prediction(
-                tokenizer.decode(tokens, skip_special_tokens=True,
-                                 clean_up_tokenization_spaces=False),
-                ended=tokens[-1:] == [eos_token_id],
-            )
-            for tokens in beams
-        ]
-        for beams in found
-    ]  # fmt: skip
+    """The best beams of each prompt."""
+
+    def predict(tokens: list[int]) -> Prediction:
+        text = tokenizer.decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return Prediction(text, ended=tokens[-1:] == [tokenizer.eos_token_id])
+
+    found = search_beams(model, prompts, keys, generation, batch_size, tokenizer.eos_token_id)
+    return [list(map(predict, beams)) for beams in found]

@@ -2,9 +2,8 @@
 
 import torch
 from torch import Tensor
-from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from llmkit.config.generation import Generation
+from llmkit.generation.logits import adjust_logits, sample
 from llmkit.generation.request import Sequence
 
 
@@ -12,49 +11,36 @@ def choose_tokens(logits: Tensor, sequences: list[Sequence], eos_token_id: int) 
     """The next token of each sequence.
 
     Args:
-        logits: (num_sequences, vocab_size), float32; changed in place.
+        logits: (num_sequences, vocab_size), float32.
     """
-    for row, sequence in zip(logits, sequences, strict=True):
-        if len(sequence.token_ids) < sequence.request.generation.min_new_tokens:
-            row[eos_token_id] = -torch.inf
-    tokens = logits.argmax(-1).tolist()
-    for rows in rows_that_sample(sequences):
-        generation = sequences[rows[0]].request.generation
-        draws = torch.tensor([sequences[row].draw for row in rows], dtype=torch.float64)
-        chosen = sample(warp(logits[rows], generation), draws).tolist()
+    tokens = [eos_token_id] * len(sequences)
+    for rows in group_by_decoding(sequences):
+        of_rows = logits if len(rows) == len(sequences) else logits[rows]
+        chosen = _choose([sequences[row] for row in rows], of_rows, eos_token_id)
         for row, token in zip(rows, chosen, strict=True):
             tokens[row] = token
     return tokens
 
 
-def rows_that_sample(sequences: list[Sequence]) -> list[list[int]]:
-    """Indices of the sequences that sample, grouped by their decoding."""
+def group_by_decoding(sequences: list[Sequence]) -> list[list[int]]:
+    """Indices of the sequences that share a decoding, so that their logits are adjusted at once."""
     groups: dict[int, list[int]] = {}
     for row, sequence in enumerate(sequences):
-        if sequence.request.generation.temperature > 0:
-            groups.setdefault(id(sequence.request.generation), []).append(row)
+        groups.setdefault(id(sequence.request.generation), []).append(row)
     return list(groups.values())
 
 
-def warp(logits: Tensor, generation: Generation) -> Tensor:
-    """The logits (n, vocab_size) after temperature, top-k and top-p."""
-    warpers = [TemperatureLogitsWarper(generation.temperature)]
-    if generation.top_k:
-        warpers.append(TopKLogitsWarper(generation.top_k))
-    if generation.top_p < 1:
-        warpers.append(TopPLogitsWarper(generation.top_p))
-    for warper in warpers:
-        logits = warper(None, logits)
-    return logits
-
-
-def sample(logits: Tensor, draws: Tensor) -> Tensor:
-    """One token per row (n,), by inverse transform sampling.
-
-    A draw u, uniform in [0, 1), selects the first token whose cumulative probability exceeds u.
-    """
-    dtype = torch.float32 if logits.device.type == "mps" else torch.float64
-    cumulative = logits.to(dtype).softmax(-1).cumsum(-1)
-    draws = draws[:, None].to(logits.device, dtype) * cumulative[:, -1:]
-    tokens = torch.searchsorted(cumulative, draws, right=True)
-    return tokens.clamp(max=logits.shape[1] - 1)[:, 0]
+def _choose(sequences: list[Sequence], logits: Tensor, eos_token_id: int) -> list[int]:
+    """The next token of each of the sequences, which share a decoding."""
+    generation = sequences[0].request.generation
+    logits = adjust_logits(
+        logits,
+        generation,
+        [sequence.request.prompt + sequence.token_ids for sequence in sequences],
+        [len(sequence.token_ids) for sequence in sequences],
+        eos_token_id,
+    )
+    if not generation.temperature:
+        return logits.argmax(-1).tolist()
+    draws = torch.tensor([sequence.draw for sequence in sequences], dtype=torch.float64)
+    return sample(logits, draws).tolist()

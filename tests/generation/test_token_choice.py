@@ -1,26 +1,35 @@
-"""The next token, chosen from logits."""
+"""The next token of rows with different decodings."""
 
-import numpy as np
-import pytest
 import torch
 
 from llmkit.config.generation import Generation
-from llmkit.generation.token_choice import sample, warp
+from llmkit.generation.request import Request, Sequence
+from llmkit.generation.token_choice import choose_tokens
+
+END = 0
 
 
-@pytest.mark.parametrize(
-    ("settings", "left"), [({}, 5), ({"top_k": 3}, 3), ({"top_p": 0.6}, 2), ({"temperature": 2}, 5)]
-)
-def test_tokens_are_sampled_with_the_probabilities_of_the_settings(settings, left):
-    """Of five tokens, chi-square of 4,000 draws; the warpers are restated by hand."""
-    settings = Generation(**{"temperature": 1.0, "max_new_tokens": 1, **settings})
+def sequence_of(key=(0,), **settings):
+    return Sequence(Request([1, 2], Generation(**settings), key), tokenizer=None)
+
+
+def test_each_row_is_decoded_as_its_request_asks():
+    logits = torch.tensor([[9.0, 4.0, 8.0, 1.0, 0.0]]).repeat(4, 1)
+    sampled = Generation(temperature=1.0, top_k=1)
+    sequences = [
+        sequence_of(),
+        sequence_of(min_new_tokens=2),
+        sequence_of(min_new_tokens=2, repetition_penalty=10.0),
+        Sequence(Request([1], sampled, (1,)), tokenizer=None),
+    ]
+    assert choose_tokens(logits, sequences, END) == [0, 2, 3, 0]
+
+
+def test_rows_of_one_decoding_draw_each_from_their_own_numbers():
+    settings = Generation(temperature=1.0, max_new_tokens=1)
+    sequences = [Sequence(Request([1], settings, (0, n)), tokenizer=None) for n in range(3000)]
     logits = torch.tensor([2.0, 1.5, -1.0, 0.0, 1.0])
-    draws = [np.random.default_rng((0, number)).random() for number in range(4000)]
-    tokens = sample(warp(logits.repeat(4000, 1), settings), torch.tensor(draws))
-    counts = tokens.bincount(minlength=5)
-    kept = logits.argsort(descending=True)[:left]
-    expected = torch.zeros(5).scatter(0, kept, (logits / settings.temperature).softmax(0)[kept])
-    expected *= 4000 / expected.sum()
-    assert counts[expected == 0].sum() == 0
-    chi_square = ((counts - expected)[expected > 0] ** 2 / expected[expected > 0]).sum()
+    counts = torch.tensor(choose_tokens(logits.repeat(3000, 1), sequences, END)).bincount()
+    expected = 3000 * logits.softmax(0)
+    chi_square = ((counts - expected) ** 2 / expected).sum()
     assert chi_square < 18.5, "with 4 degrees of freedom, once in a thousand seeds"
