@@ -1,0 +1,68 @@
+"""Text of a completion while its tokens arrive."""
+
+from tokenizers.decoders import DecodeStream
+from transformers import PreTrainedTokenizerBase
+
+
+class TextStream:
+    """Decodes tokens one by one, without splitting a character, and cuts the text before the first
+    stop string: the one that is complete first or, of several that end together, the longest.
+
+    `text` only ever grows, so that a reader can show what was added to it.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: list[str]) -> None:
+        self.text = ""
+        """The final text as far as it is certain: a character that further tokens may complete and
+        the possible beginning of a stop string are held back."""
+        self.is_stopped = False
+        """Whether a stop string has appeared; the text is then final."""
+        self._tokenizer = tokenizer
+        self._stop = stop
+        self._decoder = DecodeStream(skip_special_tokens=True)
+        self._token_ids: list[int] = []
+        self._num_decoded = 0
+        self._held_back = ""
+
+    def push(self, token_id: int) -> None:
+        """Append a token; ignored after a stop string."""
+        if self.is_stopped:
+            return
+        self._token_ids.append(token_id)
+        piece = self._decoder.step(self._tokenizer.backend_tokenizer, token_id)
+        if piece:
+            self._append(piece)
+
+    def finish(self) -> None:
+        """Append what was held back; no further tokens follow."""
+        if self.is_stopped:
+            return
+        whole = self._tokenizer.decode(
+            self._token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        self._append(whole[self._num_decoded :])
+        if not self.is_stopped:
+            self.text += self._held_back
+            self._held_back = ""
+
+    def _append(self, piece: str) -> None:
+        self._num_decoded += len(piece)
+        pending = self._held_back + piece
+        found = [(pending.find(stop), len(stop)) for stop in self._stop if stop in pending]
+        if found:
+            self.is_stopped = True
+            start, _ = min(found, key=lambda match: (sum(match), match[0]))
+            self.text += pending[:start]
+            return
+        num_certain = len(pending) - self._possible_beginning(pending)
+        self.text += pending[:num_certain]
+        self._held_back = pending[num_certain:]
+
+    def _possible_beginning(self, pending: str) -> int:
+        """Length of the longest end of a text that a stop string may begin with."""
+        longest = max(map(len, self._stop), default=0) - 1
+        lengths = range(min(longest, len(pending)), 0, -1)
+        return next((n for n in lengths if self._could_begin_a_stop(pending[-n:])), 0)
+
+    def _could_begin_a_stop(self, text: str) -> bool:
+        return any(stop.startswith(text) for stop in self._stop)
