@@ -184,6 +184,9 @@ class Evaluation(Section):
     """Number of validation rows to use, from the start. null: all."""
     test_rows: int | None = Field(None, ge=1)
     """Number of rows of each test set to use, from the start. null: all."""
+    samples: int = Field(0, ge=0)
+    """Number of validation rows, spread evenly, whose predictions are printed at each validation
+    and shown in the report; for `pretrain`, of blocks that are continued. 0: none."""
     by: Annotated[list[str], OneOrMore] = Field([])
     """Columns of the test rows, such as topic: each of their values is also scored by itself."""
     general_text: str | None = None

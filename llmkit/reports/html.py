@@ -10,7 +10,14 @@ from llmkit.io.atomic import write_text
 from llmkit.io.safe_json import to_json
 from llmkit.paths import expand
 from llmkit.reports.html_data import page_data
-from llmkit.runs.folder import is_run, log_path, predictions_path, record_path, results_path
+from llmkit.runs.folder import (
+    is_run,
+    log_path,
+    predictions_path,
+    record_path,
+    results_path,
+    samples_path,
+)
 from llmkit.scoring.significance import CONFIDENCE_LEVEL, MIN_ROWS
 
 ASSETS = Path(__file__).parent / "assets"
@@ -56,8 +63,8 @@ def follow(runs: list[Path], output: Path) -> Iterator[None]:
 
 def sources(run: Path) -> list[Path]:
     """The files of a run that the page is made of, those that exist."""
-    paths = (log_path(run), results_path(run), predictions_path(run), record_path(run))
-    return [path for path in paths if path.is_file()]
+    paths = (log_path, samples_path, results_path, predictions_path, record_path)
+    return [path for path in (path_of(run) for path_of in paths) if path.is_file()]
 
 
 def report_page(runs: list[Path], *, reloads: bool = False) -> str:

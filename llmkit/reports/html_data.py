@@ -1,20 +1,24 @@
 """The data of the report page: read from the folders of runs, computed, and cut to page size."""
 
 import json
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from llmkit import __version__
 from llmkit.config import recipe_files
 from llmkit.config.recipe import flat, load_recipe
 from llmkit.errors import UserError, printable
 from llmkit.metrics import OPTIONAL_SCORES
-from llmkit.runs.folder import log_path, recipe_path, record_path, set_dirs
+from llmkit.reports.html_predictions import (
+    NUM_SHOWN,
+    certainty,
+    samples_by_step,
+    select_predictions,
+    text_lengths,
+)
+from llmkit.runs.folder import log_path, recipe_path, record_path, samples_path, set_dirs
 from llmkit.runs.start import is_training
 from llmkit.scoring.deciding_metric import DecidingMetric, choose_metric
 from llmkit.scoring.results import (
@@ -28,10 +32,6 @@ from llmkit.scoring.verdict import rounded, title_of, verdict
 from llmkit.tasks import Task, get_task
 
 MAX_CURVE_POINTS = 1000  # longer curves are drawn with every second, third, ... point
-NUM_SHOWN = 10  # predictions of each kind
-MAX_CHARACTERS = 4000  # of a text on the page
-MAX_TOKENS = 400  # of an expected text on the page
-MAX_REFERENCES = 5  # of a row on the page
 MAX_LABEL_SETTINGS = 3  # runs that differ in more settings are labeled by their names
 
 
@@ -80,6 +80,8 @@ class RunFiles:
     results: dict[str, SavedResults]
     """By test set, `test` first; empty until the run has finished."""
     predictions: list[SavedPrediction]
+    samples: list[dict[str, Any]]
+    """A line per validation and sample."""
 
     @property
     def metric(self) -> DecidingMetric:
@@ -103,6 +105,7 @@ def read_run(folder: Path) -> RunFiles:
         read_json(record_path(folder)),
         {name: of_set for name, of_set in results.items() if of_set is not None},
         read_saved_predictions(folder),
+        list(read_lines(samples_path(folder))),
     )
 
 
@@ -136,6 +139,7 @@ def run_data(run: RunFiles) -> dict[str, Any]:
         **NO_RESULT,
         **result,
         "predictions": select_predictions(run.predictions, metric.higher_is_better),
+        "samples": samples_by_step(run.samples),
         "lengths": [] if run.task.output == "label" else text_lengths(run.predictions),
         "certainty": certainty(run.predictions),
         "findings": facts.pop("findings", []),
@@ -300,64 +304,6 @@ def score_entries(results: dict[int, SavedResults], labels: list[str]) -> list[d
         entry if names.count(name) == 1 else entry | {"label": f"{name} ({'; '.join(of)})"}
         for entry, name, of in zip(shared, names, runs_of_shared, strict=True)
     ]
-
-
-# ------------------------------------------------------------------------- predictions
-
-
-def select_predictions(
-    predictions: list[SavedPrediction], higher_is_better: bool
-) -> dict[str, list[dict[str, Any]]]:
-    """The best, the worst and some random predictions, truncated to what a page can hold."""
-    ranked = sorted(
-        (p for p in predictions if p.score is not None),
-        key=lambda prediction: prediction.score,
-        reverse=higher_is_better,
-    )
-    drawn = random.Random(0).sample(predictions, min(NUM_SHOWN, len(predictions)))
-    kinds = {"random": drawn, "best": ranked[:NUM_SHOWN], "worst": ranked[-NUM_SHOWN:][::-1]}
-    return {
-        kind: [truncate_texts(prediction) for prediction in of_kind]
-        for kind, of_kind in kinds.items()
-    }
-
-
-def text_lengths(predictions: list[SavedPrediction]) -> list[tuple[int, int]]:
-    """Words of the first reference and of the prediction, of as many rows as a figure can show."""
-    predictions = [p for p in predictions if p.references]
-    drawn = random.Random(0).sample(predictions, min(MAX_CURVE_POINTS, len(predictions)))
-    return [(len(p.references[0].split()), len(p.prediction.text.split())) for p in drawn]
-
-
-def certainty(predictions: list[SavedPrediction]) -> list[tuple[int, float]]:
-    """(probability, share of the expected tokens that have about this one), both in percent."""
-    tokens = [token for p in predictions for token in p.prediction.expected_tokens or ()]
-    probabilities = [probability for _, probability in tokens if probability is not None]
-    if not probabilities:
-        return []
-    counts, ends = np.histogram(probabilities, bins=10, range=(0, 1))
-    shares = 100 * counts / counts.sum()
-    return [
-        (round(100 * end) + 5, share) for end, share in zip(ends[:-1], shares.tolist(), strict=True)
-    ]
-
-
-def truncate_texts(prediction: SavedPrediction) -> dict[str, Any]:
-    """The line of predictions.jsonl, with long texts and lists truncated."""
-    row = prediction.as_dict()
-    texts = {name: truncate_text(value) for name, value in row.items() if isinstance(value, str)}
-    return (
-        row
-        | texts
-        | {
-            "references": [truncate_text(text) for text in prediction.references[:MAX_REFERENCES]],
-            "expected_tokens": row.get("expected_tokens", [])[:MAX_TOKENS],
-        }
-    )
-
-
-def truncate_text(text: str) -> str:
-    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} [...]"
 
 
 def downsample(points: list[dict[str, Any]]) -> list[dict[str, Any]]:

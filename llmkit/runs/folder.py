@@ -6,6 +6,7 @@ run.json           versions, seed, device, fingerprints of data and model; under
                    recipe said for keys that the run has decided
 trackers.json      the id of the run at Weights & Biases
 metrics.jsonl      a line per logged step and per validation
+samples.jsonl      predictions for a few validation rows at each validation, if asked for
 checkpoints/       what a stopped run is resumed from
 model/             the best weights, as a plain Hugging Face folder
 predictions.jsonl  id, prompt, prediction and references of each test row
@@ -72,6 +73,10 @@ def checkpoints(run: Path) -> list[Path]:
 
 def log_path(run: Path) -> Path:
     return run / "metrics.jsonl"
+
+
+def samples_path(run: Path) -> Path:
+    return run / "samples.jsonl"
 
 
 def predictions_path(folder: Path) -> Path:

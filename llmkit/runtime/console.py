@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import re
 import sys
 import time
 import warnings
@@ -19,6 +20,7 @@ from llmkit.runtime.ranks import is_rank_zero
 
 # Whether warnings are not printed, since the caller is a Python program.
 _is_silent: ContextVar[bool] = ContextVar("is_silent", default=False)
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 SECONDS_PER_LINE = 10  # between lines of progress when the output is not a terminal
 
 
@@ -33,6 +35,12 @@ def warning_console() -> Console:
     """A console on stderr for warnings, which --quiet keeps. Only the first process prints; a
     silent call from Python prints nothing."""
     return make_console(stderr=True, quiet=_is_silent.get() or not is_rank_zero())
+
+
+def without_controls(text: str) -> str:
+    """A text with nothing that a terminal would obey: control characters other than new lines and
+    tabs become replacement characters."""
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 @contextmanager

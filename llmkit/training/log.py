@@ -1,4 +1,4 @@
-"""What a run logs and prints while it trains: metrics.jsonl, a progress bar, or plain lines."""
+"""What a run logs and prints while it trains: metrics.jsonl, samples.jsonl, and its progress."""
 
 import json
 import time
@@ -12,18 +12,21 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from llmkit.io.atomic import write_text
 from llmkit.io.safe_json import to_json
+from llmkit.runs.folder import log_path, samples_path
 from llmkit.tasks import Scores
+from llmkit.training.samples import Sample, show_samples
 
 
 class RunLog:
-    """Writes metrics.jsonl and prints its lines; does nothing in processes other than the first.
+    """Writes metrics.jsonl and samples.jsonl and prints what is in them; does nothing in processes
+    other than the first.
 
     On a terminal there is a progress bar; elsewhere, each logged step is printed as a line.
     """
 
     def __init__(
         self,
-        path: Path | None,
+        run: Path | None,
         num_steps: int,
         every: int,
         console: Console,
@@ -31,11 +34,11 @@ class RunLog:
     ) -> None:
         """
         Args:
-            path: metrics.jsonl; None in processes other than the first.
+            run: Folder of the run; None in processes other than the first.
             every: Log every so many steps.
             track: Sends the figures of a step to the recipe's trackers.
         """
-        self.path = path
+        self.run = run
         self.track = track
         self.num_steps = num_steps
         self.every = every
@@ -49,7 +52,7 @@ class RunLog:
             TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
             console=console,
-            disable=path is None or not console.is_terminal,
+            disable=run is None or not console.is_terminal,
             transient=True,
         )
         self.bar = self.progress.add_task("training", total=num_steps, status="")
@@ -70,23 +73,11 @@ class RunLog:
         """Drop what was written after that step, or after its validation: it will come again."""
         self.first = step
         self.progress.update(self.bar, completed=step)
-        if self.path is None:
+        if self.run is None:
             return
-        kept = []
-        written = self.path.read_text("utf-8", errors="replace") if self.path.is_file() else ""
-        for line in written.splitlines(keepends=True):
-            try:
-                belongs = _belongs(json.loads(line), step, validation_pending)
-            except (
-                ValueError,
-                TypeError,
-                LookupError,
-                RecursionError,
-            ):  # cut short: so is all that follows
-                break
-            if belongs:
-                kept.append(line)
-        write_text(self.path, "".join(kept))
+        log_path(self.run).touch()
+        for path in filter(Path.is_file, (log_path(self.run), samples_path(self.run))):
+            _keep_lines(path, step, validation_pending)
 
     def step(
         self,
@@ -98,7 +89,7 @@ class RunLog:
         tokens_per_second: float,
     ) -> None:
         """A step that changed the weights; the first, the last and every n-th are logged."""
-        if self.path is None:
+        if self.run is None:
             return
         status = f"loss {loss:.3f}  {tokens_per_second:,.0f} tokens/s"
         self.progress.update(self.bar, completed=step, status=status)
@@ -121,35 +112,58 @@ class RunLog:
 
     def note(self, step: int, text: str) -> None:
         """Something that a reader of the log should know about this step."""
-        if self.path is None:
+        if self.run is None:
             return
         self._write(step=step, note=text)
         self.console.print(text)
 
     def skipped_step(self, step: int, reason: str) -> None:
         """A step that did not change the weights, and why."""
-        if self.path is None:
+        if self.run is None:
             return
         self._write(step=step, left_out=reason)
         self.console.print(f"left out: {reason}")
 
-    def validation(self, step: int, scores: Scores, is_best: bool) -> None:
-        """The scores of the validation rows after a step."""
-        if self.path is None:
+    def validation(
+        self, step: int, scores: Scores, is_best: bool, samples: list[Sample] | None = None
+    ) -> None:
+        """The scores of the validation rows after a step, and the predictions for some of them."""
+        if self.run is None:
             return
+        for sample in samples or []:
+            self._append(samples_path(self.run), {"step": step, **sample.as_dict()})
         self._write(step=step, split="validation", is_best=is_best, **scores)
         self.track({f"validation/{name}": value for name, value in scores.items()}, step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
         mark = "  (best so far)" if is_best else ""
         self.console.print(f"step {step}/{self.num_steps}  validation: {shown}{mark}")
+        show_samples(self.console, samples or [])
 
     def _write(self, **line: Any) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+        self._append(log_path(self.run), line)
+
+    @staticmethod
+    def _append(path: Path, line: dict[str, Any]) -> None:
+        with path.open("a", encoding="utf-8") as file:
             file.write(to_json(line) + "\n")
+
+
+def _keep_lines(path: Path, step: int, validation_pending: bool) -> None:
+    """Drop the lines that do not belong to the first `step` steps."""
+    kept = []
+    for line in path.read_text("utf-8", errors="replace").splitlines(keepends=True):
+        try:
+            belongs = _belongs(json.loads(line), step, validation_pending)
+        except (ValueError, TypeError, LookupError, RecursionError):
+            break  # cut short: so is all that follows
+        if belongs:
+            kept.append(line)
+    write_text(path, "".join(kept))
 
 
 def _belongs(line: dict[str, Any], step: int, validation_pending: bool) -> bool:
     """Whether a line was written up to the end of that step and, unless that is still pending, of
     its validation."""
-    is_due_again = validation_pending and line.get("split") == "validation"
+    is_of_validation = line.get("split") == "validation" or "prediction" in line
+    is_due_again = validation_pending and is_of_validation
     return line["step"] < step + (not is_due_again)

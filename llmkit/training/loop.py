@@ -11,6 +11,7 @@ from llmkit.errors import UserError
 from llmkit.runtime.signals import Signals, Stopped
 from llmkit.tasks import Scores
 from llmkit.training.log import RunLog
+from llmkit.training.samples import Sample
 from llmkit.training.saver import RunSaver
 from llmkit.training.state import TrainingProgress
 from llmkit.training.trainer import Trainer
@@ -20,8 +21,8 @@ from llmkit.training.trainer import Trainer
 class Validation:
     """How and when the weights are scored during training."""
 
-    score: Callable[[], Scores]
-    """Scores the current weights on the validation rows."""
+    score: Callable[[], tuple[Scores, list[Sample]]]
+    """Scores the current weights on the validation rows; samples are for the log."""
     metric: str
     """The score that chooses the best weights."""
     higher_is_better: bool
@@ -84,13 +85,13 @@ def validate(
         if stop_signal:
             raise Stopped(stop_signal)
         with signals.at_once() if accelerator.num_processes == 1 else nullcontext():
-            scores = validation.score()
+            scores, samples = validation.score()
     except Stopped:
         saver.save_checkpoint(trainer)
         raise
     is_best = progress.update_best(scores, validation.metric, validation.higher_is_better)
     progress.validation_pending = False
-    log.validation(progress.step, scores, is_best)
+    log.validation(progress.step, scores, is_best, samples)
     if is_best:
         saver.save_best_model(trainer)
     # A checkpoint of the best weights can restore the model.

@@ -12,7 +12,7 @@ from llmkit.config.recipe import with_absolute_paths
 from llmkit.config.schema import Recipe
 from llmkit.io.atomic import sync
 from llmkit.model.load import save_model
-from llmkit.runs.folder import log_path, model_dir
+from llmkit.runs.folder import log_path, model_dir, samples_path
 from llmkit.runtime.devices import wait_for_all
 from llmkit.training.checkpoint import prune, save_checkpoint
 from llmkit.training.state import (
@@ -55,7 +55,9 @@ class RunSaver:
     def save_checkpoint(self, trainer: Trainer) -> None:
         """Write a checkpoint of the last step, and delete those that are no longer needed."""
         if trainer.accelerator.is_main_process:
-            sync(log_path(self.run))  # so that no line of it is lost that the checkpoint counts on
+            for path in (log_path(self.run), samples_path(self.run)):
+                if path.is_file():  # no line of it may be lost that the checkpoint counts on
+                    sync(path)
             state = self.state(trainer.current_progress()).model_dump(mode="json")
             saved = save_checkpoint(self.run, trainer.model, trainer.optimizer, state)
             prune(self.run, saved, self.recipe.checkpoint.keep)

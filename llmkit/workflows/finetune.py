@@ -13,6 +13,7 @@ from llmkit.config.decided import given_values, with_values
 from llmkit.config.recipe import recipe_keys, with_absolute_paths
 from llmkit.config.schema import Recipe, Train
 from llmkit.errors import count_of
+from llmkit.evaluation.samples import take_samples
 from llmkit.families import family_of
 from llmkit.io.atomic import write_manifest, write_text
 from llmkit.model.load import load_model, open_model
@@ -20,7 +21,7 @@ from llmkit.model.loss import unwrap_model
 from llmkit.reports import terminal
 from llmkit.reports.html import write_report
 from llmkit.reports.model_card import model_card
-from llmkit.runs.folder import log_path, model_dir, report_path
+from llmkit.runs.folder import model_dir, report_path
 from llmkit.runs.start import claim_run_dir, require_unused, run_lock, start_run
 from llmkit.runtime.console import warning_console
 from llmkit.runtime.cores import Usage, leave_cores
@@ -44,6 +45,7 @@ from llmkit.training.resume import (
     find_resume_point,
     restore_run,
 )
+from llmkit.training.samples import Sample
 from llmkit.training.saver import RunSaver
 from llmkit.training.state import reproducibility_key
 from llmkit.training.trackers import check_trackers, start_trackers
@@ -184,10 +186,10 @@ def train_in_run(
     wait_for_all(accelerator)
     start_trackers(accelerator, recipe.trackers, keys, run, progress.step)
     saver = RunSaver(run, setup.tokenizer, recipe, reproducibility_key(setup.record), decided)
-    path = log_path(run) if accelerator.is_main_process else None
+    logged = run if accelerator.is_main_process else None
     log_every = recipe.train.log_every
     try:
-        with RunLog(path, schedule.num_steps, log_every, console, accelerator.log) as log:
+        with RunLog(logged, schedule.num_steps, log_every, console, accelerator.log) as log:
             log.resume_from(progress.step, progress.validation_pending)
             if resume_point is None:
                 check_disk_space(trainer, setup.tokenizer, run, recipe.checkpoint.keep)
@@ -202,8 +204,10 @@ def validation_of(setup: TrainingSetup) -> Validation:
     """How the recipe validates."""
     recipe = setup.recipe
 
-    def score() -> Scores:
-        return setup.evaluator.evaluate(setup.model, setup.rows.validation).scores
+    def score() -> tuple[Scores, list[Sample]]:
+        evaluator, model, rows = setup.evaluator, setup.model, setup.rows.validation
+        result = evaluator.evaluate(model, rows)
+        return result.scores, take_samples(evaluator, model, rows, result.predictions)
 
     return Validation(
         score,

@@ -82,15 +82,17 @@ def interrupted(recipe, run, monkeypatch, step: int) -> None:
 
 def traces(run: Path) -> dict[str, Any]:
     """Everything in a run that must not depend on interruptions: weights, optimizer state,
-    progress, scores, and all logged values except the speed."""
+    progress, scores, samples, and all logged values except the speed."""
     last = sorted((run / "checkpoints").iterdir())[-1]
     files = [run / "model" / "model.safetensors", run / "predictions.jsonl"]
     files += [last / name for name in ("weights.safetensors", "optimizer.safetensors")]
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    samples = run / "samples.jsonl"
     return {
         **{path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         "checkpoint": last.name,
         "progress": json.loads((last / "state.json").read_text())["progress"],
         "log": [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines],
+        "samples": samples.read_text() if samples.is_file() else "",
         "scores": json.loads((run / "metrics.json").read_text())["scores"],
     }

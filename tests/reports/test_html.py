@@ -38,6 +38,7 @@ found.curves = all("polyline").length;
 found.points = all("circle.point").length;
 found.tokens = all("span.token").length;
 found.tables = all("table").length;
+found.samples = all("table.samples").map((e) => [...e.rows].map((row) => row.cells.length));
 found.hostile = all("main img, main script").length;
 const looks = (e) => getComputedStyle(e).stroke + getComputedStyle(e).strokeDasharray;
 found.looks = all(".charts figure").map((figure) => {
@@ -99,8 +100,8 @@ def runs(tmp_path_factory, tiny_gpt2):
         arguments = [
             "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={folder / 'rows.jsonl'}",
             "data.max_length=120", "train.epochs=null", "train.max_steps=4", "train.log_every=1",
-            "train.global_batch_size=4", "evaluation.every=2", "generation.max_new_tokens=5",
-            *differing, "--run-dir", str(folder / name),
+            "train.global_batch_size=4", "evaluation.every=2", "evaluation.samples=2",
+            "generation.max_new_tokens=5", *differing, "--run-dir", str(folder / name),
         ]  # fmt: skip
         result = CliRunner().invoke(cli.main, arguments)
         assert result.exit_code == 0, result.output
@@ -150,8 +151,8 @@ def test_a_browser_shows_the_whole_page_without_any_request(runs, tmp_path, coun
     assert found["errors"] == []
     assert found["requests"] == 0
     assert found["hostile"] == 0
-    sections = ("Scores", "Curves", "Predictions", "All predictions", "Scores by group", "Data")
-    for expected in (*sections, "Settings"):
+    sections = ("Scores", "Curves", "Samples", "Predictions", "All predictions", "Scores by group")
+    for expected in (*sections, "Data", "Settings"):
         assert expected in " ".join(found["headings"])
     assert found["headline"].startswith("ROUGE-L ")
     assert found["curves"] >= 6 * count
@@ -160,6 +161,7 @@ def test_a_browser_shows_the_whole_page_without_any_request(runs, tmp_path, coun
     assert found["outside"] == 0
     assert found["unhinted"] == 0
     assert found["tables"] >= 3
+    assert found["samples"] == [[4, 4, 4]] * count, "prompt, expected text and two validations"
     assert found["points"] >= count
     assert found["tokens"] >= 10
     assert found["falling"] == sorted(found["falling"], reverse=True)

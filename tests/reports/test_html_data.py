@@ -2,16 +2,13 @@
 
 import pytest
 
-from llmkit.metrics.prediction import Prediction
 from llmkit.reports.html_data import (
     MAX_CURVE_POINTS,
     differing_settings,
     downsample,
     run_labels,
-    select_predictions,
     short_names,
 )
-from llmkit.scoring.results import SavedPrediction
 
 
 @pytest.mark.parametrize(
@@ -36,16 +33,8 @@ def test_runs_of_one_name_are_called_by_their_paths(tmp_path):
     assert short_names([tmp_path / "a", tmp_path / "b"]) == ["a", "b"]
 
 
-def test_long_curves_and_texts_are_truncated_on_the_page():
+def test_long_curves_are_thinned_out_on_the_page():
     points = [{"step": i} for i in range(5 * MAX_CURVE_POINTS + 3)]
     assert len(downsample(points)) <= MAX_CURVE_POINTS + 1
     assert downsample(points)[-1] == points[-1]
     assert downsample([]) == []
-    rows = [
-        SavedPrediction(str(i), "p" * 10**5, Prediction("x"), ["y"], score=i) for i in range(100)
-    ]
-    shown = select_predictions(rows, higher_is_better=True)
-    assert [row["score"] for row in shown["best"]] == list(range(99, 89, -1))
-    assert [row["score"] for row in shown["worst"]] == list(range(10))
-    assert all(len(row["prompt"]) < 5000 for each in shown.values() for row in each)
-    assert select_predictions(rows, higher_is_better=False)["best"][0]["score"] == 0

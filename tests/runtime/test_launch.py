@@ -54,7 +54,7 @@ def test_sigterm_ends_every_process(tiny_gpt2, rows, tmp_path, fork_server, fork
 def test_torchrun_without_a_run_dir_makes_one_run(tiny_gpt2, rows, tmp_path, fork_server):
     arguments = (
         "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
-        "train.device=cpu",
+        "train.device=cpu", "evaluation.samples=3",
     )  # fmt: skip
     ranks = fork_server.start_ranks(2, arguments, cwd=tmp_path)
     outputs = [rank.communicate() for rank in ranks]
@@ -62,6 +62,8 @@ def test_torchrun_without_a_run_dir_makes_one_run(tiny_gpt2, rows, tmp_path, for
     assert outputs[1][0] == "", "only the first process speaks"
     (run,) = (tmp_path / "runs").iterdir()
     assert (run / "metrics.json").is_file()
+    samples = map(json.loads, (run / "samples.jsonl").read_text().splitlines())
+    assert len({sample["id"] for sample in samples}) == 3, "each once, from either process"
 
 
 def test_a_failing_process_ends_the_others(tiny_gpt2, tmp_path, fork_server):

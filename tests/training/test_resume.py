@@ -36,8 +36,9 @@ def recipe(tiny_gpt2, tmp_path):
 
 @pytest.mark.parametrize("step", [2, 5, pytest.param(6, marks=pytest.mark.slow)])
 def test_resumed_run_is_bit_identical_at_any_step(recipe, tmp_path, monkeypatch, step):
-    settings = recipe("train.dropout=0.1", "data.packing=true")
+    settings = recipe("train.dropout=0.1", "data.packing=true", "evaluation.samples=2")
     run_to_the_end(settings, tmp_path / "whole")
+    assert (tmp_path / "whole" / "samples.jsonl").read_text().count("\n") == 3 * 2
     interrupted(settings, tmp_path / "stopped", monkeypatch, step)
     assert traces(tmp_path / "stopped") == traces(tmp_path / "whole")
 

@@ -145,7 +145,7 @@ def log(tmp_path):
     def ignore(*_):
         pass
 
-    return RunLog(tmp_path / "metrics.jsonl", 40, 1, Console(quiet=True), ignore)
+    return RunLog(tmp_path, 40, 1, Console(quiet=True), ignore)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop", "adafactor"])

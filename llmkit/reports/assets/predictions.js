@@ -86,3 +86,19 @@ function predictions(run) {
   return ofRun(run, ...parts);
 }
 
+/** Sampled validation rows: a table with a row per sample and a column per validation. */
+function samples(run) {
+  const { steps, rows, num_validations: total } = run.samples;
+  if (!rows.length) return [];
+  const text = (value, ...notes) => make("td", {}, make("pre", {}, value.trim() ? value : make("small", {}, "(empty)")), ...notes);
+  const header = ["prompt", "expected", ...steps.map((step) => `step ${number(step)}`)].map((title, index) => make("th", { scope: "col" }, title,
+    ...(index > 1 && steps[index - 2] === run.best_step ? [make("small", {}, "best weights")] : [])));
+  const lines = rows.map((row) => make("tr", {},
+    make("th", { scope: "row" }, make("pre", { class: "prompt", tabindex: 0 }, row.prompt)),
+    text(row.references.join(" | ")),
+    ...row.predictions.map((each) => each === null ? make("td") : text(each.text,
+      ...(each.p === null ? [] : [make("small", {}, percent(each.p))])))));
+  const table = make("table", { class: "samples" }, make("thead", {}, make("tr", {}, ...header)), make("tbody", {}, ...lines));
+  const some = steps.length < total ? [make("p", { class: "faint" }, `${steps.length} of ${number(total)} validations; samples.jsonl has all of them.`)] : [];
+  return ofRun(run, scrolling("Samples", table), ...some);
+}

@@ -291,6 +291,7 @@ summary();
 section("Scores", ...data.tables.map(scoreTable));
 section(several ? "Confusion matrices" : "", ...runs.map(confusion));
 section("Curves", figures(curves));
+section("Samples", ...runs.map(samples));
 section("Predictions", ...runs.map(predictions));
 section("All predictions", figures(views));
 section("Generated texts", diagnostics());
