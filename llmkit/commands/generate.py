@@ -5,11 +5,16 @@ import shlex
 
 import click
 
-from llmkit.commands.completion import complete_run
 from llmkit.commands.loading import loading
-from llmkit.commands.options import overrides_argument, quiet_option
-from llmkit.commands.verb import NumberOption, Verb, examples
-from llmkit.config.hints import meant_option
+from llmkit.commands.options import (
+    check_keys,
+    decoding_options,
+    model_option,
+    overrides_argument,
+    quiet_option,
+    seed_option,
+)
+from llmkit.commands.verb import Verb, examples
 from llmkit.errors import UserError
 
 # Keys of a run's recipe that affect predictions; other keys cannot be overridden.
@@ -31,12 +36,7 @@ READ_KEYS = (
 )
 @overrides_argument
 @click.option("--prompt", metavar="TEXT", help="Prompt to complete.")
-@click.option(
-    "--model",
-    metavar="MODEL_OR_RUN",
-    shell_complete=complete_run,
-    help="Model or run; default: the newest finished run in runs/, else the embedded model.",
-)
+@model_option
 @click.option(
     "--input",
     "input_file",
@@ -54,34 +54,11 @@ READ_KEYS = (
 @click.option(
     "--raw", is_flag=True, help="Pass prompts as they are, without the run's prompt template."
 )
-@click.option(
-    "--max-new-tokens", metavar="N", type=int, help="Maximum length of a completion, in tokens."
-)
-@click.option(
-    "--min-new-tokens", metavar="N", type=int, help="Minimum length of a completion, in tokens."
-)
-@click.option(
-    "--temperature", metavar="X", type=float, help="Sampling temperature; 0 decodes greedily."
-)
-@click.option("--top-k", metavar="N", type=int, help="Sample from the N most likely tokens.")
-@click.option(
-    "--top-p",
-    metavar="X",
-    type=float,
-    help="Sample from the most likely tokens with total probability X.",
-)
-@click.option("--num-beams", metavar="N", type=int, help="Number of beams; 1 disables beam search.")
+@decoding_options
 @click.option(
     "--num-return-sequences", metavar="N", type=int, help="Number of completions per prompt."
 )
-@click.option(
-    "--seed",
-    cls=NumberOption,
-    metavar="N",
-    type=click.IntRange(0, 2**31 - 1),
-    default=0,
-    help="Random seed for sampling; default: 0.",
-)
+@seed_option
 @quiet_option
 @click.option(
     "--json", "as_json", is_flag=True, help="Print each prediction as one line of JSON on stdout."
@@ -98,7 +75,7 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
     words = [word for word in overrides if "=" not in word]
     if words:
         raise click.UsageError(f"{words[0]!r} is not an option; {_hint(words)}")
-    _check_keys(overrides)
+    check_keys(overrides, READ_KEYS)
     if (prompt is None) == (input_file is None):
         raise UserError("give either --prompt TEXT or --input FILE")
     if as_json and output_file is not None:
@@ -121,21 +98,6 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
         generate_from_prompt(session, prompt, raw, output, as_json)
     else:
         generate_from_file(session, rows, raw, output, as_json)
-
-
-def _check_keys(overrides: tuple[str, ...]) -> None:
-    """Raise UserError for a KEY=VALUE that does not affect predictions."""
-    parameters = click.get_current_context().command.params
-    options = [option for parameter in parameters for option in parameter.opts]
-    for override in overrides:
-        if override.startswith(READ_KEYS):
-            continue
-        key, _, value = override.partition("=")
-        option = meant_option(key, options)
-        if option is not None:
-            raise UserError(f"{override}: did you mean {option} {shlex.quote(value)}?")
-        keys = ", ".join(key.removesuffix(".") for key in READ_KEYS)
-        raise UserError(f"{override}: generate takes only {keys} from a recipe; remove this")
 
 
 def _hint(words: list[str]) -> str:

@@ -1,8 +1,19 @@
 """Arguments and options that several commands take."""
 
+import shlex
+from collections.abc import Callable
+
 import click
 
-from llmkit.commands.completion import complete_override, complete_recipe, complete_scale
+from llmkit.commands.completion import (
+    complete_override,
+    complete_recipe,
+    complete_run,
+    complete_scale,
+)
+from llmkit.commands.verb import NumberOption
+from llmkit.config.hints import meant_option
+from llmkit.errors import UserError
 
 recipe_argument = click.argument("recipe", shell_complete=complete_recipe)
 overrides_argument = click.argument(
@@ -20,3 +31,64 @@ json_option = click.option(
 quiet_option = click.option(
     "-q", "--quiet", "is_quiet", is_flag=True, help="Print warnings and errors only."
 )
+model_option = click.option(
+    "--model",
+    metavar="MODEL_OR_RUN",
+    shell_complete=complete_run,
+    help="Model or run; default: the newest finished run in runs/, else the embedded model.",
+)
+seed_option = click.option(
+    "--seed",
+    cls=NumberOption,
+    metavar="N",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    help="Random seed for sampling; default: 0.",
+)
+# Their names are those of the keys of `generation`.
+DECODING_OPTIONS = (
+    click.option(
+        "--max-new-tokens", metavar="N", type=int, help="Maximum length of a completion, in tokens."
+    ),
+    click.option(
+        "--min-new-tokens", metavar="N", type=int, help="Minimum length of a completion, in tokens."
+    ),
+    click.option(
+        "--temperature", metavar="X", type=float, help="Sampling temperature; 0 decodes greedily."
+    ),
+    click.option("--top-k", metavar="N", type=int, help="Sample from the N most likely tokens."),
+    click.option(
+        "--top-p",
+        metavar="X",
+        type=float,
+        help="Sample from the most likely tokens with total probability X.",
+    ),
+    click.option(
+        "--num-beams", metavar="N", type=int, help="Number of beams; 1 disables beam search."
+    ),
+)
+
+
+def decoding_options(command: Callable) -> Callable:
+    """Options that override the `generation` section of a run's recipe."""
+    for option in reversed(DECODING_OPTIONS):
+        command = option(command)
+    return command
+
+
+def check_keys(overrides: tuple[str, ...], known: tuple[str, ...]) -> None:
+    """Raise UserError for a KEY=VALUE that the current command does not read.
+
+    known: Keys that it reads, and prefixes of such keys, which end in a dot.
+    """
+    command = click.get_current_context().command
+    options = [option for parameter in command.params for option in parameter.opts]
+    for override in overrides:
+        if override.startswith(known):
+            continue
+        key, _, value = override.partition("=")
+        option = meant_option(key, options)
+        if option is not None:
+            raise UserError(f"{override}: did you mean {option} {shlex.quote(value)}?")
+        keys = ", ".join(key.removesuffix(".") for key in known)
+        raise UserError(f"{override}: {command.name} takes only {keys} from a recipe; remove this")
