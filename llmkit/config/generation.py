@@ -24,10 +24,12 @@ def _require_text(text: str | None) -> str | None:
 
 
 def _require_distinct_texts(texts: list[str]) -> list[str]:
-    for index, text in enumerate(texts):
+    seen = set()
+    for text in texts:
         _require_text(text)
-        if text in texts[:index]:
+        if text in seen:
             raise ValueError(f"{text!r} appears twice; remove one")
+        seen.add(text)
     return texts
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.batching import map_by_length
 from llmkit.config.generation import Generation
@@ -13,21 +13,21 @@ from llmkit.model.load import evaluating
 @torch.inference_mode()
 def search_beams(
     model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     prompts: list[list[int]],
     keys: list[tuple[int, ...]],
     generation: Generation,
     batch_size: int,
-    eos_token_id: int,
 ) -> list[list[list[int]]]:
     """The tokens of the num_return_sequences best beams of each prompt, without end-of-text unless
-    a beam ended with it.
+    a beam ended with it. A beam also ends with the token that completes a stop string.
 
     Args:
         prompts: Token ids of each prompt.
         keys: Seeds of each prompt's random numbers, if beams are sampled.
-        batch_size: Prompts per forward pass; 1 if beams are sampled, since a batch would share
-            torch's random numbers.
+        batch_size: Prompts per forward pass; 1 if beams would depend on the other prompts.
     """
+    eos_token_id = tokenizer.eos_token_id
 
     def search(batch: list[int]) -> list[list[list[int]]]:
         if generation.temperature > 0:
@@ -39,12 +39,15 @@ def search_beams(
                 input_ids=input_ids.to(model.device),
                 attention_mask=attention_mask.to(model.device),
                 generation_config=generation_config(generation, eos_token_id),
+                tokenizer=tokenizer if generation.stop else None,
             )
         rows = [up_to(row, eos_token_id) for row in output[:, input_ids.shape[1] :].tolist()]
         count = generation.num_return_sequences
         return [rows[start : start + count] for start in range(0, len(rows), count)]
 
-    batch_size = 1 if generation.temperature > 0 else batch_size
+    # A batch shares torch's random numbers, and its padding would count as tokens that repeat.
+    if generation.temperature or generation.no_repeat_ngram_size or generation.stop:
+        batch_size = 1
     return map_by_length(search, list(map(len, prompts)), batch_size)
 
 
@@ -66,6 +69,7 @@ def generation_config(generation: Generation, eos_token_id: int) -> GenerationCo
         num_return_sequences=generation.num_return_sequences,
         eos_token_id=eos_token_id,
         pad_token_id=eos_token_id,
+        stop_strings=generation.stop or None,
         **generation.model_dump(include=names),
     )
 

@@ -73,7 +73,8 @@ class Engine:
         return len(self.waiting)
 
     def add(self, request: Request) -> Sequence:
-        """Queue a request; raises UserError if its prompt and completion do not fit."""
+        """Queue a request; raises UserError if its prompt and completion do not fit the model, or
+        if its constraint cannot be met."""
         num_tokens, num_new_tokens = len(request.prompt), request.generation.max_new_tokens
         check_prompt_length("the prompt", num_tokens, num_new_tokens, self.model)
         if num_tokens + num_new_tokens > self.max_length:
@@ -89,7 +90,7 @@ class Engine:
         """End a request at once, whether it runs or waits."""
         if sequence.finish_reason is not None:
             return
-        sequence.finish_reason = "cancelled"
+        sequence.finish("cancelled")
         if sequence in self.waiting:
             self.waiting.remove(sequence)
         else:

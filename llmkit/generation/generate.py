@@ -9,6 +9,7 @@ from llmkit.generation.beams import search_beams
 from llmkit.generation.engine import Engine
 from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.generation.request import Request
+from llmkit.generation.text_stream import TextStream
 from llmkit.metrics.prediction import Prediction
 from llmkit.model.packed import generation_dtype, packed_linear_layers
 
@@ -92,10 +93,13 @@ def _search_beams(
     """The best beams of each prompt."""
 
     def predict(tokens: list[int]) -> Prediction:
-        text = tokenizer.decode(
-            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        stream = TextStream(tokenizer, generation.stop)
+        for token in tokens:
+            stream.push(token)
+        stream.finish()
+        return Prediction(
+            stream.text, ended=stream.is_stopped or tokens[-1:] == [tokenizer.eos_token_id]
         )
-        return Prediction(text, ended=tokens[-1:] == [tokenizer.eos_token_id])
 
-    found = search_beams(model, prompts, keys, generation, batch_size, tokenizer.eos_token_id)
+    found = search_beams(model, tokenizer, prompts, keys, generation, batch_size)
     return [list(map(predict, beams)) for beams in found]

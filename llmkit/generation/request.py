@@ -7,6 +7,8 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.config.generation import Generation
+from llmkit.generation.constraint import Constraint
+from llmkit.generation.text_stream import TextStream
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -27,23 +29,27 @@ class Sequence:
     """A request's completion while it grows."""
 
     def __init__(self, request: Request, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Raises ConstraintError for a constraint that cannot be met."""
+        generation = request.generation
         self.request = request
         self.token_ids: list[int] = []
         """Generated tokens, without end-of-text."""
         self.finish_reason: FinishReason | None = None
-        """None while it runs; `stop` after end-of-text or a stop string, `length` after
-        max_new_tokens, `cancelled` by Engine.cancel."""
+        """None while it runs; `stop` after end-of-text, a stop string or all that a constraint
+        permits; `length` if the text is cut off; `cancelled` by Engine.cancel."""
         self.num_cached = 0
         """Tokens of the prompt and the completion whose keys and values are in the cache."""
-        self._tokenizer = tokenizer
+        self.constraint = Constraint(generation, tokenizer) if generation.constraint else None
+        self._stream = TextStream(tokenizer, generation.stop)
         self._draws: np.ndarray | None = None
 
     @property
     def text(self) -> str:
-        """The text of the tokens generated so far."""
-        return self._tokenizer.decode(
-            self.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+        """The text so far, cut before a stop string; it only ever grows."""
+        text = self._stream.text
+        if self.constraint is not None and self.constraint.may_begin_with_space:
+            return text.removeprefix(" ")
+        return text
 
     @property
     def unread(self) -> list[int]:
@@ -63,9 +69,21 @@ class Sequence:
 
     def push(self, token: int, eos_token_id: int) -> None:
         """Append a token, and end the sequence if it is over."""
+        generation, constraint = self.request.generation, self.constraint
         if token == eos_token_id:
-            self.finish_reason = "stop"
-            return
+            has_failed = constraint is not None and constraint.has_failed
+            return self.finish("length" if has_failed else "stop")
         self.token_ids.append(token)
-        if len(self.token_ids) == self.request.generation.max_new_tokens:
-            self.finish_reason = "length"
+        self._stream.push(token)
+        if constraint is not None:
+            constraint.accept(token)
+        if self._stream.is_stopped or (constraint is not None and constraint.is_finished):
+            return self.finish("stop")
+        if len(self.token_ids) == generation.max_new_tokens:
+            return self.finish("length")
+        return None
+
+    def finish(self, reason: FinishReason) -> None:
+        """End the sequence; its text is then complete."""
+        self._stream.finish()
+        self.finish_reason = "stop" if self._stream.is_stopped else reason

@@ -33,6 +33,10 @@ def group_by_decoding(sequences: list[Sequence]) -> list[list[int]]:
 def _choose(sequences: list[Sequence], logits: Tensor, eos_token_id: int) -> list[int]:
     """The next token of each of the sequences, which share a decoding."""
     generation = sequences[0].request.generation
+    if generation.constraint:
+        logits = logits.clone()
+        for row, sequence in zip(logits, sequences, strict=True):
+            sequence.constraint.apply(row)
     logits = adjust_logits(
         logits,
         generation,

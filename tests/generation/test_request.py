@@ -57,3 +57,33 @@ def test_the_text_is_that_of_the_tokens(tokenizer):
     for token in ids:
         sequence.push(token, END)
     assert sequence.text == "The ferry was late again."
+
+
+def test_a_stop_string_ends_the_sequence_and_is_no_part_of_its_text(tokenizer):
+    sequence = sequence_of(tokenizer, max_new_tokens=50, stop=["late", "\n"])
+    for token in tokenizer("The ferry was late again.")["input_ids"]:
+        if sequence.finish_reason is None:
+            sequence.push(token, END)
+    assert (sequence.text, sequence.finish_reason) == ("The ferry was ", "stop")
+    end = sequence_of(tokenizer, max_new_tokens=50, stop=["late again"])
+    for token in [*tokenizer("It is late")["input_ids"], END]:
+        end.push(token, END)
+    assert (end.text, end.finish_reason) == ("It is late", "stop")
+
+
+def test_a_cancelled_sequence_keeps_its_text(tokenizer):
+    sequence = sequence_of(tokenizer, max_new_tokens=50, stop=["late again"])
+    for token in tokenizer("It is late")["input_ids"]:
+        sequence.push(token, END)
+    sequence.finish("cancelled")
+    assert (sequence.text, sequence.finish_reason) == ("It is late", "cancelled")
+
+
+def test_a_sequence_that_exceeds_the_limits_of_its_constraint_is_cut_off(tokenizer):
+    sequence = sequence_of(tokenizer, max_new_tokens=50, regex="[a-z]{1,9}")
+    sequence.push(*tokenizer.convert_tokens_to_ids(["b"]), END)
+    assert not sequence.constraint.has_failed
+    sequence.constraint.accept(tokenizer.convert_tokens_to_ids("0"))  # as after a failure
+    assert sequence.constraint.has_failed
+    sequence.push(END, END)
+    assert (sequence.text, sequence.finish_reason) == ("b", "length")
