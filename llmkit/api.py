@@ -146,6 +146,7 @@ def generate(
         overrides: Values by dotted key that replace those of the run's recipe.
         verbose: Print what `llmkit generate` prints on stderr.
         **decoding: max_new_tokens, temperature and the other keys of the recipe's `generation`.
+            None keeps the run's value.
 
     Example:
         >>> import llmkit
@@ -160,7 +161,7 @@ def generate(
 
         given = tuple(to_override(key, value) for key, value in (overrides or {}).items())
         name = None if model is None else str(model)
-        session = open_session(name, given, decoding, seed, console)
+        session = open_session(name, given, decoding, seed, console, as_keywords=True)
         return predict_texts(session, prompts, raw)
 
 

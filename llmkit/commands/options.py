@@ -64,7 +64,53 @@ DECODING_OPTIONS = (
         help="Sample from the most likely tokens with total probability X.",
     ),
     click.option(
+        "--min-p",
+        metavar="X",
+        type=float,
+        help="Sample from tokens with at least X times the probability of the most likely one.",
+    ),
+    click.option(
+        "--repetition-penalty",
+        metavar="X",
+        type=float,
+        help="Penalty on tokens that occur in the prompt or the completion; 1: none.",
+    ),
+    click.option(
+        "--no-repeat-ngram-size",
+        metavar="N",
+        type=int,
+        help="Length of token sequences that may occur only once; 0: no limit.",
+    ),
+    click.option(
         "--num-beams", metavar="N", type=int, help="Number of beams; 1 disables beam search."
+    ),
+    click.option(
+        "--length-penalty",
+        metavar="X",
+        type=float,
+        help="Above 0, longer beams win more often; below 0, shorter ones.",
+    ),
+    click.option(
+        "--stop",
+        metavar="TEXT",
+        multiple=True,
+        help="Text that ends a completion, which is cut before it; repeatable.",
+    ),
+    click.option(
+        "--choices",
+        metavar="TEXT",
+        multiple=True,
+        help="Constraint: complete with one of these texts; repeatable.",
+    ),
+    click.option(
+        "--regex",
+        metavar="REGEX",
+        help="Constraint: complete with a text that matches as a whole.",
+    ),
+    click.option(
+        "--json-schema",
+        metavar="FILE",
+        help="Constraint: complete with JSON that the JSON Schema in FILE accepts.",
     ),
 )
 

@@ -12,6 +12,8 @@ from llmkit.paths import expand
 
 MAX_SCHEMA_BYTES = 2**15  # a run's recipe.yaml holds the schema and has a limit of its own
 
+CONSTRAINTS = ("choices", "regex", "json_schema")  # a recipe sets one of them at most
+
 
 def _require_text(text: str | None) -> str | None:
     if text == "":
@@ -103,8 +105,7 @@ class Generation(Section):
         return next(iter(self._constraints()), None)
 
     def _constraints(self) -> list[str]:
-        names = ("choices", "regex", "json_schema")
-        return [name for name in names if getattr(self, name) not in (None, [])]
+        return [name for name in CONSTRAINTS if getattr(self, name) not in (None, [])]
 
     @model_validator(mode="after")
     def _settings_agree(self) -> "Generation":

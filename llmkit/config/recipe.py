@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
 from llmkit.config.generation import read_json_schema
 from llmkit.config.hints import other_name
@@ -17,7 +16,7 @@ from llmkit.config.moved_keys import moved_key, upgrade_recipe
 from llmkit.config.recipe_files import Loader, find_recipe, read_yaml
 from llmkit.config.schema import Recipe
 from llmkit.config.schema_keys import find_field, iter_fields
-from llmkit.config.values import choices, is_list, takes
+from llmkit.config.values import is_list, refusal
 from llmkit.errors import UserError, did_you_mean, printable
 from llmkit.paths import expand
 
@@ -249,17 +248,7 @@ def _explain(
         elif field is None:
             yield f"{where}: {key} is a section; set one of its keys, such as {_first_key(key)}"
         else:
-            yield f"{where}: {key}: takes {_expected(field, mistake['input'])}"
-
-
-def _expected(field: FieldInfo, got: Any) -> str:
-    """What a key takes, and the value that was given."""
-    default = field.default
-    example = (
-        f", such as {','.join(map(str, default))}" if is_list(field.annotation) and default else ""
-    )
-    hint = did_you_mean(got, choices(field)) if isinstance(got, str) else ""
-    return f"{takes(field)}{example}; got {got!r}{hint}"
+            yield f"{where}: {key}: {refusal(field, mistake['input'])}"
 
 
 def _where(key: str, path: Path, lines: dict[str, int]) -> str:

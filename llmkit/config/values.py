@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from llmkit.errors import did_you_mean
+
 # Attribute of a constraint of annotated-types -> its wording in a message.
 BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "up to {}", "lt": "below {}"}
 NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -14,6 +16,16 @@ NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or f
 def takes(field: FieldInfo) -> str:
     """What a key takes, in words such as `a whole number from 1, or null`."""
     return _describe(field.annotation, field.metadata)
+
+
+def refusal(field: FieldInfo, got: Any) -> str:
+    """What a key takes and the value that was given, such as `takes a number from 0; got -1`."""
+    default = field.default
+    example = (
+        f", such as {','.join(map(str, default))}" if is_list(field.annotation) and default else ""
+    )
+    hint = did_you_mean(got, choices(field)) if isinstance(got, str) else ""
+    return f"takes {takes(field)}{example}; got {got!r}{hint}"
 
 
 def choices(field: FieldInfo) -> list[str]:

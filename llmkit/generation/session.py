@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from pydantic import ValidationError
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -20,6 +19,7 @@ from llmkit.data.encode import encode_segments, truncate_prompt
 from llmkit.data.recipe_task import prompt_task
 from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
+from llmkit.generation.options import Options
 from llmkit.generation.predict import predict_prompts
 from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.generation.prompts import EncodedPrompt, Prompt, PromptReader
@@ -126,6 +126,8 @@ def open_session(
     decoding: dict[str, Any],
     seed: int,
     console: Console,
+    *,
+    as_keywords: bool = False,
 ) -> GenerationSession:
     """Open a session with a model or run.
 
@@ -135,6 +137,7 @@ def open_session(
         overrides: KEY=VALUE for keys of the run's recipe.
         decoding: The decoding options by name; None keeps the recipe's value.
         seed: Seed of the sampling.
+        as_keywords: Name decoding options in messages as keyword arguments, not as flags.
     """
     if name is None:
         newest = newest_finished_run()
@@ -144,10 +147,12 @@ def open_session(
     recipe = _open_recipe(run, name, overrides)
     task = prompt_task(recipe.task, recipe.data)
     check_columns(recipe.data, task)
-    generation = _with_options(recipe.generation, decoding, task)
+    options = Options(decoding, as_keywords=as_keywords)
+    generation = options.apply_to(recipe.generation, task)
     label_names = open_labels(run, task) if run and task.output == "label" else []
     accelerator = start_accelerator(recipe.train.device, recipe.train.mixed_precision, recipe.seed)
     model, tokenizer = load_model(model_name)
+    options.check_constraint(generation, tokenizer)
     model.to(accelerator.device)
     data = recipe.data
     if run is None:
@@ -182,19 +187,6 @@ def _open_recipe(run: Path | None, name: str, overrides: tuple[str, ...]) -> Rec
     return Recipe(task="pretrain", train=Train(max_steps=1), data=data)
 
 
-def _with_options(generation: Generation, options: dict[str, Any], task: Task) -> Generation:
-    """The decoding with the options that are given, which are not None."""
-    given = {key: value for key, value in options.items() if value is not None}
-    try:
-        generation = Generation.model_validate(generation.model_dump() | given)
-    except ValidationError as error:
-        raise UserError("\n".join(_explain_flag(mistake) for mistake in error.errors())) from None
-    if task.output == "label" and given:
-        flag = next(iter(given)).replace("_", "-")
-        raise UserError(f"--{flag}: {task.name} chooses a label and generates no text; remove it")
-    return generation
-
-
 def _given_columns(columns: Columns, overrides: tuple[str, ...]) -> Columns:
     """The columns that overrides name; they take precedence over those of the run's test rows."""
     keys = [override.partition("=")[0] for override in overrides]
@@ -218,11 +210,3 @@ def open_labels(run: Path, task: Task) -> list[str]:
             f"{record_path(run)}: no `labels` in it, as in runs of earlier versions, and the "
             f"training rows cannot be read to find them: {error}"
         ) from None
-
-
-def _explain_flag(mistake: dict[str, Any]) -> str:
-    flag = "".join(f"--{part}: ".replace("_", "-") for part in mistake["loc"])
-    message = mistake["msg"].removeprefix("Value error, ")
-    for name in Generation.model_fields:
-        message = message.replace(name, f"--{name}".replace("_", "-"))
-    return f"{flag}{message}"

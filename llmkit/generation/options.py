@@ -1,0 +1,109 @@
+"""Decoding settings that a command or a call of the Python API gives in addition to a recipe's."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.config.generation import CONSTRAINTS, Generation, read_json_schema
+from llmkit.config.hints import meant_option, other_name
+from llmkit.config.values import refusal
+from llmkit.errors import UserError, did_you_mean, printable
+from llmkit.generation.constraint import Constraint, ConstraintError
+from llmkit.tasks import Task
+
+
+class Options:
+    """The decoding options that are given, and how messages name them."""
+
+    def __init__(self, options: Mapping[str, Any], *, as_keywords: bool = False) -> None:
+        """
+        Args:
+            options: Values by the key of `generation`; None and () keep the recipe's value.
+            as_keywords: Name them as keyword arguments of the Python API, not as flags.
+        """
+        self.given = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in options.items()
+            if value not in (None, ())
+        }
+        self._name: Callable[[str], str] = str if as_keywords else flag
+
+    def apply_to(self, generation: Generation, task: Task) -> Generation:
+        """A recipe's decoding with the options. A constraint replaces the recipe's.
+
+        Raises UserError for each mistake.
+        """
+        settings = generation.model_dump()
+        if self.given.keys() & set(CONSTRAINTS):
+            settings |= Generation().model_dump(include=set(CONSTRAINTS))
+        try:
+            generation = Generation.model_validate(settings | self.given | self._schema())
+        except ValidationError as error:
+            raise UserError("\n".join(dict.fromkeys(self._explain(error)))) from None
+        if task.output == "label" and self.given:
+            name = self._name(next(iter(self.given)))
+            raise UserError(f"{name}: {task.name} chooses a label and generates no text; remove it")
+        return generation
+
+    def check_constraint(self, generation: Generation, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Raise UserError for a constraint that cannot be met."""
+        if generation.constraint is None:
+            return
+        try:
+            Constraint(generation, tokenizer)
+        except ConstraintError as error:
+            if error.key not in self.given:
+                raise
+            raise UserError(f"{self._name(error.key)}: {error.reason}") from None
+
+    def _schema(self) -> dict[str, Any]:
+        """The JSON Schema, if the path of its file is given."""
+        path = self.given.get("json_schema")
+        if not isinstance(path, str | Path):
+            return {}
+        try:
+            return {"json_schema": read_json_schema(path)}
+        except UserError as error:
+            raise UserError(f"{self._name('json_schema')}: {error}") from None
+
+    def _explain(self, error: ValidationError) -> Iterator[str]:
+        for mistake in error.errors():
+            key = str(mistake["loc"][0]) if mistake["loc"] else ""
+            name = f"{self._name(key)}: " if key else ""
+            if mistake["type"] == "extra_forbidden":
+                yield f"{name}not a setting of the decoding{self._hint(key)}"
+            elif mistake["type"] == "value_error":
+                yield f"{name}{self._with_names(str(mistake['ctx']['error']))}"
+            else:
+                field = Generation.model_fields[key]
+                yield f"{name}{printable(refusal(field, mistake['input']), 1000)}"
+
+    def _hint(self, unknown: str) -> str:
+        """A suggestion for an unknown key: llmkit's name for it, or the most similar key."""
+        keys = list(Generation.model_fields)
+        meant = meant_option(unknown, [flag(key) for key in keys])
+        if meant is not None:
+            return f"; did you mean {self._name(key_of(meant))}?"
+        advice = other_name(unknown)
+        if advice is not None and "generation." in advice:
+            return f"; {advice.replace('generation.', '')}"
+        return did_you_mean(unknown, keys)
+
+    def _with_names(self, message: str) -> str:
+        """A message on the keys of `generation`, with their names as options."""
+        keys = "|".join(Generation.model_fields)
+        return re.sub(rf"\b({keys})\b", lambda match: self._name(match[0]), message)
+
+
+def flag(key: str) -> str:
+    """The flag that sets a key of `generation`."""
+    return f"--{key}".replace("_", "-")
+
+
+def key_of(flag: str) -> str:
+    """The key of `generation` that a flag sets."""
+    return flag.lstrip("-").replace("-", "_")

@@ -1,0 +1,161 @@
+"""Decoding options over a recipe's settings, and how messages name them."""
+
+import json
+import math
+
+import pytest
+
+from llmkit.commands.options import DECODING_OPTIONS
+from llmkit.config.generation import Generation
+from llmkit.errors import UserError
+from llmkit.generation.options import Options, flag, key_of
+from llmkit.model.load import EMBEDDED_MODEL, load_model
+from llmkit.tasks import TASKS
+
+TASK = TASKS["summarize"]
+
+
+def refused(options, *, as_keywords, recipe=None, task=TASK):
+    with pytest.raises(UserError) as caught:
+        Options(options, as_keywords=as_keywords).apply_to(recipe or Generation(), task)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "as_flags", "as_keywords"),
+    [
+        (
+            {"top_k": 5},
+            "--top-k, --top-p and --min-p require a --temperature above 0",
+            "top_k, top_p and min_p require a temperature above 0",
+        ),
+        (
+            {"length_penalty": 2.0},
+            "--length-penalty requires --num-beams above 1",
+            "length_penalty requires num_beams above 1",
+        ),
+        (
+            {"choices": ["a"], "regex": "b"},
+            "--choices and --regex: give only one of them",
+            "choices and regex: give only one of them",
+        ),
+        (
+            {"regex": "b", "stop": ["c"]},
+            "--regex cannot be combined with --stop",
+            "regex cannot be combined with stop",
+        ),
+        (
+            {"temperature": -1.0},
+            "--temperature: takes a number from 0; got -1.0",
+            "temperature: takes a number from 0; got -1.0",
+        ),
+        (
+            {"max_new_tokens": 0, "min_p": 2.0},
+            "--max-new-tokens: takes a whole number from 1; got 0\n"
+            "--min-p: takes a number from 0 and up to 1; got 2.0",
+            "max_new_tokens: takes a whole number from 1; got 0\n"
+            "min_p: takes a number from 0 and up to 1; got 2.0",
+        ),
+        (
+            {"stop": ("a", "")},
+            "--stop: an empty text; give it at least one character",
+            "stop: an empty text; give it at least one character",
+        ),
+        (
+            {"json_schema": "absent.json"},
+            "--json-schema: absent.json: no such file; name a .json file with a JSON Schema",
+            "json_schema: absent.json: no such file; name a .json file with a JSON Schema",
+        ),
+    ],
+)
+def test_mistakes_are_named_as_they_were_made(options, as_flags, as_keywords):
+    assert refused(options, as_keywords=False) == as_flags
+    assert refused(options, as_keywords=True) == as_keywords
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"temperature": "hot"}, "temperature: takes a number from 0; got 'hot'"),
+        ({"temperature": math.nan}, "temperature: takes a number from 0; got nan"),
+        ({"top_k": 2.5}, "top_k: takes a whole number from 0; got 2.5"),
+        ({"stop": [1, 2]}, "stop: takes a list of items, each text; got 1"),
+        ({"json_schema": [1]}, "json_schema: takes a JSON Schema: a mapping, or the path of"),
+    ],
+)
+def test_wrong_keyword_arguments_are_refused_by_name(options, expected):
+    assert refused(options, as_keywords=True).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "hint"),
+    [
+        ("max_tokens", "; did you mean max_new_tokens?"),
+        ("do_sample", "; did you mean temperature?"),
+        ("topk", "; did you mean top_k?"),
+        ("num_beam", "; did you mean num_beams?"),
+        ("colour", ""),
+    ],
+)
+def test_unknown_keyword_arguments_are_refused_with_a_hint(unknown, hint):
+    message = refused({unknown: 5}, as_keywords=True)
+    assert message == f"{unknown}: not a setting of the decoding{hint}"
+
+
+def test_options_override_the_recipe():
+    recipe = Generation(max_new_tokens=9, temperature=0.5, stop=["x"])
+    options = Options({"temperature": None, "top_k": 3, "stop": (), "max_new_tokens": 7})
+    expected = Generation(max_new_tokens=7, temperature=0.5, top_k=3, stop=["x"])
+    assert options.apply_to(recipe, TASK) == expected
+    assert Options({}).apply_to(recipe, TASK) == recipe
+
+
+@pytest.mark.parametrize("given", [{"regex": "a"}, {"choices": ("a", "b")}, {"json_schema": {}}])
+def test_a_constraint_replaces_the_one_of_the_recipe(given):
+    for recipe in ({"regex": "b"}, {"choices": ["c"]}, {"json_schema": {"type": "null"}}):
+        generation = Options(given).apply_to(Generation(**recipe), TASK)
+        assert generation.constraint == next(iter(given))
+
+
+def test_the_path_of_a_schema_stands_for_its_content(tmp_path):
+    path = tmp_path / "schema.json"
+    path.write_text(json.dumps({"type": "boolean"}), "utf-8")
+    for given in (path, str(path)):
+        generation = Options({"json_schema": given}).apply_to(Generation(), TASK)
+        assert generation.json_schema == {"type": "boolean"}
+
+
+def test_a_classifier_takes_no_decoding_options():
+    message = refused({"top_p": 1.0}, as_keywords=True, task=TASKS["classify"])
+    assert message == "top_p: classify chooses a label and generates no text; remove it"
+
+
+def test_a_constraint_that_cannot_be_met_is_named_as_it_was_given():
+    _, tokenizer = load_model(str(EMBEDDED_MODEL))
+    generation = Generation(regex="(a")
+    for options, name in (
+        (Options({"regex": "(a"}), "--regex"),
+        (Options({"regex": "(a"}, as_keywords=True), "regex"),
+        (Options({}), "generation.regex"),
+    ):
+        with pytest.raises(UserError) as caught:
+            options.check_constraint(generation, tokenizer)
+        assert str(caught.value) == f"{name}: llguidance refuses it: (a: unclosed group"
+    Options({}).check_constraint(Generation(), tokenizer)
+
+
+def test_every_key_of_the_decoding_has_a_flag():
+    flags = {option for make in DECODING_OPTIONS for option in made(make).opts}
+    keys = set(Generation.model_fields) - {"num_return_sequences"}  # chat and serve have none
+    assert flags == {flag(key) for key in keys}
+    assert {key_of(name) for name in flags} == keys
+
+
+def made(make):
+    """The option that a decorator adds."""
+
+    def command():
+        pass
+
+    make(command)
+    return command.__click_params__[0]
