@@ -8,7 +8,7 @@ from llmkit.config.generation import Generation
 from llmkit.generation.beams import search_beams
 from llmkit.generation.engine import Engine
 from llmkit.generation.prompt_length import check_prompt_length
-from llmkit.generation.request import Request
+from llmkit.generation.request import Request, Sequence
 from llmkit.generation.text_stream import TextStream
 from llmkit.metrics.prediction import Prediction
 from llmkit.model.packed import generation_dtype, packed_linear_layers
@@ -51,8 +51,8 @@ def generate(
         for prompt, key in zip(prompts, keys, strict=True)
         for copy in copies
     ]
-    completions = iter(complete(model, tokenizer, requests, batch_size))
-    return [[next(completions) for _ in copies] for _ in prompts]
+    sequences = iter(complete(model, tokenizer, requests, batch_size))
+    return [[to_prediction(next(sequences)) for _ in copies] for _ in prompts]
 
 
 def complete(
@@ -60,8 +60,8 @@ def complete(
     tokenizer: PreTrainedTokenizerBase,
     requests: list[Request],
     batch_size: int,
-) -> list[Prediction]:
-    """The completion of each request, in order."""
+) -> list[Sequence]:
+    """Complete all requests; the sequences are in the order of the requests."""
     if not requests:
         return []
     max_lengths = [len(request.prompt) + request.generation.max_new_tokens for request in requests]
@@ -76,10 +76,11 @@ def complete(
         sequences = {index: engine.add(requests[index]) for index in longest_first}
         while not engine.is_idle:
             engine.step()
-    return [
-        Prediction(sequences[index].text, ended=sequences[index].finish_reason == "stop")
-        for index in range(len(requests))
-    ]
+    return [sequences[index] for index in range(len(requests))]
+
+
+def to_prediction(sequence: Sequence) -> Prediction:
+    return Prediction(sequence.text, ended=sequence.finish_reason == "stop")
 
 
 def _search_beams(

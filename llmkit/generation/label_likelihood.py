@@ -67,7 +67,6 @@ class Trie:
         )
 
 
-@torch.inference_mode()
 def label_probabilities(
     model: PreTrainedModel,
     prompts: list[list[int]],
@@ -83,14 +82,28 @@ def label_probabilities(
 
     Raises UserError for a prompt that does not fit the model together with the longest label.
     """
-    num_read = max(map(len, labels.values())) - 1  # the last token is predicted but never read
+    found = label_log_likelihoods(model, prompts, list(labels.values()), batch_size)
+    probabilities = torch.tensor(found, dtype=torch.float64).view(-1, len(labels)).softmax(-1)
+    return [dict(zip(labels, row, strict=True)) for row in probabilities.tolist()]
+
+
+@torch.inference_mode()
+def label_log_likelihoods(
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    labels: list[list[int]],
+    batch_size: int,
+) -> list[list[float]]:
+    """The log-likelihood of each label after each prompt, in nats.
+
+    The arguments are those of `label_probabilities`, but for labels without names.
+    """
+    num_read = max(map(len, labels)) - 1  # the last token is predicted but never read
     for number, prompt in enumerate(prompts, 1):
         check_prompt_length(f"prompt {number}", len(prompt), num_read, model)
 
-    def compute(batch: list[int]) -> list[dict[str, float]]:
-        nats = label_nll(model, [prompts[index] for index in batch], list(labels.values()))
-        probabilities = (-nats.double()).softmax(-1).tolist()
-        return [dict(zip(labels, row, strict=True)) for row in probabilities]
+    def compute(batch: list[int]) -> list[list[float]]:
+        return (-label_nll(model, [prompts[index] for index in batch], labels)).tolist()
 
     with evaluating(model):
         return map_by_length(compute, list(map(len, prompts)), batch_size)
