@@ -15,6 +15,7 @@ from transformers import (
     GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    GPT2Tokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     pipeline,
@@ -32,7 +33,7 @@ BANDWIDTH_BYTES = 2**29  # read to measure the memory's bandwidth
 def prepare(job: dict[str, Any]) -> None:
     """Write the model, its tokenizer and the encoded prompts."""
     build = Path(job["build"])
-    tokenizer = AutoTokenizer.from_pretrained(job["tokenizer"])
+    tokenizer = GPT2Tokenizer.from_pretrained(job["tokenizer"])
     with Path(job["prompts"]).open(encoding="utf-8") as lines:
         texts = [json.loads(line)[job["column"]] for line in islice(lines, job["rows"])]
     prompts = [tokenizer(f"{text}\n\nTL;DR:")["input_ids"][:MAX_PROMPT_TOKENS] for text in texts]
