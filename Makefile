@@ -50,7 +50,8 @@ test-all: $(INSTALLED) ## Run all tests, including the slow ones
 proof: $(INSTALLED) ## Run the proofs in full and write PROOF.md
 	$(PYTEST) -m '' $(PROOFS) --proof PROOF.md $(ARGS)
 PROOFS := $(addprefix tests/,$(addsuffix .py,training/test_training_math data/test_duplicates \
-  io/test_malformed_data config/test_schema_keys scoring/test_significance test_known_bugs))
+  io/test_malformed_data config/test_schema_keys scoring/test_significance generation/test_many_requests \
+  test_known_bugs))
 
 scorecard: test $(PEERS) ## Inject faults into runs of llmkit and its peers and write SCORECARD.md
 	$(PYTEST) -m '' $(FAULTS) --proof SCORECARD.md $(ARGS)
