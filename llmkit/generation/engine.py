@@ -13,7 +13,6 @@ from llmkit.generation.kv_cache import CachedAttention, KeyValueCache, Span
 from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.generation.request import Request, Sequence
 from llmkit.generation.token_choice import choose_tokens
-from llmkit.model.load import evaluating
 from llmkit.model.packed import generation_dtype
 from llmkit.runtime.memory import available_bytes
 
@@ -43,6 +42,7 @@ class Engine:
     ) -> None:
         """
         Args:
+            model: In evaluation mode.
             max_rows: Most rows that run at the same time; fewer if their keys and values would not
                 fit into memory.
             max_length: Most tokens of a prompt with its completion; default: the model's positions.
@@ -103,8 +103,7 @@ class Engine:
         if not self.running:
             return []
         sequences = list(self.running)
-        with evaluating(self.model):
-            logits = self._next_logits(sequences)
+        logits = self._next_logits(sequences)
         for sequence, token in zip(
             sequences, choose_tokens(logits, sequences, self.tokenizer.eos_token_id), strict=True
         ):

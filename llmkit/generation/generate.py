@@ -11,6 +11,7 @@ from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.generation.request import Request, Sequence
 from llmkit.generation.text_stream import TextStream
 from llmkit.metrics.prediction import Prediction
+from llmkit.model.load import evaluating
 from llmkit.model.packed import generation_dtype, packed_linear_layers
 
 MIN_TOKENS_TO_PACK = 512  # new tokens that repay the time to pack the weights
@@ -66,8 +67,10 @@ def complete(
         return []
     max_lengths = [len(request.prompt) + request.generation.max_new_tokens for request in requests]
     num_new_tokens = sum(request.generation.max_new_tokens for request in requests)
-    with packed_linear_layers(
-        model, generation_dtype(model), enabled=num_new_tokens >= MIN_TOKENS_TO_PACK
+    is_long = num_new_tokens >= MIN_TOKENS_TO_PACK
+    with (
+        evaluating(model),
+        packed_linear_layers(model, generation_dtype(model), enabled=is_long),
     ):
         engine = Engine(model, tokenizer, min(batch_size, len(requests)), max(max_lengths))
         # Rows of similar length run together. The longest come first: if memory does not suffice,
