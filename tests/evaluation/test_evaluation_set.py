@@ -7,11 +7,13 @@ from collections import Counter
 import pytest
 from rows import TEXT, write_jsonl
 from runs import SHORT
+from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedTokenizerFast
 
 from llmkit.data.encode import EncodingOptions, encode_text
 from llmkit.errors import UserError
 from llmkit.evaluation.evaluation_set import encode_test_set
+from llmkit.generation import text_stream
 from llmkit.model.load import load_model
 from llmkit.scoring import testset
 from llmkit.tasks import TASKS, base
@@ -48,6 +50,16 @@ class CountingTokenizer:
         setattr(self.tokenizer, name, value)
 
 
+class UnwrappingStream:
+    """A DecodeStream, which is written in Rust and takes only the tokenizer itself."""
+
+    def __init__(self, **options):
+        self.stream = DecodeStream(**options)
+
+    def step(self, counting, token):
+        return self.stream.step(counting.tokenizer, token)
+
+
 @pytest.fixture
 def counts(monkeypatch):
     """How often each row is templated, by its place, and each text is tokenized."""
@@ -61,6 +73,7 @@ def counts(monkeypatch):
     for name, module in list(sys.modules.items()):
         if name.startswith("llmkit.") and getattr(module, "to_example", None) is to_example:
             monkeypatch.setattr(module, "to_example", count_row)
+    monkeypatch.setattr(text_stream, "DecodeStream", UnwrappingStream)
     backend = PreTrainedTokenizerFast.backend_tokenizer
     monkeypatch.setattr(
         PreTrainedTokenizerFast,
