@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from pathlib import Path
 
 import click
 
@@ -16,6 +17,9 @@ from llmkit.commands.options import (
 )
 from llmkit.commands.verb import Verb, examples
 from llmkit.errors import UserError
+from llmkit.io.standard_input import read_chunks
+from llmkit.paths import row_format
+from llmkit.runtime.signals import Signals
 
 # Keys of a run's recipe that affect predictions; other keys cannot be overridden.
 READ_KEYS = (
@@ -29,6 +33,7 @@ READ_KEYS = (
     short_help="Predict with a model or a run.",
     epilog=examples(
         'llmkit generate --prompt "The ferry was late again."',
+        "llmkit generate --model runs/a --max-new-tokens 20 < prompts.txt",
         "llmkit generate --model runs/a --input new.csv --output predictions.csv",
         "llmkit generate --model runs/a --input new.csv data.columns.text=review",
         "llmkit generate --model runs/a --input new.csv data.skip_invalid=true",
@@ -42,7 +47,7 @@ READ_KEYS = (
     "input_file",
     metavar="FILE",
     help="File of rows with the task's columns or a `prompt` (jsonl, json, csv, tsv, parquet), or "
-    "a txt file with one prompt per line.",
+    "a txt file with one prompt per line; `-` or neither option: lines of standard input.",
 )
 @click.option(
     "--output",
@@ -66,20 +71,24 @@ READ_KEYS = (
 def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
              input_file: str | None, output_file: str | None, raw: bool, seed: int,
              is_quiet: bool, as_json: bool, **decoding) -> None:  # fmt: skip
-    """Predict with a model or a run, for one prompt or for each row of a file.
+    """Predict with a model or a run, for one prompt, for each row of a file, or for each line of
+    standard input.
 
     A classifier returns the most likely label and the probability of every label. KEY=VALUE
     overrides a key of the run's recipe: data.columns.text=review. data.skip_invalid=true skips and
-    reports rows that cannot be read or are too long for the model.
+    reports rows that cannot be read or are too long for the model. Words without = are the prompt.
+    The same command continues an interrupted --output FILE.
     """
     words = [word for word in overrides if "=" not in word]
-    if words:
-        raise click.UsageError(f"{words[0]!r} is not an option; {_hint(words)}")
+    overrides = tuple(word for word in overrides if "=" in word)
+    prompt = _check_words(words, prompt, input_file) if words else prompt
     check_keys(overrides, READ_KEYS)
-    if (prompt is None) == (input_file is None):
+    if prompt is not None and input_file is not None:
         raise UserError("give either --prompt TEXT or --input FILE")
     if as_json and output_file is not None:
         raise UserError("give either --json, which prints predictions, or --output FILE")
+    reads_stdin = input_file == "-" or (prompt is None and input_file is None)
+    chunks = read_chunks() if reads_stdin else None
     with loading(is_quiet=is_quiet):
         from llmkit.generation.session import open_session
         from llmkit.runtime.console import make_console
@@ -87,24 +96,43 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
             check_input,
             check_predictions,
             generate_from_file,
+            generate_from_lines,
             generate_from_prompt,
         )
 
-    rows = None if input_file is None else check_input(input_file)
+    rows = None if prompt is not None or reads_stdin else check_input(input_file)
     output = check_predictions(output_file, rows)
     console = make_console(stderr=True, quiet=is_quiet)
-    session = open_session(model, overrides, decoding, seed, console)
-    if prompt is not None:
-        generate_from_prompt(session, prompt, raw, output, as_json)
-    else:
-        generate_from_file(session, rows, raw, output, as_json)
+    with Signals():
+        session = open_session(model, overrides, decoding, seed, console)
+        if prompt is not None:
+            generate_from_prompt(session, prompt, raw, output, as_json)
+        elif chunks is not None:
+            generate_from_lines(session, chunks, raw, output, as_json)
+        else:
+            generate_from_file(session, rows, raw, output, as_json)
 
 
-def _hint(words: list[str]) -> str:
-    """The option that words without one were probably meant for."""
-    text = shlex.quote(" ".join(words))
-    if os.path.isfile(words[0]):
-        return f"did you mean --input {shlex.quote(words[0])}?"
+def _check_words(words: list[str], prompt: str | None, input_file: str | None) -> str:
+    """The prompt that words without an option are; raises UsageError if they look like something
+    else."""
+    text = " ".join(words)
+    hint = _hint(words)
+    if hint is None and prompt is None and input_file is None:
+        return text
+    whole = text if prompt is None else f"{prompt} {text}"
+    hint = hint or f"did you mean --prompt {shlex.quote(whole)}?"
+    raise click.UsageError(f"{words[0]!r} is not an option; {hint}")
+
+
+def _hint(words: list[str]) -> str | None:
+    """What words that look like a file, a folder or a key were probably meant for."""
+    first = shlex.quote(words[0])
+    is_alone = len(words) == 1
+    if os.path.isfile(words[0]) or (is_alone and row_format(Path(words[0])) is not None):
+        return f"did you mean --input {first}?"
     if os.path.isdir(words[0]):
-        return f"did you mean --model {shlex.quote(words[0])}?"
-    return f"did you mean --prompt {text}?"
+        return f"did you mean --model {first}?"
+    if words[0].startswith(READ_KEYS):
+        return f"did you mean {shlex.quote('='.join(words[:2]))}?"
+    return None

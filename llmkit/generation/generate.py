@@ -1,6 +1,7 @@
 """Completions of a list of prompts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -65,14 +66,7 @@ def complete(
     """Complete all requests; the sequences are in the order of the requests."""
     if not requests:
         return []
-    max_lengths = [len(request.prompt) + request.generation.max_new_tokens for request in requests]
-    num_new_tokens = sum(request.generation.max_new_tokens for request in requests)
-    is_long = num_new_tokens >= MIN_TOKENS_TO_PACK
-    with (
-        evaluating(model),
-        packed_linear_layers(model, generation_dtype(model), enabled=is_long),
-    ):
-        engine = Engine(model, tokenizer, min(batch_size, len(requests)), max(max_lengths))
+    with open_engine(model, tokenizer, requests, batch_size) as engine:
         # Rows of similar length run together. The longest come first: if memory does not suffice,
         # the first step shows it.
         longest_first = sorted(range(len(requests)), key=lambda i: -len(requests[i].prompt))
@@ -80,6 +74,51 @@ def complete(
         while not engine.is_idle:
             engine.step()
     return [sequences[index] for index in range(len(requests))]
+
+
+def iter_completions(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    requests: list[Request],
+    batch_size: int,
+) -> Iterator[Sequence]:
+    """The sequence of each request, in order, as soon as it and all earlier ones have ended."""
+    if not requests:
+        return
+    with open_engine(model, tokenizer, requests, batch_size) as engine:
+        for sequence in list(map(engine.add, requests)):
+            while sequence.finish_reason is None:
+                engine.step()
+            yield sequence
+
+
+def iter_text(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: Request
+) -> Iterator[str]:
+    """The text of a completion so far, after each token."""
+    with open_engine(model, tokenizer, [request], batch_size=1) as engine:
+        sequence = engine.add(request)
+        while sequence.finish_reason is None:
+            engine.step()
+            yield sequence.text
+
+
+@contextmanager
+def open_engine(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    requests: list[Request],
+    batch_size: int,
+) -> Iterator[Engine]:
+    """An engine with as many rows and as much room as the requests need."""
+    max_lengths = [len(request.prompt) + request.generation.max_new_tokens for request in requests]
+    num_new_tokens = sum(request.generation.max_new_tokens for request in requests)
+    is_long = num_new_tokens >= MIN_TOKENS_TO_PACK
+    with (
+        evaluating(model),
+        packed_linear_layers(model, generation_dtype(model), enabled=is_long),
+    ):
+        yield Engine(model, tokenizer, min(batch_size, len(requests)), max(max_lengths))
 
 
 def to_prediction(sequence: Sequence) -> Prediction:

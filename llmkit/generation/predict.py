@@ -1,13 +1,20 @@
 """Predictions for encoded prompts: generated text, or the likeliest of a classifier's labels."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.config.generation import Generation
-from llmkit.generation.generate import generate
+from llmkit.generation.generate import (
+    generate,
+    iter_completions,
+    iter_text,
+    to_prediction,
+)
 from llmkit.generation.label_likelihood import label_probabilities
+from llmkit.generation.request import Request
 from llmkit.metrics.prediction import Prediction
 
 
@@ -34,9 +41,61 @@ def predict_prompts(
     if labels:
         chosen = label_probabilities(model, prompts, labels, batch_size)
         return [Prediction(max(row, key=row.get), row) for row in chosen]
-    predictions = []
-    for samples in generate(model, tokenizer, prompts, generation, batch_size, seed, numbers):
-        texts = [sample.text.strip() for sample in samples]
-        votes = texts if len(texts) > 1 else None
-        predictions.append(replace(samples[0], text=texts[0], votes=votes))
-    return predictions
+    samples = generate(model, tokenizer, prompts, generation, batch_size, seed, numbers)
+    return list(map(_combine, samples))
+
+
+def iter_predictions(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    labels: dict[str, list[int]],
+    generation: Generation,
+    batch_size: int,
+    seed: int,
+    numbers: Sequence[int],
+) -> Iterator[Prediction]:
+    """The prediction for each prompt, as soon as it and all earlier ones are finished. Labels and
+    beams are finished together.
+
+    Args: see `predict_prompts`.
+    """
+    if labels or generation.num_beams > 1:
+        yield from predict_prompts(
+            model, tokenizer, prompts, labels, generation, batch_size, seed, numbers
+        )
+        return
+    num_copies = generation.num_return_sequences
+    requests = [
+        Request(prompt, generation, (seed, number, copy))
+        for prompt, number in zip(prompts, numbers, strict=True)
+        for copy in range(num_copies)
+    ]
+    sequences = iter_completions(model, tokenizer, requests, batch_size)
+    completions = map(to_prediction, sequences)
+    while samples := list(islice(completions, num_copies)):
+        yield _combine(samples)
+
+
+def stream_prediction(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: list[int],
+    generation: Generation,
+    seed: int,
+    number: int,
+) -> Iterator[str]:
+    """Pieces of the generated text as it grows, which together are the text of the prediction."""
+    shown = ""
+    for text in iter_text(model, tokenizer, Request(prompt, generation, (seed, number, 0))):
+        text = text.strip()
+        if len(text) > len(shown):
+            yield text[len(shown) :]
+            shown = text
+
+
+def _combine(samples: list[Prediction]) -> Prediction:
+    """The first of several samples, without surrounding white space; all of them are its votes."""
+    texts = [sample.text.strip() for sample in samples]
+    votes = texts if len(texts) > 1 else None
+    return replace(samples[0], text=texts[0], votes=votes)

@@ -3,8 +3,50 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from llmkit.errors import first_few, printable
+import numpy as np
+
+from llmkit.errors import NUM_NAMED, printable
 from llmkit.generation.prompts import RESULT_COLUMN, EncodedPrompt
+
+MIN_MERGED_IDS = 2**16
+
+
+class Places:
+    """How many rows have a problem, and the first few of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[str] = []
+
+    def add(self, place: str) -> None:
+        self.count += 1
+        if len(self.first) < NUM_NAMED:
+            self.first.append(place)
+
+    def __str__(self) -> str:
+        num_more = self.count - len(self.first)
+        return ", ".join(self.first) + (f" and {num_more:,} more" if num_more else "")
+
+
+class SeenIds:
+    """Ids, by their 64-bit hashes: 8 bytes for each, and up to 100 for the most recent ones."""
+
+    def __init__(self) -> None:
+        self._recent: set[int] = set()
+        self._older = np.zeros(0, np.int64)  # sorted
+
+    def add(self, id: str) -> bool:
+        """Add an id; returns whether it is new."""
+        key = hash(id)
+        index = np.searchsorted(self._older, key)
+        if key in self._recent or (index < len(self._older) and self._older[index] == key):
+            return False
+        self._recent.add(key)
+        if len(self._recent) >= max(MIN_MERGED_IDS, len(self._older) // 8):
+            recent = np.fromiter(self._recent, np.int64, len(self._recent))
+            self._older = np.sort(np.concatenate([self._older, recent]))
+            self._recent.clear()
+        return True
 
 
 @dataclass
@@ -12,21 +54,20 @@ class PromptReport:
     """What was found in all prompts of a file before anything is generated."""
 
     num_rows: int = 0
-    left_out: list[str] = field(default_factory=list)
-    """The error of each row that is left out."""
+    left_out: Places = field(default_factory=Places)
+    """The errors of rows that are left out."""
     columns: dict[str, None] = field(default_factory=dict)
     """Names of the input's columns, in order."""
-    empty: list[str] = field(default_factory=list)
+    empty: Places = field(default_factory=Places)
     """Locations of rows without text."""
-    blank_endings: list[str] = field(default_factory=list)
+    blank_endings: Places = field(default_factory=Places)
     """Locations of prompts that end in a space or tab."""
     num_truncated: int = 0
     uses_template: bool = False
     """Whether any prompt fills the task's template."""
     has_references: bool = False
-    ids: dict[str, str] = field(default_factory=dict)
-    """Location of the first row with each id."""
-    repeated_ids: list[str] = field(default_factory=list)
+    ids: SeenIds = field(default_factory=SeenIds)
+    repeated_ids: Places = field(default_factory=Places)
     """Locations of rows with the id of an earlier row."""
 
     def add(self, encoded: EncodedPrompt) -> None:
@@ -37,42 +78,42 @@ class PromptReport:
         self.has_references |= prompt.references is not None
         self.columns |= dict.fromkeys(prompt.columns)
         if not prompt.has_text:
-            self.empty.append(prompt.where)
+            self.empty.add(prompt.where)
         if prompt.text.endswith((" ", "\t")):
-            self.blank_endings.append(prompt.where)
-        if self.ids.setdefault(str(prompt.id), prompt.where) != prompt.where:
-            self.repeated_ids.append(prompt.where)
+            self.blank_endings.add(prompt.where)
+        if not self.ids.add(str(prompt.id)):
+            self.repeated_ids.add(prompt.where)
 
     def warnings(self) -> Iterator[str]:
         """A warning for each kind of problem."""
-        if self.left_out:
+        if self.left_out.count:
             yield (
                 f"{_count(self.left_out, 'row has', 'rows have')} no prediction, since "
-                f"data.skip_invalid leaves out invalid rows: {first_few(self.left_out)}"
+                f"data.skip_invalid leaves out invalid rows: {self.left_out}"
             )
-        if self.blank_endings:
+        if self.blank_endings.count:
             yield (
                 f"{_count(self.blank_endings, 'prompt ends', 'prompts end')} in a space or tab, "
                 "which the tokenizer separates from the next word; remove it for better "
                 "completions: "
-                f"{first_few(self.blank_endings)}"
+                f"{self.blank_endings}"
             )
-        if self.empty:
+        if self.empty.count:
             yield (
                 f"{_count(self.empty, 'row has', 'rows have')} no text, so "
-                f"{'its prediction is' if len(self.empty) == 1 else 'their predictions are'} "
-                f"meaningless: {first_few(self.empty)}"
+                f"{'its prediction is' if self.empty.count == 1 else 'their predictions are'} "
+                f"meaningless: {self.empty}"
             )
-        if self.repeated_ids:
+        if self.repeated_ids.count:
             yield (
                 f"{_count(self.repeated_ids, 'row has', 'rows have')} the id of an earlier row; "
                 "`evaluate` and `compare` will refuse the predictions: "
-                f"{first_few(self.repeated_ids)}"
+                f"{self.repeated_ids}"
             )
         for name in filter(RESULT_COLUMN.fullmatch, self.columns):
             before = printable(name.removeprefix("input_"))
             yield f"the input's column {before!r} is written as 'input_{before}'"
 
 
-def _count(locations: list[str], one: str, several: str) -> str:
-    return f"{len(locations):,} {one if len(locations) == 1 else several}"
+def _count(places: Places, one: str, several: str) -> str:
+    return f"{places.count:,} {one if places.count == 1 else several}"

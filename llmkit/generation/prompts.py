@@ -10,7 +10,7 @@ from llmkit.data.column_mapping import Columns
 from llmkit.data.columns import is_missing, read_columns, select_prompt, shape_of
 from llmkit.errors import UserError, printable
 from llmkit.io import row_files
-from llmkit.io.row_writer import NUMBERED_PREDICTION, PROBABILITY_PREFIX, check_writable
+from llmkit.io.row_lines import NUMBERED_PREDICTION, PROBABILITY_PREFIX, check_writable
 from llmkit.paths import row_format
 from llmkit.tasks import Segment, Task, is_blank, to_example
 from llmkit.tasks.base import prompt_segments

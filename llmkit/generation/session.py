@@ -1,6 +1,7 @@
 """A session of predicting: a model on its device, with its prompts, labels and decoding."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.batching import map_by_length
+from llmkit import __version__
 from llmkit.config.generation import Generation
 from llmkit.config.recipe import load_recipe
 from llmkit.config.schema import Data, Recipe, Train
@@ -20,12 +21,13 @@ from llmkit.data.recipe_task import prompt_task
 from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
 from llmkit.generation.options import Options
-from llmkit.generation.predict import predict_prompts
+from llmkit.generation.predict import iter_predictions, stream_prediction
 from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.generation.prompts import EncodedPrompt, Prompt, PromptReader
 from llmkit.io.atomic import CorruptFolder, read_json
 from llmkit.metrics.prediction import Prediction
-from llmkit.model.load import load_model
+from llmkit.model.load import load_model, weights_fingerprint
+from llmkit.paths import row_format, sha256
 from llmkit.runs.find import newest_finished_run, recipe_of, resolve_model
 from llmkit.runs.folder import record_path
 from llmkit.runtime.devices import start_accelerator
@@ -89,35 +91,60 @@ class GenerationSession:
         return EncodedPrompt(prompt, ids, is_truncated=len(ids) < sum(map(len, segment_ids)))
 
     def predict(
-        self,
-        prompts: Sequence[EncodedPrompt],
-        first_number: int = 0,
-        advance: Callable[[int], None] = lambda count: None,
-    ) -> list[Prediction]:
-        """The prediction for each prompt, in order; prompts of similar length share a batch.
+        self, prompts: Sequence[EncodedPrompt], first_number: int = 0
+    ) -> Iterator[Prediction]:
+        """The prediction for each prompt, in order, as soon as it and all earlier ones have ended.
+
+        What is sampled for a prompt depends on the session's seed and the prompt's number alone.
 
         Args:
-            first_number: Number of the first prompt. What is sampled for a prompt depends on the
-                session's seed and its number alone.
-            advance: Called with the number of prompts of each finished batch.
+            first_number: Number of the first prompt.
         """
+        with self.accelerator.autocast():
+            yield from iter_predictions(
+                self.model,
+                self.tokenizer,
+                [prompt.ids for prompt in prompts],
+                self.labels,
+                self.generation,
+                self.batch_size,
+                self.seed,
+                range(first_number, first_number + len(prompts)),
+            )
 
-        def predict_batch(batch: list[int]) -> list[Prediction]:
-            with self.accelerator.autocast():
-                predictions = predict_prompts(
-                    self.model,
-                    self.tokenizer,
-                    [prompts[index].ids for index in batch],
-                    self.labels,
-                    self.generation,
-                    self.batch_size,
-                    self.seed,
-                    [first_number + index for index in batch],
-                )
-            advance(len(batch))
-            return predictions
+    def origin_of(self, path: Path, is_raw: bool) -> dict[str, Any]:
+        """What the predictions for a file depend on, apart from rounding: JSON values by name."""
+        tokenizer = self.tokenizer.backend_tokenizer.to_str()
+        keys = {"max_length", "encoding", "skip_invalid"}
+        return {
+            "llmkit": __version__,
+            "input": sha256(path),
+            "format": row_format(path),
+            "model": weights_fingerprint(self.model),
+            "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(),
+            "task": self.task.name,
+            "template": self.task.template,
+            "columns": dict(self.columns),
+            "labels": list(self.labels),
+            **{f"data.{key}": value for key, value in self.data.model_dump(include=keys).items()},
+            "--raw": is_raw,
+            "--seed": self.seed,
+            **self.generation.model_dump(mode="json"),
+            "train.mixed_precision": self.accelerator.mixed_precision,
+        }
 
-        return map_by_length(predict_batch, [len(p.ids) for p in prompts], self.batch_size)
+    @property
+    def can_stream(self) -> bool:
+        """Whether the text of a prediction is known while it is generated."""
+        decoding = self.generation
+        return not self.labels and decoding.num_beams == decoding.num_return_sequences == 1
+
+    def stream(self, prompt: EncodedPrompt) -> Iterator[str]:
+        """Pieces of the prediction for prompt number 0 as it is generated."""
+        with self.accelerator.autocast():
+            yield from stream_prediction(
+                self.model, self.tokenizer, prompt.ids, self.generation, self.seed, number=0
+            )
 
 
 def open_session(

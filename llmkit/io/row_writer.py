@@ -1,194 +1,259 @@
-"""Prediction files in csv, tsv, jsonl, json and parquet, written completely or not at all."""
+"""Prediction files in csv, tsv, jsonl, json and parquet, which grow row by row.
 
-import csv
+Rows are appended to FILE.partial, which becomes FILE at the end: FILE is complete or absent.
+FILE.partial.json records what the rows depend on. The same command continues an interrupted file
+after the last complete row of FILE.partial.
+"""
+
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from llmkit.errors import UserError
+from filelock import FileLock, Timeout
+
+from llmkit.errors import UserError, count_of, printable
 from llmkit.io.atomic import sibling, sync
-from llmkit.io.safe_json import to_json
+from llmkit.io.parquet_rows import read_typed_line, typed_line, write_parquet
+from llmkit.io.row_lines import OutputRow, header_line, in_order, json_line, table_line
+from llmkit.io.safe_json import write_json
+from llmkit.io.small_json import UnreadableJson, read_json
+from llmkit.io.text_lines import BYTE_ORDER_MARK
 
-OutputRow = dict[str, Any]
-PROBABILITY_PREFIX = "probability_"  # followed by the label: a column of a table
-# Columns of an output row that hold several values -> the columns of a table that hold one each.
-NESTED: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "probabilities": lambda of: {
-        f"{PROBABILITY_PREFIX}{label}": value for label, value in of.items()
-    },
-    "predictions": lambda texts: {f"prediction_{n}": text for n, text in enumerate(texts, 1)},
-}
-TABLE_FORMATS = (".csv", ".tsv")  # a cell holds one value
-NUMBERED_PREDICTION = re.compile(r"prediction_[1-9]\d*")
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+FORMATS = (*DELIMITERS, ".jsonl", ".json", ".parquet")
+SECONDS_PER_SYNC = 10  # of work that a loss of power may undo
 
 
 def check_format(path: Path) -> None:
     """Raise UserError unless the file's name ends in a format that can be written."""
-    if path.suffix.lower() not in WRITERS:
+    if path.suffix.lower() not in FORMATS:
         raise UserError(
-            f"--output: {path}: predictions are written as {', '.join(WRITERS)}; name a file that "
+            f"--output: {path}: predictions are written as {', '.join(FORMATS)}; name a file that "
             "ends in one of them"
         )
 
 
-def check_writable(row: Mapping[str, Any], where: str) -> None:
-    """Raise UserError for a row with text that cannot be written to a file."""
-    try:
-        json_line(row).encode()
-    except UnicodeEncodeError:
-        raise UserError(
-            f"{where}: the row holds half a character (a lone surrogate); fix the row"
-        ) from None
+class RowWriter:
+    """Appends rows to FILE.partial. See `open_writer`."""
+
+    def __init__(self, path: Path, columns: list[str], origin: dict[str, Any] | None) -> None:
+        self.path, self.columns, self.origin = path, columns, origin
+        self.format = path.suffix.lower()
+        self.partial, self.record = partial_file(path), record_file(path)
+        self.num_rows = self._continue()
+        """Rows in the file."""
+        self._file = self.partial.open("ab", buffering=0)
+        self._last_sync = time.monotonic()
+
+    def _continue(self) -> int:
+        """Cut the rows of an interrupted process after the last complete one; returns how many
+        there are.
+
+        Raises UserError if they are of another origin.
+        """
+        num_rows, num_bytes = _complete_rows(self.partial, self.format)
+        if num_rows:
+            _check_origin(self.partial, num_rows, _read_record(self.record), self.origin)
+        elif self.origin is not None:
+            write_json(self.record, self.origin)
+        with self.partial.open("ab") as file:
+            file.truncate(num_bytes)
+        return num_rows
+
+    def append(self, row: OutputRow) -> None:
+        """Write one row, and flush it to the disk now and then."""
+        content = self._text(row).encode()
+        while content:  # a full disk takes a part before it raises an error
+            content = content[self._file.write(content) :]
+        self.num_rows += 1
+        now = time.monotonic()
+        if now - self._last_sync > SECONDS_PER_SYNC:
+            os.fsync(self._file.fileno())
+            self._last_sync = now
+
+    def _text(self, row: OutputRow) -> str:
+        if self.format == ".parquet":
+            return f"{typed_line(row)}\n"
+        if self.format not in DELIMITERS:
+            return f"{json_line(in_order(row, self.columns))}\n"
+        delimiter = DELIMITERS[self.format]
+        line = table_line(row, self.columns, delimiter)
+        if self.num_rows:
+            return line
+        # Excel reads a csv file as UTF-8 only if it begins with a byte order mark.
+        mark = BYTE_ORDER_MARK if self.format == ".csv" else ""
+        return mark + header_line(row, self.columns, delimiter) + line
+
+    def finish(self) -> None:
+        """Give the file its name, which replaces an existing one."""
+        os.fsync(self._file.fileno())
+        self.close()
+        if self.format in (".json", ".parquet"):
+            self._convert()
+        else:
+            self.partial.replace(self.path)
+        sync(self.path.parent)
+        self.delete()
+
+    def _convert(self) -> None:
+        """Write the target format from the lines of JSON."""
+        converted = sibling(self.path, "converted")
+        try:
+            if self.format == ".parquet":
+                write_parquet(converted, self._typed_rows, self.columns)
+            else:
+                _write_json(converted, self.partial)
+            sync(converted)
+            converted.replace(self.path)
+        except BaseException:
+            converted.unlink(missing_ok=True)
+            raise
+
+    def _typed_rows(self) -> Iterator[OutputRow]:
+        with self.partial.open("rb") as file:
+            yield from map(read_typed_line, file)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def delete(self) -> None:
+        """Delete FILE.partial and its record."""
+        self.partial.unlink(missing_ok=True)
+        self.record.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_writer(
+    path: Path, columns: list[str], origin: dict[str, Any] | None = None
+) -> Iterator[RowWriter]:
+    """A writer of rows in the format that the file's extension names. At the end of the block the
+    file is complete; after an error, its rows can be continued.
+
+    Args:
+        columns: Names of all columns in order; a row may lack some.
+        origin: What the rows depend on; JSON values by name. None: an unfinished file is deleted.
+
+    Raises:
+        UserError: The unfinished file has another origin, or another process is writing it.
+    """
+    path = Path(os.path.realpath(path))
+    with _lock(path):
+        writer = RowWriter(path, columns, origin)
+        try:
+            yield writer
+            writer.finish()
+        except BaseException:
+            writer.close()
+            if origin is None:
+                writer.delete()
+            raise
 
 
 def write_rows(path: Path, rows: Iterable[OutputRow], columns: list[str]) -> None:
-    """Write the rows in the format that the file's extension names.
+    """Write the rows, completely or not at all, in the format that the file's extension names.
 
     Args:
         path: The file. An existing one is replaced after the last row was written.
         rows: Mappings of column names to values, read one by one.
         columns: Names of all columns in order; a row may lack some.
     """
-    with _replacing(path) as partial:
-        WRITERS[path.suffix.lower()](partial, rows, columns)
+    with open_writer(path, columns) as writer:
+        for row in rows:
+            writer.append(row)
+
+
+def partial_file(path: Path) -> Path:
+    return sibling(path, "partial")
+
+
+def record_file(path: Path) -> Path:
+    return sibling(path, "partial.json")
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file in the same folder that replaces `path` at the end, or is deleted after an
-    error."""
-    path = Path(os.path.realpath(path))
-    partial = sibling(path, "partial")
+def _lock(path: Path) -> Iterator[None]:
+    """Keep other processes from writing the file."""
+    lock = FileLock(sibling(path, "partial.lock"), timeout=0)
     try:
-        yield partial
-        sync(partial)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"--output: {path}: another process is writing this file; wait until it ends, or name "
+            "another file"
+        ) from None
+    except NotImplementedError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.unlink(lock.lock_file)
+        lock.release()
 
 
-def _write_table(file: IO[str], rows: Iterable[OutputRow], columns: list[str], **dialect) -> None:
-    """Write a header and one line per row; nested columns become several columns."""
-    writer = csv.writer(file, lineterminator="\n", **dialect)
-    quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL, **dialect)
-    header: list[str] = []
-    for row in rows:
-        cells = _spread(row)
-        if not header:
-            header = [name for column in columns for name in _spread_names(column, row)]
-            writer.writerow(header)
-        texts = [_cell(cells.get(name)) for name in header]
-        # Before Python 3.13 a carriage return is not quoted, and readers take it for a line ending.
-        (quoting if any("\r" in text for text in texts) else writer).writerow(texts)
-
-
-def _spread(row: OutputRow) -> dict[str, Any]:
-    cells = {}
-    for name, value in row.items():
-        cells |= NESTED[name](value) if name in NESTED else {name: value}
-    return cells
-
-
-def _spread_names(column: str, row: OutputRow) -> list[str]:
-    return list(NESTED[column](row[column])) if column in NESTED else [column]
-
-
-def gather(row: OutputRow) -> OutputRow:
-    """The row of a table with its nested columns restored."""
-    probabilities = {
-        name.removeprefix(PROBABILITY_PREFIX): _number(value)
-        for name, value in row.items()
-        if name.startswith(PROBABILITY_PREFIX)
-    }
-    predictions = [value for name, value in row.items() if NUMBERED_PREDICTION.fullmatch(name)]
-    nested = {"probabilities": probabilities, "predictions": predictions}
-    return {name: value for name, value in nested.items() if value} | row
-
-
-def _number(value: Any) -> Any:
-    """A cell as a number if it is one, possibly with a decimal comma; None for an empty cell."""
-    if value == "":
+def _read_record(path: Path) -> dict[str, Any] | None:
+    try:
+        return read_json(path)
+    except UnreadableJson:
         return None
-    try:
-        return float(value.replace(",", ".") if isinstance(value, str) else value)
-    except (TypeError, ValueError):
-        return value
 
 
-def _cell(value: Any) -> str:
-    """Text unchanged, a missing value as an empty cell, the rest as JSON; NUL is replaced."""
-    if value is None or value != value:  # NaN
+def _check_origin(
+    partial: Path, num_rows: int, then: dict[str, Any] | None, now: dict[str, Any] | None
+) -> None:
+    """Raise UserError unless the rows of an unfinished file are of this origin."""
+    if then == now and now is not None:
+        return
+    differences = "" if then is None or now is None else f" that differs in {_differing(then, now)}"
+    repeat = "" if then is None else "repeat that command to continue it, "
+    raise UserError(
+        f"{partial}: holds {count_of(num_rows, 'row')} of an interrupted command{differences}; "
+        f"{repeat}delete the file, or name another --output"
+    )
+
+
+def _differing(then: dict[str, Any], now: dict[str, Any]) -> str:
+    """The names whose values differ, with short values."""
+    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    return ", ".join(name + _values(then.get(name), now.get(name)) for name in names)
+
+
+def _values(then: Any, now: Any) -> str:
+    texts = [json_line(value) for value in (then, now)]
+    if any(len(text) > 40 for text in texts):  # a checksum or a long text
         return ""
-    text = value if isinstance(value, str) else json_line(value)
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return f" ({printable(texts[0])} then, {printable(texts[1])} now)"
 
 
-def json_line(value: Any) -> str:
-    """One line of JSON. NaN becomes null; dates and other types unknown to JSON become strings."""
-    return to_json(value, ensure_ascii=False, default=str)
+def _complete_rows(partial: Path, suffix: str) -> tuple[int, int]:
+    """How many complete rows an unfinished file begins with, and their size in bytes."""
+    if not os.path.lexists(partial):
+        return 0, 0
+    if partial.is_symlink() or not partial.is_file():
+        raise UserError(f"{partial}: not a regular file; remove it, or name another --output")
+    is_table = suffix in DELIMITERS
+    num_lines = num_bytes = size = 0
+    is_quoted = False
+    with partial.open("rb") as file:
+        for line in file:
+            if b"\0" in line:  # blocks that were not written before power was lost
+                break
+            size += len(line)
+            is_quoted ^= is_table and line.count(b'"') % 2 == 1  # a line break inside a cell
+            if line.endswith(b"\n") and not is_quoted:
+                num_lines, num_bytes = num_lines + 1, size
+    num_rows = num_lines - is_table  # without the header
+    return (num_rows, num_bytes) if num_rows > 0 else (0, 0)
 
 
-def _write_csv(path: Path, rows: Iterable[OutputRow], columns: list[str]) -> None:
-    # Excel reads a csv file as UTF-8 only if it begins with a byte order mark.
-    with path.open("w", encoding="utf-8-sig", newline="") as file:
-        _write_table(file, rows, columns)
-
-
-def _write_tsv(path: Path, rows: Iterable[OutputRow], columns: list[str]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        _write_table(file, rows, columns, delimiter="\t")
-
-
-def _write_jsonl(path: Path, rows: Iterable[OutputRow], columns: list[str]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(f"{json_line(_in_order(row, columns))}\n" for row in rows)
-
-
-def _write_json(path: Path, rows: Iterable[OutputRow], columns: list[str]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        separator = "[\n"
-        for row in rows:
-            file.write(separator + json_line(_in_order(row, columns)))
-            separator = ",\n"
-        file.write("\n]\n")
-
-
-def _in_order(row: OutputRow, columns: list[str]) -> OutputRow:
-    return {name: row[name] for name in columns if name in row}
-
-
-def _write_parquet(path: Path, rows: Iterable[OutputRow], columns: list[str]) -> None:
-    """All rows in one table, since a column's type depends on all of its values."""
-    import pyarrow
-    from pyarrow import parquet
-
-    with path.open("wb") as file:
-        table = list(rows)
-        arrays = [_to_array([row.get(name) for row in table]) for name in columns]
-        parquet.write_table(pyarrow.table(arrays, names=columns), file)
-
-
-def _to_array(values: list[Any]) -> Any:
-    """An Arrow array; values without a common type become JSON text, NaN a missing value."""
-    import pyarrow
-
-    values = [None if value != value else value for value in values]
-    try:
-        return pyarrow.array(values)
-    except (pyarrow.ArrowException, OverflowError, TypeError, ValueError):
-        texts = (v if v is None or isinstance(v, str) else json_line(v) for v in values)
-        return pyarrow.array(list(texts), pyarrow.string())
-
-
-WRITERS: dict[str, Callable[[Path, Iterable[OutputRow], list[str]], None]] = {
-    ".csv": _write_csv,
-    ".tsv": _write_tsv,
-    ".jsonl": _write_jsonl,
-    ".json": _write_json,
-    ".parquet": _write_parquet,
-}
+def _write_json(path: Path, lines: Path) -> None:
+    """Write one JSON list of the rows in a file of JSON lines."""
+    with lines.open("rb") as source, path.open("wb") as target:
+        separator = b"[\n"
+        for line in source:
+            target.write(separator + line.rstrip(b"\n"))
+            separator = b",\n"
+        target.write(b"\n]\n")

@@ -78,7 +78,7 @@ def lines(path: Path, encoding: str | None = None) -> Iterator[Line]:
             read = _wide_lines if is_wide else _byte_lines
             for line in read(stream, path, encoding, _ends_in_cr(head, encoding)):
                 number = line[0]
-                yield _check_mark(line, path) if line[1].startswith(BYTE_ORDER_MARK) else line
+                yield check_mark(line, path)
     except UserError:
         raise
     except _READ_ERRORS as error:
@@ -95,10 +95,12 @@ def lines(path: Path, encoding: str | None = None) -> Iterator[Line]:
 _READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError)
 
 
-def _check_mark(line: Line, path: Path) -> Line:
+def check_mark(line: Line, path: Path) -> Line:
     """Remove the byte order mark at the start of the first line; in any other line it is an
     error."""
     number, text, error = line
+    if not text.startswith(BYTE_ORDER_MARK):
+        return line
     if number == 1:
         text = text.removeprefix(BYTE_ORDER_MARK)
     if text.startswith(BYTE_ORDER_MARK):
@@ -212,19 +214,23 @@ def _ends_in_cr(head: bytes, encoding: str) -> bool:
 def _byte_lines(stream: BinaryIO, path: Path, encoding: str, ends_in_cr: bool) -> Iterator[Line]:
     """Decode each line by itself, so that the error for a bad byte names its line."""
     for number, line in enumerate(_split(stream, path, ends_in_cr), 1):
-        try:
-            decoded = line.decode(encoding)
-        except UnicodeDecodeError as error:
-            reason = (
-                _explain_nul(line) if b"\0" in line else _explain_undecodable(line, error, encoding)
-            )
-        else:
-            if "\0" not in decoded:
-                yield number, decoded, None
-                continue
-            reason = _explain_nul(line)
-        text = line.decode(encoding, "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-        yield number, text, UserError(f"{path}:{number}: {reason}")
+        yield decode_line(number, line, path, encoding)
+
+
+def decode_line(number: int, line: bytes, path: Path, encoding: str) -> Line:
+    """path: What the error for a bad byte calls the file."""
+    try:
+        decoded = line.decode(encoding)
+    except UnicodeDecodeError as error:
+        reason = (
+            _explain_nul(line) if b"\0" in line else _explain_undecodable(line, error, encoding)
+        )
+    else:
+        if "\0" not in decoded:
+            return number, decoded, None
+        reason = _explain_nul(line)
+    text = line.decode(encoding, "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return number, text, UserError(f"{path}:{number}: {reason}")
 
 
 def _split(stream: BinaryIO, path: Path, ends_in_cr: bool) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 
 from llmkit.generation.prompts import Prompt
-from llmkit.io.row_writer import OutputRow, json_line
+from llmkit.io.row_lines import OutputRow, json_line
 from llmkit.metrics.prediction import Prediction
 
 MAX_LABELS = 10  # printed with their probabilities for one prompt

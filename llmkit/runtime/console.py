@@ -110,12 +110,17 @@ def show_table(console: Console, header: list[str], groups: list[list[list[str]]
 
 
 @contextmanager
-def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+def counting(
+    console: Console, what: str, total: int, first: int = 0
+) -> Iterator[Callable[[int], None]]:
     """Show progress out of `total` and the time left; yields a function that adds to the count.
 
     A terminal shows a bar, anything else a line every SECONDS_PER_LINE.
+
+    Args:
+        first: The count at the beginning.
     """
-    done, started = 0, time.perf_counter()
+    done, started = first, time.perf_counter()
     last_line = started
     bar = Progress(
         TextColumn(what),
@@ -129,7 +134,7 @@ def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int]
         redirect_stdout=False,
         redirect_stderr=False,
     )
-    task = bar.add_task(what, total=total)
+    task = bar.add_task(what, total=total, completed=first)
 
     def advance(count: int) -> None:
         nonlocal done, last_line
@@ -138,7 +143,7 @@ def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int]
         now = time.perf_counter()
         if not console.is_terminal and now - last_line >= SECONDS_PER_LINE and done < total:
             last_line = now
-            left = (now - started) / done * (total - done)
+            left = (now - started) / (done - first) * (total - done)
             console.print(f"{what}  {done:,}/{total:,}  {left:.0f} s left")
 
     with bar:

@@ -10,7 +10,7 @@ from typing import Any
 from llmkit.data.columns import row_id
 from llmkit.errors import UserError, did_you_mean, first_few, printable
 from llmkit.io import row_files
-from llmkit.io.row_writer import check_writable, gather
+from llmkit.io.row_lines import check_writable, gather
 from llmkit.metrics.labels import (
     SUM_TOLERANCE,
     every_probability,

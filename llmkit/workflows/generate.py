@@ -1,17 +1,24 @@
-"""Predictions for a prompt, for the rows of a file, or for texts."""
+"""Predictions for a prompt, for the rows of a file, for lines, or for texts."""
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from contextlib import contextmanager
+from itertools import islice, takewhile
 from pathlib import Path
 
+import click
+from rich.console import Console
+
 from llmkit.data.columns import SKIP
-from llmkit.errors import UserError
-from llmkit.generation.prompt_report import PromptReport
+from llmkit.errors import UserError, count_of
+from llmkit.generation.prompt_report import Places, PromptReport
 from llmkit.generation.prompts import EncodedPrompt, Prompt, PromptReader
 from llmkit.generation.session import GenerationSession
 from llmkit.io import row_files
-from llmkit.io.row_writer import TABLE_FORMATS, check_format, write_rows
+from llmkit.io.row_lines import TABLE_FORMATS
+from llmkit.io.row_writer import RowWriter, check_format, open_writer, write_rows
+from llmkit.io.standard_input import STANDARD_INPUT, read_lines
 from llmkit.metrics.prediction import Prediction
 from llmkit.paths import check_output, expand
 from llmkit.reports.predictions import (
@@ -20,9 +27,10 @@ from llmkit.reports.predictions import (
     print_labels,
     print_prediction,
 )
-from llmkit.runtime.console import counting, warning_console
+from llmkit.runtime.console import counting, make_console, warning_console
+from llmkit.runtime.signals import Stopped
 
-WINDOW = 2048  # rows that are read together and batched by length
+BATCHES_PER_WINDOW = 8  # so that few rows idle at a window's end, and little is repeated after one
 
 
 def generate_from_prompt(
@@ -32,17 +40,24 @@ def generate_from_prompt(
     output: Path | None,
     as_json: bool = False,
 ) -> None:
-    """Predict for one prompt; print the prediction, as text or JSON, or write it to a file."""
+    """Predict for one prompt; print the prediction, as text or JSON, or write it to a file.
+
+    A terminal shows text while it is generated.
+    """
     prompt = typed_prompt(session.reader(is_raw), text, "0", "--prompt")
     report = PromptReport()
-    (encoded,) = session.encode([prompt])
+    (encoded,) = encode_rows(session, [prompt])
     if isinstance(encoded, UserError):
         raise encoded
     report.add(encoded)
     show_report(session, report)
-    ((_, prediction),) = predict_windows(session, [[encoded]], 1)
+    if output is None and not as_json and session.can_stream and sys.stdout.isatty():
+        print_while_generated(session.stream(encoded))
+        return
+    (prediction,) = session.predict([encoded])
     if output is not None:
-        write_predictions(output, [(prompt, prediction)], session, report)
+        columns = columns_of(report, session, output)
+        write_rows(output, [output_row(prompt, prediction)], columns)
     elif prediction.probabilities and not as_json:
         print_labels(prediction.probabilities, session.console)
     else:
@@ -57,23 +72,60 @@ def generate_from_file(
     as_json: bool = False,
 ) -> None:
     """Predict for each row of a file; print the predictions, as text or JSON, or write them with
-    all columns."""
+    all columns.
+
+    The output is written row by row, and continued if it was interrupted.
+    """
     reader, report = session.reader(is_raw), PromptReport()
     # Every row is read and encoded once before the first prediction, so that none fails later.
     for window in read_encoded(session, reader, path, report.left_out):
         for encoded in window:
             report.add(encoded)
     if not report.num_rows:
-        raise UserError(next(iter(report.left_out), f"{path}: no rows in it"))
+        raise UserError(next(iter(report.left_out.first), f"{path}: no rows in it"))
     show_report(session, report)
-    windows = read_encoded(session, reader, path, [])
-    predictions = predict_windows(session, windows, report.num_rows)
-    if output is not None:
-        write_predictions(output, predictions, session, report)
-        session.console.print(f"{report.num_rows:,} predictions written to {output}", style="dim")
+    windows = read_encoded(session, reader, path, Places())
+    if output is None:
+        # On a terminal, the predictions themselves show the progress.
+        console = make_console(quiet=True) if sys.stdout.isatty() else session.console
+        for prompt, prediction in predict_windows(session, windows, report.num_rows, console):
+            print_prediction(prompt, prediction, as_json)
         return
-    for prompt, prediction in predictions:
-        print_prediction(prompt, prediction, as_json)
+    columns, origin = columns_of(report, session, output), session.origin_of(path, is_raw)
+    with open_writer(output, columns, origin) as writer, continuing(writer, report.num_rows):
+        if writer.num_rows:
+            session.console.print(f"continuing after {count_of(writer.num_rows, 'row')}")
+        for prompt, prediction in predict_windows(
+            session, windows, report.num_rows, session.console, writer.num_rows
+        ):
+            writer.append(output_row(prompt, prediction))
+    session.console.print(f"{report.num_rows:,} predictions written to {output}", style="dim")
+
+
+def generate_from_lines(
+    session: GenerationSession,
+    chunks: Iterable[bytes],
+    is_raw: bool,
+    output: Path | None,
+    as_json: bool = False,
+) -> None:
+    """Predict for each line of standard input; print each prediction, as text or JSON, as soon as
+    it and all earlier ones are finished, or write all to a file.
+
+    chunks: The bytes of standard input as they arrive.
+    """
+    report = PromptReport()
+    predictions = predict_lines(session, chunks, is_raw, report)
+    if output is not None:
+        report.columns["prompt"] = None
+        rows = (output_row(*pair) for pair in predictions)
+        write_rows(output, rows, columns_of(report, session, output))
+    else:
+        for prompt, prediction in predictions:
+            print_prediction(prompt, prediction, as_json)
+    if not report.num_rows:
+        raise UserError(next(iter(report.left_out.first), f"{STANDARD_INPUT}: only blank lines"))
+    show_report(session, report)
 
 
 def predict_texts(
@@ -81,16 +133,17 @@ def predict_texts(
 ) -> list[Prediction]:
     """The prediction for each typed prompt, in order."""
     reader = session.reader(is_raw)
-    encoded = session.encode(
-        [
-            typed_prompt(reader, text, str(number), f"prompts[{number}]")
-            for number, text in enumerate(texts)
-        ]
-    )
+    prompts = [
+        typed_prompt(reader, text, str(number), f"prompts[{number}]")
+        for number, text in enumerate(texts)
+    ]
+    encoded = encode_rows(session, prompts)
     for prompt in encoded:
         if isinstance(prompt, UserError):
             raise prompt
-    return [prediction for _, prediction in predict_windows(session, [encoded], len(encoded))]
+    windows = windows_of(encoded, session)
+    predictions = predict_windows(session, windows, len(encoded), session.console)
+    return [prediction for _, prediction in predictions]
 
 
 def typed_prompt(reader: PromptReader, text: str, id: str, where: str) -> Prompt:
@@ -104,35 +157,122 @@ def typed_prompt(reader: PromptReader, text: str, id: str, where: str) -> Prompt
     return prompt
 
 
+def windows_of(rows: Iterable, session: GenerationSession) -> Iterator[list]:
+    """The rows in windows, whose rows are generated together: what is generated for a row may
+    depend, by rounding, on its window, but not on other windows."""
+    rows = iter(rows)
+    while window := list(islice(rows, BATCHES_PER_WINDOW * session.batch_size)):
+        yield window
+
+
+def encode_rows(
+    session: GenerationSession, rows: Sequence[Prompt | UserError]
+) -> list[EncodedPrompt | UserError]:
+    """Each prompt encoded; errors stay, and prompts that do not fit the model become errors."""
+    encoded = iter(session.encode([row for row in rows if isinstance(row, Prompt)]))
+    return [next(encoded) if isinstance(row, Prompt) else row for row in rows]
+
+
 def read_encoded(
-    session: GenerationSession, reader: PromptReader, path: Path, left_out: list[str]
+    session: GenerationSession, reader: PromptReader, path: Path, left_out: Places
 ) -> Iterator[list[EncodedPrompt]]:
-    """The encoded prompts of a file, WINDOW rows at a time.
+    """The encoded prompts of a file, window by window.
 
     Raises UserError for an invalid row. With `data.skip_invalid`, such a row is left out, and its
-    error is appended to `left_out`.
+    error is added to `left_out`.
     """
-    rows = iter(reader.read(path))
-    while window := list(islice(rows, WINDOW)):
-        encoded = iter(session.encode([row for row in window if isinstance(row, Prompt)]))
-        results = [next(encoded) if isinstance(row, Prompt) else row for row in window]
-        errors = [result for result in results if isinstance(result, UserError)]
-        if errors and not session.data.skip_invalid:
-            raise UserError(f"{errors[0]}; or skip such rows with {SKIP}")
-        left_out += map(str, errors)
-        yield [result for result in results if isinstance(result, EncodedPrompt)]
+    for window in windows_of(reader.read(path), session):
+        valid, error = split_invalid(session, encode_rows(session, window), left_out)
+        if error is not None:
+            raise error
+        yield valid
+
+
+def split_invalid(
+    session: GenerationSession, rows: list[EncodedPrompt | UserError], left_out: Places
+) -> tuple[list[EncodedPrompt], UserError | None]:
+    """The valid rows up to the first error, and the error. With `data.skip_invalid`, all valid
+    rows; errors are added to `left_out`."""
+    errors = [row for row in rows if isinstance(row, UserError)]
+    if not errors or session.data.skip_invalid:
+        for error in errors:
+            left_out.add(str(error))
+        return [row for row in rows if isinstance(row, EncodedPrompt)], None
+    valid = list(takewhile(lambda row: isinstance(row, EncodedPrompt), rows))
+    return valid, UserError(f"{errors[0]}; or skip such rows with {SKIP}")
 
 
 def predict_windows(
-    session: GenerationSession, windows: Iterable[list[EncodedPrompt]], total: int
+    session: GenerationSession,
+    windows: Iterable[list[EncodedPrompt]],
+    total: int,
+    console: Console,
+    num_done: int = 0,
 ) -> Iterator[tuple[Prompt, Prediction]]:
-    """Each prompt with its prediction, in order, while a bar counts up to `total`."""
+    """Each prompt with its prediction, in order, while a bar counts up to `total`.
+
+    num_done: How many prompts to leave out at the beginning. The window that holds the first of the
+        others is generated as a whole, so that nothing depends on this number.
+    """
     first_number = 0
-    with counting(session.console, "rows", total) as advance:
+    with counting(console, "rows", total, num_done) as advance:
         for window in windows:
-            predictions = session.predict(window, first_number, advance)
-            yield from zip([encoded.prompt for encoded in window], predictions, strict=True)
+            num_skipped = max(0, num_done - first_number)
+            if num_skipped < len(window):
+                predictions = zip(window, session.predict(window, first_number), strict=True)
+                for encoded, prediction in islice(predictions, num_skipped, None):
+                    yield encoded.prompt, prediction
+                    advance(1)
             first_number += len(window)
+
+
+def predict_lines(
+    session: GenerationSession, chunks: Iterable[bytes], is_raw: bool, report: PromptReport
+) -> Iterator[tuple[Prompt, Prediction]]:
+    """Each line's prompt with its prediction, in order; blank lines are left out.
+
+    Raises UserError for an invalid line, after the predictions for those before it.
+    """
+    reader, num_lines = session.reader(is_raw), 0
+    max_lines = BATCHES_PER_WINDOW * session.batch_size
+    for lines in read_lines(chunks, session.data.encoding, max_lines):
+        rows: list[Prompt | UserError] = []
+        for number, line, error in lines:
+            if text := line.strip():
+                where, id = f"{STANDARD_INPUT}:{number}", str(num_lines)
+                rows.append(error or Prompt(id, where, reader.typed(text), {"prompt": text}))
+                num_lines += 1
+        valid, error = split_invalid(session, encode_rows(session, rows), report.left_out)
+        predictions = session.predict(valid, first_number=report.num_rows)
+        for encoded, prediction in zip(valid, predictions, strict=True):
+            yield encoded.prompt, prediction
+            report.add(encoded)
+        if error is not None:
+            raise error
+
+
+def print_while_generated(pieces: Iterable[str]) -> None:
+    try:
+        for piece in pieces:
+            click.echo(piece, nl=False)
+    finally:
+        click.echo()
+
+
+@contextmanager
+def continuing(writer: RowWriter, total: int) -> Iterator[None]:
+    """Attach to a failure or a stop request how the file is continued."""
+    if writer.num_rows > total:
+        raise UserError(
+            f"{writer.partial}: more rows than the input has; delete it, or name another --output"
+        )
+    try:
+        yield
+    except (Stopped, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(writer.path)
+        error.advice = f"; the same command continues after {count_of(writer.num_rows, 'row')}"
+        raise
 
 
 def show_report(session: GenerationSession, report: PromptReport) -> None:
@@ -153,21 +293,15 @@ def show_report(session: GenerationSession, report: PromptReport) -> None:
         warning_console().print(f"warning: {warning}", style="yellow")
 
 
-def write_predictions(
-    path: Path,
-    predictions: Iterable[tuple[Prompt, Prediction]],
-    session: GenerationSession,
-    report: PromptReport,
-) -> None:
-    """Write the predictions with all columns of the input, in the format of the file's name."""
-    columns = output_columns(
+def columns_of(report: PromptReport, session: GenerationSession, output: Path) -> list[str]:
+    """The output's columns: those of the input and the predictions, as its format holds them."""
+    return output_columns(
         report.columns,
         has_labels=bool(session.labels),
         has_votes=session.generation.num_return_sequences > 1,
         has_references=report.has_references,
-        is_table=path.suffix.lower() in TABLE_FORMATS,
+        is_table=output.suffix.lower() in TABLE_FORMATS,
     )
-    write_rows(path, (output_row(*pair) for pair in predictions), columns)
 
 
 def check_input(name: str) -> Path:

@@ -55,7 +55,8 @@ def test_each_problem_brings_one_warning(second, warning):
 
 def test_rows_that_were_left_out_are_named():
     report = report_of(prompt())
-    report.left_out += [f"in.jsonl:{line}: broken" for line in range(2, 9)]
+    for line in range(2, 9):
+        report.left_out.add(f"in.jsonl:{line}: broken")
     (warning,) = report.warnings()
     assert warning.startswith("7 rows have no prediction, since data.skip_invalid leaves out")
     assert warning.endswith("in.jsonl:6: broken and 2 more")

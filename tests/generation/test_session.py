@@ -62,9 +62,8 @@ def test_a_source_is_truncated_to_fit_but_a_plain_prompt_is_refused(open_tiny):
 def test_predictions_depend_on_seed_and_number_but_not_on_the_batch(open_tiny):
     session = open_tiny(seed=5, max_new_tokens=6, temperature=1.0)
     encoded = session.encode(prompts_of(*(text[:20] for text in TEXT), *(t[:9] for t in TEXT)))
-    counts = []
-    whole = session.predict(encoded, advance=counts.append)
-    assert sum(counts) == len(encoded)
-    alone = [session.predict([prompt], number) for number, prompt in enumerate(encoded)]
+    whole = list(session.predict(encoded))
+    assert len(whole) == len(encoded)
+    alone = [list(session.predict([prompt], number)) for number, prompt in enumerate(encoded)]
     assert [prediction for (prediction,) in alone] == whole
-    assert open_tiny(seed=6, max_new_tokens=6, temperature=1.0).predict(encoded) != whole
+    assert list(open_tiny(seed=6, max_new_tokens=6, temperature=1.0).predict(encoded)) != whole

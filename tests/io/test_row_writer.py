@@ -7,7 +7,8 @@ import pytest
 from pyarrow import parquet
 
 from llmkit.io import row_files
-from llmkit.io.row_writer import gather, write_rows
+from llmkit.io.row_lines import gather
+from llmkit.io.row_writer import write_rows
 
 
 def test_values_without_a_common_type_are_written_to_parquet(tmp_path):
