@@ -134,5 +134,5 @@ def _hint(words: list[str]) -> str | None:
     if os.path.isdir(words[0]):
         return f"did you mean --model {first}?"
     if words[0].startswith(READ_KEYS):
-        return f"did you mean {shlex.quote('='.join(words[:2]))}?"
+        return f"did you mean {words[0]}={'VALUE' if is_alone else shlex.quote(words[1])}?"
     return None

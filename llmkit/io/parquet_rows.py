@@ -45,7 +45,7 @@ def _from_arrow(content: dict[str, Any]) -> Any:
     try:
         table = pyarrow.ipc.open_stream(base64.b64decode(content[ARROW])).read_all()
         return table["value"][0].as_py()
-    except (pyarrow.ArrowException, LookupError, TypeError, ValueError):
+    except (pyarrow.ArrowException, LookupError, OSError, TypeError, ValueError):
         return content  # a row of the input that happens to have the key
 
 
