@@ -147,7 +147,7 @@ def open_writer(
             writer.finish()
         except BaseException:
             writer.close()
-            if origin is None:
+            if origin is None or not writer.num_rows:
                 writer.delete()
             raise
 

@@ -271,7 +271,9 @@ def continuing(writer: RowWriter, total: int) -> Iterator[None]:
     except (Stopped, OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, OSError):
             error.filename = error.filename or str(writer.path)
-        error.advice = f"; the same command continues after {count_of(writer.num_rows, 'row')}"
+        if writer.num_rows:
+            rows = count_of(writer.num_rows, "row")
+            error.advice = f"; run the same command again to continue after {rows}"
         raise
 
 

@@ -14,6 +14,15 @@ def test_generate_without_any_run_uses_the_embedded_model(llmkit):
     assert result.stdout.strip()
 
 
+def test_words_without_an_option_are_the_prompt(llmkit, tiny_gpt2):
+    run = ("generate", "--model", tiny_gpt2, "--max-new-tokens", 5, "--json")
+    typed = llmkit(*run, "The", "ferry", "was late")
+    assert typed.exit_code == 0, typed.output
+    assert json.loads(typed.stdout)["prompt"] == "The ferry was late"
+    given = llmkit(*run, "--prompt", "The ferry was late")
+    assert typed.stdout == given.stdout
+
+
 @pytest.mark.parametrize("task", ["qa", "translate"])
 def test_generate_for_runs_of_other_tasks(llmkit, tiny_gpt2, tmp_path, task):
     rows = {

@@ -1,0 +1,173 @@
+"""Files of predictions: rows appear as they are finished, and interrupted files are continued."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+from pyarrow import parquet
+from rows import TEXT, write_jsonl
+from runs import forget_accelerator
+
+from llmkit.io.row_writer import RowWriter
+
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
+NUM_ROWS = 300  # more than a window of 256 rows
+SAMPLED = ("--max-new-tokens", 3, "--temperature", 1, "--seed", 3)
+
+
+def write_prompts(folder, count=NUM_ROWS):
+    rows = [{"id": f"n{i}", "prompt": TEXT[i % 3][: 5 + i % 20], "n": i} for i in range(count)]
+    return write_jsonl(folder / "in.jsonl", rows)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_gpt2, tmp_path_factory, fork_server):
+    """A file of each format that was written without an interruption, by suffix."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    write_prompts(folder)
+    contents = {}
+
+    def content(suffix):
+        if suffix not in contents:
+            process = fork_server.start(arguments(tiny_gpt2, suffix), cwd=folder)
+            assert process.wait() == 0, process.stderr
+            contents[suffix] = (folder / f"out.{suffix}").read_bytes()
+        return contents[suffix]
+
+    return content
+
+
+def arguments(model, suffix, *more):
+    return ["generate", "--model", model, "--input", "in.jsonl", "--output", f"out.{suffix}",
+            *SAMPLED, *more]  # fmt: skip
+
+
+def size_of(path):
+    return path.stat().st_size if path.exists() else 0
+
+
+def stop_after(monkeypatch, num_rows, number):
+    """Send this process a signal after so many rows."""
+    append = RowWriter.append
+
+    def append_and_send(writer, row):
+        append(writer, row)
+        if writer.num_rows == num_rows:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(RowWriter, "append", append_and_send)
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code", "stopped"),
+    [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")],
+)
+def test_a_stopped_file_is_continued_by_the_same_command(
+    llmkit, tiny_gpt2, tmp_path, monkeypatch, undisturbed, number, exit_code, stopped
+):
+    write_prompts(tmp_path)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 270, number)
+        result = llmkit(*arguments(tiny_gpt2, "csv"))
+    assert result.exit_code == exit_code
+    assert result.stderr.splitlines()[-1] == (
+        f"llmkit: stopped by {stopped}; run the same command again to continue after 270 rows"
+    )
+    assert not (tmp_path / "out.csv").exists()
+    forget_accelerator()
+    result = llmkit(*arguments(tiny_gpt2, "csv"))
+    assert result.exit_code == 0, result.output
+    assert "continuing after 270 rows" in result.stderr
+    assert (tmp_path / "out.csv").read_bytes() == undisturbed("csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.csv"]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_killed_file_is_continued_with_each_row_once(
+    fork_server, tiny_gpt2, tmp_path, undisturbed, suffix
+):
+    write_prompts(tmp_path)
+    kill_when(fork_server, tiny_gpt2, tmp_path, suffix, 2_000)
+    process = fork_server.start(arguments(tiny_gpt2, suffix), cwd=tmp_path)
+    assert process.wait() == 0, process.stderr
+    assert "continuing after " in process.stderr
+    assert (tmp_path / f"out.{suffix}").read_bytes() == undisturbed(suffix)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_killed_at_random_moments_equals_an_undisturbed_one(
+    fork_server, tiny_gpt2, tmp_path, undisturbed, suffix
+):
+    write_prompts(tmp_path)
+    chance = random.Random(suffix)
+    expected = undisturbed(suffix)
+    for _ in range(10):
+        size = size_of(tmp_path / f"out.{suffix}.partial") + chance.randrange(len(expected) // 8)
+        kill_when(fork_server, tiny_gpt2, tmp_path, suffix, size, chance.random() / 100)
+        assert not (tmp_path / f"out.{suffix}").exists()
+    process = fork_server.start(arguments(tiny_gpt2, suffix), cwd=tmp_path)
+    assert process.wait() == 0, process.stderr
+    assert (tmp_path / f"out.{suffix}").read_bytes() == expected
+    if suffix == "parquet":
+        assert parquet.read_table(tmp_path / "out.parquet")["n"].to_pylist() == [*range(NUM_ROWS)]
+
+
+def kill_when(fork_server, model, folder, suffix, num_bytes, seconds=0.0):
+    """Kill the command once it has written so many bytes, and a moment later."""
+    partial = folder / f"out.{suffix}.partial"
+    process = fork_server.start(arguments(model, suffix), cwd=folder)
+    while size_of(partial) <= num_bytes and process.poll() is None:
+        time.sleep(0.001)
+    time.sleep(seconds)
+    process.kill()
+    process.wait()
+
+
+def test_a_changed_input_or_decoding_is_refused_in_one_line(
+    llmkit, tiny_gpt2, tmp_path, monkeypatch
+):
+    rows = write_prompts(tmp_path, 30)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 7, signal.SIGTERM)
+        assert llmkit(*arguments(tiny_gpt2, "jsonl")).exit_code == 143
+    partial = (tmp_path / "out.jsonl.partial").read_bytes()
+    forget_accelerator()
+    result = llmkit(*arguments(tiny_gpt2, "jsonl", "--seed", 4, "--top-k", 5))
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].endswith(
+        "out.jsonl.partial: holds 7 rows of an interrupted command that differs in --seed (3 then, "
+        "4 now), top_k (0 then, 5 now); repeat that command to continue it, delete the file, or "
+        "name another --output"
+    )
+    rows.write_text(rows.read_text().replace("ferry", "ships"))
+    forget_accelerator()
+    result = llmkit(*arguments(tiny_gpt2, "jsonl"))
+    assert "that differs in input; repeat" in result.stderr.splitlines()[-1]
+    assert (tmp_path / "out.jsonl.partial").read_bytes() == partial
+
+
+def test_a_full_disk_ends_in_one_line_that_says_how_to_continue(
+    llmkit, tiny_gpt2, tmp_path, monkeypatch, undisturbed
+):
+    write_prompts(tmp_path)
+    append = RowWriter.append
+
+    def append_until_full(writer, row):
+        if writer.num_rows == 20:
+            writer._file.write(b"half a ro")
+            raise OSError(28, os.strerror(28))
+        append(writer, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RowWriter, "append", append_until_full)
+        result = llmkit(*arguments(tiny_gpt2, "jsonl"))
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].endswith(
+        "out.jsonl: No space left on device; run the same command again to continue after 20 rows"
+    )
+    forget_accelerator()
+    assert llmkit(*arguments(tiny_gpt2, "jsonl")).exit_code == 0
+    assert (tmp_path / "out.jsonl").read_bytes() == undisturbed("jsonl")
