@@ -107,6 +107,10 @@ class Generation(Section):
     def _constraints(self) -> list[str]:
         return [name for name in CONSTRAINTS if getattr(self, name) not in (None, [])]
 
+    def without_constraint(self) -> "Generation":
+        """The same decoding of free text."""
+        return self.model_copy(update={"choices": [], "regex": None, "json_schema": None})
+
     @model_validator(mode="after")
     def _settings_agree(self) -> "Generation":
         sampling = self.temperature > 0

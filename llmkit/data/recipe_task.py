@@ -14,6 +14,11 @@ def recipe_task(recipe: Recipe) -> Task:
     task = prompt_task(recipe.task, recipe.data)
     if recipe.evaluation.votes > 1 and "majority_vote" not in task.scores:
         raise UserError(f"evaluation.votes: {task.name} has no final answer to vote on; remove it")
+    constraint = recipe.generation.constraint
+    if constraint is not None and task.output == "label":
+        raise UserError(
+            f"generation.{constraint}: {task.name} chooses a label and generates no text; remove it"
+        )
     return _with_metric_settings(task, recipe.evaluation)
 
 

@@ -72,6 +72,17 @@ class Evaluator:
         model.to(self.accelerator.device)
         return {name: self.evaluate(model, test) for name, test in tests.items()}
 
+    def evaluate_unconstrained(
+        self, model: nn.Module, tests: Mapping[str, EvaluationSet]
+    ) -> dict[str, SystemResult]:
+        """The model's scores on the test sets for which it generates text, without the recipe's
+        constraint; none if there is no constraint."""
+        if self.generation.constraint is None:
+            return {}
+        free = replace(self, generation=self.generation.without_constraint())
+        generated = {name: test for name, test in tests.items() if test.task.output == "completion"}
+        return free.evaluate_all(model, generated)
+
     def predict(self, model: nn.Module, evaluation_set: EvaluationSet) -> list[Prediction]:
         """The prediction for each prompt."""
         rank, world_size = self.accelerator.process_index, self.accelerator.num_processes

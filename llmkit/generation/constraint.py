@@ -76,6 +76,12 @@ class Constraint:
         return self._matcher.is_error()
 
 
+def check_constraint(generation: Generation, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise ConstraintError, before anything is generated, for a constraint that cannot be met."""
+    if generation.constraint:
+        Constraint(generation, tokenizer)
+
+
 def _body(generation: Generation) -> tuple[str, str]:
     """The permitted texts as a rule of llguidance's Lark: its name, in upper case if it is a
     regular expression, and its content."""

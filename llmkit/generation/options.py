@@ -12,7 +12,7 @@ from llmkit.config.generation import CONSTRAINTS, Generation, read_json_schema
 from llmkit.config.hints import meant_option, other_name
 from llmkit.config.values import refusal
 from llmkit.errors import UserError, did_you_mean, printable
-from llmkit.generation.constraint import Constraint, ConstraintError
+from llmkit.generation.constraint import ConstraintError, check_constraint
 from llmkit.tasks import Task
 
 
@@ -37,11 +37,11 @@ class Options:
 
         Raises UserError for each mistake.
         """
-        settings = generation.model_dump()
         if self.given.keys() & set(CONSTRAINTS):
-            settings |= Generation().model_dump(include=set(CONSTRAINTS))
+            generation = generation.without_constraint()
+        settings = generation.model_dump() | self.given | self._schema()
         try:
-            generation = Generation.model_validate(settings | self.given | self._schema())
+            generation = Generation.model_validate(settings)
         except ValidationError as error:
             raise UserError("\n".join(dict.fromkeys(self._explain(error)))) from None
         if task.output == "label" and self.given:
@@ -51,10 +51,8 @@ class Options:
 
     def check_constraint(self, generation: Generation, tokenizer: PreTrainedTokenizerBase) -> None:
         """Raise UserError for a constraint that cannot be met."""
-        if generation.constraint is None:
-            return
         try:
-            Constraint(generation, tokenizer)
+            check_constraint(generation, tokenizer)
         except ConstraintError as error:
             if error.key not in self.given:
                 raise

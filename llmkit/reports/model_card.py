@@ -6,7 +6,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from llmkit import __version__
-from llmkit.config.generation import Generation
+from llmkit.config.generation import CONSTRAINTS, Generation
 from llmkit.config.schema import Data, Train
 from llmkit.errors import count_of
 from llmkit.families import Family
@@ -115,6 +115,12 @@ def cell(system: SystemResult, name: str) -> str:
 
 def usage(task: Task, generation: Generation) -> str:
     """A program that generates a completion of a prompt as the model was trained on."""
+    note = ""
+    if generation.constraint is not None:
+        note = (
+            f"\nThe scores are those of completions that `{generation.constraint}` of the recipe "
+            "constrains, as `llmkit generate` does and this program does not.\n"
+        )
     prompt = f"prompt = {task.template!r}  # replace the names in braces by your texts"
     if task.output == "text":
         prompt = 'prompt = "Once"'
@@ -123,13 +129,17 @@ def usage(task: Task, generation: Generation) -> str:
             'messages = [{"role": "user", "content": "Who keeps a goat?"}]\n'
             "prompt = tokenizer.apply_chat_template(messages, tokenize=False)"
         )
-    settings: dict[str, Any] = generation.model_dump(exclude_defaults=True)
+    settings: dict[str, Any] = generation.model_dump(
+        exclude_defaults=True, exclude={"stop", *CONSTRAINTS}
+    )
     settings |= {
         "max_new_tokens": generation.max_new_tokens,
         "do_sample": generation.temperature > 0,
     }
     decoding = ", ".join(f"{key}={value}" for key, value in settings.items())
-    return USAGE.format(prompt=prompt, decoding=decoding)
+    if generation.stop:
+        decoding += f", stop_strings={generation.stop}, tokenizer=tokenizer"
+    return USAGE.format(prompt=prompt, decoding=decoding) + note
 
 
 def training_settings(train: Train, seed: int) -> str:

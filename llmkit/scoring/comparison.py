@@ -19,13 +19,17 @@ def compare_on_test_sets(
     """The results on each test set: the given systems and the baselines.
 
     Args:
-        systems: The result of each system on each test set, by their names.
+        systems: The result of each system on each test set, by their names; all but the main one
+            may lack test sets.
         main: Name of the system in question.
         metric: Deciding metric of the recipe's task; a test set of another task has its own.
     """
     return {
         name: compare_with_others(
-            test, {label: results[name] for label, results in systems.items()}, main, metric
+            test,
+            {label: results[name] for label, results in systems.items() if name in results},
+            main,
+            metric,
         )
         for name, test in tests.items()
     }

@@ -14,6 +14,11 @@ TITLES = {
 }  # fmt: skip
 
 
+def unconstrained(system: str) -> str:
+    """Name of a model whose completions are scored without the recipe's constraint, too."""
+    return f"{system}, unconstrained"
+
+
 def title_of(score: str) -> str:
     """The name of a score in a sentence."""
     return TITLES.get(score, score.replace("_", " "))
@@ -22,8 +27,8 @@ def title_of(score: str) -> str:
 def verdict(
     metric: DecidingMetric, main: str, scores: dict[str, Scores], difference: Difference | None
 ) -> str:
-    """The main system's deciding score, its difference from the untuned model, and a baseline that
-    is better.
+    """The main system's deciding score, its difference from the untuned model, its score without a
+    constraint, and a baseline that is better.
 
     Args:
         scores: Scores of each model and baseline, by name.
@@ -36,12 +41,15 @@ def verdict(
     parts = [f"{title_of(name)} {rounded(value)}"]
     if difference is not None:
         parts += describe_difference(difference, metric.higher_is_better)
+    free = scores.get(unconstrained(main), {}).get(name)
+    if free is not None:
+        parts.append(f"{rounded(free)} without its constraint")
     sign = 1 if metric.higher_is_better else -1
     baselines = {
         label: sign * of_baseline[name]
         for label, of_baseline in scores.items()
         if name in of_baseline
-        and label not in (main, UNTUNED)
+        and label not in (main, UNTUNED, unconstrained(main))
         and not label.startswith(BEST_REFERENCE)
     }
     best = max(baselines, key=baselines.__getitem__, default=None)

@@ -33,6 +33,7 @@ from llmkit.data.preview import Check, SplitCheck, is_bad, sample_blocks, sample
 from llmkit.data.recipe_task import prompt_warnings, recipe_task
 from llmkit.data.splits import open_splits
 from llmkit.evaluation.evaluation_set import encode_scored_prompts
+from llmkit.generation.constraint import check_constraint
 from llmkit.model.load import check_max_length, open_model
 from llmkit.model.trainable import trainable_model
 from llmkit.runtime.devices import start_accelerator
@@ -61,6 +62,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         recipe.model, recipe.train.forward, recipe.seed, splits["train"].texts()
     )
     check_max_length(recipe.data.max_length, model)
+    check_constraint(recipe.generation, tokenizer)
     trainable_model(model, recipe.train)
 
     read = {split: list(rows.read_all()) for split, rows in splits.items()}

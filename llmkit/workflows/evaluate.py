@@ -18,6 +18,7 @@ from llmkit.data.splits import open_splits
 from llmkit.errors import UserError, first_few
 from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_set, read_test_sets
 from llmkit.evaluation.evaluator import Evaluator
+from llmkit.generation.constraint import check_constraint
 from llmkit.model.load import check_max_length, open_model
 from llmkit.paths import check_writable, expand
 from llmkit.reports import terminal
@@ -35,7 +36,7 @@ from llmkit.scoring.predictions import (
 from llmkit.scoring.results import summarize_results, write_results
 from llmkit.scoring.scores import SystemResult, TestResults, score_predictions
 from llmkit.scoring.testset import TestSet
-from llmkit.scoring.verdict import UNTUNED
+from llmkit.scoring.verdict import UNTUNED, unconstrained
 from llmkit.tasks import Row
 
 THIS_MODEL, THESE_PREDICTIONS = "this model", "these predictions"  # names of systems
@@ -73,6 +74,7 @@ def evaluate_model(
             recipe.model, recipe.train.forward, recipe.seed, splits["train"].texts(), model_name
         )
         check_max_length(recipe.data.max_length, model)
+        check_constraint(recipe.generation, tokenizer)
         if encoded_with is None or not is_same_tokenizer(tokenizer, encoded_with):
             encoded = encode_tests(tests, tokenizer, recipe.data, recipe.generation)
             encoded_with = tokenizer
@@ -85,6 +87,8 @@ def evaluate_model(
             accelerator,
         )
         systems[label] = evaluator.evaluate_all(model, encoded)
+        if label == THIS_MODEL:
+            systems[unconstrained(label)] = evaluator.evaluate_unconstrained(model, encoded)
     results = compare_on_test_sets(tests, systems, THIS_MODEL, metric)
     if accelerator.is_main_process:
         publish(results, console, folder, splits["train"])

@@ -33,7 +33,7 @@ from llmkit.scoring.comparison import compare_on_test_sets
 from llmkit.scoring.results import write_results
 from llmkit.scoring.scores import TestResults
 from llmkit.scoring.testset import TestSet
-from llmkit.scoring.verdict import UNTUNED
+from llmkit.scoring.verdict import UNTUNED, unconstrained
 from llmkit.tasks import Scores
 from llmkit.training.log import RunLog
 from llmkit.training.loop import Validation, train
@@ -233,6 +233,7 @@ def score_run(
     evaluator = setup.evaluator
     tuned, _ = load_model(model_dir(run))
     systems = {FINE_TUNED: evaluator.evaluate_all(tuned, setup.rows.tests)}
+    systems[unconstrained(FINE_TUNED)] = evaluator.evaluate_unconstrained(tuned, setup.rows.tests)
     del tuned  # one model at a time
     texts = setup.rows.splits["train"].texts()
     untuned, _ = open_model(recipe.model, recipe.train.forward, recipe.seed, texts)

@@ -37,6 +37,7 @@ from llmkit.data.splits import open_splits
 from llmkit.errors import count_of
 from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_set, read_test_sets
 from llmkit.evaluation.evaluator import Evaluator
+from llmkit.generation.constraint import check_constraint
 from llmkit.model.load import (
     check_max_length,
     commit_of,
@@ -116,6 +117,7 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     forward, seed = recipe.train.forward, recipe.seed
     model, tokenizer = open_model(recipe.model, forward, seed, splits["train"].texts())
     check_max_length(recipe.data.max_length, model)
+    check_constraint(recipe.generation, tokenizer)
     tokenizer.chat_template = task.chat.template if task.chat else tokenizer.chat_template
     rows = prepare_rows(
         splits, tokenizer, recipe.data, recipe.evaluation, recipe.generation, console

@@ -66,6 +66,17 @@ def test_the_program_decodes_as_the_recipe_does(temperature):
     assert ("temperature=0.7" in program) == (temperature > 0)
 
 
+def test_the_program_stops_as_the_recipe_does_and_names_its_constraint():
+    _, card = card_of(generation=Generation(stop=["\n", "'"], repetition_penalty=1.5))
+    program = card.split("```python\n")[1].split("```")[0]
+    compile(program, "card", "exec")
+    assert """stop_strings=['\\n', "'"], tokenizer=tokenizer""" in program
+    assert "repetition_penalty=1.5" in program
+    _, card = card_of(generation=Generation(choices=["yes", "no"]))
+    assert "choices" not in card.split("```python\n")[1].split("```")[0]
+    assert "completions that `choices` of the recipe constrains" in card
+
+
 def test_only_models_of_the_hub_are_named_as_base_model(tmp_path):
     assert is_hub_id("gpt2")
     assert not is_hub_id(str(tmp_path))

@@ -36,6 +36,13 @@ FEW = Difference(5.0)
             "too few test rows for a significance test (at least 10)",
         ),
         (
+            "rougeL", True,
+            {"this model": 20.0, "this model, unconstrained": 25.0, "untuned": 19.0, "copy": 24.0},
+            FEW,
+            "ROUGE-L 20.0, +5.00 over the untuned model, too few test rows for a significance test "
+            "(at least 10), 25.0 without its constraint, worse than the baseline copy (24.0)",
+        ),
+        (
             "macro_f1", True, {"these predictions": 30.0, "majority label": 41.5}, None,
             "macro-F1 30.0, worse than the baseline majority label (41.5)",
         ),

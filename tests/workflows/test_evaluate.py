@@ -175,3 +175,54 @@ def test_predictions_are_matched_by_id_or_the_missing_ids_are_named(llmkit, sett
     result = llmkit("evaluate", "--predictions", "twice.json", *settings)
     assert result.exit_code == 2
     assert "id 0 was used before" in result.stderr
+
+
+def test_a_constrained_model_is_scored_without_its_constraint_too(llmkit, tiny_gpt2, tmp_path):
+    write_jsonl(tmp_path / "rows.jsonl", summary_rows(60))
+    result = llmkit(
+        "finetune", "summarize", f"model={tiny_gpt2}", "data.train=rows.jsonl", *SHORT,
+        "evaluation.general_text=embedded", "generation.choices=[Ferry left., Ferry]",
+        "generation.max_new_tokens=12", "--run-dir", "run",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "without its constraint" in result.output
+    evaluated = llmkit("evaluate", "run", "--output", "scores")
+    assert evaluated.exit_code == 0, evaluated.output
+    for folder, main in (("run", "fine-tuned"), ("scores", "this model")):
+        content = json.loads((tmp_path / folder / "metrics.json").read_text())
+        scores = content["scores"]
+        assert list(scores)[:3] == [main, f"{main}, unconstrained", "untuned"]
+        assert scores[main]["loss"] == scores[f"{main}, unconstrained"]["loss"]
+        assert scores[main]["rouge1"] != scores[f"{main}, unconstrained"]["rouge1"]
+        rows = [json.loads(line) for line in (tmp_path / folder / "predictions.jsonl").open()]
+        assert {row["prediction"] for row in rows} <= {"Ferry left.", "Ferry"}
+        general = json.loads((tmp_path / folder / "general-text" / "metrics.json").read_text())
+        assert f"{main}, unconstrained" not in general["scores"]
+    assert "fine-tuned, unconstrained" in (tmp_path / "run" / "report.html").read_text()
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "| fine-tuned, unconstrained |" in card
+    assert llmkit("compare", "run", "scores").exit_code == 0
+    unconstrained = llmkit("evaluate", "run", "generation.choices=[]", "--json")
+    assert "unconstrained" not in unconstrained.output
+
+
+@pytest.mark.parametrize("command", ["finetune", "check"])
+@pytest.mark.parametrize(
+    ("task", "override", "expected"),
+    [
+        (
+            "summarize",
+            "generation.regex=(a",
+            "generation.regex: llguidance refuses it: (a: ",
+        ),
+        ("classify", "generation.choices=a,b", "generation.choices: classify chooses a label"),
+    ],
+)
+def test_a_constraint_that_cannot_be_met_is_refused_before_training(
+    llmkit, tiny_gpt2, tmp_path, command, task, override, expected
+):
+    run_dir = ("--run-dir", "run") if command == "finetune" else ()
+    result = llmkit(command, task, f"model={tiny_gpt2}", *SHORT, override, *run_dir)
+    assert result.exit_code == 2
+    assert expected in result.output
+    assert not (tmp_path / "run").exists()
