@@ -13,7 +13,8 @@ from llmkit.runtime.signals import Stopped
 # In the order of the help. Each is a module of llmkit.commands, imported when it is needed, with a
 # function of the same name.
 VERBS = (
-    "finetune", "check", "evaluate", "compare", "report", "generate", "recipes", "completion",
+    "finetune", "check", "evaluate", "compare", "report", "generate", "chat", "recipes",
+    "completion",
 )  # fmt: skip
 EPILOG = """\b
 Examples:

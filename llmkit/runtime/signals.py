@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -71,3 +71,27 @@ class Signals:
         self.stop = number
         if not self._is_deferred:
             raise Stopped(number)
+
+
+@contextmanager
+def first_interrupt_noted(*, enabled: bool) -> Iterator[Callable[[], bool]]:
+    """Inside the block, the first Ctrl-C raises nothing; yields a function that says whether there
+    was one. The second one raises KeyboardInterrupt.
+
+    enabled: False leaves Ctrl-C as it is.
+    """
+    was_interrupted = False
+    previous = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, _: FrameType | None) -> None:
+        nonlocal was_interrupted
+        was_interrupted = True
+        signal.signal(number, previous)
+
+    if enabled:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: was_interrupted
+    finally:
+        if enabled:
+            signal.signal(signal.SIGINT, previous)

@@ -30,8 +30,8 @@ TWO_STEPS = (
 )  # fmt: skip
 
 
-def run_llmkit(*arguments: object, exit_code: int = 0):
-    result = CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+def run_llmkit(*arguments: object, exit_code: int = 0, input: str | None = None):
+    result = CliRunner().invoke(cli.main, [str(argument) for argument in arguments], input=input)
     assert isinstance(result.exception, SystemExit | None), result.exc_info
     assert result.exit_code == exit_code, result.output
     return result
@@ -189,6 +189,15 @@ def test_generate_from_a_prompt_and_from_a_file(work, tmp_path):
     predictions = [json.loads(line) for line in made.read_text("utf-8").splitlines()]
     assert [row["id"] for row in predictions] == [row["id"] for row in rows]
     assert all(isinstance(row["prediction"], str) for row in predictions)
+
+
+def test_chat_through_a_pipe(work, tmp_path):
+    talk = tmp_path / "talk.jsonl"
+    lines = f"Who keeps a goat?\nAnd bees?\n/save {talk}\n"
+    shown = run_llmkit("chat", "--model", work.run, input=lines)
+    assert len(shown.stdout.splitlines()) >= 2
+    is_conversation = "conversation" in work.task.accepted_shapes
+    assert len(talk.read_text("utf-8").splitlines()) == (1 if is_conversation else 2)
 
 
 def test_recipes_lists_the_task(work):

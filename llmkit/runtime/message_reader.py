@@ -1,0 +1,107 @@
+"""Messages that a person types, or that a pipe sends, line by line."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+import click
+
+PROMPT, CONTINUED = "> ", ". "
+QUOTES = '"""'
+
+
+class Message(NamedTuple):
+    """What was typed."""
+
+    text: str
+    where: str
+    """Where a pipe sent it: `line N`; empty at a terminal."""
+    is_command: bool
+    """Whether it is a single line that begins with a slash."""
+
+
+class MessageReader:
+    """Reads messages from standard input.
+
+    A message is a line. A line that ends in a backslash goes on in the next one, and the lines
+    between two triple quotes are one message. At a terminal, lines can be edited, Ctrl-C drops what
+    was typed, and a second Ctrl-C raises KeyboardInterrupt.
+    """
+
+    def __init__(self) -> None:
+        self.is_terminal = sys.stdin.isatty()
+        self.line_number = 0
+        # Bytes that are not UTF-8 become lone surrogates, which `is_text` finds.
+        with suppress(AttributeError):
+            sys.stdin.reconfigure(errors="surrogateescape")
+        if self.is_terminal:
+            with suppress(ImportError):  # absent on Windows
+                import readline  # noqa: F401  input() then edits lines
+
+    def __iter__(self) -> Iterator[Message]:
+        """The messages up to the end of the input; blank ones too."""
+        was_interrupted = False
+        while True:
+            try:
+                message = self._read_message()
+            except KeyboardInterrupt:
+                if was_interrupted or not self.is_terminal:
+                    raise
+                was_interrupted = True
+                click.echo("\nCtrl-C again, or /quit, ends the chat", err=True)
+                continue
+            if message is None:
+                if self.is_terminal:
+                    click.echo(err=True)  # the shell's prompt begins a new line
+                return
+            was_interrupted = False
+            yield message
+
+    def _read_message(self) -> Message | None:
+        """None at the end of the input."""
+        line = self._read_line(PROMPT)
+        if line is None:
+            return None
+        where = "" if self.is_terminal else f"line {self.line_number}"
+        if line.strip().startswith(QUOTES):
+            return Message(self._read_quoted(line.strip()[len(QUOTES) :]), where, False)
+        if not line.endswith("\\"):
+            return Message(line, where, line.startswith("/"))
+        lines = []
+        while line is not None and line.endswith("\\"):
+            lines.append(line[:-1])
+            line = self._read_line(CONTINUED)
+        return Message("\n".join([*lines, line or ""]), where, False)
+
+    def _read_quoted(self, line: str | None) -> str:
+        """The lines up to the closing quotes, or to the end of the input."""
+        lines = []
+        while line is not None and not line.rstrip().endswith(QUOTES):
+            lines.append(line)
+            line = self._read_line(CONTINUED)
+        if line is not None:
+            lines.append(line.rstrip().removesuffix(QUOTES))
+        return "\n".join(lines).strip("\n")
+
+    def _read_line(self, prompt: str) -> str | None:
+        """The next line without its end; None at the end of the input."""
+        if self.is_terminal and sys.stdout.isatty():
+            try:
+                return input(prompt)
+            except EOFError:
+                return None
+        if self.is_terminal:
+            click.echo(prompt, nl=False, err=True)
+        line = sys.stdin.readline()
+        self.line_number += 1
+        return line.removesuffix("\n").removesuffix("\r") if line else None
+
+
+def is_text(text: str) -> bool:
+    """Whether the text was valid UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

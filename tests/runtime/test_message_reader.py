@@ -1,0 +1,113 @@
+"""Messages of one or several lines, from a pipe or from a person who types."""
+
+import io
+import sys
+
+import pytest
+
+from llmkit.runtime.message_reader import Message, MessageReader, is_text
+
+
+@pytest.fixture
+def piped(monkeypatch):
+    """The messages that a pipe with these bytes sends."""
+
+    def read(content: bytes) -> list[Message]:
+        stream = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8")
+        monkeypatch.setattr(sys, "stdin", stream)
+        return list(MessageReader())
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", []),
+        (b"one\ntwo", ["one", "two"]),
+        (b"one\r\n\n two \n", ["one", "", " two "]),
+        (b"one\\\ntwo\\\nthree\nfour\n", ["one\ntwo\nthree", "four"]),
+        (b"one\\", ["one\n"]),
+        (b'"""one\n\n/two\\\n"""\nthree\n', ["one\n\n/two\\", "three"]),
+        (b'"""\none\ntwo"""\n', ["one\ntwo"]),
+        (b'  """one"""\n', ["one"]),
+        (b'""""""\nx', ["", "x"]),
+        (b'"""one\ntwo', ["one\ntwo"]),
+        ("船 👩🏽‍🌾\n".encode(), ["船 👩🏽‍🌾"]),
+    ],
+)
+def test_messages_of_a_pipe(piped, content, expected):
+    assert [message.text for message in piped(content)] == expected
+
+
+def test_messages_of_a_pipe_name_their_first_line(piped):
+    messages = piped(b'one\n"""a\nb"""\nx\\\ny\n/quit\n')
+    assert [message.where for message in messages] == ["line 1", "line 2", "line 4", "line 6"]
+
+
+@pytest.mark.parametrize(
+    ("content", "is_command"),
+    [(b"/save x", True), (b" /save x", False), (b"/a\\\nb", False), (b'"""/save x"""', False),
+     (b"a /save x", False)],
+)  # fmt: skip
+def test_a_command_is_a_single_line_that_begins_with_a_slash(piped, content, is_command):
+    (message,) = piped(content)
+    assert message.is_command == is_command
+
+
+def test_bytes_that_are_not_utf8_are_found(piped):
+    first, second = piped(b"caf\xe9\nna\xc3\xafve\n")
+    assert not is_text(first.text)
+    assert is_text(second.text)
+
+
+class Typist(io.StringIO):
+    """Someone at a terminal: lines, and KeyboardInterrupt for Ctrl-C."""
+
+    def __init__(self, *events) -> None:
+        super().__init__()
+        self.events = iter(events)
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self) -> str:
+        event = next(self.events, "")
+        if event is KeyboardInterrupt:
+            raise KeyboardInterrupt
+        return event
+
+
+@pytest.mark.parametrize(
+    ("events", "expected", "is_stopped"),
+    [
+        (["a\n", KeyboardInterrupt, "b\n"], ["a", "b"], False),
+        ([KeyboardInterrupt, "a\n", KeyboardInterrupt, "b\n"], ["a", "b"], False),
+        (["a\\\n", KeyboardInterrupt, "b\n"], ["b"], False),
+        (["a\n", KeyboardInterrupt, KeyboardInterrupt, "b\n"], ["a"], True),
+    ],
+)
+def test_ctrl_c_drops_what_was_typed_and_a_second_one_stops(
+    monkeypatch, capsys, events, expected, is_stopped
+):
+    monkeypatch.setattr(sys, "stdin", Typist(*events))
+    read = []
+    try:
+        for message in MessageReader():
+            read.append(message.text)
+    except KeyboardInterrupt:
+        assert is_stopped
+    else:
+        assert not is_stopped
+    assert read == expected
+    shown = capsys.readouterr()
+    assert shown.out == "", "the marker is no part of the answers"
+    assert "Ctrl-C again, or /quit, ends the chat" in shown.err
+
+
+def test_ctrl_c_stops_a_pipe_at_once(monkeypatch):
+    typist = Typist("a\n", KeyboardInterrupt, "b\n")
+    monkeypatch.setattr(typist, "isatty", lambda: False)
+    monkeypatch.setattr(sys, "stdin", typist)
+    with pytest.raises(KeyboardInterrupt):
+        list(MessageReader())
