@@ -13,7 +13,7 @@ from llmkit.runtime.signals import Stopped
 # In the order of the help. Each is a module of llmkit.commands, imported when it is needed, with a
 # function of the same name.
 VERBS = (
-    "finetune", "check", "evaluate", "compare", "report", "generate", "chat", "recipes",
+    "finetune", "check", "evaluate", "compare", "report", "generate", "chat", "serve", "recipes",
     "completion",
 )  # fmt: skip
 EPILOG = """\b
@@ -37,6 +37,7 @@ Environment variables:
   HF_HUB_OFFLINE   1: never contact the hub
   WANDB_PROJECT, TRACKIO_PROJECT
                    project to log to; llmkit if unset
+  LLMKIT_TOKEN     token for clients of `llmkit serve`
   OMP_NUM_THREADS  threads per process; unset: free cores
 """
 

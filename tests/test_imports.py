@@ -16,6 +16,7 @@ LEVELS = [
     ["generation", "scoring", "training"],
     ["evaluation", "reports"],
     ["workflows"],
+    ["serving"],
     ["commands", "api"],
     ["cli"],
     ["__main__"],

@@ -32,8 +32,6 @@ class Sequence:
         """Raises ConstraintError for a constraint that cannot be met."""
         generation = request.generation
         self.request = request
-        self.decoding = generation.model_dump_json()
-        """Equal for sequences that are decoded alike."""
         self.token_ids: list[int] = []
         """Generated tokens, without end-of-text."""
         self.finish_reason: FinishReason | None = None

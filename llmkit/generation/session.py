@@ -166,9 +166,7 @@ def open_session(
         seed: Seed of the sampling.
         as_keywords: Name decoding options in messages as keyword arguments, not as flags.
     """
-    if name is None:
-        newest = newest_finished_run()
-        name = str(newest) if newest else "embedded"
+    name = default_model() if name is None else name
     model_name, run = resolve_model(name)
     console.print(f"model: {name}", style="dim")
     recipe = _open_recipe(run, name, overrides)
@@ -197,6 +195,13 @@ def open_session(
         accelerator,
         console,
     )
+
+
+def default_model() -> str:
+    """What is opened if no model is named: the newest finished run under runs/, else the embedded
+    model."""
+    newest = newest_finished_run()
+    return str(newest) if newest else "embedded"
 
 
 def _open_recipe(run: Path | None, name: str, overrides: tuple[str, ...]) -> Recipe:

@@ -4,7 +4,7 @@ import torch
 
 from llmkit.config.generation import Generation
 from llmkit.generation.request import Request, Sequence
-from llmkit.generation.token_choice import choose_tokens, group_by_decoding
+from llmkit.generation.token_choice import choose_tokens
 
 END = 0
 
@@ -33,8 +33,3 @@ def test_rows_of_one_decoding_draw_each_from_their_own_numbers():
     expected = 3000 * logits.softmax(0)
     chi_square = ((counts - expected) ** 2 / expected).sum()
     assert chi_square < 18.5, "with 4 degrees of freedom, once in a thousand seeds"
-
-
-def test_rows_that_are_decoded_alike_form_one_group():
-    sequences = [sequence_of(), sequence_of(min_new_tokens=2), sequence_of()]
-    assert group_by_decoding(sequences) == [[0, 2], [1]]

@@ -9,7 +9,6 @@ from rows import TEXT, summary_rows, write_jsonl
 from runs import SHORT
 from transformers import AutoTokenizer
 
-from llmkit.runs.folder import results_path, set_dir
 from llmkit.tasks import TASKS
 
 OTHER_TASKS = {
@@ -180,10 +179,9 @@ def test_predictions_are_matched_by_id_or_the_missing_ids_are_named(llmkit, sett
 
 def test_a_constrained_model_is_scored_without_its_constraint_too(llmkit, tiny_gpt2, tmp_path):
     write_jsonl(tmp_path / "rows.jsonl", summary_rows(60))
-    (tmp_path / "general.txt").write_text("\n\n".join(TEXT[:3]))
     result = llmkit(
         "finetune", "summarize", f"model={tiny_gpt2}", "data.train=rows.jsonl", *SHORT,
-        "evaluation.general_text=general.txt", "generation.choices=[Ferry left., Ferry]",
+        "evaluation.general_text=embedded", "generation.choices=[Ferry left., Ferry]",
         "generation.max_new_tokens=12", "--run-dir", "run",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -198,12 +196,14 @@ def test_a_constrained_model_is_scored_without_its_constraint_too(llmkit, tiny_g
         assert scores[main]["rouge1"] != scores[f"{main}, unconstrained"]["rouge1"]
         rows = [json.loads(line) for line in (tmp_path / folder / "predictions.jsonl").open()]
         assert {row["prediction"] for row in rows} <= {"Ferry left.", "Ferry"}
-        general = json.loads(results_path(set_dir(tmp_path / folder, "general text")).read_text())
+        general = json.loads((tmp_path / folder / "general-text" / "metrics.json").read_text())
         assert f"{main}, unconstrained" not in general["scores"]
     assert "fine-tuned, unconstrained" in (tmp_path / "run" / "report.html").read_text()
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert "| fine-tuned, unconstrained |" in card
     assert llmkit("compare", "run", "scores").exit_code == 0
+    unconstrained = llmkit("evaluate", "run", "generation.choices=[]", "--json")
+    assert "unconstrained" not in unconstrained.output
 
 
 @pytest.mark.parametrize("command", ["finetune", "check"])

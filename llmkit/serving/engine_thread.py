@@ -1,0 +1,227 @@
+"""The thread that owns the model: it takes jobs from the event loop and reports their progress."""
+
+import asyncio
+import copy
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+
+from llmkit.errors import UserError
+from llmkit.generation.engine import Engine
+from llmkit.generation.label_likelihood import label_probabilities
+from llmkit.generation.request import FinishReason, Request, Sequence
+from llmkit.generation.session import GenerationSession
+from llmkit.model.packed import generation_dtype, packed_linear_layers
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Completion:
+    """A completion as far as the event loop has heard of it."""
+
+    request: Request
+    text: str = ""
+    num_tokens: int = 0
+    finish_reason: FinishReason | None = None
+    probabilities: dict[str, float] | None = None
+    """Of each label, for a classifier."""
+
+
+class Job:
+    """The completions of one HTTP request. Only its event loop reads and changes it."""
+
+    def __init__(self, requests: list[Request]) -> None:
+        self.completions = [Completion(request) for request in requests]
+        self.error: Exception | None = None
+        """Why the job failed: a UserError if the engine refused it."""
+        self.is_timed_out = False
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether there is something to show."""
+        return any(c.num_tokens or c.finish_reason in ("stop", "length") for c in self.completions)
+
+    @property
+    def is_over(self) -> bool:
+        return self.error is not None or all(c.finish_reason for c in self.completions)
+
+    async def changed(self) -> None:
+        """Wait for news."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    def report(self, change: Callable[[], None]) -> None:
+        """Have the event loop make a change; called by the engine's thread."""
+        with suppress(RuntimeError):  # the loop has ended, and nobody waits for the job
+            self._loop.call_soon_threadsafe(self._make, change)
+
+    def fail(self, error: Exception) -> None:
+        """End the job with an error, unless it is over."""
+        if not self.is_over:
+            self._make(partial(setattr, self, "error", error))
+
+    def _make(self, change: Callable[[], None]) -> None:
+        change()
+        self._changed.set()
+
+
+class EngineThread:
+    """Runs the engine, or a classifier's label likelihoods, in a thread of its own.
+
+    The methods are called by an event loop, and return at once.
+    """
+
+    def __init__(self, session: GenerationSession, max_rows: int) -> None:
+        """max_rows: Most completions that are computed at the same time."""
+        self.max_rows = max_rows
+        self._session = session
+        # Not thread-safe, and the event loop encodes prompts with the session's.
+        self._tokenizer = copy.deepcopy(session.tokenizer)
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._is_ready: Future[None] = Future()
+        self._is_stopping = False
+        self._engine: Engine | None = None
+        self._sequences: dict[Sequence, tuple[Job, Completion]] = {}
+        self._to_classify: deque[tuple[Job, Completion]] = deque()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; returns when the engine is ready, and raises what it raised."""
+        self._thread.start()
+        self._is_ready.result()
+
+    def stop(self) -> None:
+        """End the thread after its present step."""
+        self._inbox.put(partial(setattr, self, "_is_stopping", True))
+        self._thread.join()
+
+    def submit(self, job: Job) -> None:
+        self._inbox.put(partial(self._add, job))
+
+    def cancel(self, job: Job) -> None:
+        """Free the rows of a job; its unfinished completions end as `cancelled`."""
+        self._inbox.put(partial(self._cancel, job))
+
+    @property
+    def is_alive(self) -> bool:
+        """False if the engine could not be opened again after a failure."""
+        return self._thread.is_alive()
+
+    @property
+    def num_running(self) -> int:
+        return self._engine.num_running if self._engine else 0
+
+    @property
+    def num_waiting(self) -> int:
+        return self._engine.num_waiting if self._engine else len(self._to_classify)
+
+    def _run(self) -> None:
+        model = self._session.model
+        with self._session.accelerator.autocast(), \
+                packed_linear_layers(model, generation_dtype(model)):  # fmt: skip
+            try:
+                self._open_engine()
+            except BaseException as error:
+                self._is_ready.set_exception(error)
+                return
+            self._is_ready.set_result(None)
+            while not self._is_stopping:
+                self._take_messages()
+                try:
+                    self._step()
+                except Exception as error:
+                    logger.exception("a step of the engine failed")
+                    self._fail_all(error)
+
+    def _open_engine(self) -> None:
+        if not self._session.labels:
+            self._engine = Engine(self._session.model, self._tokenizer, self.max_rows)
+            self.max_rows = self._engine.max_rows
+
+    def _take_messages(self) -> None:
+        """Do what the event loop asked for; wait for it if there is nothing else to do."""
+        if not self._sequences and not self._to_classify:
+            self._inbox.get()()
+        while not self._inbox.empty():
+            self._inbox.get()()
+
+    def _step(self) -> None:
+        if self._to_classify:
+            self._classify()
+        elif self._sequences:
+            for sequence in self._engine.step():
+                self._report(sequence)
+
+    def _add(self, job: Job) -> None:
+        if self._engine is None:
+            self._to_classify += [(job, completion) for completion in job.completions]
+            return
+        try:
+            for completion in job.completions:
+                sequence = self._engine.add(completion.request)
+                self._sequences[sequence] = job, completion
+        except UserError as error:
+            self._cancel(job)
+            job.report(partial(job.fail, error))
+
+    def _cancel(self, job: Job) -> None:
+        for sequence in [s for s, (owner, _) in self._sequences.items() if owner is job]:
+            self._engine.cancel(sequence)
+            self._report(sequence)
+        for owner, completion in [each for each in self._to_classify if each[0] is job]:
+            self._to_classify.remove((owner, completion))
+            job.report(partial(setattr, completion, "finish_reason", "cancelled"))
+
+    def _report(self, sequence: Sequence) -> None:
+        """Report the progress of a sequence, and forget it if it is over."""
+        job, completion = self._sequences[sequence]
+        if sequence.finish_reason is not None:
+            del self._sequences[sequence]
+        text, num_tokens, reason = sequence.text, len(sequence.token_ids), sequence.finish_reason
+
+        def update() -> None:
+            completion.text, completion.num_tokens = text, num_tokens
+            completion.finish_reason = reason
+
+        job.report(update)
+
+    def _classify(self) -> None:
+        """Choose a label for the prompts that wait, as many as fit one batch."""
+        count = min(len(self._to_classify), self.max_rows)
+        batch = [self._to_classify.popleft() for _ in range(count)]
+        try:
+            rows = label_probabilities(
+                self._session.model,
+                [completion.request.prompt for _, completion in batch],
+                self._session.labels,
+                self.max_rows,
+            )
+        except Exception:
+            self._to_classify.extendleft(reversed(batch))  # fail with the others
+            raise
+        for (job, completion), row in zip(batch, rows, strict=True):
+            job.report(partial(self._choose, completion, row))
+
+    def _choose(self, completion: Completion, probabilities: dict[str, float]) -> None:
+        completion.probabilities = probabilities
+        completion.text = max(probabilities, key=probabilities.get)
+        completion.num_tokens = len(self._session.labels[completion.text])
+        completion.finish_reason = "stop"
+
+    def _fail_all(self, error: Exception) -> None:
+        """End all jobs with an error, and start with an empty engine."""
+        jobs = {job for job, _ in (*self._sequences.values(), *self._to_classify)}
+        self._sequences.clear()
+        self._to_classify.clear()
+        for job in jobs:
+            job.report(partial(job.fail, error))
+        self._open_engine()

@@ -1,0 +1,39 @@
+"""What Prometheus reads from /metrics."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from llmkit.serving.engine_thread import EngineThread
+
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """Counts of one server."""
+
+    def __init__(self, engine: EngineThread) -> None:
+        self._registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "llmkit_requests", "HTTP requests", ["path", "status"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "llmkit_request_seconds", "Time from a request's header to the end of its answer",
+            ["path"], buckets=SECONDS, registry=registry,
+        )  # fmt: skip
+        self.first_token_seconds = Histogram(
+            "llmkit_first_token_seconds", "Time from a request's body to its first token",
+            buckets=SECONDS, registry=registry,
+        )  # fmt: skip
+        self.prompt_tokens = Counter(
+            "llmkit_prompt_tokens", "Tokens of prompts", registry=registry
+        )  # fmt: skip
+        self.completion_tokens = Counter(
+            "llmkit_completion_tokens", "Generated tokens that were answered", registry=registry
+        )
+        running = Gauge("llmkit_running", "Completions in the batch", registry=registry)
+        running.set_function(lambda: engine.num_running)
+        waiting = Gauge("llmkit_waiting", "Completions waiting for a place", registry=registry)
+        waiting.set_function(lambda: engine.num_waiting)
+
+    def render(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,61 @@
+"""The chat page: one HTML file with its style and script."""
+
+import base64
+import hashlib
+import html
+import re
+from pathlib import Path
+
+from starlette.responses import HTMLResponse, Response
+
+from llmkit.generation.session import GenerationSession
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+class Page:
+    """The page for one model, read from the assets once."""
+
+    def __init__(self, model: str, session: GenerationSession) -> None:
+        style, script = (_asset(name).strip() for name in ("chat.css", "chat.js"))
+        parts = {
+            "style": style, "script": script, "model": html.escape(model),
+            "kind": kind_of(session), "task": html.escape(session.task.name),
+        }  # fmt: skip
+        self._html = re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], _asset("chat.html"))
+        self._policy = "; ".join(
+            (
+                "default-src 'none'",
+                f"script-src {_source(script)}",
+                f"style-src {_source(style)}",
+                "connect-src 'self'",
+                "img-src data:",  # the empty icon
+                "base-uri 'none'",
+                "form-action 'none'",
+                "frame-ancestors 'none'",
+            )
+        )
+
+    @property
+    def response(self) -> Response:
+        headers = {"content-security-policy": self._policy, "referrer-policy": "no-referrer"}
+        return HTMLResponse(self._html, headers=headers)
+
+
+def kind_of(session: GenerationSession) -> str:
+    """How the page talks to the model: `chat` with its history, `label` or `prompt` for a text of
+    its own each time, `text` to continue a text."""
+    if session.task.output == "text":
+        return "text"
+    if session.labels:
+        return "label"
+    return "prompt" if session.task.chat is None else "chat"
+
+
+def _source(content: str) -> str:
+    """The source of a content security policy that allows this inline content alone."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text("utf-8")

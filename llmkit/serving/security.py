@@ -1,0 +1,188 @@
+"""Who may ask, and how much: the Host, the Origin and the token, and the limits of the server."""
+
+import hmac
+import ipaddress
+import os
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from llmkit.errors import UserError
+from llmkit.paths import expand
+from llmkit.serving.errors import ApiError
+
+TOKEN_VARIABLE = "LLMKIT_TOKEN"
+MIN_TOKEN_LENGTH = 16
+MAX_TOKEN_BYTES = 4096
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+# Paths that tell nothing about the model: the chat page, and whether the server is up.
+OPEN_PATHS = ("/", "/health")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the server accepts. Times are in seconds."""
+
+    max_body_bytes: int = 2**20
+    max_prompt_tokens: int | None = None
+    """None: as many as the model has positions."""
+    max_new_tokens: int | None = None
+    """Most new tokens that a request may ask for; None: as many as the model has positions."""
+    max_queue: int = 64
+    """Completions that may wait for a place in the batch."""
+    timeout: float = 300.0
+    """Time for one request, from the arrival of its body."""
+    read_timeout: float = 30.0
+    """Time for a client to send a request's header, to send its body, or to read what it was
+    sent."""
+    max_connections: int = 256
+    grace: float = 30.0
+    """Time for running requests after SIGTERM or Ctrl-C."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may ask."""
+
+    host: str
+    """Address that the server listens on."""
+    token: str | None
+    hosts: tuple[str, ...] = ()
+    """Further names that the Host header may have."""
+    origins: tuple[str, ...] = ()
+    """Web sites, besides the server's own page, whose scripts may ask."""
+
+    def __post_init__(self) -> None:
+        if self.token is None and not is_loopback(self.host):
+            raise UserError(
+                f"--host: {self.host} can be reached from other machines, which needs a token; set "
+                f"{TOKEN_VARIABLE} or give --token-file"
+            )
+        for origin in self.origins:
+            parts = urlsplit(origin)
+            if not parts.scheme or not parts.netloc or parts.path or origin != origin.lower():
+                raise UserError(
+                    f"--allow-origin: {origin!r} is not an origin such as https://example.org"
+                )
+
+    def allows_host(self, header: str) -> bool:
+        """Whether a Host header names this server.
+
+        A web page whose own name was made to resolve to this machine (DNS rebinding) has another
+        one. An address is no such name, and is enough where a token is required as well.
+        """
+        name = host_name(header)
+        if name is None:
+            return False
+        if name in (self.host.lower(), *LOOPBACK_NAMES, *map(str.lower, self.hosts)):
+            return True
+        if is_loopback(self.host):
+            return False
+        return is_address(name) or name == socket.gethostname().lower()
+
+    def allows_origin(self, origin: str, host: str) -> bool:
+        """Whether scripts of a web site may ask: of the server's own page, or an allowed one."""
+        is_own = origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")
+        return is_own or origin.lower() in self.origins
+
+    def allows_token(self, authorization: str) -> bool:
+        """Whether an Authorization header has the token, compared in constant time."""
+        if self.token is None:
+            return True
+        scheme, _, given = authorization.partition(" ")
+        is_same = hmac.compare_digest(given.strip().encode("utf-8", "replace"), self.token.encode())
+        return is_same and scheme.lower() == "bearer"
+
+
+class AccessMiddleware:
+    """Answers requests that may not ask with an error, and passes on the others."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self.app, self.access = app, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._check(Headers(scope=scope), scope["method"], scope["path"])
+        except ApiError as error:
+            await error.response(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _check(self, headers: Headers, method: str, path: str) -> None:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not self.access.allows_host(host):
+            raise ApiError(
+                403, f"the Host header {host!r} is not this server's; allow it with --allow-host",
+                code="wrong_host",
+            )  # fmt: skip
+        if origin is not None and not self.access.allows_origin(origin, host):
+            raise ApiError(
+                403, f"scripts from {origin!r} may not ask; allow them with --allow-origin",
+                code="wrong_origin",
+            )  # fmt: skip
+        is_preflight = method == "OPTIONS" and origin is not None  # never has a token
+        if path in OPEN_PATHS or is_preflight:
+            return
+        if not self.access.allows_token(headers.get("authorization", "")):
+            raise ApiError(
+                401, "a token is required: send `Authorization: Bearer TOKEN`",
+                code="invalid_api_key", headers={"www-authenticate": "Bearer"},
+            )  # fmt: skip
+
+
+def read_token(token_file: str | None) -> str | None:
+    """The token of --token-file, else of the environment; None if neither is given."""
+    if token_file is None:
+        token, where = os.environ.get(TOKEN_VARIABLE), TOKEN_VARIABLE
+        if token is None:
+            return None
+    else:
+        path, where = expand(token_file), f"--token-file: {token_file}"
+        if not path.is_file():
+            raise UserError(f"{where}: no such file")
+        try:
+            with path.open("rb") as file:
+                token = file.read(MAX_TOKEN_BYTES).decode("ascii")
+        except OSError as error:
+            raise UserError(f"{where}: cannot be read ({error.strerror})") from None
+        except UnicodeDecodeError:
+            raise UserError(f"{where}: a token has ASCII characters only") from None
+    token = token.strip()
+    if len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
+        raise UserError(
+            f"{where}: a token has at least {MIN_TOKEN_LENGTH} printable ASCII characters; "
+            "`openssl rand -hex 32` makes one"
+        )
+    return token
+
+
+def host_name(header: str) -> str | None:
+    """The name or address in a Host header, without port and brackets; None if it is malformed."""
+    try:
+        parts = urlsplit(f"//{header}")
+        _ = parts.port  # raises ValueError unless it is a number
+        is_whole = parts.netloc == header and "@" not in header
+        return parts.hostname if is_whole else None
+    except ValueError:
+        return None
+
+
+def is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to an address that a server listens on."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

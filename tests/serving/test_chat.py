@@ -1,0 +1,151 @@
+"""POST /v1/chat/completions: conversations, templates of tasks, and labels."""
+
+import json
+
+import pytest
+from rows import TEXT
+from served import open_tiny, serving
+
+from llmkit.data.encode import encode_segments, encode_text
+from llmkit.generation.generate import generate
+from llmkit.tasks import Example, chat
+
+LABELS = ("bad", "good, really", "Größe")
+TURNS = (("system", "Be brief."), ("user", "Who left?"), ("assistant", "Mara."), ("user", "When?"))
+
+
+@pytest.fixture(scope="module")
+def chatting(tiny_gpt2):
+    with serving(open_tiny(tiny_gpt2, "chat", max_new_tokens=20)) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def classifying(tiny_gpt2):
+    with serving(open_tiny(tiny_gpt2, "classify", LABELS)) as served:
+        yield served
+
+
+def offline(served, ids, **keys):
+    session = served.session
+    generation = session.generation.model_copy(update=keys)
+    ((prediction,),) = generate(session.model, session.tokenizer, [ids], generation, 1)
+    return prediction.text.strip()
+
+
+def conversation_ids(served, messages):
+    """Token ids of a whole conversation, encoded as in training."""
+    segments = chat.parse_prompt([{"role": r, "content": c} for r, c in messages])
+    example = Example("0", segments, "", [])
+    ((_, ids),) = encode_segments([example], served.session.tokenizer)
+    return [token for tokens in ids[:-1] for token in tokens]
+
+
+def streamed(response):
+    """(the deltas, the finish reason, the last choice) of a stream with one completion."""
+    assert response.status_code == 200
+    *lines, done, _ = (line.removeprefix("data: ") for line in response.text.split("\n\n"))
+    assert done == "[DONE]"
+    choices = [json.loads(line)["choices"][0] for line in lines]
+    return [choice["delta"] for choice in choices], choices[-1]
+
+
+def test_a_conversation_goes_through_the_chat_format(chatting):
+    answer = chatting.chat(*TURNS).json()
+    assert answer["id"].startswith("chatcmpl-")
+    assert answer["object"] == "chat.completion"
+    ids = conversation_ids(chatting, TURNS)
+    (choice,) = answer["choices"]
+    assert choice["message"] == {
+        "role": "assistant", "content": offline(chatting, ids), "refusal": None,
+    }  # fmt: skip
+    assert answer["usage"]["prompt_tokens"] == len(ids)
+
+
+def test_a_stream_gives_the_whole_answer(chatting):
+    for seed in range(4):
+        body = {"temperature": 1.5, "seed": seed, "max_tokens": 25}
+        (choice,) = chatting.chat("Who?", **body).json()["choices"]
+        deltas, last = streamed(chatting.chat("Who?", stream=True, **body))
+        assert deltas[0] == {"role": "assistant", "content": ""}
+        assert deltas[-1] == {}
+        assert "".join(delta.get("content", "") for delta in deltas) == choice["message"]["content"]
+        assert last["finish_reason"] == choice["finish_reason"]
+
+
+def test_the_oldest_turns_leave_first(chatting):
+    old = [("user", TEXT[1]), ("assistant", TEXT[2])]
+    kept = [("user", "Who left?"), ("assistant", "Mara."), ("user", "When?")]
+    answer = chatting.chat(*old, *kept).json()
+    segments = chat.parse_prompt([{"role": r, "content": c} for r, c in [*old, *kept]])
+    remaining = [segment for segment in segments if segment.turn != 0]
+    ((_, ids),) = encode_segments(
+        [Example("0", remaining, "", [])], chatting.session.tokenizer
+    )  # fmt: skip
+    ids = [token for tokens in ids[:-1] for token in tokens]
+    assert answer["usage"]["prompt_tokens"] == len(ids)
+    assert answer["choices"][0]["message"]["content"] == offline(chatting, ids)
+
+
+def test_more_new_tokens_leave_less_room_for_history(chatting):
+    few, many = (
+        chatting.chat(("user", TEXT[0]), ("assistant", "Yes."), "When?", max_tokens=n).json()
+        for n in (4, 90)
+    )
+    assert many["usage"]["prompt_tokens"] < few["usage"]["prompt_tokens"]
+
+
+def test_the_last_message_fills_the_template_of_a_task(tiny_gpt2):
+    with serving(open_tiny(tiny_gpt2, "summarize")) as served:
+        (ids,) = encode_text([served.session.task.template.format(document="A ferry.")],
+                             served.session.tokenizer)  # fmt: skip
+        answers = [
+            served.chat("A ferry.").json(),
+            served.chat("Before.", ("assistant", "Yes."), "A ferry.").json(),
+        ]
+        for answer in answers:
+            assert answer["choices"][0]["message"]["content"] == offline(served, ids)
+        refused = served.chat(("system", "Be brief."), "A ferry.")
+        assert refused.status_code == 400
+        assert "no place for a system message" in refused.json()["error"]["message"]
+        assert served.chat("  ").status_code == 400
+
+
+def test_a_language_model_names_the_other_path(tiny_gpt2):
+    with serving(open_tiny(tiny_gpt2)) as served:
+        refused = served.chat("Who?")
+        assert refused.status_code == 400
+        assert "use /v1/completions" in refused.json()["error"]["message"]
+
+
+def test_a_classifier_answers_with_a_label_and_all_probabilities(classifying):
+    session = classifying.session
+    (encoded,) = session.encode([_prompt(session, "A ferry.")])
+    (expected,) = session.predict([encoded])
+    answer = classifying.chat("A ferry.").json()
+    (choice,) = answer["choices"]
+    assert choice["message"]["content"] == expected.text
+    assert choice["probabilities"] == pytest.approx(expected.probabilities, rel=1e-4)
+    assert choice["finish_reason"] == "stop"
+    assert answer["usage"]["completion_tokens"] == len(session.labels[expected.text])
+    deltas, last = streamed(classifying.chat("A ferry.", stream=True))
+    assert deltas == [{"role": "assistant", "content": ""}, {"content": expected.text}, {}]
+    assert last["probabilities"] == choice["probabilities"]
+    refused = classifying.chat("A ferry.", temperature=0.5)
+    assert refused.json()["error"]["param"] == "temperature"
+
+
+def test_a_classifier_reads_raw_prompts_too(classifying):
+    text = _prompt(classifying.session, "A ferry.").text
+    (chosen,) = classifying.complete(text).json()["choices"]
+    (expected,) = classifying.chat("A ferry.").json()["choices"]
+    assert chosen["text"] == expected["message"]["content"]
+    assert chosen["probabilities"] == pytest.approx(expected["probabilities"])
+    answer = classifying.complete([text, "The soup\nLabel:"]).json()
+    assert len(answer["choices"]) == 2
+
+
+def _prompt(session, text):
+    from llmkit.generation.prompts import Prompt
+
+    return Prompt("0", "test", session.reader(is_raw=False).typed(text), {})
