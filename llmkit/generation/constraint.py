@@ -167,8 +167,8 @@ def _check_room(generation: Generation, tokenizer: PreTrainedTokenizerBase) -> N
     if num_tokens > generation.max_new_tokens:
         raise ConstraintError(
             "choices",
-            f"{printable(choice, 40)!r} has {num_tokens} tokens, but max_new_tokens is "
-            f"{generation.max_new_tokens}",
+            f"{printable(choice, 40)!r} has {num_tokens} tokens, more than the "
+            f"{generation.max_new_tokens} that a completion may have",
         )
 
 

@@ -43,7 +43,8 @@ class Options:
         try:
             generation = Generation.model_validate(settings)
         except ValidationError as error:
-            raise UserError("\n".join(dict.fromkeys(self._explain(error)))) from None
+            lines = dict.fromkeys(self._explain(error, generation))
+            raise UserError("\n".join(lines)) from None
         if task.output == "label" and self.given:
             name = self._name(next(iter(self.given)))
             raise UserError(f"{name}: {task.name} chooses a label and generates no text; remove it")
@@ -68,14 +69,14 @@ class Options:
         except UserError as error:
             raise UserError(f"{self._name('json_schema')}: {error}") from None
 
-    def _explain(self, error: ValidationError) -> Iterator[str]:
+    def _explain(self, error: ValidationError, recipe: Generation) -> Iterator[str]:
         for mistake in error.errors():
             key = str(mistake["loc"][0]) if mistake["loc"] else ""
             name = f"{self._name(key)}: " if key else ""
             if mistake["type"] == "extra_forbidden":
                 yield f"{name}not a setting of the decoding{self._hint(key)}"
             elif mistake["type"] == "value_error":
-                yield f"{name}{self._with_names(str(mistake['ctx']['error']))}"
+                yield f"{name}{self._with_names(str(mistake['ctx']['error']), recipe)}"
             else:
                 field = Generation.model_fields[key]
                 yield f"{name}{printable(refusal(field, mistake['input']), 1000)}"
@@ -91,10 +92,17 @@ class Options:
             return f"; {advice.replace('generation.', '')}"
         return did_you_mean(unknown, keys)
 
-    def _with_names(self, message: str) -> str:
-        """A message on the keys of `generation`, with their names as options."""
+    def _with_names(self, message: str, recipe: Generation) -> str:
+        """A message on keys of `generation`, with their names as options; those that only the
+        recipe sets keep their names there."""
+        set_by_recipe = recipe.model_dump(exclude_defaults=True)
+
+        def name_of(key: str) -> str:
+            is_from_recipe = key in set_by_recipe and key not in self.given
+            return f"generation.{key}" if is_from_recipe else self._name(key)
+
         keys = "|".join(Generation.model_fields)
-        return re.sub(rf"\b({keys})\b", lambda match: self._name(match[0]), message)
+        return re.sub(rf"\b({keys})\b", lambda match: name_of(match[0]), message)
 
 
 def flag(key: str) -> str:

@@ -28,7 +28,8 @@ def predict_prompts(
     seed: int,
     numbers: Iterable[int],
 ) -> list[Prediction]:
-    """The prediction for each prompt: a label, or generated text without surrounding white space.
+    """The prediction for each prompt: a label, or generated text, without surrounding white space
+    unless it has to meet a constraint.
 
     Args:
         prompts: Token ids of each prompt.
@@ -42,7 +43,7 @@ def predict_prompts(
         chosen = label_probabilities(model, prompts, labels, batch_size)
         return [Prediction(max(row, key=row.get), row) for row in chosen]
     samples = generate(model, tokenizer, prompts, generation, batch_size, seed, numbers)
-    return list(map(_combine, samples))
+    return [_combine(of_prompt, generation) for of_prompt in samples]
 
 
 def iter_predictions(
@@ -74,7 +75,7 @@ def iter_predictions(
     sequences = iter_completions(model, tokenizer, requests, batch_size)
     completions = map(to_prediction, sequences)
     while samples := list(islice(completions, num_copies)):
-        yield _combine(samples)
+        yield _combine(samples, generation)
 
 
 def stream_prediction(
@@ -88,14 +89,18 @@ def stream_prediction(
     """Pieces of the generated text as it grows, which together are the text of the prediction."""
     shown = ""
     for text in iter_text(model, tokenizer, Request(prompt, generation, (seed, number, 0))):
-        text = text.strip()
+        text = _final_text(text, generation)
         if len(text) > len(shown):
             yield text[len(shown) :]
             shown = text
 
 
-def _combine(samples: list[Prediction]) -> Prediction:
-    """The first of several samples, without surrounding white space; all of them are its votes."""
-    texts = [sample.text.strip() for sample in samples]
+def _combine(samples: list[Prediction], generation: Generation) -> Prediction:
+    """The first of several samples; all of them are its votes."""
+    texts = [_final_text(sample.text, generation) for sample in samples]
     votes = texts if len(texts) > 1 else None
     return replace(samples[0], text=texts[0], votes=votes)
+
+
+def _final_text(text: str, generation: Generation) -> str:
+    return text if generation.constraint else text.strip()

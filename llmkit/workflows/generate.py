@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from llmkit.config.generation import Generation
 from llmkit.data.columns import SKIP
 from llmkit.errors import UserError, count_of
 from llmkit.generation.prompt_report import Places, PromptReport
@@ -54,7 +55,8 @@ def generate_from_prompt(
     if output is None and not as_json and session.can_stream and sys.stdout.isatty():
         print_while_generated(session.stream(encoded))
         return
-    (prediction,) = session.predict([encoded])
+    predictions = zip([prompt], session.predict([encoded]), strict=True)
+    ((_, prediction),) = warn_of_cut_off(predictions, session.generation)
     if output is not None:
         columns = columns_of(report, session, output)
         write_rows(output, [output_row(prompt, prediction)], columns)
@@ -88,16 +90,18 @@ def generate_from_file(
     if output is None:
         # On a terminal, the predictions themselves show the progress.
         console = make_console(quiet=True) if sys.stdout.isatty() else session.console
-        for prompt, prediction in predict_windows(session, windows, report.num_rows, console):
+        predictions = predict_windows(session, windows, report.num_rows, console)
+        for prompt, prediction in warn_of_cut_off(predictions, session.generation):
             print_prediction(prompt, prediction, as_json)
         return
     columns, origin = columns_of(report, session, output), session.origin_of(path, is_raw)
     with open_writer(output, columns, origin) as writer, continuing(writer, report.num_rows):
         if writer.num_rows:
             session.console.print(f"continuing after {count_of(writer.num_rows, 'row')}")
-        for prompt, prediction in predict_windows(
+        predictions = predict_windows(
             session, windows, report.num_rows, session.console, writer.num_rows
-        ):
+        )
+        for prompt, prediction in warn_of_cut_off(predictions, session.generation):
             writer.append(output_row(prompt, prediction))
     session.console.print(f"{report.num_rows:,} predictions written to {output}", style="dim")
 
@@ -116,6 +120,7 @@ def generate_from_lines(
     """
     report = PromptReport()
     predictions = predict_lines(session, chunks, is_raw, report)
+    predictions = warn_of_cut_off(predictions, session.generation)
     if output is not None:
         report.columns["prompt"] = None
         rows = (output_row(*pair) for pair in predictions)
@@ -249,6 +254,25 @@ def predict_lines(
             report.add(encoded)
         if error is not None:
             raise error
+
+
+def warn_of_cut_off(
+    predictions: Iterable[tuple[Prompt, Prediction]], generation: Generation
+) -> Iterator[tuple[Prompt, Prediction]]:
+    """The same predictions. At the end, warns if some were cut off before they met the constraint
+    of the decoding."""
+    num_cut_off = num_all = 0
+    for prompt, prediction in predictions:
+        num_all += 1
+        num_cut_off += prediction.ended is False
+        yield prompt, prediction
+    if num_cut_off and generation.constraint:
+        warning_console().print(
+            f"warning: {num_cut_off:,} of {count_of(num_all, 'completion')} cut off after "
+            f"{generation.max_new_tokens} tokens, before {generation.constraint} was met; raise "
+            "max_new_tokens",
+            style="yellow",
+        )
 
 
 def print_while_generated(pieces: Iterable[str]) -> None:

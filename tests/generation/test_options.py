@@ -110,6 +110,13 @@ def test_options_override_the_recipe():
     assert Options({}).apply_to(recipe, TASK) == recipe
 
 
+def test_a_setting_of_the_recipe_that_excludes_an_option_is_named_as_in_the_recipe():
+    message = refused({"regex": "a"}, as_keywords=False, recipe=Generation(stop=["b"]))
+    assert message == "--regex cannot be combined with generation.stop"
+    message = refused({"stop": ["b"]}, as_keywords=True, recipe=Generation(regex="a"))
+    assert message == "generation.regex cannot be combined with stop"
+
+
 @pytest.mark.parametrize("given", [{"regex": "a"}, {"choices": ("a", "b")}, {"json_schema": {}}])
 def test_a_constraint_replaces_the_one_of_the_recipe(given):
     for recipe in ({"regex": "b"}, {"choices": ["c"]}, {"json_schema": {"type": "null"}}):

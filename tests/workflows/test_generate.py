@@ -392,3 +392,27 @@ def test_a_prompt_that_ends_in_a_space_or_tab_brings_a_warning(llmkit, tiny_gpt2
     result = llmkit(*run, "--input", "in.jsonl")
     assert "warning: 2 prompts end in a space or tab" in result.stderr
     assert "in.jsonl:2, in.jsonl:4" in result.stderr
+
+
+def test_completions_that_were_cut_off_before_they_met_a_constraint_are_counted(
+    llmkit, tiny_gpt2, tmp_path
+):
+    (tmp_path / "prompts.txt").write_text("The ferry\nThe harbour\n")
+    given = ("generate", "--model", tiny_gpt2, "--regex", "[a-c]{9}", "--max-new-tokens")
+    warning = "{} cut off after 3 tokens, before regex was met; raise max_new_tokens"
+    for source, count in (
+        (("--prompt", "The ferry"), "1 of 1 completion"),
+        (("--input", "prompts.txt"), "2 of 2 completions"),
+        (("--input", "prompts.txt", "--output", "out.jsonl"), "2 of 2 completions"),
+    ):
+        result = llmkit(*given, 3, *source)
+        assert result.exit_code == 0, result.output
+        assert warning.format(count) in " ".join(result.stderr.split())
+    assert "cut off" not in llmkit(*given, 20, "--prompt", "The ferry").output
+
+
+def test_white_space_of_a_constrained_completion_is_kept(llmkit, tiny_gpt2):
+    result = llmkit(
+        "generate", "--model", tiny_gpt2, "--choices", "\n x ", "--prompt", "The ferry", "--json"
+    )
+    assert json.loads(result.stdout)["prediction"] == "\n x "
