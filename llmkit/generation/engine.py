@@ -13,6 +13,7 @@ from llmkit.generation.kv_cache import CachedAttention, KeyValueCache, Span
 from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.generation.request import Request, Sequence
 from llmkit.generation.token_choice import choose_tokens
+from llmkit.model.load import check_finite
 from llmkit.model.packed import generation_dtype
 from llmkit.runtime.memory import available_bytes
 
@@ -98,7 +99,10 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> list[Sequence]:
-        """One forward pass; returns the sequences that got a token or ended."""
+        """One forward pass; returns the sequences that got a token or ended.
+
+        Raises FloatingPointError if the model computes numbers that are not finite.
+        """
         self._admit()
         if not self.running:
             return []
@@ -170,6 +174,7 @@ class Engine:
             if span.start >= len(sequence.request.prompt):
                 self.slot_tokens[span.slot] += tokens
             sequence.num_cached = span.end
+        check_finite(hidden)
         return self.model.get_output_embeddings()(hidden).float()
 
     def _leave(self, slot: int) -> None:

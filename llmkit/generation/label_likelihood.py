@@ -9,7 +9,7 @@ from transformers import Cache, PreTrainedModel
 
 from llmkit.batching import map_by_length
 from llmkit.generation.prompt_length import check_prompt_length
-from llmkit.model.load import evaluating
+from llmkit.model.load import check_finite, evaluating
 from llmkit.model.loss import LOGIT_ROWS, additive_mask
 from llmkit.model.packed import generation_dtype
 
@@ -96,14 +96,17 @@ def label_log_likelihoods(
 ) -> list[list[float]]:
     """The log-likelihood of each label after each prompt, in nats.
 
-    The arguments are those of `label_probabilities`, but for labels without names.
+    The arguments are those of `label_probabilities`, but for labels without names. Raises
+    FloatingPointError if the model computes numbers that are not finite.
     """
     num_read = max(map(len, labels)) - 1  # the last token is predicted but never read
     for number, prompt in enumerate(prompts, 1):
         check_prompt_length(f"prompt {number}", len(prompt), num_read, model)
 
     def compute(batch: list[int]) -> list[list[float]]:
-        return (-label_nll(model, [prompts[index] for index in batch], labels)).tolist()
+        nats = label_nll(model, [prompts[index] for index in batch], labels)
+        check_finite(nats)
+        return (-nats).tolist()
 
     with evaluating(model):
         return map_by_length(compute, list(map(len, prompts)), batch_size)

@@ -11,7 +11,7 @@ import torch
 from accelerate.utils import set_seed
 from tokenizers import ByteLevelBPETokenizer, Regex
 from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     GenerationConfig,
     PreTrainedConfig,
@@ -194,6 +194,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
+
+
+def check_finite(output: Tensor) -> None:
+    """Raise FloatingPointError if a model computed numbers that are not finite."""
+    if not output.isfinite().all():
+        raise FloatingPointError(
+            "the model computes NaN or infinite numbers; its weights are damaged, or too large for "
+            "the precision (train.mixed_precision)"
+        )
 
 
 def check_max_length(max_length: int, model: PreTrainedModel) -> None:

@@ -213,3 +213,13 @@ def test_requests_that_do_not_fit_are_refused(loaded, prompt, max_length, messag
     with pytest.raises(UserError, match=message):
         engine.add(Request(prompt, Generation(max_new_tokens=9)))
     assert engine.is_idle
+
+
+def test_a_model_that_computes_nan_is_an_error(tiny_gpt2):
+    model, tokenizer = load_model(str(tiny_gpt2))
+    with torch.no_grad():
+        model.transformer.ln_f.weight[3] = float("nan")
+    engine = Engine(model, tokenizer, 1)
+    engine.add(Request([5, 6], Generation(temperature=1.0)))
+    with pytest.raises(FloatingPointError, match="NaN or infinite"):
+        engine.step()

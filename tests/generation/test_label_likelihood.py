@@ -112,3 +112,11 @@ def test_every_query_attends_to_something_also_under_autocast(tiny_gpt2, monkeyp
         assert mask.dtype == torch.bool or mask.isfinite().all()
     assert rounded.isfinite().all()
     assert torch.allclose(precise, rounded, rtol=0.02)
+
+
+def test_a_model_that_computes_nan_is_an_error(tiny_gpt2):
+    model, _ = load_model(str(tiny_gpt2))
+    with torch.no_grad():
+        model.transformer.ln_f.weight[3] = float("nan")
+    with pytest.raises(FloatingPointError, match="NaN or infinite"):
+        label_probabilities(model, [[5, 6]], {"yes": [7, 0], "no": [8, 0]}, 1)
