@@ -128,8 +128,6 @@ def generate_from_lines(
     else:
         for prompt, prediction in predictions:
             print_prediction(prompt, prediction, as_json)
-    if not report.num_rows:
-        raise UserError(next(iter(report.left_out.first), f"{STANDARD_INPUT}: only blank lines"))
     show_report(session, report)
 
 
@@ -236,7 +234,8 @@ def predict_lines(
 ) -> Iterator[tuple[Prompt, Prediction]]:
     """Each line's prompt with its prediction, in order; blank lines are left out.
 
-    Raises UserError for an invalid line, after the predictions for those before it.
+    Raises UserError for an invalid line, after the predictions for those before it, and if there
+    is no line.
     """
     reader, num_lines = session.reader(is_raw), 0
     max_lines = BATCHES_PER_WINDOW * session.batch_size
@@ -254,6 +253,8 @@ def predict_lines(
             report.add(encoded)
         if error is not None:
             raise error
+    if not report.num_rows:
+        raise UserError(next(iter(report.left_out.first), f"{STANDARD_INPUT}: only blank lines"))
 
 
 def warn_of_cut_off(

@@ -67,3 +67,20 @@ def test_predictions_depend_on_seed_and_number_but_not_on_the_batch(open_tiny):
     alone = [list(session.predict([prompt], number)) for number, prompt in enumerate(encoded)]
     assert [prediction for (prediction,) in alone] == whole
     assert list(open_tiny(seed=6, max_new_tokens=6, temperature=1.0).predict(encoded)) != whole
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_pieces_of_a_stream_are_the_prediction(open_tiny, seed):
+    """Random weights generate parts of characters and white space at both ends."""
+    session = open_tiny(seed=seed, max_new_tokens=24, temperature=2.0, stop=["e"])
+    (encoded,) = session.encode(prompts_of("A ferry"))
+    pieces = list(session.stream(encoded))
+    (prediction,) = session.predict([encoded])
+    assert "".join(pieces) == prediction.text
+    assert all(pieces)
+
+
+def test_labels_beams_and_several_samples_are_not_streamed(open_tiny):
+    assert open_tiny().can_stream
+    assert not open_tiny(num_beams=2).can_stream
+    assert not open_tiny(num_return_sequences=2, temperature=1.0).can_stream
