@@ -3,6 +3,7 @@
 import re
 import shlex
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 import click
@@ -53,7 +54,7 @@ def commands_of(page: Path) -> list[tuple[str, ...]]:
     texts = [*split_page(page)[1], *spans_of(page)]
     found = [match[1] or match[2] for text in texts if (match := COMMAND.search(text))]
     words = [shlex.split(command, comments=True) for command in found]
-    return [tuple(each[1 : each.index(">")] if ">" in each else each[1:]) for each in words]
+    return [tuple(takewhile(lambda word: word not in "<>", each[1:])) for each in words]
 
 
 COMMANDS = [
@@ -83,6 +84,8 @@ def test_a_documented_command_parses(page, words):
     model = given.get("model")
     if model is not None and "=" in model:  # `evaluate` without a model
         overrides = (model, *overrides)
+    if name == "generate":  # words are the prompt
+        overrides = tuple(word for word in overrides if "=" in word)
     assert all("=" in override for override in overrides)
     if recipe in SHIPPED:
         load_recipe(recipe, scale=given.get("scale"), overrides=tuple(overrides))
