@@ -8,30 +8,36 @@ class TextStream:
     """Decodes tokens one by one, without splitting a character, and cuts the text before the first
     stop string: the one that is complete first or, of several that end together, the longest.
 
-    `text` only ever grows, so that a reader can show what was added to it.
+    Tokens are decoded when the text is read, and at once only if there are stop strings to find.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: list[str]) -> None:
-        self.text = ""
-        """The final text as far as it is certain: a character that further tokens may complete and
-        the possible beginning of a stop string are held back."""
         self.is_stopped = False
         """Whether a stop string has appeared; the text is then final."""
         self._tokenizer = tokenizer
         self._stop = stop
         self._decoder = DecodeStream(skip_special_tokens=True)
         self._token_ids: list[int] = []
-        self._num_decoded = 0
+        self._num_read = 0  # tokens that the decoder has got
+        self._num_decoded = 0  # characters
+        self._text = ""
         self._held_back = ""
+
+    @property
+    def text(self) -> str:
+        """The final text as far as it is certain: a character that further tokens may complete and
+        the possible beginning of a stop string are held back. It only ever grows, so that a reader
+        can show what was added to it."""
+        self._decode()
+        return self._text
 
     def push(self, token_id: int) -> None:
         """Append a token; ignored after a stop string."""
         if self.is_stopped:
             return
         self._token_ids.append(token_id)
-        piece = self._decoder.step(self._tokenizer.backend_tokenizer, token_id)
-        if piece:
-            self._append(piece)
+        if self._stop:
+            self._decode()
 
     def finish(self) -> None:
         """Append what was held back; no further tokens follow."""
@@ -40,10 +46,20 @@ class TextStream:
         whole = self._tokenizer.decode(
             self._token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
+        self._num_read = len(self._token_ids)
         self._append(whole[self._num_decoded :])
         if not self.is_stopped:
-            self.text += self._held_back
+            self._text += self._held_back
             self._held_back = ""
+
+    def _decode(self) -> None:
+        """Decode the tokens that were not decoded yet."""
+        backend = self._tokenizer.backend_tokenizer
+        for token_id in self._token_ids[self._num_read :]:
+            piece = self._decoder.step(backend, token_id)
+            if piece:
+                self._append(piece)
+        self._num_read = len(self._token_ids)
 
     def _append(self, piece: str) -> None:
         self._num_decoded += len(piece)
@@ -52,10 +68,10 @@ class TextStream:
         if found:
             self.is_stopped = True
             start, _ = min(found, key=lambda match: (sum(match), match[0]))
-            self.text += pending[:start]
+            self._text += pending[:start]
             return
         num_certain = len(pending) - self._possible_beginning(pending)
-        self.text += pending[:num_certain]
+        self._text += pending[:num_certain]
         self._held_back = pending[num_certain:]
 
     def _possible_beginning(self, pending: str) -> int:
