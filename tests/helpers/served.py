@@ -1,6 +1,7 @@
 """Models that are served: in the test's process, and by a real server in a thread."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -86,3 +87,29 @@ def listening(served: Served, access: Access = LOCAL) -> Iterator[str]:
         signals.stop = 15
         thread.join()
         served.service.is_draining = False
+
+
+def eventually(condition) -> None:
+    """Wait until the server's threads have come that far."""
+    while not condition():
+        time.sleep(0.005)
+
+
+@contextmanager
+def one_step(served):
+    """The engine does one step and then waits until the block ends."""
+    engine, gate = served.service.engine._engine, threading.Event()
+    step, steps = engine.step, []
+
+    def step_once():
+        if steps:
+            gate.wait()
+        steps.append(1)
+        return step()
+
+    engine.step = step_once
+    try:
+        yield
+    finally:
+        del engine.step
+        gate.set()

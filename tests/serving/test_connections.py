@@ -2,14 +2,11 @@
 
 import json
 import socket
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import httpx2
 import pytest
-from served import listening, open_tiny, serving
+from served import eventually, listening, one_step, open_tiny, serving
 
 from llmkit.serving.security import Limits
 
@@ -34,32 +31,6 @@ def impatient(tiny_gpt2):
     limits = Limits(read_timeout=0.3)
     with serving(open_tiny(tiny_gpt2), limits) as served, listening(served) as url:
         yield url
-
-
-def eventually(condition) -> None:
-    """Wait until the server's threads have come that far."""
-    while not condition():
-        time.sleep(0.005)
-
-
-@contextmanager
-def one_step(served):
-    """The engine does one step and then waits until the block ends."""
-    engine, gate = served.service.engine._engine, threading.Event()
-    step, steps = engine.step, []
-
-    def step_once():
-        if steps:
-            gate.wait()
-        steps.append(1)
-        return step()
-
-    engine.step = step_once
-    try:
-        yield
-    finally:
-        del engine.step
-        gate.set()
 
 
 def raw(url: str) -> socket.socket:

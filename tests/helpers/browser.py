@@ -1,0 +1,124 @@
+"""Chromium, driven by its DevTools protocol."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--remote-debugging-port=0",
+)  # fmt: skip
+
+
+class Tab:
+    """One tab of a browser."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._last_id = 0
+        self.problems: list[str] = []
+        """Exceptions of scripts, and what the browser logged as an error."""
+
+    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Call a method of the DevTools protocol."""
+        self._last_id += 1
+        await self._socket.send_json(
+            {"id": self._last_id, "method": method, "params": parameters}
+        )  # fmt: skip
+        while True:
+            message = json.loads((await self._socket.receive()).data)
+            if message.get("id") == self._last_id:
+                assert "error" not in message, message
+                return message["result"]
+            self._note(message)
+
+    def _note(self, message: dict[str, Any]) -> None:
+        entry = message.get("params", {}).get("entry", {})
+        if message["method"] == "Runtime.exceptionThrown":
+            self.problems.append(json.dumps(message["params"]["exceptionDetails"]))
+        elif message["method"] == "Log.entryAdded" and entry["level"] == "error":
+            self.problems.append(f"{entry['text']} {entry.get('url', '')}")
+
+    async def open(self, url: str) -> None:
+        for domain in ("Page", "Runtime", "Log"):
+            await self.call(f"{domain}.enable")
+        await self.call("Page.navigate", url=url)
+        await self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    async def run(self, script: str) -> Any:
+        """The value of a JavaScript expression, which may be a promise."""
+        result = await self.call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    async def until(self, condition: str) -> None:
+        """Wait until a JavaScript expression is true."""
+        while not await self.run(condition):
+            await self.run("new Promise((done) => setTimeout(done, 20))")
+
+    async def type(self, text: str) -> None:
+        """Type into the element that has the focus."""
+        await self.call("Input.insertText", text=text)
+
+    async def press(self, key: str, code: int, shift: bool = False) -> None:
+        """Press a key. code: its Windows key code."""
+        text = {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            await self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code,
+                modifiers=8 if shift else 0, **(text if kind == "keyDown" else {}),
+            )  # fmt: skip
+
+    async def look(self, width: int, scheme: str, motion: str = "no-preference") -> None:
+        """Set the window's width and what the user prefers: `light` or `dark`, and motion."""
+        await self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1,
+            mobile=width < 500,
+        )  # fmt: skip
+        features = [
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": motion},
+        ]
+        await self.call("Emulation.setEmulatedMedia", features=features)
+
+    async def screenshot(self, path: Path) -> None:
+        data = (await self.call("Page.captureScreenshot"))["data"]
+        path.write_bytes(base64.b64decode(data))
+
+
+@asynccontextmanager
+async def open_tab():
+    """A new browser with one empty tab."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        process = subprocess.Popen(
+            [BROWSER, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            address = next(
+                found[1]
+                for line in process.stderr
+                if (found := re.search(r"ws://([^/]+)/devtools", line))
+            )
+            async with aiohttp.ClientSession() as session:
+                async with session.get(f"http://{address}/json") as response:
+                    pages = [page for page in await response.json() if page["type"] == "page"]
+                async with session.ws_connect(
+                    pages[0]["webSocketDebuggerUrl"], max_msg_size=0
+                ) as socket:
+                    yield Tab(socket)
+        finally:
+            process.kill()
+            process.wait()
