@@ -40,8 +40,8 @@ TORCH = (
 )  # fmt: skip
 METRICS = ("bleu", "chrf", "classification", "final_answer", "likelihood", "rouge", "squad", "ter")
 ALL = ("peft", "llmkit.workflows.finetune", "llmkit.workflows.evaluate",
-       "llmkit.workflows.compare", "llmkit.workflows.generate", "llmkit.reports.check",
-       "llmkit.reports.html", "llmkit.runtime.launch",
+       "llmkit.workflows.compare", "llmkit.workflows.generate", "llmkit.workflows.chat",
+       "llmkit.reports.check", "llmkit.reports.html", "llmkit.runtime.launch",
        *(f"llmkit.metrics.{name}" for name in METRICS))  # fmt: skip
 
 
@@ -69,11 +69,13 @@ class ForkServer:
         imports: str = "all",
         fault: list | None = None,
         forks_ranks: bool = False,
+        terminal: str | None = None,
     ) -> "ForkedProcess":
         """A process of `program`: the command line, the path of a script, or `-m MODULE`.
 
         environment: replaces the server's. fault: see faults.py. forks_ranks: the processes of
-        --num-processes are forks, too, with the same fault.
+        --num-processes are forks, too, with the same fault. terminal: the device that the process
+        reads from and writes to, as its controlling terminal.
         """
         job = {
             "program": program,
@@ -82,6 +84,7 @@ class ForkServer:
             "environment": self.environment if environment is None else environment,
             "fault": fault,
             "forks_ranks": forks_ranks,
+            "terminal": terminal,
         }
         return ForkedProcess(self._channel(imports), job)
 
@@ -291,6 +294,11 @@ def become(job: dict, output: int, errors: int) -> None:
     """Run the program of a job in this process, which ends with it."""
     code = 1
     try:
+        if job.get("terminal"):
+            os.setsid()  # the first terminal that it opens becomes its controlling terminal
+            output = errors = os.open(job["terminal"], os.O_RDWR)
+            os.dup2(output, 0)
+            sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
         os.dup2(output, 1)
         os.dup2(errors, 2)
         os.chdir(job["cwd"])

@@ -1,0 +1,54 @@
+"""A program at a terminal: what is typed, and what the screen receives."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import termios
+import time
+
+MODES = re.compile(r"\x1b\[\?\d+[hl]")
+HANGS = 300  # seconds without the expected text after which a program is taken to hang
+
+
+class Terminal:
+    """A terminal for a process that is started with its name, `terminal=terminal.name`."""
+
+    def __init__(self, columns: int = 60, rows: int = 24) -> None:
+        self._ours, self._theirs = pty.openpty()
+        fcntl.ioctl(self._theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.name = os.ttyname(self._theirs)
+        self.screen = ""
+        """Everything received so far."""
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def wait_for(self, expected: str) -> str:
+        """What the screen receives up to and with the expected text, after what was waited for
+        before; without the sequences with which readline switches the terminal's modes."""
+        started, received = time.monotonic(), ""
+        while expected not in (shown := MODES.sub("", received)):
+            if not select.select([self._ours], [], [], HANGS)[0]:
+                raise AssertionError(f"no {expected!r} after {received!r}")
+            received += self._read()
+            assert time.monotonic() - started < HANGS, f"no {expected!r} after {received!r}"
+        return shown
+
+    def _read(self) -> str:
+        """One character, of up to four bytes."""
+        content = os.read(self._ours, 1)
+        while len(content) < 4:
+            try:
+                text = content.decode()
+                break
+            except UnicodeDecodeError:
+                content += os.read(self._ours, 1)
+        self.screen += text
+        return text
+
+    def close(self) -> None:
+        os.close(self._ours)
+        os.close(self._theirs)
