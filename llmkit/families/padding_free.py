@@ -231,7 +231,9 @@ class FastDropout:
     def add(self, residual: Tensor, x: Tensor, layer: nn.Dropout) -> Tensor:
         """residual + dropout(x)."""
         probability = self.probability(layer)
-        if not (probability and self.is_cpu):
+        if not probability:
+            return residual + x
+        if not self.is_cpu:
             return residual + layer(x)
         masked = ApplyMask.apply(x, self.mask(x.shape, probability, x.dtype))
         return torch.add(residual, masked, alpha=inverse_keep_probability(probability))

@@ -9,7 +9,9 @@ from transformers import PreTrainedConfig
 
 from llmkit.families.padding_free import causal_bias
 
-ROWS_PER_PRODUCT = 8  # running rows whose attention, over the longest of them, is one product
+# Running rows share one product over the longest of them until their keys have about this size;
+# larger products would waste more on shorter rows than fewer calls save.
+MAX_KEY_BYTES = 2**22
 
 
 class KeyValueCache:
@@ -72,7 +74,9 @@ class CachedAttention:
         ends = [span.end for span in spans[:num_running]]
         self.slots = torch.arange(num_running, device=device)
         self.positions = torch.tensor(ends, device=device, dtype=torch.long) - 1
-        size = ROWS_PER_PRODUCT if device.type == "cpu" else max(num_running, 1)
+        size = (
+            rows_per_product(ends, cache.keys[0]) if device.type == "cpu" else max(num_running, 1)
+        )
         starts = range(0, num_running, size)
         self.groups = [
             (slice(start, start + size), max(ends[start : start + size])) for start in starts
@@ -106,6 +110,13 @@ class CachedAttention:
             )
             attended[rows] = out[0].transpose(0, 1)
         return attended.flatten(1)
+
+
+def rows_per_product(ends: list[int], keys: Tensor) -> int:
+    """How many rows of these lengths share one product on a CPU."""
+    _, num_heads, _, head_dim = keys.shape
+    row_bytes = max(ends, default=1) * num_heads * head_dim * keys.itemsize
+    return max(1, MAX_KEY_BYTES // row_bytes)
 
 
 def is_single(span: Span, slot: int) -> bool:

@@ -11,6 +11,9 @@ from transformers.pytorch_utils import Conv1D
 from llmkit.runtime.memory import available_bytes
 
 MEMORY_FRACTION = 0.5  # of the free memory that packed copies of the weights may take
+MIN_BYTES = (
+    2**25
+)  # of all weights; fewer stay in the processor's caches, where packing gains nothing
 ROWS_PACKED_FOR = 32  # oneDNN chooses the layout of the weights for about this many rows
 
 
@@ -23,8 +26,8 @@ def packed_linear_layers(
 
     torch's own products repack or stride through the weights at each call, which takes several
     times longer than the arithmetic if the input has fewer than about 100 rows. Results differ by
-    rounding only. The weights must not change inside the block. Models on other devices, and models
-    whose copies would not fit into memory, stay as they are.
+    rounding only. The weights must not change inside the block. Small models, models on other
+    devices and models whose copies would not fit into memory stay as they are.
 
     Args:
         dtype: Of the packed weights; see `generation_dtype`.
@@ -32,8 +35,8 @@ def packed_linear_layers(
     """
     layers = [layer for layer in model.modules() if is_packable(layer)]
     num_bytes = sum(layer.weight.numel() * dtype.itemsize for layer in layers)
-    fits = num_bytes < MEMORY_FRACTION * available_bytes(torch.device("cpu"))
-    if not (enabled and fits and model.device.type == "cpu" and is_supported(dtype)):
+    pays = MIN_BYTES <= num_bytes < MEMORY_FRACTION * available_bytes(torch.device("cpu"))
+    if not (enabled and pays and model.device.type == "cpu" and is_supported(dtype)):
         layers = []
     try:
         for layer in layers:

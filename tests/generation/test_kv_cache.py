@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import GPT2Config
 
-from llmkit.generation.kv_cache import CachedAttention, KeyValueCache, Span
+from llmkit.generation import kv_cache
+from llmkit.generation.kv_cache import CachedAttention, KeyValueCache, Span, rows_per_product
 
 CONFIG = GPT2Config(n_layer=2, n_head=3, n_embd=12, n_positions=64)
 DROPOUT = nn.Dropout(0.5)  # never applied in generation
@@ -19,7 +20,8 @@ def whole_row(qkv):
 
 
 @pytest.mark.parametrize("num_rows", [1, 7, 20])
-def test_rows_read_in_any_pieces_attend_to_all_their_tokens(num_rows):
+def test_rows_read_in_any_pieces_attend_to_all_their_tokens(num_rows, monkeypatch):
+    monkeypatch.setattr(kv_cache, "MAX_KEY_BYTES", 10_000)  # a few rows
     generator = torch.Generator().manual_seed(num_rows)
     lengths = torch.randint(2, 40, (num_rows,), generator=generator).tolist()
     rows = [
@@ -65,3 +67,11 @@ def test_bytes_per_token_are_those_of_the_tensors():
     cache = KeyValueCache(CONFIG, 3, 16, torch.float16, torch.device("cpu"))
     num_bytes = sum(tensor.nbytes for tensor in (*cache.keys, *cache.values))
     assert num_bytes == 3 * 16 * KeyValueCache.bytes_per_token(CONFIG, torch.float16)
+
+
+def test_fewer_rows_share_a_product_the_longer_they_are(monkeypatch):
+    keys = torch.zeros(1, 3, 16, 4)  # 48 bytes per token
+    monkeypatch.setattr(kv_cache, "MAX_KEY_BYTES", 4800)
+    assert rows_per_product([5, 10, 1], keys) == 10
+    assert rows_per_product([5, 100], keys) == 1
+    assert rows_per_product([1000], keys) == 1

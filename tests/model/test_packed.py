@@ -11,7 +11,13 @@ from llmkit.model.load import load_model
 from llmkit.model.packed import generation_dtype, packed_linear_layers
 from llmkit.model.trainable import add_lora
 
+pytestmark = pytest.mark.usefixtures("pack_small_models")
 IDS = torch.arange(5, 45).view(2, 20)
+
+
+@pytest.fixture
+def pack_small_models(monkeypatch):
+    monkeypatch.setattr(module, "MIN_BYTES", 0)
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -52,6 +58,8 @@ def test_layers_stay_as_they_are_where_packing_is_impossible(tiny_gpt2, monkeypa
     assert not is_packed(torch.float16)
     monkeypatch.setattr(module, "available_bytes", lambda device: 1000)
     assert not is_packed(), "too little memory"
+    monkeypatch.undo()
+    assert not is_packed(), "too small a model"
 
 
 def test_generation_runs_in_the_dtype_of_autocast(tiny_gpt2):
