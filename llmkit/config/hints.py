@@ -69,6 +69,11 @@ KEYS = _expand(
         "metric_for_best_model monitor": "evaluation.metric",
         "patience early_stopping": "evaluation.early_stopping_patience",
         "max_eval_samples eval_samples": "evaluation.validation_rows",
+        "stop_strings stop_sequences stop_words until": "generation.stop",
+        "repeat_penalty": "generation.repetition_penalty",
+        "choice guided_choice": "generation.choices",
+        "guided_regex": "generation.regex",
+        "guided_json response_format": "generation.json_schema",
         "report_to logger_name metric_logger use_wandb": "trackers",
         "model_name_or_path base_model model_name checkpoint_dir pretrained_model": "model.name",
         "model_args model_config config_overrides": "model.scratch",
@@ -178,6 +183,11 @@ OPTIONS = _expand(
         "t": "--temperature --recipe",
         "n num_samples best_of": "--num-return-sequences",
         "beams beam_size": "--num-beams",
+        "stop_strings stop_sequences stop_words until": "--stop",
+        "repeat_penalty": "--repetition-penalty",
+        "choice guided_choice": "--choices",
+        "guided_regex pattern": "--regex",
+        "guided_json response_format schema": "--json-schema",
         "silent q": "--quiet",
     }
 )

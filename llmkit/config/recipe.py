@@ -111,7 +111,9 @@ def recipe_keys(recipe: Recipe) -> dict[str, Any]:
 def flat(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted key, value) of a recipe, or of what else is nested, as plain data."""
     for key, value in section.items():
-        if isinstance(value, dict):
+        if key == "json_schema" and isinstance(value, dict):  # one value, not a section
+            yield f"{prefix}{key}", json.dumps(value, ensure_ascii=False)
+        elif isinstance(value, dict):
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

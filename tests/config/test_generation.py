@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from llmkit.config.generation import MAX_SCHEMA_BYTES, Generation, read_json_schema
-from llmkit.config.recipe import load_recipe, to_override
+from llmkit.config.recipe import load_recipe, recipe_keys, to_override
 from llmkit.config.recipe_files import to_yaml
 from llmkit.errors import UserError
 
@@ -123,6 +123,18 @@ def test_a_recipe_with_every_constraint_is_read_back_as_it_was_written(tmp_path)
         recipe = recipe.model_copy(update={"generation": Generation(**settings)})
         written.write_text(to_yaml(recipe.model_dump(mode="json")), "utf-8")
         assert load_recipe(str(written)) == recipe
+
+
+def test_a_json_schema_is_one_value_among_the_keys_of_a_recipe():
+    def keys(schema):
+        override = to_override("generation.json_schema", schema)
+        return recipe_keys(load_recipe("summarize", overrides=(override,)))
+
+    free = recipe_keys(load_recipe("summarize"))
+    assert free["generation.json_schema"] is None
+    assert keys({}).keys() == keys(SCHEMA).keys() == free.keys()
+    assert len({keys({})["generation.json_schema"], keys(SCHEMA)["generation.json_schema"]}) == 2
+    assert keys(SCHEMA) == keys(json.loads(json.dumps(SCHEMA)))
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,8 @@ def test_wrong_keyword_arguments_are_refused_by_name(options, expected):
         ("max_tokens", "; did you mean max_new_tokens?"),
         ("do_sample", "; did you mean temperature?"),
         ("topk", "; did you mean top_k?"),
+        ("stop_strings", "; did you mean stop?"),
+        ("guided_json", "; did you mean json_schema?"),
         ("num_beam", "; did you mean num_beams?"),
         ("colour", ""),
     ],
