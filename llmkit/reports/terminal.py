@@ -144,10 +144,12 @@ def show_confusion(console: Console, test: TestSet, main: SystemResult) -> None:
         show_table(console, ["true \\ predicted", *labels], [lines])
 
 
-def generate_command(run: Path, task: Task) -> str:
-    """The shell command that applies the run's model to a prompt, or to new rows if a prompt
-    consists of several texts."""
-    takes_one_text = len(task.inputs) == 1 or task.chat is not None or task.output == "text"
+def command_to_use(run: Path, task: Task) -> str:
+    """The shell command that applies the run's model: a chat, a prompt or, if a prompt consists of
+    several texts, new rows."""
+    if task.chat is not None:
+        return shlex.join(["llmkit", "chat", "--model", str(run)])
+    takes_one_text = len(task.inputs) == 1 or task.output == "text"
     if task.output == "label" or not takes_one_text:
         arguments = ["--input", "rows.csv", "--output", "predictions.csv"]
     else:

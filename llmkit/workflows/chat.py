@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from llmkit.config.generation import Generation
 from llmkit.errors import UserError, count_of, did_you_mean, printable
@@ -45,7 +46,7 @@ def chat(session: GenerationSession, system: str | None) -> None:
     reader = MessageReader()
     help_line = "/help lists commands; Ctrl-D ends the chat" if reader.is_terminal else ""
     for line in filter(None, (mode.introduction, help_line)):
-        session.console.print(line, style="dim")
+        note(session.console, line)
     model = session.model
     with (
         session.accelerator.autocast(),
@@ -105,8 +106,8 @@ class Chat:
     def answer(self, text: str) -> None:
         """Print the answer to a message and take note of it."""
         encoded = self.mode.encode(text)
-        for note in self.mode.notes():
-            self.session.console.print(note, style="dim")
+        for line in self.mode.notes():
+            self.note(line)
         if self.session.labels:
             self.mode.keep(text, self.classify(encoded))
             return
@@ -118,7 +119,9 @@ class Chat:
         if is_stopped:
             kept = "; what there is of the answer is kept" if self.mode.is_kept else ""
             nothing = " before the answer began; the message is not kept"
-            self.session.console.print(f"stopped{kept if answer.strip() else nothing}", style="dim")
+            self.note(f"stopped{kept if answer.strip() else nothing}")
+        elif not answer.strip() and self.is_terminal:
+            self.note("an empty answer")
 
     def stream(self, request: Request) -> tuple[str, bool]:
         """Print a completion while it is generated, without surrounding white space.
@@ -136,9 +139,8 @@ class Chat:
         click.echo()
         if sequence.finish_reason == "length" and self.is_terminal and not self.was_cut:
             self.was_cut = True
-            self.session.console.print(
-                f"cut at {request.generation.max_new_tokens} tokens; --max-new-tokens allows more",
-                style="dim",
+            self.note(
+                f"cut at {request.generation.max_new_tokens} tokens; --max-new-tokens allows more"
             )
         return sequence.text, sequence.finish_reason == "cancelled"
 
@@ -156,7 +158,10 @@ class Chat:
     def refuse(self, message: Message, reason: str) -> None:
         self.num_refused += 1
         place = f"{message.where}: " if message.where else ""
-        warning_console().print(f"{place}{reason}", style="yellow")
+        note(warning_console(), f"{place}{reason}", "yellow")
+
+    def note(self, text: str) -> None:
+        note(self.session.console, text)
 
     # -------------------------------------------------------------------------- commands
 
@@ -171,7 +176,7 @@ class Chat:
         elif name == "/reset" and not argument:
             self.mode.reset()
             self.saved = None
-            self.session.console.print("a new conversation", style="dim")
+            self.note("a new conversation")
         elif name == "/save":
             try:
                 self.save(argument)
@@ -203,7 +208,7 @@ class Chat:
         except OSError as error:
             raise UserError(f"/save: {path}: {error.strerror or error}") from None
         self.saved = path
-        self.session.console.print(f"saved as {path}", style="dim")
+        self.note(f"saved as {path}")
 
 
 def write_more(text: str, shown: str) -> str:
@@ -213,3 +218,8 @@ def write_more(text: str, shown: str) -> str:
         click.echo(without_controls(more) if sys.stdout.isatty() else more, nl=False)
         sys.stdout.flush()
     return text
+
+
+def note(console: Console, text: str, style: str = "dim") -> None:
+    """Print a message next to the answers; a terminal wraps it between words."""
+    console.print(text, style=style, soft_wrap=not console.is_terminal)

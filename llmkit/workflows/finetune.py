@@ -275,5 +275,5 @@ def show_end(
     terminal.show_verdict(console, results["test"])
     console.print(f"{seconds:.0f} s in total, {train_seconds:.0f} s of training")
     console.print(f"report: {report_path(run)}")
-    command = terminal.generate_command(run, results["test"].test.task)
+    command = terminal.command_to_use(run, results["test"].test.task)
     console.print(f"model: {model_dir(run)}; {command}")

@@ -46,16 +46,16 @@ def test_the_note_explains_intervals_and_their_absence(nums_rows, expected):
 
 
 @pytest.mark.parametrize(
-    ("task", "arguments"),
+    ("task", "verb", "arguments"),
     [
-        ("summarize", ["--prompt", "TEXT"]),
-        ("chat", ["--prompt", "TEXT"]),
-        ("pretrain", ["--prompt", "TEXT"]),
-        ("qa", ["--input", "rows.csv", "--output", "predictions.csv"]),
-        ("classify", ["--input", "rows.csv", "--output", "predictions.csv"]),
+        ("summarize", "generate", ["--prompt", "TEXT"]),
+        ("chat", "chat", []),
+        ("pretrain", "generate", ["--prompt", "TEXT"]),
+        ("qa", "generate", ["--input", "rows.csv", "--output", "predictions.csv"]),
+        ("classify", "generate", ["--input", "rows.csv", "--output", "predictions.csv"]),
     ],
 )
 @pytest.mark.parametrize("run", ["runs/mine", "runs/my rün's", "runs/$HOME;ls"])
-def test_the_generate_command_can_be_pasted_into_a_shell(task, arguments, run):
-    command = terminal.generate_command(Path(run), get_task(task))
-    assert shlex.split(command) == ["llmkit", "generate", "--model", run, *arguments]
+def test_the_command_to_use_a_run_can_be_pasted_into_a_shell(task, verb, arguments, run):
+    command = terminal.command_to_use(Path(run), get_task(task))
+    assert shlex.split(command) == ["llmkit", verb, "--model", run, *arguments]
