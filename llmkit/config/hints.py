@@ -19,7 +19,7 @@ COMMANDS = _expand(
         "resume continue": "finetune RECIPE --resume RUN",
         "eval test score benchmark evaluation": "evaluate MODEL_OR_RUN",
         "predict prediction": "generate --model RUN --input FILE --output FILE",
-        "infer inference complete completions sample ask prompt chat": "generate --prompt TEXT",
+        "infer inference complete completions sample ask prompt": "generate --prompt TEXT",
         "validate inspect preview preprocess prepare lint dry-run dryrun": "check RECIPE",
         "ls list cat cp show init config configs": "recipes",
         "config-schema schema": "recipes --json-schema",

@@ -12,7 +12,6 @@ VERBS = list(cli.VERBS)
     [
         ("train summarize", "did you mean `llmkit finetune RECIPE`?"),
         ("summarize", "did you mean `llmkit finetune summarize`?"),
-        ("chat", "did you mean `llmkit finetune chat` or `llmkit generate --prompt TEXT`?"),
         ("eval runs/a", "did you mean `llmkit evaluate MODEL_OR_RUN`?"),
         ("predict", "did you mean `llmkit generate --model RUN --input FILE --output FILE`?"),
         ("infer", "did you mean `llmkit generate --prompt TEXT`?"),
@@ -31,6 +30,8 @@ VERBS = list(cli.VERBS)
         ("evaluate x --output_dir x", "did you mean --output?"),
         ("generate --max_tokens 3", "did you mean --max-new-tokens?"),
         ("generate --temp 1", "did you mean --temperature?"),
+        ("generate --stop_strings x", "did you mean --stop?"),
+        ("chat --guided_regex x", "did you mean --regex?"),
         ("generate --prompt hello world", "did you mean --prompt 'hello world'?"),
         ("generate nowhere.csv", "did you mean --input nowhere.csv?"),
         ("generate data.columns.text review", "did you mean data.columns.text=review?"),
