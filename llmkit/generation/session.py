@@ -135,9 +135,11 @@ class GenerationSession:
 
     @property
     def can_stream(self) -> bool:
-        """Whether the text of a prediction is known while it is generated."""
+        """Whether the text of a prediction is known while it is generated. That of a constraint is
+        known, too, but only the whole prediction shows whether the constraint was met."""
         decoding = self.generation
-        return not self.labels and decoding.num_beams == decoding.num_return_sequences == 1
+        is_one_text = decoding.num_beams == decoding.num_return_sequences == 1
+        return is_one_text and not self.labels and not decoding.constraint
 
     def stream(self, prompt: EncodedPrompt) -> Iterator[str]:
         """Pieces of the prediction for prompt number 0 as it is generated."""

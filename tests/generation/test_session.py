@@ -80,7 +80,8 @@ def test_the_pieces_of_a_stream_are_the_prediction(open_tiny, seed):
     assert all(pieces)
 
 
-def test_labels_beams_and_several_samples_are_not_streamed(open_tiny):
+def test_labels_beams_constraints_and_several_samples_are_not_streamed(open_tiny):
     assert open_tiny().can_stream
     assert not open_tiny(num_beams=2).can_stream
+    assert not open_tiny(choices=["yes", "no"]).can_stream
     assert not open_tiny(num_return_sequences=2, temperature=1.0).can_stream

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
+LABELS = ("bad", "good, really", "Größe")
 TEXT = [
     "The ferry left the harbour at noon. Mara Linden waited on the pier with two grey geese.",
     "A man in a red coat sold 12 apples, 3 loaves of bread and a map of Brackwater for nothing.",

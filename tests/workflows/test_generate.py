@@ -7,12 +7,11 @@ import shutil
 import pytest
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from click.testing import CliRunner
 from pyarrow import parquet
-from rows import TEXT, write_csv, write_jsonl
+from rows import LABELS, TEXT, write_csv, write_jsonl
 from runs import SHORT, forget_accelerator
 
-from llmkit import api, cli
+from llmkit import api
 from llmkit.config.generation import Generation
 from llmkit.data.encode import encode_text
 from llmkit.errors import UserError
@@ -22,31 +21,10 @@ from llmkit.model.load import load_model
 from llmkit.scoring.predictions import read_predictions
 from llmkit.tasks import get_task
 
-LABELS = ("bad", "good, really", "Größe")
 REVIEWS = [
     {"id": f"n{i}", "review": f"{TEXT[i % 3]} Number {i}.", "stars": i, "note": 'a "quoted"\nnote'}
     for i in range(7)
 ]
-
-
-def run_quietly(*arguments):
-    result = CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
-    forget_accelerator()
-    return result
-
-
-@pytest.fixture(scope="module")
-def classifier(tiny_gpt2, tmp_path_factory):
-    """A run of `classify` on a csv of labelled rows."""
-    folder = tmp_path_factory.mktemp("classifier")
-    rows = [{"id": i, "text": f"{TEXT[i % 3]} Row {i}.", "label": LABELS[i % 3]} for i in range(60)]
-    write_csv(folder / "rows.csv", rows)
-    run_quietly(
-        "finetune", "classify", f"model={tiny_gpt2}", f"data.train={folder / 'rows.csv'}",
-        "train.mixed_precision=no", *SHORT, "--run-dir", folder / "run",
-    )  # fmt: skip
-    return folder / "run"
 
 
 def read_any(path):

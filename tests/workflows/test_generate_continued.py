@@ -21,7 +21,9 @@ SAMPLED = ("--max-new-tokens", 3, "--temperature", 1, "--seed", 3)
 
 
 def write_prompts(folder, count=NUM_ROWS):
-    rows = [{"id": f"n{i}", "prompt": TEXT[i % 3][: 5 + i % 20], "n": i} for i in range(count)]
+    rows = [
+        {"id": f"n{i}", "prompt": TEXT[i % 3][: 5 + i % 20].strip(), "n": i} for i in range(count)
+    ]
     return write_jsonl(folder / "in.jsonl", rows)
 
 
@@ -100,6 +102,16 @@ def test_a_killed_file_is_continued_with_each_row_once(
     assert (tmp_path / f"out.{suffix}").read_bytes() == undisturbed(suffix)
 
 
+def test_a_closed_pipe_ends_the_command_quietly(fork_server, tiny_gpt2, tmp_path):
+    write_prompts(tmp_path)
+    words = ["generate", "--model", tiny_gpt2, "--input", "in.jsonl", "--quiet", "--json"]
+    process = fork_server.start(words, cwd=tmp_path)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait() in (0, 1)
+    assert process.stderr == ""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_file_killed_at_random_moments_equals_an_undisturbed_one(
@@ -151,6 +163,30 @@ def test_a_changed_input_or_decoding_is_refused_in_one_line(
     result = llmkit(*arguments(tiny_gpt2, "out.jsonl"))
     assert "that differs in input; repeat" in result.stderr.splitlines()[-1]
     assert (tmp_path / "out.jsonl.partial").read_bytes() == partial
+
+
+def test_probabilities_of_a_continued_file_equal_those_of_an_undisturbed_one(
+    llmkit, classifier, tmp_path, monkeypatch
+):
+    """Rows are in windows of 256, counted with invalid ones, and in batches of similar length."""
+    rows = [{"text": TEXT[i % 3][: 3 + i * 7 % 60] if i % 50 else i} for i in range(300)]
+    write_jsonl(tmp_path / "in.jsonl", rows)
+    run = ("generate", "--model", classifier, "--input", "in.jsonl", "data.skip_invalid=true")
+    assert llmkit(*run, "--output", "whole.jsonl").exit_code == 0
+    append = RowWriter.append
+
+    def append_and_stop(writer, row):
+        append(writer, row)
+        if writer.num_rows in (100, 260):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    for exit_code in (143, 143, 0):
+        forget_accelerator()
+        with monkeypatch.context() as patch:
+            patch.setattr(RowWriter, "append", append_and_stop)
+            assert llmkit(*run, "--output", "out.jsonl").exit_code == exit_code
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 294
 
 
 def test_a_full_disk_ends_in_one_line_that_says_how_to_continue(
