@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import click
 
+from llmkit.errors import UserError
+
 PROMPT, CONTINUED = "> ", ". "
 QUOTES = '"""'
 
@@ -30,6 +32,9 @@ class MessageReader:
     """
 
     def __init__(self) -> None:
+        """Raises UserError if standard input is closed."""
+        if sys.stdin is None:
+            raise UserError("standard input is closed; type messages, or pipe in one per line")
         self.is_terminal = sys.stdin.isatty()
         self.line_number = 0
         # Bytes that are not UTF-8 become lone surrogates, which `is_text` finds.

@@ -39,7 +39,7 @@ def chat(session: GenerationSession, system: str | None) -> None:
     """Answer the messages of standard input until it ends or says /quit.
 
     Raises UserError for a model or decoding that cannot chat and, at the end of a pipe, if a line
-    got no answer.
+    was refused or there was none.
     """
     check_decoding(session.generation)
     mode = choose_mode(session, system)
@@ -56,7 +56,11 @@ def chat(session: GenerationSession, system: str | None) -> None:
         for message in reader:
             if not conversation.take(message):
                 break
-    if conversation.num_refused and not reader.is_terminal:
+    if reader.is_terminal:
+        return
+    if not conversation.num_taken:
+        raise UserError("standard input has no message; pipe in one per line")
+    if conversation.num_refused:
         raise UserError(f"{count_of(conversation.num_refused, 'line')} refused; see above")
 
 
@@ -77,13 +81,14 @@ class Chat:
         self.generation = session.generation.model_copy(update={"num_return_sequences": 1})
         # One row: the turns so far stay in its part of the cache.
         self.engine = None if session.labels else Engine(session.model, session.tokenizer, 1)
-        self.num_answers = self.num_refused = 0
+        self.num_taken = self.num_answers = self.num_refused = 0
         self.saved: Path | None = None
         """The file that holds the current conversation."""
         self.was_cut = False
 
     def take(self, message: Message) -> bool:
         """Obey a command or answer a message; returns whether the chat goes on."""
+        self.num_taken += bool(message.text.strip())
         if message.is_command:
             return self.obey(message)
         if not message.text.strip() and not (self.is_terminal and self.can_continue):

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from llmkit.errors import UserError
 from llmkit.runtime.message_reader import Message, MessageReader, is_text
 
 
@@ -111,3 +112,9 @@ def test_ctrl_c_stops_a_pipe_at_once(monkeypatch):
     monkeypatch.setattr(sys, "stdin", typist)
     with pytest.raises(KeyboardInterrupt):
         list(MessageReader())
+
+
+def test_a_closed_standard_input_is_refused(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(UserError, match="standard input is closed"):
+        MessageReader()

@@ -217,6 +217,15 @@ def test_a_line_that_is_refused_does_not_end_the_chat(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_an_empty_pipe_is_refused(run_of, content):
+    result = run_llmkit("chat", "--model", run_of("chat"), input=content)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == (
+        "llmkit: standard input has no message; pipe in one per line"
+    )
+
+
 def test_help_lists_every_command_even_when_quiet(chat):
     result = chat("chat", "/help", options=("--quiet",))
     assert result.stdout == ""
