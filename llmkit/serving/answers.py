@@ -226,15 +226,13 @@ def event(content: dict[str, Any]) -> bytes:
     return f"data: {json.dumps(content, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
 
 
-def as_api_error(error: Exception) -> ApiError:
+def as_api_error(error: ApiError | UserError) -> ApiError:
     """The error of a job as the client gets it."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, ConstraintError):
         return wrong_decoding(error.key, error.reason)
-    if isinstance(error, UserError):
-        return ApiError(400, str(error))
-    return ApiError(500, "the server failed to compute the answer", code="internal_error")
+    return ApiError(400, str(error))
 
 
 def _body(content: bytes, *, is_last: bool = False) -> Message:

@@ -17,7 +17,9 @@ from llmkit.generation.engine import Engine
 from llmkit.generation.label_likelihood import label_probabilities
 from llmkit.generation.request import FinishReason, Request, Sequence
 from llmkit.generation.session import GenerationSession
+from llmkit.model.load import evaluating
 from llmkit.model.packed import generation_dtype, packed_linear_layers
+from llmkit.serving.errors import ApiError
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +41,8 @@ class Job:
 
     def __init__(self, requests: list[Request]) -> None:
         self.completions = [Completion(request) for request in requests]
-        self.error: Exception | None = None
-        """Why the job failed: a UserError if the engine refused it."""
+        self.error: ApiError | UserError | None = None
+        """Why the job failed: a UserError if the engine refused the request."""
         self.is_timed_out = False
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
@@ -64,7 +66,7 @@ class Job:
         with suppress(RuntimeError):  # the loop has ended, and nobody waits for the job
             self._loop.call_soon_threadsafe(self._make, change)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: ApiError | UserError) -> None:
         """End the job with an error, unless it is over."""
         if not self.is_over:
             self._make(partial(setattr, self, "error", error))
@@ -126,8 +128,11 @@ class EngineThread:
 
     def _run(self) -> None:
         model = self._session.model
-        with self._session.accelerator.autocast(), \
-                packed_linear_layers(model, generation_dtype(model)):  # fmt: skip
+        with (
+            self._session.accelerator.autocast(),
+            evaluating(model),
+            packed_linear_layers(model, generation_dtype(model)),
+        ):
             try:
                 self._open_engine()
             except BaseException as error:
@@ -138,9 +143,9 @@ class EngineThread:
                 self._take_messages()
                 try:
                     self._step()
-                except Exception as error:
+                except Exception:
                     logger.exception("a step of the engine failed")
-                    self._fail_all(error)
+                    self._fail_all()
 
     def _open_engine(self) -> None:
         if not self._session.labels:
@@ -217,8 +222,9 @@ class EngineThread:
         completion.num_tokens = len(self._session.labels[completion.text])
         completion.finish_reason = "stop"
 
-    def _fail_all(self, error: Exception) -> None:
+    def _fail_all(self) -> None:
         """End all jobs with an error, and start with an empty engine."""
+        error = ApiError(500, "the server failed to compute the answer", code="internal_error")
         jobs = {job for job, _ in (*self._sequences.values(), *self._to_classify)}
         self._sequences.clear()
         self._to_classify.clear()
