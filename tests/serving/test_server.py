@@ -88,42 +88,43 @@ def test_a_token_is_required_where_there_is_one(tiny_gpt2):
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_lets_running_requests_finish(tiny_gpt2, tmp_path, subprocess_env, number, code):
-    process, url = start(tiny_gpt2, tmp_path, subprocess_env)
-    body = {"prompt": "The", "max_tokens": 120, "stream": True}
-    with httpx2.stream("POST", f"{url}/v1/completions", json=body, timeout=60) as stream:
+    process, client = start(tiny_gpt2, tmp_path, subprocess_env)
+    body = {"prompt": ["The"] * 10, "max_tokens": 120, "stream": True}
+    with client.stream("POST", "/v1/completions", json=body) as stream:
         lines = stream.iter_lines()
         next(lines)
         process.send_signal(number)
-        refused = None
-        while refused is None or refused.status_code == 200:
-            refused = httpx2.get(f"{url}/health")
-            if refused.status_code == 503:
-                assert refused.json()["error"]["code"] == "stopping"
+        while (refused := client.get("/health")).status_code == 200:
+            pass
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "stopping"
         assert [line for line in lines if line][-1] == "data: [DONE]"
-    assert process.wait(30) == code
+    assert process.wait(60) == code
     assert "Traceback" not in process.stderr.read()
 
 
 @pytest.mark.slow
 def test_a_second_signal_stops_at_once(tiny_gpt2, tmp_path, subprocess_env):
-    process, url = start(tiny_gpt2, tmp_path, subprocess_env)
+    process, client = start(tiny_gpt2, tmp_path, subprocess_env)
     body = {"prompt": ["The"] * 60, "max_tokens": 120, "stream": True}
-    with httpx2.stream("POST", f"{url}/v1/completions", json=body, timeout=60) as stream:
-        next(stream.iter_lines())
+    with client.stream("POST", "/v1/completions", json=body) as stream:
+        lines = stream.iter_lines()  # kept, since the end of the iterator closes the stream
+        next(lines)
         process.send_signal(signal.SIGTERM)
-        while httpx2.get(f"{url}/health").status_code == 200:
+        while client.get("/health").status_code == 200:
             pass
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 143
+        assert process.wait(60) == 143
 
 
 def start(model, folder, environment):
-    """A server in a process of its own, and its URL."""
+    """A server in a process of its own, which completes one prompt after another, and a client."""
+    options = ("--model", model, "--port", "0", "--max-rows", "1")
     process = subprocess.Popen(
-        [sys.executable, "-m", "llmkit", "serve", "--model", model, "--port", "0"],
+        [sys.executable, "-m", "llmkit", "serve", *options],
         cwd=folder, env={**environment, "OMP_NUM_THREADS": "1"}, text=True, stderr=subprocess.PIPE,
     )  # fmt: skip
     for line in process.stderr:
         if found := re.search(r"http://\S+?(?=;)", line):
-            return process, found[0]
+            return process, httpx2.Client(base_url=found[0], timeout=120, verify=False)
     raise AssertionError("the server did not start")
