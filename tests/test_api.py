@@ -86,6 +86,31 @@ def test_a_mistake_raises_the_error_of_the_command(call, message):
         call()
 
 
+@pytest.mark.parametrize(
+    ("decoding", "message"),
+    [
+        ({"top_k": 5}, "top_k, top_p and min_p require a temperature above 0"),
+        ({"max_tokens": 5}, "max_tokens: not a setting of the decoding; did you mean max_new_tok"),
+        ({"stop": 5}, "stop: takes a list of items, each text; got 5"),
+        ({"regex": "(a"}, "regex: llguidance refuses it: (a: unclosed group"),
+    ],
+)
+def test_mistakes_in_keyword_arguments_are_named_as_such(decoding, message):
+    with pytest.raises(UserError) as caught:
+        llmkit.generate(["a"], "embedded", **decoding)
+    assert str(caught.value).startswith(message)
+    assert "--" not in str(caught.value)
+
+
+def test_keyword_arguments_constrain_and_stop_completions():
+    prompts = ["The ferry was late.", "Was it?"]
+    answers = llmkit.generate(prompts, "embedded", choices=["yes", "no"])
+    assert {answer.text for answer in answers} <= {"yes", "no"}
+    assert all(answer.ended for answer in answers)
+    texts = [answer.text for answer in llmkit.generate(prompts, "embedded", stop=".")]
+    assert all(text and "." not in text for text in texts)
+
+
 def test_overrides_take_python_values():
     recipe = llmkit.load_recipe(
         "summarize",

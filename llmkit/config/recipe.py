@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import re
 from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
@@ -192,10 +193,16 @@ def _parse_override(override: str) -> tuple[str, Any]:
 
 
 def to_override(key: str, value: Any) -> str:
-    """A value as the override that sets it: text as it is, anything else as JSON."""
+    """A value as the override that sets it: text as it is, anything else as JSON, which is read as
+    YAML."""
     if isinstance(value, str | Path):
         return f"{key}={value}"
-    return f"{key}={json.dumps(value)}"
+
+    def escape(match: re.Match) -> str:  # JSON has surrogate pairs instead of \U
+        code = ord(match[0])
+        return f"\\u{code:04x}" if code < 2**16 else f"\\U{code:08x}"
+
+    return f"{key}={re.sub(r'[^ -~]', escape, json.dumps(value, ensure_ascii=False))}"
 
 
 def _how_to_override(key: str, text: str) -> str:

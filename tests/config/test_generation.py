@@ -105,6 +105,15 @@ def test_a_list_of_texts_on_the_command_line_takes_numbers_and_words_as_they_are
     assert getattr(getattr(quoted, section), name) == ["\n", "a, b"]
 
 
+def test_texts_from_python_are_taken_as_they_are():
+    texts = ["\n", "👍🏽", "\u2028\x85", "ü", "a, b", "#", ": ", "'\"\\", "\x7f\x00", "~"]
+    recipe = load_recipe("summarize", overrides=(to_override("generation.stop", texts),))
+    assert recipe.generation.stop == texts
+    schema = {"enum": texts}
+    recipe = load_recipe("summarize", overrides=(to_override("generation.json_schema", schema),))
+    assert recipe.generation.json_schema == schema
+
+
 def test_a_json_schema_is_given_in_the_recipe_or_in_a_file(tmp_path):
     file = tmp_path / "schema.json"
     file.write_text(json.dumps(SCHEMA), "utf-8")
