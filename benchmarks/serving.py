@@ -15,6 +15,7 @@ import re
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from itertools import count
 from pathlib import Path
@@ -58,7 +59,9 @@ def main() -> None:
             url = next(
                 found[0] for line in server.stderr if (found := re.search(r"http:\S+?(?=;)", line))
             )
-            figures = asyncio.run(load(url, server, options))
+            # Otherwise the log would fill the pipe.
+            threading.Thread(target=server.stderr.read, daemon=True).start()
+            figures = asyncio.run(load(url, psutil.Process(server.pid), options))
         finally:
             server.terminate()
     rates = {"offline": offline["tokens_per_second"], "server": figures.pop("tokens_per_second")}
@@ -87,10 +90,9 @@ def requests_of(build: Path) -> list[dict[str, Any]]:
     ]
 
 
-async def load(url: str, server: subprocess.Popen, options: argparse.Namespace) -> dict[str, Any]:
+async def load(url: str, process: psutil.Process, options: argparse.Namespace) -> dict[str, Any]:
     """Figures of the server under the load of all clients."""
-    drain = asyncio.create_task(asyncio.to_thread(server.stderr.read))
-    bodies, process = requests_of(BUILD), psutil.Process(server.pid)
+    bodies = requests_of(BUILD)
     limits = httpx2.Limits(max_connections=options.clients)
     async with httpx2.AsyncClient(base_url=url, timeout=600, limits=limits) as client:
         await ask(client, bodies[0], 0)  # the first request also prepares the products
@@ -104,7 +106,6 @@ async def load(url: str, server: subprocess.Popen, options: argparse.Namespace) 
         memory = asyncio.create_task(sample_memory(process, end))
         soak = await ask_all(client, bodies, options.clients, lambda _: time.perf_counter() < end)
     samples = await memory
-    drain.cancel()
     times = sorted(each["seconds"] for each in soak if not each["error"])
     return {
         "tokens_per_second": sum(each["tokens"] for each in results) / seconds,
