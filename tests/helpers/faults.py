@@ -14,6 +14,7 @@ import signal
 import stat
 import threading
 import time
+from itertools import count
 from pathlib import Path
 
 from llmkit.runtime.console import library_imports
@@ -23,6 +24,7 @@ with library_imports():
     import torch
 
     from llmkit.evaluation.evaluator import Evaluator
+    from llmkit.io.row_writer import RowWriter
     from llmkit.model.loss import SupervisedLoss
     from llmkit.reports import html
     from llmkit.runs import folder
@@ -89,6 +91,21 @@ def kill_in_save(number: int, seconds: float) -> None:
     begin = At(number, lambda *_: signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6)))
     for name in SAVING:
         around(PLACES[name], begin, lambda *_: signal.setitimer(signal.ITIMER_REAL, 0))
+
+
+def kill_in_row(number: int, share: float) -> None:
+    """SIGKILL at the n-th row that `generate` writes, when a share of its bytes is in the file."""
+    text_of, numbers = RowWriter._text, count(1)
+
+    def text(writer, row):
+        text = text_of(writer, row)
+        if next(numbers) == number:
+            content = text.encode()
+            writer._file.write(content[: int(share * len(content))])
+            die()
+        return text
+
+    RowWriter._text = text
 
 
 def kill_at_call(number: int) -> None:
@@ -288,7 +305,7 @@ def shuffle_times(generator: random.Random) -> None:
 FAULTS = {
     function.__name__: function
     for function in (
-        kill_in_save, kill_at_call, lose_power, fill_disk, send_signal, signal_at_step,
+        kill_in_save, kill_in_row, kill_at_call, lose_power, fill_disk, send_signal, signal_at_step,
         break_loss,
         remove_run, make_read_only, shift_clock,
     )

@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import time
 from functools import cache
 
 import pytest
@@ -50,10 +49,6 @@ def arguments(model, output, folder=".", more=()):
             *SAMPLED, *more]  # fmt: skip
 
 
-def size_of(path):
-    return path.stat().st_size if path.exists() else 0
-
-
 def stop_after(monkeypatch, num_rows, number):
     """Send this process a signal after so many rows."""
     append = RowWriter.append
@@ -90,15 +85,16 @@ def test_a_stopped_file_is_continued_by_the_same_command(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.csv"]
 
 
+@pytest.mark.parametrize("suffix", ["jsonl"])
 def test_a_killed_file_is_continued_with_each_row_once(
-    fork_server, tiny_gpt2, tmp_path, undisturbed
+    fork_server, tiny_gpt2, tmp_path, undisturbed, suffix
 ):
-    suffix = "jsonl"
     write_prompts(tmp_path)
-    kill_when(fork_server, tiny_gpt2, tmp_path, suffix, 2_000)
+    for kill in ((257, 0.5), (10, 1)):
+        run_killed(fork_server, tiny_gpt2, tmp_path, suffix, kill)
     process = fork_server.start(arguments(tiny_gpt2, f"out.{suffix}"), cwd=tmp_path)
     assert process.wait() == 0, process.stderr
-    assert "continuing after " in process.stderr
+    assert "continuing after 266 rows" in process.stderr
     assert (tmp_path / f"out.{suffix}").read_bytes() == undisturbed(suffix)
 
 
@@ -121,9 +117,8 @@ def test_a_file_killed_at_random_moments_equals_an_undisturbed_one(
     chance = random.Random(suffix)
     expected = undisturbed(suffix)
     for _ in range(10):
-        size = size_of(tmp_path / f"out.{suffix}.partial") + chance.randrange(len(expected) // 8)
-        kill_when(fork_server, tiny_gpt2, tmp_path, suffix, size, chance.random() / 100)
-        assert not (tmp_path / f"out.{suffix}").exists()
+        kill = (chance.randint(1, NUM_ROWS // 10), chance.random())
+        run_killed(fork_server, tiny_gpt2, tmp_path, suffix, kill)
     process = fork_server.start(arguments(tiny_gpt2, f"out.{suffix}"), cwd=tmp_path)
     assert process.wait() == 0, process.stderr
     assert (tmp_path / f"out.{suffix}").read_bytes() == expected
@@ -131,15 +126,12 @@ def test_a_file_killed_at_random_moments_equals_an_undisturbed_one(
         assert parquet.read_table(tmp_path / "out.parquet")["n"].to_pylist() == [*range(NUM_ROWS)]
 
 
-def kill_when(fork_server, model, folder, suffix, num_bytes, seconds=0.0):
-    """Kill the command once it has written so many bytes, and a moment later."""
-    partial = folder / f"out.{suffix}.partial"
-    process = fork_server.start(arguments(model, f"out.{suffix}"), cwd=folder)
-    while size_of(partial) <= num_bytes and process.poll() is None:
-        time.sleep(0.001)
-    time.sleep(seconds)
-    process.kill()
-    process.wait()
+def run_killed(fork_server, model, folder, suffix, kill):
+    """Run the command until it is killed in its n-th row."""
+    words = arguments(model, f"out.{suffix}")
+    process = fork_server.start(words, cwd=folder, fault=["kill_in_row", *kill])
+    assert process.wait() == -signal.SIGKILL, process.stderr
+    assert not (folder / f"out.{suffix}").exists()
 
 
 def test_a_changed_input_or_decoding_is_refused_in_one_line(
