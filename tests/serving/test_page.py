@@ -10,10 +10,12 @@ from browser import BROWSER, open_tab
 from served import Served, eventually, listening, one_step, open_tiny, serving
 
 from llmkit.serving.page import Page
+from llmkit.serving.security import Access
 
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 ENTER, ESCAPE = ("Enter", 13), ("Escape", 27)
 LABELS = ("bad", "good")
+TOKEN = "0123456789abcdef"
 TURNS = (
     "[...document.querySelectorAll('#turns > li')].map((e) => "
     "[e.className, e.querySelector('.said').textContent])"
@@ -163,12 +165,27 @@ def test_every_kind_of_model_has_a_page_that_fits_and_can_be_read(tiny_gpt2):
         assert await tab.run("document.getElementById('error').hidden"), await tab.run(TURNS)
         assert tab.problems == []
 
+    async def give_token(tab, url):
+        await tab.open(url)
+        await ask(tab, "Who?")
+        await tab.until(f"{IS_IDLE} && document.activeElement.id === 'token'")
+        assert "a token is required" in await tab.run(
+            "document.getElementById('error').textContent"
+        )
+        await tab.type(TOKEN)
+        await tab.run("document.getElementById('text').focus()")
+        await tab.press(*ENTER)  # the text was kept
+        await tab.until(f"{IS_IDLE} && document.querySelectorAll('#turns > li').length === 1")
+
     async def visit_all():
         async with open_tab() as tab:
             for task, labels in kinds:
                 session = open_tiny(tiny_gpt2, task, labels)
                 with serving(session) as served, listening(served) as url:
                     await visit(tab, url, labels)
+            access = Access("127.0.0.1", TOKEN)
+            with serving(session) as served, listening(served, access) as url:
+                await give_token(tab, url)
 
     asyncio.run(visit_all())
 
