@@ -13,7 +13,7 @@ RUNS = Path("runs")
 TEXT_FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
 BINARY_FORMATS = (".parquet", ".arrow", ".feather")
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
-PARTIAL = ".partial"  # ends the name of a file that is being written
+LONGEST_SUFFIX = ".partial.json"  # of a file next to one that is being written
 LONGEST_INSIDE = "x" * 100  # for the longest path inside a run or a folder of scores
 LONGEST_SHOWN = 4096  # characters of a path in a message about its length
 
@@ -52,7 +52,7 @@ def check_output(
     if not path.parent.is_dir():
         raise UserError(f"{given_by}: there is no folder {path.parent}; make it first")
     check_writable(path.parent, given_by)
-    _check_length(path.with_name(f"{path.name}{PARTIAL}"), path.name)
+    _check_length(path.with_name(f"{path.name}{LONGEST_SUFFIX}"), path.name)
     return path
 
 

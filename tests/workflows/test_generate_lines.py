@@ -124,6 +124,13 @@ def test_a_bad_standard_input_is_refused_in_one_line(generate, tmp_path, stdin, 
     assert not list(tmp_path.iterdir())
 
 
+def test_a_name_with_no_room_for_those_of_unfinished_files_is_refused(generate, tmp_path):
+    result = generate("--output", f"{'x' * 240}.csv", stdin=b"a\n")
+    assert result.exit_code == 2
+    assert "the name is too long for the file system; shorten it" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def terminal(monkeypatch):
     monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
