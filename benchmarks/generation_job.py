@@ -57,7 +57,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     folder = str(build / "model")
     if job["contestant"] == "CTranslate2":
         return complete_with_ctranslate2(folder, prompts, counts, job)
-    if job["contestant"] == "llmkit":
+    if job["contestant"] in ("llmkit", "generate, tuned"):
         from llmkit.model.load import load_model
         from llmkit.runtime.devices import start_accelerator
 
@@ -77,6 +77,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     complete = {
         "llmkit": with_llmkit,
         "generate": with_generate,
+        "generate, tuned": with_generate,
         "generate_batch": with_generate_batch,
         "pipeline": with_pipeline,
     }[job["contestant"]]

@@ -8,6 +8,7 @@ from rich.console import Console
 from llmkit.generation.prompts import Prompt
 from llmkit.io.row_lines import OutputRow, json_line
 from llmkit.metrics.prediction import Prediction
+from llmkit.runtime.console import print_generated
 
 MAX_LABELS = 10  # printed with their probabilities for one prompt
 
@@ -61,19 +62,22 @@ def print_prediction(prompt: Prompt, prediction: Prediction, as_json: bool) -> N
     if as_json:
         click.echo(json_line(output_row(prompt, prediction)))
     elif prediction.probabilities:
-        click.echo(f"{prediction.text}\t{prediction.probabilities[prediction.text]:.4f}")
+        print_generated(f"{prediction.text}\t{prediction.probabilities[prediction.text]:.4f}")
     elif prediction.votes:
         for number, text in enumerate(prediction.votes, 1):
-            click.echo(f"[{number}] {text}")
+            print_generated(f"[{number}] {text}")
     else:
-        click.echo(prediction.text)
+        print_generated(prediction.text)
 
 
-def print_labels(probabilities: dict[str, float], console: Console) -> None:
-    """Print the likeliest labels with their probabilities."""
+def print_labels(probabilities: dict[str, float], console: Console, advice: str = "") -> None:
+    """Print the likeliest labels with their probabilities.
+
+    advice: How to see the others.
+    """
     ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
     for label, probability in ranked[:MAX_LABELS]:
         click.echo(f"{label}\t{probability:.4f}")
     num_more = len(ranked) - MAX_LABELS
     if num_more > 0:
-        console.print(f"{num_more} more labels; --output FILE writes all", style="dim")
+        console.print(f"{num_more} more labels{advice}", style="dim")

@@ -43,6 +43,12 @@ def without_controls(text: str) -> str:
     return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def print_generated(text: str, end: str = "\n") -> None:
+    """Write generated text to stdout; a terminal obeys no control character in it."""
+    sys.stdout.write((without_controls(text) if sys.stdout.isatty() else text) + end)
+    sys.stdout.flush()
+
+
 @contextmanager
 def python_call(verbose: bool) -> Iterator[Console]:
     """Around a call from Python: yields its console, which is silent unless `verbose`.

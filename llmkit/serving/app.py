@@ -17,9 +17,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from llmkit.generation.constraint import ConstraintError
 from llmkit.generation.request import Request as Completion
 from llmkit.generation.session import GenerationSession
-from llmkit.serving.answers import Answer, ChatAnswer, JobResponse, StreamResponse
+from llmkit.serving.answers import Answer, ChatAnswer, JobResponse, StreamResponse, as_api_error
 from llmkit.serving.body import Body, ChatBody, CompletionBody, read_body
 from llmkit.serving.engine_thread import EngineThread, Job
 from llmkit.serving.errors import ApiError, overloaded
@@ -106,9 +107,15 @@ class Service:
                 param=name, code="unsupported_parameter",
             )  # fmt: skip
         generation = decoding_of(body, self.session.generation, self.limits)
-        prepared: PreparedRequest = await asyncio.get_running_loop().run_in_executor(
-            self._encoder, prepare, generation, self.session, self.limits
-        )
+
+        def prepare_all() -> PreparedRequest:
+            self.engine.compile(generation)
+            return prepare(generation, self.session, self.limits)
+
+        try:
+            prepared = await asyncio.get_running_loop().run_in_executor(self._encoder, prepare_all)
+        except ConstraintError as error:
+            raise as_api_error(error) from None
         job = self._submit(body, prepared)
         num_prompt_tokens = sum(map(len, prepared.prompts))
         self.metrics.prompt_tokens.inc(num_prompt_tokens)

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 
+from llmkit.config.generation import Generation
 from llmkit.errors import UserError
+from llmkit.generation.constraint import check_constraint
 from llmkit.generation.engine import Engine
 from llmkit.generation.label_likelihood import label_probabilities
 from llmkit.generation.request import FinishReason, Request, Sequence
@@ -105,6 +107,11 @@ class EngineThread:
         """End the thread after its present step."""
         self._inbox.put(partial(setattr, self, "_is_stopping", True))
         self._thread.join()
+
+    def compile(self, generation: Generation) -> None:
+        """Compile the constraint of a decoding in the caller's thread, since other requests would
+        wait for the engine's. Raises ConstraintError."""
+        check_constraint(generation, self._tokenizer)
 
     def submit(self, job: Job) -> None:
         self._inbox.put(partial(self._add, job))

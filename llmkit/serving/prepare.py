@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llmkit.config.generation import Generation
+from llmkit.config.generation import CONSTRAINTS, Generation
 from llmkit.data.encode import encode_text
 from llmkit.errors import UserError
 from llmkit.generation.prompts import Prompt
@@ -17,7 +17,6 @@ from llmkit.tasks import Segment
 from llmkit.tasks.conversation import Message, read_conversation
 from llmkit.workflows.generate import typed_prompt
 
-CONSTRAINTS = ("choices", "regex", "json_schema")
 NOT_WITH_CONSTRAINTS = ("stop", "min_new_tokens", "no_repeat_ngram_size")
 GREEDY = {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
 

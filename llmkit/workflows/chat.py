@@ -1,6 +1,5 @@
 """The `chat` command: messages in, answers out, at a terminal or through a pipe."""
 
-import sys
 from pathlib import Path
 
 import click
@@ -17,7 +16,7 @@ from llmkit.io.row_writer import write_rows
 from llmkit.model.packed import generation_dtype, packed_linear_layers
 from llmkit.paths import check_output
 from llmkit.reports.predictions import print_labels
-from llmkit.runtime.console import make_console, warning_console, without_controls
+from llmkit.runtime.console import make_console, print_generated, warning_console
 from llmkit.runtime.message_reader import Message, MessageReader, is_text
 from llmkit.runtime.signals import first_interrupt_noted
 
@@ -220,8 +219,7 @@ def write_more(text: str, shown: str) -> str:
     """Write to stdout what a growing text has gained; returns all that is shown."""
     more = text[len(shown) :]
     if more:
-        click.echo(without_controls(more) if sys.stdout.isatty() else more, nl=False)
-        sys.stdout.flush()
+        print_generated(more, end="")
     return text
 
 

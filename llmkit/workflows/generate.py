@@ -28,7 +28,7 @@ from llmkit.reports.predictions import (
     print_labels,
     print_prediction,
 )
-from llmkit.runtime.console import counting, make_console, warning_console
+from llmkit.runtime.console import counting, make_console, print_generated, warning_console
 from llmkit.runtime.signals import Stopped
 
 BATCHES_PER_WINDOW = 8  # so that few rows idle at a window's end, and little is repeated after one
@@ -61,7 +61,8 @@ def generate_from_prompt(
         columns = columns_of(report, session, output)
         write_rows(output, [output_row(prompt, prediction)], columns)
     elif prediction.probabilities and not as_json:
-        print_labels(prediction.probabilities, session.console)
+        advice = "; --output FILE writes all"
+        print_labels(prediction.probabilities, session.console, advice)
     else:
         print_prediction(prompt, prediction, as_json)
 
@@ -279,7 +280,7 @@ def warn_of_cut_off(
 def print_while_generated(pieces: Iterable[str]) -> None:
     try:
         for piece in pieces:
-            click.echo(piece, nl=False)
+            print_generated(piece, end="")
     finally:
         click.echo()
 

@@ -36,7 +36,7 @@ def test_a_prediction_is_printed_as_text_or_as_its_output_row(capsys, prediction
 
 def test_labels_are_printed_from_the_likeliest_down(capsys):
     labels = {f"label {n}": n / 100 for n in range(MAX_LABELS + 3)}
-    print_labels(labels, make_console())
+    print_labels(labels, make_console(), "; --output FILE writes all")
     *lines, last = capsys.readouterr().out.splitlines()
     assert [line.split("\t")[0] for line in lines] == [f"label {n}" for n in range(12, 2, -1)]
     assert last == "3 more labels; --output FILE writes all"

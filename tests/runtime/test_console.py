@@ -1,10 +1,19 @@
 """Tables that fit the terminal, and progress that is a line in a file."""
 
+import sys
+
 import pytest
 from rich.console import Console
 
 from llmkit.runtime import console as module
-from llmkit.runtime.console import counting, make_console, python_call, show_table, warning_console
+from llmkit.runtime.console import (
+    counting,
+    make_console,
+    print_generated,
+    python_call,
+    show_table,
+    warning_console,
+)
 
 HEADER = ["system", "rougeL", "rougeLsum"]
 GROUPS = [[["fine-tuned", "12.34", "56.78"]], [["untuned", "1.00", ""]]]
@@ -44,3 +53,11 @@ def test_a_call_from_python_prints_warnings_only_if_verbose(capfd):
             console.print(f"verbose: {verbose}")
             warning_console().print(f"warning: {verbose}")
     assert capfd.readouterr() == ("verbose: True\n", "warning: True\n")
+
+
+def test_a_terminal_obeys_no_control_character_of_generated_text(capsys, monkeypatch):
+    print_generated("a\x1b[2J\tb\x07\n", end="")
+    assert capsys.readouterr().out == "a\x1b[2J\tb\x07\n", "a pipe gets the text as it is"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_generated("a\x1b[2J\tb\x07")
+    assert capsys.readouterr().out == "a�[2J\tb�\n"

@@ -2,12 +2,14 @@
 
 import json
 import re
+import threading
 
 import pytest
 from rows import TEXT
 from served import open_tiny, serving
 
 from llmkit.data.encode import encode_text
+from llmkit.generation import constraint
 from llmkit.generation.generate import generate
 
 
@@ -215,3 +217,17 @@ def test_a_constraint_that_cannot_be_met_names_its_parameter(served, body, param
     error = refused.json()["error"]
     assert (error["param"], error["code"]) == (param, "invalid_value")
     assert error["message"].startswith(f"{param}: ")
+
+
+def test_a_constraint_is_compiled_outside_of_the_engine_thread(served, monkeypatch):
+    threads = []
+    new_matcher = constraint._new_matcher
+
+    def record_thread(*arguments):
+        threads.append(threading.current_thread().name)
+        return new_matcher(*arguments)
+
+    monkeypatch.setattr(constraint, "_new_matcher", record_thread)
+    assert served.complete("The", regex="[7-9]{4}x").status_code == 200
+    assert threads
+    assert "engine" not in threads, "other requests would wait for it"

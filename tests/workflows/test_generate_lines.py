@@ -9,7 +9,7 @@ from runs import SHORT, forget_accelerator
 
 from llmkit import cli
 from llmkit.generation.session import open_session
-from llmkit.runtime.console import make_console
+from llmkit.runtime.console import make_console, without_controls
 from llmkit.workflows.generate import generate_from_lines
 
 
@@ -151,4 +151,4 @@ def test_a_terminal_shows_the_same_text_as_a_pipe(generate, monkeypatch):
     monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
     shown = generate(*run, max_new_tokens=30)
     assert shown.exit_code == 0, shown.output
-    assert shown.stdout == piped.stdout
+    assert shown.stdout == without_controls(piped.stdout)
