@@ -94,7 +94,7 @@ def report(results: dict[str, dict[str, list[dict[str, Any]]]], options: argpars
         "# Generation: llmkit and its peers", "",
         "Written by `python -m benchmarks.generation`: a random GPT-2 124M, float32, "
         f"{options.threads} threads, {options.rows} prompts, greedy decoding, batches of {BATCH}; "
-        f"medians of {options.rounds} alternated runs, and their range. "
+        f"{rounds_of(options.rounds)}. "
         f"Processor: {processor()}.", "",
     ]  # fmt: skip
     for workload, contestants in results.items():
@@ -109,7 +109,7 @@ def report(results: dict[str, dict[str, list[dict[str, Any]]]], options: argpars
             ratio = statistics.median(ours) / statistics.median(rates)
             same = f"{count_same(contestants['llmkit'][0], runs[0])} of {len(runs[0]['results'])}"
             lines.append(
-                f"| {name} | {statistics.median(rates):.3g} ({min(rates):.3g} to {max(rates):.3g}) "
+                f"| {name} | {statistics.median(rates):.3g}{spread_of(rates)} "
                 f"| {'' if name == 'llmkit' else f'{ratio:.2f}x'} | "
                 f"{'' if name == 'llmkit' else same} |"
             )
@@ -124,6 +124,14 @@ DESCRIPTIONS = {
     "single": "One request at a time, tokens after the prompt",
     "labels": "Likelihoods of five labels after each prompt",
 }
+
+
+def rounds_of(count: int) -> str:
+    return "one run of each" if count == 1 else f"medians of {count} alternated runs (their range)"
+
+
+def spread_of(rates: list[float]) -> str:
+    return f" ({min(rates):.3g} to {max(rates):.3g})" if len(rates) > 1 else ""
 
 
 def count_same(ours: dict[str, Any], theirs: dict[str, Any]) -> int:
