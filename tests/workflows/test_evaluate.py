@@ -196,7 +196,9 @@ def test_a_constrained_model_is_scored_without_its_constraint_too(llmkit, tiny_g
         assert scores[main]["rouge1"] != scores[f"{main}, unconstrained"]["rouge1"]
         rows = [json.loads(line) for line in (tmp_path / folder / "predictions.jsonl").open()]
         assert {row["prediction"] for row in rows} <= {"Ferry left.", "Ferry"}
-        general = json.loads((tmp_path / folder / "general-text" / "metrics.json").read_text())
+        general = json.loads(
+            (tmp_path / folder / "sets" / "general-text" / "metrics.json").read_text()
+        )
         assert f"{main}, unconstrained" not in general["scores"]
     assert "fine-tuned, unconstrained" in (tmp_path / "run" / "report.html").read_text()
     card = (tmp_path / "run" / "model" / "README.md").read_text()
