@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -47,14 +48,23 @@ def generate(
     keys = [(seed, number) for number in numbers]
     if generation.num_beams > 1:
         return _search_beams(model, tokenizer, prompts, keys, generation, batch_size)
-    copies = range(generation.num_return_sequences)
-    requests = [
+    requests = requests_of(prompts, keys, generation)
+    completions = map(to_prediction, complete(model, tokenizer, requests, batch_size))
+    return [list(islice(completions, generation.num_return_sequences)) for _ in prompts]
+
+
+def requests_of(
+    prompts: list[list[int]], keys: list[tuple[int, ...]], generation: Generation
+) -> list[Request]:
+    """The requests for the num_return_sequences completions of each prompt, prompt by prompt.
+
+    keys: Seed of each prompt's random numbers.
+    """
+    return [
         Request(prompt, generation, (*key, copy))
         for prompt, key in zip(prompts, keys, strict=True)
-        for copy in copies
+        for copy in range(generation.num_return_sequences)
     ]
-    sequences = iter(complete(model, tokenizer, requests, batch_size))
-    return [[to_prediction(next(sequences)) for _ in copies] for _ in prompts]
 
 
 def complete(

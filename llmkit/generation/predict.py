@@ -11,6 +11,7 @@ from llmkit.generation.generate import (
     generate,
     iter_completions,
     iter_text,
+    requests_of,
     to_prediction,
 )
 from llmkit.generation.label_likelihood import label_probabilities
@@ -66,15 +67,10 @@ def iter_predictions(
             model, tokenizer, prompts, labels, generation, batch_size, seed, numbers
         )
         return
-    num_copies = generation.num_return_sequences
-    requests = [
-        Request(prompt, generation, (seed, number, copy))
-        for prompt, number in zip(prompts, numbers, strict=True)
-        for copy in range(num_copies)
-    ]
+    requests = requests_of(prompts, [(seed, number) for number in numbers], generation)
     sequences = iter_completions(model, tokenizer, requests, batch_size)
     completions = map(to_prediction, sequences)
-    while samples := list(islice(completions, num_copies)):
+    while samples := list(islice(completions, generation.num_return_sequences)):
         yield _combine(samples, generation)
 
 

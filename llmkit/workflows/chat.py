@@ -86,7 +86,15 @@ class Chat:
         self.was_cut = False
 
     def take(self, message: Message) -> bool:
-        """Obey a command or answer a message; returns whether the chat goes on."""
+        """Obey a command or answer a message; returns whether the chat goes on.
+
+        Meanwhile the first Ctrl-C at a terminal stops the answer, not the program, also if it comes
+        before the answer begins.
+        """
+        with first_interrupt_noted(enabled=self.is_terminal) as self.is_interrupted:
+            return self._take(message)
+
+    def _take(self, message: Message) -> bool:
         self.num_taken += bool(message.text.strip())
         if message.is_command:
             return self.obey(message)
@@ -134,11 +142,10 @@ class Chat:
             The completion as generated, and whether Ctrl-C stopped it.
         """
         sequence, shown = self.engine.add(request), ""
-        with first_interrupt_noted(enabled=self.is_terminal) as is_interrupted:
-            while sequence.finish_reason is None and not is_interrupted():
-                self.engine.step()
-                shown = write_more(sequence.text.strip(), shown)
-            self.engine.cancel(sequence)
+        while sequence.finish_reason is None and not self.is_interrupted():
+            self.engine.step()
+            shown = write_more(sequence.text.strip(), shown)
+        self.engine.cancel(sequence)
         write_more(sequence.text.strip(), shown)
         click.echo()
         if sequence.finish_reason == "length" and self.is_terminal and not self.was_cut:

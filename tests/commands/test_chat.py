@@ -49,7 +49,7 @@ def test_a_conversation_at_a_terminal(llmkit, start, terminal, tiny_gpt2, tmp_pa
     assert not any(ord(c) < 32 and c not in "\r\n\t" for c in first), repr(first)
     terminal.type('"""two\nlines"""\n')
     terminal.wait_for("\r\n> ")
-    terminal.type("half a li\x03")  # Ctrl-C drops the line
+    terminal.interrupt_prompt(process.pid, "half a li")
     terminal.wait_for("Ctrl-C again, or /quit, ends the chat\r\n> ")
     terminal.type("/save talk.jsonl\n")
     assert "saved as talk.jsonl" in terminal.wait_for("\r\n> ")
@@ -69,6 +69,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(start, terminal, tmp_path):
     terminal.wait_for("> ")
     terminal.type("Mara\n")
     terminal.wait_for("Mara\r\n")
+    terminal.read_character()  # the answer has begun
     terminal.type("\x03")
     answer = terminal.wait_for("\r\n> ")
     assert "stopped; what there is of the answer is kept" in answer
@@ -84,9 +85,9 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(start, terminal, tmp_path):
 def test_two_ctrl_c_at_the_prompt_end_the_chat(start, terminal, tiny_gpt2):
     process = start("--model", tiny_gpt2)
     terminal.wait_for("> ")
-    terminal.type("\x03")
+    terminal.interrupt_prompt(process.pid, "x")
     terminal.wait_for("ends the chat\r\n> ")
-    terminal.type("\x03")
+    terminal.interrupt_prompt(process.pid, "x")
     process.communicate()
     assert process.returncode == 130, terminal.screen
     terminal.wait_for("llmkit: stopped by Ctrl-C")

@@ -9,6 +9,8 @@ import struct
 import termios
 import time
 
+import psutil
+
 MODES = re.compile(r"\x1b\[\?\d+[hl]")
 HANGS = 300  # seconds without the expected text after which a program is taken to hang
 
@@ -26,6 +28,18 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
 
+    def interrupt_prompt(self, pid: int, text: str) -> None:
+        """Type a text at the prompt of a process, then Ctrl-C.
+
+        Ctrl-C is typed when the process waits for the next key: Python would notice a signal that
+        arrives before it waits only at the next key.
+        """
+        self.type(text)
+        self.wait_for(text)
+        while psutil.Process(pid).status() != psutil.STATUS_SLEEPING:
+            time.sleep(0.01)
+        self.type("\x03")
+
     def wait_for(self, expected: str) -> str:
         """What the screen receives up to and with the expected text, after what was waited for
         before; without the sequences with which readline switches the terminal's modes."""
@@ -33,12 +47,12 @@ class Terminal:
         while expected not in (shown := MODES.sub("", received)):
             if not select.select([self._ours], [], [], HANGS)[0]:
                 raise AssertionError(f"no {expected!r} after {received!r}")
-            received += self._read()
+            received += self.read_character()
             assert time.monotonic() - started < HANGS, f"no {expected!r} after {received!r}"
         return shown
 
-    def _read(self) -> str:
-        """One character, of up to four bytes."""
+    def read_character(self) -> str:
+        """The next character, of up to four bytes; waits for it."""
         content = os.read(self._ours, 1)
         while len(content) < 4:
             try:
