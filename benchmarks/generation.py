@@ -45,23 +45,14 @@ INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--prompts", type=Path, required=True, help="rows (jsonl)")
-    parser.add_argument("--column", required=True, help="column of the prompts")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of GPT-2's tokenizer")
-    parser.add_argument("--rows", type=int, default=64)
+    add_prompt_options(parser)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workloads", nargs="+", choices=list(CONTESTANTS),
                         default=list(CONTESTANTS))  # fmt: skip
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "GENERATION.md")
     options = parser.parse_args()
-    BUILD.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        [sys.executable, "-m", "benchmarks.generation_job", "prepare", json.dumps({
-            "prompts": str(options.prompts), "column": options.column,
-            "tokenizer": str(options.tokenizer), "rows": options.rows, "build": str(BUILD),
-        })], check=True, cwd=ROOT,
-    )  # fmt: skip
+    prepare(options, BUILD)
     results: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for workload in options.workloads:
         of_workload = results.setdefault(workload, {name: [] for name in CONTESTANTS[workload]})
@@ -73,6 +64,22 @@ def main() -> None:
     text = report(results, options)
     options.output.write_text(text, "utf-8")
     print(text)
+
+
+def add_prompt_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--prompts", type=Path, required=True, help="rows (jsonl)")
+    parser.add_argument("--column", required=True, help="column of the prompts")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of GPT-2's tokenizer")
+    parser.add_argument("--rows", type=int, default=64)
+
+
+def prepare(options: argparse.Namespace, build: Path) -> None:
+    """Write the model, its tokenizer and the encoded prompts into a folder."""
+    build.mkdir(parents=True, exist_ok=True)
+    job = {name: str(getattr(options, name)) for name in ("prompts", "column", "tokenizer")}
+    job |= {"rows": options.rows, "build": str(build)}
+    command = [sys.executable, "-m", "benchmarks.generation_job", "prepare", json.dumps(job)]
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
 
 
 def measure(workload: str, contestant: str, threads: int) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import json
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -81,15 +83,23 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         "generate_batch": with_generate_batch,
         "pipeline": with_pipeline,
     }[job["contestant"]]
-    complete(model, tokenizer, prompts[:2], [2, 2])
+    return time_prompts(partial(complete, model, tokenizer), prompts, counts)
+
+
+def time_prompts(
+    compute: Callable[[list[list[int]], list[int]], list], prompts: list[list[int]], counts: list
+) -> dict[str, Any]:
+    """The rate of a function of prompts and their numbers of new tokens, after a short first call,
+    and its results."""
+    compute(prompts[:2], [2, 2])
     started = time.perf_counter()
-    completions = complete(model, tokenizer, prompts, counts)
-    seconds = time.perf_counter() - started
+    results = compute(prompts, counts)
+    rate = len(prompts) / (time.perf_counter() - started)
     return {
         "unit": "prompts/s",
-        "rate": len(prompts) / seconds,
-        "shown": f"{len(prompts) / seconds:.2f} prompts/s",
-        "results": completions,
+        "rate": rate,
+        "shown": f"{rate:.2f} prompts/s",
+        "results": results,
     }
 
 
@@ -280,16 +290,7 @@ def complete_with_ctranslate2(
         return rate_after_prompt(
             lambda prompt, count: complete_all([prompt], count)[0], prompts[:NUM_SINGLE]
         )
-    complete_all(prompts[:2], 2)
-    started = time.perf_counter()
-    completions = complete_all(prompts, counts[0])
-    seconds = time.perf_counter() - started
-    return {
-        "unit": "prompts/s",
-        "rate": len(prompts) / seconds,
-        "shown": f"{len(prompts) / seconds:.2f} prompts/s",
-        "results": completions,
-    }
+    return time_prompts(lambda rows, numbers: complete_all(rows, numbers[0]), prompts, counts)
 
 
 def score_labels(
@@ -324,16 +325,7 @@ def score_labels(
             starts = range(0, len(values), len(labels))
             return [values[start : start + len(labels)] for start in starts]
 
-    score(prompts[:2])
-    started = time.perf_counter()
-    found = score(prompts)
-    seconds = time.perf_counter() - started
-    return {
-        "unit": "prompts/s",
-        "rate": len(prompts) / seconds,
-        "shown": f"{len(prompts) / seconds:.2f} prompts/s",
-        "results": found,
-    }
+    return time_prompts(lambda rows, _: score(rows), prompts, [])
 
 
 if __name__ == "__main__":

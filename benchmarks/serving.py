@@ -25,9 +25,9 @@ import httpx2
 import numpy as np
 import psutil
 
+from benchmarks.generation import ROOT, add_prompt_options, prepare
 from benchmarks.generation_job import LONGEST, SHORTEST
 
-ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "benchmark" / "serving"
 ROUNDS = 2  # of all prompts, offline and by the clients
 SAMPLE_SECONDS = 5  # between two samples of the memory
@@ -35,19 +35,11 @@ SAMPLE_SECONDS = 5  # between two samples of the memory
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--prompts", type=Path, required=True, help="rows (jsonl)")
-    parser.add_argument("--column", required=True, help="column of the prompts")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of GPT-2's tokenizer")
-    parser.add_argument("--rows", type=int, default=64)
+    add_prompt_options(parser)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--minutes", type=float, default=5)
     options = parser.parse_args()
-    BUILD.mkdir(parents=True, exist_ok=True)
-    prepared = {
-        "prompts": str(options.prompts), "column": options.column,
-        "tokenizer": str(options.tokenizer), "rows": options.rows, "build": str(BUILD),
-    }  # fmt: skip
-    run_job("benchmarks.generation_job", "prepare", json.dumps(prepared))
+    prepare(options, BUILD)
     offline = json.loads(run_job("benchmarks.serving_job", str(BUILD), str(options.clients)))
     print(f"offline: {offline['tokens_per_second']:.1f} tokens/s", flush=True)
     with subprocess.Popen(
