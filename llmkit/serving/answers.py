@@ -194,8 +194,9 @@ class StreamResponse(JobResponse):
         opening = map(self.answer.first_part, range(len(self.job.completions)))
         await send(_body(b"".join(self._event(part) for part in opening if part is not None)))
         while True:
+            is_over = self.job.is_over  # before the news, since the job goes on during `send`
             await send(_body(b"".join(map(self._event, self._news()))))
-            if self.job.is_over:
+            if is_over:
                 break
             await self.job.changed()
         if self.job.error is not None:
