@@ -186,7 +186,7 @@ def _parse_override(override: str) -> tuple[str, Any]:
     loader = yaml.BaseLoader if key in _TEXT_LIST_KEYS and text != "null" else Loader
     try:
         value = loader(text).get_single_data()
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, RecursionError):  # RecursionError: of the BaseLoader
         return key, text
     is_list = is_column and isinstance(value, list)
     return key, [str(each) for each in value] if is_list else value

@@ -16,6 +16,7 @@ from llmkit.errors import UserError, did_you_mean
 from llmkit.paths import PACKAGE, expand, row_format
 
 MAX_RECIPE_BYTES = 2**16  # reading a megabyte of YAML takes seconds
+MAX_YAML_DEPTH = 100  # nested lists and mappings; the time to read them grows with the square
 
 
 def recipe_folder() -> Path:
@@ -85,8 +86,6 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise UserError(f"{path}:{line}: not valid YAML: {error.problem}; fix this line") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise UserError(f"{path}: YAML nested too deeply; flatten it") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: a recipe is a mapping of keys to values; see `llmkit recipes`")
     return content, lines
@@ -106,7 +105,12 @@ def _key_lines(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, 
 
 
 class Loader(yaml.SafeLoader):
-    """YAML without its pitfalls: a repeated key is an error, 2e-5 a number, and `no` a word."""
+    """YAML without its pitfalls: a repeated key is an error, a key is text even if it reads `null`
+    or 3, 2e-5 is a number, and `no` a word."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -116,6 +120,8 @@ class Loader(yaml.SafeLoader):
             if key_node.value in seen:
                 self._refuse(f"the key {key_node.value} appears twice", key_node)
             seen.add(key_node.value)
+            if key_node.tag != _MERGE:
+                key_node.tag = _TEXT
         return super().construct_mapping(node, deep)
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
@@ -123,7 +129,13 @@ class Loader(yaml.SafeLoader):
             mark = self.peek_event().start_mark
             problem = "aliases (*name) are not supported"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
-        return super().compose_node(parent, index)
+        if self._depth == MAX_YAML_DEPTH:
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -137,7 +149,9 @@ class Loader(yaml.SafeLoader):
 
 # As in YAML 1.2: `no` is a word (mixed_precision: no), not a boolean, and a float needs neither a
 # dot nor a signed exponent.
-_BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
+_BOOL, _FLOAT, _TEXT, _MERGE = (
+    f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "str", "merge")
+)
 Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()

@@ -40,7 +40,11 @@ def test_yaml_floats_and_no_are_read_as_users_expect(tmp_path):
         ("task: qa\nseed: 2026-13-45\n", ":2: not valid YAML: the value is not a valid timestamp"),
         ("task: qa\nseed: !!int x\n", ":2: not valid YAML: the value is not a valid int"),
         (f"task: qa\nseed: {'1' * 5000}\n", ":2: not valid YAML: the value is not a valid int"),
-        (f"task: {'[' * 3000}\n", "nested too deeply"),
+        (f"task: {'[' * 3000}\n", ":1: not valid YAML: nested too deeply; fix this line"),
+        ("task: qa\ntrain: {epochs: 1}\nnull: 0\n", ":3: unknown key null"),
+        ("task: qa\ntrain:\n  epochs: 1\n  3: 1\n", ":4: unknown key train.3"),
+        ("task: qa\n2026-01-31: 1\ntrain: {epochs: 1}\n", ":2: unknown key 2026-01-31"),
+        ("task: qa\ntrain: {epochs: 1}\ndata:\n  true: x\n", ":4: unknown key data.true"),
         ("task: qa\ntrain: {epochs: 1}\nscales: 5\n", "scales: each is a section of keys"),
         ('task: qa\ntrain: {epochs: 1}\n"a\\nb": 1\n', r":3: unknown key a\nb"),
         ("task: qa\n", "the key train is missing"),
@@ -56,6 +60,24 @@ def test_a_broken_recipe_file_is_refused_in_one_line(tmp_path, text, expected):
     (line,) = mistakes(str(path))
     assert line.startswith(str(path))
     assert expected in line
+
+
+def test_keys_of_a_mapping_are_text(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "task: qa\ntrain: {epochs: 1}\ndata: {train: a.jsonl, tests: {2024: b.jsonl}}\n"
+        "generation: {json_schema: {properties: {1: {type: string}, null: {}}}}\n"
+    )
+    recipe = load_recipe(str(path))
+    assert recipe.data.tests == {"2024": "b.jsonl"}
+    assert set(recipe.generation.json_schema["properties"]) == {"1", "null"}
+
+
+def test_lists_may_be_nested_as_deep_as_a_json_schema_needs(tmp_path):
+    path = tmp_path / "mine.yaml"
+    schema = "{items: " * 40 + "{}" + "}" * 40
+    path.write_text(f"task: qa\ntrain: {{epochs: 1}}\ngeneration: {{json_schema: {schema}}}\n")
+    assert load_recipe(str(path)).generation.json_schema is not None
 
 
 def test_scales_hold_no_unknown_sections():
