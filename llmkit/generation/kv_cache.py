@@ -1,6 +1,7 @@
 """Keys and values of the tokens that a model has read, and attention to them."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -27,15 +28,9 @@ class KeyValueCache:
     ) -> None:
         self.num_heads = config.num_attention_heads
         head_dim = config.hidden_size // self.num_heads
-        shape = (num_slots, self.num_heads, length, head_dim)
+        shape = (config.num_hidden_layers, 2, num_slots, self.num_heads, length, head_dim)
         # Zeros rather than empty: a masked position counts with weight 0, and 0 * NaN is NaN.
-        self.keys, self.values = (
-            [
-                torch.zeros(shape, dtype=dtype, device=device)
-                for _ in range(config.num_hidden_layers)
-            ]
-            for _ in range(2)
-        )
+        self.keys_values = torch.zeros(shape, dtype=dtype, device=device)
 
     @staticmethod
     def bytes_per_token(config: PreTrainedConfig, dtype: torch.dtype) -> int:
@@ -43,8 +38,8 @@ class KeyValueCache:
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` tokens of a slot to another slot."""
-        for tensor in (*self.keys, *self.values):
-            tensor[target, :, :length] = tensor[source, :, :length]
+        slots = self.keys_values[:, :, :, :, :length]
+        slots[:, :, target] = slots[:, :, source]
 
 
 @dataclass(frozen=True)
@@ -65,57 +60,96 @@ class CachedAttention:
     """
 
     def __init__(self, cache: KeyValueCache, spans: list[Span]) -> None:
-        self.cache = cache
         num_running = 0
         while num_running < len(spans) and is_single(spans[num_running], num_running):
             num_running += 1
-        self.num_running, self.prompts = num_running, spans[num_running:]
-        device, dtype = cache.keys[0].device, cache.keys[0].dtype
-        ends = [span.end for span in spans[:num_running]]
-        self.slots = torch.arange(num_running, device=device)
-        self.positions = torch.tensor(ends, device=device, dtype=torch.long) - 1
-        size = (
-            rows_per_product(ends, cache.keys[0]) if device.type == "cpu" else max(num_running, 1)
-        )
-        starts = range(0, num_running, size)
-        self.groups = [
-            (slice(start, start + size), max(ends[start : start + size])) for start in starts
+        if num_running == 1:  # one row needs no batch
+            num_running = 0
+        keys_values, ends = cache.keys_values, [span.end for span in spans[:num_running]]
+        self.keys_values, self.num_heads, self.num_running = (
+            keys_values, cache.num_heads, num_running
+        )  # fmt: skip
+        self.slots = torch.arange(num_running, device=keys_values.device)
+        self.positions = torch.tensor(ends, device=keys_values.device, dtype=torch.long) - 1
+        size = rows_per_product(ends, keys_values)
+        groups = [slice(i, min(i + size, num_running)) for i in range(0, num_running, size)]
+        self.running = [RunningRows.of(keys_values, rows, ends[rows]) for rows in groups]
+        starts = accumulate((s.end - s.start for s in spans[num_running:]), initial=num_running)
+        self.prompts = [
+            Prompt.of(keys_values, span, start)
+            for span, start in zip(spans[num_running:], starts, strict=False)
         ]
-        self.masks = [length_mask(ends[rows], dtype, device) for rows, _ in self.groups]
 
     def __call__(self, block: int, qkv: Tensor, dropout: nn.Dropout) -> Tensor:
         """qkv: (N, 3 * D) of the N new tokens -> (N, D). There is no dropout in generation."""
-        keys, values = self.cache.keys[block], self.cache.values[block]
-        q, k, v = qkv.to(keys.dtype).unflatten(1, (3, self.cache.num_heads, -1)).unbind(1)
-        count = self.num_running
-        keys[self.slots, :, self.positions] = k[:count]
-        values[self.slots, :, self.positions] = v[:count]
-        attended = torch.empty_like(q)  # (N, num_heads, head_dim)
-        for (rows, longest), mask in zip(self.groups, self.masks, strict=True):
-            out = F.scaled_dot_product_attention(
-                q[:count][rows, :, None], keys[rows, :, :longest][: count - rows.start],
-                values[rows, :, :longest][: count - rows.start], mask,
-            )  # fmt: skip
-            attended[:count][rows] = out[:, :, 0]
-        first = count
-        for span in self.prompts:
-            rows = slice(first, first + span.end - span.start)
-            first = rows.stop
-            keys[span.slot, :, span.start : span.end] = k[rows].transpose(0, 1)
-            values[span.slot, :, span.start : span.end] = v[rows].transpose(0, 1)
-            seen = (tensor[span.slot, :, : span.end][None] for tensor in (keys, values))
-            bias = causal_bias_of(span, keys)
-            out = F.scaled_dot_product_attention(
-                q[rows].transpose(0, 1)[None], *seen, bias, is_causal=bias is None
-            )
-            attended[rows] = out[0].transpose(0, 1)
-        return attended.flatten(1)
+        qkv = qkv.to(self.keys_values.dtype).unflatten(1, (3, self.num_heads, -1))
+        q, new = qkv[:, 0], qkv[:, 1:]
+        if self.running:
+            known = self.keys_values[block]
+            known[:, self.slots, :, self.positions] = new[: self.num_running]
+        attended = [rows.attend(block, q) for rows in self.running]
+        attended += [prompt.attend(block, q, new) for prompt in self.prompts]
+        return (attended[0] if len(attended) == 1 else torch.cat(attended)).flatten(1)
 
 
-def rows_per_product(ends: list[int], keys: Tensor) -> int:
-    """How many rows of these lengths share one product on a CPU."""
-    _, num_heads, _, head_dim = keys.shape
-    row_bytes = max(ends, default=1) * num_heads * head_dim * keys.itemsize
+@dataclass(frozen=True)
+class RunningRows:
+    """Rows that read one token each and share one product."""
+
+    rows: slice
+    known: tuple[Tensor, ...]
+    """Of each block: (2, num_rows, num_heads, longest, head_dim), views of the cache."""
+    mask: Tensor | None
+    """See `length_mask`."""
+
+    @classmethod
+    def of(cls, keys_values: Tensor, rows: slice, ends: list[int]) -> "RunningRows":
+        known = keys_values[:, :, rows, :, : max(ends)].unbind()
+        return cls(rows, known, length_mask(ends, keys_values.dtype, keys_values.device))
+
+    def attend(self, block: int, q: Tensor) -> Tensor:
+        """q: (N, num_heads, head_dim) -> the same of these rows."""
+        query = q[self.rows, :, None]
+        return F.scaled_dot_product_attention(query, *self.known[block], self.mask)[:, :, 0]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A row that reads its prompt, or the rest of it."""
+
+    rows: slice
+    added: tuple[Tensor, ...]
+    """Of each block: (2, num_heads, T, head_dim), views of the cache for the T new tokens."""
+    known: tuple[Tensor, ...]
+    """The same for all tokens of the row so far."""
+    bias: Tensor | None
+    """See `causal_bias`; None without cached tokens, or if the only new token attends to all."""
+
+    @classmethod
+    def of(cls, keys_values: Tensor, span: Span, first: int) -> "Prompt":
+        """first: Index of the row's first new token among all new tokens."""
+        num_new, bias = span.end - span.start, None
+        if span.start > 0 and num_new > 1:
+            bias = causal_bias(num_new, span.end, keys_values.dtype).to(keys_values.device)
+        row = keys_values[:, :, span.slot]
+        known, added = row[..., : span.end, :], row[..., span.start : span.end, :]
+        return cls(slice(first, first + num_new), added.unbind(), known.unbind(), bias)
+
+    def attend(self, block: int, q: Tensor, new: Tensor) -> Tensor:
+        """q: (N, num_heads, head_dim), new: (N, 2, num_heads, head_dim) -> (T, num_heads,
+        head_dim)."""
+        self.added[block].copy_(new[self.rows].permute(1, 2, 0, 3))
+        query, known = q[self.rows].transpose(0, 1)[None], self.known[block][:, None]
+        is_causal = self.bias is None and query.shape[2] == known.shape[3]
+        out = F.scaled_dot_product_attention(query, *known, self.bias, is_causal=is_causal)
+        return out[0].transpose(0, 1)
+
+
+def rows_per_product(ends: list[int], keys_values: Tensor) -> int:
+    """How many rows of these lengths share one product: on a CPU few, elsewhere all."""
+    if keys_values.device.type != "cpu" or not ends:
+        return max(1, len(ends))
+    row_bytes = max(ends) * keys_values.shape[3] * keys_values.shape[5] * keys_values.itemsize
     return max(1, MAX_KEY_BYTES // row_bytes)
 
 
@@ -131,10 +165,3 @@ def length_mask(ends: list[int], dtype: torch.dtype, device: torch.device) -> Te
     positions, lengths = torch.arange(max(ends)), torch.tensor(ends)[:, None, None, None]
     mask = torch.zeros(len(ends), 1, 1, max(ends), dtype=dtype)
     return mask.masked_fill_(positions >= lengths, -torch.inf).to(device)
-
-
-def causal_bias_of(span: Span, keys: Tensor) -> Tensor | None:
-    """The mask of a prompt that follows cached tokens; None for one that starts the row."""
-    if span.start == 0:
-        return None
-    return causal_bias(span.end - span.start, span.end, keys.dtype).to(keys.device)

@@ -65,13 +65,12 @@ def test_a_copied_slot_continues_like_the_original():
 
 def test_bytes_per_token_are_those_of_the_tensors():
     cache = KeyValueCache(CONFIG, 3, 16, torch.float16, torch.device("cpu"))
-    num_bytes = sum(tensor.nbytes for tensor in (*cache.keys, *cache.values))
-    assert num_bytes == 3 * 16 * KeyValueCache.bytes_per_token(CONFIG, torch.float16)
+    assert cache.keys_values.nbytes == 3 * 16 * KeyValueCache.bytes_per_token(CONFIG, torch.float16)
 
 
 def test_fewer_rows_share_a_product_the_longer_they_are(monkeypatch):
-    keys = torch.zeros(1, 3, 16, 4)  # 48 bytes per token
+    keys_values = torch.zeros(2, 2, 1, 3, 16, 4)  # 48 bytes per token, of keys
     monkeypatch.setattr(kv_cache, "MAX_KEY_BYTES", 4800)
-    assert rows_per_product([5, 10, 1], keys) == 10
-    assert rows_per_product([5, 100], keys) == 1
-    assert rows_per_product([1000], keys) == 1
+    assert rows_per_product([5, 10, 1], keys_values) == 10
+    assert rows_per_product([5, 100], keys_values) == 1
+    assert rows_per_product([1000], keys_values) == 1
