@@ -42,9 +42,9 @@ def chat(overrides: tuple[str, ...], model: str | None, system: str | None, seed
          is_quiet: bool, **decoding) -> None:  # fmt: skip
     """Talk to a model or a run at the terminal, or pipe in a message per line.
 
-    A run of chat or instruct keeps the conversation, and its oldest turns leave when the context is
-    full. A plain language model continues each text. Runs of other tasks take each message as one
-    input. /help lists the commands of the chat.
+    A run of chat keeps the conversation, and its oldest turns leave when the context is full. A
+    plain language model continues each text. Runs of other tasks take each message as one input.
+    /help lists the commands of the chat.
     """
     words = [word for word in overrides if "=" not in word]
     if words:

@@ -1,18 +1,22 @@
-"""What a message means to a model: a turn of a conversation, a text to continue, or an input."""
+"""What a message means to a model: a turn of a conversation, a text to continue, or an input.
+
+The rows that the model was trained on decide. Rows of chat hold conversations, so a message is a
+turn. Rows of tasks with a template hold one input and its answer, those of instruct too, so each
+message is an input by itself. Rows of pretrain are texts, so a message is the beginning of one.
+`llmkit chat`, the server and its page all ask here.
+"""
 
 import json
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
 
 from llmkit.data.encode import encode_text
 from llmkit.errors import UserError, count_of
-from llmkit.generation.conversation import (
-    Conversation,
-    holds_conversation,
-    takes_system_prompt,
-)
-from llmkit.generation.prompts import EncodedPrompt, Prompt
+from llmkit.generation.conversation import Conversation
+from llmkit.generation.prompts import EncodedPrompt, Prompt, PromptReader
 from llmkit.generation.session import GenerationSession
-from llmkit.tasks import Segment
+from llmkit.tasks import Segment, Task, is_blank
+from llmkit.tasks.conversation import Message
 
 
 class ChatMode(Protocol):
@@ -39,20 +43,43 @@ class ChatMode(Protocol):
         """What was said, as rows of a data set."""
 
 
-def choose_mode(session: GenerationSession, system: str | None) -> ChatMode:
+def message_kind(task: Task) -> Literal["turn", "input", "text"]:
+    """What a message is to a model of a task."""
+    if task.output == "text":
+        return "text"
+    return "input" if task.chat is None else "turn"
+
+
+def choose_mode(session: GenerationSession, system: str = "") -> ChatMode:
     """The mode that fits the task of the model.
 
-    Raises UserError for a system prompt that the task does not read.
+    system: The system prompt. Raises ValueError if the task has no place for one.
     """
-    task = session.task
-    if system is not None and not takes_system_prompt(task):
-        what = "a plain language model has" if task.output == "text" else f"{task.name} has"
-        raise UserError(f"--system: {what} no place for a system prompt; remove it")
-    if task.output == "text":
+    reader, kind = session.reader(is_raw=False), message_kind(session.task)
+    if system.strip() and not reader.takes_system_prompt:
+        name = "a plain language model" if kind == "text" else session.task.name
+        raise ValueError(f"{name} has no place for a system prompt")
+    if kind == "text":
         return TextMode(session)
-    if holds_conversation(task):
-        return ConversationMode(session, system or "")
-    return InputMode(session)
+    if kind == "turn":
+        return ConversationMode(session, system)
+    return InputMode(session, reader, system)
+
+
+def encode_messages(messages: Sequence[Message], session: GenerationSession) -> EncodedPrompt:
+    """The prompt of a conversation, which ends with the user's message, as in a chat.
+
+    Raises ValueError for a system prompt that the task has no place for and for a blank input, and
+    UserError if the last message does not fit.
+    """
+    system = messages[0].content if messages[0].role == "system" else ""
+    *earlier, last = (message for message in messages if message.role != "system")
+    if message_kind(session.task) == "input" and is_blank(last.content):
+        raise ValueError("the last message is empty; give it at least one character")
+    mode = choose_mode(session, system)
+    for question, answer in zip(earlier[::2], earlier[1::2], strict=True):
+        mode.keep(question.content, answer.content)
+    return mode.encode(last.content)
 
 
 class ConversationMode:
@@ -68,15 +95,10 @@ class ConversationMode:
         if not self.conversation.room_for_question(session.tokenizer, self.max_tokens):
             raise UserError(
                 f"no room for a message: data.max_length is {session.data.max_length} tokens, up "
-                f"to {session.max_new_tokens} of them for the answer; shorten --system or lower "
-                "--max-new-tokens"
+                f"to {session.max_new_tokens} of them for the answer; shorten the system prompt or "
+                "lower max_new_tokens"
             )
         self.introduction = ""
-        if session.task.chat is None:
-            self.introduction = (
-                f"{session.task.name}: trained on single turns; earlier turns are put before the "
-                "prompt, each in the same template"
-            )
 
     def encode(self, text: str) -> EncodedPrompt:
         fitted = self.conversation.fit(text, self.session.tokenizer, self.max_tokens)
@@ -152,9 +174,8 @@ class InputMode:
 
     is_kept = False
 
-    def __init__(self, session: GenerationSession) -> None:
-        self.session = session
-        self.reader = session.reader(is_raw=False)
+    def __init__(self, session: GenerationSession, reader: PromptReader, system: str) -> None:
+        self.session, self.reader, self.system = session, reader, system.strip()
         self.answers: list[dict[str, str]] = []
         self.is_truncated = False
         template = json.dumps(session.task.template, ensure_ascii=False)
@@ -166,7 +187,7 @@ class InputMode:
         self.introduction = f"{session.task.name}: {how}; earlier ones are not read"
 
     def encode(self, text: str) -> EncodedPrompt:
-        prompt = Prompt("0", "the message", self.reader.typed(text), {"prompt": text})
+        prompt = self.reader.typed_prompt(text, "0", "the message", self.system)
         (encoded,) = self.session.encode([prompt])
         if isinstance(encoded, UserError):
             raise encoded
@@ -179,7 +200,8 @@ class InputMode:
         return [f"truncated to fit {self.session.data.max_length:,} tokens, as in training"]
 
     def keep(self, text: str, answer: str) -> None:
-        self.answers.append({"prompt": text, "completion": answer.strip()})
+        system = {"system": self.system} if self.system else {}
+        self.answers.append({**system, "prompt": text, "completion": answer.strip()})
 
     def reset(self) -> None:
         self.answers.clear()

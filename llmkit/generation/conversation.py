@@ -1,6 +1,6 @@
 """A conversation with a model: what was said, and the prompt that asks for the next answer."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
@@ -8,7 +8,6 @@ from transformers import PreTrainedTokenizerBase
 from llmkit.data.encode import encode_segments, truncate_prompt
 from llmkit.errors import UserError, count_of
 from llmkit.tasks import Example, Segment, Task
-from llmkit.tasks.base import PLACEHOLDER, prompt_segments
 
 
 class FittedPrompt(NamedTuple):
@@ -21,9 +20,10 @@ class FittedPrompt(NamedTuple):
 
 @dataclass
 class Conversation:
-    """The turns of a conversation with a model that was trained with the prompts of a task."""
+    """The turns of a conversation with a model that was trained on conversations."""
 
     task: Task
+    """A task with a chat format."""
     system: str = ""
     """The system prompt."""
     turns: list[tuple[str, str]] = field(default_factory=list)
@@ -40,27 +40,8 @@ class Conversation:
         ]
 
     def segments(self, question: str) -> list[Segment]:
-        """The prompt of the next answer, as in training.
-
-        A task with a template of its own is trained on single turns: earlier turns are put before
-        the prompt, each in the same template.
-        """
-        if self.task.chat is not None:
-            return self.task.chat.parse_prompt(
-                [*self.messages, {"role": "user", "content": question}]
-            )
-        segments = []
-        for number, (earlier, answer) in enumerate(self.turns):
-            segments += [replace(s, is_truncatable=False) for s in self._filled(earlier)]
-            segments.append(Segment(f" {answer}".rstrip(), is_from_row=True, ends_turn=True))
-            segments = [replace(s, turn=number) if s.turn is None else s for s in segments]
-        return segments + self._filled(question)
-
-    def _filled(self, question: str) -> list[Segment]:
-        """The task's template with a question."""
-        row = dict.fromkeys(self.task.inputs, "")
-        row |= {"system": self.system, self.task.truncatable_input: question}
-        return prompt_segments(row, self.task)
+        """The prompt of the next answer, as in training."""
+        return self.task.chat.parse_prompt([*self.messages, {"role": "user", "content": question}])
 
     def fit(
         self, question: str, tokenizer: PreTrainedTokenizerBase, max_tokens: int
@@ -104,13 +85,3 @@ def is_source_truncated(
         for segment, before, after in zip(segments, ids, kept, strict=True)
         if segment.turn is None
     )
-
-
-def holds_conversation(task: Task) -> bool:
-    """Whether the task is trained on questions and answers, so that turns make sense."""
-    return "conversation" in task.accepted_shapes
-
-
-def takes_system_prompt(task: Task) -> bool:
-    """Whether the prompts of the task have a place for a system prompt."""
-    return task.chat is not None or "system" in PLACEHOLDER.findall(task.template)

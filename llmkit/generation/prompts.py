@@ -13,7 +13,7 @@ from llmkit.io import row_files
 from llmkit.io.row_lines import NUMBERED_PREDICTION, PROBABILITY_PREFIX, check_writable
 from llmkit.paths import row_format
 from llmkit.tasks import Segment, Task, is_blank, to_example
-from llmkit.tasks.base import prompt_segments
+from llmkit.tasks.base import PLACEHOLDER, prompt_segments
 
 # Columns of an input file that have the name of a result; the output prefixes them with `input_`.
 RESULT_COLUMN = re.compile(
@@ -67,21 +67,32 @@ class PromptReader:
     is_raw: bool = False
     """Whether typed prompts are passed without the task's template."""
 
-    def typed(self, text: str) -> list[Segment]:
+    def typed(self, text: str, system: str = "") -> list[Segment]:
         """A typed prompt in the task's template, unless it already ends like a filled one.
 
         One text cannot fill a template with several inputs; it is passed as it is.
+
+        system: The system prompt, for tasks with a place for one besides chat.
         """
         if not self.fills_template:
             return [Segment(text)]
         task = self.task
-        if self.cue and text.rstrip().endswith(self.cue):
+        if self.cue and not system and text.rstrip().endswith(self.cue):
             return [Segment(text.rstrip())]
         if task.chat is not None:
             return task.chat.prompt_from_text(text)
-        return prompt_segments(
-            dict.fromkeys(task.inputs, "") | {task.truncatable_input: text}, task
-        )
+        row = dict.fromkeys(task.inputs, "") | {"system": system, task.truncatable_input: text}
+        return prompt_segments(row, task)
+
+    def typed_prompt(self, text: str, id: str, where: str, system: str = "") -> Prompt:
+        """The prompt that a typed text becomes; raises UserError if the text is blank.
+
+        A prompt without a template may be white space.
+        """
+        prompt = Prompt(id, where, self.typed(text, system), {"prompt": text})
+        if not text or not prompt.has_text:
+            raise UserError(f"{where}: the prompt is empty; give it at least one character")
+        return prompt
 
     @property
     def fills_template(self) -> bool:
@@ -93,6 +104,12 @@ class PromptReader:
             task.truncatable_input,
             *task.optional_inputs,
         }
+
+    @property
+    def takes_system_prompt(self) -> bool:
+        """Whether typed prompts have a place for a system prompt."""
+        in_template = self.fills_template and "system" in PLACEHOLDER.findall(self.task.template)
+        return self.task.chat is not None or in_template
 
     @property
     def cue(self) -> str:

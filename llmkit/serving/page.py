@@ -8,6 +8,7 @@ from pathlib import Path
 
 from starlette.responses import HTMLResponse, Response
 
+from llmkit.generation.chat_modes import message_kind
 from llmkit.generation.session import GenerationSession
 
 ASSETS = Path(__file__).parent / "assets"
@@ -45,11 +46,10 @@ class Page:
 def kind_of(session: GenerationSession) -> str:
     """How the page talks to the model: `chat` with its history, `label` or `prompt` for a text of
     its own each time, `text` to continue a text."""
-    if session.task.output == "text":
-        return "text"
-    if session.labels:
-        return "label"
-    return "prompt" if session.task.chat is None else "chat"
+    kind = message_kind(session.task)
+    if kind == "input":
+        return "label" if session.labels else "prompt"
+    return "chat" if kind == "turn" else "text"
 
 
 def _source(content: str) -> str:

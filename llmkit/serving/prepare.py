@@ -8,14 +8,12 @@ from pydantic import ValidationError
 from llmkit.config.generation import CONSTRAINTS, Generation
 from llmkit.data.encode import encode_text
 from llmkit.errors import UserError
-from llmkit.generation.prompts import Prompt
+from llmkit.generation.chat_modes import encode_messages, message_kind
 from llmkit.generation.session import GenerationSession
 from llmkit.serving.body import Body, ChatBody, CompletionBody
 from llmkit.serving.errors import ApiError, wrong_decoding
 from llmkit.serving.security import Limits
-from llmkit.tasks import Segment
 from llmkit.tasks.conversation import Message, read_conversation
-from llmkit.workflows.generate import typed_prompt
 
 NOT_WITH_CONSTRAINTS = ("stop", "min_new_tokens", "no_repeat_ngram_size")
 GREEDY = {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
@@ -106,47 +104,34 @@ def prepare_completion(
 def prepare_chat(
     body: ChatBody, generation: Generation, session: GenerationSession, limits: Limits
 ) -> PreparedRequest:
-    """The prompt of /v1/chat/completions: the conversation in the chat format of the run, or the
-    last message in the template of its task. It is truncated as in training.
+    """The prompt of /v1/chat/completions, as `llmkit chat` builds it from the same messages.
 
-    Raises ApiError for a model that was not trained with prompts, and for a prompt that does not
-    fit.
+    Raises ApiError for a model that was not trained with prompts, for messages that are not a
+    conversation, and for a prompt that does not fit.
     """
-    segments = _segments_of(body.messages, session)
-    session = replace(session, generation=generation)
-    (encoded,) = session.encode([Prompt("0", "messages", segments, {})])
-    if isinstance(encoded, UserError):
-        raise _too_long(str(encoded).replace("max_new_tokens", "max_tokens"), "messages")
-    _check_prompt_length(encoded.ids, "messages", limits)
-    return PreparedRequest([encoded.ids], [generation], [""])
-
-
-def _segments_of(messages: list[dict[str, Any]], session: GenerationSession) -> list[Segment]:
-    task = session.task
-    if task.output == "text":
+    if message_kind(session.task) == "text":
         raise ApiError(
             400, "this model continues text and has no chat format; use /v1/completions",
             code="no_chat_format",
         )  # fmt: skip
     try:
-        conversation, _ = read_conversation(messages)
-        _check_last(conversation)
-        if task.chat is not None:
-            return task.chat.parse_prompt(messages)
-        if conversation[0].role == "system":
-            raise ValueError(f"the template of {task.name} has no place for a system message")
-        reader = session.reader(is_raw=False)
-        return typed_prompt(reader, conversation[-1].content, "0", "messages").segments
-    except (ValueError, UserError) as error:
-        message = str(error).removeprefix("messages: ")
-        raise ApiError(
-            400, f"messages: {message}", param="messages", code="invalid_value"
-        ) from None
+        conversation = _read_messages(body.messages)
+        encoded = encode_messages(conversation, replace(session, generation=generation))
+    except ValueError as error:
+        raise ApiError(400, f"messages: {error}", param="messages", code="invalid_value") from None
+    except UserError as error:
+        message = str(error).removeprefix("messages: ").replace("max_new_tokens", "max_tokens")
+        raise _too_long(f"messages: {message}", "messages") from None
+    _check_prompt_length(encoded.ids, "messages", limits)
+    return PreparedRequest([encoded.ids], [generation], [""])
 
 
-def _check_last(conversation: list[Message]) -> None:
+def _read_messages(messages: list[dict[str, Any]]) -> list[Message]:
+    """The conversation, which ends with a message of the user; raises ValueError."""
+    conversation, _ = read_conversation(messages)
     if conversation[-1].role != "user":
         raise ValueError("the last message must be the user's")
+    return conversation
 
 
 def _read_prompts(prompt: Any, session: GenerationSession) -> list[list[int]]:

@@ -41,7 +41,10 @@ def chat(session: GenerationSession, system: str | None) -> None:
     was refused or there was none.
     """
     check_decoding(session.generation)
-    mode = choose_mode(session, system)
+    try:
+        mode = choose_mode(session, system or "")
+    except ValueError as error:
+        raise UserError(f"--system: {error}; remove it") from None
     reader = MessageReader()
     help_line = "/help lists commands; Ctrl-D ends the chat" if reader.is_terminal else ""
     for line in filter(None, (mode.introduction, help_line)):

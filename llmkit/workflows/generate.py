@@ -45,7 +45,7 @@ def generate_from_prompt(
 
     A terminal shows text while it is generated.
     """
-    prompt = typed_prompt(session.reader(is_raw), text, "0", "--prompt")
+    prompt = session.reader(is_raw).typed_prompt(text, "0", "--prompt")
     report = PromptReport()
     (encoded,) = encode_rows(session, [prompt])
     if isinstance(encoded, UserError):
@@ -138,7 +138,7 @@ def predict_texts(
     """The prediction for each typed prompt, in order."""
     reader = session.reader(is_raw)
     prompts = [
-        typed_prompt(reader, text, str(number), f"prompts[{number}]")
+        reader.typed_prompt(text, str(number), f"prompts[{number}]")
         for number, text in enumerate(texts)
     ]
     encoded = encode_rows(session, prompts)
@@ -148,17 +148,6 @@ def predict_texts(
     windows = windows_of(encoded, session)
     predictions = predict_windows(session, windows, len(encoded), session.console)
     return [prediction for _, prediction in predictions]
-
-
-def typed_prompt(reader: PromptReader, text: str, id: str, where: str) -> Prompt:
-    """The prompt that a typed text becomes; raises UserError if the text is blank.
-
-    A prompt without a template may be white space.
-    """
-    prompt = Prompt(id, where, reader.typed(text), {"prompt": text})
-    if not text or not prompt.has_text:
-        raise UserError(f"{where}: the prompt is empty; give it at least one character")
-    return prompt
 
 
 def windows_of(rows: Iterable, session: GenerationSession) -> Iterator[list]:

@@ -107,8 +107,25 @@ def test_the_last_message_fills_the_template_of_a_task(tiny_gpt2):
             assert answer["choices"][0]["message"]["content"] == offline(served, ids)
         refused = served.chat(("system", "Be brief."), "A ferry.")
         assert refused.status_code == 400
-        assert "no place for a system message" in refused.json()["error"]["message"]
-        assert served.chat("  ").status_code == 400
+        assert "no place for a system prompt" in refused.json()["error"]["message"]
+        assert served.chat("  ").json()["error"]["message"].startswith("messages: the last message")
+
+
+def test_a_system_message_fills_its_place_in_the_template(tiny_gpt2):
+    with serving(open_tiny(tiny_gpt2, "instruct")) as served:
+        prompt = "Be brief.\nInstruction: When?\nResponse:"
+        (ids,) = encode_text([prompt], served.session.tokenizer)
+        answer = served.chat(*TURNS).json()
+        assert answer["usage"]["prompt_tokens"] == len(ids)
+        assert answer["choices"][0]["message"]["content"] == offline(served, ids)
+
+
+def test_a_last_message_that_does_not_fit_is_refused_not_truncated(chatting):
+    refused = chatting.chat(("user", "Who?"), ("assistant", "Mara."), "word " * 200)
+    assert refused.status_code == 400
+    error = refused.json()["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
+    assert "messages: the message has " in error["message"]
 
 
 def test_a_language_model_names_the_other_path(tiny_gpt2):

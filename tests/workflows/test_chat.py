@@ -138,7 +138,7 @@ def test_the_oldest_turns_leave_the_context_and_this_is_said_once_each_time(chat
 @pytest.mark.parametrize(
     ("task", "introduction"),
     [
-        ("instruct", "instruct: trained on single turns"),
+        ("instruct", 'instruct: each message is one input, in the template "{#system}'),
         ("summarize", 'summarize: each message is one input, in the template "{document}'),
         ("classify", 'classify: each message is one input, in the template "{text}'),
     ],
@@ -151,9 +151,16 @@ def test_runs_of_other_tasks_say_what_a_message_is(chat, task, introduction):
     assert chat(task, "Who keeps a goat?", options=("--quiet",)).stderr == ""
 
 
-def test_inputs_of_a_task_are_independent(chat):
-    first, _, again = chat("summarize", TEXT[0], TEXT[1], TEXT[0]).stdout.splitlines()
+@pytest.mark.parametrize("task", ["summarize", "instruct"])
+def test_inputs_of_a_task_are_independent(chat, task):
+    first, _, again = chat(task, TEXT[0], TEXT[1], TEXT[0]).stdout.splitlines()
     assert first == again
+
+
+def test_an_instruction_is_saved_with_its_system_prompt(chat, tmp_path):
+    result = chat("instruct", "Who?", "/save told.jsonl", options=("--system", "Be brief."))
+    row = {"system": "Be brief.", "prompt": "Who?", "completion": result.stdout.strip()}
+    assert saved(tmp_path / "told.jsonl") == [row]
 
 
 def test_a_classifier_names_its_label_and_the_probability(chat, run_of, tmp_path):
