@@ -11,6 +11,7 @@ from llmkit.generation.constraint import Constraint
 from llmkit.generation.text_stream import TextStream
 
 FinishReason = Literal["stop", "length", "cancelled"]
+NOT_DECODING = {"max_new_tokens", "num_return_sequences", "stop"}  # they end or repeat a completion
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Sequence:
         self.finish_reason: FinishReason | None = None
         """None while it runs; `stop` after end-of-text, a stop string or all that a constraint
         permits; `length` if the text is cut off; `cancelled` by Engine.cancel."""
+        self.decoding = generation.model_dump_json(exclude=NOT_DECODING)
+        """The settings that determine how tokens are chosen, as a key."""
         self.num_cached = 0
         """Tokens of the prompt and the completion whose keys and values are in the cache."""
         self.constraint = Constraint(generation, tokenizer) if generation.constraint else None

@@ -24,9 +24,9 @@ def choose_tokens(logits: Tensor, sequences: list[Sequence], eos_token_id: int) 
 
 def group_by_decoding(sequences: list[Sequence]) -> list[list[int]]:
     """Indices of the sequences that share a decoding, so that their logits are adjusted at once."""
-    groups: dict[int, list[int]] = {}
+    groups: dict[str, list[int]] = {}
     for row, sequence in enumerate(sequences):
-        groups.setdefault(id(sequence.request.generation), []).append(row)
+        groups.setdefault(sequence.decoding, []).append(row)
     return list(groups.values())
 
 

@@ -4,7 +4,7 @@ import torch
 
 from llmkit.config.generation import Generation
 from llmkit.generation.request import Request, Sequence
-from llmkit.generation.token_choice import choose_tokens
+from llmkit.generation.token_choice import choose_tokens, group_by_decoding
 
 END = 0
 
@@ -23,6 +23,16 @@ def test_each_row_is_decoded_as_its_request_asks():
         Sequence(Request([1], sampled, (1,)), tokenizer=None),
     ]
     assert choose_tokens(logits, sequences, END) == [0, 2, 3, 0]
+
+
+def test_rows_with_equal_settings_share_a_group_whatever_their_length():
+    sequences = [
+        sequence_of(temperature=1.0, max_new_tokens=5),
+        sequence_of(),
+        sequence_of(temperature=1.0, max_new_tokens=9),
+        sequence_of(temperature=1.0, min_new_tokens=1),
+    ]
+    assert group_by_decoding(sequences) == [[0, 2], [1], [3]]
 
 
 def test_rows_of_one_decoding_draw_each_from_their_own_numbers():
