@@ -194,17 +194,6 @@ class PromptReader:
         return self.task.allows_no_answer and value == []
 
 
-def typed_prompt(reader: PromptReader, text: str, id: str, where: str) -> Prompt:
-    """The prompt that a typed text becomes; raises UserError if the text is blank.
-
-    A prompt without a template may be white space.
-    """
-    prompt = Prompt(id, where, reader.typed(text), {"prompt": text})
-    if not text or not prompt.has_text:
-        raise UserError(f"{where}: the prompt is empty; give it at least one character")
-    return prompt
-
-
 def _output_columns(raw: dict[str, Any]) -> dict[str, Any]:
     """The row's columns by their names in the output."""
     return {
