@@ -1,17 +1,17 @@
-"""Time generation with llmkit and its peers side by side, and write GENERATION.md.
+"""Benchmark generation with llmkit and its peers, and write GENERATION.md.
 
     python -m benchmarks.generation --prompts scitldr.jsonl --column document --tokenizer folder
 
-All contestants complete the same prompts with the same random GPT-2 124M, greedily and to the same
-lengths, so that their tokens can be compared. Each measurement is a separate process; contestants
-take turns (A B C, A B C, ...). llmkit's peers and lm-evaluation-harness must be installed
+All contestants complete the same prompts with the same randomly initialized GPT-2 124M, with greedy
+decoding and equal lengths, so their tokens can be compared. Each measurement runs in a separate
+process; contestants take turns (A B C, A B C, ...). Install the peers first
 (benchmarks/requirements.txt).
 
 Workloads:
     equal      40 new tokens for each prompt
-    ragged     10 to 80 new tokens, as a tuned model's end-of-text makes them
+    ragged     10 to 80 new tokens, like a tuned model that generates end-of-text
     single     the first prompts one after another, 64 new tokens each
-    labels     likelihoods of five labels after each prompt
+    labels     log-likelihoods of five labels after each prompt
 """
 
 import argparse
@@ -27,8 +27,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "benchmark" / "generation"
 BATCH = 32
-# `generate` runs in static batches of similar length. Tuned: with llmkit's settings of the machine
-# (matrix library, memory) and its fused GELU.
+# `generate` runs in static batches sorted by length. Tuned: with llmkit's process settings (matrix
+# library, memory allocator) and its fused GELU.
 CONTESTANTS = {
     "equal": (
         "llmkit", "generate", "generate, tuned", "generate_batch", "pipeline", "CTranslate2",
@@ -67,9 +67,11 @@ def main() -> None:
 
 
 def add_prompt_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--prompts", type=Path, required=True, help="rows (jsonl)")
-    parser.add_argument("--column", required=True, help="column of the prompts")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of GPT-2's tokenizer")
+    parser.add_argument("--prompts", type=Path, required=True, help="rows with prompts (jsonl)")
+    parser.add_argument("--column", required=True, help="column with the prompts")
+    parser.add_argument(
+        "--tokenizer", type=Path, required=True, help="folder with GPT-2's tokenizer"
+    )
     parser.add_argument("--rows", type=int, default=64)
 
 
@@ -83,7 +85,7 @@ def prepare(options: argparse.Namespace, build: Path) -> None:
 
 
 def measure(workload: str, contestant: str, threads: int) -> dict[str, Any]:
-    """One run in a process of its own; its figures, and what it computed."""
+    """Run one measurement in a separate process; return its rate and results."""
     job = {"workload": workload, "contestant": contestant, "threads": threads, "build": str(BUILD)}
     started = time.perf_counter()
     done = subprocess.run(
@@ -99,7 +101,7 @@ def measure(workload: str, contestant: str, threads: int) -> dict[str, Any]:
 def report(results: dict[str, dict[str, list[dict[str, Any]]]], options: argparse.Namespace) -> str:
     lines = [
         "# Generation: llmkit and its peers", "",
-        "Written by `python -m benchmarks.generation`: a random GPT-2 124M, float32, "
+        "Written by `python -m benchmarks.generation`. GPT-2 124M with random weights, float32, "
         f"{options.threads} threads, {options.rows} prompts, greedy decoding, batches of {BATCH}; "
         f"{rounds_of(options.rounds)}. "
         f"Processor: {processor()}.", "",
@@ -108,7 +110,7 @@ def report(results: dict[str, dict[str, list[dict[str, Any]]]], options: argpars
         unit = next(iter(contestants.values()))[0]["unit"]
         lines += [
             f"## {DESCRIPTIONS[workload]}", "",
-            f"| | {unit} | llmkit is faster by | same results |", "|---|---:|---:|---:|",
+            f"| | {unit} | speedup of llmkit | same results |", "|---|---:|---:|---:|",
         ]  # fmt: skip
         ours = [run["rate"] for run in contestants["llmkit"]]
         for name, runs in contestants.items():
@@ -127,14 +129,14 @@ def report(results: dict[str, dict[str, list[dict[str, Any]]]], options: argpars
 
 DESCRIPTIONS = {
     "equal": "40 new tokens for each prompt",
-    "ragged": "10 to 80 new tokens, as a tuned model makes them",
-    "single": "One request at a time, tokens after the prompt",
-    "labels": "Likelihoods of five labels after each prompt",
+    "ragged": "10 to 80 new tokens for each prompt",
+    "single": "One request at a time, without the time for the prompt",
+    "labels": "Log-likelihoods of five labels after each prompt",
 }
 
 
 def rounds_of(count: int) -> str:
-    return "one run of each" if count == 1 else f"medians of {count} alternated runs (their range)"
+    return "one run of each" if count == 1 else f"medians of {count} alternating runs (range)"
 
 
 def spread_of(rates: list[float]) -> str:
@@ -142,7 +144,7 @@ def spread_of(rates: list[float]) -> str:
 
 
 def count_same(ours: dict[str, Any], theirs: dict[str, Any]) -> int:
-    """Prompts with the same tokens, or the same log-likelihoods up to rounding."""
+    """Number of prompts with the same tokens, or the same log-likelihoods up to rounding."""
     pairs = zip(ours["results"], theirs["results"], strict=True)
     return sum(
         len(a) == len(b) and all(abs(x - y) < MAX_ROUNDING for x, y in zip(a, b, strict=True))

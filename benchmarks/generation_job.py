@@ -1,4 +1,4 @@
-"""One contestant's run for generation.py, in a process of its own; prints a line of JSON."""
+"""One measurement for generation.py, in a separate process; prints a line of JSON."""
 
 import json
 import sys
@@ -28,8 +28,8 @@ from benchmarks.generation import BATCH, LABELS, NUM_SINGLE
 MAX_PROMPT_TOKENS = 900
 EQUAL_TOKENS, SINGLE_TOKENS = 40, 64
 SHORTEST, LONGEST = 10, 80  # new tokens of the workload `ragged`
-NO_TOKEN = -1  # as end-of-text: completions run to their length
-BANDWIDTH_BYTES = 2**29  # read to measure the memory's bandwidth
+NO_TOKEN = -1  # instead of end-of-text, so that completions have their full length
+BANDWIDTH_BYTES = 2**29  # read to measure the memory bandwidth
 
 
 def prepare(job: dict[str, Any]) -> None:
@@ -89,8 +89,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 def time_prompts(
     compute: Callable[[list[list[int]], list[int]], list], prompts: list[list[int]], counts: list
 ) -> dict[str, Any]:
-    """The rate of a function of prompts and their numbers of new tokens, after a short first call,
-    and its results."""
+    """Time a function of the prompts and their numbers of new tokens, after a short warm-up call;
+    return its rate and results."""
     compute(prompts[:2], [2, 2])
     started = time.perf_counter()
     results = compute(prompts, counts)
@@ -129,7 +129,7 @@ def with_generate(
     prompts: list[list[int]],
     counts: list[int],
 ) -> Completions:
-    """In batches of similar length, padded on the left; each runs until its longest completion."""
+    """Static batches sorted by length, left-padded; each runs until its longest completion ends."""
     completions: dict[int, list[int]] = {}
     longest_first = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     for start in range(0, len(prompts), BATCH):
@@ -154,7 +154,7 @@ def with_generate_batch(
     prompts: list[list[int]],
     counts: list[int],
 ) -> Completions:
-    """Continuous batching of transformers; all completions have the same length."""
+    """Continuous batching of transformers, which requires completions of equal length."""
     output = model.generate_batch(
         prompts, generation_config=fixed_length(max(counts)), progress_bar=False
     )
@@ -168,7 +168,7 @@ def with_pipeline(
     prompts: list[list[int]],
     counts: list[int],
 ) -> Completions:
-    """One by one, as `pipeline` does by default."""
+    """One prompt at a time, the default of `pipeline`."""
     complete = pipeline("text-generation", model=model, tokenizer=tokenizer)
     texts = tokenizer.batch_decode(prompts)
     outputs = complete(texts, generation_config=fixed_length(max(counts)), return_tensors=True)
@@ -190,7 +190,7 @@ def complete_one_by_one(
     prompts: list[list[int]],
     contestant: str,
 ) -> dict[str, Any]:
-    """Tokens per second after the prompt: 64 new tokens less the time of one."""
+    """Tokens per second without the prompt: the time of 64 new tokens minus that of one."""
     if contestant == "llmkit":
         from llmkit.config.generation import Generation
         from llmkit.generation.engine import Engine
@@ -242,15 +242,15 @@ def rate_after_prompt(complete: Any, prompts: list[list[int]], model: Any = None
         assert model.get_output_embeddings().weight.numel() == embedded, "tied, and read once"
         bandwidth = memory_bandwidth()
         result["note"] = (
-            f"Each token reads {read * 4 / 1e6:.0f} MB of weights; at the measured bandwidth of "
-            f"{bandwidth / 1e9:.1f} GB/s that allows {bandwidth / (read * 4):.1f} tokens/s, of "
-            f"which llmkit reaches {100 * rate * read * 4 / bandwidth:.0f} %."
+            f"Each token reads {read * 4 / 1e6:.0f} MB of weights, so the measured bandwidth of "
+            f"{bandwidth / 1e9:.1f} GB/s limits a request to {bandwidth / (read * 4):.1f} "
+            f"tokens/s. llmkit reaches {100 * rate * read * 4 / bandwidth:.0f} % of that."
         )
     return result
 
 
 def memory_bandwidth() -> float:
-    """Bytes per second of the fastest of several sums over a block far larger than the caches."""
+    """Memory bandwidth in bytes per second: the fastest of several sums over a large block."""
     block = torch.ones(BANDWIDTH_BYTES // 4)
     seconds = []
     for _ in range(7):
@@ -299,7 +299,7 @@ def score_labels(
     prompts: list[list[int]],
     contestant: str,
 ) -> dict[str, Any]:
-    """The log-likelihood of each label after each prompt, by the same token ids."""
+    """Log-likelihoods of each label after each prompt, for the same token ids."""
     labels = {text: [*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in LABELS}
     if contestant == "llmkit":
         from llmkit.generation.label_likelihood import label_log_likelihoods

@@ -1,10 +1,10 @@
-"""Predict for a long file that is killed several times: each row once, in constant memory.
+"""Benchmark predictions for a long file under kills: each row exactly once, in constant memory.
 
     python -m benchmarks.long_file --rows 100000 --kills 3 --format jsonl
 
-A tiny GPT-2 completes short prompts by 4 sampled tokens each. The command is killed with SIGKILL at
-random moments and run again until it ends; the result is compared, byte by byte, with that of an
-undisturbed command, whose resident memory is sampled as the output grows.
+A tiny GPT-2 completes short prompts with 4 sampled tokens each. The command is killed with SIGKILL
+at random moments and run again until it finishes. The output is compared, byte by byte, with that
+of an uninterrupted command, whose resident memory is sampled as the output grows.
 """
 
 import argparse
@@ -92,7 +92,7 @@ def start(folder: Path, output: Path) -> subprocess.Popen:
 
 
 def sample_memory(process: subprocess.Popen, output: Path, num_rows: int) -> dict[str, float]:
-    """Resident megabytes once the output has a share of its rows."""
+    """Resident memory, in MB, when the output has a given share of its rows."""
     memory, waiting = {}, list(SHARES)
     size = num_lines = 0
     while process.poll() is None:
@@ -111,7 +111,7 @@ def sample_memory(process: subprocess.Popen, output: Path, num_rows: int) -> dic
 
 
 def kill_at(process: subprocess.Popen, output: Path, num_bytes: float) -> int:
-    """Kill the process once the output has so many bytes; returns how many it has then."""
+    """Kill the process when the output has a number of bytes; return its size then."""
     while process.poll() is None and (not output.exists() or output.stat().st_size < num_bytes):
         time.sleep(0.005)
     process.kill()

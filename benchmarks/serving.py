@@ -1,11 +1,11 @@
-"""Measure `llmkit serve`: its rate against the engine offline, then minutes under load.
+"""Benchmark `llmkit serve`: throughput compared with the engine alone, and stability under load.
 
     python -m benchmarks.serving --prompts scitldr.jsonl --column document --tokenizer folder
 
-A random GPT-2 124M completes prompts with 10 to 80 new tokens each. First the engine completes them
-without a server, then clients ask a server for the same completions, every second one as a stream.
-After that, the clients go on for some minutes, while errors are counted and the server's resident
-memory is sampled. Clients and server share the cores.
+A randomly initialized GPT-2 124M completes prompts with 10 to 80 new tokens each: first the engine
+without a server, then a server for concurrent clients, which stream every second request. The
+clients continue for some minutes, while errors are counted and the server's resident memory is
+sampled. Clients and server share the cores.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from benchmarks.generation_job import LONGEST, SHORTEST
 
 BUILD = ROOT / "build" / "benchmark" / "serving"
 ROUNDS = 2  # of all prompts, offline and by the clients
-SAMPLE_SECONDS = 5  # between two samples of the memory
+SAMPLE_SECONDS = 5  # between memory samples
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
             url = next(
                 found[0] for line in server.stderr if (found := re.search(r"http:\S+?(?=;)", line))
             )
-            # Otherwise the log would fill the pipe.
+            # Read the log, which would otherwise fill the pipe.
             threading.Thread(target=server.stderr.read, daemon=True).start()
             figures = asyncio.run(load(url, psutil.Process(server.pid), options))
         finally:
@@ -67,13 +67,13 @@ def main() -> None:
 
 
 def run_job(*arguments: str) -> str:
-    """The output of a job in a process of its own."""
+    """Run a job in a separate process; return its output."""
     command = [sys.executable, "-m", *arguments]
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
 def requests_of(build: Path) -> list[dict[str, Any]]:
-    """The bodies of the requests. No two prompts begin alike, so that no work is shared."""
+    """The request bodies. All prompts begin differently, so that no prefix is shared."""
     prompts = json.loads((build / "prompts.json").read_text("utf-8")) * ROUNDS
     counts = np.random.default_rng(0).integers(SHORTEST, LONGEST + 1, len(prompts)).tolist()
     return [
@@ -83,7 +83,7 @@ def requests_of(build: Path) -> list[dict[str, Any]]:
 
 
 async def load(url: str, process: psutil.Process, options: argparse.Namespace) -> dict[str, Any]:
-    """Figures of the server under the load of all clients."""
+    """Measure the server with all clients."""
     bodies = requests_of(BUILD)
     limits = httpx2.Limits(max_connections=options.clients)
     async with httpx2.AsyncClient(base_url=url, timeout=600, limits=limits) as client:
@@ -114,12 +114,12 @@ async def load(url: str, process: psutil.Process, options: argparse.Namespace) -
     }  # fmt: skip
 
 
-async def ask_all(client, bodies, num_clients, goes_on) -> list[dict[str, Any]]:
-    """Have the clients ask one request after another while `goes_on(number)`."""
+async def ask_all(client, bodies, num_clients, should_continue) -> list[dict[str, Any]]:
+    """Send requests from all clients, one at a time each, while `should_continue(number)`."""
     numbers, results = count(), []
 
     async def work() -> None:
-        while goes_on(number := next(numbers)):
+        while should_continue(number := next(numbers)):
             results.append(await ask(client, bodies[number % len(bodies)], number))
 
     await asyncio.gather(*(work() for _ in range(num_clients)))
@@ -127,7 +127,7 @@ async def ask_all(client, bodies, num_clients, goes_on) -> list[dict[str, Any]]:
 
 
 async def ask(client: httpx2.AsyncClient, body: dict[str, Any], number: int) -> dict[str, Any]:
-    """One request, as a stream if its number is odd."""
+    """Send one request, streamed if its number is odd."""
     started, error, tokens = time.perf_counter(), None, 0
     body = {**body, "stream": number % 2 == 1, "stream_options": {"include_usage": True}}
     try:
@@ -136,7 +136,7 @@ async def ask(client: httpx2.AsyncClient, body: dict[str, Any], number: int) -> 
         if response.status_code != 200:
             error = f"{response.status_code}: {lines}"
         elif body["stream"] and lines[-1] != "data: [DONE]":
-            error = f"a stream broke off: {lines[-1]}"
+            error = f"incomplete stream: {lines[-1]}"
         else:
             answer = lines[-2].removeprefix("data: ") if body["stream"] else lines[0]
             tokens = json.loads(answer)["usage"]["completion_tokens"]
@@ -148,7 +148,7 @@ async def ask(client: httpx2.AsyncClient, body: dict[str, Any], number: int) -> 
 
 
 async def sample_memory(process: psutil.Process, end: float) -> list[int]:
-    """Resident bytes of a process, every SAMPLE_SECONDS until `end`."""
+    """Sample the resident memory of a process, in bytes, every SAMPLE_SECONDS until `end`."""
     samples = []
     while time.perf_counter() < end:
         samples.append(process.memory_info().rss)

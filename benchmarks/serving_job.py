@@ -1,4 +1,4 @@
-"""The engine's rate without a server, for serving.py; prints a line of JSON."""
+"""Throughput of the engine without a server, for serving.py; prints a line of JSON."""
 
 import json
 import sys

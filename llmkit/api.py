@@ -135,7 +135,7 @@ def generate(
     verbose: bool = False,
     **decoding: Any,
 ) -> list["Prediction"]:
-    """Predict for each prompt: a generated text, or the likeliest label of a classifier.
+    """Predict for each prompt: a generated text, or the most likely label of a classifier.
 
     Args:
         prompts: Texts; each is put into the prompt template that the run was trained with.

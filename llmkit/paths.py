@@ -13,7 +13,7 @@ RUNS = Path("runs")
 TEXT_FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
 BINARY_FORMATS = (".parquet", ".arrow", ".feather")
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
-LONGEST_SUFFIX = ".partial.json"  # of a file next to one that is being written
+LONGEST_SUFFIX = ".partial.json"  # of the files next to one that is being written
 LONGEST_INSIDE = "x" * 100  # for the longest path inside a run or a folder of scores
 LONGEST_SHOWN = 4096  # characters of a path in a message about its length
 
@@ -94,7 +94,7 @@ def _check_length(path: Path, name: str) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Of the file's bytes, in hexadecimal."""
+    """SHA-256 of the file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):

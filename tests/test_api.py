@@ -90,9 +90,9 @@ def test_a_mistake_raises_the_error_of_the_command(call, message):
     ("decoding", "message"),
     [
         ({"top_k": 5}, "top_k, top_p and min_p require a temperature above 0"),
-        ({"max_tokens": 5}, "max_tokens: not a setting of the decoding; did you mean max_new_tok"),
+        ({"max_tokens": 5}, "max_tokens: not a decoding setting; did you mean max_new_tok"),
         ({"stop": 5}, "stop: takes a list of items, each text; got 5"),
-        ({"regex": "(a"}, "regex: llguidance refuses it: (a: unclosed group"),
+        ({"regex": "(a"}, "regex: llguidance rejects it: (a: unclosed group"),
     ],
 )
 def test_mistakes_in_keyword_arguments_are_named_as_such(decoding, message):

@@ -16,7 +16,7 @@ from llmkit import cli
     [
         (("finetune", "sumarize"), "did you mean summarize"),
         (("finetune", "nowhere.yaml"), "no such recipe file"),
-        (("finetune", "classify", "data.train="), "data.train: no name of a file; name one"),
+        (("finetune", "classify", "data.train="), "data.train: empty file name; give a path"),
         (("compare", "no", "no", "--task", "qa"), "no: no such file"),
         (("finetune", "classify", "data.train=reviews"), "reviews: no such file; check data.train"),
         (("finetune",), "Missing argument 'RECIPE'"),

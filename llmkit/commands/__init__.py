@@ -1,5 +1,5 @@
 """The commands, one module each.
 
-The modules import nothing heavy, so that `--help`, shell completion and mistakes answer at once: a
-command imports PyTorch and transformers when it runs.
+The modules import nothing heavy, so that `--help`, shell completion and error messages appear
+immediately: a command imports PyTorch and transformers when it runs.
 """

@@ -24,7 +24,7 @@ READ_KEYS = (
 
 @click.command(
     cls=Verb,
-    short_help="Talk to a model or a run.",
+    short_help="Chat with a model or a run.",
     epilog=examples(
         "llmkit chat",
         'llmkit chat --model runs/a --system "Answer in one word."',
@@ -34,17 +34,17 @@ READ_KEYS = (
 )
 @overrides_argument
 @model_option
-@click.option("--system", metavar="TEXT", help="System prompt, for runs of chat and instruct.")
+@click.option("--system", metavar="TEXT", help="System prompt, for chat and instruct runs.")
 @decoding_options
 @seed_option
 @quiet_option
 def chat(overrides: tuple[str, ...], model: str | None, system: str | None, seed: int,
          is_quiet: bool, **decoding) -> None:  # fmt: skip
-    """Talk to a model or a run at the terminal, or pipe in a message per line.
+    """Chat with a model or a run in the terminal, or pipe in one message per line.
 
-    A run of chat keeps the conversation, and its oldest turns leave when the context is full. A
-    plain language model continues each text. Runs of other tasks take each message as one input.
-    /help lists the commands of the chat.
+    A chat run keeps a conversation, whose oldest turns are dropped when the context is full. A
+    plain language model continues each text. Runs of other tasks take each message as an
+    independent input. Type /help for the commands.
     """
     words = [word for word in overrides if "=" not in word]
     if words:
@@ -60,7 +60,7 @@ def chat(overrides: tuple[str, ...], model: str | None, system: str | None, seed
 
 
 def _hint(words: list[str]) -> str:
-    """What words without an option were probably meant for."""
+    """A suggestion for words that are neither options nor overrides."""
     if os.path.isdir(words[0]):
         return f"did you mean --model {shlex.quote(words[0])}?"
     text = shlex.quote(" ".join(words))

@@ -47,17 +47,17 @@ READ_KEYS = (
     "input_file",
     metavar="FILE",
     help="File of rows with the task's columns or a `prompt` (jsonl, json, csv, tsv, parquet), or "
-    "a txt file with one prompt per line; `-` or neither option: lines of standard input.",
+    "a txt file with one prompt per line; `-`: standard input.",
 )
 @click.option(
     "--output",
     "output_file",
     metavar="FILE",
-    help="Write the predictions and the input's columns to FILE (csv, tsv, jsonl, json, parquet); "
+    help="Write the input columns and predictions to FILE (csv, tsv, jsonl, json, parquet); "
     "default: print the predictions.",
 )
 @click.option(
-    "--raw", is_flag=True, help="Pass prompts as they are, without the run's prompt template."
+    "--raw", is_flag=True, help="Pass prompts unchanged, without the run's prompt template."
 )
 @decoding_options
 @click.option(
@@ -71,13 +71,13 @@ READ_KEYS = (
 def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
              input_file: str | None, output_file: str | None, raw: bool, seed: int,
              is_quiet: bool, as_json: bool, **decoding) -> None:  # fmt: skip
-    """Predict with a model or a run, for one prompt, for each row of a file, or for each line of
-    standard input.
+    """Predict with a model or a run: for one prompt, for each row of a file, or for each line of
+    standard input (the default).
 
-    A classifier returns the most likely label and the probability of every label. KEY=VALUE
-    overrides a key of the run's recipe: data.columns.text=review. data.skip_invalid=true skips and
-    reports rows that cannot be read or are too long for the model. Words without = are the prompt.
-    The same command continues an interrupted --output FILE.
+    Arguments without = are the prompt. A classifier predicts a label with its probability.
+    KEY=VALUE overrides a key of the run's recipe: data.columns.text=review. With
+    data.skip_invalid=true, rows that are unreadable or too long are skipped and reported. To
+    continue an interrupted --output FILE, run the same command again.
     """
     words = [word for word in overrides if "=" not in word]
     overrides = tuple(word for word in overrides if "=" in word)
@@ -86,7 +86,7 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
     if prompt is not None and input_file is not None:
         raise UserError("give either --prompt TEXT or --input FILE")
     if as_json and output_file is not None:
-        raise UserError("give either --json, which prints predictions, or --output FILE")
+        raise UserError("give either --json, which prints the predictions, or --output FILE")
     reads_stdin = input_file == "-" or (prompt is None and input_file is None)
     chunks = read_chunks() if reads_stdin else None
     with loading(is_quiet=is_quiet):
@@ -114,7 +114,7 @@ def generate(overrides: tuple[str, ...], prompt: str | None, model: str | None,
 
 
 def _check_words(words: list[str], prompt: str | None, input_file: str | None) -> str:
-    """The prompt that words without an option are; raises UsageError if they look like something
+    """The prompt made of arguments without an option; raises UsageError if they look like something
     else."""
     text = " ".join(words)
     hint = _hint(words)
@@ -126,7 +126,7 @@ def _check_words(words: list[str], prompt: str | None, input_file: str | None) -
 
 
 def _hint(words: list[str]) -> str | None:
-    """What words that look like a file, a folder or a key were probably meant for."""
+    """A suggestion for arguments that look like a file, a folder or a key; None for other text."""
     first = shlex.quote(words[0])
     is_alone = len(words) == 1
     if os.path.isfile(words[0]) or (is_alone and row_format(Path(words[0])) is not None):

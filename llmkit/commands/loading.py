@@ -1,4 +1,4 @@
-"""What a command says while Python imports PyTorch and transformers."""
+"""A progress message while a command imports PyTorch and transformers."""
 
 import os
 import signal
@@ -18,8 +18,8 @@ def loading(message: str = LOADING, *, is_quiet: bool = False) -> Iterator[None]
     `library_imports`.
 
     Imports take 5 to 25 s on a slow machine. A terminal shows the message until the block ends;
-    a file or a pipe gets a line. Ctrl-C ends the process at once: an exception could be swallowed
-    by the library that is being imported, and nothing is half done yet.
+    a file or a pipe gets a line. Ctrl-C ends the process immediately: an exception could be
+    swallowed by the library that is being imported, and nothing is half done yet.
     """
     speaks = is_rank_zero() and not is_quiet
     if "transformers" in sys.modules:  # nothing is left to load

@@ -35,7 +35,7 @@ model_option = click.option(
     "--model",
     metavar="MODEL_OR_RUN",
     shell_complete=complete_run,
-    help="Model or run; default: the newest finished run in runs/, else the embedded model.",
+    help="Model or run; default: the newest finished run in runs/, or the embedded model.",
 )
 seed_option = click.option(
     "--seed",
@@ -61,7 +61,7 @@ DECODING_OPTIONS = (
         "--top-p",
         metavar="X",
         type=float,
-        help="Sample from the most likely tokens with total probability X.",
+        help="Sample from the smallest set of most likely tokens with total probability X.",
     ),
     click.option(
         "--min-p",
@@ -73,13 +73,13 @@ DECODING_OPTIONS = (
         "--repetition-penalty",
         metavar="X",
         type=float,
-        help="Penalty on tokens that occur in the prompt or the completion; 1: none.",
+        help="Penalty on tokens that already occur in the prompt or completion; 1: none.",
     ),
     click.option(
         "--no-repeat-ngram-size",
         metavar="N",
         type=int,
-        help="Length of token sequences that may occur only once; 0: no limit.",
+        help="Size of the n-grams, in tokens, that may occur only once; 0: no limit.",
     ),
     click.option(
         "--num-beams", metavar="N", type=int, help="Number of beams; 1 disables beam search."
@@ -88,44 +88,44 @@ DECODING_OPTIONS = (
         "--length-penalty",
         metavar="X",
         type=float,
-        help="Above 0, longer beams win more often; below 0, shorter ones.",
+        help="Above 0: favor longer beams; below 0: favor shorter ones.",
     ),
     click.option(
         "--stop",
         metavar="TEXT",
         multiple=True,
-        help="Text that ends a completion, which is cut before it; repeatable.",
+        help="Stop string: the completion ends before it; repeatable.",
     ),
     click.option(
         "--choices",
         metavar="TEXT",
         multiple=True,
-        help="Constraint: complete with one of these texts; repeatable.",
+        help="Constraint: the completion is one of these texts; repeatable.",
     ),
     click.option(
         "--regex",
         metavar="REGEX",
-        help="Constraint: complete with a text that matches as a whole.",
+        help="Constraint: the whole completion matches REGEX.",
     ),
     click.option(
         "--json-schema",
         metavar="FILE",
-        help="Constraint: complete with JSON that the JSON Schema in FILE accepts.",
+        help="Constraint: the completion is JSON that conforms to the JSON Schema in FILE.",
     ),
 )
 
 
 def decoding_options(command: Callable) -> Callable:
-    """Options that override the `generation` section of a run's recipe."""
+    """Add the options that override the `generation` section of a run's recipe."""
     for option in reversed(DECODING_OPTIONS):
         command = option(command)
     return command
 
 
 def check_keys(overrides: tuple[str, ...], known: tuple[str, ...]) -> None:
-    """Raise UserError for a KEY=VALUE that the current command does not read.
+    """Raise UserError for a KEY=VALUE that the current command does not use.
 
-    known: Keys that it reads, and prefixes of such keys, which end in a dot.
+    known: Keys that it uses, and prefixes of such keys, which end with a dot.
     """
     command = click.get_current_context().command
     options = [option for parameter in command.params for option in parameter.opts]

@@ -16,7 +16,7 @@ PACKAGES = ("prometheus_client", "starlette", "uvicorn")  # of the extra `serve`
 
 
 def number_option(name: str, default: float | None, least: float, help: str):
-    """An option for a limit."""
+    """A numeric option, at least `least`."""
     kind = click.FloatRange if isinstance(default, float) else click.IntRange
     return click.option(
         name, cls=NumberOption, metavar="N", type=kind(least), default=default, help=help
@@ -38,7 +38,8 @@ def number_option(name: str, default: float | None, least: float, help: str):
     "--host",
     default="127.0.0.1",
     metavar="ADDRESS",
-    help="Address to listen on; default: 127.0.0.1. Any that other machines reach needs a token.",
+    help="Address to listen on; default: 127.0.0.1. Addresses that other machines can reach "
+    "require a token.",
 )
 @click.option(
     "--port",
@@ -46,42 +47,45 @@ def number_option(name: str, default: float | None, least: float, help: str):
     metavar="N",
     type=click.IntRange(0, 65535),
     default=8000,
-    help="Port to listen on; default: 8000. 0: any free one.",
+    help="Port to listen on; default: 8000. 0: any free port.",
 )
 @click.option(
     "--token-file",
     metavar="FILE",
-    help="File with the token that clients have to send; default: the variable LLMKIT_TOKEN.",
+    help="File with the access token for clients; default: environment variable LLMKIT_TOKEN.",
 )
 @click.option(
     "--allow-host", "hosts", metavar="NAME", multiple=True,
-    help="Accept NAME in the Host header, as behind a proxy; may be repeated.",
+    help="Accept NAME in the Host header, e.g. behind a proxy; repeatable.",
 )  # fmt: skip
 @click.option(
     "--allow-origin", "origins", metavar="ORIGIN", multiple=True,
-    help="Let scripts of this web site ask, such as https://example.org; may be repeated.",
+    help="Allow cross-origin requests from ORIGIN, e.g. https://example.org; repeatable.",
 )  # fmt: skip
-@number_option("--max-rows", None, 1, "Most completions that are computed at the same time; "
+@number_option("--max-rows", None, 1, "Maximum number of concurrent completions; "
                "default: evaluation.batch_size.")  # fmt: skip
-@number_option("--max-queue", 64, 0, "Most completions that wait; default: 64.")
-@number_option("--max-body-bytes", 2**20, 1, "Most bytes of a request's body; default: 1048576.")
-@number_option("--max-prompt-tokens", None, 1, "Most tokens of a prompt; default: the model's.")
-@number_option("--max-new-tokens", None, 1, "Most new tokens that a request may ask for; "
-               "default: the model's.")  # fmt: skip
-@number_option("--timeout", 300.0, 0.1, "Seconds until a completion is ended; default: 300.")
-@number_option("--read-timeout", 30.0, 0.1, "Seconds until a client that stalls is disconnected; "
+@number_option("--max-queue", 64, 0, "Maximum number of waiting completions; default: 64.")
+@number_option("--max-body-bytes", 2**20, 1, "Maximum size of a request body; default: 1048576.")
+@number_option(
+    "--max-prompt-tokens", None, 1, "Maximum length of a prompt; default: the context length."
+)
+@number_option("--max-new-tokens", None, 1, "Maximum value of max_tokens in a request; "
+               "default: the context length.")  # fmt: skip
+@number_option("--timeout", 300.0, 0.1, "Maximum seconds per request; default: 300.")
+@number_option("--read-timeout", 30.0, 0.1, "Seconds until a stalled client is disconnected; "
                "default: 30.")  # fmt: skip
-@number_option("--max-connections", 256, 1, "Most open connections; default: 256.")
-@number_option("--grace", 30.0, 0.0, "Seconds that running requests get after SIGTERM or Ctrl-C; "
+@number_option("--max-connections", 256, 1, "Maximum number of connections; default: 256.")
+@number_option("--grace", 30.0, 0.0, "Seconds to finish running requests after SIGTERM or Ctrl-C; "
                "default: 30.")  # fmt: skip
 @quiet_option
 def serve(overrides: tuple[str, ...], model: str | None, host: str, port: int,
           token_file: str | None, hosts: tuple[str, ...], origins: tuple[str, ...],
           max_rows: int | None, is_quiet: bool, **limits) -> None:  # fmt: skip
-    """Serve a model or a run over HTTP, with OpenAI's API and a chat page.
+    """Serve a model or a run over HTTP, with an OpenAI-compatible API and a chat page.
 
-    KEY=VALUE overrides a key of the run's recipe: generation.temperature=0.7. Requests are computed
-    together. The first SIGTERM or Ctrl-C lets running requests finish, the second stops at once.
+    Concurrent requests share a batch. KEY=VALUE overrides a key of the run's recipe:
+    generation.temperature=0.7. On SIGTERM or Ctrl-C, running requests are finished first; a second
+    signal exits immediately.
     """
     words = [word for word in overrides if "=" not in word]
     if words:
@@ -93,9 +97,7 @@ def serve(overrides: tuple[str, ...], model: str | None, host: str, port: int,
         except ModuleNotFoundError as error:
             if error.name not in PACKAGES:
                 raise
-            raise UserError(
-                f"serve needs {error.name}, which is not installed: pip install 'llmkit[serve]'"
-            ) from None
+            raise UserError(f"serve requires {error.name}: pip install 'llmkit[serve]'") from None
         from llmkit.runtime.console import make_console
         from llmkit.serving.security import Access, Limits, read_token
 

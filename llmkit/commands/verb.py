@@ -1,4 +1,4 @@
-"""How a command of llmkit reads its arguments and shows its help."""
+"""Argument parsing and help of the commands."""
 
 import click
 
@@ -33,7 +33,7 @@ class Verb(click.Command):
 
 
 class NumberOption(click.Option):
-    """An option for a number, whose help leaves out its range; a number outside is refused."""
+    """A numeric option whose range is checked but not shown in the help."""
 
     def get_help_extra(self, ctx: click.Context) -> dict:
         extra = super().get_help_extra(ctx)

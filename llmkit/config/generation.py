@@ -10,9 +10,9 @@ from llmkit.config.section import OneOrMore, Section
 from llmkit.errors import UserError
 from llmkit.paths import expand
 
-MAX_SCHEMA_BYTES = 2**15  # a run's recipe.yaml holds the schema and has a limit of its own
+MAX_SCHEMA_BYTES = 2**15  # recipe.yaml contains the schema and is limited in size itself
 
-CONSTRAINTS = ("choices", "regex", "json_schema")  # a recipe sets one of them at most
+CONSTRAINTS = ("choices", "regex", "json_schema")  # mutually exclusive
 
 
 def _require_text(text: str | None) -> str | None:
@@ -36,11 +36,11 @@ def _require_distinct_texts(texts: list[str]) -> list[str]:
 
 
 def _as_plain_data(schema: Any) -> Any:
-    """A copy of a JSON Schema without shared parts, which YAML would write as aliases."""
+    """A copy of a JSON Schema without shared objects, which YAML would write as aliases."""
     if schema is None:
         return None
     if not isinstance(schema, dict):
-        raise ValueError("takes a JSON Schema: a mapping, or the path of a .json file")
+        raise ValueError("requires a JSON Schema: a mapping, or the path of a .json file")
     try:
         text = json.dumps(schema, allow_nan=False)
     except RecursionError:
@@ -48,9 +48,7 @@ def _as_plain_data(schema: Any) -> Any:
     except (TypeError, ValueError) as error:
         raise ValueError(f"the schema is not JSON ({error})") from None
     if len(text) > MAX_SCHEMA_BYTES:
-        raise ValueError(
-            f"the schema is too large; at most {MAX_SCHEMA_BYTES // 2**10} kB are read"
-        )
+        raise ValueError(f"the schema is larger than the limit of {MAX_SCHEMA_BYTES // 2**10} kB")
     return json.loads(text)
 
 
@@ -72,21 +70,22 @@ class Generation(Section):
     top_p: float = Field(1.0, gt=0, le=1)
     """Sample from the smallest set of most likely tokens whose probabilities add up to this."""
     min_p: float = Field(0.0, ge=0, le=1)
-    """Sample from the tokens whose probability is at least this share of the most likely one's."""
+    """Sample from the tokens with at least this fraction of the highest probability. 0: all."""
     repetition_penalty: float = Field(1.0, ge=0.01, le=100)
-    """Divides the positive logits of tokens that occur in the prompt or in the completion so far,
-    and multiplies the negative ones (Keskar et al. 2019, arXiv 1909.05858). 1: no penalty."""
+    """Penalty on tokens that already occur in the prompt or completion: their positive logits are
+    divided by it, negative ones multiplied (Keskar et al. 2019, arXiv 1909.05858). 1: none."""
     no_repeat_ngram_size: int = Field(0, ge=0)
-    """Length of token sequences that may occur only once in prompt and completion. 0: no limit."""
+    """Size of the n-grams, in tokens, that may occur only once in prompt and completion. 0: no
+    limit."""
     num_beams: int = Field(1, ge=1)
     """Number of beams of a beam search. 1: no beam search."""
     length_penalty: float = Field(1.0, ge=-10, le=10)
-    """Exponent of the length by which the log-probability of a beam is divided: above 0, longer
-    completions win more often. Requires num_beams above 1."""
+    """The log-probability of a beam is divided by its length to this power: above 0 favors longer
+    completions. Requires num_beams above 1."""
     num_return_sequences: int = Field(1, ge=1)
     """Number of completions per prompt."""
     stop: Texts = Field([])
-    """Texts that end a completion, which is cut before the first of them."""
+    """Stop strings: a completion ends before the first one that it contains."""
     choices: Texts = Field([])
     """Constraint: the completion is one of these texts."""
     regex: Annotated[str | None, AfterValidator(_require_text)] = None
@@ -96,19 +95,19 @@ class Generation(Section):
         dict[str, Any] | None,
         BeforeValidator(_as_plain_data, json_schema_input_type=dict[str, Any] | str | None),
     ] = None
-    """Constraint: the completion is JSON that this JSON Schema accepts: a mapping, or the path of a
-    .json file. A constraint requires the extra `constraints`."""
+    """Constraint: the completion is JSON that conforms to this JSON Schema (a mapping or the path
+    of a .json file). Constraints require the extra `constraints`."""
 
     @property
     def constraint(self) -> Literal["choices", "regex", "json_schema"] | None:
-        """The key that constrains the completion; None for free text."""
+        """The key that constrains the completion; None for unconstrained text."""
         return next(iter(self._constraints()), None)
 
     def _constraints(self) -> list[str]:
         return [name for name in CONSTRAINTS if getattr(self, name) not in (None, [])]
 
     def without_constraint(self) -> "Generation":
-        """The same decoding of free text."""
+        """The same settings without the constraint."""
         return self.model_copy(update={"choices": [], "regex": None, "json_schema": None})
 
     @model_validator(mode="after")
@@ -123,9 +122,9 @@ class Generation(Section):
         if 0 < self.temperature < 1e-3:
             raise ValueError("a temperature below 0.001 overflows; set it to 0 to decode greedily")
         if self.num_return_sequences > self.num_beams > 1:
-            raise ValueError("num_return_sequences is above num_beams")
+            raise ValueError("num_return_sequences must not exceed num_beams")
         if self.min_new_tokens > self.max_new_tokens:
-            raise ValueError("min_new_tokens is above max_new_tokens")
+            raise ValueError("min_new_tokens must not exceed max_new_tokens")
         if self.length_penalty != 1 and self.num_beams == 1:
             raise ValueError("length_penalty requires num_beams above 1")
         return self
@@ -134,7 +133,7 @@ class Generation(Section):
     def _the_constraint_can_be_met(self) -> "Generation":
         names = self._constraints()
         if len(names) > 1:
-            raise ValueError(f"{' and '.join(names)}: give only one of them")
+            raise ValueError(f"{' and '.join(names)} are mutually exclusive; set only one")
         excluded = {
             "num_beams above 1": self.num_beams > 1,
             "min_new_tokens": self.min_new_tokens > 0,
@@ -148,13 +147,14 @@ class Generation(Section):
 
 
 def read_json_schema(name: str | Path) -> Any:
-    """The content of a .json file, for `json_schema`; raises UserError if it is not JSON."""
+    """Read a JSON Schema from a file. Raises UserError if the file cannot be read, is too large or
+    is not JSON."""
     path = expand(str(name))
     if not path.is_file():
-        raise UserError(f"{path}: no such file; name a .json file with a JSON Schema")
+        raise UserError(f"{path}: no such file; give the path of a JSON Schema")
     if path.stat().st_size > MAX_SCHEMA_BYTES:
         raise UserError(
-            f"{path}: too large; a JSON Schema has {MAX_SCHEMA_BYTES // 2**10} kB at most"
+            f"{path}: too large; a JSON Schema may have at most {MAX_SCHEMA_BYTES // 2**10} kB"
         )
     try:
         return json.loads(path.read_text("utf-8"))

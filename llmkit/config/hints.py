@@ -94,7 +94,7 @@ KEYS = _expand(
     }
 )
 
-# Keys of other toolkits whose value or meaning differs -> what to do.
+# Advice for keys of other toolkits whose value or meaning differs from llmkit's.
 ADVICE = _expand(
     {
         "warmup_ratio lr_warmup_ratio": (

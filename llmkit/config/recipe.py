@@ -33,7 +33,7 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
         overrides: `key=value` for any keys, applied last.
 
     Raises:
-        UserError: Every mistake at once, one line each.
+        UserError: If the recipe is invalid; it lists all mistakes, one per line.
     """
     path = find_recipe(name)
     content, lines = read_yaml(path)
@@ -65,7 +65,7 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
 def _read_json_schema(
     content: dict[str, Any], given: dict[str, str], path: Path, lines: dict[str, int]
 ) -> None:
-    """Replace the path of a JSON Schema by the content of the file."""
+    """Replace the path of a JSON Schema with the content of the file."""
     key, section = "generation.json_schema", content.get("generation")
     if isinstance(section, dict) and isinstance(section.get("json_schema"), str):
         try:

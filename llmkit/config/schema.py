@@ -78,7 +78,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Train(Section):
-    """How the model is trained."""
+    """Training settings."""
 
     method: Literal["full", "lora"] = "full"
     """full: train all weights; lora: train low-rank adapters, merged into the saved model."""
@@ -172,7 +172,7 @@ class BertScore(Section):
 
 
 class Evaluation(Section):
-    """How the model is scored during and after training."""
+    """Evaluation settings, during and after training."""
 
     metric: str | None = None
     """Score that selects the best weights. null: the first score of the task."""
@@ -188,7 +188,7 @@ class Evaluation(Section):
     """Number of validation rows, spread evenly, whose predictions are printed at each validation
     and shown in the report; for `pretrain`, of blocks that are continued. 0: none."""
     by: Annotated[list[str], OneOrMore] = Field([])
-    """Columns of the test rows, such as topic: each of their values is also scored by itself."""
+    """Columns of the test rows, such as topic, whose values are also scored separately."""
     general_text: str | None = None
     """Texts unrelated to the task (a file, or `embedded`): their perplexity before and after shows
     what the model has forgotten. null: not measured."""

@@ -1,4 +1,4 @@
-"""What all sections of a recipe have in common."""
+"""The base class of the sections of a recipe."""
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 

@@ -1,4 +1,4 @@
-"""The values that a key of a recipe takes, for messages and for shell completion."""
+"""Descriptions of the values that a recipe key accepts, for messages and shell completion."""
 
 import types
 from collections.abc import Iterable

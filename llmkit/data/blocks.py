@@ -32,7 +32,7 @@ def split_into_blocks(texts: Iterable[tuple[str, list[int]]], max_length: int) -
 
 
 def split_into_pieces(texts: Iterable[tuple[str, list[int]]], max_length: int) -> Sequences:
-    """Each text by itself, split into pieces of `max_length` tokens; the last may be shorter."""
+    """Split each text separately into pieces of `max_length` tokens; the last may be shorter."""
     for where, ids in texts:
         for start in range(0, len(ids) - 1, max_length - 1):
             yield where, ids[start : start + max_length]

@@ -45,8 +45,8 @@ class MissingColumn(UserError):
 SKIP = "data.skip_invalid=true"
 # How pandas writes a NumPy array into a cell.
 PRINTED_ARRAY = re.compile(r"\s*[\[{].*\barray\(\[", re.DOTALL)
-NUMBER_SUFFIX = re.compile(r"[ _-]?\d+")  # of the names of several references
-READERS = {"conversation": "chat", "pair": "instruct"}  # kind of shape -> task that reads it
+NUMBER_SUFFIX = re.compile(r"[ _-]?\d+")  # at the end of column names such as reference_1
+READERS = {"conversation": "chat", "pair": "instruct"}  # the task that reads each kind of shape
 
 
 def row_id(raw: Raw, index: int) -> str:
@@ -292,7 +292,7 @@ def _check_text(text: Any, name: str, columns: Columns, where: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise UserError(
-            f"{where}: column {column} holds half a character (a lone surrogate); fix the row"
+            f"{where}: column {column} contains half a character (a lone surrogate); fix the row"
         ) from None
 
 

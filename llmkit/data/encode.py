@@ -38,15 +38,15 @@ RECORD = Features(
         "where": Value("string"),  # file:line of the row
         "outcome": Value("string"),  # `Encoded.outcome`, or INVALID
         "prompt_tokens": Value("int64"),
-        "completion_tokens": Value("int64"),  # with those of supervised prompt segments
+        "completion_tokens": Value("int64"),  # including supervised prompt segments
         "kept_prompt_tokens": Value("int64"),
         "supervised_tokens": Value("int64"),
         "has_end_of_text": Value("bool"),  # `<|endoftext|>` is typed in a text
         "is_over_tokenized": Value("bool"),
         "has_empty_input": Value("bool"),
         "note": Value("string"),  # ignored fields, or what is wrong with an invalid row
-        "digest": Value("int64"),  # of prompt and completion; 0 for a row that is left out
-        "source_digest": Value("int64"),  # of the source alone
+        "digest": Value("int64"),  # hash of prompt and completion; 0 for a row that is left out
+        "source_digest": Value("int64"),  # hash of the source
     }
 )
 # An example with the token ids of each prompt segment and, last, of its completion.
@@ -62,7 +62,7 @@ class Encoded:
     """Token ids of an example, as far as they fit, and which of them are supervised."""
 
     prompt: list[list[int]]
-    """The ids kept of each prompt segment."""
+    """The token ids of each prompt segment after truncation."""
     completion: list[int]
     """Ends in end-of-text unless it was truncated; empty if the row is left out."""
     outcome: str

@@ -1,4 +1,4 @@
-"""What encoding did to the rows and tokens that were read: an outcome for each, and counts."""
+"""A report on encoding: the outcome of each row, and counts of rows and tokens."""
 
 from collections import Counter
 from dataclasses import dataclass

@@ -257,7 +257,7 @@ def _keys(shares: Iterable[str]) -> str:
 
 
 def _split_at(point: float, shares: dict[str, float]) -> str:
-    """The split that the hash of a source alone decides."""
+    """The split of a source, determined by its hash only."""
     end = 0.0
     for split, share in shares.items():
         end += share

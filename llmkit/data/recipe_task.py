@@ -17,7 +17,7 @@ def recipe_task(recipe: Recipe) -> Task:
     constraint = recipe.generation.constraint
     if constraint is not None and task.output == "label":
         raise UserError(
-            f"generation.{constraint}: {task.name} chooses a label and generates no text; remove it"
+            f"generation.{constraint}: {task.name} predicts labels and generates no text; remove it"
         )
     return _with_metric_settings(task, recipe.evaluation)
 

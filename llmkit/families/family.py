@@ -12,7 +12,7 @@ from llmkit.families.padding_free import Attention, FastDropout
 
 @dataclass(frozen=True)
 class Family:
-    """What differs between families of decoder-only models.
+    """A family of decoder-only models: everything that differs between families.
 
     What transformers gives all of them a common name for needs no field here: `model.base_model`
     (the model without its head), `model.get_input_embeddings()`, `model.get_output_embeddings()`,

@@ -271,7 +271,7 @@ def apply_mask(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def dropped_of_65536(probability: float) -> int:
-    """How many of the 65,536 values of 16 bits stand for an element that is dropped."""
+    """Number of the 65,536 16-bit values that mean that an element is dropped."""
     return min(max(1, round(probability * 2**16)), 2**16 - 1)
 
 

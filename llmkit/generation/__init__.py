@@ -1,1 +1,1 @@
-"""From prompts to predictions: prompts of new rows, decoding, label likelihoods."""
+"""From prompts to predictions: building prompts, the generation engine, label likelihoods."""

@@ -1,4 +1,4 @@
-"""Beam search, by Hugging Face's `generate` in batches of similar length."""
+"""Beam search with Hugging Face's `generate`, in batches of prompts of similar length."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from llmkit.model.load import evaluating
 
 
 @torch.inference_mode()
-def search_beams(
+def beam_search(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[list[int]],
@@ -19,13 +19,16 @@ def search_beams(
     generation: Generation,
     batch_size: int,
 ) -> list[list[list[int]]]:
-    """The tokens of the num_return_sequences best beams of each prompt, without end-of-text unless
-    a beam ended with it. A beam also ends with the token that completes a stop string.
+    """Token ids of the `num_return_sequences` best beams of each prompt.
+
+    A beam ends with end-of-text if the model generated it, or with the token that completes a stop
+    string.
 
     Args:
         prompts: Token ids of each prompt.
-        keys: Seeds of each prompt's random numbers, if beams are sampled.
-        batch_size: Prompts per forward pass; 1 if beams would depend on the other prompts.
+        keys: Seed sequence of each prompt's random numbers, used if temperature is above 0.
+        batch_size: Prompts per forward pass; reduced to 1 if beams would depend on the other
+            prompts of the batch.
     """
     eos_token_id = tokenizer.eos_token_id
 
@@ -41,23 +44,25 @@ def search_beams(
                 generation_config=generation_config(generation, eos_token_id),
                 tokenizer=tokenizer if generation.stop else None,
             )
-        rows = [up_to(row, eos_token_id) for row in output[:, input_ids.shape[1] :].tolist()]
+        rows = [
+            truncate_after(row, eos_token_id) for row in output[:, input_ids.shape[1] :].tolist()
+        ]
         count = generation.num_return_sequences
         return [rows[start : start + count] for start in range(0, len(rows), count)]
 
-    # A batch shares torch's random numbers, and its padding would count as tokens that repeat.
+    # The prompts of a batch share random numbers, and padding would count as repeated tokens.
     if generation.temperature or generation.no_repeat_ngram_size or generation.stop:
         batch_size = 1
     return map_by_length(search, list(map(len, prompts)), batch_size)
 
 
-def up_to(tokens: list[int], last: int) -> list[int]:
-    """The tokens up to the first `last`, which is included."""
+def truncate_after(tokens: list[int], last: int) -> list[int]:
+    """The tokens up to and including the first `last`; all tokens if there is none."""
     return tokens[: tokens.index(last) + 1] if last in tokens else tokens
 
 
 def generation_config(generation: Generation, eos_token_id: int) -> GenerationConfig:
-    """The recipe's decoding for Hugging Face, which pads with end-of-text and masks it."""
+    """The decoding settings for Hugging Face; padding is end-of-text, which is masked."""
     names = {"repetition_penalty", "no_repeat_ngram_size", "length_penalty"}
     if generation.temperature > 0:
         names |= {"temperature", "top_k", "top_p", "min_p"}
@@ -75,8 +80,8 @@ def generation_config(generation: Generation, eos_token_id: int) -> GenerationCo
 
 
 def pad_left(prompts: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """input_ids and attention_mask, (B, T): padded on the left, so that generation starts in the
-    same column for all prompts."""
+    """input_ids and attention_mask, each (B, T), padded on the left so that all completions start
+    in the same column."""
     length = max(map(len, prompts))
     input_ids = torch.tensor([[pad] * (length - len(p)) + p for p in prompts])
     attention_mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts])

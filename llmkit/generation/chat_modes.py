@@ -1,9 +1,9 @@
-"""What a message means to a model: a turn of a conversation, a text to continue, or an input.
+"""Chat modes: a message is a turn of a conversation, an independent input, or a text to continue.
 
-The rows that the model was trained on decide. Rows of chat hold conversations, so a message is a
-turn. Rows of tasks with a template hold one input and its answer, those of instruct too, so each
-message is an input by itself. Rows of pretrain are texts, so a message is the beginning of one.
-`llmkit chat`, the server and its page all ask here.
+The mode follows from the training rows of the task. Rows of chat are conversations, so a message is
+a turn. Rows of tasks with a template, including instruct, are an input with its answer, so each
+message is an independent input. Rows of pretrain are texts, so a message is the beginning of one.
+`llmkit chat`, the server and the chat page all use this module.
 """
 
 import json
@@ -20,45 +20,48 @@ from llmkit.tasks.conversation import Message
 
 
 class ChatMode(Protocol):
-    """How messages become prompts, and what is kept of them."""
+    """Turns messages into prompts and keeps the history."""
 
     introduction: str
-    """What a person should know before the first message; empty if that is nothing."""
-    is_kept: bool
-    """Whether answers are part of later prompts."""
+    """Notice to show before the first message; may be empty."""
+    has_history: bool
+    """Whether later prompts contain earlier messages and answers."""
 
     def encode(self, text: str) -> EncodedPrompt:
-        """The prompt that a message becomes. Raises UserError if it does not fit."""
+        """Build and encode the prompt for a message. Raises UserError if it does not fit."""
 
     def notes(self) -> list[str]:
-        """What became of the prompt that was encoded last."""
+        """Notices about the prompt that was encoded last, such as dropped turns."""
 
-    def keep(self, text: str, answer: str) -> None:
-        """Take note of an answer, as generated."""
+    def record(self, text: str, answer: str) -> None:
+        """Add a message and its answer, as generated, to the history."""
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Clear the history."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """What was said, as rows of a data set."""
+        """The history as rows of a data set."""
 
 
 def message_kind(task: Task) -> Literal["turn", "input", "text"]:
-    """What a message is to a model of a task."""
+    """What a message is for a task: a turn, an independent input, or a text to continue."""
     if task.output == "text":
         return "text"
     return "input" if task.chat is None else "turn"
 
 
-def choose_mode(session: GenerationSession, system: str = "") -> ChatMode:
-    """The mode that fits the task of the model.
+def chat_mode_for(session: GenerationSession, system: str = "") -> ChatMode:
+    """The chat mode for the task of the model.
 
-    system: The system prompt. Raises ValueError if the task has no place for one.
+    system: System prompt; empty for none.
+
+    Raises ValueError if there is a system prompt but the task takes none, and UserError if the
+    context has no room for a message.
     """
     reader, kind = session.reader(is_raw=False), message_kind(session.task)
-    if system.strip() and not reader.takes_system_prompt:
+    if system.strip() and not reader.accepts_system_prompt:
         name = "a plain language model" if kind == "text" else session.task.name
-        raise ValueError(f"{name} has no place for a system prompt")
+        raise ValueError(f"{name} takes no system prompt")
     if kind == "text":
         return TextMode(session)
     if kind == "turn":
@@ -67,36 +70,38 @@ def choose_mode(session: GenerationSession, system: str = "") -> ChatMode:
 
 
 def encode_messages(messages: Sequence[Message], session: GenerationSession) -> EncodedPrompt:
-    """The prompt of a conversation, which ends with the user's message, as in a chat.
+    """Build and encode the prompt of a conversation as `llmkit chat` does.
 
-    Raises ValueError for a system prompt that the task has no place for and for a blank input, and
-    UserError if the last message does not fit.
+    messages: Ends with a user message.
+
+    Raises ValueError for a system prompt if the task takes none and for a blank input; UserError
+    if the last message does not fit into the context.
     """
     system = messages[0].content if messages[0].role == "system" else ""
     *earlier, last = (message for message in messages if message.role != "system")
     if message_kind(session.task) == "input" and is_blank(last.content):
         raise ValueError("the last message is empty; give it at least one character")
-    mode = choose_mode(session, system)
+    mode = chat_mode_for(session, system)
     for question, answer in zip(earlier[::2], earlier[1::2], strict=True):
-        mode.keep(question.content, answer.content)
+        mode.record(question.content, answer.content)
     return mode.encode(last.content)
 
 
 class ConversationMode:
-    """Each message is a turn, and the prompt holds as many earlier turns as fit."""
+    """Each message is a turn; the prompt contains as many earlier turns as fit."""
 
-    is_kept = True
+    has_history = True
 
     def __init__(self, session: GenerationSession, system: str) -> None:
         self.session = session
         self.conversation = Conversation(session.task, system.strip())
         self.max_tokens = session.data.max_length - session.max_new_tokens
         self.num_dropped, self.dropped_now = 0, 0
-        if not self.conversation.room_for_question(session.tokenizer, self.max_tokens):
+        if not self.conversation.max_question_tokens(session.tokenizer, self.max_tokens):
             raise UserError(
-                f"no room for a message: data.max_length is {session.data.max_length} tokens, up "
-                f"to {session.max_new_tokens} of them for the answer; shorten the system prompt or "
-                "lower max_new_tokens"
+                f"no room for a message: data.max_length is {session.data.max_length} tokens, of "
+                f"which up to {session.max_new_tokens} are for the answer; shorten the system "
+                "prompt or lower max_new_tokens"
             )
         self.introduction = ""
 
@@ -110,9 +115,10 @@ class ConversationMode:
         if num_new <= 0:
             return []
         turns = "turn" if self.num_dropped == 1 else f"{self.num_dropped:,} turns"
-        return [f"the oldest {turns} left the context of {self.session.data.max_length:,} tokens"]
+        max_length = f"{self.session.data.max_length:,}"
+        return [f"dropped the oldest {turns} to fit data.max_length of {max_length} tokens"]
 
-    def keep(self, text: str, answer: str) -> None:
+    def record(self, text: str, answer: str) -> None:
         self.conversation.turns.append((text.strip(), answer.strip()))
 
     def reset(self) -> None:
@@ -124,12 +130,12 @@ class ConversationMode:
 
 
 class TextMode:
-    """Each message is the beginning of a text; an empty one continues the last text."""
+    """Each message begins a new text; an empty message continues the last one."""
 
-    is_kept = True
+    has_history = True
     introduction = (
-        "a plain language model: it continues a text and answers no questions; an empty line "
-        "continues the last text"
+        "plain language model: it continues your text rather than answering questions; an empty "
+        "line continues the last text"
     )
 
     def __init__(self, session: GenerationSession) -> None:
@@ -139,7 +145,7 @@ class TextMode:
         self.texts: list[dict[str, str]] = []
         if self.max_tokens < 1:
             raise UserError(
-                f"--max-new-tokens: {session.max_new_tokens} leaves no room for a text within the "
+                f"--max-new-tokens: {session.max_new_tokens} leaves no room for a prompt in the "
                 f"model's {session.model.config.max_position_embeddings} positions; lower it"
             )
 
@@ -147,7 +153,7 @@ class TextMode:
         (ids,) = encode_text([text or self.text], self.session.tokenizer)
         if text and len(ids) > self.max_tokens:
             raise UserError(
-                f"the text has {count_of(len(ids), 'token')}, and {self.max_tokens:,} fit; "
+                f"the text has {count_of(len(ids), 'token')}, but only {self.max_tokens:,} fit; "
                 "shorten it"
             )
         return EncodedPrompt(_prompt(text), ids[-self.max_tokens :], is_truncated=False)
@@ -155,7 +161,7 @@ class TextMode:
     def notes(self) -> list[str]:
         return []
 
-    def keep(self, text: str, answer: str) -> None:
+    def record(self, text: str, answer: str) -> None:
         if text:
             self.texts.append({})
         self.text = (text or self.text) + answer
@@ -170,9 +176,9 @@ class TextMode:
 
 
 class InputMode:
-    """Each message is an input of the task by itself."""
+    """Each message is an independent input of the task."""
 
-    is_kept = False
+    has_history = False
 
     def __init__(self, session: GenerationSession, reader: PromptReader, system: str) -> None:
         self.session, self.reader, self.system = session, reader, system.strip()
@@ -180,14 +186,14 @@ class InputMode:
         self.is_truncated = False
         template = json.dumps(session.task.template, ensure_ascii=False)
         how = (
-            f"each message is one input, in the template {template}"
+            f"each message is one input for the template {template}"
             if self.reader.fills_template
-            else f"each message is a whole prompt, with all inputs, as in {template}"
+            else f"each message is a complete prompt with all inputs of the template {template}"
         )
-        self.introduction = f"{session.task.name}: {how}; earlier ones are not read"
+        self.introduction = f"{session.task.name}: {how}; earlier messages are ignored"
 
     def encode(self, text: str) -> EncodedPrompt:
-        prompt = self.reader.typed_prompt(text, "0", "the message", self.system)
+        prompt = self.reader.build_prompt(text, "0", "the message", self.system)
         (encoded,) = self.session.encode([prompt])
         if isinstance(encoded, UserError):
             raise encoded
@@ -199,7 +205,7 @@ class InputMode:
             return []
         return [f"truncated to fit {self.session.data.max_length:,} tokens, as in training"]
 
-    def keep(self, text: str, answer: str) -> None:
+    def record(self, text: str, answer: str) -> None:
         system = {"system": self.system} if self.system else {}
         self.answers.append({**system, "prompt": text, "completion": answer.strip()})
 

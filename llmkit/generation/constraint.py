@@ -1,4 +1,4 @@
-"""Constrained decoding: only tokens that can still lead to a permitted text, by llguidance."""
+"""Constrained decoding with llguidance: only tokens that can still lead to a permitted text."""
 
 import json
 import re
@@ -16,53 +16,55 @@ from llmkit.errors import UserError, printable
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
-NUM_PROBED_TOKENS = 8  # of a text, which show whether a grammar exceeds llguidance's limits
+NUM_PROBED_TOKENS = 8  # of a permitted text, to detect grammars that exceed llguidance's limits
 
 
 class ConstraintError(UserError):
-    """A constraint that cannot be read or cannot be met."""
+    """A constraint that is invalid or cannot be met."""
 
     def __init__(self, key: str, reason: str) -> None:
-        """key: The key of `generation` that is wrong."""
+        """key: The invalid key of `generation`."""
         super().__init__(f"generation.{key}: {reason}")
         self.key = key
         self.reason = reason
 
 
 class Constraint:
-    """How far one completion has come in a permitted text.
+    """The state of constrained decoding for one completion.
 
-    The completion may begin with a space before the permitted text, since GPT-2 tokenizes a word
-    with the space before it, unless a permitted text itself may begin with a space.
+    GPT-2 tokenizes a word together with the space before it, so the completion may begin with a
+    space that is not part of the permitted text, unless permitted texts may begin with a space
+    themselves.
     """
 
     def __init__(self, generation: Generation, tokenizer: PreTrainedTokenizerBase) -> None:
         """Raises ConstraintError if the constraint is invalid, too complex or permits no text, if
-        the tokenizer is not byte-level, or if llguidance is not installed."""
+        the tokenizer is not byte-level, or if llguidance is not installed.
+
+        generation: Decoding settings with a constraint.
+        """
         key = generation.constraint
         try:
-            matcher, self.may_begin_with_space = _compile(tokenizer, *_body(generation))
+            matcher, self.may_begin_with_space = _compile(tokenizer, *_grammar_rule(generation))
         except ImportError:
             raise ConstraintError(
                 key, "requires llguidance: pip install 'llmkit[constraints]'"
             ) from None
         except ValueError as error:
             raise ConstraintError(key, str(error)) from None
-        _check_room(generation, tokenizer)
+        _check_choice_lengths(generation, tokenizer)
         self._matcher = matcher.deep_copy()
 
     def apply(self, logits: Tensor) -> None:
-        """Set the logits (vocab_size,) of tokens that lead to no permitted text to -inf, in place.
-
-        End-of-text leads to one only after a complete text.
-        """
+        """Set the logits (vocab_size,) of tokens that cannot lead to a permitted text to -inf, in
+        place. End-of-text is permitted only after a complete text."""
         permitted = _permitted_tokens(self._matcher)[: len(logits)]
         is_excluded = torch.ones(len(logits), dtype=torch.bool)
         is_excluded[: len(permitted)] = torch.from_numpy(~permitted)
         logits.masked_fill_(is_excluded.to(logits.device), -torch.inf)
 
     def accept(self, token_id: int) -> None:
-        """Append a token to the completion."""
+        """Advance the state by a generated token."""
         self._matcher.consume_token(token_id)
 
     @property
@@ -72,29 +74,30 @@ class Constraint:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the text exceeded llguidance's limits: it is then incomplete."""
+        """Whether llguidance's limits were exceeded, so that the text is incomplete."""
         return self._matcher.is_error()
 
 
 def check_constraint(generation: Generation, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise ConstraintError, before anything is generated, for a constraint that cannot be met."""
+    """Raise ConstraintError for a constraint that is invalid or cannot be met; call it before
+    generating."""
     if generation.constraint:
         Constraint(generation, tokenizer)
 
 
-def _body(generation: Generation) -> tuple[str, str]:
-    """The permitted texts as a rule of llguidance's Lark: its name, in upper case if it is a
-    regular expression, and its content."""
+def _grammar_rule(generation: Generation) -> tuple[str, str]:
+    """The permitted texts as a rule of llguidance's Lark grammar: its name, in upper case for a
+    regular expression, and its body."""
     from llguidance import regex_to_lark
 
     if generation.constraint == "json_schema":
-        # One space at most between the tokens of JSON: small models would not stop writing them.
+        # At most one space between JSON tokens; small models might generate spaces forever.
         options = {"whitespace_pattern": " ?"}
         return "body", f"%json {json.dumps({**generation.json_schema, 'x-guidance': options})}"
     escaped = ["".join(f"\\x{{{ord(c):x}}}" for c in text) for text in generation.choices]
     regex = generation.regex or "|".join(escaped)
-    if re.fullmatch(r"(\\.|[^\\])*\\", regex, re.DOTALL):  # which llguidance would ignore
-        raise ValueError("ends in a single backslash; double it")
+    if re.fullmatch(r"(\\.|[^\\])*\\", regex, re.DOTALL):  # llguidance would ignore it
+        raise ValueError("ends with a single backslash; double it")
     return "BODY", f"/{regex_to_lark(regex, use_ascii='')}/"
 
 
@@ -104,7 +107,7 @@ def _compile(tokenizer: PreTrainedTokenizerBase, name: str, body: str) -> tuple[
 
     Raises ValueError, or ImportError without llguidance.
     """
-    guide = _guide(tokenizer)
+    guide = _llguidance_tokenizer(tokenizer)
     matcher = _new_matcher(guide, f"start: {name}\n{name}: {body}")
     if matcher.validate_tokens(guide.tokenize_str(" ")):
         return matcher, False
@@ -113,8 +116,8 @@ def _compile(tokenizer: PreTrainedTokenizerBase, name: str, body: str) -> tuple[
 
 
 @lru_cache(maxsize=4)
-def _guide(tokenizer: PreTrainedTokenizerBase) -> "LLTokenizer":
-    """llguidance's view of a tokenizer, which takes a second to compute for GPT-2's."""
+def _llguidance_tokenizer(tokenizer: PreTrainedTokenizerBase) -> "LLTokenizer":
+    """The tokenizer in llguidance's form; creating it takes about a second for GPT-2."""
     from llguidance.hf import from_tokenizer
 
     try:
@@ -124,12 +127,12 @@ def _guide(tokenizer: PreTrainedTokenizerBase) -> "LLTokenizer":
 
 
 def _new_matcher(guide: "LLTokenizer", grammar: str) -> "LLMatcher":
-    """A matcher that permits some text; raises ValueError for a grammar without one."""
+    """A matcher; raises ValueError if the grammar is invalid, too complex or permits no text."""
     from llguidance import LLMatcher
 
     matcher = LLMatcher(guide, grammar, log_level=0)
     if matcher.is_error():
-        raise ValueError(f"llguidance refuses it: {_reason(matcher.get_error())}")
+        raise ValueError(f"llguidance rejects it: {_reason(matcher.get_error())}")
     probe = matcher.deep_copy()
     for position in range(NUM_PROBED_TOKENS):
         tokens = np.flatnonzero(_permitted_tokens(probe))
@@ -145,13 +148,13 @@ def _new_matcher(guide: "LLTokenizer", grammar: str) -> "LLMatcher":
 
 
 def _permitted_tokens(matcher: "LLMatcher") -> np.ndarray:
-    """(at least the tokenizer's size,), bool: whether each token may come next."""
+    """Mask of the tokens that may come next: (N,), bool, with N at least the tokenizer's size."""
     bits = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
     return np.unpackbits(bits, bitorder="little").astype(bool)
 
 
 def _reason(message: str) -> str:
-    """llguidance's message on one line, without its place in the grammar and the marks below it."""
+    """llguidance's message on one line, without the position in the grammar and the carets."""
     message = re.split(r"\n *\d+ \||\n<state>", message)[0]
     lines = [line.strip() for line in message.splitlines()]
     text = " ".join(line for line in lines if line.strip("^"))
@@ -161,14 +164,14 @@ def _reason(message: str) -> str:
     return printable(re.sub(r"regex parse error: (.*) error: ", r"\1: ", text))
 
 
-def _check_room(generation: Generation, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise ConstraintError for a choice that max_new_tokens would cut off."""
+def _check_choice_lengths(generation: Generation, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise ConstraintError for a choice that is longer than max_new_tokens."""
     num_tokens, choice = _longest_choice(tokenizer, tuple(generation.choices))
     if num_tokens > generation.max_new_tokens:
         raise ConstraintError(
             "choices",
-            f"{printable(choice, 40)!r} has {num_tokens} tokens, more than the "
-            f"{generation.max_new_tokens} that a completion may have",
+            f"{printable(choice, 40)!r} has {num_tokens} tokens, but a completion has at most "
+            f"{generation.max_new_tokens}",
         )
 
 
@@ -176,7 +179,7 @@ def _check_room(generation: Generation, tokenizer: PreTrainedTokenizerBase) -> N
 def _longest_choice(
     tokenizer: PreTrainedTokenizerBase, choices: tuple[str, ...]
 ) -> tuple[int, str]:
-    """The number of tokens of the longest choice, and the choice."""
+    """The longest choice: its number of tokens, and its text."""
     if not choices:
         return 0, ""
     with_space = [f" {choice}" for choice in choices]

@@ -1,4 +1,4 @@
-"""Completions of a list of prompts."""
+"""Generate completions for a list of prompts."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from itertools import islice
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.config.generation import Generation
-from llmkit.generation.beams import search_beams
+from llmkit.generation.beams import beam_search
 from llmkit.generation.engine import Engine
 from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.generation.request import Request, Sequence
@@ -16,7 +16,7 @@ from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import evaluating
 from llmkit.model.packed import generation_dtype, packed_linear_layers
 
-MIN_TOKENS_TO_PACK = 512  # new tokens that repay the time to pack the weights
+MIN_TOKENS_TO_PACK = 512  # new tokens from which packing the weights pays off
 
 
 def generate(
@@ -28,16 +28,18 @@ def generate(
     seed: int = 0,
     numbers: Iterable[int] | None = None,
 ) -> list[list[Prediction]]:
-    """The completions of each prompt, without end-of-text and otherwise as generated.
+    """Generate the `num_return_sequences` completions of each prompt.
+
+    Their texts are as generated, without end-of-text.
 
     Args:
         prompts: Token ids of each prompt.
-        batch_size: Most rows per forward pass.
-        seed: Seed of the sampling.
-        numbers: The number of each prompt; default: its index. What is sampled for a prompt depends
-            on the seed and its number, not on its batch.
+        batch_size: Maximum number of rows per forward pass.
+        seed: Random seed for sampling.
+        numbers: The number of each prompt; default: its index. The samples of a prompt depend on
+            the seed and its number, not on the other prompts.
 
-    Raises UserError for a prompt that does not fit the model together with its completion.
+    Raises UserError for a prompt that does not fit into the context together with its completion.
     """
     for number, prompt in enumerate(prompts, 1):
         check_prompt_length(
@@ -47,18 +49,18 @@ def generate(
     numbers = range(len(prompts)) if numbers is None else numbers
     keys = [(seed, number) for number in numbers]
     if generation.num_beams > 1:
-        return _search_beams(model, tokenizer, prompts, keys, generation, batch_size)
-    requests = requests_of(prompts, keys, generation)
+        return _beam_search(model, tokenizer, prompts, keys, generation, batch_size)
+    requests = make_requests(prompts, keys, generation)
     completions = map(to_prediction, complete(model, tokenizer, requests, batch_size))
     return [list(islice(completions, generation.num_return_sequences)) for _ in prompts]
 
 
-def requests_of(
+def make_requests(
     prompts: list[list[int]], keys: list[tuple[int, ...]], generation: Generation
 ) -> list[Request]:
-    """The requests for the num_return_sequences completions of each prompt, prompt by prompt.
+    """Requests for the `num_return_sequences` completions of each prompt, grouped by prompt.
 
-    keys: Seed of each prompt's random numbers.
+    keys: Seed sequence of each prompt's random numbers.
     """
     return [
         Request(prompt, generation, (*key, copy))
@@ -73,12 +75,12 @@ def complete(
     requests: list[Request],
     batch_size: int,
 ) -> list[Sequence]:
-    """Complete all requests; the sequences are in the order of the requests."""
+    """Complete all requests and return their sequences, in the order of the requests."""
     if not requests:
         return []
     with open_engine(model, tokenizer, requests, batch_size) as engine:
-        # Rows of similar length run together. The longest come first: if memory does not suffice,
-        # the first step shows it.
+        # Sorted, so that rows of similar length run together; the longest first, so that a lack of
+        # memory shows in the first step.
         longest_first = sorted(range(len(requests)), key=lambda i: -len(requests[i].prompt))
         sequences = {index: engine.add(requests[index]) for index in longest_first}
         while not engine.is_idle:
@@ -92,7 +94,8 @@ def iter_completions(
     requests: list[Request],
     batch_size: int,
 ) -> Iterator[Sequence]:
-    """The sequence of each request, in order, as soon as it and all earlier ones have ended."""
+    """Yield the sequences in the order of the requests, each as soon as it and all earlier ones
+    have ended."""
     if not requests:
         return
     with open_engine(model, tokenizer, requests, batch_size) as engine:
@@ -105,7 +108,7 @@ def iter_completions(
 def iter_text(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: Request
 ) -> Iterator[str]:
-    """The text of a completion so far, after each token."""
+    """Yield the text generated so far after each token."""
     with open_engine(model, tokenizer, [request], batch_size=1) as engine:
         sequence = engine.add(request)
         while sequence.finish_reason is None:
@@ -120,7 +123,10 @@ def open_engine(
     requests: list[Request],
     batch_size: int,
 ) -> Iterator[Engine]:
-    """An engine with as many rows and as much room as the requests need."""
+    """An engine whose batch size and cache are just large enough for the requests.
+
+    batch_size: Maximum number of rows per forward pass.
+    """
     max_lengths = [len(request.prompt) + request.generation.max_new_tokens for request in requests]
     num_new_tokens = sum(request.generation.max_new_tokens for request in requests)
     is_long = num_new_tokens >= MIN_TOKENS_TO_PACK
@@ -132,10 +138,11 @@ def open_engine(
 
 
 def to_prediction(sequence: Sequence) -> Prediction:
+    """The completion of a finished sequence."""
     return Prediction(sequence.text, ended=sequence.finish_reason == "stop")
 
 
-def _search_beams(
+def _beam_search(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[list[int]],
@@ -154,5 +161,5 @@ def _search_beams(
             stream.text, ended=stream.is_stopped or tokens[-1:] == [tokenizer.eos_token_id]
         )
 
-    found = search_beams(model, tokenizer, prompts, keys, generation, batch_size)
+    found = beam_search(model, tokenizer, prompts, keys, generation, batch_size)
     return [list(map(predict, beams)) for beams in found]

@@ -1,4 +1,4 @@
-"""The probability of each label as the completion of a prompt, end-of-text included."""
+"""Probabilities of labels as completions of a prompt, including the end-of-text token."""
 
 from dataclasses import dataclass
 
@@ -13,18 +13,18 @@ from llmkit.model.load import check_finite, evaluating
 from llmkit.model.loss import LOGIT_ROWS, additive_mask
 from llmkit.model.packed import generation_dtype
 
-# Label tokens in one forward pass. Attention between them, most of it masked, grows with the square
-# of their number.
+# Maximum number of label tokens per forward pass. Attention between them, most of it masked, grows
+# quadratically.
 MAX_TRIE_TOKENS = 256
 
 
 @dataclass(frozen=True)
 class Trie:
-    """A prefix tree of the labels' tokens, rooted at the prompt's last token, so that a prefix that
-    several labels share is computed once.
+    """A prefix tree of the labels' tokens, rooted at the prompt's last token, so that shared
+    prefixes are computed once.
 
-    A node is a token of a label. A state is the model's hidden state at a token that the next node
-    is predicted from: state 0 at the prompt's last token, the others at the nodes with children.
+    A node is a token of a label. A state is a hidden state of the model from which nodes are
+    predicted: state 0 is at the prompt's last token, the others are at the nodes with children.
     """
 
     tokens: list[int]
@@ -32,17 +32,17 @@ class Trie:
     depths: list[int]
     """Number of label tokens before each of these tokens."""
     sees: Tensor
-    """(num_states - 1, num_states - 1), bool: whether a state (first axis) attends to another."""
+    """(num_states - 1, num_states - 1), bool: whether a state (axis 0) attends to another."""
     parents: list[int]
-    """State that each node is predicted from, in ascending order."""
+    """The state from which each node is predicted, in ascending order."""
     targets: list[int]
     """Token of each node."""
     paths: list[list[int]]
-    """Nodes of each label, in order."""
+    """Indices of the nodes of each label, in order."""
 
     @classmethod
     def of(cls, labels: list[list[int]]) -> "Trie":
-        """labels: token ids of each label; its last token is predicted but never read."""
+        """labels: Token ids of each label; the last token is predicted but never an input."""
         states: dict[tuple[int, ...], int] = {(): 0}
         for label in labels:
             for end in range(1, len(label)):
@@ -73,14 +73,14 @@ def label_probabilities(
     labels: dict[str, list[int]],
     batch_size: int,
 ) -> list[dict[str, float]]:
-    """The probability of each label after each prompt; those of a prompt add up to 1.
+    """The probability of each label after each prompt, normalized over the labels.
 
     Args:
         prompts: Token ids of each prompt.
         labels: Token ids of each label, end-of-text last.
         batch_size: Prompts per forward pass.
 
-    Raises UserError for a prompt that does not fit the model together with the longest label.
+    Raises UserError for a prompt that does not fit into the context with the longest label.
     """
     found = label_log_likelihoods(model, prompts, list(labels.values()), batch_size)
     probabilities = torch.tensor(found, dtype=torch.float64).view(-1, len(labels)).softmax(-1)
@@ -96,10 +96,10 @@ def label_log_likelihoods(
 ) -> list[list[float]]:
     """The log-likelihood of each label after each prompt, in nats.
 
-    The arguments are those of `label_probabilities`, but for labels without names. Raises
-    FloatingPointError if the model computes numbers that are not finite.
+    The arguments are those of `label_probabilities`, except that `labels` is a list. Raises
+    FloatingPointError if the model's output is not finite.
     """
-    num_read = max(map(len, labels)) - 1  # the last token is predicted but never read
+    num_read = max(map(len, labels)) - 1  # the last token is predicted but never an input
     for number, prompt in enumerate(prompts, 1):
         check_prompt_length(f"prompt {number}", len(prompt), num_read, model)
 
@@ -113,15 +113,15 @@ def label_log_likelihoods(
 
 
 def label_nll(model: PreTrainedModel, prompts: list[list[int]], labels: list[list[int]]) -> Tensor:
-    """(B, num_labels): negative log-likelihood of each label after each prompt, in nats.
+    """Negative log-likelihood of each label after each prompt, in nats: (B, num_labels).
 
-    Each prompt is read once; the labels follow in tries of at most MAX_TRIE_TOKENS tokens.
+    Each prompt is computed once, followed by its labels in tries of at most MAX_TRIE_TOKENS tokens.
     """
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)[:, None]
     columns = torch.arange(int(lengths.max()), device=model.device)
     is_real = columns >= len(columns) - lengths  # (B, T), padded on the left
     sees = (columns <= columns[:, None]) & is_real[:, None]
-    sees |= columns == columns[:, None]  # a query that attends to nothing may give NaN
+    sees |= columns == columns[:, None]  # a query that attends to nothing may yield NaN
     output = model.base_model(
         input_ids=torch.tensor(
             [[0] * (len(columns) - len(prompt)) + prompt for prompt in prompts], device=model.device
@@ -146,10 +146,10 @@ def label_nll(model: PreTrainedModel, prompts: list[list[int]], labels: list[lis
 def trie_states(
     model: PreTrainedModel, trie: Trie, cache: Cache, lengths: Tensor, is_real: Tensor
 ) -> Tensor:
-    """(B, num_states - 1, hidden_size): the states of a trie after each prompt, without state 0.
+    """The states of a trie after each prompt, except state 0: (B, num_states - 1, hidden_size).
 
-    A token of the trie has the position that it has in its labels, and attends to the prompt and to
-    the tokens before it in its labels.
+    Each token of the trie has its position within its labels and attends to the prompt and to the
+    preceding tokens of its labels.
 
     Args:
         cache: Keys and values of the prompts; unchanged on return.
@@ -173,7 +173,7 @@ def trie_states(
 
 
 def split_labels(labels: list[list[int]]) -> list[list[int]]:
-    """Indices of the labels, sorted by their tokens, in groups of up to MAX_TRIE_TOKENS tokens."""
+    """Sort the labels by tokens and group up to MAX_TRIE_TOKENS tokens: indices of each group."""
     groups: list[list[int]] = []
     num_free = 0
     for index in sorted(range(len(labels)), key=labels.__getitem__):
@@ -186,9 +186,13 @@ def split_labels(labels: list[list[int]]) -> list[list[int]]:
 
 
 def node_nll(states: Tensor, weight: Tensor, trie: Trie) -> Tensor:
-    """(B, num_nodes), float32: negative log-likelihood of each node's token, in nats.
+    """Negative log-likelihood of each node's token, in nats: (B, num_nodes), float32.
 
-    states: (B, num_states, hidden_size). Logits are computed for LOGIT_ROWS states at a time.
+    Logits are computed for LOGIT_ROWS states at a time.
+
+    Args:
+        states: (B, num_states, hidden_size).
+        weight: Output embeddings, (vocab_size, hidden_size).
     """
     num_rows, num_states, _ = states.shape
     parents, targets = (

@@ -1,4 +1,4 @@
-"""The logits of the next token as the decoding settings adjust them, and sampling from them."""
+"""Logits processors of the decoding settings, and sampling."""
 
 import torch
 from torch import Tensor
@@ -22,14 +22,16 @@ def adjust_logits(
     num_generated: list[int],
     eos_token_id: int,
 ) -> Tensor:
-    """The logits (n, vocab_size) after penalties, minimum length, temperature, top-k, top-p and
-    min-p, in the order of Hugging Face's `generate`. A token that is excluded has -inf.
-
-    Greedy decoding without any of these returns the logits themselves.
+    """Apply penalties, minimum length, temperature, top-k, top-p and min-p, in the order of Hugging
+    Face's `generate`. Excluded tokens get -inf.
 
     Args:
-        token_lists: The tokens of each row so far, prompt and completion.
-        num_generated: How many of them are of the completion.
+        logits: (N, vocab_size); returned unchanged if no setting applies.
+        token_lists: Token ids of each row so far, prompt and completion.
+        num_generated: Number of completion tokens of each row.
+
+    Returns:
+        The adjusted logits, (N, vocab_size).
     """
     processors = _processors(generation)
     if processors:
@@ -42,7 +44,7 @@ def adjust_logits(
         logits = logits.clone()
         logits[too_short, eos_token_id] = -torch.inf
     if generation.no_repeat_ngram_size:
-        # A completion that would repeat itself with any token ends.
+        # A completion ends if every other token would repeat an n-gram.
         is_over = (logits == -torch.inf).all(1)
         logits[is_over, eos_token_id] = 0.0
     for warper in _warpers(generation):
@@ -51,27 +53,30 @@ def adjust_logits(
 
 
 def sample(logits: Tensor, draws: Tensor) -> Tensor:
-    """One token per row (n,), by inverse transform sampling from softmax(logits).
+    """Sample one token per row from softmax(logits) by inverse transform sampling.
 
-    A draw u, uniform in [0, 1), selects the first token whose cumulative probability exceeds u.
-    Hugging Face samples all rows of a batch with one generator, so that a text would depend on its
-    batch.
+    A draw u selects the first token whose cumulative probability exceeds u. Unlike with Hugging
+    Face's `generate`, which uses one random generator per batch, samples do not depend on the other
+    rows.
 
     Args:
-        logits: (n, vocab_size).
-        draws: (n,), float64.
+        logits: (N, vocab_size).
+        draws: (N,), float64, uniform in [0, 1).
+
+    Returns:
+        Token ids, (N,).
     """
     dtype = torch.float32 if logits.device.type == "mps" else torch.float64
     cumulative = logits.to(dtype).softmax(-1).cumsum(-1)
     total = cumulative[:, -1:]
     draws = draws[:, None].to(dtype).to(logits.device) * total
-    # A product that is rounded up to the total would select a token without probability.
+    # A product rounded up to the total would select a token of probability 0.
     draws = torch.minimum(draws, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(cumulative, draws, right=True)[:, 0]
 
 
 def _processors(generation: Generation) -> list[LogitsProcessor]:
-    """What depends on the tokens so far."""
+    """The settings that depend on the tokens so far."""
     processors: list[LogitsProcessor] = []
     if generation.repetition_penalty != 1:
         processors.append(RepetitionPenaltyLogitsProcessor(generation.repetition_penalty))
@@ -81,7 +86,7 @@ def _processors(generation: Generation) -> list[LogitsProcessor]:
 
 
 def _process(logits: Tensor, tokens: list[int], processors: list[LogitsProcessor]) -> Tensor:
-    """The logits (1, vocab_size) of one row, processed."""
+    """Apply the processors to the logits (1, vocab_size) of one row."""
     input_ids = torch.tensor([tokens], device=logits.device)
     for processor in processors:
         logits = processor(input_ids, logits)
@@ -89,7 +94,7 @@ def _process(logits: Tensor, tokens: list[int], processors: list[LogitsProcessor
 
 
 def _warpers(generation: Generation) -> list[LogitsProcessor]:
-    """What selects the tokens to sample from; nothing in greedy decoding."""
+    """The settings that change the distribution to sample from; none for greedy decoding."""
     if not generation.temperature:
         return []
     warpers: list[LogitsProcessor] = [TemperatureLogitsWarper(generation.temperature)]

@@ -1,4 +1,4 @@
-"""Decoding settings that a command or a call of the Python API gives in addition to a recipe's."""
+"""Decoding options of a command or a Python call, which override those of the recipe."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -17,13 +17,13 @@ from llmkit.tasks import Task
 
 
 class Options:
-    """The decoding options that are given, and how messages name them."""
+    """The given decoding options, and their names in messages."""
 
     def __init__(self, options: Mapping[str, Any], *, as_keywords: bool = False) -> None:
         """
         Args:
-            options: Values by the key of `generation`; None and () keep the recipe's value.
-            as_keywords: Name them as keyword arguments of the Python API, not as flags.
+            options: Values by key of `generation`; None and () keep the recipe's value.
+            as_keywords: In messages, call them by their Python keyword instead of their flag.
         """
         self.given = {
             key: list(value) if isinstance(value, tuple) else value
@@ -33,9 +33,10 @@ class Options:
         self._name: Callable[[str], str] = str if as_keywords else flag
 
     def apply_to(self, generation: Generation, task: Task) -> Generation:
-        """A recipe's decoding with the options. A constraint replaces the recipe's.
+        """The recipe's decoding settings, overridden by the options. A constraint replaces the
+        recipe's constraint.
 
-        Raises UserError for each mistake.
+        Raises UserError that lists all mistakes.
         """
         if self.given.keys() & set(CONSTRAINTS):
             generation = generation.without_constraint()
@@ -47,11 +48,11 @@ class Options:
             raise UserError("\n".join(lines)) from None
         if task.output == "label" and self.given:
             name = self._name(next(iter(self.given)))
-            raise UserError(f"{name}: {task.name} chooses a label and generates no text; remove it")
+            raise UserError(f"{name}: {task.name} predicts labels and generates no text; remove it")
         return generation
 
     def check_constraint(self, generation: Generation, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Raise UserError for a constraint that cannot be met."""
+        """Raise UserError for a constraint that is invalid or cannot be met."""
         try:
             check_constraint(generation, tokenizer)
         except ConstraintError as error:
@@ -60,7 +61,7 @@ class Options:
             raise UserError(f"{self._name(error.key)}: {error.reason}") from None
 
     def _schema(self) -> dict[str, Any]:
-        """The JSON Schema, if the path of its file is given."""
+        """The JSON Schema, read from its file if the option is a path."""
         path = self.given.get("json_schema")
         if not isinstance(path, str | Path):
             return {}
@@ -74,7 +75,7 @@ class Options:
             key = str(mistake["loc"][0]) if mistake["loc"] else ""
             name = f"{self._name(key)}: " if key else ""
             if mistake["type"] == "extra_forbidden":
-                yield f"{name}not a setting of the decoding{self._hint(key)}"
+                yield f"{name}not a decoding setting{self._hint(key)}"
             elif mistake["type"] == "value_error":
                 yield f"{name}{self._with_names(str(mistake['ctx']['error']), recipe)}"
             else:
@@ -93,8 +94,8 @@ class Options:
         return did_you_mean(unknown, keys)
 
     def _with_names(self, message: str, recipe: Generation) -> str:
-        """A message on keys of `generation`, with their names as options; those that only the
-        recipe sets keep their names there."""
+        """The message with the keys of `generation` replaced by option names; keys that only the
+        recipe sets become `generation.KEY`."""
         set_by_recipe = recipe.model_dump(exclude_defaults=True)
 
         def name_of(key: str) -> str:

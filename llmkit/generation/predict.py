@@ -1,4 +1,4 @@
-"""Predictions for encoded prompts: generated text, or the likeliest of a classifier's labels."""
+"""Predictions for encoded prompts: generated text or, for a classifier, the most likely label."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from llmkit.generation.generate import (
     generate,
     iter_completions,
     iter_text,
-    requests_of,
+    make_requests,
     to_prediction,
 )
 from llmkit.generation.label_likelihood import label_probabilities
@@ -29,16 +29,18 @@ def predict_prompts(
     seed: int,
     numbers: Iterable[int],
 ) -> list[Prediction]:
-    """The prediction for each prompt: a label, or generated text, without surrounding white space
-    unless it has to meet a constraint.
+    """Predict a label or text for each prompt. Texts are stripped of surrounding white space unless
+    a constraint applies.
 
     Args:
         prompts: Token ids of each prompt.
         labels: Token ids of each label to choose from; if empty, text is generated.
-        generation: How text is decoded; several sequences become the prediction's votes.
-        batch_size: Prompts per forward pass.
-        seed: Determines, together with a prompt's number, what is sampled for it.
+        generation: Decoding settings; several sequences become the votes of the prediction.
+        batch_size: Maximum number of rows per forward pass.
+        seed: Random seed; the samples of a prompt depend only on it and the prompt's number.
         numbers: The number of each prompt.
+
+    Raises UserError for a prompt that does not fit into the context.
     """
     if labels:
         chosen = label_probabilities(model, prompts, labels, batch_size)
@@ -57,17 +59,17 @@ def iter_predictions(
     seed: int,
     numbers: Sequence[int],
 ) -> Iterator[Prediction]:
-    """The prediction for each prompt, as soon as it and all earlier ones are finished. Labels and
-    beams are finished together.
+    """Yield the prediction for each prompt as soon as it and all earlier ones are finished. With
+    labels or beams, all predictions are finished at the same time.
 
-    Args: see `predict_prompts`.
+    The arguments are those of `predict_prompts`.
     """
     if labels or generation.num_beams > 1:
         yield from predict_prompts(
             model, tokenizer, prompts, labels, generation, batch_size, seed, numbers
         )
         return
-    requests = requests_of(prompts, [(seed, number) for number in numbers], generation)
+    requests = make_requests(prompts, [(seed, number) for number in numbers], generation)
     sequences = iter_completions(model, tokenizer, requests, batch_size)
     completions = map(to_prediction, sequences)
     while samples := list(islice(completions, generation.num_return_sequences)):
@@ -82,7 +84,7 @@ def stream_prediction(
     seed: int,
     number: int,
 ) -> Iterator[str]:
-    """Pieces of the generated text as it grows, which together are the text of the prediction."""
+    """Yield the text of the prediction in pieces while it is generated."""
     shown = ""
     for text in iter_text(model, tokenizer, Request(prompt, generation, (seed, number, 0))):
         text = _final_text(text, generation)
@@ -92,7 +94,7 @@ def stream_prediction(
 
 
 def _combine(samples: list[Prediction], generation: Generation) -> Prediction:
-    """The first of several samples; all of them are its votes."""
+    """The first sample as the prediction, with all samples as its votes."""
     texts = [_final_text(sample.text, generation) for sample in samples]
     votes = texts if len(texts) > 1 else None
     return replace(samples[0], text=texts[0], votes=votes)

@@ -1,4 +1,4 @@
-"""Whether a prompt fits the model."""
+"""Check that a prompt fits into the context of the model."""
 
 from transformers import PreTrainedModel
 
@@ -8,13 +8,13 @@ from llmkit.errors import UserError, count_of
 def check_prompt_length(
     where: str, num_tokens: int, num_new_tokens: int, model: PreTrainedModel, advice: str = ""
 ) -> None:
-    """Raise UserError unless a prompt has a token and fits the model together with its completion.
+    """Raise UserError if a prompt is empty or does not fit into the context with its completion.
 
     Args:
-        where: What the message calls the prompt, such as file:line.
-        num_tokens: Tokens of the prompt.
-        num_new_tokens: Most tokens of the completion that the model will read or write.
-        advice: What else than a shorter prompt would help.
+        where: Name of the prompt in the message, such as file:line.
+        num_tokens: Number of tokens in the prompt.
+        num_new_tokens: Maximum number of tokens of the completion.
+        advice: Alternative to shortening the prompt, for the message.
     """
     if not num_tokens:
         raise UserError(f"{where}: the prompt is empty; give it at least one character")

@@ -1,4 +1,4 @@
-"""What is unusual about the prompts of a file, found before anything is generated."""
+"""A report on the prompts of a file: counts and problems, found before generation starts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ from llmkit.generation.prompts import RESULT_COLUMN, EncodedPrompt
 MIN_MERGED_IDS = 2**16
 
 
-class Places:
-    """How many rows have a problem, and the first few of them."""
+class RowLocations:
+    """The number of rows with a problem, and the locations of the first few."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -29,14 +29,14 @@ class Places:
 
 
 class SeenIds:
-    """Ids, by their 64-bit hashes: 8 bytes for each, and up to 100 for the most recent ones."""
+    """A set of ids in little memory: it stores 64-bit hashes, most of them in a sorted array."""
 
     def __init__(self) -> None:
         self._recent: set[int] = set()
         self._older = np.zeros(0, np.int64)  # sorted
 
     def add(self, id: str) -> bool:
-        """Add an id; returns whether it is new."""
+        """Add an id; return whether it is new."""
         key = hash(id)
         index = np.searchsorted(self._older, key)
         if key in self._recent or (index < len(self._older) and self._older[index] == key):
@@ -51,24 +51,24 @@ class SeenIds:
 
 @dataclass
 class PromptReport:
-    """What was found in all prompts of a file before anything is generated."""
+    """Counts and problems of all prompts of a file."""
 
     num_rows: int = 0
-    left_out: Places = field(default_factory=Places)
-    """The errors of rows that are left out."""
+    left_out: RowLocations = field(default_factory=RowLocations)
+    """Errors of the rows that were skipped."""
     columns: dict[str, None] = field(default_factory=dict)
-    """Names of the input's columns, in order."""
-    empty: Places = field(default_factory=Places)
-    """Locations of rows without text."""
-    blank_endings: Places = field(default_factory=Places)
-    """Locations of prompts that end in a space or tab."""
+    """Names of the input columns, in order (the values are unused)."""
+    empty: RowLocations = field(default_factory=RowLocations)
+    """Rows without text."""
+    blank_endings: RowLocations = field(default_factory=RowLocations)
+    """Prompts that end with a space or tab."""
     num_truncated: int = 0
     uses_template: bool = False
-    """Whether any prompt fills the task's template."""
+    """Whether the template was used for any prompt."""
     has_references: bool = False
     ids: SeenIds = field(default_factory=SeenIds)
-    repeated_ids: Places = field(default_factory=Places)
-    """Locations of rows with the id of an earlier row."""
+    repeated_ids: RowLocations = field(default_factory=RowLocations)
+    """Rows with the id of an earlier row."""
 
     def add(self, encoded: EncodedPrompt) -> None:
         prompt = encoded.prompt
@@ -88,12 +88,12 @@ class PromptReport:
         """A warning for each kind of problem."""
         if self.left_out.count:
             yield (
-                f"{_count(self.left_out, 'row has', 'rows have')} no prediction, since "
-                f"data.skip_invalid leaves out invalid rows: {self.left_out}"
+                f"{_count(self.left_out, 'row has', 'rows have')} no prediction, because "
+                f"data.skip_invalid skips invalid rows: {self.left_out}"
             )
         if self.blank_endings.count:
             yield (
-                f"{_count(self.blank_endings, 'prompt ends', 'prompts end')} in a space or tab, "
+                f"{_count(self.blank_endings, 'prompt ends', 'prompts end')} with a space or tab, "
                 "which the tokenizer separates from the next word; remove it for better "
                 "completions: "
                 f"{self.blank_endings}"
@@ -107,7 +107,7 @@ class PromptReport:
         if self.repeated_ids.count:
             yield (
                 f"{_count(self.repeated_ids, 'row has', 'rows have')} the id of an earlier row; "
-                "`evaluate` and `compare` will refuse the predictions: "
+                "`evaluate` and `compare` will reject the predictions: "
                 f"{self.repeated_ids}"
             )
         for name in filter(RESULT_COLUMN.fullmatch, self.columns):
@@ -115,5 +115,5 @@ class PromptReport:
             yield f"the input's column {before!r} is written as 'input_{before}'"
 
 
-def _count(places: Places, one: str, several: str) -> str:
+def _count(places: RowLocations, one: str, several: str) -> str:
     return f"{places.count:,} {one if places.count == 1 else several}"

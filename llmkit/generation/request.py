@@ -1,4 +1,4 @@
-"""A request to complete a prompt, and the state of its completion."""
+"""A request to complete a prompt, and its completion as a growing sequence."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +11,8 @@ from llmkit.generation.constraint import Constraint
 from llmkit.generation.text_stream import TextStream
 
 FinishReason = Literal["stop", "length", "cancelled"]
-NOT_DECODING = {"max_new_tokens", "num_return_sequences", "stop"}  # they end or repeat a completion
+# Settings that do not affect the choice of tokens: they end or repeat a completion.
+NOT_DECODING = {"max_new_tokens", "num_return_sequences", "stop"}
 
 
 @dataclass(frozen=True)
@@ -21,34 +22,34 @@ class Request:
     prompt: list[int]
     """Token ids."""
     generation: Generation
-    """The decoding."""
+    """Decoding settings."""
     key: tuple[int, ...] = (0,)
-    """Seed of the request's own random numbers, which do not depend on other requests."""
+    """Seed sequence for sampling; the samples depend on nothing else."""
 
 
 class Sequence:
-    """A request's completion while it grows."""
+    """A request and its completion so far."""
 
     def __init__(self, request: Request, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Raises ConstraintError for a constraint that cannot be met."""
+        """Raises ConstraintError for a constraint that is invalid or cannot be met."""
         generation = request.generation
         self.request = request
         self.token_ids: list[int] = []
         """Generated tokens, without end-of-text."""
         self.finish_reason: FinishReason | None = None
-        """None while it runs; `stop` after end-of-text, a stop string or all that a constraint
-        permits; `length` if the text is cut off; `cancelled` by Engine.cancel."""
+        """None while it runs; `stop` after end-of-text, a stop string or a completed constraint;
+        `length` if the text was truncated; `cancelled` after Engine.cancel."""
         self.decoding = generation.model_dump_json(exclude=NOT_DECODING)
-        """The settings that determine how tokens are chosen, as a key."""
+        """The decoding settings that determine how tokens are chosen, as a dictionary key."""
         self.num_cached = 0
-        """Tokens of the prompt and the completion whose keys and values are in the cache."""
+        """Number of tokens, of prompt and completion, whose keys and values are cached."""
         self.constraint = Constraint(generation, tokenizer) if generation.constraint else None
         self._stream = TextStream(tokenizer, generation.stop)
         self._draws: np.ndarray | None = None
 
     @property
     def text(self) -> str:
-        """The text so far, cut before a stop string; it only ever grows."""
+        """The text generated so far, without stop strings. It only ever grows."""
         text = self._stream.text
         if self.constraint is not None and self.constraint.may_begin_with_space:
             return text.removeprefix(" ")
@@ -56,7 +57,7 @@ class Sequence:
 
     @property
     def unread(self) -> list[int]:
-        """The tokens that the model has not read yet."""
+        """The tokens, of prompt and completion, that the model has not processed yet."""
         prompt = self.request.prompt
         if self.num_cached < len(prompt):
             return prompt[self.num_cached :] + self.token_ids
@@ -71,7 +72,7 @@ class Sequence:
         return self._draws[len(self.token_ids)]
 
     def push(self, token: int, eos_token_id: int) -> None:
-        """Append a token, and end the sequence if it is over."""
+        """Append a token, and finish the sequence if it ends with it."""
         generation, constraint = self.request.generation, self.constraint
         if token == eos_token_id:
             has_failed = constraint is not None and constraint.has_failed
@@ -87,6 +88,6 @@ class Sequence:
         return None
 
     def finish(self, reason: FinishReason) -> None:
-        """End the sequence; its text is then complete."""
+        """Finish the sequence; its text is final from then on."""
         self._stream.finish()
         self.finish_reason = "stop" if self._stream.is_stopped else reason

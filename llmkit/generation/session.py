@@ -1,4 +1,4 @@
-"""A session of predicting: a model on its device, with its prompts, labels and decoding."""
+"""A generation session: a model on its device, with its prompt template, labels and decoding."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -33,44 +33,44 @@ from llmkit.runs.folder import record_path
 from llmkit.runtime.devices import start_accelerator
 from llmkit.tasks import Example, Task
 
-MODEL_KEYS = ("data.encoding", "data.skip_invalid")  # apply to a model without a run, too
+MODEL_KEYS = ("data.encoding", "data.skip_invalid")  # also apply to models without a run
 
 
 @dataclass(frozen=True)
 class GenerationSession:
-    """A model that is ready to predict, and how its prompts are read, truncated and decoded."""
+    """A loaded model with everything needed to build, encode and complete prompts."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     task: Task
     columns: Columns
-    """Column of the task -> column of the new rows."""
+    """Maps columns of the task to columns of the new rows."""
     labels: dict[str, list[int]]
     """Token ids of each label to choose from; empty for tasks that generate text."""
     data: Data
-    """How new rows are read, and the most tokens of a prompt and its completion."""
+    """Settings for reading new rows, and `max_length` of prompt and completion together."""
     generation: Generation
     batch_size: int
     seed: int
-    """Seed of the sampling."""
+    """Random seed for sampling."""
     accelerator: Accelerator
     console: Console
-    """Where messages go; predictions alone go to stdout."""
+    """Console for messages; stdout is reserved for predictions."""
 
     @property
     def max_new_tokens(self) -> int:
-        """Most tokens that can follow a prompt."""
+        """Maximum number of tokens that can follow a prompt."""
         if self.labels:
             return max(map(len, self.labels.values()))
         return self.generation.max_new_tokens
 
     def reader(self, is_raw: bool) -> PromptReader:
-        """is_raw: pass typed prompts without the task's template."""
+        """A reader of new rows. is_raw: pass plain text without the task's template."""
         return PromptReader(self.task, self.columns, self.data.encoding, is_raw)
 
     def encode(self, prompts: Sequence[Prompt]) -> list[EncodedPrompt | UserError]:
-        """Token ids of each prompt, or why it does not fit the model; sources and conversations are
-        truncated as in training."""
+        """Encode prompts; inputs and conversations are truncated as in training. A prompt that does
+        not fit into the context becomes a UserError."""
         examples = [Example(str(p.id), p.segments, "", [], p.where) for p in prompts]
         encoded = encode_segments(examples, self.tokenizer)
         return [
@@ -80,7 +80,7 @@ class GenerationSession:
 
     def _encode(self, prompt: Prompt, segment_ids: list[list[int]]) -> EncodedPrompt | UserError:
         max_prompt_tokens = self.data.max_length - self.max_new_tokens
-        # A prompt without a source to truncate is passed whole if it fits the model.
+        # A prompt without a truncatable part is passed as a whole if it fits into the context.
         kept = truncate_prompt(prompt.segments, segment_ids, max_prompt_tokens) or segment_ids
         ids = [token for tokens in kept for token in tokens]
         advice = "" if self.labels else " or lower max_new_tokens"
@@ -93,9 +93,10 @@ class GenerationSession:
     def predict(
         self, prompts: Sequence[EncodedPrompt], first_number: int = 0
     ) -> Iterator[Prediction]:
-        """The prediction for each prompt, in order, as soon as it and all earlier ones have ended.
+        """Yield the prediction for each prompt, in order, as soon as it and all earlier ones have
+        ended.
 
-        What is sampled for a prompt depends on the session's seed and the prompt's number alone.
+        The samples of a prompt depend only on the session's seed and the prompt's number.
 
         Args:
             first_number: Number of the first prompt.
@@ -112,8 +113,9 @@ class GenerationSession:
                 range(first_number, first_number + len(prompts)),
             )
 
-    def origin_of(self, path: Path, is_raw: bool) -> dict[str, Any]:
-        """What the predictions for a file depend on, apart from rounding: JSON values by name."""
+    def fingerprint(self, path: Path, is_raw: bool) -> dict[str, Any]:
+        """Everything that determines the predictions for a file up to rounding, as JSON values by
+        name."""
         tokenizer = self.tokenizer.backend_tokenizer.to_str()
         keys = {"max_length", "encoding", "skip_invalid"}
         return {
@@ -135,14 +137,14 @@ class GenerationSession:
 
     @property
     def can_stream(self) -> bool:
-        """Whether the text of a prediction is known while it is generated. That of a constraint is
-        known, too, but only the whole prediction shows whether the constraint was met."""
+        """Whether a prediction can be shown while it is generated. Constrained text is not, because
+        only the complete prediction shows whether the constraint was met."""
         decoding = self.generation
         is_one_text = decoding.num_beams == decoding.num_return_sequences == 1
         return is_one_text and not self.labels and not decoding.constraint
 
     def stream(self, prompt: EncodedPrompt) -> Iterator[str]:
-        """Pieces of the prediction for prompt number 0 as it is generated."""
+        """Yield the prediction for prompt number 0 in pieces while it is generated."""
         with self.accelerator.autocast():
             yield from stream_prediction(
                 self.model, self.tokenizer, prompt.ids, self.generation, self.seed, number=0
@@ -161,12 +163,14 @@ def open_session(
     """Open a session with a model or run.
 
     Args:
-        name: A run, a folder of a model, `embedded` or a hub id; None: the newest finished run
-            under runs/, else the embedded model.
+        name: A run, a model folder, `embedded` or a hub id; None: the newest finished run in runs/,
+            or the embedded model if there is none.
         overrides: KEY=VALUE for keys of the run's recipe.
-        decoding: The decoding options by name; None keeps the recipe's value.
-        seed: Seed of the sampling.
-        as_keywords: Name decoding options in messages as keyword arguments, not as flags.
+        decoding: Decoding options by key of `generation`; None keeps the recipe's value.
+        seed: Random seed for sampling.
+        as_keywords: In messages, call decoding options by their Python keyword, not their flag.
+
+    Raises UserError if the model, an override or a decoding option is invalid.
     """
     name = default_model() if name is None else name
     model_name, run = resolve_model(name)
@@ -200,8 +204,8 @@ def open_session(
 
 
 def default_model() -> str:
-    """What is opened if no model is named: the newest finished run under runs/, else the embedded
-    model."""
+    """The model to load if none is given: the newest finished run in runs/, or the embedded model
+    if there is none."""
     newest = newest_finished_run()
     return str(newest) if newest else "embedded"
 
@@ -211,7 +215,7 @@ def _open_recipe(run: Path | None, name: str, overrides: tuple[str, ...]) -> Rec
         recipe = recipe_of(run, overrides=overrides)
         if any(override.startswith("data.encoding=") for override in overrides):
             return recipe
-        # New rows are often UTF-8 even if the training rows were not, and only UTF-8 is detectable.
+        # New rows need not have the encoding of the training rows; usually they are UTF-8.
         return recipe.model_copy(update={"data": recipe.data.model_copy(update={"encoding": None})})
     for override in overrides:
         if override.partition("=")[0] not in MODEL_KEYS:
@@ -222,14 +226,17 @@ def _open_recipe(run: Path | None, name: str, overrides: tuple[str, ...]) -> Rec
 
 
 def _given_columns(columns: Columns, overrides: tuple[str, ...]) -> Columns:
-    """The columns that overrides name; they take precedence over those of the run's test rows."""
+    """The columns set by overrides, which take precedence over those of the run's test rows."""
     keys = [override.partition("=")[0] for override in overrides]
     return {name: column for name, column in columns.items() if f"data.columns.{name}" in keys}
 
 
 def open_labels(run: Path, task: Task) -> list[str]:
-    """The labels that a classifier chooses from: those its run recorded or, for a run of an earlier
-    version, those of its training rows."""
+    """The labels of a classifier: those recorded by its run or, for a run of an earlier version,
+    those of its training rows.
+
+    Raises UserError if neither can be read.
+    """
     try:
         recorded = read_json(record_path(run)).get("labels")
     except CorruptFolder as error:
@@ -241,6 +248,6 @@ def open_labels(run: Path, task: Task) -> list[str]:
         return sorted(count_answers(train, task))
     except UserError as error:
         raise UserError(
-            f"{record_path(run)}: no `labels` in it, as in runs of earlier versions, and the "
-            f"training rows cannot be read to find them: {error}"
+            f"{record_path(run)}: has no `labels`, as in runs of earlier versions, and the "
+            f"training rows that would show them cannot be read: {error}"
         ) from None

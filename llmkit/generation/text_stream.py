@@ -1,14 +1,14 @@
-"""Text of a completion while its tokens arrive."""
+"""Incremental decoding of tokens to text."""
 
 from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedTokenizerBase
 
 
 class TextStream:
-    """Decodes tokens one by one, without splitting a character, and cuts the text before the first
-    stop string: the one that is complete first or, of several that end together, the longest.
+    """Decodes tokens incrementally without splitting characters, and ends the text before the first
+    stop string: the one completed first or, if several end at the same character, the longest.
 
-    Tokens are decoded when the text is read, and at once only if there are stop strings to find.
+    Decoding is deferred until the text is read, unless there are stop strings to find.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: list[str]) -> None:
@@ -18,21 +18,20 @@ class TextStream:
         self._stop = stop
         self._decoder = DecodeStream(skip_special_tokens=True)
         self._token_ids: list[int] = []
-        self._num_read = 0  # tokens that the decoder has got
-        self._num_decoded = 0  # characters
+        self._num_read = 0  # tokens passed to the decoder
+        self._num_decoded = 0  # characters, including those held back
         self._text = ""
         self._held_back = ""
 
     @property
     def text(self) -> str:
-        """The final text as far as it is certain: a character that further tokens may complete and
-        the possible beginning of a stop string are held back. It only ever grows, so that a reader
-        can show what was added to it."""
+        """The text so far. An incomplete character and a possible beginning of a stop string are
+        held back, so the text only ever grows and never has to be retracted."""
         self._decode()
         return self._text
 
     def push(self, token_id: int) -> None:
-        """Append a token; ignored after a stop string."""
+        """Append a token. Tokens after a stop string are ignored."""
         if self.is_stopped:
             return
         self._token_ids.append(token_id)
@@ -40,7 +39,7 @@ class TextStream:
             self._decode()
 
     def finish(self) -> None:
-        """Append what was held back; no further tokens follow."""
+        """Release held-back text after the last token."""
         if self.is_stopped:
             return
         whole = self._tokenizer.decode(
@@ -53,7 +52,7 @@ class TextStream:
             self._held_back = ""
 
     def _decode(self) -> None:
-        """Decode the tokens that were not decoded yet."""
+        """Decode the pending tokens."""
         backend = self._tokenizer.backend_tokenizer
         for token_id in self._token_ids[self._num_read :]:
             piece = self._decoder.step(backend, token_id)
@@ -75,7 +74,7 @@ class TextStream:
         self._held_back = pending[num_certain:]
 
     def _possible_beginning(self, pending: str) -> int:
-        """Length of the longest end of a text that a stop string may begin with."""
+        """Length of the longest suffix of the text that a stop string begins with."""
         longest = max(map(len, self._stop), default=0) - 1
         lengths = range(min(longest, len(pending)), 0, -1)
         return next((n for n in lengths if self._could_begin_a_stop(pending[-n:])), 0)

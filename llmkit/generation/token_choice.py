@@ -1,4 +1,4 @@
-"""The next token of each row, chosen from its logits as its request asks."""
+"""Choose the next token of each sequence by the decoding settings of its request."""
 
 import torch
 from torch import Tensor
@@ -8,10 +8,14 @@ from llmkit.generation.request import Sequence
 
 
 def choose_tokens(logits: Tensor, sequences: list[Sequence], eos_token_id: int) -> list[int]:
-    """The next token of each sequence.
+    """Choose the next token of each sequence.
 
     Args:
         logits: (num_sequences, vocab_size), float32.
+        eos_token_id: The end-of-text token.
+
+    Returns:
+        A token id per sequence.
     """
     tokens = [eos_token_id] * len(sequences)
     for rows in group_by_decoding(sequences):
@@ -23,7 +27,8 @@ def choose_tokens(logits: Tensor, sequences: list[Sequence], eos_token_id: int) 
 
 
 def group_by_decoding(sequences: list[Sequence]) -> list[list[int]]:
-    """Indices of the sequences that share a decoding, so that their logits are adjusted at once."""
+    """Group sequences with the same decoding settings, whose logits are adjusted together: their
+    indices."""
     groups: dict[str, list[int]] = {}
     for row, sequence in enumerate(sequences):
         groups.setdefault(sequence.decoding, []).append(row)
@@ -31,7 +36,7 @@ def group_by_decoding(sequences: list[Sequence]) -> list[list[int]]:
 
 
 def _choose(sequences: list[Sequence], logits: Tensor, eos_token_id: int) -> list[int]:
-    """The next token of each of the sequences, which share a decoding."""
+    """Choose the next token of each sequence; all have the same decoding settings."""
     generation = sequences[0].request.generation
     if generation.constraint:
         logits = logits.clone()

@@ -140,7 +140,7 @@ def _rows_in_sequence(text: str, path: Path) -> Iterator[Raw]:
 
 
 def _rows_of(content: Any) -> list[Any] | None:
-    """The rows in the content of a .json file; None if it holds none."""
+    """The rows in the content of a .json file; None if it contains none."""
     if isinstance(content, list):
         return content
     if not isinstance(content, dict) or not content:

@@ -1,4 +1,4 @@
-"""Rows of any values as a parquet file, in constant memory."""
+"""Writing rows with values of any type to parquet, in constant memory."""
 
 import base64
 import json
@@ -10,12 +10,12 @@ from typing import Any
 from llmkit.io.row_lines import OutputRow, json_line
 
 ROWS_PER_GROUP = 4096
-ARROW = "__arrow__"  # key of a value that JSON lacks, such as a date, as Arrow stores it
+ARROW = "__arrow__"  # JSON key for a value that JSON lacks, such as a date, in Arrow's format
 
 
 def typed_line(row: OutputRow) -> str:
-    """A line of JSON from which `read_typed_line` restores dates, bytes and other types of Arrow,
-    NaN and infinity. Any other value becomes a string."""
+    """The row as a line of JSON from which `read_typed_line` restores all types of Arrow, such as
+    dates and bytes, as well as NaN and infinity. Values of other types become strings."""
     return json.dumps(row, ensure_ascii=False, default=_to_arrow)
 
 
@@ -46,19 +46,19 @@ def _from_arrow(content: dict[str, Any]) -> Any:
         table = pyarrow.ipc.open_stream(base64.b64decode(content[ARROW])).read_all()
         return table["value"][0].as_py()
     except (pyarrow.ArrowException, LookupError, OSError, TypeError, ValueError):
-        return content  # a row of the input that happens to have the key
+        return content  # an input value that happens to use the key
 
 
 def write_parquet(
     path: Path, read_rows: Callable[[], Iterator[OutputRow]], columns: list[str]
 ) -> None:
-    """Write a parquet file in groups of rows.
+    """Write a parquet file, one group of rows at a time.
 
-    A column's type depends on all of its values: a column without a common type holds texts, JSON
-    in place of other values.
+    The type of a column is the common type of all of its values. If there is none, the column
+    contains strings, and values of other types are written as JSON.
 
     Args:
-        read_rows: Reads all rows; called more than once.
+        read_rows: Returns an iterator over all rows; called more than once.
         columns: Names of all columns in order; a row may lack some.
     """
     types = _common_types(read_rows(), columns)
@@ -67,7 +67,7 @@ def write_parquet(
 
 
 def _common_types(rows: Iterator[OutputRow], columns: list[str]) -> dict[str, Any]:
-    """The type of each column that all of its values have in common; string if there is none."""
+    """The common type of the values of each column; string if there is none."""
     import pyarrow
 
     types = dict.fromkeys(columns, pyarrow.null())
@@ -91,7 +91,7 @@ def _unify(first: Any, second: Any) -> Any:
 
 
 def _try_to_write(path: Path, rows: Iterator[OutputRow], types: dict[str, Any]) -> bool:
-    """Write all rows; if a column has a value that its type cannot hold, make it one of texts and
+    """Write all rows. If a value does not fit the type of its column, change the type to string and
     return False."""
     import pyarrow
     from pyarrow import parquet
@@ -116,7 +116,7 @@ def _groups(rows: Iterator[OutputRow]) -> Iterator[list[OutputRow]]:
 
 
 def _values(rows: list[OutputRow], name: str) -> list[Any]:
-    """The values of a column; NaN becomes a missing value."""
+    """The values of a column; NaN becomes null."""
     values = (row.get(name) for row in rows)
     return [None if value != value else value for value in values]
 

@@ -73,7 +73,7 @@ def find(name: str, given_by: str, split: str | None = None) -> list[Path]:
         UserError: There are no such files, or one cannot be read.
     """
     if not name.strip():  # an unset shell variable; Path("") is the working directory
-        raise UserError(f"{given_by}: no name of a file; name one, or remove the key")
+        raise UserError(f"{given_by}: empty file name; give a path, or remove the key")
     path = expand(name)
     if os.path.isdir(path):
         return _find_in_folder(path, given_by, split)

@@ -1,4 +1,4 @@
-"""Rows of predictions as lines of text: JSON, or cells of a table."""
+"""Rows of predictions as lines of a text file: JSON, or the cells of a table (csv, tsv)."""
 
 import csv
 import io
@@ -10,9 +10,9 @@ from llmkit.errors import UserError
 from llmkit.io.safe_json import to_json
 
 OutputRow = dict[str, Any]
-PROBABILITY_PREFIX = "probability_"  # followed by the label: a column of a table
-# Columns of an output row that hold several values -> the columns of a table that hold one each.
-NESTED: dict[str, Callable[[Any], dict[str, Any]]] = {
+PROBABILITY_PREFIX = "probability_"  # of the table columns for each label
+# Columns with several values, and how each is split into table columns with one value.
+NESTED_COLUMNS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "probabilities": lambda of: {
         f"{PROBABILITY_PREFIX}{label}": value for label, value in of.items()
     },
@@ -23,31 +23,31 @@ NUMBERED_PREDICTION = re.compile(r"prediction_[1-9]\d*")
 
 
 def check_writable(row: Mapping[str, Any], where: str) -> None:
-    """Raise UserError for a row with text that cannot be written to a file."""
+    """Raise UserError for a row with text that cannot be encoded as UTF-8."""
     try:
         json_line(row).encode()
     except UnicodeEncodeError:
         raise UserError(
-            f"{where}: the row holds half a character (a lone surrogate); fix the row"
+            f"{where}: the row contains half a character (a lone surrogate); fix the row"
         ) from None
 
 
 def header_line(row: OutputRow, columns: list[str], delimiter: str) -> str:
-    """The first line of a table; nested columns become several columns.
+    """The header of a table, in which each nested column becomes several columns.
 
-    row: Any row of the table, since all have the same nested columns.
+    row: Any row of the table; all have the same nested columns.
     """
     return _join(_header(row, columns), delimiter)
 
 
 def table_line(row: OutputRow, columns: list[str], delimiter: str) -> str:
-    """The line of a row in a table; a cell may hold line breaks."""
-    cells = _spread(row)
+    """A row of a table, with a line ending; cells may contain line breaks."""
+    cells = _flatten(row)
     return _join([_cell(cells.get(name)) for name in _header(row, columns)], delimiter)
 
 
 def _join(cells: list[str], delimiter: str) -> str:
-    # Before Python 3.13 a carriage return is not quoted, and readers take it for a line ending.
+    # Before Python 3.13, csv does not quote carriage returns, which readers take for line endings.
     has_return = any("\r" in cell for cell in cells)
     quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
     text = io.StringIO()
@@ -56,22 +56,23 @@ def _join(cells: list[str], delimiter: str) -> str:
 
 
 def _header(row: OutputRow, columns: list[str]) -> list[str]:
-    return [name for column in columns for name in _spread_names(column, row)]
+    return [name for column in columns for name in _flat_names(column, row)]
 
 
-def _spread(row: OutputRow) -> dict[str, Any]:
+def _flatten(row: OutputRow) -> dict[str, Any]:
     cells = {}
     for name, value in row.items():
-        cells |= NESTED[name](value) if name in NESTED else {name: value}
+        cells |= NESTED_COLUMNS[name](value) if name in NESTED_COLUMNS else {name: value}
     return cells
 
 
-def _spread_names(column: str, row: OutputRow) -> list[str]:
-    return list(NESTED[column](row[column])) if column in NESTED else [column]
+def _flat_names(column: str, row: OutputRow) -> list[str]:
+    return list(NESTED_COLUMNS[column](row[column])) if column in NESTED_COLUMNS else [column]
 
 
-def gather(row: OutputRow) -> OutputRow:
-    """The row of a table with its nested columns restored."""
+def restore_nested(row: OutputRow) -> OutputRow:
+    """The inverse of splitting nested columns: combine the table columns of `probabilities` and
+    `predictions`."""
     probabilities = {
         name.removeprefix(PROBABILITY_PREFIX): _number(value)
         for name, value in row.items()
@@ -83,7 +84,7 @@ def gather(row: OutputRow) -> OutputRow:
 
 
 def _number(value: Any) -> Any:
-    """A cell as a number if it is one, possibly with a decimal comma; None for an empty cell."""
+    """The cell as a float if it is a number, possibly with a decimal comma; None if it is empty."""
     if value == "":
         return None
     try:
@@ -93,7 +94,7 @@ def _number(value: Any) -> Any:
 
 
 def _cell(value: Any) -> str:
-    """Text unchanged, a missing value as an empty cell, the rest as JSON; NUL is replaced."""
+    """The text of a cell: strings unchanged except for NUL, None and NaN empty, others as JSON."""
     if value is None or value != value:  # NaN
         return ""
     text = value if isinstance(value, str) else json_line(value)
@@ -101,9 +102,10 @@ def _cell(value: Any) -> str:
 
 
 def json_line(value: Any) -> str:
-    """One line of JSON. NaN becomes null; dates and other types unknown to JSON become strings."""
+    """The value as one line of JSON. NaN becomes null; types that JSON lacks become strings."""
     return to_json(value, ensure_ascii=False, default=str)
 
 
-def in_order(row: OutputRow, columns: list[str]) -> OutputRow:
+def ordered_columns(row: OutputRow, columns: list[str]) -> OutputRow:
+    """The row's columns in the given order; missing ones are omitted."""
     return {name: row[name] for name in columns if name in row}

@@ -1,4 +1,4 @@
-"""JSON that any parser reads, in files that are complete or absent."""
+"""Writing standard JSON, in files that are complete or absent."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from llmkit.io.atomic import write_text
 
 
 def to_json(content: Any, **options: Any) -> str:
-    """JSON that any parser reads: numbers that are not finite become null. options: those of
+    """Encode as standard JSON: numbers that are not finite become null. options: Arguments of
     json.dumps."""
     try:
         return json.dumps(content, allow_nan=False, **options)

@@ -1,4 +1,4 @@
-"""Lines of standard input, as they arrive."""
+"""Reading lines from standard input as they arrive."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -9,15 +9,15 @@ from pathlib import Path
 from llmkit.errors import UserError
 from llmkit.io.text_lines import MAX_LINE_BYTES, Line, check_mark, decode_line
 
-STANDARD_INPUT = Path("standard input")  # as messages call it
-CHUNK_BYTES = 2**18  # read at once, if that many are there
+STANDARD_INPUT = Path("standard input")  # its name in messages
+CHUNK_BYTES = 2**18  # maximum size of a chunk
 ADVICE = "give either --prompt TEXT or --input FILE, or pipe in prompts, one per line"
 
 
 def read_chunks() -> Iterator[bytes]:
-    """The bytes of standard input as they arrive.
+    """Read standard input in chunks, as the bytes arrive.
 
-    Raises UserError, after the first of them, if there are none, or if they would have to be typed.
+    Waits for the first chunk. Raises UserError if standard input is empty, closed or a terminal.
     """
     if sys.stdin is None or sys.stdin.isatty():
         raise UserError(f"no prompt; {ADVICE}")
@@ -31,22 +31,22 @@ def read_chunks() -> Iterator[bytes]:
 def read_lines(
     chunks: Iterable[bytes], encoding: str | None, max_lines: int
 ) -> Iterator[list[Line]]:
-    """The lines that have arrived, at most `max_lines` at a time; waits only if there is none.
+    """Yield the lines of each chunk as soon as it arrives, in lists of at most `max_lines`.
 
     Args:
-        chunks: The bytes, as they arrive.
+        chunks: Bytes of the input, split anywhere.
         encoding: None: UTF-8.
 
-    Raises UserError for an encoding in which a line cannot be recognized by its last byte.
+    Raises UserError for an encoding, such as UTF-16, in which a line break is not a single byte.
     """
     encoding = encoding or "utf-8"
     if "\n".encode(encoding) != b"\n":
         raise UserError(
-            f"data.encoding: {STANDARD_INPUT} cannot be {encoding}; convert it to UTF-8, or give "
-            "--input FILE"
+            f"data.encoding: {STANDARD_INPUT} cannot be read as {encoding}; convert it to UTF-8, "
+            "or use --input FILE"
         )
     number = 0
-    for lines in _arrived(chunks):
+    for lines in _split_into_lines(chunks):
         for start in range(0, len(lines), max_lines):
             part = lines[start : start + max_lines]
             decoded = [
@@ -57,17 +57,16 @@ def read_lines(
             number += len(part)
 
 
-def _arrived(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """The lines that end in each chunk, without their line endings."""
-    beginning: list[bytes] = []  # of a line that has not ended
+def _split_into_lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield the lines that end in each chunk, without line endings."""
+    beginning: list[bytes] = []  # of an incomplete line
     for chunk in chunks:
         first, *further = chunk.split(b"\n")
         beginning.append(first)
         if not further:
             if sum(map(len, beginning)) > MAX_LINE_BYTES:
                 raise UserError(
-                    f"{STANDARD_INPUT}: a line of more than {MAX_LINE_BYTES // 2**20} MB; break "
-                    "it up"
+                    f"{STANDARD_INPUT}: a line of more than {MAX_LINE_BYTES // 2**20} MB; split it"
                 )
             continue
         yield [b"".join(beginning), *further[:-1]]

@@ -212,7 +212,7 @@ def _ends_in_cr(head: bytes, encoding: str) -> bool:
 
 
 def _byte_lines(stream: BinaryIO, path: Path, encoding: str, ends_in_cr: bool) -> Iterator[Line]:
-    """Decode each line by itself, so that the error for a bad byte names its line."""
+    """Decode each line separately, so that the error for an invalid byte names its line."""
     for number, line in enumerate(_split(stream, path, ends_in_cr), 1):
         yield decode_line(number, line, path, encoding)
 

@@ -46,7 +46,7 @@ def bleu_tokenizer(texts: Iterable[str]) -> str:
 
 
 def split_words(text: str) -> list[str]:
-    """Words between white space; each character of an unspaced script is a word of its own."""
+    """Words between white space; each character of an unspaced script is a separate word."""
     return regex.findall(rf"{UNSPACED}|(?:(?!{UNSPACED})\S)+", text)
 
 

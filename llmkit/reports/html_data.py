@@ -76,7 +76,7 @@ class RunFiles:
     log: list[dict[str, Any]]
     """A line per logged step and per validation."""
     facts: dict[str, Any]
-    """What run.json says about versions, device, data and model."""
+    """Versions, device, data and model, as recorded in run.json."""
     results: dict[str, SavedResults]
     """By test set, `test` first; empty until the run has finished."""
     predictions: list[SavedPrediction]
@@ -251,7 +251,7 @@ def run_labels(names: Sequence[str], differing: dict[str, list[Any]]) -> list[st
 
 
 def format_setting(value: Any) -> str:
-    """The value of a setting in a label."""
+    """The value of a setting, formatted for a label."""
     if isinstance(value, list):
         return ",".join(map(str, value))
     return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Predictions for new rows: printed, or as rows of an output file."""
+"""Predictions for new rows, printed or as rows of an output file."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from llmkit.io.row_lines import OutputRow, json_line
 from llmkit.metrics.prediction import Prediction
 from llmkit.runtime.console import print_generated
 
-MAX_LABELS = 10  # printed with their probabilities for one prompt
+MAX_LABELS = 10  # printed for one prompt
 
 
 def output_row(prompt: Prompt, prediction: Prediction) -> OutputRow:
@@ -55,7 +55,7 @@ def output_columns(
 
 
 def print_prediction(prompt: Prompt, prediction: Prediction, as_json: bool) -> None:
-    """Print a prediction as text, or as the line that --output FILE.jsonl would hold.
+    """Print a prediction as text, or as the line that --output FILE.jsonl would contain.
 
     As text, several samples are numbered, and a label is followed by its probability.
     """
@@ -71,9 +71,9 @@ def print_prediction(prompt: Prompt, prediction: Prediction, as_json: bool) -> N
 
 
 def print_labels(probabilities: dict[str, float], console: Console, advice: str = "") -> None:
-    """Print the likeliest labels with their probabilities.
+    """Print the most likely labels with their probabilities.
 
-    advice: How to see the others.
+    advice: How to see the other labels.
     """
     ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
     for label, probability in ranked[:MAX_LABELS]:

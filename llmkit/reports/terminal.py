@@ -1,4 +1,4 @@
-"""What is printed before and after training and after an evaluation."""
+"""Terminal output before and after training and after an evaluation."""
 
 import json
 import shlex

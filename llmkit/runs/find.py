@@ -110,7 +110,7 @@ def recipe_of(run: Path, *, scale: str | None = None, overrides: tuple[str, ...]
 
 
 def given_overrides(run: Path) -> tuple[str, ...]:
-    """What the run's recipe said for keys that the run decided, as overrides of recipe.yaml."""
+    """The recipe's original values of keys that the run decided, as overrides of recipe.yaml."""
     try:
         given = read_json(record_path(run)).get("given")
     except UnreadableJson:

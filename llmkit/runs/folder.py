@@ -6,7 +6,7 @@ run.json           versions, seed, device, fingerprints of data and model; under
                    recipe said for keys that the run has decided
 trackers.json      the id of the run at Weights & Biases
 metrics.jsonl      a line per logged step and per validation
-samples.jsonl      predictions for a few validation rows at each validation, if asked for
+samples.jsonl      predictions for a few validation rows at each validation (evaluation.samples)
 checkpoints/       what a stopped run is resumed from
 model/             the best weights, as a plain Hugging Face folder
 predictions.jsonl  id, prompt, prediction and references of each test row
@@ -80,10 +80,10 @@ def samples_path(run: Path) -> Path:
 
 
 def predictions_path(folder: Path) -> Path:
-    """In a run, or in a folder of scores alone."""
+    """The path in a run folder or in a folder that contains only scores."""
     return folder / "predictions.jsonl"
 
 
 def results_path(folder: Path) -> Path:
-    """In a run, or in a folder of scores alone."""
+    """The path in a run folder or in a folder that contains only scores."""
     return folder / "metrics.json"

@@ -9,9 +9,9 @@ class ModelRecord:
 
     name: str
     sha256: str
-    """Of its weights."""
+    """SHA-256 of its weights."""
     commit: str | None
-    """Of a hub model; None for others."""
+    """Commit of a hub model; None for other models."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class SplitRecord:
     source: str
     rows: int
     tokens_sha256: str
-    """Of the encoded rows."""
+    """SHA-256 of the encoded rows."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class RunRecord:
     num_processes: int
     model: ModelRecord
     data: dict[str, SplitRecord]
-    """By split or test set."""
+    """The record of each split or test set."""
     train_rows: dict[str, int]
     """Number of training rows by outcome of encoding."""
     labels: list[str]

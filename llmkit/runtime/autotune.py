@@ -155,7 +155,7 @@ def limit_kernel_caches() -> None:
     """Limit the caches of compiled kernels in oneDNN and in torch's layer above it.
 
     Both hold kernels for 1,024 shapes by default, up to 1 MB each, and nearly every step of ragged
-    rows has shapes of its own. Compiling one again takes less than a millisecond.
+    rows has its own shapes. Compiling one again takes less than a millisecond.
     """
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(name, str(NUM_CACHED_KERNELS))

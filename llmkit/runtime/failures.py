@@ -1,4 +1,4 @@
-"""Kinds of failures that are told apart by the exceptions of the libraries."""
+"""Recognizing kinds of failures from the exceptions of the libraries."""
 
 import torch
 

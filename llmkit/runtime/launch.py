@@ -10,13 +10,13 @@ import threading
 import time
 
 LAUNCHED = "LLMKIT_LAUNCHED"
-GRACE_SECONDS = 5.0  # that processes get to end by themselves once one of them has failed
+GRACE_SECONDS = 5.0  # for processes to end by themselves after one of them has failed
 
 
 def launch(arguments: list[str], num_processes: int) -> int:
     """Run `llmkit arguments` in `num_processes` processes; returns the exit code.
 
-    Only the first process prints. If it ends without an error of its own, the last error line of
+    Only the first process prints. If it ends without its own error, the last error line of
     another one is shown. When one process fails, the others, which wait for it, are ended.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -1,4 +1,4 @@
-"""How much memory is free."""
+"""Available memory of a device."""
 
 from pathlib import Path
 
@@ -9,7 +9,8 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_bytes(device: torch.device) -> int:
-    """Free memory of a GPU, or of the machine within its container's limit (cgroup v2); bytes."""
+    """Available memory in bytes: of the GPU, or of the machine within its container's limit
+    (cgroup v2)."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     available = psutil.virtual_memory().available
@@ -19,7 +20,7 @@ def available_bytes(device: torch.device) -> int:
         counts = dict(
             line.split() for line in (CGROUP / "memory.stat").read_text("ascii").splitlines()
         )
-        used -= int(counts["inactive_file"])  # cached files, which the system drops on demand
-    except (OSError, ValueError, KeyError):  # no container, or no limit ("max")
+        used -= int(counts["inactive_file"])  # file cache, which the system frees on demand
+    except (OSError, ValueError, KeyError):  # not in a container, or no limit ("max")
         return available
     return min(available, limit - used)

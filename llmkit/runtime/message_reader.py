@@ -1,4 +1,4 @@
-"""Messages that a person types, or that a pipe sends, line by line."""
+"""Reading chat messages, typed in a terminal or piped in."""
 
 import sys
 from collections.abc import Iterator
@@ -9,26 +9,26 @@ import click
 
 from llmkit.errors import UserError
 
-PROMPT, CONTINUED = "> ", ". "
+PROMPT, CONTINUATION_PROMPT = "> ", ". "
 QUOTES = '"""'
 
 
 class Message(NamedTuple):
-    """What was typed."""
+    """A message from the user."""
 
     text: str
     where: str
-    """Where a pipe sent it: `line N`; empty at a terminal."""
+    """Location in piped input, `line N`; empty in a terminal."""
     is_command: bool
-    """Whether it is a single line that begins with a slash."""
+    """Whether it is a command: a single line that begins with a slash."""
 
 
 class MessageReader:
     """Reads messages from standard input.
 
-    A message is a line. A line that ends in a backslash goes on in the next one, and the lines
-    between two triple quotes are one message. At a terminal, lines can be edited, Ctrl-C drops what
-    was typed, and a second Ctrl-C raises KeyboardInterrupt.
+    Each line is a message, except that a backslash at the end of a line continues it on the next,
+    and that lines between triple quotes form one message. In a terminal, lines can be edited,
+    Ctrl-C discards the current input, and a second Ctrl-C raises KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class MessageReader:
             raise UserError("standard input is closed; type messages, or pipe in one per line")
         self.is_terminal = sys.stdin.isatty()
         self.line_number = 0
-        # Bytes that are not UTF-8 become lone surrogates, which `is_text` finds.
+        # Bytes that are not UTF-8 become lone surrogates, which `is_valid_unicode` finds.
         with suppress(AttributeError):
             sys.stdin.reconfigure(errors="surrogateescape")
         if self.is_terminal:
@@ -45,7 +45,7 @@ class MessageReader:
                 import readline  # noqa: F401  input() then edits lines
 
     def __iter__(self) -> Iterator[Message]:
-        """The messages up to the end of the input; blank ones too."""
+        """Yield the messages, including blank ones, until the end of the input."""
         was_interrupted = False
         while True:
             try:
@@ -54,7 +54,7 @@ class MessageReader:
                 if was_interrupted or not self.is_terminal:
                     raise
                 was_interrupted = True
-                click.echo("\nCtrl-C again, or /quit, ends the chat", err=True)
+                click.echo("\npress Ctrl-C again or type /quit to end the chat", err=True)
                 continue
             if message is None:
                 if self.is_terminal:
@@ -64,7 +64,7 @@ class MessageReader:
             yield message
 
     def _read_message(self) -> Message | None:
-        """None at the end of the input."""
+        """The next message; None at the end of the input."""
         line = self._read_line(PROMPT)
         if line is None:
             return None
@@ -76,21 +76,24 @@ class MessageReader:
         lines = []
         while line is not None and line.endswith("\\"):
             lines.append(line[:-1])
-            line = self._read_line(CONTINUED)
+            line = self._read_line(CONTINUATION_PROMPT)
         return Message("\n".join([*lines, line or ""]), where, False)
 
     def _read_quoted(self, line: str | None) -> str:
-        """The lines up to the closing quotes, or to the end of the input."""
+        """Read a message up to the closing quotes or the end of the input.
+
+        line: The rest of the line after the opening quotes.
+        """
         lines = []
         while line is not None and not line.rstrip().endswith(QUOTES):
             lines.append(line)
-            line = self._read_line(CONTINUED)
+            line = self._read_line(CONTINUATION_PROMPT)
         if line is not None:
             lines.append(line.rstrip().removesuffix(QUOTES))
         return "\n".join(lines).strip("\n")
 
     def _read_line(self, prompt: str) -> str | None:
-        """The next line without its end; None at the end of the input."""
+        """The next line without its line ending; None at the end of the input."""
         if self.is_terminal and sys.stdout.isatty():
             try:
                 return input(prompt)
@@ -103,8 +106,8 @@ class MessageReader:
         return line.removesuffix("\n").removesuffix("\r") if line else None
 
 
-def is_text(text: str) -> bool:
-    """Whether the text was valid UTF-8."""
+def is_valid_unicode(text: str) -> bool:
+    """Whether a text read from standard input was valid UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -146,7 +146,7 @@ def check_launcher(asked: int = 1) -> None:
     num_tasks = whole_number("SLURM_STEP_NUM_TASKS", least=1, default=1)
     if num_tasks > 1 and "WORLD_SIZE" not in os.environ:
         raise UserError(
-            f"srun: each of {num_tasks} tasks would train a run of its own; start one task per "
+            f"srun: each of {num_tasks} tasks would train its own run; start one task per "
             "machine that starts the others: srun --ntasks-per-node=1 torchrun "
             "--nnodes=$SLURM_NNODES --nproc-per-node=GPUS --rdzv-backend=c10d "
             "--rdzv-endpoint=FIRST_MACHINE:29500 -m llmkit finetune ...; on one machine: srun "

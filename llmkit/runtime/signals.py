@@ -74,11 +74,12 @@ class Signals:
 
 
 @contextmanager
-def first_interrupt_noted(*, enabled: bool) -> Iterator[Callable[[], bool]]:
-    """Inside the block, the first Ctrl-C raises nothing; yields a function that says whether there
-    was one. The second one raises KeyboardInterrupt.
+def catch_first_interrupt(*, enabled: bool) -> Iterator[Callable[[], bool]]:
+    """Context in which the first Ctrl-C raises nothing and the second raises KeyboardInterrupt.
 
-    enabled: False leaves Ctrl-C as it is.
+    Yields a function that returns whether Ctrl-C was pressed.
+
+    enabled: False does not change the handling of Ctrl-C.
     """
     was_interrupted = False
     previous = signal.getsignal(signal.SIGINT)

@@ -10,7 +10,7 @@ from typing import Any
 from llmkit.data.columns import row_id
 from llmkit.errors import UserError, did_you_mean, first_few, printable
 from llmkit.io import row_files
-from llmkit.io.row_lines import check_writable, gather
+from llmkit.io.row_lines import check_writable, restore_nested
 from llmkit.metrics.labels import (
     SUM_TOLERANCE,
     every_probability,
@@ -54,7 +54,7 @@ def read_predictions(path: Path, given_by: str, task: Task) -> dict[str, Predict
     predictions: dict[str, PredictedRow] = {}
     for index, (where, columns) in enumerate(_read_rows(path)):
         check_writable(columns, where)
-        raw = gather(columns)
+        raw = restore_nested(columns)
         name = row_id(raw, index)
         if name in predictions:
             first = predictions[name].where

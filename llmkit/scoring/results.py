@@ -1,7 +1,7 @@
 """metrics.json and predictions.jsonl: the results of a test set on disk, written and read.
 
 Both are in the folder of a run, in a folder that `evaluate --output` wrote, and, for each further
-test set, in a folder of its own below that.
+test set, in a subfolder.
 """
 
 import json
@@ -38,7 +38,7 @@ class SavedResults:
     task: str | None
     num_rows: int | None
     scores: dict[str, Scores]
-    """By system: the main one, the untuned model, baselines."""
+    """Results by system: the main system, the untuned model, baselines."""
     main: str
     """The system that predictions.jsonl, `differences` and what follows are about."""
     intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)

@@ -88,7 +88,7 @@ def breakdown(task: Task, statistics: RowStatistics, groups: Sequence[str]) -> l
 
 
 def row_scores(statistics: RowStatistics, metric: str) -> list[float | None]:
-    """The score of each row by itself; None if the score is undefined for a single row."""
+    """The score of each single row; None if the score is undefined for single rows."""
     num_rows, one = len(next(iter(statistics.values()))), np.ones((1, 1))
     for name, rows in statistics.items():
         if metric in corpus_scores({name: rows[:1]}, one):

@@ -33,7 +33,7 @@ class Difference:
     high: float | None = None
     """Ends of the confidence interval."""
     p: float | None = None
-    """How often two equal systems differ at least as much."""
+    """p-value: how often two equal systems differ at least as much."""
     detectable: float | None = None
     """True difference that this many rows show in 80 % of experiments (Card et al. 2020).
 

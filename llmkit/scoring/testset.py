@@ -14,7 +14,7 @@ class TestSet:
     """Rows that predictions are scored on, each templated once."""
 
     task: Task
-    """With metrics whose settings fit the references."""
+    """The task, with metric settings that fit the references."""
     rows: list[Row]
     examples: list[Example]
     """The same rows as prompts and references."""
@@ -25,7 +25,8 @@ class TestSet:
 
     @classmethod
     def of(cls, rows: Iterable[Row], task: Task, answers: Counter[str]) -> "TestSet":
-        """Template the rows. Raises UserError if no row of a classification set has a label."""
+        """Fill the rows into the template. Raises UserError if no row of a classification set has a
+        label."""
         rows = list(rows)
         return cls.of_examples(rows, [to_example(row, task) for row in rows], task, answers)
 

@@ -1,1 +1,1 @@
-"""The HTTP server: OpenAI's API, the limits and checks around it, and the chat page."""
+"""The HTTP server: an OpenAI-compatible API, access control and limits, and the chat page."""

@@ -1,4 +1,4 @@
-"""Answers of the API in OpenAI's form, sent whole or as a stream of server-sent events."""
+"""Responses in OpenAI's format, sent as one JSON object or as a stream of server-sent events."""
 
 import asyncio
 import json
@@ -13,30 +13,31 @@ from starlette.types import Message, Receive, Scope, Send
 from llmkit.errors import UserError
 from llmkit.generation.constraint import ConstraintError
 from llmkit.serving.engine_thread import Completion, Job
-from llmkit.serving.errors import ApiError, wrong_decoding
+from llmkit.serving.errors import ApiError, decoding_error
 
 STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),  # nginx passes events on at once
+    (b"x-accel-buffering", b"no"),  # nginx forwards events immediately
 ]
 DONE = b"data: [DONE]\n\n"
 
 
 class Answer:
-    """The answer to one request of /v1/completions."""
+    """Builds the response objects for a request to /v1/completions."""
 
     id_prefix = "cmpl"
     kind = chunk_kind = "text_completion"
-    shown: Callable[[str], str] = staticmethod(str)
-    """What is shown of a completion's text; a longer text never shows less."""
+    format_text: Callable[[str], str] = staticmethod(str)
+    """Applied to the text of a completion before it is sent. A prefix of a text must give a prefix
+    of the result, so that the text can be streamed."""
 
     def __init__(self, model: str, texts: list[str], num_prompt_tokens: int) -> None:
         """
         Args:
             model: Name of the model.
-            texts: What each completion begins with.
-            num_prompt_tokens: Tokens of all prompts.
+            texts: Text to prepend to each completion: the prompt if `echo` is set, otherwise empty.
+            num_prompt_tokens: Number of tokens in all prompts.
         """
         self._texts, self._num_prompt_tokens = texts, num_prompt_tokens
         self._head = {
@@ -46,36 +47,39 @@ class Answer:
             "model": model,
         }
 
-    def whole(self, job: Job) -> dict[str, Any]:
-        """The answer in one piece."""
+    def full_response(self, job: Job) -> dict[str, Any]:
+        """The response object of a finished job."""
         choices = [
-            self._with_probabilities(self._choice(index, self.text_of(index, c)), index, c, job)
+            self._with_probabilities(
+                self._choice(index, self.current_text(index, c)), index, c, job
+            )
             for index, c in enumerate(job.completions)
         ]
         return {**self._head, "choices": choices, "usage": self.usage(job)}
 
-    def text_of(self, index: int, completion: Completion) -> str:
-        """The text to show so far."""
-        return self._texts[index] + self.shown(completion.text)
+    def current_text(self, index: int, completion: Completion) -> str:
+        """The text of a completion so far, as sent to the client."""
+        return self._texts[index] + self.format_text(completion.text)
 
-    def part(self, delta: str, index: int) -> dict[str, Any]:
-        """A part of the stream: text that was added to a completion."""
+    def text_chunk(self, delta: str, index: int) -> dict[str, Any]:
+        """A stream chunk with new text of a completion."""
         return self._chunk({"index": index, **self._delta(delta), "finish_reason": None})
 
-    def last_part(self, index: int, completion: Completion, job: Job) -> dict[str, Any]:
-        """The last part of a completion."""
+    def final_chunk(self, index: int, completion: Completion, job: Job) -> dict[str, Any]:
+        """The last stream chunk of a completion, with its finish reason."""
         choice = {"index": index, **self._delta("")}
         return self._chunk(self._with_probabilities(choice, index, completion, job))
 
-    def first_part(self, index: int) -> dict[str, Any] | None:
-        """What opens a completion of the stream, if anything does."""
+    def first_chunk(self, index: int) -> dict[str, Any] | None:
+        """The first stream chunk of a completion; None if the format has none."""
         return None
 
-    def usage_part(self, job: Job) -> dict[str, Any]:
-        """The part that ends a stream with `include_usage`."""
+    def usage_chunk(self, job: Job) -> dict[str, Any]:
+        """The last chunk of a stream with `include_usage`."""
         return {**self._head, "object": self.chunk_kind, "choices": [], "usage": self.usage(job)}
 
     def usage(self, job: Job) -> dict[str, int]:
+        """Token counts of prompts and completions."""
         num_new = sum(completion.num_tokens for completion in job.completions)
         return {
             "prompt_tokens": self._num_prompt_tokens,
@@ -95,7 +99,7 @@ class Answer:
     def _with_probabilities(
         self, choice: dict[str, Any], index: int, completion: Completion, job: Job
     ) -> dict[str, Any]:
-        """The choice with its finish reason and, for a classifier, the labels' probabilities."""
+        """Add the finish reason and, for a classifier, the probability of every label."""
         choice = {**choice, "finish_reason": finish_reason(completion, job)}
         if completion.probabilities is not None:
             choice["probabilities"] = completion.probabilities
@@ -103,13 +107,13 @@ class Answer:
 
 
 class ChatAnswer(Answer):
-    """The answer to one request of /v1/chat/completions."""
+    """Builds the response objects for a request to /v1/chat/completions."""
 
     id_prefix = "chatcmpl"
     kind, chunk_kind = "chat.completion", "chat.completion.chunk"
-    shown = staticmethod(str.strip)  # prompts end with a cue, so a completion begins with a space
+    format_text = staticmethod(str.strip)  # completions usually begin with a space
 
-    def first_part(self, index: int) -> dict[str, Any]:
+    def first_chunk(self, index: int) -> dict[str, Any]:
         delta = {"role": "assistant", "content": ""}
         return self._chunk(
             {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
@@ -124,15 +128,15 @@ class ChatAnswer(Answer):
 
 
 def finish_reason(completion: Completion, job: Job) -> str | None:
-    """As OpenAI calls it: `stop` or `length`. A completion that ran out of time is cut like one
-    that ran out of tokens."""
+    """The finish reason in OpenAI's terms: `stop` or `length`, also after a timeout; None while the
+    completion runs."""
     if completion.finish_reason == "cancelled" and job.is_timed_out:
         return "length"
     return completion.finish_reason
 
 
 class JobResponse(Response):
-    """The answer to a job, sent when it is complete."""
+    """The response to a job, sent when it is finished."""
 
     def __init__(
         self,
@@ -140,47 +144,47 @@ class JobResponse(Response):
         answer: Answer,
         on_first_token: Callable[[], None],
         on_end: Callable[[], None],
-        patience: float,
+        max_seconds: float,
     ) -> None:
         """
         Args:
-            on_first_token: Called when there is something to show.
-            on_end: Called when the response has ended, however it did.
-            patience: Seconds after which a client that does not read its answer is given up.
+            on_first_token: Called when the first token is available.
+            on_end: Called when the response has ended, successfully or not.
+            max_seconds: Maximum duration, after which a client that does not read is given up.
         """
         self.job, self.answer = job, answer
         self._on_first_token, self._on_end = on_first_token, on_end
-        self._patience = patience
+        self._max_seconds = max_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await until_disconnect(receive, self._respond(scope, receive, send), self._patience)
+            await until_disconnect(receive, self._respond(scope, receive, send), self._max_seconds)
         finally:
             self._on_end()
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._wait_for_start()
-        while not self.job.is_over:
-            await self.job.changed()
+        while not self.job.is_finished:
+            await self.job.wait_for_change()
         self._raise_error()
-        await JSONResponse(self.answer.whole(self.job))(scope, receive, send)
+        await JSONResponse(self.answer.full_response(self.job))(scope, receive, send)
 
     async def _wait_for_start(self) -> None:
-        """Wait for the first token; raises ApiError if there will be none."""
-        while not self.job.is_started and not self.job.is_over:
-            await self.job.changed()
+        """Wait for the first token; raises ApiError if the job ends without one."""
+        while not self.job.is_started and not self.job.is_finished:
+            await self.job.wait_for_change()
         self._raise_error()
         if not self.job.is_started:
-            raise ApiError(504, "the request waited too long for its turn", code="timeout")
+            raise ApiError(504, "the request timed out in the queue", code="timeout")
         self._on_first_token()
 
     def _raise_error(self) -> None:
         if self.job.error is not None:
-            raise as_api_error(self.job.error)
+            raise to_api_error(self.job.error)
 
 
 class StreamResponse(JobResponse):
-    """The answer to a job as server-sent events."""
+    """The response to a job as server-sent events."""
 
     def __init__(self, *arguments: Any, includes_usage: bool, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -191,48 +195,51 @@ class StreamResponse(JobResponse):
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._wait_for_start()
         await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-        opening = map(self.answer.first_part, range(len(self.job.completions)))
-        await send(_body(b"".join(self._event(part) for part in opening if part is not None)))
+        opening = map(self.answer.first_chunk, range(len(self.job.completions)))
+        await send(
+            _body(b"".join(self._encode_event(chunk) for chunk in opening if chunk is not None))
+        )
         while True:
-            is_over = self.job.is_over  # before the news, since the job goes on during `send`
-            await send(_body(b"".join(map(self._event, self._news()))))
-            if is_over:
+            # Read before the chunks are collected: the job may finish during `send`.
+            is_finished = self.job.is_finished
+            await send(_body(b"".join(map(self._encode_event, self._new_chunks()))))
+            if is_finished:
                 break
-            await self.job.changed()
+            await self.job.wait_for_change()
         if self.job.error is not None:
-            await send(_body(event(as_api_error(self.job.error).content), is_last=True))
+            await send(_body(event(to_api_error(self.job.error).content), is_last=True))
             return
-        usage = event(self.answer.usage_part(self.job)) if self._includes_usage else b""
+        usage = event(self.answer.usage_chunk(self.job)) if self._includes_usage else b""
         await send(_body(usage + DONE, is_last=True))
 
-    def _news(self) -> list[dict[str, Any]]:
-        """Parts with what was added to each completion."""
-        parts = []
+    def _new_chunks(self) -> list[dict[str, Any]]:
+        """Chunks with the text added to each completion since the last call."""
+        chunks = []
         for index, completion in enumerate(self.job.completions):
-            text = self.answer.text_of(index, completion)
+            text = self.answer.current_text(index, completion)
             if len(text) > self._num_sent[index]:
-                parts.append(self.answer.part(text[self._num_sent[index] :], index))
+                chunks.append(self.answer.text_chunk(text[self._num_sent[index] :], index))
                 self._num_sent[index] = len(text)
             if completion.finish_reason is not None and index not in self._ended:
-                parts.append(self.answer.last_part(index, completion, self.job))
+                chunks.append(self.answer.final_chunk(index, completion, self.job))
                 self._ended.add(index)
-        return parts
+        return chunks
 
-    def _event(self, part: dict[str, Any]) -> bytes:
-        return event({**part, "usage": None} if self._includes_usage else part)
+    def _encode_event(self, chunk: dict[str, Any]) -> bytes:
+        return event({**chunk, "usage": None} if self._includes_usage else chunk)
 
 
 def event(content: dict[str, Any]) -> bytes:
-    """A server-sent event."""
+    """Encode a JSON object as a server-sent event."""
     return f"data: {json.dumps(content, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
 
 
-def as_api_error(error: ApiError | UserError) -> ApiError:
-    """The error of a job as the client gets it."""
+def to_api_error(error: ApiError | UserError) -> ApiError:
+    """The error of a job as sent to the client."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, ConstraintError):
-        return wrong_decoding(error.key, error.reason)
+        return decoding_error(error.key, error.reason)
     return ApiError(400, str(error))
 
 
@@ -241,9 +248,9 @@ def _body(content: bytes, *, is_last: bool = False) -> Message:
 
 
 async def until_disconnect(
-    receive: Receive, work: Coroutine[Any, Any, None], patience: float
+    receive: Receive, work: Coroutine[Any, Any, None], max_seconds: float
 ) -> None:
-    """Run `work` until it ends, the client disconnects, or `patience` seconds have passed."""
+    """Run `work` until it ends, the client disconnects, or `max_seconds` have passed."""
 
     async def disconnect() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -252,7 +259,7 @@ async def until_disconnect(
     working, watching = asyncio.ensure_future(work), asyncio.ensure_future(disconnect())
     try:
         await asyncio.wait(
-            {working, watching}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            {working, watching}, timeout=max_seconds, return_when=asyncio.FIRST_COMPLETED
         )
     finally:
         if not working.done():

@@ -1,4 +1,4 @@
-"""The routes of the server."""
+"""The routes of the server and their handlers."""
 
 import asyncio
 import secrets
@@ -20,10 +20,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from llmkit.generation.constraint import ConstraintError
 from llmkit.generation.request import Request as Completion
 from llmkit.generation.session import GenerationSession
-from llmkit.serving.answers import Answer, ChatAnswer, JobResponse, StreamResponse, as_api_error
+from llmkit.serving.answers import Answer, ChatAnswer, JobResponse, StreamResponse, to_api_error
 from llmkit.serving.body import Body, ChatBody, CompletionBody, read_body
 from llmkit.serving.engine_thread import EngineThread, Job
-from llmkit.serving.errors import ApiError, overloaded
+from llmkit.serving.errors import ApiError, retryable_error
 from llmkit.serving.metrics import Metrics
 from llmkit.serving.page import Page
 from llmkit.serving.prepare import (
@@ -38,32 +38,32 @@ PATHS = ("/", "/health", "/metrics", "/v1/models", "/v1/completions", "/v1/chat/
 
 
 class Service:
-    """One model, served: admits requests and answers them."""
+    """Serves one model: admits requests and answers them."""
 
     def __init__(
         self, session: GenerationSession, name: str, engine: EngineThread, limits: Limits
     ) -> None:
-        """name: What the API calls the model."""
+        """name: Name of the model in the API."""
         self.session, self.name, self.engine, self.limits = session, name, engine, limits
         self.metrics = Metrics(engine)
         self.jobs: set[Job] = set()
         self.is_draining = False
-        """Whether the server is about to stop, and takes no new requests."""
+        """Whether the server is shutting down and accepts no new requests."""
         self._created = int(time.time())
         self._page = Page(name, session)
-        # One worker, since two threads must not use one tokenizer.
+        # One worker, because the tokenizer is not thread-safe.
         self._encoder = ThreadPoolExecutor(1, "encoder")
 
     def stop_jobs(self) -> None:
-        """End all jobs with an error."""
+        """Fail all jobs with a 503 error."""
         for job in self.jobs:
-            job.fail(overloaded(503, "the server is stopping", "stopping"))
+            job.fail(retryable_error(503, "the server is stopping", "stopping"))
 
     async def page(self, request: Request) -> Response:
         return self._page.response
 
     async def health(self, request: Request) -> Response:
-        self._check_up()
+        self._check_available()
         return JSONResponse({"status": "ok"})
 
     async def show_metrics(self, request: Request) -> Response:
@@ -88,22 +88,22 @@ class Service:
         return await self._answer(body, partial(prepare_chat, body), ChatAnswer)
 
     async def _read(self, request: Request, kind: type) -> Body:
-        self._check_up()
+        self._check_available()
         body = await read_body(request, kind, self.limits)
         if body.model is not None:
             self._check_model(body.model)
         return body
 
     async def _answer(self, body: Body, prepare: partial, kind: type[Answer]) -> Response:
-        """Submit the job of a request, and answer it.
+        """Submit the completions of a request as a job, and return the response to it.
 
-        prepare: Returns the prompts, given the decoding, the session and the limits.
+        prepare: Called with the decoding settings, the session and the limits; returns the prompts.
         """
         started = time.perf_counter()
         if self.session.labels and body.decoding:
             name = next(iter(body.decoding))
             raise ApiError(
-                400, f"{name}: this model chooses a label and generates no text; leave it out",
+                400, f"{name}: this model predicts labels and generates no text; remove it",
                 param=name, code="unsupported_parameter",
             )  # fmt: skip
         generation = decoding_of(body, self.session.generation, self.limits)
@@ -115,7 +115,7 @@ class Service:
         try:
             prepared = await asyncio.get_running_loop().run_in_executor(self._encoder, prepare_all)
         except ConstraintError as error:
-            raise as_api_error(error) from None
+            raise to_api_error(error) from None
         job = self._submit(body, prepared)
         num_prompt_tokens = sum(map(len, prepared.prompts))
         self.metrics.prompt_tokens.inc(num_prompt_tokens)
@@ -124,7 +124,7 @@ class Service:
         def end() -> None:
             timer.cancel()
             self.jobs.discard(job)
-            if not job.is_over:
+            if not job.is_finished:
                 self.engine.cancel(job)
             self.metrics.completion_tokens.inc(sum(c.num_tokens for c in job.completions))
 
@@ -144,7 +144,7 @@ class Service:
         return JobResponse(*arguments)
 
     def _submit(self, body: Body, prepared: PreparedRequest) -> Job:
-        """Queue a request's completions; raises ApiError if there is no room for them."""
+        """Queue the completions of a request; raises ApiError if the queue is full."""
         seed = secrets.randbits(63) if body.seed is None else body.seed
         completions = [
             Completion(prompt, generation, (seed, number, copy))
@@ -156,12 +156,12 @@ class Service:
         most = self.engine.max_rows + self.limits.max_queue
         if len(completions) > most:
             raise ApiError(
-                400, f"{len(completions):,} completions in one request; at most {most:,} are taken",
+                400, f"{len(completions):,} completions in one request; the maximum is {most:,}",
                 code="too_many_completions",
             )  # fmt: skip
-        self._check_up()
+        self._check_available()
         if sum(len(job.completions) for job in self.jobs) + len(completions) > most:
-            raise overloaded(429, "the queue is full; try again later", "queue_full")
+            raise retryable_error(429, "the queue is full; try again later", "queue_full")
         job = Job(completions)
         self.jobs.add(job)
         self.engine.submit(job)
@@ -171,16 +171,16 @@ class Service:
         job.is_timed_out = True
         self.engine.cancel(job)
 
-    def _check_up(self) -> None:
+    def _check_available(self) -> None:
         if self.is_draining:
-            raise overloaded(503, "the server is stopping", "stopping", retry_after=10)
+            raise retryable_error(503, "the server is stopping", "stopping", retry_after=10)
         if not self.engine.is_alive:
             raise ApiError(503, "the engine has failed", code="engine_failed")
 
     def _check_model(self, name: str) -> None:
         if name != self.name:
             raise ApiError(
-                404, f"model: no model {name!r}; this server has {self.name!r}", param="model",
+                404, f"model: no model {name!r}; this server serves {self.name!r}", param="model",
                 code="model_not_found",
             )  # fmt: skip
 
@@ -192,7 +192,10 @@ class Service:
 
 
 def make_app(service: Service, access: Access, console: Console) -> ASGIApp:
-    """The server's application. console: Where requests are logged, one line each."""
+    """The ASGI application of the server.
+
+    console: Console for the request log.
+    """
     routes = [
         Route("/", service.page),
         Route("/health", service.health),
@@ -213,24 +216,24 @@ def make_app(service: Service, access: Access, console: Console) -> ASGIApp:
             *([cors] if access.origins else []),
         ],
         exception_handlers={
-            ApiError: _show_api_error,
-            HTTPException: _show_http_exception,
-            ClientDisconnect: _show_disconnect,
-            Exception: _show_failure,
+            ApiError: _handle_api_error,
+            HTTPException: _handle_http_exception,
+            ClientDisconnect: _handle_disconnect,
+            Exception: _handle_failure,
         },
     )
-    app.router.redirect_slashes = False  # a redirect would repeat the Host header
+    app.router.redirect_slashes = False  # a redirect would echo the Host header
     return app
 
 
 class RequestLog:
-    """Counts requests and their time, and prints a line about each, without any text of it."""
+    """Counts and times requests, and logs one line for each, without prompts or completions."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, console: Console) -> None:
         self.app, self.metrics, self.console = app, metrics, console
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started, status = time.perf_counter(), 499  # nginx's for a client that left
+        started, status = time.perf_counter(), 499  # nginx's code for a client that disconnected
 
         async def watch(message: Message) -> None:
             nonlocal status
@@ -252,23 +255,23 @@ class RequestLog:
             self.console.print(f"{scope['method']} {path} {status} {seconds:.2f} s", style="dim")
 
 
-async def _show_api_error(request: Request, error: ApiError) -> Response:
+async def _handle_api_error(request: Request, error: ApiError) -> Response:
     return error.response
 
 
-async def _show_http_exception(request: Request, error: HTTPException) -> Response:
-    """404 and 405, which the router raises."""
+async def _handle_http_exception(request: Request, error: HTTPException) -> Response:
+    """Answer the errors 404 and 405 of the router in OpenAI's format."""
     message = {
         404: f"no such path: {request.url.path}",
-        405: f"{request.method} is not allowed here",
+        405: f"method {request.method} is not allowed for this path",
     }.get(error.status_code, error.detail)
     headers = dict(error.headers or {})
     return ApiError(error.status_code, message, headers=headers).response
 
 
-async def _show_disconnect(request: Request, error: ClientDisconnect) -> Response:
+async def _handle_disconnect(request: Request, error: ClientDisconnect) -> Response:
     return Response(status_code=499)
 
 
-async def _show_failure(request: Request, error: Exception) -> Response:
+async def _handle_failure(request: Request, error: Exception) -> Response:
     return ApiError(500, "the server failed to answer", code="internal_error").response

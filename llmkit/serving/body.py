@@ -1,4 +1,4 @@
-"""Bodies of requests: read within the limits, parsed, and checked."""
+"""Request bodies: reading within the limits, parsing and validation."""
 
 import asyncio
 from typing import Annotated, Any, Literal, TypeVar
@@ -11,15 +11,15 @@ from llmkit.errors import did_you_mean
 from llmkit.serving.errors import ApiError
 from llmkit.serving.security import Limits
 
-MAX_COPIES = 128
-MAX_STOP = 4
+MAX_COMPLETIONS = 128
+MAX_STOP_STRINGS = 4
 
-# Parameters that change nothing about the answer.
+# Parameters that have no effect on the answer.
 IGNORED = (
     "user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
     "service_tier", "store", "parallel_tool_calls",
 )  # fmt: skip
-# Parameters that are not supported, and the values with which they mean nothing.
+# Unsupported parameters, and the values that are accepted because they have no effect.
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "presence_penalty": (0, 0.0),
     "frequency_penalty": (0, 0.0),
@@ -48,14 +48,16 @@ class Strict(BaseModel):
 
 class StreamOptions(Strict):
     include_usage: bool = False
-    include_obfuscation: bool = False  # OpenAI's padding against eavesdroppers; nothing is padded
+    include_obfuscation: bool = (
+        False  # OpenAI pads chunks against traffic analysis; this server does not
+    )
 
 
 class JsonSchema(Strict):
     name: str = ""
     description: str = ""
     schema_: dict[str, Any] = Field(alias="schema")
-    strict: bool | None = None  # the schema is always obeyed
+    strict: bool | None = None  # the schema is always enforced
 
 
 class ResponseFormat(Strict):
@@ -65,12 +67,14 @@ class ResponseFormat(Strict):
     @model_validator(mode="after")
     def _has_its_schema(self) -> "ResponseFormat":
         if (self.type == "json_schema") != (self.json_schema is not None):
-            raise ValueError("json_schema is given with, and only with, the type json_schema")
+            raise ValueError(
+                "the type json_schema requires the field json_schema, and no other allows it"
+            )
         return self
 
     @property
     def as_json_schema(self) -> dict[str, Any] | None:
-        """What the completion has to satisfy; None for any text."""
+        """The schema that the completion must conform to; None for unconstrained text."""
         if self.json_schema is not None:
             return self.json_schema.schema_
         return {"type": "object"} if self.type == "json_object" else None
@@ -81,7 +85,7 @@ def _as_list(value: Any) -> Any:
 
 
 class Body(Strict):
-    """The parameters that both kinds of completions share; None: as the recipe says."""
+    """Parameters of both completions endpoints. None: the value of the recipe."""
 
     model: str | None = None
     max_tokens: int | None = None
@@ -93,12 +97,12 @@ class Body(Strict):
     repetition_penalty: float | None = None
     no_repeat_ngram_size: int | None = None
     stop: Annotated[
-        list[str] | None, BeforeValidator(_as_list), Field(max_length=MAX_STOP)
+        list[str] | None, BeforeValidator(_as_list), Field(max_length=MAX_STOP_STRINGS)
     ] = None  # fmt: skip
     choices: list[str] | None = None
     regex: str | None = None
     response_format: ResponseFormat | None = None
-    n: int = Field(1, ge=1, le=MAX_COPIES)
+    n: int = Field(1, ge=1, le=MAX_COMPLETIONS)
     seed: int | None = Field(None, ge=0, lt=2**63)
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -111,19 +115,19 @@ class Body(Strict):
             "stop", "choices", "regex",
         )  # fmt: skip
         given = {name: getattr(self, name) for name in names}
-        given |= {"max_new_tokens": self.new_tokens, "min_new_tokens": self.min_tokens}
+        given |= {"max_new_tokens": self.max_new_tokens, "min_new_tokens": self.min_tokens}
         if self.response_format is not None:
             given["json_schema"] = self.response_format.as_json_schema
         return {name: value for name, value in given.items() if value is not None}
 
     @property
-    def new_tokens(self) -> int | None:
-        """Most new tokens that the request asks for."""
+    def max_new_tokens(self) -> int | None:
+        """Requested maximum number of new tokens; None: the value of the recipe."""
         return self.max_tokens
 
     @property
     def includes_usage(self) -> bool:
-        """Whether a stream ends with the number of tokens."""
+        """Whether a stream ends with a chunk of token counts."""
         return self.stream_options is not None and self.stream_options.include_usage
 
 
@@ -131,7 +135,7 @@ class CompletionBody(Body):
     """Body of POST /v1/completions."""
 
     prompt: Any
-    """A text, a list of texts, a list of token ids, or a list of such lists."""
+    """A string, a list of strings, a list of token ids, or a list of such lists."""
     echo: bool = False
 
 
@@ -142,7 +146,7 @@ class ChatBody(Body):
     max_completion_tokens: int | None = None
 
     @property
-    def new_tokens(self) -> int | None:
+    def max_new_tokens(self) -> int | None:
         given = self.max_completion_tokens
         return self.max_tokens if given is None else given
 
@@ -156,7 +160,7 @@ async def read_body(request: Request, kind: type[AnyBody], limits: Limits) -> An
     if media_type != "application/json":
         raise ApiError(415, "the Content-Type must be application/json")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise ApiError(415, "a compressed body is not read; send it without Content-Encoding")
+        raise ApiError(415, "compressed bodies are not supported; send it without Content-Encoding")
     try:
         content = await asyncio.wait_for(
             _read_bytes(request, limits.max_body_bytes), limits.read_timeout
@@ -182,7 +186,7 @@ async def _read_bytes(request: Request, max_bytes: int) -> bytes:
 
 
 def parse_body(content: bytes, kind: type[AnyBody]) -> AnyBody:
-    """The checked body; raises ApiError. A parameter that is null counts as not given."""
+    """Parse and validate a body; null parameters count as omitted. Raises ApiError."""
     try:
         fields = from_json(content, allow_inf_nan=False)
     except ValueError as error:
@@ -195,7 +199,7 @@ def parse_body(content: bytes, kind: type[AnyBody]) -> AnyBody:
             value = given.pop(name)
             if not any(value == each and type(value) is type(each) for each in neutral):
                 raise ApiError(
-                    400, f"{name}: not supported; leave it out", param=name,
+                    400, f"{name}: not supported; remove it", param=name,
                     code="unsupported_parameter",
                 )  # fmt: skip
     try:
@@ -205,7 +209,7 @@ def parse_body(content: bytes, kind: type[AnyBody]) -> AnyBody:
 
 
 def explain(error: ValidationError, kind: type[BaseModel]) -> ApiError:
-    """The first mistake of a body, as the client can correct it."""
+    """The first validation error as an ApiError that names the parameter."""
     mistake = error.errors(include_url=False, include_input=False)[0]
     param = ".".join(map(str, mistake["loc"]))
     if mistake["type"] == "extra_forbidden":

@@ -1,4 +1,4 @@
-"""A connection that is closed when its client stalls, and that answers garbage in OpenAI's form."""
+"""HTTP connections with read timeouts, a connection limit, and errors in OpenAI's format."""
 
 import asyncio
 import json
@@ -8,13 +8,13 @@ import h11
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from llmkit.serving.errors import ApiError, overloaded
+from llmkit.serving.errors import ApiError, retryable_error
 from llmkit.serving.security import Limits
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection with limits that uvicorn lacks: a time for the header of a request and
-    for reading an answer, and a number of connections beyond which requests are refused."""
+    """uvicorn's connection with limits that uvicorn lacks: timeouts for sending the request header
+    and for reading the response, and a maximum number of connections."""
 
     def __init__(self, *arguments: Any, limits: Limits, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -40,7 +40,7 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             super().data_received(data)
-        except h11.ProtocolError:  # garbage after an answer has begun
+        except h11.ProtocolError:  # invalid HTTP after the response has begun
             self.transport.abort()
 
     def send_400_response(self, message: str) -> None:
@@ -59,8 +59,8 @@ class Connection(H11Protocol):
         self.transport.close()
 
     def _close_if_stalled(self) -> None:
-        """Close the connection if nothing has moved since the last check: neither a request was
-        completed while the client has to send one, nor was anything read of what was sent."""
+        """Close the connection if the client made no progress since the last check, in sending a
+        request or in reading the response; otherwise schedule the next check."""
         num_unsent = self.transport.get_write_buffer_size()
         is_clients_turn = self.cycle is None or self.cycle.response_complete
         state = (self.cycle, is_clients_turn, num_unsent)
@@ -72,7 +72,7 @@ class Connection(H11Protocol):
 
 
 async def refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers when there are too many connections."""
-    response = overloaded(503, "too many connections", "too_many_connections").response
+    """ASGI application that answers requests beyond the connection limit with 503."""
+    response = retryable_error(503, "too many connections", "too_many_connections").response
     response.headers["connection"] = "close"
     await response(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The thread that owns the model: it takes jobs from the event loop and reports their progress."""
+"""The thread that runs the model: it takes jobs from the event loop and reports their progress."""
 
 import asyncio
 import copy
@@ -28,67 +28,67 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Completion:
-    """A completion as far as the event loop has heard of it."""
+    """A completion with the progress that the engine thread has reported to the event loop."""
 
     request: Request
     text: str = ""
     num_tokens: int = 0
     finish_reason: FinishReason | None = None
     probabilities: dict[str, float] | None = None
-    """Of each label, for a classifier."""
+    """Probability of each label, for a classifier."""
 
 
 class Job:
-    """The completions of one HTTP request. Only its event loop reads and changes it."""
+    """The completions of one HTTP request. Only the event loop may read or change it."""
 
     def __init__(self, requests: list[Request]) -> None:
         self.completions = [Completion(request) for request in requests]
         self.error: ApiError | UserError | None = None
-        """Why the job failed: a UserError if the engine refused the request."""
+        """Why the job failed: a UserError if the engine rejected a request."""
         self.is_timed_out = False
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
 
     @property
     def is_started(self) -> bool:
-        """Whether there is something to show."""
+        """Whether any completion has a token or has finished without being cancelled."""
         return any(c.num_tokens or c.finish_reason in ("stop", "length") for c in self.completions)
 
     @property
-    def is_over(self) -> bool:
+    def is_finished(self) -> bool:
         return self.error is not None or all(c.finish_reason for c in self.completions)
 
-    async def changed(self) -> None:
-        """Wait for news."""
+    async def wait_for_change(self) -> None:
+        """Wait until the job has changed since the last call."""
         await self._changed.wait()
         self._changed.clear()
 
-    def report(self, change: Callable[[], None]) -> None:
-        """Have the event loop make a change; called by the engine's thread."""
-        with suppress(RuntimeError):  # the loop has ended, and nobody waits for the job
-            self._loop.call_soon_threadsafe(self._make, change)
+    def update_threadsafe(self, change: Callable[[], None]) -> None:
+        """Apply a change in the event loop; called by the engine thread."""
+        with suppress(RuntimeError):  # the event loop has ended, so nobody waits for the job
+            self._loop.call_soon_threadsafe(self._apply, change)
 
     def fail(self, error: ApiError | UserError) -> None:
-        """End the job with an error, unless it is over."""
-        if not self.is_over:
-            self._make(partial(setattr, self, "error", error))
+        """End the job with an error, unless it is finished."""
+        if not self.is_finished:
+            self._apply(partial(setattr, self, "error", error))
 
-    def _make(self, change: Callable[[], None]) -> None:
+    def _apply(self, change: Callable[[], None]) -> None:
         change()
         self._changed.set()
 
 
 class EngineThread:
-    """Runs the engine, or a classifier's label likelihoods, in a thread of its own.
+    """Runs the engine, or the label likelihoods of a classifier, in its own thread.
 
-    The methods are called by an event loop, and return at once.
+    Call the public methods from the event loop; except for `start` and `stop`, they do not block.
     """
 
     def __init__(self, session: GenerationSession, max_rows: int) -> None:
-        """max_rows: Most completions that are computed at the same time."""
+        """max_rows: Maximum number of concurrent completions."""
         self.max_rows = max_rows
         self._session = session
-        # Not thread-safe, and the event loop encodes prompts with the session's.
+        # A copy, because tokenizers are not thread-safe and the session's encodes prompts.
         self._tokenizer = copy.deepcopy(session.tokenizer)
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._is_ready: Future[None] = Future()
@@ -99,30 +99,31 @@ class EngineThread:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
-        """Start the thread; returns when the engine is ready, and raises what it raised."""
+        """Start the thread and wait until the engine is ready. Re-raises its errors."""
         self._thread.start()
         self._is_ready.result()
 
     def stop(self) -> None:
-        """End the thread after its present step."""
+        """Stop the thread after its current step, and wait for it."""
         self._inbox.put(partial(setattr, self, "_is_stopping", True))
         self._thread.join()
 
     def compile(self, generation: Generation) -> None:
-        """Compile the constraint of a decoding in the caller's thread, since other requests would
-        wait for the engine's. Raises ConstraintError."""
+        """Compile the constraint, if any, in the calling thread, so that other requests need not
+        wait for it. Raises ConstraintError."""
         check_constraint(generation, self._tokenizer)
 
     def submit(self, job: Job) -> None:
+        """Queue the completions of a job."""
         self._inbox.put(partial(self._add, job))
 
     def cancel(self, job: Job) -> None:
-        """Free the rows of a job; its unfinished completions end as `cancelled`."""
+        """Cancel the unfinished completions of a job."""
         self._inbox.put(partial(self._cancel, job))
 
     @property
     def is_alive(self) -> bool:
-        """False if the engine could not be opened again after a failure."""
+        """False if the engine failed and could not be restarted."""
         return self._thread.is_alive()
 
     @property
@@ -147,11 +148,11 @@ class EngineThread:
                 return
             self._is_ready.set_result(None)
             while not self._is_stopping:
-                self._take_messages()
+                self._process_inbox()
                 try:
                     self._step()
                 except Exception:
-                    logger.exception("a step of the engine failed")
+                    logger.exception("the engine failed")
                     self._fail_all()
 
     def _open_engine(self) -> None:
@@ -159,8 +160,8 @@ class EngineThread:
             self._engine = Engine(self._session.model, self._tokenizer, self.max_rows)
             self.max_rows = self._engine.max_rows
 
-    def _take_messages(self) -> None:
-        """Do what the event loop asked for; wait for it if there is nothing else to do."""
+    def _process_inbox(self) -> None:
+        """Process the calls of the event loop; wait for one if there is nothing to compute."""
         if not self._sequences and not self._to_classify:
             self._inbox.get()()
         while not self._inbox.empty():
@@ -183,7 +184,7 @@ class EngineThread:
                 self._sequences[sequence] = job, completion
         except UserError as error:
             self._cancel(job)
-            job.report(partial(job.fail, error))
+            job.update_threadsafe(partial(job.fail, error))
 
     def _cancel(self, job: Job) -> None:
         for sequence in [s for s, (owner, _) in self._sequences.items() if owner is job]:
@@ -191,10 +192,10 @@ class EngineThread:
             self._report(sequence)
         for owner, completion in [each for each in self._to_classify if each[0] is job]:
             self._to_classify.remove((owner, completion))
-            job.report(partial(setattr, completion, "finish_reason", "cancelled"))
+            job.update_threadsafe(partial(setattr, completion, "finish_reason", "cancelled"))
 
     def _report(self, sequence: Sequence) -> None:
-        """Report the progress of a sequence, and forget it if it is over."""
+        """Report the progress of a sequence, and remove it if it has finished."""
         job, completion = self._sequences[sequence]
         if sequence.finish_reason is not None:
             del self._sequences[sequence]
@@ -204,10 +205,10 @@ class EngineThread:
             completion.text, completion.num_tokens = text, num_tokens
             completion.finish_reason = reason
 
-        job.report(update)
+        job.update_threadsafe(update)
 
     def _classify(self) -> None:
-        """Choose a label for the prompts that wait, as many as fit one batch."""
+        """Predict labels for a batch of waiting prompts."""
         count = min(len(self._to_classify), self.max_rows)
         batch = [self._to_classify.popleft() for _ in range(count)]
         try:
@@ -218,23 +219,23 @@ class EngineThread:
                 self.max_rows,
             )
         except Exception:
-            self._to_classify.extendleft(reversed(batch))  # fail with the others
+            self._to_classify.extendleft(reversed(batch))  # they fail together with the other jobs
             raise
         for (job, completion), row in zip(batch, rows, strict=True):
-            job.report(partial(self._choose, completion, row))
+            job.update_threadsafe(partial(self._set_label, completion, row))
 
-    def _choose(self, completion: Completion, probabilities: dict[str, float]) -> None:
+    def _set_label(self, completion: Completion, probabilities: dict[str, float]) -> None:
         completion.probabilities = probabilities
         completion.text = max(probabilities, key=probabilities.get)
         completion.num_tokens = len(self._session.labels[completion.text])
         completion.finish_reason = "stop"
 
     def _fail_all(self) -> None:
-        """End all jobs with an error, and start with an empty engine."""
+        """Fail all jobs and restart with an empty engine."""
         error = ApiError(500, "the server failed to compute the answer", code="internal_error")
         jobs = {job for job, _ in (*self._sequences.values(), *self._to_classify)}
         self._sequences.clear()
         self._to_classify.clear()
         for job in jobs:
-            job.report(partial(job.fail, error))
+            job.update_threadsafe(partial(job.fail, error))
         self._open_engine()

@@ -1,4 +1,4 @@
-"""Errors of the API: an HTTP status and one JSON object in OpenAI's form."""
+"""API errors: an HTTP status and a JSON object in OpenAI's format."""
 
 from http import HTTPStatus
 
@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse, Response
 
 from llmkit.errors import printable
 
-# Key of `Generation` -> parameter of a request, where the names differ.
+# Request parameters whose names differ from the keys of `Generation`, by key.
 PARAMETERS = {
     "max_new_tokens": "max_tokens",
     "min_new_tokens": "min_tokens",
@@ -15,7 +15,7 @@ PARAMETERS = {
 
 
 class ApiError(Exception):
-    """A request that is not answered: the status, what is wrong, and where."""
+    """An error response: HTTP status, message, parameter and code."""
 
     def __init__(
         self,
@@ -28,9 +28,9 @@ class ApiError(Exception):
     ) -> None:
         """
         Args:
-            param: The parameter of the request that is wrong.
-            code: A word that programs can compare.
-            headers: Headers of the response, such as Retry-After.
+            param: The invalid parameter of the request.
+            code: Machine-readable error code.
+            headers: Response headers, such as Retry-After.
         """
         super().__init__(message)
         self.status = status
@@ -54,19 +54,22 @@ class ApiError(Exception):
 
 
 def error_type(status: int) -> str:
-    """The type that OpenAI gives an error of that status."""
+    """OpenAI's error type for an HTTP status."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return "rate_limit_error"
     return "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
 
 
-def overloaded(status: int, message: str, code: str, retry_after: int = 1) -> ApiError:
-    """A request that may succeed later. retry_after: seconds."""
+def retryable_error(status: int, message: str, code: str, retry_after: int = 1) -> ApiError:
+    """An error for a request that may succeed later. retry_after: Seconds."""
     return ApiError(status, message, code=code, headers={"retry-after": str(retry_after)})
 
 
-def wrong_decoding(key: str, reason: str) -> ApiError:
-    """A key of `Generation` that a request set wrongly; an empty key: several that disagree."""
+def decoding_error(key: str, reason: str) -> ApiError:
+    """An error for an invalid decoding parameter.
+
+    key: Key of `Generation`; empty if several keys contradict each other.
+    """
     param = PARAMETERS.get(key, key) or None
     for name, parameter in PARAMETERS.items():
         reason = reason.replace(name, parameter)

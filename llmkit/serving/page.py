@@ -1,4 +1,4 @@
-"""The chat page: one HTML file with its style and script."""
+"""The chat page: one HTML file with inline style and script."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ ASSETS = Path(__file__).parent / "assets"
 
 
 class Page:
-    """The page for one model, read from the assets once."""
+    """The chat page for one model, built once from the assets."""
 
     def __init__(self, model: str, session: GenerationSession) -> None:
         style, script = (_asset(name).strip() for name in ("chat.css", "chat.js"))
@@ -44,8 +44,8 @@ class Page:
 
 
 def kind_of(session: GenerationSession) -> str:
-    """How the page talks to the model: `chat` with its history, `label` or `prompt` for a text of
-    its own each time, `text` to continue a text."""
+    """How the page uses the model: `chat` sends the history, `label` and `prompt` send each message
+    as an independent input, `text` continues a text."""
     kind = message_kind(session.task)
     if kind == "input":
         return "label" if session.labels else "prompt"
@@ -53,7 +53,7 @@ def kind_of(session: GenerationSession) -> str:
 
 
 def _source(content: str) -> str:
-    """The source of a content security policy that allows this inline content alone."""
+    """The source expression of a content security policy that allows only this inline content."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 

@@ -1,4 +1,4 @@
-"""Who may ask, and how much: the Host, the Origin and the token, and the limits of the server."""
+"""Access control (Host, Origin, token) and limits of the server."""
 
 import hmac
 import ipaddress
@@ -18,48 +18,48 @@ TOKEN_VARIABLE = "LLMKIT_TOKEN"
 MIN_TOKEN_LENGTH = 16
 MAX_TOKEN_BYTES = 4096
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-# Paths that tell nothing about the model: the chat page, and whether the server is up.
+# Paths that need no token because they do not use the model.
 OPEN_PATHS = ("/", "/health")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the server accepts. Times are in seconds."""
+    """Limits of the server. Times are in seconds."""
 
     max_body_bytes: int = 2**20
     max_prompt_tokens: int | None = None
-    """None: as many as the model has positions."""
+    """None: the context length of the model."""
     max_new_tokens: int | None = None
-    """Most new tokens that a request may ask for; None: as many as the model has positions."""
+    """Maximum number of new tokens that a request may set; None: the context length."""
     max_queue: int = 64
-    """Completions that may wait for a place in the batch."""
+    """Maximum number of completions waiting for a slot in the batch."""
     timeout: float = 300.0
-    """Time for one request, from the arrival of its body."""
+    """Time per request after its body has arrived."""
     read_timeout: float = 30.0
-    """Time for a client to send a request's header, to send its body, or to read what it was
-    sent."""
+    """Time for a client to send a request header or body, or to read the response."""
     max_connections: int = 256
     grace: float = 30.0
-    """Time for running requests after SIGTERM or Ctrl-C."""
+    """Time to finish running requests after SIGTERM or Ctrl-C."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask."""
+    """Decides who may use the server."""
 
     host: str
-    """Address that the server listens on."""
+    """Address on which the server listens."""
     token: str | None
+    """Access token; None: no token is required."""
     hosts: tuple[str, ...] = ()
-    """Further names that the Host header may have."""
+    """Additional names accepted in the Host header."""
     origins: tuple[str, ...] = ()
-    """Web sites, besides the server's own page, whose scripts may ask."""
+    """Origins allowed in addition to the server's own page."""
 
     def __post_init__(self) -> None:
         if self.token is None and not is_loopback(self.host):
             raise UserError(
-                f"--host: {self.host} can be reached from other machines, which needs a token; set "
-                f"{TOKEN_VARIABLE} or give --token-file"
+                f"--host: {self.host} can be reached from other machines, which requires a token; "
+                f"set {TOKEN_VARIABLE} or --token-file"
             )
         for origin in self.origins:
             parts = urlsplit(origin)
@@ -71,8 +71,8 @@ class Access:
     def allows_host(self, header: str) -> bool:
         """Whether a Host header names this server.
 
-        A web page whose own name was made to resolve to this machine (DNS rebinding) has another
-        one. An address is no such name, and is enough where a token is required as well.
+        This prevents DNS rebinding, where a website makes its own domain name resolve to this
+        machine. IP addresses cannot be rebound, so a server with a token accepts any of them.
         """
         name = host_name(header)
         if name is None:
@@ -84,12 +84,16 @@ class Access:
         return is_address(name) or name == socket.gethostname().lower()
 
     def allows_origin(self, origin: str, host: str) -> bool:
-        """Whether scripts of a web site may ask: of the server's own page, or an allowed one."""
+        """Whether scripts from an origin may send requests: the server's own page or an allowed
+        origin.
+
+        host: The Host header of the request.
+        """
         is_own = origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")
         return is_own or origin.lower() in self.origins
 
     def allows_token(self, authorization: str) -> bool:
-        """Whether an Authorization header has the token, compared in constant time."""
+        """Whether an Authorization header contains the token; compares in constant time."""
         if self.token is None:
             return True
         scheme, _, given = authorization.partition(" ")
@@ -98,7 +102,7 @@ class Access:
 
 
 class AccessMiddleware:
-    """Answers requests that may not ask with an error, and passes on the others."""
+    """Rejects requests without access and passes on the others."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app, self.access = app, access
@@ -115,15 +119,15 @@ class AccessMiddleware:
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self.access.allows_host(host):
             raise ApiError(
-                403, f"the Host header {host!r} is not this server's; allow it with --allow-host",
+                403, f"the Host header {host!r} is not allowed; allow it with --allow-host",
                 code="wrong_host",
             )  # fmt: skip
         if origin is not None and not self.access.allows_origin(origin, host):
             raise ApiError(
-                403, f"scripts from {origin!r} may not ask; allow them with --allow-origin",
+                403, f"requests from {origin!r} are not allowed; allow them with --allow-origin",
                 code="wrong_origin",
             )  # fmt: skip
-        is_preflight = method == "OPTIONS" and origin is not None  # never has a token
+        is_preflight = method == "OPTIONS" and origin is not None  # browsers send no token with it
         if path in OPEN_PATHS or is_preflight:
             return
         if not self.access.allows_token(headers.get("authorization", "")):
@@ -134,7 +138,10 @@ class AccessMiddleware:
 
 
 def read_token(token_file: str | None) -> str | None:
-    """The token of --token-file, else of the environment; None if neither is given."""
+    """Read the token from --token-file or else the environment; None if neither is set.
+
+    Raises UserError if the file cannot be read or the token is too short or not printable ASCII.
+    """
     if token_file is None:
         token, where = os.environ.get(TOKEN_VARIABLE), TOKEN_VARIABLE
         if token is None:
@@ -149,12 +156,12 @@ def read_token(token_file: str | None) -> str | None:
         except OSError as error:
             raise UserError(f"{where}: cannot be read ({error.strerror})") from None
         except UnicodeDecodeError:
-            raise UserError(f"{where}: a token has ASCII characters only") from None
+            raise UserError(f"{where}: a token may contain only ASCII characters") from None
     token = token.strip()
     if len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
         raise UserError(
-            f"{where}: a token has at least {MIN_TOKEN_LENGTH} printable ASCII characters; "
-            "`openssl rand -hex 32` makes one"
+            f"{where}: a token must have at least {MIN_TOKEN_LENGTH} printable ASCII characters; "
+            "create one with `openssl rand -hex 32`"
         )
     return token
 
@@ -179,7 +186,7 @@ def is_address(name: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to an address that a server listens on."""
+    """Whether only this machine can connect to a server that listens on the address."""
     if host.lower() == "localhost":
         return True
     try:

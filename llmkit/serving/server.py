@@ -1,4 +1,4 @@
-"""Starts the server, and stops it after the running requests."""
+"""Starting the server, and shutting it down gracefully."""
 
 import errno
 import logging
@@ -31,9 +31,9 @@ REASONS = {
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which on a signal first lets running requests finish.
+    """uvicorn's server, except that a signal lets running requests finish first.
 
-    It goes on listening meanwhile, so that new requests are told.
+    Meanwhile it still listens, and rejects new requests with an error.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service, signals: Signals) -> None:
@@ -44,16 +44,16 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # `Signals` has taken them
+        yield  # handled by `Signals`
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether to stop; called ten times a second."""
+        """Whether to stop; called ten times per second."""
         service = self._service
         if self._signals.stop is not None and self._stop_at is None:
             service.is_draining = True
             self._stop_at = time.monotonic() + service.limits.grace
             count = count_of(len(service.jobs), "request")
-            self._console.print(f"finishing {count}; a second signal stops at once")
+            self._console.print(f"finishing {count}; a second signal exits immediately")
         if self._stop_at is not None:
             if time.monotonic() > self._stop_at:
                 service.stop_jobs()
@@ -72,17 +72,21 @@ def serve(
     max_rows: int | None,
     console: Console,
 ) -> None:
-    """Serve a model or run until SIGTERM, or until Ctrl-C, which raises Stopped.
+    """Serve a model or run until SIGTERM or Ctrl-C.
 
     Args:
         model: As in `open_session`.
         overrides: KEY=VALUE for keys of the run's recipe.
-        port: 0: any free one.
-        max_rows: Most completions in the batch; None: the recipe's evaluation.batch_size.
-        console: Where requests are logged.
+        port: Port to listen on; 0: any free port.
+        max_rows: Maximum number of concurrent completions; None: evaluation.batch_size of the
+            recipe.
+        console: Console for the request log.
 
     Raises:
-        UserError: If the port, the model or its decoding cannot be served.
+        UserError: If the address is not available, or the model or its decoding settings cannot be
+            served.
+        Stopped: After Ctrl-C.
+        RuntimeError: If the engine failed and could not be restarted.
     """
     listener = listen(access.host, port)
     with listener, Signals() as signals:
@@ -95,7 +99,7 @@ def serve(
         service = Service(session, served_name(model), engine, limits)
         app = make_app(service, access, console)
         with signals.deferred():
-            console.print(f"serving {service.name} at {url_of(listener)}; Ctrl-C stops")
+            console.print(f"serving {service.name} at {url_of(listener)}; press Ctrl-C to stop")
             run(app, service, listener, signals)
             if not engine.is_alive:
                 raise RuntimeError("the engine has failed")
@@ -105,8 +109,8 @@ def serve(
 
 
 def run(app, service: Service, listener: socket.socket, signals: Signals) -> None:
-    """Serve an application on a listening socket until a signal asks to stop."""
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # failures of the server alone
+    """Run an ASGI application on a listening socket until a signal stops it."""
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # only failures of the server
     config = uvicorn.Config(
         app,
         http=partial(Connection, limits=service.limits),
@@ -123,9 +127,9 @@ def run(app, service: Service, listener: socket.socket, signals: Signals) -> Non
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; raises UserError if the address cannot be listened on.
+    """Open a listening socket; raises UserError if the address is invalid or in use.
 
-    It listens before the model is loaded, so that a port in use is known at once.
+    Call it before loading the model, so that a port in use is reported immediately.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -152,7 +156,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 def served_name(model: str) -> str:
-    """What the API calls a model: the name of its run or folder, or its id on the hub."""
+    """Name of a model in the API: that of its run or folder, or its hub id."""
     _, run = resolve_model(model)
     path = run or Path(model)
     return path.resolve().name if path.is_dir() else model

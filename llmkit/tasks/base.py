@@ -112,7 +112,7 @@ class Task:
     scores: dict[str, bool]
     """Names of the scores, the deciding one first, and whether higher is better."""
     output: Output = "completion"
-    """What the task produces: a `completion` of the prompt; a `label`, the likeliest of those in
+    """What the task produces: a `completion` of the prompt; a `label`, the most likely of those in
     the training rows; or `text`: the whole row is supervised, without a prompt, and scored by its
     loss."""
     metrics: tuple[str, ...] = ()

@@ -6,7 +6,7 @@
 A second text, `text_pair`, is optional. Pairs are also recognized by the names of their columns,
 such as premise and hypothesis or sentence1 and sentence2 (llmkit/data/shapes.py).
 
-The model is trained on the label as a completion, and predicts the likeliest of all labels. Any
+The model is trained on the label as a completion, and predicts the most likely of all labels. Any
 labels work; let the template say what they describe, as in "{text}\\nTopic:". Labels that are
 numbers, such as 1 to 5 stars, are also scored by mean absolute error and quadratic weighted
 kappa.

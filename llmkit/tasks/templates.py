@@ -1,4 +1,4 @@
-"""Prompt templates of users, checked before they replace a task's own."""
+"""Custom prompt templates, checked before they replace that of a task."""
 
 import difflib
 import re

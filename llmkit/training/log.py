@@ -1,4 +1,4 @@
-"""What a run logs and prints while it trains: metrics.jsonl, samples.jsonl, and its progress."""
+"""Logging during training: metrics.jsonl, samples.jsonl and the printed progress."""
 
 import json
 import time
@@ -35,7 +35,7 @@ class RunLog:
         """
         Args:
             run: Folder of the run; None in processes other than the first.
-            every: Log every so many steps.
+            every: Number of steps between log lines.
             track: Sends the figures of a step to the recipe's trackers.
         """
         self.run = run

@@ -77,7 +77,7 @@ def build_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
 def state_shapes(
     optimizer: torch.optim.Optimizer, weight: nn.Parameter
 ) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the optimizer's state of a weight, once it has changed it."""
+    """Names and shapes of the optimizer state of a weight after its first update."""
     shape = tuple(weight.shape)
     match getattr(optimizer, "optimizer", optimizer):  # accelerate wraps it
         case torch.optim.AdamW():

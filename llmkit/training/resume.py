@@ -74,7 +74,7 @@ def find_resume_point(run: Path, console: Console) -> ResumePoint:
 def check_recipe(
     before: dict[str, Any], now: dict[str, Any], allowed_changes: tuple[str, ...]
 ) -> None:
-    """Raise UserError for each key of the recipe that has changed, unless it is allowed to.
+    """Raise UserError that lists the changed recipe keys, except for those that may change.
 
     Args:
         before: The keys of the run's recipe, as `recipe_keys` returns them.

@@ -1,4 +1,4 @@
-"""Samples: a few validation rows and what the model predicts for them at each validation."""
+"""Samples: a few validation rows with the model's predictions, shown at each validation."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from rich.text import Text
 from llmkit.runtime.console import without_controls
 
 INDENT = "    expected:   "
-MAX_LINES = 3  # on the terminal, of an expected or predicted text
+MAX_LINES = 3  # shown of an expected or predicted text in the terminal
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -21,13 +21,13 @@ class Sample:
     id: str
     prompt: str
     references: list[str]
-    """The accepted answers, or how the text goes on."""
+    """The accepted answers, or the continuation of the text."""
     prediction: str
     probability: float | None = None
     """Classification: the probability of the predicted label."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON object, without what does not apply."""
+        """The sample as a JSON object, without fields that do not apply."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -50,12 +50,12 @@ def show_samples(console: Console, samples: list[Sample]) -> None:
 
 
 def one_line(text: str) -> str:
-    """The text with single spaces for white space."""
+    """The text on one line: white space becomes single spaces, control characters are replaced."""
     return without_controls(" ".join(text.split()))
 
 
 def shorten(text: str, width: int) -> str:
-    """The text without its middle, if it takes more than `width` columns of a terminal."""
+    """Shorten a text to `width` terminal columns by replacing its middle with an ellipsis."""
     if cell_len(text) <= width:
         return text
     tail = text[-(width // 2) :]
@@ -66,7 +66,7 @@ def shorten(text: str, width: int) -> str:
 
 
 def first_lines(text: str, width: int, console: Console) -> list[str]:
-    """The text wrapped to at most MAX_LINES lines of `width` columns."""
+    """Wrap a text to `width` columns and keep at most MAX_LINES lines, with an ellipsis if more."""
     width = max(width, 8)
     lines = [line.plain.rstrip() for line in Text(text).wrap(console, width)] or [""]
     if len(lines) <= MAX_LINES:

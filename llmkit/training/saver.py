@@ -1,4 +1,4 @@
-"""What a run saves while it trains: checkpoints and the best weights."""
+"""Saving checkpoints and the best weights during training."""
 
 import math
 import time

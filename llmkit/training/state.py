@@ -24,7 +24,7 @@ MOVED_PROGRESS = {
 
 @dataclass
 class TrainingProgress:
-    """What a run remembers from step to step, besides weights and optimizer state.
+    """The state of a run between steps, apart from weights and optimizer state.
 
     Plain numbers, so that a checkpoint can hold them as JSON.
     """
@@ -69,7 +69,7 @@ class TrainingProgress:
 
 
 class ReproducibilityKey(BaseModel):
-    """What has to be equal for a resumed run to be bit-identical to one that was never stopped."""
+    """Everything that must be equal for a resumed run to be bit-identical to an unstopped one."""
 
     device: str
     mixed_precision: Literal["no", "bf16", "fp16"]

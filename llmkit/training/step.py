@@ -16,7 +16,7 @@ MAX_OVERFLOWS = 20  # consecutive; a gradient scaler needs fewer to find its sca
 
 
 class StepOutcome(Enum):
-    """What an optimizer step comes to. Only an update changes the weights."""
+    """The outcome of an optimizer step. Only an update changes the weights."""
 
     UPDATED = "the optimizer changed the weights"
     SKIPPED = "the loss or the gradient was not finite"

@@ -1,1 +1,1 @@
-"""What each command does, as a function."""
+"""The implementation of each command, as a function."""

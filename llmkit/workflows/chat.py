@@ -1,4 +1,4 @@
-"""The `chat` command: messages in, answers out, at a terminal or through a pipe."""
+"""The `chat` command: answer messages typed in a terminal or read from a pipe."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from rich.console import Console
 
 from llmkit.config.generation import Generation
 from llmkit.errors import UserError, count_of, did_you_mean, printable
-from llmkit.generation.chat_modes import ChatMode, choose_mode
+from llmkit.generation.chat_modes import ChatMode, chat_mode_for
 from llmkit.generation.engine import Engine
 from llmkit.generation.prompts import EncodedPrompt
 from llmkit.generation.request import Request
@@ -17,32 +17,34 @@ from llmkit.model.packed import generation_dtype, packed_linear_layers
 from llmkit.paths import check_output
 from llmkit.reports.predictions import print_labels
 from llmkit.runtime.console import make_console, print_generated, warning_console
-from llmkit.runtime.message_reader import Message, MessageReader, is_text
-from llmkit.runtime.signals import first_interrupt_noted
+from llmkit.runtime.message_reader import Message, MessageReader, is_valid_unicode
+from llmkit.runtime.signals import catch_first_interrupt
 
 COMMANDS = ("/reset", "/save", "/help", "/quit")
 HELP = """\
   /reset      start a new conversation
-  /save FILE  write it to FILE (.jsonl, .json, .parquet)
+  /save FILE  save it to FILE (.jsonl, .json, .parquet)
   /help       show this list
-  /quit       end the chat, as Ctrl-D does
-  Ctrl-C      stop an answer, or drop what was typed;
+  /quit       end the chat (or Ctrl-D)
+  Ctrl-C      stop the answer, or discard the input;
               twice at the prompt: end the chat
-  \\           at the end of a line: the message goes on
-  \"\"\"         before and after several lines: one message
-  A message may begin with a slash after a space."""
+  \\           at the end of a line: continue the message
+  \"\"\"         before and after a message of several lines
+  To send a message that starts with /, type a space first."""
 SAVED_FORMATS = (".jsonl", ".json", ".parquet")
 
 
 def chat(session: GenerationSession, system: str | None) -> None:
-    """Answer the messages of standard input until it ends or says /quit.
+    """Answer messages from standard input until its end or /quit.
 
-    Raises UserError for a model or decoding that cannot chat and, at the end of a pipe, if a line
-    was refused or there was none.
+    Raises UserError for decoding settings that cannot be streamed or a system prompt that the task
+    does not use; and, at the end of a pipe, if a line was rejected or there was no message.
+
+    system: System prompt; None for none.
     """
     check_decoding(session.generation)
     try:
-        mode = choose_mode(session, system or "")
+        mode = chat_mode_for(session, system or "")
     except ValueError as error:
         raise UserError(f"--system: {error}; remove it") from None
     reader = MessageReader()
@@ -60,52 +62,52 @@ def chat(session: GenerationSession, system: str | None) -> None:
                 break
     if reader.is_terminal:
         return
-    if not conversation.num_taken:
-        raise UserError("standard input has no message; pipe in one per line")
+    if not conversation.num_messages:
+        raise UserError("no message on standard input; pipe in one per line")
     if conversation.num_refused:
-        raise UserError(f"{count_of(conversation.num_refused, 'line')} refused; see above")
+        raise UserError(f"{count_of(conversation.num_refused, 'line')} rejected; see above")
 
 
 def check_decoding(generation: Generation) -> None:
-    """Raise UserError for decoding that gives no text until it has ended."""
+    """Raise UserError for decoding settings that cannot be streamed."""
     if generation.num_beams > 1:
         raise UserError(
-            f"generation.num_beams is {generation.num_beams}, and beams cannot be streamed; give "
+            f"generation.num_beams is {generation.num_beams}, and beams cannot be streamed; add "
             "--num-beams 1, or use `llmkit generate`"
         )
 
 
 class Chat:
-    """The state of a chat: the mode, the engine, and what was answered and saved."""
+    """A chat session: runs commands and answers messages."""
 
     def __init__(self, session: GenerationSession, mode: ChatMode, is_terminal: bool) -> None:
         self.session, self.mode, self.is_terminal = session, mode, is_terminal
         self.generation = session.generation.model_copy(update={"num_return_sequences": 1})
-        # One row: the turns so far stay in its part of the cache.
+        # One row, so that its slot of the cache keeps the turns so far.
         self.engine = None if session.labels else Engine(session.model, session.tokenizer, 1)
-        self.num_taken = self.num_answers = self.num_refused = 0
+        self.num_messages = self.num_answers = self.num_refused = 0
         self.saved: Path | None = None
-        """The file that holds the current conversation."""
-        self.was_cut = False
+        """The file that the current conversation was saved to."""
+        self.has_explained_limit = False
 
     def take(self, message: Message) -> bool:
-        """Obey a command or answer a message; returns whether the chat goes on.
+        """Run a command or answer a message; return whether the chat continues.
 
-        Meanwhile the first Ctrl-C at a terminal stops the answer, not the program, also if it comes
+        In a terminal, the first Ctrl-C meanwhile stops the answer instead of the program, even
         before the answer begins.
         """
-        with first_interrupt_noted(enabled=self.is_terminal) as self.is_interrupted:
+        with catch_first_interrupt(enabled=self.is_terminal) as self.is_interrupted:
             return self._take(message)
 
     def _take(self, message: Message) -> bool:
-        self.num_taken += bool(message.text.strip())
+        self.num_messages += bool(message.text.strip())
         if message.is_command:
-            return self.obey(message)
+            return self.run_command(message)
         if not message.text.strip() and not (self.is_terminal and self.can_continue):
             return True
         try:
-            if not is_text(message.text):
-                raise UserError("not valid UTF-8; nothing was sent")
+            if not is_valid_unicode(message.text):
+                raise UserError("not valid UTF-8; the line was skipped")
             self.answer(message.text if message.text.strip() else "")
         except UserError as error:
             self.refuse(message, str(error))
@@ -113,33 +115,33 @@ class Chat:
 
     @property
     def can_continue(self) -> bool:
-        """Whether an empty message means something: to continue a text."""
+        """Whether an empty message continues a text."""
         return bool(self.session.task.output == "text" and self.mode.rows())
 
     # --------------------------------------------------------------------------- answers
 
     def answer(self, text: str) -> None:
-        """Print the answer to a message and take note of it."""
+        """Print the answer to a message and add both to the history."""
         encoded = self.mode.encode(text)
         for line in self.mode.notes():
             self.note(line)
         if self.session.labels:
-            self.mode.keep(text, self.classify(encoded))
+            self.mode.record(text, self.classify(encoded))
             return
         key = (self.session.seed, self.num_answers, 0)
         self.num_answers += 1
         answer, is_stopped = self.stream(Request(encoded.ids, self.generation, key))
         if answer.strip() or not is_stopped:
-            self.mode.keep(text, answer)
+            self.mode.record(text, answer)
         if is_stopped:
-            kept = "; what there is of the answer is kept" if self.mode.is_kept else ""
-            nothing = " before the answer began; the message is not kept"
-            self.note(f"stopped{kept if answer.strip() else nothing}")
+            partial = "; the partial answer is kept in the history" if self.mode.has_history else ""
+            nothing = " before the answer began; the message is discarded"
+            self.note(f"stopped{partial if answer.strip() else nothing}")
         elif not answer.strip() and self.is_terminal:
-            self.note("an empty answer")
+            self.note("(empty answer)")
 
     def stream(self, request: Request) -> tuple[str, bool]:
-        """Print a completion while it is generated, without surrounding white space.
+        """Generate a completion and print it as it grows, without surrounding white space.
 
         Returns:
             The completion as generated, and whether Ctrl-C stopped it.
@@ -147,20 +149,21 @@ class Chat:
         sequence, shown = self.engine.add(request), ""
         while sequence.finish_reason is None and not self.is_interrupted():
             self.engine.step()
-            shown = write_more(sequence.text.strip(), shown)
+            shown = print_added(sequence.text.strip(), shown)
         self.engine.cancel(sequence)
-        write_more(sequence.text.strip(), shown)
+        print_added(sequence.text.strip(), shown)
         click.echo()
-        if sequence.finish_reason == "length" and self.is_terminal and not self.was_cut:
-            self.was_cut = True
+        if sequence.finish_reason == "length" and self.is_terminal and not self.has_explained_limit:
+            self.has_explained_limit = True
             self.note(
-                f"cut at {request.generation.max_new_tokens} tokens; --max-new-tokens allows more"
+                f"truncated after {request.generation.max_new_tokens} tokens; raise "
+                "--max-new-tokens for longer answers"
             )
         return sequence.text, sequence.finish_reason == "cancelled"
 
     def classify(self, encoded: EncodedPrompt) -> str:
-        """Print the probabilities of the labels, of a line of a pipe that of the likeliest one;
-        returns the likeliest."""
+        """Predict a label; print it with its probability or, in a terminal, the probabilities of
+        all labels. Returns the label."""
         (prediction,) = self.session.predict([encoded], self.num_answers)
         self.num_answers += 1
         if self.is_terminal:
@@ -179,8 +182,8 @@ class Chat:
 
     # -------------------------------------------------------------------------- commands
 
-    def obey(self, message: Message) -> bool:
-        """Carry out a command; returns whether the chat goes on."""
+    def run_command(self, message: Message) -> bool:
+        """Run a command; return whether the chat continues."""
         name, _, argument = message.text.strip().partition(" ")
         argument = argument.strip()
         if name == "/quit" and not argument:
@@ -190,7 +193,7 @@ class Chat:
         elif name == "/reset" and not argument:
             self.mode.reset()
             self.saved = None
-            self.note("a new conversation")
+            self.note("started a new conversation")
         elif name == "/save":
             try:
                 self.save(argument)
@@ -203,12 +206,13 @@ class Chat:
         return True
 
     def save(self, name: str) -> None:
-        """Write what was said to a file, which must be new or hold the same conversation.
+        """Save the history to a new file, or to the file it was saved to before.
 
-        Raises UserError if that is not possible.
+        Raises UserError if the file has an unsupported extension, exists or cannot be written, or
+        if there is nothing to save.
         """
         if not name:
-            raise UserError("/save: name a file, as in /save talk.jsonl")
+            raise UserError("/save: requires a file name, as in /save talk.jsonl")
         path = check_output(name, "/save")
         if path.suffix.lower() not in SAVED_FORMATS:
             raise UserError(f"/save: {path}: name a file that ends in {', '.join(SAVED_FORMATS)}")
@@ -216,17 +220,17 @@ class Chat:
         if not rows:
             raise UserError("/save: there is nothing to save yet")
         if path.exists() and path != self.saved:
-            raise UserError(f"/save: {path} exists; name another file")
+            raise UserError(f"/save: {path} already exists; choose another name")
         try:
             write_rows(path, rows, list(rows[0]))
         except OSError as error:
             raise UserError(f"/save: {path}: {error.strerror or error}") from None
         self.saved = path
-        self.note(f"saved as {path}")
+        self.note(f"saved to {path}")
 
 
-def write_more(text: str, shown: str) -> str:
-    """Write to stdout what a growing text has gained; returns all that is shown."""
+def print_added(text: str, shown: str) -> str:
+    """Print what was added to a growing text since `shown`; return the text."""
     more = text[len(shown) :]
     if more:
         print_generated(more, end="")
@@ -234,5 +238,5 @@ def write_more(text: str, shown: str) -> str:
 
 
 def note(console: Console, text: str, style: str = "dim") -> None:
-    """Print a message next to the answers; a terminal wraps it between words."""
+    """Print a notice, wrapped between words in a terminal."""
     console.print(text, style=style, soft_wrap=not console.is_terminal)

@@ -40,7 +40,7 @@ class Source:
     """Where the predictions of a system are, and what is recorded about them."""
 
     name: str
-    """As the user gave it."""
+    """The path as given by the user."""
     predictions: Path
     task: str | None
     """None for a file, and for a folder that does not record it."""

@@ -1,4 +1,4 @@
-"""What a run decides for keys of its recipe that say null or auto."""
+"""Deciding the values of recipe keys that are null or auto."""
 
 import os
 from collections.abc import Iterable

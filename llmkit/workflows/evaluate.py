@@ -207,6 +207,6 @@ def check_output_folder(output: str | None) -> Path | None:
         return None
     folder = expand(output)
     if is_run(folder) or folder.is_file():
-        raise UserError(f"{folder}: is a run or a file; give --output a folder of its own")
+        raise UserError(f"{folder}: is a run or a file; choose a different folder for --output")
     check_writable(folder, "--output")
     return folder

@@ -65,7 +65,7 @@ class FinishedRun(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What metrics.json says of the training."""
+    """The figures of the training in metrics.json."""
 
     best_step: int
     train_seconds: float
@@ -201,7 +201,7 @@ def train_in_run(
 
 
 def validation_of(setup: TrainingSetup) -> Validation:
-    """How the recipe validates."""
+    """The validation settings of the recipe."""
     recipe = setup.recipe
 
     def score() -> tuple[Scores, list[Sample]]:

@@ -1,4 +1,4 @@
-"""Predictions for a prompt, for the rows of a file, for lines, or for texts."""
+"""Predictions for a prompt, the rows of a file, the lines of standard input, or Python strings."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from rich.console import Console
 from llmkit.config.generation import Generation
 from llmkit.data.columns import SKIP
 from llmkit.errors import UserError, count_of
-from llmkit.generation.prompt_report import Places, PromptReport
+from llmkit.generation.prompt_report import PromptReport, RowLocations
 from llmkit.generation.prompts import EncodedPrompt, Prompt, PromptReader
 from llmkit.generation.session import GenerationSession
 from llmkit.io import row_files
@@ -31,7 +31,8 @@ from llmkit.reports.predictions import (
 from llmkit.runtime.console import counting, make_console, print_generated, warning_console
 from llmkit.runtime.signals import Stopped
 
-BATCHES_PER_WINDOW = 8  # so that few rows idle at a window's end, and little is repeated after one
+# A trade-off: slots idle at the end of each window, and an interrupted window is generated again.
+BATCHES_PER_WINDOW = 8
 
 
 def generate_from_prompt(
@@ -43,9 +44,14 @@ def generate_from_prompt(
 ) -> None:
     """Predict for one prompt; print the prediction, as text or JSON, or write it to a file.
 
-    A terminal shows text while it is generated.
+    Text is streamed to a terminal. Raises UserError if the prompt is empty or too long.
+
+    Args:
+        is_raw: Do not fill the prompt into the run's template.
+        output: The file to write; None: print.
+        as_json: Print one line of JSON.
     """
-    prompt = session.reader(is_raw).typed_prompt(text, "0", "--prompt")
+    prompt = session.reader(is_raw).build_prompt(text, "0", "--prompt")
     report = PromptReport()
     (encoded,) = encode_rows(session, [prompt])
     if isinstance(encoded, UserError):
@@ -56,9 +62,9 @@ def generate_from_prompt(
         print_while_generated(session.stream(encoded))
         return
     predictions = zip([prompt], session.predict([encoded]), strict=True)
-    ((_, prediction),) = warn_of_cut_off(predictions, session.generation)
+    ((_, prediction),) = warn_about_truncated(predictions, session.generation)
     if output is not None:
-        columns = columns_of(report, session, output)
+        columns = output_columns_of(report, session, output)
         write_rows(output, [output_row(prompt, prediction)], columns)
     elif prediction.probabilities and not as_json:
         advice = "; --output FILE writes all"
@@ -75,9 +81,10 @@ def generate_from_file(
     as_json: bool = False,
 ) -> None:
     """Predict for each row of a file; print the predictions, as text or JSON, or write them with
-    all columns.
+    the input columns.
 
-    The output is written row by row, and continued if it was interrupted.
+    The output is written row by row; an interrupted output is continued. The arguments are those of
+    `generate_from_prompt`. Raises UserError for an invalid row, before anything is written.
     """
     reader, report = session.reader(is_raw), PromptReport()
     # Every row is read and encoded once before the first prediction, so that none fails later.
@@ -87,22 +94,28 @@ def generate_from_file(
     if not report.num_rows:
         raise UserError(next(iter(report.left_out.first), f"{path}: no rows in it"))
     show_report(session, report)
-    windows = read_encoded(session, reader, path, Places())
+    windows = read_encoded(session, reader, path, RowLocations())
     if output is None:
-        # On a terminal, the predictions themselves show the progress.
+        # In a terminal, the predictions themselves show the progress.
         console = make_console(quiet=True) if sys.stdout.isatty() else session.console
         predictions = predict_windows(session, windows, report.num_rows, console)
-        for prompt, prediction in warn_of_cut_off(predictions, session.generation):
+        for prompt, prediction in warn_about_truncated(predictions, session.generation):
             print_prediction(prompt, prediction, as_json)
         return
-    columns, origin = columns_of(report, session, output), session.origin_of(path, is_raw)
-    with open_writer(output, columns, origin) as writer, continuing(writer, report.num_rows):
+    columns, fingerprint = (
+        output_columns_of(report, session, output),
+        session.fingerprint(path, is_raw),
+    )
+    with (
+        open_writer(output, columns, fingerprint) as writer,
+        explain_continuation(writer, report.num_rows),
+    ):
         if writer.num_rows:
             session.console.print(f"continuing after {count_of(writer.num_rows, 'row')}")
         predictions = predict_windows(
             session, windows, report.num_rows, session.console, writer.num_rows
         )
-        for prompt, prediction in warn_of_cut_off(predictions, session.generation):
+        for prompt, prediction in warn_about_truncated(predictions, session.generation):
             writer.append(output_row(prompt, prediction))
     session.console.print(f"{report.num_rows:,} predictions written to {output}", style="dim")
 
@@ -115,17 +128,18 @@ def generate_from_lines(
     as_json: bool = False,
 ) -> None:
     """Predict for each line of standard input; print each prediction, as text or JSON, as soon as
-    it and all earlier ones are finished, or write all to a file.
+    it and all earlier ones are finished, or write all of them to a file.
 
-    chunks: The bytes of standard input as they arrive.
+    The arguments are those of `generate_from_prompt`, except for `chunks`, the bytes of standard
+    input as they arrive. Raises UserError for an invalid line after printing those before it.
     """
     report = PromptReport()
     predictions = predict_lines(session, chunks, is_raw, report)
-    predictions = warn_of_cut_off(predictions, session.generation)
+    predictions = warn_about_truncated(predictions, session.generation)
     if output is not None:
         report.columns["prompt"] = None
         rows = (output_row(*pair) for pair in predictions)
-        write_rows(output, rows, columns_of(report, session, output))
+        write_rows(output, rows, output_columns_of(report, session, output))
     else:
         for prompt, prediction in predictions:
             print_prediction(prompt, prediction, as_json)
@@ -135,24 +149,24 @@ def generate_from_lines(
 def predict_texts(
     session: GenerationSession, texts: Sequence[str], is_raw: bool
 ) -> list[Prediction]:
-    """The prediction for each typed prompt, in order."""
+    """Predict for each text, in order. Raises UserError for a text that is blank or too long."""
     reader = session.reader(is_raw)
     prompts = [
-        reader.typed_prompt(text, str(number), f"prompts[{number}]")
+        reader.build_prompt(text, str(number), f"prompts[{number}]")
         for number, text in enumerate(texts)
     ]
     encoded = encode_rows(session, prompts)
     for prompt in encoded:
         if isinstance(prompt, UserError):
             raise prompt
-    windows = windows_of(encoded, session)
+    windows = iter_windows(encoded, session)
     predictions = predict_windows(session, windows, len(encoded), session.console)
     return [prediction for _, prediction in predictions]
 
 
-def windows_of(rows: Iterable, session: GenerationSession) -> Iterator[list]:
-    """The rows in windows, whose rows are generated together: what is generated for a row may
-    depend, by rounding, on its window, but not on other windows."""
+def iter_windows(rows: Iterable, session: GenerationSession) -> Iterator[list]:
+    """Group the rows into windows that are generated together. A prediction may depend on the other
+    rows of its window by rounding, but not on other windows."""
     rows = iter(rows)
     while window := list(islice(rows, BATCHES_PER_WINDOW * session.batch_size)):
         yield window
@@ -161,20 +175,20 @@ def windows_of(rows: Iterable, session: GenerationSession) -> Iterator[list]:
 def encode_rows(
     session: GenerationSession, rows: Sequence[Prompt | UserError]
 ) -> list[EncodedPrompt | UserError]:
-    """Each prompt encoded; errors stay, and prompts that do not fit the model become errors."""
+    """Encode the prompts. Errors stay; prompts that do not fit into the context become errors."""
     encoded = iter(session.encode([row for row in rows if isinstance(row, Prompt)]))
     return [next(encoded) if isinstance(row, Prompt) else row for row in rows]
 
 
 def read_encoded(
-    session: GenerationSession, reader: PromptReader, path: Path, left_out: Places
+    session: GenerationSession, reader: PromptReader, path: Path, left_out: RowLocations
 ) -> Iterator[list[EncodedPrompt]]:
-    """The encoded prompts of a file, window by window.
+    """Yield the encoded prompts of a file in windows.
 
-    Raises UserError for an invalid row. With `data.skip_invalid`, such a row is left out, and its
-    error is added to `left_out`.
+    Raises UserError for an invalid row. With `data.skip_invalid`, invalid rows are skipped and
+    their errors added to `left_out`.
     """
-    for window in windows_of(reader.read(path), session):
+    for window in iter_windows(reader.read(path), session):
         valid, error = split_invalid(session, encode_rows(session, window), left_out)
         if error is not None:
             raise error
@@ -182,10 +196,10 @@ def read_encoded(
 
 
 def split_invalid(
-    session: GenerationSession, rows: list[EncodedPrompt | UserError], left_out: Places
+    session: GenerationSession, rows: list[EncodedPrompt | UserError], left_out: RowLocations
 ) -> tuple[list[EncodedPrompt], UserError | None]:
-    """The valid rows up to the first error, and the error. With `data.skip_invalid`, all valid
-    rows; errors are added to `left_out`."""
+    """Return the valid rows before the first error, and that error. With `data.skip_invalid`,
+    return all valid rows and None, and add the errors to `left_out`."""
     errors = [row for row in rows if isinstance(row, UserError)]
     if not errors or session.data.skip_invalid:
         for error in errors:
@@ -202,10 +216,12 @@ def predict_windows(
     console: Console,
     num_done: int = 0,
 ) -> Iterator[tuple[Prompt, Prediction]]:
-    """Each prompt with its prediction, in order, while a bar counts up to `total`.
+    """Yield each prompt with its prediction, in order, and show the progress.
 
-    num_done: How many prompts to leave out at the beginning. The window that holds the first of the
-        others is generated as a whole, so that nothing depends on this number.
+    Args:
+        total: Number of prompts.
+        num_done: Number of prompts to skip at the beginning. The window of the first remaining
+            prompt is generated as a whole, so that the predictions do not depend on this number.
     """
     first_number = 0
     with counting(console, "rows", total, num_done) as advance:
@@ -222,10 +238,10 @@ def predict_windows(
 def predict_lines(
     session: GenerationSession, chunks: Iterable[bytes], is_raw: bool, report: PromptReport
 ) -> Iterator[tuple[Prompt, Prediction]]:
-    """Each line's prompt with its prediction, in order; blank lines are left out.
+    """Yield the prompt of each line with its prediction, in order; blank lines are skipped.
 
-    Raises UserError for an invalid line, after the predictions for those before it, and if there
-    is no line.
+    Raises UserError for an invalid line, after the predictions for the lines before it, and if all
+    lines are blank.
     """
     reader, num_lines = session.reader(is_raw), 0
     max_lines = BATCHES_PER_WINDOW * session.batch_size
@@ -234,7 +250,9 @@ def predict_lines(
         for number, line, error in lines:
             if text := line.strip():
                 where, id = f"{STANDARD_INPUT}:{number}", str(num_lines)
-                rows.append(error or Prompt(id, where, reader.typed(text), {"prompt": text}))
+                rows.append(
+                    error or Prompt(id, where, reader.segments_from_text(text), {"prompt": text})
+                )
                 num_lines += 1
         valid, error = split_invalid(session, encode_rows(session, rows), report.left_out)
         predictions = session.predict(valid, first_number=report.num_rows)
@@ -247,19 +265,18 @@ def predict_lines(
         raise UserError(next(iter(report.left_out.first), f"{STANDARD_INPUT}: only blank lines"))
 
 
-def warn_of_cut_off(
+def warn_about_truncated(
     predictions: Iterable[tuple[Prompt, Prediction]], generation: Generation
 ) -> Iterator[tuple[Prompt, Prediction]]:
-    """The same predictions. At the end, warns if some were cut off before they met the constraint
-    of the decoding."""
-    num_cut_off = num_all = 0
+    """Pass the predictions on; warn at the end if any was truncated before meeting a constraint."""
+    num_truncated = num_all = 0
     for prompt, prediction in predictions:
         num_all += 1
-        num_cut_off += prediction.ended is False
+        num_truncated += prediction.ended is False
         yield prompt, prediction
-    if num_cut_off and generation.constraint:
+    if num_truncated and generation.constraint:
         warning_console().print(
-            f"warning: {num_cut_off:,} of {count_of(num_all, 'completion')} cut off after "
+            f"warning: {num_truncated:,} of {count_of(num_all, 'completion')} truncated after "
             f"{generation.max_new_tokens} tokens, before {generation.constraint} was met; raise "
             "max_new_tokens",
             style="yellow",
@@ -267,6 +284,7 @@ def warn_of_cut_off(
 
 
 def print_while_generated(pieces: Iterable[str]) -> None:
+    """Print the pieces of a text as they arrive, and a line break at the end."""
     try:
         for piece in pieces:
             print_generated(piece, end="")
@@ -275,11 +293,11 @@ def print_while_generated(pieces: Iterable[str]) -> None:
 
 
 @contextmanager
-def continuing(writer: RowWriter, total: int) -> Iterator[None]:
-    """Attach to a failure or a stop request how the file is continued."""
+def explain_continuation(writer: RowWriter, total: int) -> Iterator[None]:
+    """Add advice on how to continue the file to an error or stop request in the block."""
     if writer.num_rows > total:
         raise UserError(
-            f"{writer.partial}: more rows than the input has; delete it, or name another --output"
+            f"{writer.partial}: has more rows than the input; delete it, or choose another --output"
         )
     try:
         yield
@@ -293,16 +311,14 @@ def continuing(writer: RowWriter, total: int) -> Iterator[None]:
 
 
 def show_report(session: GenerationSession, report: PromptReport) -> None:
-    """Print to stderr the template, how many sources were truncated, and warnings."""
+    """Print the template, the number of truncated prompts, and warnings to stderr."""
     template = session.task.template
     if report.uses_template and template:
         shown = json.dumps(template, ensure_ascii=False)
-        session.console.print(
-            f"prompt template: {shown}; --raw passes prompts as they are", style="dim"
-        )
+        session.console.print(f"prompt template: {shown}; --raw disables it", style="dim")
     if report.num_truncated:
         session.console.print(
-            f"{report.num_truncated:,} of {report.num_rows:,} sources truncated to fit "
+            f"{report.num_truncated:,} of {report.num_rows:,} inputs truncated to fit "
             f"{session.data.max_length} tokens",
             style="dim",
         )
@@ -310,8 +326,8 @@ def show_report(session: GenerationSession, report: PromptReport) -> None:
         warning_console().print(f"warning: {warning}", style="yellow")
 
 
-def columns_of(report: PromptReport, session: GenerationSession, output: Path) -> list[str]:
-    """The output's columns: those of the input and the predictions, as its format holds them."""
+def output_columns_of(report: PromptReport, session: GenerationSession, output: Path) -> list[str]:
+    """Names of the output columns in its format: input columns, then results."""
     return output_columns(
         report.columns,
         has_labels=bool(session.labels),
@@ -322,20 +338,20 @@ def columns_of(report: PromptReport, session: GenerationSession, output: Path) -
 
 
 def check_input(name: str) -> Path:
-    """The file of prompts; raises UserError, before any work, if it cannot be read."""
+    """The path of the input file; raises UserError if it cannot be read."""
     path = expand(name)
     row_files.check(path, "--input")
     return path
 
 
 def check_predictions(name: str | None, rows: Path | None) -> Path | None:
-    """The file to write; raises UserError, before any work, if it cannot be written.
+    """The path of the output file; raises UserError if it cannot be written.
 
-    rows: The input file, which must be another one.
+    rows: The input file, which must be a different file.
     """
     path = check_output(name)
     if path is not None:
         check_format(path)
         if rows is not None and path.exists() and path.samefile(rows):
-            raise UserError(f"--output: {path} is the input; name another file")
+            raise UserError(f"--output: {path} is the input file; choose another name")
     return path

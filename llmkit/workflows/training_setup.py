@@ -74,7 +74,7 @@ class PreparedRows:
     train: EncodedTrain
     validation: EvaluationSet
     tests: dict[str, EvaluationSet]
-    """What is scored at the end: `test`, further ones by name, and `general text`."""
+    """The test sets to score at the end: `test`, further ones by name, and `general text`."""
     findings: list[Finding]
     """Problems of the rows."""
 
@@ -99,7 +99,7 @@ class TrainingSetup:
     metric: DecidingMetric
     """Score that chooses the best weights."""
     record: RunRecord
-    """What the run records of data and model."""
+    """What run.json records about data and model."""
 
 
 def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -> TrainingSetup:

@@ -1,4 +1,4 @@
-"""`llmkit chat` at a real terminal."""
+"""`llmkit chat` in a real terminal."""
 
 import json
 
@@ -20,7 +20,7 @@ def terminal():
 
 @pytest.fixture
 def start(fork_server, terminal, tmp_path):
-    """Start a chat at the terminal."""
+    """Start a chat in the terminal."""
 
     def chat(*arguments):
         environment = {**fork_server.environment, "TERM": "xterm", "NO_COLOR": "1"}
@@ -50,9 +50,9 @@ def test_a_conversation_at_a_terminal(llmkit, start, terminal, tiny_gpt2, tmp_pa
     terminal.type('"""two\nlines"""\n')
     terminal.wait_for("\r\n> ")
     terminal.interrupt_prompt(process.pid, "half a li")
-    terminal.wait_for("Ctrl-C again, or /quit, ends the chat\r\n> ")
+    terminal.wait_for("press Ctrl-C again or type /quit to end the chat\r\n> ")
     terminal.type("/save talk.jsonl\n")
-    assert "saved as talk.jsonl" in terminal.wait_for("\r\n> ")
+    assert "saved to talk.jsonl" in terminal.wait_for("\r\n> ")
     terminal.type("\x04")
     process.communicate()
     assert process.returncode == 0, terminal.screen
@@ -61,7 +61,7 @@ def test_a_conversation_at_a_terminal(llmkit, start, terminal, tiny_gpt2, tmp_pa
     assert questions == ["Who keeps a goat?", "two\nlines"]
 
 
-def test_ctrl_c_stops_the_answer_and_not_the_program(start, terminal, tmp_path):
+def test_ctrl_c_stops_the_answer_but_not_the_program(start, terminal, tmp_path):
     shape = Scratch(n_layer=1, n_head=1, n_embd=8, n_positions=20_000, vocab_size=320)
     save_model(*scratch_model(shape, TEXT), tmp_path / "model")
     endless = ("--max-new-tokens", 19_000, "--min-new-tokens", 19_000)
@@ -72,9 +72,9 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(start, terminal, tmp_path):
     terminal.read_character()  # the answer has begun
     terminal.type("\x03")
     answer = terminal.wait_for("\r\n> ")
-    assert "stopped; what there is of the answer is kept" in answer
+    assert "stopped; the partial answer is kept in the history" in answer
     terminal.type("/save text.jsonl\n")
-    terminal.wait_for("saved as text.jsonl")
+    terminal.wait_for("saved to text.jsonl")
     terminal.type("/quit\n")
     process.communicate()
     assert process.returncode == 0, terminal.screen
@@ -82,7 +82,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(start, terminal, tmp_path):
     assert len(row["text"]) > len("Mara")
 
 
-def test_two_ctrl_c_at_the_prompt_end_the_chat(start, terminal, tiny_gpt2):
+def test_pressing_ctrl_c_twice_at_the_prompt_ends_the_chat(start, terminal, tiny_gpt2):
     process = start("--model", tiny_gpt2)
     terminal.wait_for("> ")
     terminal.interrupt_prompt(process.pid, "x")

@@ -95,7 +95,7 @@ def test_finetune_then_generate_then_evaluate(llmkit, finetune, tmp_path):
         (("train.learning_rate=.inf",), "train.learning_rate"),
         (("seed=5000000000",), "seed"),
         (("data.train=silent.jsonl", "data.columns.summary=none"), "is an empty list"),
-        (("data.train=half.jsonl",), "half.jsonl:1: column document holds half a character"),
+        (("data.train=half.jsonl",), "half.jsonl:1: column document contains half a character"),
         (("model=cut",), "model: cut: damaged"),
         (("model=hole",), "transformer.h.1"),
     ],

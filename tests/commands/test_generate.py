@@ -1,4 +1,4 @@
-"""`generate`: the model that it takes, and runs of several tasks."""
+"""`generate`: the default model, and runs of several tasks."""
 
 import json
 
@@ -14,7 +14,7 @@ def test_generate_without_any_run_uses_the_embedded_model(llmkit):
     assert result.stdout.strip()
 
 
-def test_words_without_an_option_are_the_prompt(llmkit, tiny_gpt2):
+def test_positional_arguments_are_the_prompt(llmkit, tiny_gpt2):
     run = ("generate", "--model", tiny_gpt2, "--max-new-tokens", 5, "--json")
     typed = llmkit(*run, "The", "ferry", "was late")
     assert typed.exit_code == 0, typed.output

@@ -1,4 +1,4 @@
-"""The serve command: what it refuses before it listens."""
+"""The serve command: mistakes that it rejects before listening."""
 
 import socket
 import sys
@@ -13,8 +13,8 @@ from llmkit.serving.security import Limits
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--host", "0.0.0.0"), "which needs a token; set LLMKIT_TOKEN or give --token-file"),
-        (("--host", "::"), "which needs a token"),
+        (("--host", "0.0.0.0"), "which requires a token; set LLMKIT_TOKEN or --token-file"),
+        (("--host", "::"), "which requires a token"),
         (("--host", "no such host"), "--host: "),
         (("--token-file", "none"), "--token-file: none: no such file"),
         (("--allow-origin", "example.org"), "--allow-origin: 'example.org' is not an origin"),
@@ -35,7 +35,7 @@ def test_mistakes_end_in_one_line(llmkit, arguments, expected):
     assert "Traceback" not in result.output
 
 
-def test_a_port_in_use_is_refused_before_the_model_is_loaded(llmkit):
+def test_a_port_in_use_is_reported_before_the_model_is_loaded(llmkit):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         result = llmkit("serve", "--port", port, "--model", "./none")
@@ -43,14 +43,14 @@ def test_a_port_in_use_is_refused_before_the_model_is_loaded(llmkit):
     assert f"127.0.0.1:{port}: this port is in use" in result.stderr
 
 
-def test_a_missing_extra_is_named(llmkit, monkeypatch):
+def test_the_error_for_a_missing_package_names_the_extra(llmkit, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     for module in [name for name in sys.modules if name.startswith("llmkit.serving")]:
         monkeypatch.delitem(sys.modules, module)
     result = llmkit("serve")
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == (
-        "llmkit: serve needs uvicorn, which is not installed: pip install 'llmkit[serve]'"
+        "llmkit: serve requires uvicorn: pip install 'llmkit[serve]'"
     )
 
 

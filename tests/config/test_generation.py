@@ -23,10 +23,16 @@ CONSTRAINTS = {"choices": ["yes", "no"], "regex": "a+", "json_schema": {}}
         ({"min_p": 0.1}, "top_k, top_p and min_p require a temperature above 0"),
         ({"num_return_sequences": 2}, "num_return_sequences requires"),
         ({"temperature": 1e-4}, "overflows"),
-        ({"min_new_tokens": 9, "max_new_tokens": 8}, "min_new_tokens is above"),
+        ({"min_new_tokens": 9, "max_new_tokens": 8}, "min_new_tokens must not exceed"),
         ({"length_penalty": 2.0}, "length_penalty requires num_beams above 1"),
-        ({"choices": ["a"], "json_schema": {}}, "choices and json_schema: give only one of them"),
-        ({"choices": ["a"], "regex": "a"}, "choices and regex: give only one of them"),
+        (
+            {"choices": ["a"], "json_schema": {}},
+            "choices and json_schema are mutually exclusive; set only one",
+        ),
+        (
+            {"choices": ["a"], "regex": "a"},
+            "choices and regex are mutually exclusive; set only one",
+        ),
         *[
             ({name: value} | other, f"{name} cannot be combined with {word}")
             for name, value in CONSTRAINTS.items()

@@ -1,4 +1,4 @@
-"""evaluation.samples: which validation rows are shown, and that showing them changes nothing."""
+"""evaluation.samples: which validation rows are shown, and that training is unchanged."""
 
 import json
 
@@ -9,13 +9,19 @@ from rows import TEXT, write_jsonl
 from runs import SHORT, four_steps, strict_lines
 from stopped_runs import run_to_the_end, traces
 
-from llmkit.evaluation.samples import INCOMPLETE, MAX_WORD_TOKENS, decode_texts, half_of, spread
+from llmkit.evaluation.samples import (
+    INCOMPLETE,
+    MAX_WORD_TOKENS,
+    decode_texts,
+    evenly_spaced,
+    split_point,
+)
 from llmkit.model.load import load_model
 
 
 @given(st.integers(1, 1000), st.integers(1, 50))
 def test_samples_are_different_rows_spread_over_all_rows(num_rows, num_samples):
-    indices = spread(num_rows, num_samples)
+    indices = evenly_spaced(num_rows, num_samples)
     assert len(indices) == min(num_rows, num_samples)
     assert indices[0] == 0
     assert set(indices) <= set(range(num_rows))
@@ -24,7 +30,7 @@ def test_samples_are_different_rows_spread_over_all_rows(num_rows, num_samples):
     assert max(gaps) - min(gaps) <= 1
 
 
-def test_samples_are_the_scored_predictions_and_change_nothing_else(tiny_gpt2, tmp_path):
+def test_samples_are_the_scored_predictions_and_do_not_change_training(tiny_gpt2, tmp_path):
     settings = ("train.dropout=0.3", "evaluation.every=2", "generation.temperature=1.0")
     for count in (0, 3):
         recipe = four_steps(tiny_gpt2, tmp_path, *settings, f"evaluation.samples={count}")
@@ -95,7 +101,7 @@ def tokenizer(tiny_gpt2):
 def test_a_prompt_of_plain_text_ends_before_a_word_or_with_a_character(tokenizer, text, length):
     block = tokenizer.encode(text)[:length]
     half = max(1, len(block) // 2)
-    cut = half_of(block, tokenizer)
+    cut = split_point(block, tokenizer)
     assert max(0, half - MAX_WORD_TOKENS) < cut <= half
     before, after = tokenizer.decode(block[:cut]), tokenizer.decode(block[cut:])
     if half > 4:
@@ -104,7 +110,7 @@ def test_a_prompt_of_plain_text_ends_before_a_word_or_with_a_character(tokenizer
         assert after.startswith(" ")
 
 
-def test_texts_between_end_of_texts(tokenizer):
+def test_token_ids_are_split_at_end_of_text(tokenizer):
     end, one, two = tokenizer.eos_token_id, tokenizer.encode("one"), tokenizer.encode(" two")
     assert decode_texts([end, *one, end, *two], tokenizer) == ["", "one", "", "two"]
     assert decode_texts([], tokenizer) == [""]

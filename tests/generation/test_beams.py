@@ -1,4 +1,4 @@
-"""Beams of a batch, against Hugging Face's generate of each prompt alone."""
+"""Batched beam search, compared with Hugging Face's `generate` on single prompts."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from transformers import GenerationConfig
 
 from llmkit.config.generation import Generation
-from llmkit.generation.beams import search_beams
+from llmkit.generation.beams import beam_search
 from llmkit.generation.generate import generate
 from llmkit.model.load import load_model
 
@@ -35,12 +35,12 @@ def prompts(loaded):
     ],
     ids=str,
 )
-def test_beams_of_a_batch_are_those_of_generate_alone(loaded, prompts, settings):
+def test_batched_beams_equal_those_of_generate(loaded, prompts, settings):
     model, tokenizer = loaded
     eos = tokenizer.eos_token_id
     decoding = Generation(max_new_tokens=8, **settings)
     keys = [(0, index) for index in range(len(prompts))]
-    together = search_beams(model, tokenizer, prompts, keys, decoding, 4)
+    together = beam_search(model, tokenizer, prompts, keys, decoding, 4)
     for prompt, beams in zip(prompts, together, strict=True):
         output = model.generate(
             input_ids=torch.tensor([prompt]),
@@ -53,13 +53,13 @@ def test_beams_of_a_batch_are_those_of_generate_alone(loaded, prompts, settings)
         assert beams == rows
 
 
-def test_sampled_beams_depend_on_their_key_alone(loaded, prompts):
+def test_sampled_beams_depend_only_on_their_key(loaded, prompts):
     model, tokenizer = loaded
     settings = Generation(max_new_tokens=6, num_beams=2, temperature=1.5)
     keys = [(4, index) for index in range(3)]
-    together = search_beams(model, tokenizer, prompts[:3], keys, settings, 8)
+    together = beam_search(model, tokenizer, prompts[:3], keys, settings, 8)
     for prompt, key, beams in zip(prompts, keys, together, strict=False):
-        assert search_beams(model, tokenizer, [prompt], [key], settings, 1) == [beams]
+        assert beam_search(model, tokenizer, [prompt], [key], settings, 1) == [beams]
 
 
 def test_beams_end_with_a_stop_string(loaded, prompts):

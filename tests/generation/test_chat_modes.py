@@ -1,11 +1,11 @@
-"""Messages become the same prompts in `llmkit chat` and in the server: those of training."""
+"""`llmkit chat` and the server build the same prompts from messages, those of training."""
 
 import pytest
 from served import open_tiny
 
 from llmkit.data.encode import encode_segments
 from llmkit.errors import UserError
-from llmkit.generation.chat_modes import choose_mode, encode_messages, message_kind
+from llmkit.generation.chat_modes import chat_mode_for, encode_messages, message_kind
 from llmkit.serving.page import kind_of
 from llmkit.tasks import TASKS, to_example
 from llmkit.tasks.conversation import Message
@@ -49,17 +49,17 @@ def trained_ids(task: str, row: dict, session) -> list[int]:
 
 
 @pytest.mark.parametrize("task", ROWS)
-def test_a_prompt_is_that_of_training_in_the_chat_and_in_the_server(tiny_gpt2, task):
+def test_chat_and_server_build_the_prompt_of_training(tiny_gpt2, task):
     session = session_of(tiny_gpt2, task)
     expected = trained_ids(task, ROWS[task], session)
     assert encode_messages(messages(), session).ids == expected
-    mode = choose_mode(session)
-    mode.keep(*EARLIER)
+    mode = chat_mode_for(session)
+    mode.record(*EARLIER)
     assert mode.encode(LAST).ids == expected
 
 
 @pytest.mark.parametrize("task", ["chat", "instruct"])
-def test_a_system_prompt_is_that_of_training_in_the_chat_and_in_the_server(tiny_gpt2, task):
+def test_chat_and_server_build_the_system_prompt_of_training(tiny_gpt2, task):
     session, row = session_of(tiny_gpt2, task), dict(ROWS[task])
     if task == "chat":
         row["messages"] = [{"role": "system", "content": SYSTEM}, *row["messages"]]
@@ -67,8 +67,8 @@ def test_a_system_prompt_is_that_of_training_in_the_chat_and_in_the_server(tiny_
         row["system"] = SYSTEM
     expected = trained_ids(task, row, session)
     assert encode_messages(messages(system=SYSTEM), session).ids == expected
-    mode = choose_mode(session, SYSTEM)
-    mode.keep(*EARLIER)
+    mode = chat_mode_for(session, SYSTEM)
+    mode.record(*EARLIER)
     assert mode.encode(LAST).ids == expected
 
 
@@ -77,28 +77,28 @@ def test_a_task_with_several_inputs_takes_the_whole_prompt(tiny_gpt2):
     prompt = "Context: Mara left.\nQuestion: Who left?\nAnswer:"
     row = {"context": "Mara left.", "question": "Who left?", "answers": ["Mara"]}
     encoded = encode_messages([*messages()[:2], Message("user", prompt)], session)
-    assert encoded.ids == choose_mode(session).encode(prompt).ids
+    assert encoded.ids == chat_mode_for(session).encode(prompt).ids
     assert encoded.ids == trained_ids("qa", row, session)
 
 
 @pytest.mark.parametrize("task", sorted(set(TASKS) - {"chat", "instruct"}))
-def test_other_tasks_have_no_place_for_a_system_prompt(tiny_gpt2, task):
+def test_other_tasks_take_no_system_prompt(tiny_gpt2, task):
     session = session_of(tiny_gpt2, task)
-    with pytest.raises(ValueError, match="has no place for a system prompt"):
-        choose_mode(session, SYSTEM)
-    with pytest.raises(ValueError, match="has no place for a system prompt"):
+    with pytest.raises(ValueError, match="takes no system prompt"):
+        chat_mode_for(session, SYSTEM)
+    with pytest.raises(ValueError, match="takes no system prompt"):
         encode_messages(messages(system=SYSTEM), session)
 
 
-def test_a_template_without_system_has_no_place_for_a_system_prompt(tiny_gpt2):
+def test_a_template_without_system_takes_no_system_prompt(tiny_gpt2):
     session = session_of(tiny_gpt2, "instruct")
     object.__setattr__(session, "task", with_template(session.task, "{instruction}\nAnswer:"))
-    with pytest.raises(ValueError, match="instruct has no place for a system prompt"):
-        choose_mode(session, SYSTEM)
+    with pytest.raises(ValueError, match="instruct takes no system prompt"):
+        chat_mode_for(session, SYSTEM)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_page_knows_what_a_message_is(tiny_gpt2, task):
+def test_the_page_uses_messages_like_the_chat(tiny_gpt2, task):
     session = session_of(tiny_gpt2, task)
     assert kind_of(session) == KINDS[task]
     assert (message_kind(session.task) == "turn") == (kind_of(session) == "chat")
@@ -106,7 +106,7 @@ def test_the_page_knows_what_a_message_is(tiny_gpt2, task):
 
 @pytest.mark.parametrize("task", ["summarize", "instruct", "qa"])
 @pytest.mark.parametrize("text", [" ", "\u200b"])
-def test_a_blank_input_is_refused(tiny_gpt2, task, text):
+def test_a_blank_input_is_rejected(tiny_gpt2, task, text):
     with pytest.raises(ValueError, match="the last message is empty"):
         encode_messages([Message("user", text)], session_of(tiny_gpt2, task))
 

@@ -1,4 +1,4 @@
-"""Constrained completions are permitted texts, whatever the model wants."""
+"""Constrained completions are permitted texts, whatever the model prefers."""
 
 import json
 import re
@@ -75,7 +75,7 @@ def sample(loaded, num_texts, max_new_tokens=90, **settings):
 
 @contextmanager
 def wanting(model, token_id, bias):
-    """The model with another logit of one token."""
+    """Context in which the model has a different logit for one token."""
     hook = model.lm_head.register_forward_hook(
         lambda module, inputs, logits: logits.index_fill(-1, torch.tensor([token_id]), bias)
     )
@@ -128,7 +128,9 @@ def test_every_completion_is_json_of_the_schema(loaded, trials, figure):
 
 @pytest.mark.parametrize("kind", BYTE_LEVEL)
 @pytest.mark.parametrize("num_unused", [0, 7])
-def test_random_tokens_of_each_byte_level_tokenizer_are_permitted_texts(kind, num_unused):
+def test_random_permitted_tokens_form_permitted_texts_for_every_byte_level_tokenizer(
+    kind, num_unused
+):
     tokenizer = KINDS[kind]()
     rng = torch.Generator().manual_seed(0)
     pattern = r"[a-zäöü]{2,6} [0-9]{3}"
@@ -154,7 +156,7 @@ def test_random_tokens_of_each_byte_level_tokenizer_are_permitted_texts(kind, nu
                 assert is_valid(json.loads(text))
 
 
-def test_end_of_text_is_permitted_after_a_complete_text_only(loaded):
+def test_end_of_text_is_permitted_only_after_a_complete_text(loaded):
     model, tokenizer = loaded
     generation = Generation(regex="[a-c]{3,5}|d", max_new_tokens=20)
     with wanting(model, tokenizer.eos_token_id, 1e4):
@@ -169,7 +171,7 @@ def test_end_of_text_is_permitted_after_a_complete_text_only(loaded):
     assert completion.ended
 
 
-def test_a_text_that_is_cut_off_is_not_taken_for_a_complete_one(loaded):
+def test_a_truncated_text_is_not_reported_as_complete(loaded):
     (completion,) = sample(loaded, 1, max_new_tokens=3, regex="[a-z]{40}")
     assert not completion.ended
     assert re.fullmatch("[a-z]{1,39}", completion.text)
@@ -180,7 +182,9 @@ def test_a_text_of_exactly_the_maximum_length_is_complete(loaded):
     assert len(tokenizer.encode("€")) == 3
     (completion,) = sample(loaded, 1, max_new_tokens=3, choices="€")
     assert (completion.text, completion.ended) == ("€", True)
-    with pytest.raises(ConstraintError, match=r"choices: '€€' has 6 tokens, more than the 5 that"):
+    with pytest.raises(
+        ConstraintError, match=r"choices: '€€' has 6 tokens, but a completion has at most 5"
+    ):
         Constraint(Generation(choices=["€", "€€"], max_new_tokens=5), tokenizer)
 
 
@@ -211,19 +215,19 @@ def test_requests_with_and_without_constraints_share_a_batch(loaded):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"regex": "(a"}, "regex: llguidance refuses it: (a: unclosed group"),
-        ({"regex": "[/"}, "regex: llguidance refuses it"),
+        ({"regex": "(a"}, "regex: llguidance rejects it: (a: unclosed group"),
+        ({"regex": "[/"}, "regex: llguidance rejects it"),
         (
             {"regex": r"a(?=b)"},
             "look-around, including look-ahead and look-behind",
         ),
         ({"regex": r"\bfoo"}, "lookarounds not supported"),
         ({"regex": r"(a)\1"}, "backreferences are not supported"),
-        ({"regex": "a\\"}, "regex: ends in a single backslash; double it"),
+        ({"regex": "a\\"}, "regex: ends with a single backslash; double it"),
         ({"regex": r"[^\s\S]"}, "regex: permits no text"),
         ({"regex": "()"}, "regex: permits no text"),
         ({"regex": "a{1000000}"}, "regex: too complex"),
-        ({"json_schema": {"type": "foo"}}, "json_schema: llguidance refuses it: Invalid type"),
+        ({"json_schema": {"type": "foo"}}, "json_schema: llguidance rejects it: Invalid type"),
         (
             {"json_schema": {"type": "integer", "minimum": 5, "maximum": 3}},
             "minimum (5) is greater",
@@ -236,7 +240,7 @@ def test_requests_with_and_without_constraints_share_a_batch(loaded):
         ({"json_schema": {"properties": []}}, "properties must be an object"),
     ],
 )
-def test_a_constraint_that_cannot_be_met_is_refused_in_one_line(settings, expected):
+def test_an_invalid_or_unsatisfiable_constraint_is_rejected_in_one_line(settings, expected):
     with pytest.raises(ConstraintError) as caught:
         Constraint(Generation(**settings), KINDS["embedded"]())
     message = str(caught.value)
@@ -246,12 +250,12 @@ def test_a_constraint_that_cannot_be_met_is_refused_in_one_line(settings, expect
 
 
 @pytest.mark.parametrize("kind", ["WordPiece", "Unigram", "SentencePiece BPE"])
-def test_tokenizers_of_other_kinds_are_refused(kind):
+def test_tokenizers_that_are_not_byte_level_are_rejected(kind):
     with pytest.raises(ConstraintError, match="require a byte-level tokenizer"):
         Constraint(Generation(regex="a"), KINDS[kind]())
 
 
-def test_without_llguidance_the_extra_is_named(monkeypatch):
+def test_the_error_without_llguidance_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "llguidance", None)
     with pytest.raises(
         ConstraintError, match=r"choices: requires llguidance: pip install 'llmkit\[c"
@@ -259,7 +263,7 @@ def test_without_llguidance_the_extra_is_named(monkeypatch):
         Constraint(Generation(choices=["a"]), KINDS["embedded"]())
 
 
-def test_white_space_cannot_be_unbounded_by_the_schema(loaded):
+def test_a_schema_cannot_allow_unbounded_white_space(loaded):
     schema = {"type": "array", "items": {"const": 1}, "minItems": 4, "maxItems": 4,
               "x-guidance": {"whitespace_pattern": "[ \\n]+"}}  # fmt: skip
     for completion in sample(loaded, 10, json_schema=schema):

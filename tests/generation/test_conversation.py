@@ -1,4 +1,4 @@
-"""The prompt of a conversation: training's tokens, within the context, with the newest message."""
+"""The prompt of a conversation: tokens as in training, within the context, newest message kept."""
 
 import pytest
 from hypothesis import given
@@ -26,7 +26,7 @@ def stripped(turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 @given(TURNS, TEXT, TEXT, st.sampled_from(["", "Be brief."]), st.integers(8, 200))
-def test_the_prompt_has_the_tokens_that_training_makes_of_the_same_messages(
+def test_a_prompt_has_the_same_tokens_as_in_training(
     tokenizer, turns, question, answer, system, max_tokens
 ):
     conversation = Conversation(CHAT, system, stripped(turns))
@@ -37,7 +37,7 @@ def test_the_prompt_has_the_tokens_that_training_makes_of_the_same_messages(
     try:
         fitted = conversation.fit(question, tokenizer, max_tokens)
     except UserError:
-        assert conversation.room_for_question(tokenizer, max_tokens) < num_tokens(
+        assert conversation.max_question_tokens(tokenizer, max_tokens) < num_tokens(
             conversation, question, tokenizer
         )
         return
@@ -54,7 +54,7 @@ def num_tokens(conversation: Conversation, question: str, tokenizer) -> int:
 
 
 @given(TURNS, TEXT, st.sampled_from(["", "Be brief."]), st.integers(8, 200))
-def test_the_newest_message_is_whole_and_the_oldest_turns_are_dropped_first(
+def test_the_oldest_turns_are_dropped_and_the_newest_message_is_complete(
     tokenizer, turns, question, system, max_tokens
 ):
     turns = stripped(turns)
@@ -74,17 +74,17 @@ def test_the_newest_message_is_whole_and_the_oldest_turns_are_dropped_first(
         assert len(longer.fit(question, tokenizer, 10**6).ids) > max_tokens
 
 
-def test_a_message_that_does_not_fit_is_refused_with_the_room_there_is(tokenizer):
+def test_a_message_that_does_not_fit_is_rejected_with_the_maximum_length(tokenizer):
     conversation = Conversation(CHAT, "Be brief.", [("Who?", "Mara.")])
-    room = conversation.room_for_question(tokenizer, 60)
+    room = conversation.max_question_tokens(tokenizer, 60)
     texts = ["Q" * number for number in range(1, 61)]  # a token each
     fitting = next(text for text in texts if num_tokens(conversation, text, tokenizer) == room)
     assert len(conversation.fit(fitting, tokenizer, 60).ids) == 60
-    with pytest.raises(UserError, match=f"the message has {room + 1} tokens, and {room} fit"):
+    with pytest.raises(UserError, match=f"the message has {room + 1} tokens, but only {room} fit"):
         conversation.fit(f"{fitting}Q", tokenizer, 60)
 
 
-def test_messages_are_those_of_a_chat_data_set():
+def test_messages_have_the_shape_of_a_chat_data_set():
     conversation = Conversation(CHAT, "Be brief.", [("Who?", "Mara.")])
     assert conversation.messages == [
         {"role": "system", "content": "Be brief."},

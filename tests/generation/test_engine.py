@@ -1,4 +1,4 @@
-"""Continuous batching, against Hugging Face's generate and plain forward passes of each request."""
+"""Continuous batching, compared with Hugging Face's `generate` and with plain forward passes."""
 
 from contextlib import contextmanager
 
@@ -24,7 +24,7 @@ def loaded(tiny_gpt2):
 
 @pytest.fixture(scope="module")
 def prompts(loaded):
-    """Prompts of 1 to 70 tokens, half of which begin with a part of one text."""
+    """Prompts of 1 to 70 tokens, half of which share a prefix."""
     rng = np.random.default_rng(0)
     vocab_size = loaded[0].config.vocab_size
     shared = rng.integers(1, vocab_size, 40).tolist()
@@ -36,7 +36,7 @@ def prompts(loaded):
 
 
 def run(engine, requests):
-    """Complete the requests together; their sequences, in order."""
+    """Complete the requests in one batch; return their sequences in order."""
     sequences = [engine.add(request) for request in requests]
     while not engine.is_idle:
         engine.step()
@@ -56,7 +56,7 @@ def greedy_alone(model, prompt, num_tokens, eos_token_id):
 
 
 @pytest.mark.parametrize("max_rows", [1, 3, 8, NUM_PROMPTS])
-def test_greedy_completions_are_those_of_generate_alone(loaded, prompts, max_rows):
+def test_batched_greedy_completions_equal_those_of_generate(loaded, prompts, max_rows):
     model, tokenizer = loaded
     counts = np.random.default_rng(1).integers(1, 25, NUM_PROMPTS).tolist()
     requests = [
@@ -70,7 +70,7 @@ def test_greedy_completions_are_those_of_generate_alone(loaded, prompts, max_row
         assert sequence.finish_reason == ("length" if len(expected) == count else "stop")
 
 
-def test_sampled_completions_depend_on_their_key_alone(loaded, prompts):
+def test_sampled_completions_depend_only_on_their_key(loaded, prompts):
     model, tokenizer = loaded
     settings = [
         Generation(max_new_tokens=9, temperature=1.3, top_k=k, top_p=p)
@@ -99,7 +99,7 @@ def test_a_draw_selects_the_token_by_cumulative_probability(loaded, prompts):
     assert tokens[len(prompts[3]) :] == sequence.token_ids
 
 
-def test_a_row_that_ends_makes_room_in_the_next_step(loaded):
+def test_the_slot_of_a_finished_row_is_reused_in_the_next_step(loaded):
     model, tokenizer = loaded
     engine = Engine(model, tokenizer, 2)
     lengths = [1, 6, 2, 3]  # the rows of 1, 2 and 3 tokens share one slot, that of 6 has its own
@@ -115,7 +115,7 @@ def test_a_row_that_ends_makes_room_in_the_next_step(loaded):
 
 @contextmanager
 def counting_read_tokens(model):
-    """A list that receives the number of tokens of each forward pass inside the block."""
+    """Context with a list that records the number of tokens in each forward pass."""
     counts = []
     hook = model.get_input_embeddings().register_forward_hook(
         lambda layer, args, output: counts.append(len(args[0]))
@@ -124,7 +124,7 @@ def counting_read_tokens(model):
     hook.remove()
 
 
-def test_the_earlier_turns_of_a_conversation_are_not_read_again(loaded):
+def test_earlier_turns_of_a_conversation_are_not_recomputed(loaded):
     model, tokenizer = loaded
     engine = Engine(model, tokenizer, 1)
     first = Request(list(range(5, 45)), Generation(max_new_tokens=6, min_new_tokens=6))
@@ -139,7 +139,7 @@ def test_the_earlier_turns_of_a_conversation_are_not_read_again(loaded):
     assert reused.token_ids == alone.token_ids
 
 
-def test_a_prefix_that_many_prompts_share_is_read_once(loaded):
+def test_a_shared_prefix_is_computed_once(loaded):
     model, tokenizer = loaded
     prefix = list(range(5, 65))
     requests = [
@@ -152,7 +152,7 @@ def test_a_prefix_that_many_prompts_share_is_read_once(loaded):
     assert sum(counts) == num_prompt_tokens + 6  # each completion's second token needs its first
 
 
-def test_prompts_join_a_few_thousand_tokens_at_a_time(loaded, monkeypatch):
+def test_the_prompt_tokens_of_a_step_are_limited(loaded, monkeypatch):
     model, tokenizer = loaded
     monkeypatch.setattr(module, "MAX_PROMPT_TOKENS", 50)
     requests = [Request([index + 5] * 30, Generation(max_new_tokens=1)) for index in range(3)]
@@ -162,14 +162,14 @@ def test_prompts_join_a_few_thousand_tokens_at_a_time(loaded, monkeypatch):
     assert counts == [30, 30, 30, 70], "one prompt always joins, however long it is"
 
 
-def test_keys_and_values_stay_where_they_were_allocated(loaded, prompts):
+def test_the_cache_is_allocated_once(loaded, prompts):
     engine = Engine(*loaded, 4)
     before = engine.cache.keys_values.data_ptr()
     run(engine, [Request(prompt, Generation(max_new_tokens=5)) for prompt in prompts])
     assert engine.cache.keys_values.data_ptr() == before
 
 
-def test_cancelled_requests_leave_and_change_no_other(loaded, prompts):
+def test_cancelled_requests_leave_the_batch_without_changing_others(loaded, prompts):
     model, tokenizer = loaded
     settings = Generation(max_new_tokens=8, min_new_tokens=8)
     engine = Engine(model, tokenizer, 3)
@@ -191,7 +191,7 @@ def test_cancelled_requests_leave_and_change_no_other(loaded, prompts):
         assert sequences[index].token_ids == alone.token_ids
 
 
-def test_rows_are_as_many_as_fit_into_memory(loaded, monkeypatch):
+def test_the_number_of_rows_is_limited_by_free_memory(loaded, monkeypatch):
     model, tokenizer = loaded
     row = 2 * model.config.n_layer * model.config.n_embd * 4 * 100
     monkeypatch.setattr(module, "available_bytes", lambda device: 7 * row)
@@ -208,14 +208,14 @@ def test_rows_are_as_many_as_fit_into_memory(loaded, monkeypatch):
         ([5] * 20, 28, "20 tokens and up to 9 new ones exceed the limit of 28"),
     ],
 )
-def test_requests_that_do_not_fit_are_refused(loaded, prompt, max_length, message):
+def test_requests_that_exceed_the_context_are_rejected(loaded, prompt, max_length, message):
     engine = Engine(*loaded, 1, max_length)
     with pytest.raises(UserError, match=message):
         engine.add(Request(prompt, Generation(max_new_tokens=9)))
     assert engine.is_idle
 
 
-def test_a_model_that_computes_nan_is_an_error(tiny_gpt2):
+def test_nan_in_the_model_output_raises_an_error(tiny_gpt2):
     model, tokenizer = load_model(str(tiny_gpt2))
     with torch.no_grad():
         model.transformer.ln_f.weight[3] = float("nan")

@@ -1,4 +1,4 @@
-"""Decoding: batches and seeds, limits of length, probabilities of what is sampled."""
+"""Decoding: batches and seeds, length limits, distribution of samples."""
 
 import shutil
 
@@ -45,7 +45,7 @@ def test_greedy_decoding_takes_the_argmax_of_the_model(loaded, prompts):
     assert completion == Prediction(expected, ended=False)
 
 
-def test_completions_keep_their_minimum_and_maximum_length(loaded, prompts):
+def test_completions_respect_minimum_and_maximum_length(loaded, prompts):
     model, tokenizer = loaded
     settings = Generation(max_new_tokens=9, min_new_tokens=9)
     stop = generate(model, tokenizer, prompts[:1], Generation(max_new_tokens=9), 1)[0][0]
@@ -78,7 +78,7 @@ def test_generation_config_of_the_model_folder_is_ignored(tiny_gpt2, tmp_path, l
     assert generate(*load_model(str(folder)), prompts, settings, 4) == expected
 
 
-def test_sampling_follows_the_seed_and_beams_return_several(loaded, prompts):
+def test_sampling_is_seeded_and_beam_search_returns_several_sequences(loaded, prompts):
     model, tokenizer = loaded
     sampled = Generation(
         max_new_tokens=12, temperature=1.0, top_k=50, top_p=0.9, num_return_sequences=3
@@ -101,7 +101,7 @@ def test_sampling_follows_the_seed_and_beams_return_several(loaded, prompts):
         {"temperature": 1.0, "num_beams": 2, "num_return_sequences": 2},
     ],
 )
-def test_a_sample_does_not_depend_on_its_batch(loaded, prompts, settings):
+def test_samples_do_not_depend_on_the_batch(loaded, prompts, settings):
     model, tokenizer = loaded
     settings = Generation(max_new_tokens=8, **settings)
 
@@ -130,6 +130,6 @@ def test_a_sample_does_not_depend_on_its_batch(loaded, prompts, settings):
         {"max_new_tokens": 3, "min_new_tokens": 4},
     ],
 )
-def test_contradicting_decoding_settings_are_refused(settings):
+def test_contradictory_decoding_settings_are_rejected(settings):
     with pytest.raises(ValidationError):
         Generation(**settings)

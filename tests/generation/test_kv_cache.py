@@ -1,4 +1,4 @@
-"""Attention to cached tokens, against attention of each whole row."""
+"""Attention with cached keys and values, compared with attention over whole rows."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ DROPOUT = nn.Dropout(0.5)  # never applied in generation
 
 
 def whole_row(qkv):
-    """Causal attention (T, D) of one row to itself."""
+    """Causal self-attention over one row, (T, D)."""
     q, k, v = qkv.unflatten(1, (3, 3, 4)).permute(1, 2, 0, 3)
     return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(0, 1).flatten(1)
 

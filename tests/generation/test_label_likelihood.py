@@ -1,4 +1,4 @@
-"""Likelihoods of labels: as if the model had read each label alone."""
+"""Label likelihoods, compared with a separate forward pass for each label."""
 
 import pytest
 import torch
@@ -19,13 +19,13 @@ def model(tiny_gpt2):
 
 @torch.no_grad()
 def nats_alone(model, prompt, label):
-    """By the model's own forward pass, one sequence."""
+    """Negative log-likelihood by a plain forward pass over one sequence."""
     log_p = model(torch.tensor([prompt + label])).logits[0].log_softmax(-1)
     return -sum(log_p[len(prompt) - 1 + i, token].item() for i, token in enumerate(label))
 
 
 @pytest.mark.parametrize("tail", [1, 8, 256])
-def test_the_likelihood_of_a_label_is_that_of_the_model_itself(model, monkeypatch, tail):
+def test_label_likelihoods_equal_those_of_plain_forward_passes(model, monkeypatch, tail):
     monkeypatch.setattr(module, "MAX_TRIE_TOKENS", tail)
     nats = label_nll(model.eval(), PROMPTS, list(LABELS.values()))
     for prompt, row in zip(PROMPTS, nats.tolist(), strict=True):
@@ -33,7 +33,7 @@ def test_the_likelihood_of_a_label_is_that_of_the_model_itself(model, monkeypatc
         assert row == pytest.approx(expected, rel=1e-5)
 
 
-def test_many_labels_are_split_into_several_tries_without_any_change(model):
+def test_splitting_many_labels_into_tries_changes_no_likelihood(model):
     generator = torch.Generator().manual_seed(0)
     labels = [
         [*torch.randint(3, 9, (5,), generator=generator).tolist(), 100 + number, 2]
@@ -46,7 +46,7 @@ def test_many_labels_are_split_into_several_tries_without_any_change(model):
             assert row[number] == pytest.approx(nats_alone(model, prompt, labels[number]), rel=1e-5)
 
 
-def test_label_probabilities_depend_on_neither_batch_nor_order(model):
+def test_label_probabilities_do_not_depend_on_batch_or_order(model):
     whole = label_probabilities(model, PROMPTS, LABELS, batch_size=10)
     assert all(sum(row.values()) == pytest.approx(1) for row in whole)
     for size in (1, 2, 3):
@@ -57,7 +57,7 @@ def test_label_probabilities_depend_on_neither_batch_nor_order(model):
             assert row == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_prompt_that_leaves_no_room_for_the_labels_is_refused(model):
+def test_a_prompt_without_room_for_the_labels_is_rejected(model):
     room = model.config.n_positions - 4
     assert label_probabilities(model, [[1] * room], LABELS, 1)
     with pytest.raises(UserError, match=f"prompt 2: {room + 1} tokens"):
@@ -89,8 +89,8 @@ def test_a_trie_has_one_state_per_distinct_prefix_of_the_labels(texts):
     assert trie.parents == sorted(trie.parents)
 
 
-def test_every_query_attends_to_something_also_under_autocast(tiny_gpt2, monkeypatch):
-    """Kernels of GPUs have made NaN of a query whose keys are all masked, and a mask in float32
+def test_every_query_attends_to_some_key_even_under_autocast(tiny_gpt2, monkeypatch):
+    """Some GPU kernels return NaN for a query whose keys are all masked, and a float32 mask
     becomes one of -inf in bf16."""
     model = load_model(str(tiny_gpt2))[0].eval()
     masks = []
@@ -114,7 +114,7 @@ def test_every_query_attends_to_something_also_under_autocast(tiny_gpt2, monkeyp
     assert torch.allclose(precise, rounded, rtol=0.02)
 
 
-def test_a_model_that_computes_nan_is_an_error(tiny_gpt2):
+def test_nan_in_the_model_output_raises_an_error(tiny_gpt2):
     model, _ = load_model(str(tiny_gpt2))
     with torch.no_grad():
         model.transformer.ln_f.weight[3] = float("nan")

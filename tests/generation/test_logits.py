@@ -36,7 +36,7 @@ def loaded(tiny_gpt2):
 
 @torch.inference_mode()
 def run_transformers(model, prompt, settings, eos_token_id):
-    """Hugging Face's logits before and after its processors, and its tokens."""
+    """Logits of Hugging Face's `generate` before and after its processors, and its tokens."""
     settings = {"top_k": 0} | settings if "temperature" in settings else settings
     torch.manual_seed(1)
     return model.generate(
@@ -56,7 +56,7 @@ def run_transformers(model, prompt, settings, eos_token_id):
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_adjusted_logits_are_those_of_transformers(loaded, settings):
+def test_adjusted_logits_equal_those_of_transformers(loaded, settings):
     model, tokenizer = loaded
     eos = tokenizer.eos_token_id
     generation = Generation(max_new_tokens=16, **settings)
@@ -89,13 +89,13 @@ def test_adjusted_logits_of_a_row_do_not_depend_on_other_rows(settings):
         assert torch.equal(alone[0], together[row])
 
 
-def test_greedy_decoding_without_settings_returns_the_logits_themselves():
+def test_plain_greedy_decoding_returns_the_logits_unchanged():
     logits = torch.randn(2, 10)
     assert adjust_logits(logits, Generation(), [[1], [2]], [0, 0], 0) is logits
 
 
 @pytest.mark.parametrize("min_new_tokens", [0, 10])
-def test_a_completion_that_would_repeat_itself_with_any_token_ends(min_new_tokens):
+def test_a_completion_ends_if_every_token_would_repeat_an_n_gram(min_new_tokens):
     generation = Generation(
         no_repeat_ngram_size=1, temperature=1.0, top_p=0.9, min_new_tokens=min_new_tokens
     )

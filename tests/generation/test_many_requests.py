@@ -1,4 +1,4 @@
-"""Hundreds of requests of a trained model: what is in the batch changes no text."""
+"""Hundreds of requests to a trained model: results do not depend on the batch."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def loaded():
 
 @pytest.fixture(scope="module")
 def prompts(loaded):
-    """500 prompts of 1 to 100 tokens, from any place in a text."""
+    """500 prompts of 1 to 100 tokens from random positions of a text."""
     ids = loaded[1](TEXT * 3)["input_ids"]
     rng = np.random.default_rng(0)
     starts, lengths = rng.integers(0, len(ids) - 100, 500), rng.integers(1, 101, 500)
@@ -35,7 +35,7 @@ def prompts(loaded):
     ("name", "settings"),
     [("greedy", {}), ("seeded sampling", {"temperature": 0.9, "top_p": 0.95})],
 )
-def test_the_text_of_a_batched_request_is_that_of_the_request_alone(
+def test_batched_requests_give_the_same_text_as_single_requests(
     loaded, prompts, name, settings, trials, figure
 ):
     generation = Generation(max_new_tokens=30, **settings)
@@ -67,7 +67,7 @@ def test_streamed_pieces_add_up_to_the_whole_text(loaded, prompts, trials, figur
     figure("streamed pieces of text add up to the whole text", same, len(requests))
 
 
-def test_beams_of_a_batch_are_those_of_each_prompt_alone(loaded, prompts, trials, figure):
+def test_batched_beams_equal_those_of_single_prompts(loaded, prompts, trials, figure):
     generation = Generation(max_new_tokens=12, num_beams=3)
     chosen = [prompts[number] for number in trials(10, 200)]
     together = generate(*loaded, chosen, generation, BATCH_SIZE)

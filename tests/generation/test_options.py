@@ -1,4 +1,4 @@
-"""Decoding options over a recipe's settings, and how messages name them."""
+"""Decoding options override a recipe's settings and are named correctly in messages."""
 
 import json
 import math
@@ -36,8 +36,8 @@ def refused(options, *, as_keywords, recipe=None, task=TASK):
         ),
         (
             {"choices": ["a"], "regex": "b"},
-            "--choices and --regex: give only one of them",
-            "choices and regex: give only one of them",
+            "--choices and --regex are mutually exclusive; set only one",
+            "choices and regex are mutually exclusive; set only one",
         ),
         (
             {"regex": "b", "stop": ["c"]},
@@ -63,12 +63,12 @@ def refused(options, *, as_keywords, recipe=None, task=TASK):
         ),
         (
             {"json_schema": "absent.json"},
-            "--json-schema: absent.json: no such file; name a .json file with a JSON Schema",
-            "json_schema: absent.json: no such file; name a .json file with a JSON Schema",
+            "--json-schema: absent.json: no such file; give the path of a JSON Schema",
+            "json_schema: absent.json: no such file; give the path of a JSON Schema",
         ),
     ],
 )
-def test_mistakes_are_named_as_they_were_made(options, as_flags, as_keywords):
+def test_messages_name_options_as_flags_or_keywords(options, as_flags, as_keywords):
     assert refused(options, as_keywords=False) == as_flags
     assert refused(options, as_keywords=True) == as_keywords
 
@@ -80,10 +80,10 @@ def test_mistakes_are_named_as_they_were_made(options, as_flags, as_keywords):
         ({"temperature": math.nan}, "temperature: takes a number from 0; got nan"),
         ({"top_k": 2.5}, "top_k: takes a whole number from 0; got 2.5"),
         ({"stop": [1, 2]}, "stop: takes a list of items, each text; got 1"),
-        ({"json_schema": [1]}, "json_schema: takes a JSON Schema: a mapping, or the path of"),
+        ({"json_schema": [1]}, "json_schema: requires a JSON Schema: a mapping, or the path of"),
     ],
 )
-def test_wrong_keyword_arguments_are_refused_by_name(options, expected):
+def test_invalid_keyword_arguments_are_rejected_by_name(options, expected):
     assert refused(options, as_keywords=True).startswith(expected)
 
 
@@ -99,9 +99,9 @@ def test_wrong_keyword_arguments_are_refused_by_name(options, expected):
         ("colour", ""),
     ],
 )
-def test_unknown_keyword_arguments_are_refused_with_a_hint(unknown, hint):
+def test_unknown_keyword_arguments_are_rejected_with_a_suggestion(unknown, hint):
     message = refused({unknown: 5}, as_keywords=True)
-    assert message == f"{unknown}: not a setting of the decoding{hint}"
+    assert message == f"{unknown}: not a decoding setting{hint}"
 
 
 def test_options_override_the_recipe():
@@ -112,7 +112,7 @@ def test_options_override_the_recipe():
     assert Options({}).apply_to(recipe, TASK) == recipe
 
 
-def test_a_setting_of_the_recipe_that_excludes_an_option_is_named_as_in_the_recipe():
+def test_a_conflicting_recipe_setting_is_named_by_its_recipe_key():
     message = refused({"regex": "a"}, as_keywords=False, recipe=Generation(stop=["b"]))
     assert message == "--regex cannot be combined with generation.stop"
     message = refused({"stop": ["b"]}, as_keywords=True, recipe=Generation(regex="a"))
@@ -126,7 +126,7 @@ def test_a_constraint_replaces_the_one_of_the_recipe(given):
         assert generation.constraint == next(iter(given))
 
 
-def test_the_path_of_a_schema_stands_for_its_content(tmp_path):
+def test_a_schema_can_be_given_by_its_path(tmp_path):
     path = tmp_path / "schema.json"
     path.write_text(json.dumps({"type": "boolean"}), "utf-8")
     for given in (path, str(path)):
@@ -134,12 +134,12 @@ def test_the_path_of_a_schema_stands_for_its_content(tmp_path):
         assert generation.json_schema == {"type": "boolean"}
 
 
-def test_a_classifier_takes_no_decoding_options():
+def test_a_classifier_rejects_decoding_options():
     message = refused({"top_p": 1.0}, as_keywords=True, task=TASKS["classify"])
-    assert message == "top_p: classify chooses a label and generates no text; remove it"
+    assert message == "top_p: classify predicts labels and generates no text; remove it"
 
 
-def test_a_constraint_that_cannot_be_met_is_named_as_it_was_given():
+def test_an_invalid_constraint_is_named_as_the_user_gave_it():
     _, tokenizer = load_model(str(EMBEDDED_MODEL))
     generation = Generation(regex="(a")
     for options, name in (
@@ -149,11 +149,11 @@ def test_a_constraint_that_cannot_be_met_is_named_as_it_was_given():
     ):
         with pytest.raises(UserError) as caught:
             options.check_constraint(generation, tokenizer)
-        assert str(caught.value) == f"{name}: llguidance refuses it: (a: unclosed group"
+        assert str(caught.value) == f"{name}: llguidance rejects it: (a: unclosed group"
     Options({}).check_constraint(Generation(), tokenizer)
 
 
-def test_every_key_of_the_decoding_has_a_flag():
+def test_every_generation_key_has_a_flag():
     flags = {option for make in DECODING_OPTIONS for option in made(make).opts}
     keys = set(Generation.model_fields) - {"num_return_sequences"}  # chat and serve have none
     assert flags == {flag(key) for key in keys}

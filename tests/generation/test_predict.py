@@ -17,7 +17,7 @@ def loaded(tiny_gpt2):
     return load_model(str(tiny_gpt2))
 
 
-def test_with_labels_the_likeliest_is_predicted(loaded):
+def test_the_most_likely_label_is_predicted(loaded):
     predictions = predict_prompts(*loaded, PROMPTS, LABELS, Generation(), 2, 0, range(3))
     expected = label_probabilities(loaded[0], PROMPTS, LABELS, 2)
     assert [prediction.probabilities for prediction in predictions] == expected
@@ -28,7 +28,7 @@ def test_with_labels_the_likeliest_is_predicted(loaded):
 
 
 @pytest.mark.parametrize("num_samples", [1, 3])
-def test_without_labels_text_is_generated_and_further_samples_are_votes(loaded, num_samples):
+def test_several_samples_become_the_votes_of_a_prediction(loaded, num_samples):
     settings = Generation(max_new_tokens=6, temperature=1.0, num_return_sequences=num_samples)
     predictions = predict_prompts(*loaded, PROMPTS, {}, settings, 2, 7, range(3))
     for prediction, samples in zip(

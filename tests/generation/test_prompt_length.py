@@ -1,4 +1,4 @@
-"""A prompt fits the model together with its completion, or is refused with its location."""
+"""A prompt that does not fit into the context with its completion is rejected with its location."""
 
 import pytest
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -32,13 +32,13 @@ def test_a_prompt_that_fills_the_positions_is_accepted(model, num_tokens, num_ne
                 "shorten the prompt or else"),
     ],
 )  # fmt: skip
-def test_a_prompt_that_is_empty_or_too_long_is_refused(model, num_tokens, num_new_tokens, message):
+def test_an_empty_or_too_long_prompt_is_rejected(model, num_tokens, num_new_tokens, message):
     with pytest.raises(UserError) as refused:
         check_prompt_length("a.jsonl:3", num_tokens, num_new_tokens, model, " or else")
     assert str(refused.value) == message
 
 
-def test_generation_and_labels_refuse_a_long_prompt_alike(tiny_gpt2):
+def test_generation_and_labels_reject_a_long_prompt_alike(tiny_gpt2):
     model, tokenizer = load_model(str(tiny_gpt2))
     prompts, message = [[5], [5] * 126], r"prompt 2: 126 tokens and up to 3 new ones exceed"
     with pytest.raises(UserError, match=message):

@@ -19,7 +19,7 @@ def prompt(text="A ferry.", *, id="0", where="in.jsonl:1", is_from_row=True, **f
     return Prompt(id, where, [Segment(text, is_from_row=is_from_row)], columns, **fields)
 
 
-def test_ordinary_prompts_bring_no_warning():
+def test_ordinary_prompts_cause_no_warning():
     report = report_of(prompt(), prompt(id="1", where="in.jsonl:2"))
     assert list(report.warnings()) == []
     assert (report.num_rows, report.num_truncated, report.uses_template) == (2, 0, True)
@@ -38,7 +38,7 @@ def test_truncation_columns_and_references_are_recorded():
     ("second", "warning"),
     [
         (prompt("A ferry ", id="1", where="in.jsonl:2"),
-         "1 prompt ends in a space or tab, which the tokenizer separates from the next word; "
+         "1 prompt ends with a space or tab, which the tokenizer separates from the next word; "
          "remove it for better completions: in.jsonl:2"),
         (prompt("\n", id="1", where="in.jsonl:2"),
          "1 row has no text, so its prediction is meaningless: in.jsonl:2"),
@@ -49,11 +49,11 @@ def test_truncation_columns_and_references_are_recorded():
          "the input's column 'votes' is written as 'input_votes'"),
     ],
 )  # fmt: skip
-def test_each_problem_brings_one_warning(second, warning):
+def test_each_kind_of_problem_causes_one_warning(second, warning):
     assert list(report_of(prompt(), second).warnings()) == [warning]
 
 
-def test_rows_that_were_left_out_are_named():
+def test_skipped_rows_are_reported():
     report = report_of(prompt())
     for line in range(2, 9):
         report.left_out.add(f"in.jsonl:{line}: broken")

@@ -1,4 +1,4 @@
-"""Rows and typed prompts become the prompts that the model was trained with."""
+"""Rows and plain text become the same prompts as in training."""
 
 import pytest
 from rows import write_jsonl
@@ -19,11 +19,11 @@ def prompt_of(segments):
         ("Sum: {document}", "The ferry left.", "Sum: The ferry left."),
     ],
 )
-def test_a_typed_prompt_is_put_into_the_template_once(template, prompt, expected):
+def test_plain_text_is_filled_into_the_template_only_once(template, prompt, expected):
     task = get_task("summarize")
     task = task if template is None else with_template(task, template)
-    assert prompt_of(PromptReader(task, {}).typed(prompt)) == expected
-    assert prompt_of(PromptReader(task, {}, is_raw=True).typed(prompt)) == prompt
+    assert prompt_of(PromptReader(task, {}).segments_from_text(prompt)) == expected
+    assert prompt_of(PromptReader(task, {}, is_raw=True).segments_from_text(prompt)) == prompt
 
 
 @pytest.mark.parametrize(
@@ -36,8 +36,8 @@ def test_a_typed_prompt_is_put_into_the_template_once(template, prompt, expected
         ("pretrain", "Once upon", "Once upon"),
     ],
 )
-def test_a_typed_prompt_is_what_each_task_was_trained_with(task, prompt, expected):
-    assert prompt_of(PromptReader(get_task(task), {}).typed(prompt)) == expected
+def test_plain_text_becomes_the_training_prompt_of_each_task(task, prompt, expected):
+    assert prompt_of(PromptReader(get_task(task), {}).segments_from_text(prompt)) == expected
 
 
 MESSAGES = [
@@ -85,7 +85,7 @@ def test_rows_become_the_prompts_of_each_task(tmp_path, task, columns, row, prom
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_the_lines_of_a_text_file_are_prompts(tmp_path, newline):
+def test_each_line_of_a_text_file_is_a_prompt(tmp_path, newline):
     path = tmp_path / "in.txt"
     path.write_bytes(newline.join(["First.", "", "Second one. "]).encode())
     first, second = PromptReader(get_task("pretrain"), {}).read(path)
@@ -95,7 +95,7 @@ def test_the_lines_of_a_text_file_are_prompts(tmp_path, newline):
     assert summary.text == "First.\n\nTL;DR:"
 
 
-def test_a_row_whose_id_is_nan_gets_its_number_as_id(tmp_path):
+def test_a_nan_id_is_replaced_by_the_row_number(tmp_path):
     path = tmp_path / "new.jsonl"
     path.write_text('{"id": 7, "text": "A."}\n{"id": NaN, "text": "B."}\n')
     prompts = PromptReader(get_task("classify"), {}).read(path)

@@ -1,4 +1,4 @@
-"""The state of a completion."""
+"""The state of a sequence while its completion grows."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_a_sequence_ends_with_end_of_text_or_at_its_maximum_length(tokenizer):
     assert (longest.token_ids, longest.finish_reason) == ([8, 9], "length")
 
 
-def test_unread_tokens_are_those_after_the_cached_ones(tokenizer):
+def test_unread_tokens_follow_the_cached_tokens(tokenizer):
     sequence = sequence_of(tokenizer, max_new_tokens=9)
     assert sequence.unread == [1, 2, 3]
     sequence.num_cached = 2
@@ -43,7 +43,7 @@ def test_unread_tokens_are_those_after_the_cached_ones(tokenizer):
     assert sequence.unread == [9]
 
 
-def test_random_numbers_are_those_of_the_key(tokenizer):
+def test_random_numbers_depend_only_on_the_key(tokenizer):
     sequence = sequence_of(tokenizer, max_new_tokens=5, temperature=1.0)
     draws = np.random.default_rng((0, 4)).random(5)
     for draw in draws:
@@ -51,7 +51,7 @@ def test_random_numbers_are_those_of_the_key(tokenizer):
         sequence.push(8, END)
 
 
-def test_the_text_is_that_of_the_tokens(tokenizer):
+def test_the_text_is_decoded_from_the_tokens(tokenizer):
     sequence = sequence_of(tokenizer, max_new_tokens=50)
     ids = tokenizer("The ferry was late again.")["input_ids"]
     for token in ids:
@@ -59,7 +59,7 @@ def test_the_text_is_that_of_the_tokens(tokenizer):
     assert sequence.text == "The ferry was late again."
 
 
-def test_a_stop_string_ends_the_sequence_and_is_no_part_of_its_text(tokenizer):
+def test_a_stop_string_ends_the_sequence_and_is_removed_from_its_text(tokenizer):
     sequence = sequence_of(tokenizer, max_new_tokens=50, stop=["late", "\n"])
     for token in tokenizer("The ferry was late again.")["input_ids"]:
         if sequence.finish_reason is None:
@@ -79,7 +79,7 @@ def test_a_cancelled_sequence_keeps_its_text(tokenizer):
     assert (sequence.text, sequence.finish_reason) == ("It is late", "cancelled")
 
 
-def test_a_sequence_that_exceeds_the_limits_of_its_constraint_is_cut_off(tokenizer):
+def test_a_sequence_that_exceeds_llguidances_limits_is_truncated(tokenizer):
     sequence = sequence_of(tokenizer, max_new_tokens=50, regex="[a-z]{1,9}")
     sequence.push(*tokenizer.convert_tokens_to_ids(["b"]), END)
     assert not sequence.constraint.has_failed

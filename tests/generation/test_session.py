@@ -1,4 +1,4 @@
-"""A session: options over the recipe, prompts truncated to fit, predictions in any batches."""
+"""Sessions: options override the recipe, prompts are truncated, batches do not matter."""
 
 import pytest
 from rows import TEXT
@@ -25,7 +25,7 @@ def prompts_of(*texts: str) -> list[Prompt]:
     return [Prompt(str(i), f"in:{i}", [Segment(text)], {}) for i, text in enumerate(texts)]
 
 
-def test_a_model_without_a_run_reads_as_much_as_it_has_positions(open_tiny):
+def test_a_model_without_a_run_uses_its_full_context(open_tiny):
     session = open_tiny(max_new_tokens=8, top_k=None)
     assert session.data.max_length == 128
     assert (session.max_new_tokens, session.generation.top_k) == (8, 0)
@@ -40,12 +40,12 @@ def test_a_model_without_a_run_reads_as_much_as_it_has_positions(open_tiny):
         ((), {"max_new_tokens": 0}, "--max-new-tokens: "),
     ],
 )
-def test_settings_that_cannot_apply_are_refused(open_tiny, overrides, decoding, message):
+def test_settings_without_effect_are_rejected(open_tiny, overrides, decoding, message):
     with pytest.raises(UserError, match=message):
         open_tiny(*overrides, **decoding)
 
 
-def test_a_source_is_truncated_to_fit_but_a_plain_prompt_is_refused(open_tiny):
+def test_a_long_source_is_truncated_but_a_long_plain_prompt_is_rejected(open_tiny):
     session = open_tiny(max_new_tokens=28)
     long = "a b " * 200
     source = Prompt("0", "in:0", [Segment(long, is_truncatable=True), Segment(" TL;DR:")], {})
@@ -70,8 +70,8 @@ def test_predictions_depend_on_seed_and_number_but_not_on_the_batch(open_tiny):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_pieces_of_a_stream_are_the_prediction(open_tiny, seed):
-    """Random weights generate parts of characters and white space at both ends."""
+def test_streamed_pieces_add_up_to_the_prediction(open_tiny, seed):
+    """Random weights generate incomplete characters and surrounding white space."""
     session = open_tiny(seed=seed, max_new_tokens=24, temperature=2.0, stop=["e"])
     (encoded,) = session.encode(prompts_of("A ferry"))
     pieces = list(session.stream(encoded))

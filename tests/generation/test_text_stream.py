@@ -1,4 +1,4 @@
-"""A streamed text is the whole text: no character is split, and it ends before a stop string."""
+"""Incremental decoding: no character is split, and the text ends before a stop string."""
 
 import itertools
 from functools import cache
@@ -18,7 +18,7 @@ def whole_text(tokenizer, token_ids):
 
 
 def cut(text, stop):
-    """The text before the first stop string, found one character after the other."""
+    """The text before the first stop string, by a character-wise search."""
     for end in range(1, len(text) + 1):
         starts = [end - len(each) for each in stop if text[:end].endswith(each)]
         if starts:
@@ -27,7 +27,7 @@ def cut(text, stop):
 
 
 def stream(tokenizer, token_ids, stop):
-    """The finished stream, and the text after each token."""
+    """The finished stream and the text after each token."""
     texts = []
     text_stream = TextStream(tokenizer, stop)
     for token_id in token_ids:
@@ -50,7 +50,7 @@ def assert_streams_whole(tokenizer, token_ids, stop):
 
 @cache
 def token_strategy(kind):
-    """Any token, and often one of a single character: of a byte-level tokenizer, a single byte."""
+    """Any token, often of a single character (a single byte for byte-level tokenizers)."""
     vocabulary = KINDS[kind]().get_vocab()
     short = sorted(number for word, number in vocabulary.items() if len(word) == 1)
     return st.one_of(st.sampled_from(sorted(vocabulary.values())), st.sampled_from(short))
@@ -59,7 +59,7 @@ def token_strategy(kind):
 @pytest.mark.parametrize("kind", KINDS)
 @hypothesis.settings(max_examples=50)
 @hypothesis.given(data=st.data())
-def test_a_streamed_text_of_random_tokens_is_the_whole_text(kind, data):
+def test_incremental_decoding_of_random_tokens_equals_decoding_at_once(kind, data):
     tokenizer = KINDS[kind]()
     token_ids = data.draw(st.lists(token_strategy(kind), max_size=30))
     text = whole_text(tokenizer, token_ids)
@@ -100,14 +100,14 @@ def bytewise(tokenizer, text):
             for token in tokenizer.convert_tokens_to_ids(list(byte[0]))]  # fmt: skip
 
 
-def test_a_character_appears_once_it_is_complete():
+def test_a_character_appears_when_it_is_complete():
     tokenizer = KINDS["embedded"]()
     token_ids = bytewise(tokenizer, "é👍.")
     _, texts = stream(tokenizer, token_ids, [])
     assert texts == ["", "é", "é", "é", "é", "é👍", "é👍.", "é👍."]
 
 
-def test_a_possible_beginning_of_a_stop_string_is_held_back_until_it_is_none():
+def test_a_possible_beginning_of_a_stop_string_is_held_back():
     tokenizer = KINDS["embedded"]()
     _, texts = stream(tokenizer, bytewise(tokenizer, "a<|b"), ["<|end|>"])
     assert texts == ["a", "a", "a", "a<|b", "a<|b"]
@@ -124,7 +124,7 @@ def test_tokens_after_a_stop_string_are_ignored():
     assert (text_stream.text, text_stream.is_stopped) == ("a", True)
 
 
-def test_an_unfinished_character_is_shown_at_the_end():
+def test_an_incomplete_character_is_released_at_the_end():
     tokenizer = KINDS["embedded"]()
     token_ids = bytewise(tokenizer, "né")[:-1]
     _, texts = stream(tokenizer, token_ids, [])

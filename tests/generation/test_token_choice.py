@@ -1,4 +1,4 @@
-"""The next token of rows with different decodings."""
+"""The next tokens of rows with different decoding settings."""
 
 import torch
 
@@ -13,7 +13,7 @@ def sequence_of(key=(0,), **settings):
     return Sequence(Request([1, 2], Generation(**settings), key), tokenizer=None)
 
 
-def test_each_row_is_decoded_as_its_request_asks():
+def test_each_row_is_decoded_with_its_own_settings():
     logits = torch.tensor([[9.0, 4.0, 8.0, 1.0, 0.0]]).repeat(4, 1)
     sampled = Generation(temperature=1.0, top_k=1)
     sequences = [
@@ -25,7 +25,7 @@ def test_each_row_is_decoded_as_its_request_asks():
     assert choose_tokens(logits, sequences, END) == [0, 2, 3, 0]
 
 
-def test_rows_with_equal_settings_share_a_group_whatever_their_length():
+def test_rows_with_equal_settings_share_a_group_for_any_length_limits():
     sequences = [
         sequence_of(temperature=1.0, max_new_tokens=5),
         sequence_of(),
@@ -35,7 +35,7 @@ def test_rows_with_equal_settings_share_a_group_whatever_their_length():
     assert group_by_decoding(sequences) == [[0, 2], [1], [3]]
 
 
-def test_rows_of_one_decoding_draw_each_from_their_own_numbers():
+def test_rows_with_equal_settings_use_their_own_random_numbers():
     settings = Generation(temperature=1.0, max_new_tokens=1)
     sequences = [Sequence(Request([1], settings, (0, n)), tokenizer=None) for n in range(3000)]
     logits = torch.tensor([2.0, 1.5, -1.0, 0.0, 1.0])

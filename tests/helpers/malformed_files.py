@@ -110,10 +110,13 @@ ROWS = {
     "no references": ({**ROW, "summary": []}, "column summary is an empty list"),
     "a null reference": ({**ROW, "summary": ["s", None]}, text_of("summary", "a missing value")),
     "a list of lists": ({**ROW, "summary": [["s"]]}, text_of("summary", "list")),
-    "half a character": ({**ROW, "document": "a\ud83d"}, "column document holds half a character"),
+    "half a character": (
+        {**ROW, "document": "a\ud83d"},
+        "column document contains half a character",
+    ),
     "halves the wrong way round": ({**ROW, "document": "\ude00\ud83d"}, "document holds half"),
     "half a character below": ({**ROW, "summary": ["s", "\ude00"]}, "column summary holds half"),
-    "half a character in the id": ({**ROW, "id": "\ud83d"}, "column id holds half a character"),
+    "half a character in the id": ({**ROW, "id": "\ud83d"}, "column id contains half a character"),
     "a number behind megabytes": ({"x": LONG, **ROW, "document": 1}, text_of("document", "int")),
 }
 

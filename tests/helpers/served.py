@@ -1,4 +1,4 @@
-"""Models that are served: in the test's process, and by a real server in a thread."""
+"""Serving models in tests: in the test's process, or by a real server in a thread."""
 
 import threading
 import time
@@ -40,7 +40,7 @@ def open_tiny(model: Path, task: str = "pretrain", labels: tuple[str, ...] = (),
 
 @dataclass
 class Served:
-    """A service and a client of it."""
+    """A service and its client."""
 
     service: Service
     client: TestClient
@@ -90,14 +90,14 @@ def listening(served: Served, access: Access = LOCAL) -> Iterator[str]:
 
 
 def eventually(condition) -> None:
-    """Wait until the server's threads have come that far."""
+    """Wait until the condition holds."""
     while not condition():
         time.sleep(0.005)
 
 
 @contextmanager
 def one_step(served):
-    """The engine does one step and then waits until the block ends."""
+    """Context in which the engine runs one step and then waits for the end of the block."""
     engine, gate = served.service.engine._engine, threading.Event()
     step, steps = engine.step, []
 

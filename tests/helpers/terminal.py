@@ -1,4 +1,4 @@
-"""A program at a terminal: what is typed, and what the screen receives."""
+"""A pseudo-terminal for a program: its keyboard input and its screen output."""
 
 import fcntl
 import os

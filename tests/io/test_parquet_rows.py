@@ -1,4 +1,4 @@
-"""Parquet files of any values: the types that pyarrow infers, whatever the groups of rows."""
+"""Parquet files: values of any type get the types that pyarrow infers, for any row groups."""
 
 import datetime
 import decimal
@@ -35,7 +35,7 @@ def test_nan_is_restored_and_unknown_types_become_texts():
     assert row["other"] == str(object)
 
 
-def test_a_row_of_the_input_that_looks_like_a_typed_value_is_kept():
+def test_an_input_value_that_looks_like_a_typed_value_is_kept():
     row = {"a": {parquet_rows.ARROW: "not Arrow"}, "b": {parquet_rows.ARROW: 3}}
     assert read_typed_line(typed_line(row).encode()) == row
 
@@ -50,7 +50,9 @@ def test_a_row_of_the_input_that_looks_like_a_typed_value_is_kept():
     ],
     ids=repr,
 )  # fmt: skip
-def test_types_are_those_of_all_values_at_once(tmp_path, monkeypatch, values, rows_per_group):
+def test_column_types_equal_those_of_all_values_at_once(
+    tmp_path, monkeypatch, values, rows_per_group
+):
     monkeypatch.setattr(parquet_rows, "ROWS_PER_GROUP", rows_per_group)
     expected = pyarrow.array(values)
     write_parquet(tmp_path / "out.parquet", lambda: iter([{"v": v} for v in values]), ["v"])

@@ -145,7 +145,7 @@ def test_a_file_that_cannot_be_read_correctly_is_refused_with_advice(tmp_path, n
 def test_an_empty_file_name_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pandas.DataFrame(ROWS).to_csv("rows.csv", index=False)
-    with pytest.raises(UserError, match=r"data\.train: no name of a file"):
+    with pytest.raises(UserError, match=r"data\.train: empty file name"):
         open_splits(Data(train=""), SUMMARIZE)
 
 

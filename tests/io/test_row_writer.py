@@ -1,4 +1,4 @@
-"""Output files: any value in every format, completely or not at all."""
+"""Output files: values of any type in every format, complete or absent."""
 
 import datetime
 import json
@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from llmkit.errors import UserError
 from llmkit.io import row_files
-from llmkit.io.row_lines import gather
+from llmkit.io.row_lines import restore_nested
 from llmkit.io.row_writer import open_writer, write_rows
 
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
@@ -28,9 +28,9 @@ class Killed(BaseException):
     pass
 
 
-def write_until(path, num_rows, origin=ORIGIN):
-    """Write rows as the command does, up to a kill; returns the number of rows found."""
-    with open_writer(path, COLUMNS, origin) as writer:
+def write_until(path, num_rows, fingerprint=ORIGIN):
+    """Write rows as the command does until a kill; return the number of rows found."""
+    with open_writer(path, COLUMNS, fingerprint) as writer:
         found = writer.num_rows
         for row in ROWS[found:num_rows]:
             writer.append(row)
@@ -56,7 +56,7 @@ def test_values_without_a_common_type_are_written_to_parquet(tmp_path):
     assert parquet.read_table(tmp_path / "out.parquet").column("a").to_pylist() == [None, [3]]
 
 
-def test_values_that_json_lacks_are_written_to_jsonl(tmp_path):
+def test_values_without_a_json_type_are_written_to_jsonl(tmp_path):
     rows = [{"when": datetime.date(2026, 1, 2), "score": float("nan")}]
     write_rows(tmp_path / "out.jsonl", rows, ["when", "score"])
     assert (tmp_path / "out.jsonl").read_text("utf-8") == '{"when": "2026-01-02", "score": null}\n'
@@ -85,14 +85,14 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
 
 def test_table_probabilities_may_have_decimal_commas():
     """As a spreadsheet in German or French writes them, between semicolons."""
-    assert gather({"id": "1", "probability_a": "0,75", "probability_b": "1e-3"}) == {
+    assert restore_nested({"id": "1", "probability_a": "0,75", "probability_b": "1e-3"}) == {
         "probabilities": {"a": 0.75, "b": 0.001},
         "id": "1", "probability_a": "0,75", "probability_b": "1e-3",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_file_cut_at_any_byte_is_continued_with_each_row_once(tmp_path, suffix, request):
+def test_a_file_truncated_at_any_byte_is_continued_with_each_row_once(tmp_path, suffix, request):
     is_thorough = request.config.getoption("--proof")
     expected = undisturbed(tmp_path, suffix)
     path = tmp_path / f"out.{suffix}"
@@ -125,7 +125,7 @@ def test_rows_reach_the_disk_one_by_one_and_the_file_appears_at_the_end(tmp_path
     assert not list(tmp_path.glob("out*.*.*"))
 
 
-def test_blocks_of_nul_after_a_loss_of_power_are_cut_off(tmp_path):
+def test_nul_blocks_after_a_power_failure_are_removed(tmp_path):
     path = tmp_path / "out.jsonl"
     with pytest.raises(Killed):
         write_until(path, 4)
@@ -136,7 +136,7 @@ def test_blocks_of_nul_after_a_loss_of_power_are_cut_off(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("origin", "difference"),
+    ("fingerprint", "difference"),
     [
         (ORIGIN | {"--seed": 1}, "that differs in --seed (0 then, 1 now); repeat that command"),
         (ORIGIN | {"input": "b" * 64}, "that differs in input; repeat that command"),
@@ -144,29 +144,31 @@ def test_blocks_of_nul_after_a_loss_of_power_are_cut_off(tmp_path):
         (None, "an interrupted command; repeat that command"),
     ],
 )
-def test_an_unfinished_file_of_another_command_is_refused(tmp_path, origin, difference):
+def test_an_unfinished_file_of_another_command_is_rejected(tmp_path, fingerprint, difference):
     path = tmp_path / "out.csv"
     with pytest.raises(Killed):
         write_until(path, 2)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     with pytest.raises(UserError) as caught:
-        write_until(path, 5, origin)
+        write_until(path, 5, fingerprint)
     assert f"{path}.partial: holds 2 rows of" in str(caught.value)
     assert difference in str(caught.value)
-    assert str(caught.value).endswith("delete the file, or name another --output")
+    assert str(caught.value).endswith("delete the file, or choose another --output")
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-def test_an_unfinished_file_without_its_record_is_refused_unless_it_has_no_rows(tmp_path):
+def test_an_unfinished_file_without_its_record_is_rejected_unless_it_has_no_rows(tmp_path):
     path, partial = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
     partial.write_text(json.dumps({"id": 1}) + "\n")
-    with pytest.raises(UserError, match="holds 1 row of an interrupted command; delete the file"):
+    with pytest.raises(
+        UserError, match="contains 1 row of an interrupted command; delete the file"
+    ):
         write_until(path, 2)
     partial.write_text('{"id": ')
     assert write_until(path, len(ROWS)) == 0
 
 
-def test_two_processes_do_not_write_the_same_file(tmp_path):
+def test_two_processes_cannot_write_the_same_file(tmp_path):
     with open_writer(tmp_path / "out.csv", COLUMNS, ORIGIN) as writer:
         writer.append(ROWS[0])
         with pytest.raises(UserError, match="another process is writing this file"):
@@ -174,7 +176,7 @@ def test_two_processes_do_not_write_the_same_file(tmp_path):
         assert writer.num_rows == 1
 
 
-def test_a_link_in_place_of_the_unfinished_file_is_refused(tmp_path):
+def test_a_link_in_place_of_the_unfinished_file_is_rejected(tmp_path):
     (tmp_path / "precious").write_text("precious\n")
     (tmp_path / "out.csv.partial").symlink_to(tmp_path / "precious")
     with pytest.raises(UserError, match="not a regular file"):

@@ -1,4 +1,4 @@
-"""Lines of standard input: decoded, numbered, and passed on as soon as they arrive."""
+"""Lines of standard input: decoded, numbered, and yielded as soon as they arrive."""
 
 from itertools import pairwise
 
@@ -42,11 +42,11 @@ def test_each_line_is_passed_on_before_the_next_chunk_is_read():
     assert [text for _, text, _ in next(lines)] == ["last"]
 
 
-def test_at_most_so_many_lines_come_at_once():
+def test_the_number_of_lines_per_list_is_limited():
     assert [len(lines) for lines in lines_of(b"x\n" * 7, max_lines=3)] == [3, 3, 1]
 
 
-def test_bytes_that_are_not_utf_8_and_nul_are_named_by_line():
+def test_invalid_utf_8_and_nul_are_reported_by_line():
     ((_, good, _), (_, _, bad), (_, _, nul)) = lines_of(b"\xef\xbb\xbfgood\nGr\xf6\xdfe\na\0\n")[0]
     assert good == "good"
     assert str(bad).startswith("standard input:2: byte 3 is not UTF-8; ")
@@ -54,13 +54,13 @@ def test_bytes_that_are_not_utf_8_and_nul_are_named_by_line():
     assert str(nul).startswith("standard input:3: byte 2 is NUL")
 
 
-def test_another_encoding_is_decoded_unless_its_lines_cannot_be_told_apart():
+def test_another_encoding_is_accepted_unless_its_line_breaks_are_ambiguous():
     assert lines_of("Größe\n".encode("cp1252"), encoding="cp1252") == [[(1, "Größe", None)]]
-    with pytest.raises(UserError, match="standard input cannot be utf-16"):
+    with pytest.raises(UserError, match="standard input cannot be read as utf-16"):
         lines_of(b"a\n", encoding="utf-16")
 
 
-def test_an_endless_line_is_refused(monkeypatch):
+def test_a_line_that_is_too_long_is_rejected(monkeypatch):
     monkeypatch.setattr(standard_input, "MAX_LINE_BYTES", 10)
     with pytest.raises(UserError, match="standard input: a line of more than"):
         lines_of(*[b"abc"] * 5)

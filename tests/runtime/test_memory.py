@@ -1,4 +1,4 @@
-"""How much memory is free."""
+"""Available memory."""
 
 import torch
 
@@ -6,7 +6,7 @@ from llmkit.runtime import memory
 from llmkit.runtime.memory import available_bytes
 
 
-def test_file_cache_of_a_container_counts_as_free(tmp_path, monkeypatch):
+def test_the_file_cache_of_a_container_counts_as_free(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
     (tmp_path / "memory.max").write_text(f"{2**30}\n")
     (tmp_path / "memory.current").write_text(f"{2**30 - 2**20}\n")

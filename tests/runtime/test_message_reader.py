@@ -1,4 +1,4 @@
-"""Messages of one or several lines, from a pipe or from a person who types."""
+"""Messages of one or several lines, from a pipe or typed in a terminal."""
 
 import io
 import sys
@@ -6,12 +6,12 @@ import sys
 import pytest
 
 from llmkit.errors import UserError
-from llmkit.runtime.message_reader import Message, MessageReader, is_text
+from llmkit.runtime.message_reader import Message, MessageReader, is_valid_unicode
 
 
 @pytest.fixture
 def piped(monkeypatch):
-    """The messages that a pipe with these bytes sends."""
+    """Read the messages of a pipe with these bytes."""
 
     def read(content: bytes) -> list[Message]:
         stream = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8")
@@ -56,14 +56,14 @@ def test_a_command_is_a_single_line_that_begins_with_a_slash(piped, content, is_
     assert message.is_command == is_command
 
 
-def test_bytes_that_are_not_utf8_are_found(piped):
+def test_invalid_utf8_is_detected(piped):
     first, second = piped(b"caf\xe9\nna\xc3\xafve\n")
-    assert not is_text(first.text)
-    assert is_text(second.text)
+    assert not is_valid_unicode(first.text)
+    assert is_valid_unicode(second.text)
 
 
 class Typist(io.StringIO):
-    """Someone at a terminal: lines, and KeyboardInterrupt for Ctrl-C."""
+    """Simulates a person at a terminal who types lines or Ctrl-C."""
 
     def __init__(self, *events) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Typist(io.StringIO):
         (["a\n", KeyboardInterrupt, KeyboardInterrupt, "b\n"], ["a"], True),
     ],
 )
-def test_ctrl_c_drops_what_was_typed_and_a_second_one_stops(
+def test_ctrl_c_discards_the_input_and_a_second_one_stops(
     monkeypatch, capsys, events, expected, is_stopped
 ):
     monkeypatch.setattr(sys, "stdin", Typist(*events))
@@ -103,10 +103,10 @@ def test_ctrl_c_drops_what_was_typed_and_a_second_one_stops(
     assert read == expected
     shown = capsys.readouterr()
     assert shown.out == "", "the marker is no part of the answers"
-    assert "Ctrl-C again, or /quit, ends the chat" in shown.err
+    assert "press Ctrl-C again or type /quit to end the chat" in shown.err
 
 
-def test_ctrl_c_stops_a_pipe_at_once(monkeypatch):
+def test_ctrl_c_stops_a_pipe_immediately(monkeypatch):
     typist = Typist("a\n", KeyboardInterrupt, "b\n")
     monkeypatch.setattr(typist, "isatty", lambda: False)
     monkeypatch.setattr(sys, "stdin", typist)
@@ -114,7 +114,7 @@ def test_ctrl_c_stops_a_pipe_at_once(monkeypatch):
         list(MessageReader())
 
 
-def test_a_closed_standard_input_is_refused(monkeypatch):
+def test_a_closed_standard_input_is_rejected(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(UserError, match="standard input is closed"):
         MessageReader()

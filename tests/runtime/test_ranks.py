@@ -146,7 +146,7 @@ def test_mpi_that_says_too_little_is_refused(environ, given, message):
         ({"ACCELERATE_USE_DEEPSPEED": "false", **TORCHRUN}, 1, None),
         (BATCH_SCRIPT, 1, None),
         (BATCH_SCRIPT, 2, None),
-        ({**BATCH_SCRIPT, **STEP}, 1, "each of 4 tasks would train a run of its own"),
+        ({**BATCH_SCRIPT, **STEP}, 1, "each of 4 tasks would train its own run"),
         ({**BATCH_SCRIPT, **STEP}, 2, "each of 4 tasks"),
         ({**BATCH_SCRIPT, **STEP, "SLURM_STEP_NUM_TASKS": "1"}, 1, None),
         ({**BATCH_SCRIPT, **STEP, **TORCHRUN}, 1, None),

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from llmkit.runtime.signals import Signals, Stopped, first_interrupt_noted
+from llmkit.runtime.signals import Signals, Stopped, catch_first_interrupt
 
 
 def send(number: int) -> None:
@@ -55,12 +55,12 @@ def test_the_previous_handlers_are_restored():
 
 def test_the_first_ctrl_c_is_noted_and_the_second_raises():
     before = signal.getsignal(signal.SIGINT)
-    with first_interrupt_noted(enabled=True) as is_interrupted:
+    with catch_first_interrupt(enabled=True) as is_interrupted:
         assert not is_interrupted()
         send(signal.SIGINT)
         assert is_interrupted()
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
-    with pytest.raises(KeyboardInterrupt), first_interrupt_noted(enabled=False):
+    with pytest.raises(KeyboardInterrupt), catch_first_interrupt(enabled=False):
         send(signal.SIGINT)

@@ -25,7 +25,7 @@ def test_a_classifiers_predictions_may_have_other_columns_and_empty_cells(tmp_pa
 def test_a_prediction_that_no_file_can_hold_is_refused(tmp_path):
     path = tmp_path / "said.jsonl"
     path.write_text('{"id": "1", "prediction": "\\ud800"}\n')
-    with pytest.raises(UserError, match=r"said\.jsonl:1: the row holds half a character"):
+    with pytest.raises(UserError, match=r"said\.jsonl:1: the row contains half a character"):
         read_predictions(path, "x", get_task("qa"))
 
 

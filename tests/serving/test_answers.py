@@ -1,4 +1,4 @@
-"""Answers in OpenAI's form: finish reasons, and streams that give every part of a job."""
+"""Responses in OpenAI's format: finish reasons, and streams without missing chunks."""
 
 import asyncio
 import json
@@ -12,9 +12,9 @@ from llmkit.serving.answers import (
     Answer,
     ChatAnswer,
     StreamResponse,
-    as_api_error,
     event,
     finish_reason,
+    to_api_error,
     until_disconnect,
 )
 from llmkit.serving.engine_thread import Job
@@ -38,19 +38,19 @@ async def never():
 
 
 async def stream(job, change_during_send, answer_type=Answer):
-    """The parts that a stream sends; the n-th `send` makes the n-th change to the job."""
+    """The chunks of a stream; the n-th `send` applies the n-th change to the job."""
     changes = iter(change_during_send)
     sent = b""
 
     async def send(message):
         nonlocal sent
         sent += message.get("body", b"")
-        job.report(next(changes, lambda: None))
+        job.update_threadsafe(next(changes, lambda: None))
         await asyncio.sleep(0)
 
     answer = answer_type("tiny", [""] * len(job.completions), num_prompt_tokens=1)
     response = StreamResponse(
-        job, answer, lambda: None, lambda: None, patience=60, includes_usage=False
+        job, answer, lambda: None, lambda: None, max_seconds=60, includes_usage=False
     )
     await response({"type": "http"}, never, send)
     *lines, done, end = sent.decode().split("\n\n")
@@ -59,7 +59,7 @@ async def stream(job, change_during_send, answer_type=Answer):
 
 
 @pytest.mark.parametrize("num_sends_before", range(4))
-def test_a_stream_gives_the_parts_that_come_while_it_sends(num_sends_before):
+def test_a_stream_includes_progress_made_during_a_send(num_sends_before):
     async def parts():
         job = start_job("one", "two")
         first, second = job.completions
@@ -98,7 +98,7 @@ def test_a_chat_stream_opens_with_the_role_and_strips_white_space():
         (None, False, None),
     ],
 )
-def test_a_completion_that_ran_out_of_time_ends_like_a_long_one(reason, is_timed_out, expected):
+def test_the_finish_reason_after_a_timeout_is_length(reason, is_timed_out, expected):
     async def reported():
         job = start_job("text")
         job.is_timed_out, job.completions[0].finish_reason = is_timed_out, reason
@@ -107,11 +107,11 @@ def test_a_completion_that_ran_out_of_time_ends_like_a_long_one(reason, is_timed
     assert asyncio.run(reported()) == expected
 
 
-def test_an_answer_counts_the_tokens_of_all_completions_and_shows_probabilities():
+def test_a_response_counts_all_tokens_and_includes_probabilities():
     async def whole():
         job = start_job("abc", "de")
         job.completions[0].probabilities = {"abc": 0.75, "x": 0.25}
-        return Answer("tiny", ["1:", "2:"], num_prompt_tokens=5).whole(job)
+        return Answer("tiny", ["1:", "2:"], num_prompt_tokens=5).full_response(job)
 
     answer = asyncio.run(whole())
     assert [choice["text"] for choice in answer["choices"]] == ["1:abc", "2:de"]
@@ -120,7 +120,7 @@ def test_an_answer_counts_the_tokens_of_all_completions_and_shows_probabilities(
     assert answer["usage"] == {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10}
 
 
-def test_an_event_is_one_line_whatever_the_text():
+def test_an_event_is_one_line_for_any_text():
     encoded = event({"text": "a\nb\r\u2028Größe"})
     assert encoded.endswith(b"\n\n")
     assert encoded.count(b"\n") == 2
@@ -128,15 +128,15 @@ def test_an_event_is_one_line_whatever_the_text():
     assert json.loads(encoded.removeprefix(b"data: ")) == {"text": "a\nb\r\u2028Größe"}
 
 
-def test_errors_of_the_engine_become_errors_of_the_client():
+def test_engine_errors_become_api_errors():
     timeout = ApiError(504, "too long", code="timeout")
-    assert as_api_error(timeout) is timeout
-    refused = as_api_error(ConstraintError("regex", "it matches nothing"))
+    assert to_api_error(timeout) is timeout
+    refused = to_api_error(ConstraintError("regex", "it matches nothing"))
     assert (refused.status, refused.content["error"]["param"]) == (400, "regex")
 
 
-@pytest.mark.parametrize("ends_by", ["disconnect", "patience"])
-def test_work_is_cancelled_when_nobody_waits_for_it(ends_by):
+@pytest.mark.parametrize("ends_by", ["disconnect", "max_seconds"])
+def test_work_is_cancelled_after_a_disconnect_or_timeout(ends_by):
     async def was_cancelled():
         events = []
 
@@ -151,7 +151,7 @@ def test_work_is_cancelled_when_nobody_waits_for_it(ends_by):
             await (asyncio.sleep(0) if ends_by == "disconnect" else never())
             return {"type": "http.disconnect"}
 
-        await until_disconnect(receive, work(), patience=60 if ends_by == "disconnect" else 0.01)
+        await until_disconnect(receive, work(), max_seconds=60 if ends_by == "disconnect" else 0.01)
         return events
 
     assert asyncio.run(was_cancelled()) == ["cancelled"]

@@ -1,4 +1,4 @@
-"""Requests that are refused: the status, and one JSON object in OpenAI's form."""
+"""Rejected requests: the status and the JSON object in OpenAI's format."""
 
 import pytest
 from served import open_tiny, serving
@@ -17,7 +17,7 @@ def served(tiny_gpt2):
 
 
 def error_of(response):
-    """The error object, after a check of its form."""
+    """Check the format of an error response; return the error object."""
     assert response.headers["content-type"] == "application/json"
     (error,) = response.json().values()
     assert list(error) == ["message", "type", "param", "code"]
@@ -78,7 +78,7 @@ def error_of(response):
         ),
     ],
 )  # fmt: skip
-def test_a_mistake_in_the_body_names_the_parameter(served, body, code, param):
+def test_the_error_for_an_invalid_body_names_the_parameter(served, body, code, param):
     response = served.client.post("/v1/completions", json=body)
     assert response.status_code == 400
     error = error_of(response)
@@ -99,11 +99,11 @@ def test_a_mistake_in_the_body_names_the_parameter(served, body, code, param):
         ([{"role": "user", "content": [{"type": "image_url"}]}], "only parts of type 'text'"),
         (
             [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
-            "the last message must be the user's",
+            "the last message must have the role user",
         ),
     ],
 )
-def test_a_mistake_in_the_messages_is_explained(served, messages, message):
+def test_the_error_for_invalid_messages_says_what_is_wrong(served, messages, message):
     response = served.client.post(CHAT, json={"messages": messages})
     assert response.status_code == 400
     assert message in error_of(response)["message"]
@@ -128,7 +128,7 @@ def test_a_mistake_in_the_messages_is_explained(served, messages, message):
         (b" " * 2001, {}, 413),
     ],
 )
-def test_a_body_that_is_not_json_is_refused(served, content, headers, status):
+def test_a_body_that_is_not_json_is_rejected(served, content, headers, status):
     headers = {"content-type": "application/json", **headers}
     response = served.client.post("/v1/completions", content=content, headers=headers)
     assert response.status_code == status
@@ -159,7 +159,7 @@ def test_a_chunked_body_is_limited_too(served):
         ("OPTIONS", "/v1/completions", 405),
     ],
 )
-def test_unknown_paths_and_methods_are_refused(served, method, path, status):
+def test_unknown_paths_and_methods_are_rejected(served, method, path, status):
     response = served.client.request(method, path, follow_redirects=False)
     assert response.status_code == status
     error_of(response)
@@ -176,14 +176,14 @@ def test_a_model_of_another_name_is_not_found(served):
     assert served.client.get("/v1/models/tiny").json()["id"] == "tiny"
 
 
-def test_a_conversation_that_cannot_be_truncated_to_fit_is_refused(served):
+def test_a_conversation_that_cannot_be_truncated_to_fit_is_rejected(served):
     response = served.chat(("system", "word " * 200), "Who?")
     assert response.status_code == 400
     error = error_of(response)
     assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
 
 
-def test_parameters_that_change_nothing_are_accepted(served):
+def test_parameters_without_effect_are_accepted(served):
     neutral = {
         "user": "u", "metadata": {"a": "b"}, "presence_penalty": 0, "frequency_penalty": 0.0,
         "logprobs": False, "logit_bias": {}, "tools": [], "top_p": 1, "response_format":
@@ -194,7 +194,7 @@ def test_parameters_that_change_nothing_are_accepted(served):
     assert response.json()["usage"]["completion_tokens"] <= 3
 
 
-def test_a_server_that_stops_refuses_new_requests(served):
+def test_a_stopping_server_rejects_new_requests(served):
     served.service.is_draining = True
     try:
         for response in (served.complete("a"), served.chat("a"), served.client.get("/health")):

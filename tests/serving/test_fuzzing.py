@@ -1,4 +1,4 @@
-"""Malformed and hostile requests: no failure of the server, and nothing is written."""
+"""Malformed and hostile requests: the server does not fail, and no file is written."""
 
 import json
 import random
@@ -53,7 +53,7 @@ def served(tiny_gpt2):
 
 
 def value(rng: random.Random, depth: int = 0):
-    """Some JSON value, or nearly."""
+    """A JSON value, sometimes slightly invalid."""
     kind = rng.randrange(8 if depth < 3 else 4)
     if kind == 0:
         return rng.choice(TEXTS)
@@ -71,7 +71,7 @@ def value(rng: random.Random, depth: int = 0):
 
 
 def body(rng: random.Random) -> dict:
-    """The fields of a request: mostly right, with a few that are not."""
+    """The fields of a request, most of them valid."""
     fields = {"max_tokens": rng.choice([1, 2])}
     if rng.random() < 0.5:
         fields["prompt"] = rng.choice([*TEXTS, [1, 2, 3], ["a", "b"], [[1], [2]]])
@@ -136,7 +136,7 @@ is_watching = False
 
 
 def watch(event: str, arguments: tuple) -> None:
-    """Note files that are opened for writing, made, renamed or removed."""
+    """Record files that are opened for writing, created, renamed or removed."""
     if not is_watching:
         return
     if event == "open":

@@ -1,4 +1,4 @@
-"""The chat page: its policy, and how a real browser shows and uses it."""
+"""The chat page: its content security policy, and its behavior in a real browser."""
 
 import asyncio
 import base64
@@ -63,7 +63,7 @@ async def ask(tab, text: str) -> None:
     await tab.press(*ENTER)
 
 
-def test_the_page_allows_its_own_script_and_style_alone(chatting):
+def test_the_page_allows_only_its_own_script_and_style(chatting):
     response = chatting[0].client.get("/")
     policy = response.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -110,7 +110,7 @@ def test_a_conversation_in_a_browser(chatting):
 
 
 @needs_browser
-def test_an_answer_is_stopped_and_errors_are_shown(chatting):
+def test_an_answer_can_be_stopped_and_errors_are_shown(chatting):
     served, url = chatting
 
     async def interrupt():
@@ -147,7 +147,7 @@ def test_an_answer_is_stopped_and_errors_are_shown(chatting):
 
 
 @needs_browser
-def test_every_kind_of_model_has_a_page_that_fits_and_can_be_read(tiny_gpt2):
+def test_the_page_is_readable_for_every_kind_of_model(tiny_gpt2):
     kinds = (("chat", ()), ("classify", LABELS), ("summarize", ()), ("pretrain", ()))
 
     async def visit(tab, url, labels):
@@ -190,7 +190,7 @@ def test_every_kind_of_model_has_a_page_that_fits_and_can_be_read(tiny_gpt2):
     asyncio.run(visit_all())
 
 
-def test_names_are_text_on_the_page(tiny_gpt2):
+def test_the_page_escapes_model_names(tiny_gpt2):
     page = Page(HOSTILE, open_tiny(tiny_gpt2, "chat")).response.body.decode()
     assert page.count("<script>") == 1
     assert "<h1>&lt;img src=x" in page

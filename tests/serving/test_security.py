@@ -1,4 +1,4 @@
-"""Who may ask: hosts, origins, tokens."""
+"""Access control: hosts, origins, tokens."""
 
 import pytest
 from served import open_tiny, serving
@@ -30,11 +30,11 @@ TOKEN = "0123456789abcdef"
         ("\x00", False),
     ],
 )
-def test_only_names_of_this_server_are_hosts(header, is_allowed):
+def test_the_host_header_must_name_the_server(header, is_allowed):
     assert Access("127.0.0.1", None, hosts=("proxy.example",)).allows_host(header) == is_allowed
 
 
-def test_a_server_with_a_token_is_reached_by_any_address():
+def test_a_server_with_a_token_accepts_any_ip_address_as_host():
     access = Access("0.0.0.0", TOKEN)
     assert access.allows_host("192.168.1.5:8000")
     assert access.allows_host("[fe80::1]")
@@ -55,20 +55,20 @@ def test_a_server_with_a_token_is_reached_by_any_address():
         ("", False),
     ],
 )
-def test_only_the_servers_own_page_and_allowed_origins_may_ask(origin, is_allowed):
+def test_only_the_servers_own_page_and_allowed_origins_have_access(origin, is_allowed):
     access = Access("127.0.0.1", None, origins=("https://friend.example",))
     assert access.allows_origin(origin, "localhost:8000") == is_allowed
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])
-def test_an_address_that_others_reach_needs_a_token(host):
+def test_an_address_that_other_machines_can_reach_requires_a_token(host):
     with pytest.raises(UserError, match="LLMKIT_TOKEN"):
         Access(host, None)
     Access(host, TOKEN)
 
 
 @pytest.mark.parametrize("origin", ["example.org", "https://", "https://a.example/", "*"])
-def test_an_origin_is_a_scheme_and_a_host(origin):
+def test_an_allowed_origin_must_be_a_scheme_and_a_host(origin):
     with pytest.raises(UserError, match="--allow-origin"):
         Access("127.0.0.1", None, origins=(origin,))
 
@@ -85,7 +85,7 @@ def test_an_origin_is_a_scheme_and_a_host(origin):
         ("", False),
     ],
 )
-def test_a_token_comes_in_the_authorization_header(header, is_allowed):
+def test_the_token_is_read_from_the_authorization_header(header, is_allowed):
     assert Access("127.0.0.1", TOKEN).allows_token(header) == is_allowed
 
 
@@ -105,7 +105,7 @@ def test_the_token_is_read_from_a_file_or_the_environment(monkeypatch, tmp_path)
         read_token(str(tmp_path / "none"))
 
 
-def test_scripts_of_an_allowed_site_may_ask_and_others_not(tiny_gpt2):
+def test_cors_allows_only_the_given_origins(tiny_gpt2):
     access = Access("127.0.0.1", TOKEN, origins=("https://friend.example",))
     with serving(open_tiny(tiny_gpt2), access=access) as served:
         preflight = {

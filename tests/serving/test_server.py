@@ -1,4 +1,4 @@
-"""A real server: the official client, many clients at once, a token, and signals."""
+"""A real server: the official client, concurrent clients, a token, and signals."""
 
 import re
 import signal
@@ -53,7 +53,7 @@ def test_the_official_client_chats(tiny_gpt2):
         assert "".join(deltas) == choice.message.content
 
 
-def test_many_clients_get_the_texts_that_each_gets_alone(client):
+def test_concurrent_clients_get_the_same_texts_as_single_clients(client):
     def ask(number: int) -> str:
         prompt, stream = PROMPTS[number], number % 2 == 1
         answer = client.completions.create(
@@ -68,7 +68,7 @@ def test_many_clients_get_the_texts_that_each_gets_alone(client):
         assert list(pool.map(ask, range(len(PROMPTS)))) == alone
 
 
-def test_a_token_is_required_where_there_is_one(tiny_gpt2):
+def test_a_server_with_a_token_requires_it(tiny_gpt2):
     token = "0123456789abcdef"
     access = Access("127.0.0.1", token)
     with serving(open_tiny(tiny_gpt2), access=access) as served, listening(served, access) as url:
@@ -104,7 +104,7 @@ def test_a_signal_lets_running_requests_finish(tiny_gpt2, tmp_path, subprocess_e
 
 
 @pytest.mark.slow
-def test_a_second_signal_stops_at_once(tiny_gpt2, tmp_path, subprocess_env):
+def test_a_second_signal_exits_immediately(tiny_gpt2, tmp_path, subprocess_env):
     process, client = start(tiny_gpt2, tmp_path, subprocess_env)
     body = {"prompt": ["The"] * 60, "max_tokens": 120, "stream": True}
     with client.stream("POST", "/v1/completions", json=body) as stream:
@@ -118,7 +118,7 @@ def test_a_second_signal_stops_at_once(tiny_gpt2, tmp_path, subprocess_env):
 
 
 def start(model, folder, environment):
-    """A server in a process of its own, which completes one prompt after another, and a client."""
+    """Start a server in a separate process, with one row, and a client."""
     options = ("--model", model, "--port", "0", "--max-rows", "1")
     process = subprocess.Popen(
         [sys.executable, "-m", "llmkit", "serve", *options],

@@ -1,4 +1,4 @@
-"""How many tokens of a micro-batch fit into memory."""
+"""The number of tokens per micro-batch that fits into memory."""
 
 import pytest
 import torch

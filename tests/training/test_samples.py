@@ -1,4 +1,4 @@
-"""Samples on a terminal: their prompts in one line, their texts in a few."""
+"""Samples in the terminal: prompts on one line, texts on a few."""
 
 import io
 import unicodedata

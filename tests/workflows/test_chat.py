@@ -1,4 +1,4 @@
-"""`llmkit chat` through a pipe: answers, history, commands and what is refused."""
+"""`llmkit chat` in a pipe: answers, history, commands and rejected lines."""
 
 import json
 
@@ -71,7 +71,7 @@ def saved(path) -> list[dict]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def test_a_conversation_answers_as_generate_does_with_the_same_messages(chat, run_of, tmp_path):
+def test_chat_gives_the_same_answers_as_generate(chat, run_of, tmp_path):
     result = chat("chat", "Who keeps a goat?", "And bees?", "/save talk.jsonl",
                   options=("--system", "Be brief."))  # fmt: skip
     (row,) = saved(tmp_path / "talk.jsonl")
@@ -86,7 +86,7 @@ def test_a_conversation_answers_as_generate_does_with_the_same_messages(chat, ru
     assert predictions == answers
 
 
-def test_reset_forgets_the_conversation(chat, tmp_path):
+def test_reset_clears_the_conversation(chat, tmp_path):
     result = chat("chat", "Who keeps a goat?", "/reset", "/save none.jsonl", "Who keeps a goat?",
                   "/save talk.jsonl", "/save talk.jsonl", "/reset", "Who?", "/save talk.jsonl",
                   exit_code=2)  # fmt: skip
@@ -98,14 +98,14 @@ def test_reset_forgets_the_conversation(chat, tmp_path):
     errors = [line for line in result.stderr.splitlines() if line.startswith(("line", "llmkit"))]
     assert errors == [
         "line 3: /save: there is nothing to save yet",
-        "line 9: /save: talk.jsonl exists; name another file",
-        "llmkit: 2 lines refused; see above",
+        "line 9: /save: talk.jsonl already exists; choose another name",
+        "llmkit: 2 lines rejected; see above",
     ]
 
 
 @pytest.mark.parametrize("name", ["talk.jsonl", "talk.json", "talk.parquet"])
 @pytest.mark.parametrize("task", ["chat", "summarize", "pretrain"])
-def test_what_is_saved_can_be_trained_on(chat, tmp_path, task, name, tiny_gpt2, monkeypatch):
+def test_saved_conversations_can_be_trained_on(chat, tmp_path, task, name, tiny_gpt2, monkeypatch):
     if task == "pretrain":
         text = "One, two.\n/save {}\n"
         result = run_llmkit("chat", "--model", tiny_gpt2, "--max-new-tokens", 4,
@@ -120,30 +120,30 @@ def test_what_is_saved_can_be_trained_on(chat, tmp_path, task, name, tiny_gpt2, 
     assert len(list(rows)) == {"chat": 1, "instruct": 2, "pretrain": 1}[task]
 
 
-def test_a_message_that_is_too_long_is_refused_and_the_conversation_goes_on(chat):
+def test_a_message_that_is_too_long_is_rejected_and_the_chat_continues(chat):
     result = chat("chat", "Who?", "goat " * 200, "And bees?", exit_code=2)
     assert len(result.stdout.splitlines()) == 2
     assert "line 2: the message has " in result.stderr
-    assert result.stderr.splitlines()[-1] == "llmkit: 1 line refused; see above"
+    assert result.stderr.splitlines()[-1] == "llmkit: 1 line rejected; see above"
 
 
-def test_the_oldest_turns_leave_the_context_and_this_is_said_once_each_time(chat):
+def test_dropped_turns_are_reported_once(chat):
     result = chat("chat", *["Who keeps a goat?"] * 6)
     assert len(result.stdout.splitlines()) == 6
-    notes = [line for line in result.stderr.splitlines() if "left the context" in line]
-    assert notes[0] == "the oldest turn left the context of 64 tokens"
+    notes = [line for line in result.stderr.splitlines() if "dropped the oldest" in line]
+    assert notes[0] == "dropped the oldest turn to fit data.max_length of 64 tokens"
     assert len(notes) == len(set(notes)) < 6
 
 
 @pytest.mark.parametrize(
     ("task", "introduction"),
     [
-        ("instruct", 'instruct: each message is one input, in the template "{#system}'),
-        ("summarize", 'summarize: each message is one input, in the template "{document}'),
-        ("classify", 'classify: each message is one input, in the template "{text}'),
+        ("instruct", 'instruct: each message is one input for the template "{#system}'),
+        ("summarize", 'summarize: each message is one input for the template "{document}'),
+        ("classify", 'classify: each message is one input for the template "{text}'),
     ],
 )
-def test_runs_of_other_tasks_say_what_a_message_is(chat, task, introduction):
+def test_runs_of_other_tasks_explain_how_messages_are_used(chat, task, introduction):
     result = chat(task, "Who keeps a goat?", "", "Who?")
     assert len(result.stdout.splitlines()) == 2
     assert introduction in result.stderr
@@ -163,14 +163,14 @@ def test_an_instruction_is_saved_with_its_system_prompt(chat, tmp_path):
     assert saved(tmp_path / "told.jsonl") == [row]
 
 
-def test_a_classifier_names_its_label_and_the_probability(chat, run_of, tmp_path):
+def test_a_classifier_prints_its_label_and_the_probability(chat, run_of, tmp_path):
     shown = chat("classify", *TEXT[:2]).stdout
     write_jsonl(tmp_path / "rows.jsonl", [{"text": text} for text in TEXT[:2]])
     expected = run_llmkit("generate", "--model", run_of("classify"), "--input", "rows.jsonl")
     assert shown == expected.stdout
 
 
-def test_sampled_answers_depend_on_the_seed_alone(chat):
+def test_sampled_answers_depend_only_on_the_seed(chat):
     options = ("--temperature", "1", "--seed")
     one, again, other = (
         chat("chat", "Who?", "Who?", options=(*options, seed)).stdout for seed in (1, 1, 2)
@@ -188,11 +188,11 @@ def test_sampled_answers_depend_on_the_seed_alone(chat):
         ("chat", ("hello",), "type it in the chat, or pipe it: echo hello | llmkit chat"),
         ("chat", ("data.columns.text=a",), "chat takes only data.template, data.max_length"),
         ("chat", ("--model", "none"), "none"),
-        ("summarize", ("--system", "x"), "--system: summarize has no place for a system prompt"),
-        ("classify", ("--temperature", "1"), "classify chooses a label"),
+        ("summarize", ("--system", "x"), "--system: summarize takes no system prompt"),
+        ("classify", ("--temperature", "1"), "classify predicts labels"),
     ],
 )
-def test_what_cannot_chat_is_refused_in_one_line(chat, task, options, expected):
+def test_invalid_chat_options_are_rejected_in_one_line(chat, task, options, expected):
     result = chat(task, "Who?", options=options, exit_code=2)
     assert expected in result.stderr.splitlines()[-1]
     assert result.stdout == ""
@@ -204,17 +204,15 @@ def test_what_cannot_chat_is_refused_in_one_line(chat, task, options, expected):
         ("/rest", "/rest: no such command; did you mean /reset?; /help lists the commands"),
         ("/path/to", "/path/to: no such command; /help lists the commands"),
         ("/quit now", "/quit: takes no argument; /help lists the commands"),
-        ("/save", "/save: name a file, as in /save talk.jsonl"),
+        ("/save", "/save: requires a file name, as in /save talk.jsonl"),
         ("/save no/talk.jsonl", "/save: there is no folder no; make it first"),
         ("/save .", "/save: . is a folder; name a file"),
         ("/save talk.csv", "/save: talk.csv: name a file that ends in .jsonl, .json, .parquet"),
         ("/save talk.jsonl", "/save: there is nothing to save yet"),
-        ("caf\udce9", "not valid UTF-8; nothing was sent"),
+        ("caf\udce9", "not valid UTF-8; the line was skipped"),
     ],
 )
-def test_a_line_that_is_refused_does_not_end_the_chat(
-    run_of, monkeypatch, tmp_path, line, expected
-):
+def test_a_rejected_line_does_not_end_the_chat(run_of, monkeypatch, tmp_path, line, expected):
     monkeypatch.chdir(tmp_path)
     content = f"{line}\nWho?\n/quit\nnever read\n".encode(errors="surrogateescape")
     result = run_llmkit("chat", "--model", run_of("chat"), input=content)
@@ -225,11 +223,11 @@ def test_a_line_that_is_refused_does_not_end_the_chat(
 
 
 @pytest.mark.parametrize("content", ["", "\n \n"])
-def test_an_empty_pipe_is_refused(run_of, content):
+def test_empty_standard_input_is_rejected(run_of, content):
     result = run_llmkit("chat", "--model", run_of("chat"), input=content)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == (
-        "llmkit: standard input has no message; pipe in one per line"
+        "llmkit: no message on standard input; pipe in one per line"
     )
 
 
@@ -241,10 +239,10 @@ def test_help_lists_every_command_even_when_quiet(chat):
     assert max(map(len, result.stderr.splitlines())) <= 60
 
 
-def test_a_plain_model_says_so_and_continues_each_text(tiny_gpt2):
+def test_a_plain_language_model_continues_each_text(tiny_gpt2):
     result = run_llmkit("chat", "--model", tiny_gpt2, "--max-new-tokens", 4, input="One.\nTwo.\n")
     assert result.exit_code == 0, result.output
-    assert "a plain language model: it continues a text" in result.stderr
+    assert "plain language model: it continues your text" in result.stderr
     prompted = [
         run_llmkit("generate", "--model", tiny_gpt2, "--max-new-tokens", 4, "--prompt", text)
         for text in ("One.", "Two.")

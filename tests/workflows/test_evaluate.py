@@ -215,9 +215,9 @@ def test_a_constrained_model_is_scored_without_its_constraint_too(llmkit, tiny_g
         (
             "summarize",
             "generation.regex=(a",
-            "generation.regex: llguidance refuses it: (a: ",
+            "generation.regex: llguidance rejects it: (a: ",
         ),
-        ("classify", "generation.choices=a,b", "generation.choices: classify chooses a label"),
+        ("classify", "generation.choices=a,b", "generation.choices: classify predicts labels"),
     ],
 )
 def test_a_constraint_that_cannot_be_met_is_refused_before_training(

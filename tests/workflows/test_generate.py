@@ -1,4 +1,4 @@
-"""The generate command: prompts and files in, predictions out; formats, columns, refusals."""
+"""The generate command: prompts and files, formats, columns, errors."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ REVIEWS = [
 
 
 def read_any(path):
-    """Rows of a file that was written, by a reader that is not llmkit's."""
+    """Read the rows of an output file with a reader other than llmkit's."""
     if path.suffix == ".parquet":
         return parquet.read_table(path).to_pylist()
     text = path.read_text("utf-8")
@@ -133,7 +133,7 @@ def test_a_run_keeps_its_labels_without_its_training_rows(llmkit, classifier, tm
     result = llmkit("generate", "--model", run, "--prompt", TEXT[0])
     if change == "no rows":
         assert result.exit_code == 2
-        assert "no `labels` in it" in result.stderr
+        assert "has no `labels`" in result.stderr
         assert "rows.csv: no such file" in result.stderr
         return
     assert result.exit_code == 0, result.output
@@ -145,7 +145,7 @@ def test_a_run_keeps_its_labels_without_its_training_rows(llmkit, classifier, tm
 
 
 @pytest.mark.parametrize("text", ["", " \n"])
-def test_a_blank_text_from_python_is_refused_as_a_blank_prompt_is(llmkit, classifier, text):
+def test_a_blank_text_from_python_is_rejected_like_a_blank_prompt(llmkit, classifier, text):
     result = llmkit("generate", "--model", classifier, "--prompt", text)
     assert result.exit_code == 2
     assert "--prompt: the prompt is empty" in result.stderr
@@ -181,7 +181,7 @@ def test_input_columns_named_like_results_are_renamed(llmkit, classifier, tmp_pa
         ("new.csv", "review\nfine\n", "new.csv:2: no column 'text'; the columns are: review"),
         ("new.jsonl", '{"text": "a"}\n{"text": 3}\n', "new.jsonl:2: column text must hold a text"),
         ("new.jsonl", '{"text": "a"}\n{"text": null}', "new.jsonl:2: column text must hold a text"),
-        ("new.jsonl", '{"text": "a", "x": "\\ud800"}', "new.jsonl:1: the row holds half"),
+        ("new.jsonl", '{"text": "a", "x": "\\ud800"}', "new.jsonl:1: the row contains half"),
         ("new.jsonl", "", "new.jsonl: no rows in it"),
     ],
 )  # fmt: skip
@@ -202,16 +202,16 @@ def test_a_bad_row_is_named_before_anything_is_written(
     [
         (
             ("--output", "out.xlsx"),
-            "predictions are written as .csv, .tsv, .jsonl, .json, .parquet",
+            "name a file that ends in .csv, .tsv, .jsonl, .json, .parquet",
         ),
-        (("--output", "new.csv"), "new.csv is the input; name another file"),
+        (("--output", "new.csv"), "new.csv is the input file; choose another name"),
         (("train.epochs=3",), "generate takes only data.columns, data.encoding, data.skip_"),
-        (("--temperature", "1"), "--temperature: classify chooses a label and generates no text"),
+        (("--temperature", "1"), "--temperature: classify predicts labels and generates no text"),
         (("hello",), "'hello' is not an option; did you mean --prompt hello?"),
         (("data.columns.txt=review",), "data.columns.txt: classify has no such column"),
     ],
 )
-def test_options_that_a_classifier_cannot_obey_are_refused(
+def test_options_that_do_not_apply_to_a_classifier_are_rejected(
     llmkit, classifier, tmp_path, arguments, expected
 ):
     write_csv(tmp_path / "new.csv", REVIEWS)
@@ -246,7 +246,7 @@ def test_json_and_quiet_print_json_lines_and_nothing_else(llmkit, classifier, tm
     assert json.loads(result.stdout)["probabilities"] == pytest.approx(row["probabilities"])
     result = llmkit(*run, "--prompt", "a", "--output", "out.csv")
     assert result.exit_code == 2
-    assert "give either --json, which prints predictions, or --output FILE" in result.stderr
+    assert "give either --json, which prints the predictions, or --output FILE" in result.stderr
 
 
 def test_generate_prints_nothing_but_the_completion_on_stdout(llmkit, tiny_gpt2):
@@ -291,7 +291,7 @@ def test_several_samples_are_printed_with_numbers(llmkit, tiny_gpt2):
     ]  # fmt: skip
 
 
-def test_a_long_source_is_truncated_but_a_long_raw_prompt_is_refused(
+def test_a_long_source_is_truncated_but_a_long_raw_prompt_is_rejected(
     llmkit, tiny_gpt2, tmp_path, rows
 ):
     llmkit("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
@@ -301,7 +301,7 @@ def test_a_long_source_is_truncated_but_a_long_raw_prompt_is_refused(
     run = ("generate", "--model", "run", "--input", "in.jsonl")
     result = llmkit(*run, "--output", "out.jsonl")
     assert result.exit_code == 0, result.output
-    assert "1 of 2 sources truncated to fit 128 tokens" in result.stderr
+    assert "1 of 2 inputs truncated to fit 128 tokens" in result.stderr
     assert r'prompt template: "{document}\n\nTL;DR:"' in result.stderr
     forget_accelerator()
     write_jsonl(tmp_path / "in.jsonl", [{"prompt": "c"}, {"prompt": "a b " * 200}])
@@ -312,8 +312,8 @@ def test_a_long_source_is_truncated_but_a_long_raw_prompt_is_refused(
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
-def test_skip_invalid_leaves_out_and_names_invalid_input_rows(llmkit, tiny_gpt2, tmp_path, suffix):
-    """Rows without an id keep their place in the input as their id."""
+def test_skip_invalid_skips_and_reports_invalid_input_rows(llmkit, tiny_gpt2, tmp_path, suffix):
+    """The id of a row without one is its position in the input."""
     path, long = tmp_path / f"in.{suffix}", "a b " * 200
     if suffix == "jsonl":
         rows = [{"prompt": "a"}, {"prompt": 5}, {"prompt": long}, {"prompt": "\ud83d"},
@@ -349,7 +349,7 @@ def test_skip_invalid_leaves_out_and_names_invalid_input_rows(llmkit, tiny_gpt2,
     assert made == [row["prediction"] for row in written]
 
 
-def test_an_input_of_invalid_rows_alone_is_refused_even_with_skip_invalid(
+def test_an_input_without_valid_rows_is_rejected_even_with_skip_invalid(
     llmkit, tiny_gpt2, tmp_path
 ):
     write_jsonl(tmp_path / "in.jsonl", [{"prompt": 5}, {"prompt": 6}])
@@ -360,24 +360,24 @@ def test_an_input_of_invalid_rows_alone_is_refused_even_with_skip_invalid(
 
 
 @pytest.mark.parametrize("prompt", ["The ferry ", "The ferry\t"])
-def test_a_prompt_that_ends_in_a_space_or_tab_brings_a_warning(llmkit, tiny_gpt2, tmp_path, prompt):
+def test_a_prompt_that_ends_with_a_space_or_tab_causes_a_warning(
+    llmkit, tiny_gpt2, tmp_path, prompt
+):
     run = ("generate", "--model", tiny_gpt2, "--max-new-tokens", 2)
     result = llmkit(*run, "--prompt", prompt)
     assert result.exit_code == 0, result.output
-    assert "warning: 1 prompt ends in a space or tab" in result.stderr
+    assert "warning: 1 prompt ends with a space or tab" in result.stderr
     forget_accelerator()
     write_jsonl(tmp_path / "in.jsonl", [{"prompt": p} for p in ("a", prompt, "b\n", prompt)])
     result = llmkit(*run, "--input", "in.jsonl")
-    assert "warning: 2 prompts end in a space or tab" in result.stderr
+    assert "warning: 2 prompts end with a space or tab" in result.stderr
     assert "in.jsonl:2, in.jsonl:4" in result.stderr
 
 
-def test_completions_that_were_cut_off_before_they_met_a_constraint_are_counted(
-    llmkit, tiny_gpt2, tmp_path
-):
+def test_completions_truncated_before_meeting_a_constraint_are_counted(llmkit, tiny_gpt2, tmp_path):
     (tmp_path / "prompts.txt").write_text("The ferry\nThe harbour\n")
     given = ("generate", "--model", tiny_gpt2, "--regex", "[a-c]{9}", "--max-new-tokens")
-    warning = "{} cut off after 3 tokens, before regex was met; raise max_new_tokens"
+    warning = "{} truncated after 3 tokens, before regex was met; raise max_new_tokens"
     for source, count in (
         (("--prompt", "The ferry"), "1 of 1 completion"),
         (("--input", "prompts.txt"), "2 of 2 completions"),

@@ -1,4 +1,4 @@
-"""Files of predictions: rows appear as they are finished, and interrupted files are continued."""
+"""Prediction files: rows are written as they finish, and interrupted files are continued."""
 
 import os
 import random
@@ -28,7 +28,7 @@ def write_prompts(folder, count=NUM_ROWS):
 
 @pytest.fixture(scope="module")
 def undisturbed(tiny_gpt2, tmp_path_factory):
-    """A file of each format that was written without an interruption, by suffix."""
+    """A file of each format written without an interruption, by suffix."""
     folder = tmp_path_factory.mktemp("undisturbed")
     write_prompts(folder)
 
@@ -50,7 +50,7 @@ def arguments(model, output, folder=".", more=()):
 
 
 def stop_after(monkeypatch, num_rows, number):
-    """Send this process a signal after so many rows."""
+    """Send this process a signal after a number of rows."""
     append = RowWriter.append
 
     def append_and_send(writer, row):
@@ -65,7 +65,7 @@ def stop_after(monkeypatch, num_rows, number):
     ("number", "exit_code", "stopped"),
     [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")],
 )
-def test_a_stopped_file_is_continued_by_the_same_command(
+def test_the_same_command_continues_a_stopped_file(
     llmkit, tiny_gpt2, tmp_path, monkeypatch, undisturbed, number, exit_code, stopped
 ):
     write_prompts(tmp_path)
@@ -110,7 +110,7 @@ def test_a_closed_pipe_ends_the_command_quietly(fork_server, tiny_gpt2, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_file_killed_at_random_moments_equals_an_undisturbed_one(
+def test_a_file_killed_at_random_moments_equals_an_uninterrupted_one(
     fork_server, tiny_gpt2, tmp_path, undisturbed, suffix
 ):
     write_prompts(tmp_path)
@@ -127,14 +127,14 @@ def test_a_file_killed_at_random_moments_equals_an_undisturbed_one(
 
 
 def run_killed(fork_server, model, folder, suffix, kill):
-    """Run the command until it is killed in its n-th row."""
+    """Run the command until it is killed while writing its n-th row."""
     words = arguments(model, f"out.{suffix}")
     process = fork_server.start(words, cwd=folder, fault=["kill_in_row", *kill])
     assert process.wait() == -signal.SIGKILL, process.stderr
     assert not (folder / f"out.{suffix}").exists()
 
 
-def test_a_changed_input_or_decoding_is_refused_in_one_line(
+def test_a_changed_input_or_decoding_is_rejected_in_one_line(
     llmkit, tiny_gpt2, tmp_path, monkeypatch
 ):
     rows = write_prompts(tmp_path, 30)
@@ -146,9 +146,9 @@ def test_a_changed_input_or_decoding_is_refused_in_one_line(
     result = llmkit(*arguments(tiny_gpt2, "out.jsonl", more=("--seed", 4, "--top-k", 5)))
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].endswith(
-        "out.jsonl.partial: holds 7 rows of an interrupted command that differs in --seed (3 then, "
-        "4 now), top_k (0 then, 5 now); repeat that command to continue it, delete the file, or "
-        "name another --output"
+        "out.jsonl.partial: contains 7 rows of an interrupted command that differs in --seed (3 "
+        "then, 4 now), top_k (0 then, 5 now); repeat that command to continue it, delete the "
+        "file, or choose another --output"
     )
     rows.write_text(rows.read_text().replace("ferry", "ships"))
     forget_accelerator()
@@ -157,7 +157,7 @@ def test_a_changed_input_or_decoding_is_refused_in_one_line(
     assert (tmp_path / "out.jsonl.partial").read_bytes() == partial
 
 
-def test_probabilities_of_a_continued_file_equal_those_of_an_undisturbed_one(
+def test_probabilities_of_a_continued_file_equal_those_of_an_uninterrupted_one(
     llmkit, classifier, tmp_path, monkeypatch
 ):
     """Rows are in windows of 256, counted with invalid ones, and in batches of similar length."""

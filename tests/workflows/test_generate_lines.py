@@ -1,4 +1,4 @@
-"""Prompts from standard input, and text that a terminal shows while it is generated."""
+"""Prompts from standard input, and streaming to a terminal."""
 
 import json
 
@@ -15,7 +15,7 @@ from llmkit.workflows.generate import generate_from_lines
 
 @pytest.fixture
 def generate(tiny_gpt2, tmp_path, monkeypatch):
-    """Run the command in this process, in an empty folder, with this standard input."""
+    """Run the command in this process, in an empty folder, with the given standard input."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments, stdin=b"", model=tiny_gpt2, max_new_tokens=4):
@@ -30,7 +30,7 @@ LINES = f"{TEXT[0]}\n\n  \n{TEXT[1][:20]}\r\nGröße\nlast".encode()
 
 
 @pytest.mark.parametrize("options", [(), ("--json",), ("--temperature", 1), ("--input", "-")])
-def test_lines_are_completed_as_those_of_a_text_file(generate, tmp_path, options):
+def test_lines_are_completed_like_those_of_a_text_file(generate, tmp_path, options):
     (tmp_path / "in.txt").write_bytes(LINES)
     piped = generate(*options, stdin=LINES)
     assert piped.exit_code == 0, piped.output
@@ -43,7 +43,7 @@ def test_lines_are_completed_as_those_of_a_text_file(generate, tmp_path, options
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_lines_are_written_to_a_file_as_those_of_a_text_file(generate, tmp_path, suffix):
+def test_lines_are_written_to_a_file_like_those_of_a_text_file(generate, tmp_path, suffix):
     (tmp_path / "in.txt").write_bytes(LINES)
     assert generate("--output", f"piped.{suffix}", stdin=LINES).exit_code == 0
     assert generate("--input", "in.txt", "--output", f"read.{suffix}").exit_code == 0
@@ -108,13 +108,15 @@ def test_lines_before_an_invalid_one_are_completed(generate):
     [
         (b"", (), "standard input is empty; give either --prompt TEXT or --input FILE, or pipe"),
         (b" \n\t\n", (), "standard input: only blank lines"),
-        (b"a\n", ("data.encoding=utf-16",), "standard input cannot be utf-16"),
+        (b"a\n", ("data.encoding=utf-16",), "standard input cannot be read as utf-16"),
         (b"a b " * 200, (), "exceed the model's 128 positions"),
         (b"a\n", ("--json", "--output", "out.csv"), "give either --json, which prints"),
         (b"a\n", ("--prompt", "b", "--input", "-"), "give either --prompt TEXT or --input FILE"),
     ],
 )
-def test_a_bad_standard_input_is_refused_in_one_line(generate, tmp_path, stdin, options, message):
+def test_invalid_standard_input_is_rejected_in_one_line(
+    generate, tmp_path, stdin, options, message
+):
     result = generate(*options, stdin=stdin)
     assert result.exit_code == 2
     assert message in result.stderr.splitlines()[-1]
@@ -124,7 +126,7 @@ def test_a_bad_standard_input_is_refused_in_one_line(generate, tmp_path, stdin, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_name_with_no_room_for_those_of_unfinished_files_is_refused(generate, tmp_path):
+def test_an_output_name_too_long_for_its_partial_file_is_rejected(generate, tmp_path):
     result = generate("--output", f"{'x' * 240}.csv", stdin=b"a\n")
     assert result.exit_code == 2
     assert "the name is too long for the file system; shorten it" in result.stderr
@@ -136,7 +138,7 @@ def terminal(monkeypatch):
     monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
 
 
-def test_a_terminal_without_a_prompt_is_told_what_to_give(generate, terminal):
+def test_the_error_in_a_terminal_without_a_prompt_says_how_to_give_one(generate, terminal):
     result = generate()
     assert result.exit_code == 2
     assert result.stderr == (

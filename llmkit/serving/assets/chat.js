@@ -2,12 +2,12 @@
 const $ = (id) => document.getElementById(id);
 const { model, kind, task } = document.body.dataset;
 const ABOUT = {
-  chat: "Answers in a conversation.",
-  prompt: `Fine-tuned for ${task}: each message is a text of its own.`,
-  label: `Fine-tuned for ${task}: each message gets a label.`,
-  text: "A language model that continues text.",
+  chat: "Fine-tuned for conversations.",
+  prompt: `Fine-tuned for ${task}: each message is an independent input.`,
+  label: `Fine-tuned for ${task}: each message is labeled.`,
+  text: "A language model that continues your text.",
 };
-const LABELS = { chat: "Message", prompt: "Text", label: "Text", text: "Text to continue" };
+const LABELS = { chat: "Message", prompt: "Input", label: "Input", text: "Text to continue" };
 let history = [];
 let running = null;
 
@@ -16,10 +16,10 @@ $("text-label").textContent = LABELS[kind];
 if (kind === "label") document.querySelectorAll(".decoding").forEach((e) => { e.hidden = true; });
 
 function element(name, className, text = "") {
-  const made = document.createElement(name);
-  made.className = className;
-  made.textContent = text;
-  return made;
+  const node = document.createElement(name);
+  node.className = className;
+  node.textContent = text;
+  return node;
 }
 
 function addTurn(role, who, text) {
@@ -65,7 +65,7 @@ async function explain(response) {
   try {
     return (await response.json()).error.message;
   } catch {
-    return `The server answered ${response.status}.`;
+    return `The server returned status ${response.status}.`;
   }
 }
 
@@ -74,7 +74,7 @@ async function* eventsOf(response) {
   let buffer = "";
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) throw new Error("The answer broke off.");
+    if (done) throw new Error("The connection closed before the answer was complete.");
     buffer += value;
     const events = buffer.split("\n\n");
     buffer = events.pop();
@@ -109,7 +109,7 @@ async function receive(response, turn) {
     const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
     target.textContent += choice.text ?? choice.delta?.content ?? "";
     if (choice.probabilities) showProbabilities(turn, choice.probabilities);
-    if (choice.finish_reason === "length") turn.append(element("span", "note", "The limit of new tokens ended this text."));
+    if (choice.finish_reason === "length") turn.append(element("span", "note", "Truncated at the maximum number of new tokens."));
     if (isAtEnd) log.scrollTop = log.scrollHeight;
   }
   return said.textContent;
@@ -119,7 +119,7 @@ async function ask(text) {
   showError("");
   setRunning(new AbortController());
   const { signal } = running;
-  const conversation = history; // which Reset replaces
+  const conversation = history; // Reset assigns a new array
   if (kind === "chat") conversation.push({ role: "user", content: text });
   const mine = kind === "text" ? null : addTurn("user", "You", text);
   const turn = addTurn(kind === "text" ? "text" : "model", model, kind === "text" ? text : "");
@@ -135,7 +135,7 @@ async function ask(text) {
   } catch (error) {
     answer = kind === "text" ? "" : turn.querySelector(".said").textContent;
     if (signal.aborted) turn.append(element("span", "note", "Stopped."));
-    else showError(error instanceof TypeError ? "The server cannot be reached." : error.message);
+    else showError(error instanceof TypeError ? "Cannot reach the server." : error.message);
     if (!answer && !signal.aborted) {
       turn.remove();
       mine?.remove();
