@@ -86,7 +86,7 @@ def test_pressing_ctrl_c_twice_at_the_prompt_ends_the_chat(start, terminal, tiny
     process = start("--model", tiny_gpt2)
     terminal.wait_for("> ")
     terminal.interrupt_prompt(process.pid, "x")
-    terminal.wait_for("ends the chat\r\n> ")
+    terminal.wait_for("end the chat\r\n> ")
     terminal.interrupt_prompt(process.pid, "x")
     process.communicate()
     assert process.returncode == 130, terminal.screen

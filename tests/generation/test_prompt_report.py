@@ -43,7 +43,7 @@ def test_truncation_columns_and_references_are_recorded():
         (prompt("\n", id="1", where="in.jsonl:2"),
          "1 row has no text, so its prediction is meaningless: in.jsonl:2"),
         (prompt(id=0, where="in.jsonl:2"),
-         "1 row has the id of an earlier row; `evaluate` and `compare` will refuse the "
+         "1 row has the id of an earlier row; `evaluate` and `compare` will reject the "
          "predictions: in.jsonl:2"),
         (prompt(id="1", where="in.jsonl:2", columns={"input_votes": 3}),
          "the input's column 'votes' is written as 'input_votes'"),
@@ -58,5 +58,5 @@ def test_skipped_rows_are_reported():
     for line in range(2, 9):
         report.left_out.add(f"in.jsonl:{line}: broken")
     (warning,) = report.warnings()
-    assert warning.startswith("7 rows have no prediction, since data.skip_invalid leaves out")
+    assert warning.startswith("7 rows have no prediction, because data.skip_invalid skips")
     assert warning.endswith("in.jsonl:6: broken and 2 more")

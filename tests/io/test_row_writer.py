@@ -151,7 +151,7 @@ def test_an_unfinished_file_of_another_command_is_rejected(tmp_path, fingerprint
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     with pytest.raises(UserError) as caught:
         write_until(path, 5, fingerprint)
-    assert f"{path}.partial: holds 2 rows of" in str(caught.value)
+    assert f"{path}.partial: contains 2 rows of" in str(caught.value)
     assert difference in str(caught.value)
     assert str(caught.value).endswith("delete the file, or choose another --output")
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
