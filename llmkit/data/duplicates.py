@@ -19,7 +19,7 @@ from llmkit.tasks import Row, Task, texts_of
 MIN_ROW_SIMILARITY = 0.7  # over the whole row, and
 MIN_COLUMN_SIMILARITY = 0.4  # in each column: two questions about one text are not copies
 NUM_BANDS, BAND_SIZE = 25, 5  # proposes 99 % of the pairs at 0.7, 6 % of those at 0.3
-MAX_BUCKET = 50  # rows remembered that agree in a band; more are boilerplate
+MAX_BUCKET = 50  # maximum number of rows remembered per band value; more are boilerplate
 MAX_CANDIDATES = 20  # most likely originals in train, and in the own split, compared in full
 
 Location = tuple[str, str]  # split, file:line

@@ -13,7 +13,7 @@ from llmkit.errors import UserError, printable
 from llmkit.io.text_lines import BYTE_ORDER_MARK, MAX_LINE_BYTES, Raw, lines
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
-# Maximum sample of a file from which its delimiter is recognized.
+# Maximum size of the sample of a file that is used to detect its delimiter.
 SAMPLE_LINES, SAMPLE_CHARACTERS = 200, 2**20
 MIN_AGREEMENT = 0.5  # share of the sample's rows that must have as many fields as the header
 MAX_BLANK_ROWS = 10_000  # rows held back until a row with text follows

@@ -1,1 +1,1 @@
-"""Output for people: terminal tables, the report page, the model card."""
+"""Human-readable output: terminal tables, the report page, the model card."""

@@ -23,7 +23,7 @@ ROWS, WIDTH = 256, 768  # of the timed product: the first of a block's MLP in GP
 PROBE_FACTOR = 32  # a first, quick timing takes one row in this many
 MAX_SLOWDOWN = 4  # products slower than the fastest by this factor are not timed in full
 MIN_BF16_GAIN = 1.3  # speed-up over float32 above which bf16's coarser numbers pay off
-MAX_HUGE_PAGE_BYTES = 2**34  # of address space that asks for huge pages
+MAX_HUGE_PAGE_BYTES = 2**34  # of address space for which huge pages are requested
 NUM_CACHED_KERNELS = 64  # in oneDNN's caches: the shapes of a few steps
 MAX_FLOAT32_ERROR = 1e-5  # largest relative error of a product that still counts as float32
 

@@ -1,4 +1,4 @@
-"""Instructions: an instruction in, often with a text that it is about, the response out.
+"""Instruction following: the input is an instruction, often with a text; the output a response.
 
     {"id": "7", "instruction": "Who keeps a goat?", "input": "Mara keeps a goat.",
      "output": "Mara keeps it."}

@@ -148,7 +148,7 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
         f"{name}/{field}": value
         for name, weight in trained(model).items()
         for field, value in optimizer.state.get(weight, {}).items()
-        if value is not None  # momentum before its first step
+        if value is not None  # momentum is None before the first step
     }
 
 
