@@ -17,9 +17,9 @@ from llmkit.model.load import check_finite
 from llmkit.model.packed import generation_dtype
 from llmkit.runtime.memory import available_bytes
 
-MAX_PROMPT_TOKENS = 2048  # of the prompts that one step reads, so that running rows need not wait
-MIN_SHARED_TOKENS = 16  # of a prefix that is copied from another row rather than computed
-MEMORY_FRACTION = 0.5  # of the free memory that keys and values may take
+MAX_PROMPT_TOKENS = 2048  # maximum prompt tokens per step, so that running rows need not wait
+MIN_SHARED_TOKENS = 16  # minimum length of a shared prefix that is copied instead of computed
+MEMORY_FRACTION = 0.5  # fraction of the free memory for the cache
 
 
 class Engine:
@@ -44,9 +44,10 @@ class Engine:
         """
         Args:
             model: In evaluation mode.
-            max_rows: Most rows that run at the same time; fewer if their keys and values would not
-                fit into memory.
-            max_length: Most tokens of a prompt with its completion; default: the model's positions.
+            max_rows: Maximum number of concurrent rows; reduced if the cache would not fit into
+                memory.
+            max_length: Maximum number of tokens of a prompt with its completion; default: the
+                model's context.
         """
         self.model, self.tokenizer = model, tokenizer
         config, device = model.config, model.device
@@ -74,8 +75,8 @@ class Engine:
         return len(self.waiting)
 
     def add(self, request: Request) -> Sequence:
-        """Queue a request; raises UserError if its prompt and completion do not fit the model, or
-        if its constraint cannot be met."""
+        """Queue a request. Raises UserError if prompt and completion exceed the context or the
+        constraint cannot be met."""
         num_tokens, num_new_tokens = len(request.prompt), request.generation.max_new_tokens
         check_prompt_length("the prompt", num_tokens, num_new_tokens, self.model)
         if num_tokens + num_new_tokens > self.max_length:
@@ -95,13 +96,13 @@ class Engine:
         if sequence in self.waiting:
             self.waiting.remove(sequence)
         else:
-            self._leave(self.running.index(sequence))
+            self._free_slot(self.running.index(sequence))
 
     @torch.inference_mode()
     def step(self) -> list[Sequence]:
-        """One forward pass; returns the sequences that got a token or ended.
+        """Run one forward pass; return the sequences that got a token or ended.
 
-        Raises FloatingPointError if the model computes numbers that are not finite.
+        Raises FloatingPointError if the model's output is not finite.
         """
         self._admit()
         if not self.running:
@@ -114,11 +115,11 @@ class Engine:
             sequence.push(token, self.tokenizer.eos_token_id)
         for slot in reversed(range(len(sequences))):
             if sequences[slot].finish_reason is not None:
-                self._leave(slot)
+                self._free_slot(slot)
         return sequences
 
     def _admit(self) -> None:
-        """Move waiting requests to free slots, with the longest prefix that the cache has of each.
+        """Move waiting requests to free slots and reuse the longest cached prefix of each.
 
         A prompt that shares a prefix with another that joins in this step waits for the next, when
         the prefix can be copied.
@@ -139,8 +140,9 @@ class Engine:
             self.running.append(sequence)
 
     def _longest_shared_prefix(self, prompt: list[int]) -> tuple[int, int]:
-        """The slot with the longest prefix of a prompt, and its length; (-1, 0) if none is worth a
-        copy. The last token of a prompt is always computed, as its logits are needed."""
+        """The slot with the longest prefix of a prompt, and the length of the prefix; (-1, 0) if
+        none is long enough to copy. The last prompt token is always computed because its logits are
+        needed."""
         best = (-1, 0)
         for slot, tokens in enumerate(self.slot_tokens):
             shared = 0
@@ -177,7 +179,7 @@ class Engine:
         check_finite(hidden)
         return self.model.get_output_embeddings()(hidden).float()
 
-    def _leave(self, slot: int) -> None:
+    def _free_slot(self, slot: int) -> None:
         """Free a slot; the row in the last slot moves there, so that running rows stay together."""
         last = len(self.running) - 1
         if slot != last:

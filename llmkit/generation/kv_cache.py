@@ -98,7 +98,8 @@ class RunningRows:
 
     rows: slice
     known: tuple[Tensor, ...]
-    """Of each block: (2, num_rows, num_heads, longest, head_dim), views of the cache."""
+    """Keys and values of each block, (2, num_rows, num_heads, longest, head_dim): views of the
+    cache."""
     mask: Tensor | None
     """See `length_mask`."""
 
@@ -119,9 +120,10 @@ class Prompt:
 
     rows: slice
     added: tuple[Tensor, ...]
-    """Of each block: (2, num_heads, T, head_dim), views of the cache for the T new tokens."""
+    """Where each block stores the keys and values of the T new tokens, (2, num_heads, T,
+    head_dim): views of the cache."""
     known: tuple[Tensor, ...]
-    """The same for all tokens of the row so far."""
+    """Keys and values of all tokens of the row so far, likewise."""
     bias: Tensor | None
     """See `causal_bias`; None without cached tokens, or if the only new token attends to all."""
 
@@ -146,7 +148,7 @@ class Prompt:
 
 
 def rows_per_product(ends: list[int], keys_values: Tensor) -> int:
-    """How many rows of these lengths share one product: on a CPU few, elsewhere all."""
+    """Number of rows that share one matrix product: few on a CPU, all on other devices."""
     if keys_values.device.type != "cpu" or not ends:
         return max(1, len(ends))
     row_bytes = max(ends) * keys_values.shape[3] * keys_values.shape[5] * keys_values.itemsize

@@ -10,27 +10,24 @@ from transformers.pytorch_utils import Conv1D
 
 from llmkit.runtime.memory import available_bytes
 
-MEMORY_FRACTION = 0.5  # of the free memory that packed copies of the weights may take
-MIN_BYTES = (
-    2**25
-)  # of all weights; fewer stay in the processor's caches, where packing gains nothing
-ROWS_PACKED_FOR = 32  # oneDNN chooses the layout of the weights for about this many rows
+MEMORY_FRACTION = 0.5  # fraction of the free memory for packed copies of the weights
+MIN_BYTES = 2**25  # of all weights; smaller models stay in the processor's caches
+PACKED_BATCH_ROWS = 32  # oneDNN chooses the layout of the weights for about this many rows
 
 
 @contextmanager
 def packed_linear_layers(
     model: PreTrainedModel, dtype: torch.dtype, *, enabled: bool = True
 ) -> Iterator[None]:
-    """Inside the `with` block, the linear layers of a model on a CPU multiply by packed copies of
-    their weights.
+    """Context in which the linear layers of a model on a CPU use packed copies of their weights.
 
     torch's own products repack or stride through the weights at each call, which takes several
     times longer than the arithmetic if the input has fewer than about 100 rows. Results differ by
     rounding only. The weights must not change inside the block. Small models, models on other
-    devices and models whose copies would not fit into memory stay as they are.
+    devices and models whose copies would not fit into memory are unchanged.
 
     Args:
-        dtype: Of the packed weights; see `generation_dtype`.
+        dtype: dtype of the packed weights; see `generation_dtype`.
         enabled: False leaves the model as it is.
     """
     layers = [layer for layer in model.modules() if is_packable(layer)]
@@ -74,7 +71,7 @@ class PackedProduct:
         if isinstance(layer, Conv1D):  # (in, out)
             weight = weight.t()
         self.weight = torch.ops.mkldnn._reorder_linear_weight(
-            weight.to(dtype).contiguous(), ROWS_PACKED_FOR
+            weight.to(dtype).contiguous(), PACKED_BATCH_ROWS
         )
         self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
 

@@ -40,7 +40,7 @@ class Usage:
         return max(0.0, (self.all - before.all - (self.own - before.own)) / seconds)
 
 
-def threads_beside(others: float, num_threads: int) -> int:
+def num_threads_beside_load(others: float, num_threads: int) -> int:
     """Number of threads to use while other programs use `others` of num_threads cores.
 
     Every parallel region waits for its slowest thread, so a thread that shares its core delays all
@@ -49,8 +49,8 @@ def threads_beside(others: float, num_threads: int) -> int:
     return max(1, num_threads - round(others))
 
 
-def leave_cores(before: Usage) -> str | None:
-    """Use fewer threads if other programs have used cores since `before` and still do.
+def reduce_threads(before: Usage) -> str | None:
+    """Use fewer threads if other programs have been using cores since `before` and still are.
 
     The second measurement keeps a short job of another program from slowing down a whole run. A
     number of threads that the user has set is not changed. Returns a message for the user, or None
@@ -62,10 +62,10 @@ def leave_cores(before: Usage) -> str | None:
     time.sleep(max(0.0, before.at + MIN_MEASURED_SECONDS - time.monotonic()))
     now = Usage.now()
     others = now.others_since(before)
-    if threads_beside(others, num_threads) < num_threads:
+    if num_threads_beside_load(others, num_threads) < num_threads:
         time.sleep(CONFIRMATION_SECONDS)
         others = min(others, Usage.now().others_since(now))
-    torch.set_num_threads(threads_beside(others, num_threads))
+    torch.set_num_threads(num_threads_beside_load(others, num_threads))
     if torch.get_num_threads() == num_threads:
         return None
     return (
@@ -102,7 +102,7 @@ def watch_cores() -> None:
 
 
 def shorten_spinning() -> threading.Event:
-    """Have libgomp's idle threads spin for a microsecond only, until the returned event is set.
+    """Have libgomp's idle threads spin for only a microsecond, until the returned event is set.
 
     libgomp does so by itself while it has more threads than cores (gomp_throttled_spin_count_var in
     its env.c and wait.h). A second pool, which libgomp creates for the first parallel region of

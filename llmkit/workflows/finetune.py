@@ -24,7 +24,7 @@ from llmkit.reports.model_card import model_card
 from llmkit.runs.folder import model_dir, report_path
 from llmkit.runs.start import claim_run_dir, require_unused, run_lock, start_run
 from llmkit.runtime.console import warning_console
-from llmkit.runtime.cores import Usage, leave_cores
+from llmkit.runtime.cores import Usage, reduce_threads
 from llmkit.runtime.devices import require_shared, start_accelerator, wait_for_all
 from llmkit.runtime.ranks import check_launcher, is_rank_zero, join_launcher, overridden_precision
 from llmkit.runtime.signals import Signals
@@ -153,7 +153,7 @@ def share_cores(usage: Usage, accelerator: Accelerator, console: Console) -> Non
     usage: That of the cores before data and model were prepared.
     """
     if accelerator.num_processes == 1 and accelerator.device.type == "cpu":
-        note = leave_cores(usage)
+        note = reduce_threads(usage)
         if note is not None:
             console.print(f"threads {note}")
 

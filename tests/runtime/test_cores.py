@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from llmkit.runtime import cores
-from llmkit.runtime.cores import Usage, leave_cores, shorten_spinning, threads_beside, watch_cores
+from llmkit.runtime.cores import (
+    Usage,
+    num_threads_beside_load,
+    reduce_threads,
+    shorten_spinning,
+    watch_cores,
+)
 
 
 @pytest.fixture
@@ -31,7 +37,7 @@ def used_by_others(monkeypatch):
     [(0.0, 2, 2), (0.3, 2, 2), (0.8, 2, 1), (2.0, 2, 1), (1.1, 16, 15), (60.0, 64, 4), (9.0, 4, 1)],
 )
 def test_other_programs_leave_so_many_threads(others, num_threads, expected):
-    assert threads_beside(others, num_threads) == expected
+    assert num_threads_beside_load(others, num_threads) == expected
 
 
 def test_what_this_process_used_is_not_of_others():
@@ -51,7 +57,7 @@ def test_the_systems_counters_go_up():
 
 def test_a_busy_core_takes_a_thread(two_threads, used_by_others):
     used_by_others(1.0, 0.9)
-    assert leave_cores(Usage.now()) == (
+    assert reduce_threads(Usage.now()) == (
         "1 of 2, since other programs use 0.9 cores (OMP_NUM_THREADS=2 to use all)"
     )
     assert torch.get_num_threads() == 1
@@ -59,20 +65,20 @@ def test_a_busy_core_takes_a_thread(two_threads, used_by_others):
 
 def test_an_idle_machine_keeps_all_threads(two_threads, used_by_others):
     used_by_others(0.1)
-    assert leave_cores(Usage.now()) is None
+    assert reduce_threads(Usage.now()) is None
     assert torch.get_num_threads() == 2
 
 
 def test_a_moments_work_of_others_takes_no_thread(two_threads, used_by_others):
     used_by_others(0.9, 0.1)
-    assert leave_cores(Usage.now()) is None
+    assert reduce_threads(Usage.now()) is None
     assert torch.get_num_threads() == 2
 
 
 def test_threads_that_the_user_has_set_stay(two_threads, used_by_others, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     used_by_others(2.0, 2.0)
-    assert leave_cores(Usage.now()) is None
+    assert reduce_threads(Usage.now()) is None
     assert torch.get_num_threads() == 2
 
 
