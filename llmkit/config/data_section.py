@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from llmkit.config.section import Section
 
@@ -12,7 +12,8 @@ Column = str | Annotated[list[str], Field(min_length=1)]
 
 class Data(Section):
     """Where the rows come from, and how they are tokenized. Without `train` and `hub`, a recipe
-    uses the rows that are embedded in the package."""
+    uses the rows that are embedded in the package. The recipe of a run on these rows can be given
+    other validation and test rows."""
 
     hub: str | None = None
     """Hub id of a data set, such as rajpurkar/squad."""
@@ -103,10 +104,12 @@ class Data(Section):
         return columns
 
     @model_validator(mode="after")
-    def _streaming_is_bounded(self) -> "Data":
+    def _sources_fit(self, info: ValidationInfo) -> "Data":
         if self.streaming and (self.hub is None or self.limit is None):
             raise ValueError("streaming needs data.hub and data.limit")
-        if self.train is None and (self.hub or self.validation or self.test or self.tests):
+        names_others = self.hub or self.validation or self.test or self.tests
+        is_of_run = (info.context or {}).get("is_of_run")
+        if self.train is None and names_others and (self.hub or not is_of_run):
             raise ValueError("data.train is missing: labels and baselines come from it; name it")
         taken = ["train", "validation", "test"]
         for name in self.tests:

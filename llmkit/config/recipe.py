@@ -24,13 +24,21 @@ from llmkit.paths import expand
 LENGTH_KEYS = ("train.epochs", "train.max_steps")  # a recipe sets one of them
 
 
-def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ...] = ()) -> Recipe:
+def load_recipe(
+    name: str,
+    *,
+    scale: str | None = None,
+    overrides: tuple[str, ...] = (),
+    is_of_run: bool = False,
+) -> Recipe:
     """Load a recipe and validate it.
 
     Args:
         name: Name of a recipe of the package, or path of a YAML file.
         scale: One of the recipe's `scales`, whose keys replace those of the rest; None: the first.
         overrides: `key=value` for any keys, applied last.
+        is_of_run: Whether it is the recipe of a run. Its training rows are known: if it names none,
+            they are the embedded ones, also if it names other test rows.
 
     Raises:
         UserError: If the recipe is invalid; it lists all mistakes, one per line.
@@ -56,7 +64,7 @@ def load_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ..
         raise UserError(f"{' '.join(both)}: give one of them")
     _read_json_schema(content, given, path, lines)
     try:
-        return Recipe.model_validate(content)
+        return Recipe.model_validate(content, context={"is_of_run": is_of_run})
     except ValidationError as error:
         mistakes = _explain(error, path, lines, given)
         raise UserError("\n".join(printable(mistake, 1000) for mistake in mistakes)) from None

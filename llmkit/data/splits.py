@@ -85,11 +85,7 @@ def _first_error(error: UserError, rows: Rows) -> UserError:
 def _open_named_and_held_out(data: Data, task: Task) -> dict[str, Rows]:
     """train, validation and test."""
     if data.train is None:
-        folder = EMBEDDED_ROWS / task.name
-        return {
-            split: _open_rows(str(folder / f"{split}.jsonl"), data, task, split, "task")
-            for split in SPLITS
-        }
+        return {split: _open_named_or_embedded(split, data, task) for split in SPLITS}
     shares = {"validation": data.validation_fraction, "test": data.test_fraction}
     shares = {split: share for split, share in shares.items() if getattr(data, split) is None}
     splits = {
@@ -100,6 +96,17 @@ def _open_named_and_held_out(data: Data, task: Task) -> dict[str, Rows]:
     if shares:
         splits |= _hold_out(splits["train"], shares, data)
     return {split: splits[split] for split in SPLITS}
+
+
+def _open_named_or_embedded(split: str, data: Data, task: Task) -> Rows:
+    """The rows of a split of a recipe without training rows of its own."""
+    name = getattr(data, split)
+    if name is not None:
+        return _open_rows(name, data, task, split, f"data.{split}")
+    if data.validation or data.test or data.tests:  # these columns and encodings are of other files
+        data = data.model_copy(update={"columns": {}, "encoding": None})
+    name = str(EMBEDDED_ROWS / task.name / f"{split}.jsonl")
+    return _open_rows(name, data, task, split, "task")
 
 
 def _open_rows(
