@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from llmkit.errors import UserError
 from llmkit.generation.constraint import ConstraintError
 from llmkit.serving.engine_thread import Completion, Job
-from llmkit.serving.errors import ApiError, decoding_error
+from llmkit.serving.errors import ApiError, decoding_error, out_of_time
 
 STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -175,7 +175,7 @@ class JobResponse(Response):
             await self.job.wait_for_change()
         self._raise_error()
         if not self.job.is_started:
-            raise ApiError(504, "the request timed out in the queue", code="timeout")
+            raise out_of_time()
         self._on_first_token()
 
     def _raise_error(self) -> None:

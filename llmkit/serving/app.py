@@ -23,7 +23,7 @@ from llmkit.generation.session import GenerationSession
 from llmkit.serving.answers import Answer, ChatAnswer, JobResponse, StreamResponse, to_api_error
 from llmkit.serving.body import Body, ChatBody, CompletionBody, read_body
 from llmkit.serving.engine_thread import EngineThread, Job
-from llmkit.serving.errors import ApiError, retryable_error
+from llmkit.serving.errors import ApiError, engine_failed, out_of_time, retryable_error, stopping
 from llmkit.serving.metrics import Metrics
 from llmkit.serving.page import Page
 from llmkit.serving.prepare import (
@@ -54,10 +54,10 @@ class Service:
         # One worker, because the tokenizer is not thread-safe.
         self._encoder = ThreadPoolExecutor(1, "encoder")
 
-    def stop_jobs(self) -> None:
-        """Fail all jobs with a 503 error."""
+    def fail_jobs(self, error: ApiError) -> None:
+        """End all jobs with an error."""
         for job in self.jobs:
-            job.fail(retryable_error(503, "the server is stopping", "stopping"))
+            job.fail(error)
 
     async def page(self, request: Request) -> Response:
         return self._page.response
@@ -99,7 +99,8 @@ class Service:
 
         prepare: Called with the decoding settings, the session and the limits; returns the prompts.
         """
-        started = time.perf_counter()
+        started, loop = time.perf_counter(), asyncio.get_running_loop()
+        deadline = loop.time() + self.limits.timeout
         if self.session.labels and body.decoding:
             name = next(iter(body.decoding))
             raise ApiError(
@@ -112,14 +113,17 @@ class Service:
             self.engine.compile(generation)
             return prepare(generation, self.session, self.limits)
 
+        preparing = loop.run_in_executor(self._encoder, prepare_all)
         try:
-            prepared = await asyncio.get_running_loop().run_in_executor(self._encoder, prepare_all)
+            prepared = await asyncio.wait_for(preparing, self.limits.timeout)
         except ConstraintError as error:
             raise to_api_error(error) from None
+        except asyncio.TimeoutError:
+            raise out_of_time() from None
         job = self._submit(body, prepared)
         num_prompt_tokens = sum(map(len, prepared.prompts))
         self.metrics.prompt_tokens.inc(num_prompt_tokens)
-        timer = asyncio.get_running_loop().call_later(self.limits.timeout, self._expire, job)
+        timer = loop.call_at(deadline, self._expire, job)
 
         def end() -> None:
             timer.cancel()
@@ -168,14 +172,14 @@ class Service:
         return job
 
     def _expire(self, job: Job) -> None:
-        job.is_timed_out = True
+        job.expire()
         self.engine.cancel(job)
 
     def _check_available(self) -> None:
         if self.is_draining:
-            raise retryable_error(503, "the server is stopping", "stopping", retry_after=10)
+            raise stopping()
         if not self.engine.is_alive:
-            raise ApiError(503, "the engine has failed", code="engine_failed")
+            raise engine_failed()
 
     def _check_model(self, name: str) -> None:
         if name != self.name:

@@ -37,6 +37,18 @@ class Completion:
     probabilities: dict[str, float] | None = None
     """Probability of each label, for a classifier."""
 
+    def update(
+        self,
+        text: str,
+        num_tokens: int,
+        finish_reason: FinishReason | None,
+        probabilities: dict[str, float] | None = None,
+    ) -> None:
+        """Set the progress that the engine reports, unless the completion has already ended."""
+        if self.finish_reason is None:
+            self.text, self.num_tokens, self.finish_reason = text, num_tokens, finish_reason
+            self.probabilities = probabilities
+
 
 class Job:
     """The completions of one HTTP request. Only the event loop may read or change it."""
@@ -72,6 +84,14 @@ class Job:
         """End the job with an error, unless it is finished."""
         if not self.is_finished:
             self._apply(partial(setattr, self, "error", error))
+
+    def expire(self) -> None:
+        """End the job with its partial answer because its time is over. It does not wait for the
+        engine, which may be in the middle of a long step."""
+        self.is_timed_out = True
+        for completion in self.completions:
+            completion.update(completion.text, completion.num_tokens, "cancelled")
+        self._changed.set()
 
     def _apply(self, change: Callable[[], None]) -> None:
         change()
@@ -136,24 +156,28 @@ class EngineThread:
 
     def _run(self) -> None:
         model = self._session.model
-        with (
-            self._session.accelerator.autocast(),
-            evaluating(model),
-            packed_linear_layers(model, generation_dtype(model)),
-        ):
-            try:
+        try:
+            with (
+                self._session.accelerator.autocast(),
+                evaluating(model),
+                packed_linear_layers(model, generation_dtype(model)),
+            ):
                 self._open_engine()
-            except BaseException as error:
-                self._is_ready.set_exception(error)
-                return
-            self._is_ready.set_result(None)
-            while not self._is_stopping:
+                self._is_ready.set_result(None)
+                self._work()
+        except BaseException as error:
+            if self._is_ready.done():
+                raise
+            self._is_ready.set_exception(error)
+
+    def _work(self) -> None:
+        while not self._is_stopping:
+            try:
                 self._process_inbox()
-                try:
-                    self._step()
-                except Exception:
-                    logger.exception("the engine failed")
-                    self._fail_all()
+                self._step()
+            except Exception:
+                logger.exception("the engine failed")
+                self._fail_all()
 
     def _open_engine(self) -> None:
         if not self._session.labels:
@@ -185,6 +209,10 @@ class EngineThread:
         except UserError as error:
             self._cancel(job)
             job.update_threadsafe(partial(job.fail, error))
+        except Exception:
+            logger.exception("a request could not be added to the engine")
+            self._cancel(job)
+            job.update_threadsafe(partial(job.fail, internal_error()))
 
     def _cancel(self, job: Job) -> None:
         for sequence in [s for s, (owner, _) in self._sequences.items() if owner is job]:
@@ -192,20 +220,15 @@ class EngineThread:
             self._report(sequence)
         for owner, completion in [each for each in self._to_classify if each[0] is job]:
             self._to_classify.remove((owner, completion))
-            job.update_threadsafe(partial(setattr, completion, "finish_reason", "cancelled"))
+            job.update_threadsafe(partial(completion.update, "", 0, "cancelled"))
 
     def _report(self, sequence: Sequence) -> None:
         """Report the progress of a sequence, and remove it if it has finished."""
         job, completion = self._sequences[sequence]
         if sequence.finish_reason is not None:
             del self._sequences[sequence]
-        text, num_tokens, reason = sequence.text, len(sequence.token_ids), sequence.finish_reason
-
-        def update() -> None:
-            completion.text, completion.num_tokens = text, num_tokens
-            completion.finish_reason = reason
-
-        job.update_threadsafe(update)
+        news = sequence.text, len(sequence.token_ids), sequence.finish_reason
+        job.update_threadsafe(partial(completion.update, *news))
 
     def _classify(self) -> None:
         """Predict labels for a batch of waiting prompts."""
@@ -222,20 +245,20 @@ class EngineThread:
             self._to_classify.extendleft(reversed(batch))  # they fail together with the other jobs
             raise
         for (job, completion), row in zip(batch, rows, strict=True):
-            job.update_threadsafe(partial(self._set_label, completion, row))
-
-    def _set_label(self, completion: Completion, probabilities: dict[str, float]) -> None:
-        completion.probabilities = probabilities
-        completion.text = max(probabilities, key=probabilities.get)
-        completion.num_tokens = len(self._session.labels[completion.text])
-        completion.finish_reason = "stop"
+            label = max(row, key=row.get)
+            news = label, len(self._session.labels[label]), "stop", row
+            job.update_threadsafe(partial(completion.update, *news))
 
     def _fail_all(self) -> None:
         """Fail all jobs and restart with an empty engine."""
-        error = ApiError(500, "the server failed to compute the answer", code="internal_error")
+        error = internal_error()
         jobs = {job for job, _ in (*self._sequences.values(), *self._to_classify)}
         self._sequences.clear()
         self._to_classify.clear()
         for job in jobs:
             job.update_threadsafe(partial(job.fail, error))
         self._open_engine()
+
+
+def internal_error() -> ApiError:
+    return ApiError(500, "the server failed to compute the answer", code="internal_error")

@@ -65,6 +65,21 @@ def retryable_error(status: int, message: str, code: str, retry_after: int = 1) 
     return ApiError(status, message, code=code, headers={"retry-after": str(retry_after)})
 
 
+def stopping() -> ApiError:
+    """The error of a request to a server that is shutting down."""
+    return retryable_error(503, "the server is stopping", "stopping", retry_after=10)
+
+
+def engine_failed() -> ApiError:
+    """The error of a request to a server whose engine has ended."""
+    return ApiError(503, "the engine has failed", code="engine_failed")
+
+
+def out_of_time() -> ApiError:
+    """The error of a request that timed out before its first token."""
+    return ApiError(504, "the request timed out in the queue", code="timeout")
+
+
 def decoding_error(key: str, reason: str) -> ApiError:
     """An error for an invalid decoding parameter.
 

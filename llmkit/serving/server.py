@@ -20,6 +20,7 @@ from llmkit.runtime.signals import Signals, Stopped
 from llmkit.serving.app import Service, make_app
 from llmkit.serving.connection import Connection
 from llmkit.serving.engine_thread import EngineThread
+from llmkit.serving.errors import engine_failed, stopping
 from llmkit.serving.prepare import check_servable
 from llmkit.serving.security import Access, Limits
 
@@ -49,6 +50,9 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop; called ten times per second."""
         service = self._service
+        if not service.engine.is_alive:
+            service.fail_jobs(engine_failed())
+            return True
         if self._signals.stop is not None and self._stop_at is None:
             service.is_draining = True
             self._stop_at = time.monotonic() + service.limits.grace
@@ -56,11 +60,11 @@ class Server(uvicorn.Server):
             self._console.print(f"finishing {count}; a second signal exits immediately")
         if self._stop_at is not None:
             if time.monotonic() > self._stop_at:
-                service.stop_jobs()
+                service.fail_jobs(stopping())
                 return True
             if not service.jobs:
                 return True
-        return await super().on_tick(counter) or not service.engine.is_alive
+        return await super().on_tick(counter)
 
 
 def serve(

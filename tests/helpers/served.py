@@ -1,5 +1,7 @@
-"""Serving models in tests: in the test's process, or by a real server in a thread."""
+"""Models that are served: in the test's process, and by a real server in a thread."""
 
+import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +31,11 @@ def open_tiny(model: Path, task: str = "pretrain", labels: tuple[str, ...] = (),
     keys: Of the section `generation`.
     """
     session = open_session(str(model), (), {}, 0, make_console(stderr=True, quiet=True))
+    return as_run_of(session, task, labels, **keys)
+
+
+def as_run_of(session: GenerationSession, task: str, labels: tuple[str, ...] = (), **keys):
+    """The session as if a run of the task had trained its model."""
     generation = Generation(**{"max_new_tokens": 8, **keys})
     return replace(
         session,
@@ -40,7 +47,7 @@ def open_tiny(model: Path, task: str = "pretrain", labels: tuple[str, ...] = (),
 
 @dataclass
 class Served:
-    """A service and its client."""
+    """A service and a client of it."""
 
     service: Service
     client: TestClient
@@ -89,16 +96,53 @@ def listening(served: Served, access: Access = LOCAL) -> Iterator[str]:
         served.service.is_draining = False
 
 
+def raw(url: str) -> socket.socket:
+    """A connection of its own to a server."""
+    host, port = url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=60)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """What the server sends until it closes the connection."""
+    received = b""
+    try:
+        while chunk := connection.recv(4096):
+            received += chunk
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def post(body: dict) -> bytes:
+    """The bytes of a request for a completion."""
+    content = json.dumps(body).encode()
+    head = (
+        "POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(content)}\r\n\r\n"
+    )
+    return head.encode() + content
+
+
+def error_of(response) -> dict:
+    """The error object of an answer, after a check of its form."""
+    assert response.headers["content-type"] == "application/json"
+    (error,) = response.json().values()
+    assert list(error) == ["message", "type", "param", "code"]
+    assert error["message"].isprintable()
+    assert len(error["message"]) < 500
+    return error
+
+
 def eventually(condition) -> None:
-    """Wait until the condition holds."""
+    """Wait until the server's threads have come that far."""
     while not condition():
         time.sleep(0.005)
 
 
 @contextmanager
-def one_step(served):
-    """Context in which the engine runs one step and then waits for the end of the block."""
-    engine, gate = served.service.engine._engine, threading.Event()
+def one_step(engine_thread: EngineThread) -> Iterator[None]:
+    """The engine does one step and then waits until the block ends."""
+    engine, gate = engine_thread._engine, threading.Event()
     step, steps = engine.step, []
 
     def step_once():

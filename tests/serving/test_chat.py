@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from rows import TEXT
 from served import open_tiny, serving
 
 from llmkit.data.encode import encode_segments, encode_text
@@ -50,7 +49,7 @@ def streamed(response):
     return [choice["delta"] for choice in choices], choices[-1]
 
 
-def test_a_conversation_is_encoded_in_the_chat_format(chatting):
+def test_a_conversation_goes_through_the_chat_format(chatting):
     answer = chatting.chat(*TURNS).json()
     assert answer["id"].startswith("chatcmpl-")
     assert answer["object"] == "chat.completion"
@@ -62,7 +61,7 @@ def test_a_conversation_is_encoded_in_the_chat_format(chatting):
     assert answer["usage"]["prompt_tokens"] == len(ids)
 
 
-def test_a_stream_adds_up_to_the_whole_answer(chatting):
+def test_a_stream_gives_the_whole_answer(chatting):
     for seed in range(4):
         body = {"temperature": 1.5, "seed": seed, "max_tokens": 25}
         (choice,) = chatting.chat("Who?", **body).json()["choices"]
@@ -73,45 +72,7 @@ def test_a_stream_adds_up_to_the_whole_answer(chatting):
         assert last["finish_reason"] == choice["finish_reason"]
 
 
-def test_the_oldest_turns_are_dropped_first(chatting):
-    old = [("user", TEXT[1]), ("assistant", TEXT[2])]
-    kept = [("user", "Who left?"), ("assistant", "Mara."), ("user", "When?")]
-    answer = chatting.chat(*old, *kept).json()
-    segments = chat.parse_prompt([{"role": r, "content": c} for r, c in [*old, *kept]])
-    remaining = [segment for segment in segments if segment.turn != 0]
-    ((_, ids),) = encode_segments(
-        [Example("0", remaining, "", [])], chatting.session.tokenizer
-    )  # fmt: skip
-    ids = [token for tokens in ids[:-1] for token in tokens]
-    assert answer["usage"]["prompt_tokens"] == len(ids)
-    assert answer["choices"][0]["message"]["content"] == offline(chatting, ids)
-
-
-def test_more_new_tokens_leave_less_room_for_history(chatting):
-    few, many = (
-        chatting.chat(("user", TEXT[0]), ("assistant", "Yes."), "When?", max_tokens=n).json()
-        for n in (4, 90)
-    )
-    assert many["usage"]["prompt_tokens"] < few["usage"]["prompt_tokens"]
-
-
-def test_the_last_message_fills_the_template_of_a_task(tiny_gpt2):
-    with serving(open_tiny(tiny_gpt2, "summarize")) as served:
-        (ids,) = encode_text([served.session.task.template.format(document="A ferry.")],
-                             served.session.tokenizer)  # fmt: skip
-        answers = [
-            served.chat("A ferry.").json(),
-            served.chat("Before.", ("assistant", "Yes."), "A ferry.").json(),
-        ]
-        for answer in answers:
-            assert answer["choices"][0]["message"]["content"] == offline(served, ids)
-        refused = served.chat(("system", "Be brief."), "A ferry.")
-        assert refused.status_code == 400
-        assert "takes no system prompt" in refused.json()["error"]["message"]
-        assert served.chat("  ").json()["error"]["message"].startswith("messages: the last message")
-
-
-def test_a_system_message_is_filled_into_the_template(tiny_gpt2):
+def test_a_system_message_fills_its_place_in_the_template(tiny_gpt2):
     with serving(open_tiny(tiny_gpt2, "instruct")) as served:
         prompt = "Be brief.\nInstruction: When?\nResponse:"
         (ids,) = encode_text([prompt], served.session.tokenizer)
@@ -120,19 +81,12 @@ def test_a_system_message_is_filled_into_the_template(tiny_gpt2):
         assert answer["choices"][0]["message"]["content"] == offline(served, ids)
 
 
-def test_a_last_message_that_does_not_fit_is_rejected_not_truncated(chatting):
+def test_a_last_message_that_does_not_fit_is_refused_not_truncated(chatting):
     refused = chatting.chat(("user", "Who?"), ("assistant", "Mara."), "word " * 200)
     assert refused.status_code == 400
     error = refused.json()["error"]
     assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
     assert "messages: the message has " in error["message"]
-
-
-def test_a_language_model_refers_chat_requests_to_completions(tiny_gpt2):
-    with serving(open_tiny(tiny_gpt2)) as served:
-        refused = served.chat("Who?")
-        assert refused.status_code == 400
-        assert "use /v1/completions" in refused.json()["error"]["message"]
 
 
 def test_a_classifier_answers_with_a_label_and_all_probabilities(classifying):
@@ -152,7 +106,7 @@ def test_a_classifier_answers_with_a_label_and_all_probabilities(classifying):
     assert refused.json()["error"]["param"] == "temperature"
 
 
-def test_a_classifier_accepts_raw_prompts(classifying):
+def test_a_classifier_reads_raw_prompts_too(classifying):
     text = _prompt(classifying.session, "A ferry.").text
     (chosen,) = classifying.complete(text).json()["choices"]
     (expected,) = classifying.chat("A ferry.").json()["choices"]
@@ -165,4 +119,4 @@ def test_a_classifier_accepts_raw_prompts(classifying):
 def _prompt(session, text):
     from llmkit.generation.prompts import Prompt
 
-    return Prompt("0", "test", session.reader(is_raw=False).segments_from_text(text), {})
+    return Prompt("0", "test", session.reader(is_raw=False).typed(text), {})

@@ -118,7 +118,7 @@ def test_an_answer_can_be_stopped_and_errors_are_shown(chatting):
             await tab.look(1000, "dark", motion="reduce")
             await tab.open(url)
             for stop in ("document.getElementById('stop').click()", None):
-                with one_step(served):
+                with one_step(served.service.engine):
                     await ask(tab, "Who?")
                     await tab.until("document.querySelector('.working') !== null")
                     assert await tab.run("!document.getElementById('stop').disabled")
