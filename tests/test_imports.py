@@ -1,6 +1,7 @@
 """The rooms of the package import one way: down the list below, never up, never in a circle."""
 
-from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 import pytest
 from package_imports import MODULES, imports_of
@@ -44,14 +45,20 @@ def test_a_module_imports_only_rooms_below_its_own(module):
             assert LEVEL_OF[room] < LEVEL_OF[own], f"{module} imports {imported}"
 
 
-def test_no_modules_import_each_other_in_a_circle():
-    @cache
-    def visit(module: str, path: tuple[str, ...]) -> None:
-        assert module not in path, " -> ".join([*path[path.index(module) :], module])
-        for imported in imports_of(module):
-            target = imported if imported in MODULES else f"{imported}.__init__"
-            if target != module:
-                visit(target, (*path, module))
+@pytest.mark.parametrize("module", [name for name in MODULES if "__" not in name])
+def test_a_module_has_a_test_file_of_its_name(module):
+    *room, name = module.split(".")
+    path = Path(__file__).parent.joinpath(*room, f"test_{name}.py")
+    assert "def test_" in path.read_text("utf-8")
 
-    for module in MODULES:
-        visit(module, ())
+
+def test_no_modules_import_each_other_in_a_circle():
+    def file_of(module: str) -> str:
+        return module if module in MODULES else f"{module}.__init__"
+
+    graph = {module: {file_of(name) for name in imports_of(module)} - {module}
+             for module in MODULES}  # fmt: skip
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))

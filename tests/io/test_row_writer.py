@@ -10,7 +10,6 @@ from pyarrow import parquet
 
 from llmkit.errors import UserError
 from llmkit.io import row_files
-from llmkit.io.row_lines import restore_nested
 from llmkit.io.row_writer import open_writer, write_rows
 
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
@@ -81,14 +80,6 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
             write_rows(tmp_path / name, rows(), ["id"])
         assert (tmp_path / name).read_text("utf-8") == "old"
     assert len(list(tmp_path.iterdir())) == 4
-
-
-def test_table_probabilities_may_have_decimal_commas():
-    """As a spreadsheet in German or French writes them, between semicolons."""
-    assert restore_nested({"id": "1", "probability_a": "0,75", "probability_b": "1e-3"}) == {
-        "probabilities": {"a": 0.75, "b": 0.001},
-        "id": "1", "probability_a": "0,75", "probability_b": "1e-3",
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
