@@ -101,9 +101,10 @@ class ForkServer:
         }  # fmt: skip
         ranks = []
         for rank in range(count):
+            if rank:
+                time.sleep(1.1)
             environment = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
             ranks.append(self.start(arguments, environment=environment, **options))
-            time.sleep(1.1)
         return ranks
 
     def _channel(self, imports: str) -> socket.socket:

@@ -34,13 +34,23 @@ def recipe(tiny_gpt2, tmp_path):
     return partial(six_steps, tiny_gpt2, tmp_path)
 
 
+@pytest.fixture(scope="module")
+def sampled(tiny_gpt2, tmp_path_factory):
+    """A recipe with samples, and the traces of its run."""
+    folder = tmp_path_factory.mktemp("sampled")
+    settings = six_steps(
+        tiny_gpt2, folder, "train.dropout=0.1", "data.packing=true", "evaluation.samples=2"
+    )
+    run_to_the_end(settings, folder / "whole")
+    return settings, traces(folder / "whole")
+
+
 @pytest.mark.parametrize("step", [2, 5, pytest.param(6, marks=pytest.mark.slow)])
-def test_resumed_run_is_bit_identical_at_any_step(recipe, tmp_path, monkeypatch, step):
-    settings = recipe("train.dropout=0.1", "data.packing=true", "evaluation.samples=2")
-    run_to_the_end(settings, tmp_path / "whole")
-    assert (tmp_path / "whole" / "samples.jsonl").read_text().count("\n") == 3 * 2
+def test_resumed_run_is_bit_identical_at_any_step(sampled, tmp_path, monkeypatch, step):
+    settings, expected = sampled
+    assert expected["samples"].count("\n") == 3 * 2
     interrupted(settings, tmp_path / "stopped", monkeypatch, step)
-    assert traces(tmp_path / "stopped") == traces(tmp_path / "whole")
+    assert traces(tmp_path / "stopped") == expected
 
 
 SETTINGS = list(
@@ -73,15 +83,34 @@ def traces_of_files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+KEEP_ALL = ("checkpoint.keep=3", "checkpoint.every=1", "train.dropout=0.1")
+
+
+@pytest.fixture(scope="module")
+def stopped_at_4(tiny_gpt2, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stopped")
+    settings = six_steps(tiny_gpt2, folder, *KEEP_ALL)
+    with pytest.MonkeyPatch.context() as patch:
+        run_until(settings, folder / "run", patch, 4)
+    return folder / "run", settings
+
+
 @pytest.fixture
-def stopped(recipe, tmp_path, monkeypatch):
+def stopped(stopped_at_4, tmp_path):
     """A run with checkpoints of its steps 2, 3 and 4, the last one when it was stopped."""
-    settings = recipe("checkpoint.keep=3", "checkpoint.every=1", "train.dropout=0.1")
-    run_until(settings, tmp_path / "run", monkeypatch, 4)
-    return tmp_path / "run", settings
+    run, settings = stopped_at_4
+    return shutil.copytree(run, tmp_path / "run"), settings
 
 
-def test_resume_skips_a_corrupt_checkpoint_and_says_so(stopped, tmp_path, recipe, capsys):
+@pytest.fixture(scope="module")
+def whole(stopped_at_4):
+    """The traces of the same run without a stop."""
+    run, settings = stopped_at_4
+    run_to_the_end(settings, run.with_name("whole"))
+    return traces(run.with_name("whole"))
+
+
+def test_resume_skips_a_corrupt_checkpoint_and_says_so(stopped, whole, tmp_path, capsys):
     run, settings = stopped
     (run / "checkpoints" / "step-00000004" / "optimizer.safetensors").write_bytes(b"gone")
     output = (tmp_path / "output").open("w+")
@@ -93,8 +122,7 @@ def test_resume_skips_a_corrupt_checkpoint_and_says_so(stopped, tmp_path, recipe
     warning = "".join(capsys.readouterr().err.splitlines())
     assert "skipped" in warning
     assert "optimizer.safetensors has 4 bytes, not " in warning
-    run_to_the_end(settings, tmp_path / "whole")
-    assert traces(run)["log"] == traces(tmp_path / "whole")["log"]
+    assert traces(run)["log"] == whole["log"]
 
 
 def test_corrupt_checkpoints_of_later_steps_change_nothing(recipe, tmp_path, monkeypatch):
@@ -147,24 +175,23 @@ def test_two_processes_do_not_train_in_one_folder(stopped, tmp_path):
     run_to_the_end(settings, run, resume=True)
 
 
-def test_run_of_another_process_is_not_overwritten(recipe, tmp_path, monkeypatch):
-    settings = recipe()
-    run_until(settings, tmp_path / "run", monkeypatch, 3)
-    before = traces_of_files(tmp_path / "run")
+def test_run_of_another_process_is_not_overwritten(stopped):
+    run, settings = stopped
+    before = traces_of_files(run)
     with pytest.raises(
         UserError, match="another process trained here in the meantime; resume its run with"
     ):
-        run_to_the_end(settings, tmp_path / "run")
-    assert traces_of_files(tmp_path / "run") == before
+        run_to_the_end(settings, run)
+    assert traces_of_files(run) == before
 
 
-def test_refused_resume_leaves_the_run_unchanged(recipe, tmp_path, monkeypatch):
-    run_until(recipe(), tmp_path / "run", monkeypatch, 5)
-    before = traces_of_files(tmp_path / "run")
-    with pytest.raises(UserError, match="the run now ends at step 4"):
-        run_to_the_end(recipe("train.max_steps=4"), tmp_path / "run", resume=True,
-                       allowed_changes=("train.max_steps",))  # fmt: skip
-    assert traces_of_files(tmp_path / "run") == before
+def test_refused_resume_leaves_the_run_unchanged(stopped, recipe):
+    run, _ = stopped
+    before = traces_of_files(run)
+    shorter = recipe(*KEEP_ALL, "train.max_steps=3")
+    with pytest.raises(UserError, match="the run now ends at step 3"):
+        run_to_the_end(shorter, run, resume=True, allowed_changes=("train.max_steps",))
+    assert traces_of_files(run) == before
 
 
 def test_rows_and_model_may_move_before_a_resume(recipe, tmp_path, monkeypatch, tiny_gpt2):
@@ -219,16 +246,16 @@ def test_resume_auto_resumes_or_starts_a_run(llmkit, recipe, tmp_path, monkeypat
     assert "has finished" in result.stderr
 
 
-def test_lost_best_weights_are_restored_from_their_checkpoint(stopped, tmp_path, recipe):
+def test_lost_best_weights_are_restored_from_their_checkpoint(stopped, whole):
     run, settings = stopped
     shutil.rmtree(run / "model")
     run_to_the_end(settings, run, resume=True)
-    run_to_the_end(settings, tmp_path / "whole")
-    assert traces(run) == traces(tmp_path / "whole")
+    assert traces(run) == whole
 
 
-def test_changed_keys_and_rows_are_refused_by_name(stopped, tmp_path, recipe, tiny_gpt2):
-    run, settings = stopped
+def test_changed_keys_and_rows_are_refused_by_name(tmp_path, recipe, monkeypatch):
+    settings, run = recipe(*KEEP_ALL), tmp_path / "run"
+    run_until(settings, run, monkeypatch, 4)
     other = settings.model_copy(
         update={"seed": 7, "data": settings.data.model_copy(update={"max_length": 100})}
     )

@@ -222,8 +222,9 @@ def test_the_loss_of_an_evaluation_does_not_depend_on_the_batch_size(tiny_gpt2, 
     figure(claim, reached, len(tried), f"worst {worst:.0e}")
 
 
-def test_an_overfitted_model_stops_where_its_target_ends(llmkit, tmp_path, figure):
-    """50 memorized pairs are predicted word for word, and no further."""
+def test_an_overfitted_model_stops_where_its_target_ends(llmkit, tmp_path, trials, figure):
+    """Memorized pairs are predicted word for word, and no further."""
+    count = len(trials(12, 50))
     rng = np.random.default_rng(0)
     words = ["ferry", "goose", "mill", "bread", "lamp", "river", "stone", "pier", "hat", "tower"]
     pairs = [
@@ -231,7 +232,7 @@ def test_an_overfitted_model_stops_where_its_target_ends(llmkit, tmp_path, figur
             "document": f"Number {number}: " + " ".join(rng.choice(words, 6)),
             "summary": " ".join(rng.choice(words, rng.integers(1, 9))) + ".",
         }
-        for number in range(50)
+        for number in range(count)
     ]
     path = write_jsonl(tmp_path / "pairs.jsonl", pairs)
     result = llmkit(
@@ -246,4 +247,4 @@ def test_an_overfitted_model_stops_where_its_target_ends(llmkit, tmp_path, figur
     assert result.exit_code == 0, result.output
     rows = [json.loads(line) for line in (tmp_path / "run" / "predictions.jsonl").open()]
     exact = sum(row["prediction"] == row["references"][0] for row in rows)
-    figure("memorized pairs: the prediction ends exactly where the target does", exact, 50)
+    figure("memorized pairs: the prediction ends exactly where the target does", exact, count)
