@@ -11,7 +11,7 @@ from llmkit.generation.chat_modes import (
     ConversationMode,
     InputMode,
     TextMode,
-    choose_mode,
+    chat_mode_for,
     encode_messages,
     message_kind,
 )
@@ -134,7 +134,7 @@ def open_mode(tiny_gpt2):
 
     def open_it(task: str, system: str = "", **keys) -> ChatMode:
         labels = LABELS if TASKS[task].output == "label" else ()
-        return choose_mode(as_run_of(session, task, labels, **keys), system)
+        return chat_mode_for(as_run_of(session, task, labels, **keys), system)
 
     return open_it
 
@@ -151,8 +151,8 @@ def test_every_task_has_a_mode_with_a_prompt_and_rows_to_save(open_mode, task):
     encoded = mode.encode(TEXT[0][:30])
     assert encoded.ids
     mode.notes()
-    mode.keep(TEXT[0][:30], " An answer.\n")
-    assert mode.is_kept == (not isinstance(mode, InputMode))
+    mode.record(TEXT[0][:30], " An answer.\n")
+    assert mode.has_history == (not isinstance(mode, InputMode))
     (row,) = mode.rows()
     assert "An answer." in str(row)
     first = encoded.ids
@@ -176,7 +176,7 @@ def test_the_mode_fits_the_task(open_mode):
 
 def test_answers_are_turns_of_the_next_prompt(open_mode):
     mode = open_mode("chat", "  Be brief. ")
-    mode.keep(" Who? ", " Mara.\n")
+    mode.record(" Who? ", " Mara.\n")
     expected = Conversation(TASKS["chat"], "Be brief.", [("Who?", "Mara.")])
     assert mode.encode("And?").ids == expected.fit("And?", mode.session.tokenizer, 10**6).ids
     assert mode.rows() == [{"messages": expected.messages}]
@@ -189,10 +189,10 @@ def test_the_context_keeps_room_for_the_answer_and_drops_the_oldest_turns_once(o
         assert len(encoded.ids) <= 128 - 40
         assert encoded.is_truncated == (mode.dropped_now > 0)
         notes.append(mode.notes())
-        mode.keep(TEXT[0][:25], f"Number {number}.")
+        mode.record(TEXT[0][:25], f"Number {number}.")
     noted = [note for of_one in notes for note in of_one]
-    assert noted[0] == "the oldest turn left the context of 128 tokens"
-    assert noted[1] == "the oldest 2 turns left the context of 128 tokens"
+    assert noted[0] == "dropped the oldest turn to fit data.max_length of 128 tokens"
+    assert noted[1] == "dropped the oldest 2 turns to fit data.max_length of 128 tokens"
     assert len(noted) == len(set(noted)) < 6
     assert mode.encode(TEXT[0][:25])
     mode.reset()
@@ -204,7 +204,7 @@ def test_turns_that_come_back_are_not_noted(open_mode):
     """A shorter message leaves room for turns that an earlier one displaced."""
     mode = open_mode("chat", max_new_tokens=20)
     for number in range(3):
-        mode.keep(TEXT[0][:25], f"Number {number}.")
+        mode.record(TEXT[0][:25], f"Number {number}.")
     mode.encode(TEXT[1][:60])
     assert len(mode.notes()) == 1
     mode.encode("?")
@@ -230,21 +230,21 @@ def test_a_conversation_without_room_for_a_message_is_refused_at_once(open_mode)
 
 def test_an_empty_message_continues_the_last_text(open_mode):
     mode = open_mode("pretrain")
-    mode.keep("One.", " And")
-    mode.keep("Two.", " then")
+    mode.record("One.", " And")
+    mode.record("Two.", " then")
     assert text_of(mode, "Three.") == "Three."
     assert text_of(mode, "") == "Two. then"
-    mode.keep("", " some")
+    mode.record("", " some")
     assert text_of(mode, "") == "Two. then some"
     assert mode.rows() == [{"text": "One. And"}, {"text": "Two. then some"}]
 
 
 def test_a_long_text_is_continued_from_its_end_but_a_long_message_is_refused(open_mode):
     mode = open_mode("pretrain", max_new_tokens=100)
-    mode.keep("One.", TEXT[0] * 3)
+    mode.record("One.", TEXT[0] * 3)
     (ids,) = encode_text([f"One.{TEXT[0] * 3}"], mode.session.tokenizer)
     assert mode.encode("").ids == ids[-28:]
-    with pytest.raises(UserError, match=r"^the text has .* tokens, and 28 fit; shorten it"):
+    with pytest.raises(UserError, match=r"^the text has .* tokens, but only 28 fit; shorten it"):
         mode.encode(TEXT[0] * 3)
     with pytest.raises(UserError, match="--max-new-tokens: 128 leaves no room"):
         open_mode("pretrain", max_new_tokens=128)
@@ -261,20 +261,20 @@ def test_a_message_is_an_input_of_the_task_whatever_was_asked_before(open_mode, 
     row |= {TASKS[task].truncatable_input: "A ferry.", TASKS[task].target: LABELS[0]}
     example = to_example({"id": "0", **row}, TASKS[task])
     assert mode.session.tokenizer.decode(alone) == example.prompt_text
-    mode.keep("Before.", "Yes.")
+    mode.record("Before.", "Yes.")
     assert mode.encode("A ferry.").ids == alone
     assert mode.rows() == [{"prompt": "Before.", "completion": "Yes."}]
 
 
 def test_the_system_prompt_is_saved_with_each_instruction(open_mode):
     mode = open_mode("instruct", " Be brief.\n")
-    mode.keep("Before.", " Yes.")
+    mode.record("Before.", " Yes.")
     assert mode.rows() == [{"system": "Be brief.", "prompt": "Before.", "completion": "Yes."}]
 
 
 def test_a_task_of_several_inputs_takes_whole_prompts(open_mode):
     mode = open_mode("qa")
-    assert "each message is a whole prompt, with all inputs, as in" in mode.introduction
+    assert "each message is a complete prompt with all inputs of the template" in mode.introduction
     prompt = "Context: A.\nQuestion: B?\nAnswer:"
     assert text_of(mode, prompt) == prompt
 
@@ -291,10 +291,13 @@ def test_a_truncated_input_is_noted(open_mode):
     ("task", "introduction"),
     [
         ("chat", ""),
-        ("instruct", 'instruct: each message is one input, in the template "{#system}'),
-        ("summarize", 'summarize: each message is one input, in the template "{document}'),
-        ("classify", 'classify: each message is one input, in the template "{text}'),
-        ("pretrain", "a plain language model: it continues a text and answers no questions"),
+        ("instruct", 'instruct: each message is one input for the template "{#system}'),
+        ("summarize", 'summarize: each message is one input for the template "{document}'),
+        ("classify", 'classify: each message is one input for the template "{text}'),
+        (
+            "pretrain",
+            "plain language model: it continues your text rather than answering questions",
+        ),
     ],
 )
 def test_a_person_is_told_what_a_message_is(open_mode, task, introduction):

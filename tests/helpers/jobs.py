@@ -51,8 +51,8 @@ def texts_of(job: Job) -> list[str]:
 
 
 async def end_of(job: Job) -> None:
-    while not job.is_over:
-        await job.changed()
+    while not job.is_finished:
+        await job.wait_for_change()
 
 
 def run(coroutine: Coroutine):
@@ -80,7 +80,7 @@ async def start(engine: EngineThread, job: Job) -> None:
     """Submit a job, and wait until there is something to show."""
     engine.submit(job)
     while not job.is_started:
-        await job.changed()
+        await job.wait_for_change()
 
 
 def state_of(job: Job) -> list[tuple]:

@@ -14,10 +14,10 @@ from llmkit.errors import UserError
 from llmkit.io.row_lines import (
     NUMBERED_PREDICTION,
     check_writable,
-    gather,
     header_line,
-    in_order,
     json_line,
+    ordered_columns,
+    restore_nested,
     table_line,
 )
 
@@ -92,8 +92,8 @@ def test_a_value_that_is_no_text_has_its_cell(value, cell):
 
 def test_columns_keep_their_order_and_missing_ones_their_place():
     row = {"b": "2", "d": "not written", "a": "1"}
-    assert in_order(row, ["a", "b", "c"]) == {"a": "1", "b": "2"}
-    assert list(in_order(row, ["a", "b", "c"])) == ["a", "b"]
+    assert ordered_columns(row, ["a", "b", "c"]) == {"a": "1", "b": "2"}
+    assert list(ordered_columns(row, ["a", "b", "c"])) == ["a", "b"]
     assert cells_of(table_line(row, ["a", "c", "b"], ",")) == ["1", "", "2"]
     assert cells_of(header_line(row, ["a", "c", "b"], ",")) == ["a", "c", "b"]
 
@@ -111,7 +111,7 @@ def test_nested_columns_are_spread_over_a_table_and_restored(probabilities, pred
     assert header[: 1 + len(predictions)] == [
         "id", *(f"prediction_{number}" for number in range(1, len(predictions) + 1)),
     ]  # fmt: skip
-    restored = gather(dict(zip(header, cells, strict=True)))
+    restored = restore_nested(dict(zip(header, cells, strict=True)))
     assert {name: restored[name] for name in columns} == row
 
 
@@ -120,12 +120,12 @@ def test_nested_columns_are_spread_over_a_table_and_restored(probabilities, pred
     [("0.75", 0.75), ("0,75", 0.75), ("1e-3", 0.001), ("", None), ("many", "many"), (0.5, 0.5)],
 )
 def test_a_cell_with_a_probability_is_a_number_if_it_can_be_one(cell, expected):
-    assert gather({"probability_a": cell})["probabilities"] == {"a": expected}
+    assert restore_nested({"probability_a": cell})["probabilities"] == {"a": expected}
 
 
 def test_table_probabilities_may_have_decimal_commas():
     """As a spreadsheet in German or French writes them, between semicolons."""
-    assert gather({"id": "1", "probability_a": "0,75", "probability_b": "1e-3"}) == {
+    assert restore_nested({"id": "1", "probability_a": "0,75", "probability_b": "1e-3"}) == {
         "probabilities": {"a": 0.75, "b": 0.001},
         "id": "1", "probability_a": "0,75", "probability_b": "1e-3",
     }  # fmt: skip
@@ -133,7 +133,7 @@ def test_table_probabilities_may_have_decimal_commas():
 
 def test_rows_without_nested_columns_stay_as_they_are():
     for row in ({"id": "1"}, {"probabilities": {"a": 1.0}}, {"prediction_0": "x"}):
-        assert gather(row) == row
+        assert restore_nested(row) == row
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,6 @@ def test_numbered_predictions_begin_with_one(name, is_numbered):
 
 @pytest.mark.parametrize("row", [{"a": "\ud800"}, {"\udc00": 1}, {"a": [{"b": "x\udfff"}]}])
 def test_half_a_character_is_refused_with_its_place(row):
-    with pytest.raises(UserError, match=r"^in\.jsonl:3: the row holds half a character"):
+    with pytest.raises(UserError, match=r"^in\.jsonl:3: the row contains half a character"):
         check_writable(row, "in.jsonl:3")
     check_writable({"a": "\U0001f600"}, "in.jsonl:3")

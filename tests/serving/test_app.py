@@ -140,7 +140,7 @@ def test_a_request_without_time_left_ends_with_what_there_is(served, url, stream
         waiting = pool.submit(httpx2.post, f"{url}/v1/completions", json=body, timeout=60)
         eventually(lambda: len(served.service.jobs) == 2)
         for job in list(served.service.jobs):
-            job.report(partial(served.service._expire, job))
+            job.update_threadsafe(partial(served.service._expire, job))
         assert running.result().status_code == 200
         assert '"finish_reason":"length"' in running.result().text
         assert stream == running.result().text.endswith("data: [DONE]\n\n")

@@ -119,4 +119,4 @@ def test_a_classifier_reads_raw_prompts_too(classifying):
 def _prompt(session, text):
     from llmkit.generation.prompts import Prompt
 
-    return Prompt("0", "test", session.reader(is_raw=False).typed(text), {})
+    return Prompt("0", "test", session.reader(is_raw=False).segments_from_text(text), {})

@@ -87,8 +87,8 @@ def test_a_text_only_grows_and_is_complete_when_it_ends(engine, asked, expected)
         job = Job(asked[2])
         engine.submit(job)
         seen = [[("", 0)] * len(job.completions)]
-        while not job.is_over:
-            await job.changed()
+        while not job.is_finished:
+            await job.wait_for_change()
             seen.append([(c.text, c.num_tokens) for c in job.completions])
         return list(zip(*seen, strict=True))
 
@@ -173,11 +173,11 @@ def test_an_expired_job_is_over_at_once_and_news_come_too_late(session, engine):
         with one_step(engine):
             await start(engine, job)
             job.expire()
-            assert job.is_over
+            assert job.is_finished
             before = state_of(job)
-            await job.changed()
-        await job.changed()  # the engine has done another step
-        assert job.is_over
+            await job.wait_for_change()
+        await job.wait_for_change()  # the engine has done another step
+        assert job.is_finished
         assert state_of(job) == before
         engine.cancel(job)
         assert await is_idle(engine)
@@ -196,7 +196,7 @@ def test_a_job_whose_event_loop_has_ended_is_no_trouble(session, engine, asked, 
 
     job = run(leave())
     test_jobs_get_the_texts_that_each_gets_alone(engine, asked, expected)
-    assert not job.is_over, "nobody was left to hear of it"
+    assert not job.is_finished, "nobody was left to hear of it"
 
 
 def test_prompts_of_a_classifier_are_computed_together(classifier):

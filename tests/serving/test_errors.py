@@ -6,12 +6,12 @@ import pytest
 
 from llmkit.serving.errors import (
     ApiError,
+    decoding_error,
     engine_failed,
     error_type,
     out_of_time,
-    overloaded,
+    retryable_error,
     stopping,
-    wrong_decoding,
 )
 
 
@@ -54,7 +54,7 @@ def test_text_of_a_client_cannot_break_out_of_the_line():
 @pytest.mark.parametrize(
     ("error", "status", "is_retried"),
     [
-        (overloaded(429, "full", "queue_full"), 429, True),
+        (retryable_error(429, "full", "queue_full"), 429, True),
         (stopping(), 503, True),
         (engine_failed(), 503, False),
         (out_of_time(), 504, False),
@@ -77,5 +77,5 @@ def test_a_request_that_may_succeed_later_says_when(error, status, is_retried):
     ],
 )  # fmt: skip
 def test_keys_of_the_decoding_are_called_as_the_request_calls_them(key, reason, param, message):
-    error = wrong_decoding(key, reason)
+    error = decoding_error(key, reason)
     assert (error.status, error.param, str(error)) == (400, param, message)

@@ -245,7 +245,7 @@ def test_the_last_message_fills_the_template_of_a_task(session_of):
     (ids,) = ids_of(session, session.task.template.format(document="A ferry."))
     assert chat_prompt(session, "A ferry.") == ids
     assert chat_prompt(session, "Before.", ("assistant", "Yes."), "A ferry.") == ids
-    with pytest.raises(ApiError, match="no place for a system prompt"):
+    with pytest.raises(ApiError, match="takes no system prompt"):
         chat_prompt(session, ("system", "Be brief."), "A ferry.")
     with pytest.raises(ApiError, match=r"^messages: the last message") as refused:
         chat_prompt(session, "  ")
@@ -268,7 +268,7 @@ def test_a_language_model_names_the_other_path(text_session):
         ([{"role": "user", "content": [{"type": "image_url"}]}], "only parts of type 'text'"),
         (
             [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
-            "the last message must be the user's",
+            "the last message must have the role user",
         ),
     ],
 )
