@@ -114,8 +114,8 @@ ROWS = {
         {**ROW, "document": "a\ud83d"},
         "column document contains half a character",
     ),
-    "halves the wrong way round": ({**ROW, "document": "\ude00\ud83d"}, "document holds half"),
-    "half a character below": ({**ROW, "summary": ["s", "\ude00"]}, "column summary holds half"),
+    "halves the wrong way round": ({**ROW, "document": "\ude00\ud83d"}, "document contains half"),
+    "half a character below": ({**ROW, "summary": ["s", "\ude00"]}, "column summary contains half"),
     "half a character in the id": ({**ROW, "id": "\ud83d"}, "column id contains half a character"),
     "a number behind megabytes": ({"x": LONG, **ROW, "document": 1}, text_of("document", "int")),
 }
