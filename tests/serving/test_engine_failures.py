@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
-from jobs import end_of, long_requests, requests, run, running, start, submit, texts_alone, texts_of
+from jobs import end_of, long_requests, requests, run, start, submit, texts_alone, texts_of
 from served import error_of, eventually, listening, one_step, open_tiny, serving
 
 from llmkit.config.generation import Generation
@@ -15,17 +15,6 @@ from llmkit.serving import engine_thread
 from llmkit.serving.engine_thread import EngineThread, Job
 
 BODY = {"prompt": "The", "max_tokens": 50}
-
-
-@pytest.fixture(scope="module")
-def session(tiny_gpt2):
-    return open_tiny(tiny_gpt2)
-
-
-@pytest.fixture(scope="module")
-def engine(session):
-    with running(session) as engine:
-        yield engine
 
 
 @pytest.mark.parametrize("position", range(3))

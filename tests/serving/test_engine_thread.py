@@ -36,17 +36,6 @@ NUM_JOBS = 12
 
 
 @pytest.fixture(scope="module")
-def session(tiny_gpt2):
-    return open_tiny(tiny_gpt2)
-
-
-@pytest.fixture(scope="module")
-def engine(session):
-    with running(session) as engine:
-        yield engine
-
-
-@pytest.fixture(scope="module")
 def classifier(tiny_gpt2):
     session = open_tiny(tiny_gpt2, "classify", LABELS)
     with running(session) as engine:

@@ -1,0 +1,16 @@
+"""Fixtures of the tests of the engine's thread."""
+
+import pytest
+from jobs import running
+from served import open_tiny
+
+
+@pytest.fixture(scope="module")
+def session(tiny_gpt2):
+    return open_tiny(tiny_gpt2)
+
+
+@pytest.fixture(scope="module")
+def engine(session):
+    with running(session) as engine:
+        yield engine
