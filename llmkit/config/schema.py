@@ -204,7 +204,8 @@ class Evaluation(Section):
     """Number of answers that `reason` samples per row; the most frequent final answer is scored
     too. Above 1, generation.temperature is required."""
     batch_size: int = Field(32, ge=1)
-    """Number of rows per batch in evaluation and generation; scores do not depend on it."""
+    """Number of rows per batch in evaluation and generation; scores do not depend on it. Up to four
+    times as many completions run at once if their keys and values fit into 2 GiB."""
 
     @property
     def limits(self) -> dict[str, int | None]:

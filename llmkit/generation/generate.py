@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from llmkit.config.generation import Generation
 from llmkit.generation.beams import beam_search
 from llmkit.generation.engine import Engine
+from llmkit.generation.kv_cache import KeyValueCache
 from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.generation.request import Request, Sequence
 from llmkit.generation.text_stream import TextStream
@@ -17,6 +18,8 @@ from llmkit.model.load import evaluating
 from llmkit.model.packed import generation_dtype, packed_linear_layers
 
 MIN_TOKENS_TO_PACK = 512  # new tokens from which packing the weights pays off
+RUNNING_ROWS_PER_BATCH_ROW = 4
+SMALL_CACHE_BYTES = 2**31
 
 
 def generate(
@@ -34,7 +37,7 @@ def generate(
 
     Args:
         prompts: Token ids of each prompt.
-        batch_size: Maximum number of rows per forward pass.
+        batch_size: Number of prompts per forward pass; see `max_running_rows`.
         seed: Random seed for sampling.
         numbers: The number of each prompt; default: its index. The samples of a prompt depend on
             the seed and its number, not on the other prompts.
@@ -123,18 +126,34 @@ def open_engine(
     requests: list[Request],
     batch_size: int,
 ) -> Iterator[Engine]:
-    """An engine whose batch size and cache are just large enough for the requests.
+    """An engine whose number of rows and cache are just large enough for the requests.
 
-    batch_size: Maximum number of rows per forward pass.
+    batch_size: Number of prompts per forward pass; see `max_running_rows`.
     """
-    max_lengths = [len(request.prompt) + request.generation.max_new_tokens for request in requests]
+    max_length = max(len(r.prompt) + r.generation.max_new_tokens for r in requests)
+    token_bytes = KeyValueCache.bytes_per_token(model.config, generation_dtype(model))
+    max_rows = max_running_rows(batch_size, max_length * token_bytes)
     num_new_tokens = sum(request.generation.max_new_tokens for request in requests)
     is_long = num_new_tokens >= MIN_TOKENS_TO_PACK
     with (
         evaluating(model),
         packed_linear_layers(model, generation_dtype(model), enabled=is_long),
     ):
-        yield Engine(model, tokenizer, min(batch_size, len(requests)), max(max_lengths))
+        yield Engine(model, tokenizer, min(max_rows, len(requests)), max_length)
+
+
+def max_running_rows(batch_size: int, row_bytes: int) -> int:
+    """Maximum number of concurrent completions in a file or an evaluation.
+
+    A step reads one token of each running row, so more rows than the prompts of a batch can run at
+    once. This saves steps, but each row needs its cache.
+
+    Args:
+        batch_size: Number of prompts per forward pass.
+        row_bytes: Size of a row's keys and values in bytes.
+    """
+    rows_in_small_cache = SMALL_CACHE_BYTES // row_bytes
+    return max(batch_size, min(RUNNING_ROWS_PER_BATCH_ROW * batch_size, rows_in_small_cache))
 
 
 def to_prediction(sequence: Sequence) -> Prediction:

@@ -36,7 +36,7 @@ def predict_prompts(
         prompts: Token ids of each prompt.
         labels: Token ids of each label to choose from; if empty, text is generated.
         generation: Decoding settings; several sequences become the votes of the prediction.
-        batch_size: Maximum number of rows per forward pass.
+        batch_size: Number of prompts per forward pass.
         seed: Random seed; the samples of a prompt depend only on it and the prompt's number.
         numbers: The number of each prompt.
 

@@ -10,7 +10,7 @@ from rows import TEXT
 from llmkit.config.generation import Generation
 from llmkit.data.encode import encode_text
 from llmkit.errors import UserError
-from llmkit.generation.generate import generate
+from llmkit.generation.generate import generate, max_running_rows
 from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import load_model
 
@@ -133,3 +133,11 @@ def test_samples_do_not_depend_on_the_batch(loaded, prompts, settings):
 def test_contradictory_decoding_settings_are_rejected(settings):
     with pytest.raises(ValidationError):
         Generation(**settings)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "row_bytes", "rows"),
+    [(32, 2**20, 128), (32, 2**25, 64), (32, 2**27, 32), (1, 2**20, 4), (1, 2**40, 1)],
+)
+def test_more_rows_than_a_batch_run_if_their_cache_is_small(batch_size, row_bytes, rows):
+    assert max_running_rows(batch_size, row_bytes) == rows
