@@ -66,11 +66,15 @@ def forward_backward(
     schedule: BatchSchedule,
     step: int,
     accelerator: Accelerator,
+    gradients: Tensor | None = None,
 ) -> tuple[float, list[Tensor]]:
     """Accumulate the gradient of a step.
 
     Each micro-batch gives a sum over its tokens, divided by the token count of the whole step
     (all micro-batches, all processes), so the result does not depend on how rows are split.
+
+    Args:
+        gradients: What `flat_gradients` returned, zeros; needed with several processes.
 
     Returns:
         The loss of the step, in nats per supervised token, and the loss sums of this process's
@@ -82,25 +86,30 @@ def forward_backward(
         micro_loss = loss_module(**{k: v.to(accelerator.device) for k, v in batch.items()})
         accelerator.backward(micro_loss / num_supervised)
         micro_losses.append(micro_loss.detach())
-    if accelerator.num_processes > 1:
-        sum_gradients(loss_module.parameters())
+    if gradients is not None:
+        sum_gradients(gradients)
     loss_sum = accelerator.reduce(torch.stack(micro_losses).sum(), "sum")
     return loss_sum.item() / num_supervised, micro_losses
 
 
-def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each gradient by its sum over all processes.
+def flat_gradients(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Set the gradient of each trained weight to zeros, all of them views of the returned buffer,
+    into which the backward pass then adds. Clear them with `zero_`, which keeps the views.
 
-    All gradients travel in one float32 buffer whose layout never changes, because the order in
-    which a collective adds depends on a value's place in its buffer.
+    The buffer's layout never changes, because the order in which a collective adds depends on a
+    value's place in its buffer.
     """
     trained = [p for p in parameters if p.requires_grad]
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
-    buffer = torch.cat([gradient.flatten() for gradient in gradients])
-    torch.distributed.all_reduce(buffer)
-    parts = buffer.split([gradient.numel() for gradient in gradients])
-    for parameter, part in zip(trained, parts, strict=True):
+    sizes = [p.numel() for p in trained]
+    buffer = trained[0].new_zeros(sum(sizes))
+    for parameter, part in zip(trained, buffer.split(sizes), strict=True):
         parameter.grad = part.view_as(parameter)
+    return buffer
+
+
+def sum_gradients(gradients: Tensor) -> None:
+    """Replace the gradients by their sum over all processes, in one exchange without a copy."""
+    torch.distributed.all_reduce(gradients)
 
 
 def nonfinite_rows(micro_losses: list[Tensor], schedule: BatchSchedule, step: int) -> list[int]:

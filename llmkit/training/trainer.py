@@ -23,6 +23,7 @@ from llmkit.training.step import (
     MAX_OVERFLOWS,
     StepOutcome,
     dropout_seed,
+    flat_gradients,
     forward_backward,
     nonfinite_rows,
     step_outcome,
@@ -40,6 +41,8 @@ class Trainer:
     schedule: BatchSchedule
     settings: Train
     accelerator: Accelerator
+    gradients: Tensor | None = None
+    """Those of all weights in one buffer, as several processes sum them."""
     progress: TrainingProgress = field(default_factory=TrainingProgress)
 
     @classmethod
@@ -50,7 +53,8 @@ class Trainer:
         loss_module = prepare_loss(model, settings.forward, accelerator)
         broadcast([weight.data for weight in model.parameters()])
         optimizer = accelerator.prepare_optimizer(build_optimizer(model, settings))
-        return cls(model, loss_module, optimizer, schedule, settings, accelerator)
+        gradients = flat_gradients(model.parameters()) if schedule.num_processes > 1 else None
+        return cls(model, loss_module, optimizer, schedule, settings, accelerator, gradients)
 
     def train_step(self, log: RunLog) -> StepOutcome:
         """Take the next optimizer step.
@@ -109,6 +113,7 @@ class Trainer:
                     schedule,
                     step,
                     self.accelerator,
+                    self.gradients,
                 )
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -148,7 +153,10 @@ class Trainer:
             self.optimizer.step()
         elif self.accelerator.scaler is not None:
             self.accelerator.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        if self.gradients is None:
+            self.optimizer.zero_grad(set_to_none=True)
+        else:
+            self.gradients.zero_()
         progress.num_updates += outcome is StepOutcome.UPDATED
         progress.num_skipped_steps += outcome is StepOutcome.SKIPPED
         overflowed = outcome is StepOutcome.OVERFLOWED

@@ -225,6 +225,7 @@ def score_run(
     started: When the run did, by time.perf_counter.
     """
     setup.accelerator.free_memory()
+    setup.model.zero_grad(set_to_none=True)
     setup.model.cpu()  # the scored models need its place on the device
     num_rows = sum(len(test.rows) for test in setup.rows.tests.values())
     rows = count_of(num_rows, "test row")

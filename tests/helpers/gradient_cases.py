@@ -23,7 +23,7 @@ from llmkit.model.load import load_model
 from llmkit.model.loss import SupervisedLoss
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.memory import BEST_TOKENS
-from llmkit.training.step import forward_backward
+from llmkit.training.step import flat_gradients, forward_backward
 from llmkit.training.trainer import prepare_loss
 
 
@@ -94,7 +94,8 @@ def accumulated_gradient(
     rows, recipe, step = random_step(seed)
     schedule = schedule_of(rows, recipe, accelerator)
     loss = prepare_loss(model, recipe.train.forward, accelerator)
-    forward_backward(loss, schedule.micro_batches(step), schedule, step, accelerator)
+    gradients = flat_gradients(model.parameters()) if accelerator.num_processes > 1 else None
+    forward_backward(loss, schedule.micro_batches(step), schedule, step, accelerator, gradients)
     return flat_gradient(model)
 
 

@@ -349,12 +349,9 @@ def _(num_supervised):
 
 @bug("processes average what they should add", "training.step:sum_gradients", STEP_TEST)
 def _(sum_gradients):
-    def average(parameters):
-        parameters = list(parameters)
-        sum_gradients(parameters)
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad = parameter.grad / 2
+    def average(gradients):
+        sum_gradients(gradients)
+        gradients /= 2
 
     return average
 

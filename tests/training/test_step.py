@@ -8,6 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from gradient_cases import schedule_of
+from rich.console import Console
 from rows import summary_rows
 from runs import forget_accelerator, four_steps
 
@@ -16,14 +17,17 @@ from llmkit.model.load import load_model
 from llmkit.model.loss import SupervisedLoss
 from llmkit.runtime.devices import start_accelerator
 from llmkit.tasks import get_task
+from llmkit.training.log import RunLog
 from llmkit.training.step import (
     MAX_OVERFLOWS,
     StepOutcome,
     dropout_seed,
+    flat_gradients,
     forward_backward,
     step_outcome,
     sum_gradients,
 )
+from llmkit.training.trainer import Trainer
 
 
 @pytest.mark.parametrize(
@@ -127,10 +131,34 @@ def test_gradients_are_summed_in_a_buffer_of_one_layout(monkeypatch):
     weights[2].requires_grad_(False)
     sent = []
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda buffer: sent.append(buffer.clone()))
-    weights[1].grad = torch.tensor([1.0, 2.0, 3.0])
-    sum_gradients(weights)
-    weights[0].grad = torch.tensor([4.0, 5.0])
-    sum_gradients(weights)
-    assert [buffer.tolist() for buffer in sent] == [[0, 0, 1, 2, 3], [4, 5, 1, 2, 3]]
-    assert weights[1].grad.tolist() == [1, 2, 3]
+    gradients = flat_gradients(weights)
+    weights[1].square().sum().backward()
+    sum_gradients(gradients)
+    (weights[0] * weights[1][0] + weights[2]).sum().backward()
+    sum_gradients(gradients)
+    gradients.zero_()
+    sum_gradients(gradients)
+    assert [buffer.tolist() for buffer in sent] == [[0, 0, 6, 6, 6], [3, 3, 10, 6, 6], [0] * 5]
     assert weights[2].grad is None
+
+
+def test_steps_of_several_processes_keep_the_gradients_in_their_buffer(
+    recipe, tiny_gpt2, monkeypatch
+):
+    """Neither the backward pass nor clipping, the optimizer or clearing replaces a view, and the
+    weights are bit by bit those of gradients that each step makes anew."""
+    settings = recipe("train.micro_batch_size=2", "train.learning_rate=1e-3", "train.dropout=0.0")
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda _: None)  # the other is idle
+    after = []
+    for has_buffer in (False, True):
+        model, tokenizer = load_model(str(tiny_gpt2))
+        accelerator = Accelerator(cpu=True)
+        schedule = schedule_of(encode(settings, tokenizer, summary_rows(16)), settings)
+        trainer = Trainer.build(model, schedule, settings.train, accelerator)
+        trainer.gradients = flat_gradients(model.parameters()) if has_buffer else None
+        for _ in range(2):
+            trainer.train_step(RunLog(None, 2, 1, Console(quiet=True), lambda *_: None))
+        after.append([weight.detach().clone() for weight in model.parameters()])
+    storages = {weight.grad.untyped_storage().data_ptr() for weight in model.parameters()}
+    assert storages == {trainer.gradients.untyped_storage().data_ptr()}
+    assert all(map(torch.equal, *after))
