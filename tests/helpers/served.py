@@ -82,9 +82,16 @@ def serving(
 
 
 @contextmanager
-def listening(served: Served, access: Access = LOCAL) -> Iterator[str]:
-    """Run a real server for a service in a thread; yields its URL."""
+def listening(
+    served: Served, access: Access = LOCAL, send_buffer: int | None = None
+) -> Iterator[str]:
+    """Run a real server for a service in a thread; yields its URL.
+
+    send_buffer: Bytes per connection that the operating system holds; None: as many as it chooses.
+    """
     listener, signals = listen("127.0.0.1", 0), Signals()
+    if send_buffer is not None:  # connections inherit it
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     app = make_app(served.service, access, served.session.console)
     thread = threading.Thread(target=run, args=(app, served.service, listener, signals))
     thread.start()
