@@ -1,5 +1,6 @@
 """Chromium, driven by its DevTools protocol."""
 
+import asyncio
 import base64
 import json
 import re
@@ -18,6 +19,9 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--remote-debugging-port=0",
 )  # fmt: skip
+
+WIDTHS = (360, 768, 1200, 1600)
+"""Widths of windows, from a phone to a large screen, in pixels."""
 
 
 class Tab:
@@ -93,6 +97,19 @@ class Tab:
         ]
         await self.call("Emulation.setEmulatedMedia", features=features)
 
+    async def overflowing_widths(self, selector: str = "body") -> list[int]:
+        """The widths of windows in which the page or an element would scroll sideways, with all
+        details open."""
+        await self.run("document.querySelectorAll('details').forEach((e) => { e.open = true })")
+        element, found = f"document.querySelector({json.dumps(selector)})", []
+        for width in WIDTHS:
+            await self.look(width, "light")
+            page_width = await self.run("document.documentElement.scrollWidth")
+            hidden_width = await self.run(f"{element}.scrollWidth - {element}.clientWidth")
+            if page_width > width or hidden_width > 0:
+                found.append(width)
+        return found
+
     async def screenshot(self, path: Path) -> None:
         data = (await self.call("Page.captureScreenshot"))["data"]
         path.write_bytes(base64.b64decode(data))
@@ -122,3 +139,17 @@ async def open_tab():
         finally:
             process.kill()
             process.wait()
+
+
+def overflowing_widths(*pages: Path) -> list[tuple[str, int]]:
+    """The names of pages with the widths of windows in which they would scroll sideways."""
+
+    async def visit() -> list[tuple[str, int]]:
+        found = []
+        async with open_tab() as tab:
+            for page in pages:
+                await tab.open(page.as_uri())
+                found += [(page.name, width) for width in await tab.overflowing_widths()]
+        return found
+
+    return asyncio.run(visit())

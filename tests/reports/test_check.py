@@ -4,6 +4,7 @@ import random
 from io import StringIO
 
 import pytest
+from browser import BROWSER, overflowing_widths
 from checked_rows import DEFAULTS, clean_rows, sentence
 from rich.console import Console
 from rows import write_jsonl
@@ -12,6 +13,8 @@ from llmkit.data.findings import Finding
 from llmkit.data.preview import Check, Piece, Sample
 from llmkit.reports.check import _html_finding, printable, show_sample, summary
 from llmkit.reports.html import ASSETS
+
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 
 
 def test_supervised_and_truncated_text_have_colors_of_their_own():
@@ -94,3 +97,17 @@ def test_the_terminal_shows_rows_counts_and_findings(llmkit, tmp_path):
     result = llmkit(*arguments, "--html", "missing/page.html")
     assert result.exit_code == 2
     assert "--html: there is no folder missing" in result.stderr
+
+
+@needs_browser
+def test_the_page_never_scrolls_sideways(llmkit, tmp_path):
+    rows = clean_rows(20, seed=1)
+    rows += [*rows[:12], {"document": "x" * 400, "summary": "y" * 400}]  # repeated and unbroken
+    path = write_jsonl(tmp_path / f"{'rows' * 40}.jsonl", rows[::-1])
+    template = "data.template=" + "z" * 100 + " {document}"
+    arguments = ("check", "summarize", f"data.train={path}", *DEFAULTS, template)
+    result = llmkit(*arguments, "--html", "page.html")
+    assert result.exit_code == 0, result.output
+    page = tmp_path / "page.html"
+    assert all(each in page.read_text("utf-8") for each in ("y" * 50, "z" * 100, "<details>"))
+    assert overflowing_widths(page) == []

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import pytest
+from browser import BROWSER, overflowing_widths
 from click.testing import CliRunner
 from filelock import FileLock
 from rows import summary_rows, write_jsonl
@@ -17,7 +18,6 @@ from llmkit.reports.html_data import (
 )
 from llmkit.runs.folder import lock_path
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 BROWSER_FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -172,6 +172,24 @@ def test_a_browser_shows_the_whole_page_without_any_request(runs, tmp_path, coun
     assert found["near"] == ["left", "reached"]
     assert found["wrong"] == found["silent"] == []
     assert not found["wide"], "the page scrolls sideways"
+
+
+@needs_browser
+def test_the_page_never_scrolls_sideways(runs, tmp_path):
+    """Also if names, prompts, references, predictions and samples are words without a break."""
+    names, word = ("one", "two"), "x" * 400
+    unbroken = [copy_of(run, tmp_path / (name * 40)) for run, name in zip(runs, names, strict=True)]
+    for run in unbroken:
+        for name in ("predictions.jsonl", "samples.jsonl"):
+            rows = [json.loads(line) for line in (run / name).open()]
+            assert all({"prompt", "references", "prediction"} <= row.keys() for row in rows)
+            texts = {"prompt": word, "references": [word], "prediction": word}
+            write_jsonl(run / name, [{**row, **texts} for row in rows])
+    pages = [tmp_path / f"{name}.html" for name in names]
+    for count, page in enumerate(pages, 1):
+        page.write_text(report_page(unbroken[:count]), "utf-8")
+        assert data_of(page.read_text("utf-8"))["runs"][0]["samples"]["rows"]
+    assert overflowing_widths(*pages) == []
 
 
 def test_the_page_stands_alone_and_is_small(runs):
