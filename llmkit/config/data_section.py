@@ -3,17 +3,18 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from llmkit.config.section import Section
 
+EMBEDDED = "embedded"  # the name of the package's rows
+SOURCES = ("hub", "train", "validation", "test", "tests")
 Column = str | Annotated[list[str], Field(min_length=1)]
 
 
 class Data(Section):
-    """Where the rows come from, and how they are tokenized. Without `train` and `hub`, a recipe
-    uses the rows that are embedded in the package. The recipe of a run on these rows can be given
-    other validation and test rows."""
+    """The sources of the rows, and how rows are tokenized. A recipe that names no rows uses those
+    that are embedded in the package."""
 
     hub: str | None = None
     """Hub id of a data set, such as rajpurkar/squad."""
@@ -26,25 +27,28 @@ class Data(Section):
     train: str | None = None
     """Training rows: a file (jsonl, json, csv, tsv or txt, optionally compressed as .gz, .bz2, .xz
     or .zst; parquet, arrow, feather), a pattern such as `part-*.parquet`, a folder of such files, a
-    folder written by `save_to_disk` of datasets, or a split of the hub data set. Validation and
-    test splits in the same saved folder are used too."""
+    folder written by `save_to_disk` of datasets, a split of the hub data set, or `embedded`, which
+    is the default of a recipe that names no rows. Validation and test splits in the same saved
+    folder are used too."""
     validation: str | None = None
-    """Validation rows: a file or a hub split. null: hold out a share of the training rows."""
+    """Validation rows: a file, a hub split or `embedded`. null: hold out a share of the training
+    rows; if those are embedded, the embedded validation rows."""
     test: str | None = None
-    """Test rows: a file or a hub split. null: hold out a share of the training rows."""
+    """Test rows: a file, a hub split or `embedded`. null: hold out a share of the training rows; if
+    those are embedded, the embedded test rows."""
     tests: dict[str, str] = Field({})
-    """Further test sets by a name of your choice: files or hub splits, each scored separately."""
+    """Further test sets by a name of your choice: files, hub splits or `embedded`. Each is scored
+    separately."""
     validation_fraction: float = Field(0.1, gt=0, lt=0.5)
     """Share of the training rows to hold out for validation if `validation` is null."""
     test_fraction: float = Field(0.1, gt=0, lt=0.5)
     """Share of the training rows to hold out for testing if `test` is null."""
     held_out: Literal["hash", "end"] = "hash"
-    """Which rows to hold out. hash: chosen by the hash of their source, so that copies stay in one
-    split; end: the last rows, validation before test, or the end of one long text
-    (`rows: document`)."""
+    """Rows to hold out. hash: chosen by the hash of their source, so that copies stay in one split;
+    end: the last rows, validation before test, or the end of one long text (`rows: document`)."""
     rows: Literal["document", "paragraph", "line"] = "paragraph"
-    """What counts as a row in a .txt file: the whole file, a paragraph (blank lines in between), or
-    a line."""
+    """Unit of a .txt file that counts as a row: the whole file, a paragraph (blank lines in
+    between), or a line."""
     encoding: str | None = None
     """Encoding of text files, such as cp1252. null: UTF-8, or UTF-16 if the first bytes show it."""
     columns: dict[str, Column | dict[str, Column]] = Field({})
@@ -73,6 +77,25 @@ class Data(Section):
     """Pack several rows into one sequence of max_length tokens, without attention between them:
     less padding, the same result (train.forward=padding_free never pads). With `pretrain`, texts
     become separate rows instead of one stream."""
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the training rows are those of the package."""
+        return self.hub is None and self.train == EMBEDDED
+
+    @property
+    def names_others(self) -> bool:
+        """Whether some rows are not those of the package."""
+        names = {self.train, self.validation, self.test, *self.tests.values()}
+        return self.hub is not None or bool(names - {EMBEDDED, None})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _embedded_by_default(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        names_none = all(content.get(key) in (None, {}) for key in SOURCES)
+        return {**content, "train": EMBEDDED} if names_none else content
 
     @field_validator("encoding")
     @classmethod
@@ -104,13 +127,14 @@ class Data(Section):
         return columns
 
     @model_validator(mode="after")
-    def _sources_fit(self, info: ValidationInfo) -> "Data":
+    def _sources_fit(self) -> "Data":
         if self.streaming and (self.hub is None or self.limit is None):
             raise ValueError("streaming needs data.hub and data.limit")
-        names_others = self.hub or self.validation or self.test or self.tests
-        is_of_run = (info.context or {}).get("is_of_run")
-        if self.train is None and names_others and (self.hub or not is_of_run):
-            raise ValueError("data.train is missing: labels and baselines come from it; name it")
+        if self.train is None:
+            embedded = "" if self.hub else f"; data.train={EMBEDDED} for the embedded rows"
+            raise ValueError(
+                f"data.train is missing: labels and baselines come from it; name it{embedded}"
+            )
         taken = ["train", "validation", "test"]
         for name in self.tests:
             if not re.fullmatch(r"[\w-]{1,60}", name) or name.casefold() in taken:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from llmkit.config.data_section import EMBEDDED
 from llmkit.config.generation import read_json_schema
 from llmkit.config.hints import other_name
 from llmkit.config.moved_keys import moved_key, upgrade_recipe
@@ -29,7 +30,6 @@ def load_recipe(
     *,
     scale: str | None = None,
     overrides: tuple[str, ...] = (),
-    is_of_run: bool = False,
 ) -> Recipe:
     """Load a recipe and validate it.
 
@@ -37,8 +37,6 @@ def load_recipe(
         name: Name of a recipe of the package, or path of a YAML file.
         scale: One of the recipe's `scales`, whose keys replace those of the rest; None: the first.
         overrides: `key=value` for any keys, applied last.
-        is_of_run: Whether it is the recipe of a run. Its training rows are known: if it names none,
-            they are the embedded ones, also if it names other test rows.
 
     Raises:
         UserError: If the recipe is invalid; it lists all mistakes, one per line.
@@ -64,7 +62,7 @@ def load_recipe(
         raise UserError(f"{' '.join(both)}: give one of them")
     _read_json_schema(content, given, path, lines)
     try:
-        return Recipe.model_validate(content, context={"is_of_run": is_of_run})
+        return Recipe.model_validate(content)
     except ValidationError as error:
         mistakes = _explain(error, path, lines, given)
         raise UserError("\n".join(printable(mistake, 1000) for mistake in mistakes)) from None
@@ -86,7 +84,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     """The recipe with absolute paths, so that its files are found from any working directory."""
 
     def absolute(name: str | None, *, is_path: bool = True) -> str | None:
-        return os.path.abspath(expand(name)) if name and is_path else name
+        return os.path.abspath(expand(name)) if name and name != EMBEDDED and is_path else name
 
     data, evaluation = recipe.data, recipe.evaluation
     is_local = data.hub is None
@@ -102,7 +100,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     general_text, encoder = evaluation.general_text, evaluation.bertscore.model
     evaluation = evaluation.model_copy(
         update={
-            "general_text": absolute(general_text, is_path=general_text != "embedded"),
+            "general_text": absolute(general_text),
             "bertscore": evaluation.bertscore.model_copy(update={"model": absolute(encoder)}),
         }
     )
@@ -214,7 +212,7 @@ def to_override(key: str, value: Any) -> str:
 
 
 def _how_to_override(key: str, text: str) -> str:
-    """What to write instead of an invalid override, for a message."""
+    """Advice for an invalid override, for a message."""
     if key.startswith("~"):
         return f"to unset a key, set it to null: {key[1:]}=null"
     if key.startswith("+"):

@@ -1,4 +1,4 @@
-"""Which columns of the data are read as the columns of the task.
+"""The mapping from columns of the task to columns of the data.
 
 `data.columns` maps each column of the task to a column of the data, for all splits or for one. The
 target can be mapped to several columns, each of which holds an accepted text.
@@ -45,7 +45,7 @@ def check_columns(data: Data, task: Task) -> None:
 def check_held_out_columns(data: Data) -> None:
     """Raise UserError if `data.columns` has a mapping of its own for rows that are held out."""
     for split in ("validation", "test"):
-        is_held_out = data.train is not None and getattr(data, split) is None
+        is_held_out = not data.is_embedded and getattr(data, split) is None
         if is_held_out and not _is_column(data.columns.get(split, "")):
             raise UserError(
                 f"data.columns.{split}: these rows are held out from the training rows and have "

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
+from llmkit.config.data_section import EMBEDDED
 from llmkit.config.schema import Data, Evaluation
 from llmkit.data.column_mapping import check_columns, check_held_out_columns, columns_of
 from llmkit.data.columns import MissingColumn, shape_of
@@ -84,8 +85,12 @@ def _first_error(error: UserError, rows: Rows) -> UserError:
 
 def _open_named_and_held_out(data: Data, task: Task) -> dict[str, Rows]:
     """train, validation and test."""
-    if data.train is None:
-        return {split: _open_named_or_embedded(split, data, task) for split in SPLITS}
+    if data.is_embedded:
+        names = {split: getattr(data, split) or EMBEDDED for split in SPLITS}
+        return {
+            split: _open_rows(name, data, task, split, f"data.{split}")
+            for split, name in names.items()
+        }
     shares = {"validation": data.validation_fraction, "test": data.test_fraction}
     shares = {split: share for split, share in shares.items() if getattr(data, split) is None}
     splits = {
@@ -98,17 +103,6 @@ def _open_named_and_held_out(data: Data, task: Task) -> dict[str, Rows]:
     return {split: splits[split] for split in SPLITS}
 
 
-def _open_named_or_embedded(split: str, data: Data, task: Task) -> Rows:
-    """The rows of a split of a recipe without training rows of its own."""
-    name = getattr(data, split)
-    if name is not None:
-        return _open_rows(name, data, task, split, f"data.{split}")
-    if data.validation or data.test or data.tests:  # these columns and encodings are of other files
-        data = data.model_copy(update={"columns": {}, "encoding": None})
-    name = str(EMBEDDED_ROWS / task.name / f"{split}.jsonl")
-    return _open_rows(name, data, task, split, "task")
-
-
 def _open_rows(
     name: str, data: Data, task: Task, split: str, given_by: str, stored_as: str | None = None
 ) -> Rows:
@@ -116,6 +110,10 @@ def _open_rows(
 
     stored_as: the split to read from a folder that holds several; None: the one of the same name.
     """
+    if name == EMBEDDED and data.hub is None:
+        name = str(EMBEDDED_ROWS / task.name / f"{stored_as or split}.jsonl")
+        if data.names_others:  # whose columns and encoding these are
+            data = data.model_copy(update={"columns": {}, "encoding": None})
     source = open_source(name, data, stored_as or split, given_by)
     columns = columns_of(data, split)
     rows = Rows(split, source, task, columns, data.limit)
@@ -171,7 +169,7 @@ def _assign_by_hash(train: Rows, shares: dict[str, float], data: Data, is_text: 
 
 def _with_saved_splits(data: Data) -> Data:
     """The data, with validation and test from the folder of `data.train` if it holds them."""
-    if data.hub is not None or data.train is None:
+    if data.hub is not None or data.is_embedded:
         return data
     saved = row_files.saved_splits(expand(data.train))
     names = {split for split in ("validation", "test") if row_files.pick_split(split, saved)}
@@ -181,7 +179,7 @@ def _with_saved_splits(data: Data) -> Data:
 
 def open_general_text(name: str) -> Rows:
     """Texts that show what a model has forgotten: those of a file, or the embedded ones."""
-    if name == "embedded":
+    if name == EMBEDDED:
         name = str(EMBEDDED_ROWS / "pretrain" / "test.jsonl")
     source = open_source(name, Data(), "test", "evaluation.general_text")
     return Rows("test", source, get_task("pretrain"), {}, limit=None)

@@ -173,7 +173,7 @@ def settings_of(run: Path) -> dict[str, Any]:
     Raises UserError if that does not even name a task.
     """
     try:
-        return load_recipe(str(recipe_path(run)), is_of_run=True).model_dump()
+        return load_recipe(str(recipe_path(run))).model_dump()
     except UserError:
         settings, _ = recipe_files.read_yaml(recipe_path(run))
         if "task" not in settings:

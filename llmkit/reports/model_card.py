@@ -51,7 +51,8 @@ def model_card(
     """
     task, tuned = results.test.task, results.main_system
     num_rows = len(results.test.rows)
-    data_set = data.hub or Path(data.train or f"{task.name} rows of llmkit").name
+    rows = f"{task.name} rows of llmkit" if data.is_embedded else Path(data.train).name
+    data_set = data.hub or rows
     base = base_model if is_hub_id(base_model) else Path(base_model).name
     metadata = ModelCardData(
         model_name=name,

@@ -84,7 +84,7 @@ def has_recipe(run: Path, keys: dict[str, Any]) -> bool:
     """Whether a run has the recipe with these keys, each as the run's recipe gave it or as the run
     decided it."""
     try:
-        decided = recipe_keys(load_recipe(str(recipe_path(run)), is_of_run=True))
+        decided = recipe_keys(load_recipe(str(recipe_path(run))))
         given = recipe_keys(recipe_of(run))
     except UserError:  # of another version, or damaged
         return False
@@ -122,9 +122,7 @@ def given_overrides(run: Path) -> tuple[str, ...]:
 
 def open_recipe(name: str, *, scale: str | None = None, overrides: tuple[str, ...] = ()) -> Recipe:
     """`load_recipe`, with the model folder of a run for `model=RUN`."""
-    path = expand(name)
-    is_of_run = is_run(path.parent) and path == recipe_path(path.parent)
-    recipe = load_recipe(name, scale=scale, overrides=overrides, is_of_run=is_of_run)
+    recipe = load_recipe(name, scale=scale, overrides=overrides)
     name, _ = resolve_model(recipe.model.name)
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"name": name})})
 
@@ -148,7 +146,7 @@ def resolve_model(name: str) -> tuple[str, Path | None]:
 
 
 def resume_hint(run: Path, options: Iterable[str], has_launcher: bool = False) -> str:
-    """How a run is resumed, for the end of a message.
+    """Advice on resuming a run, for the end of a message.
 
     Args:
         options: Options of the command besides --resume.
