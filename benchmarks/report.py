@@ -74,7 +74,7 @@ def machine() -> str:
 
 
 def others(runs: list[Run], tuning: list[Run]) -> str:
-    """How busy the machine was otherwise; timings are meaningless without it."""
+    """The load by other processes, without which timings are meaningless."""
     share, meanwhile = (max((run["others"] for run in each), default=0) for each in (runs, tuning))
     dates = sorted({run["date"] for run in runs})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"

@@ -72,7 +72,7 @@ def fail_if_missed(limits: list[Limit], scores: dict[str, float], task: "Task") 
 
 
 def _reason(limit: Limit, scores: dict[str, float], task: "Task") -> str | None:
-    """Why the scores miss a limit; None if they reach it."""
+    """The reason why the scores miss a limit; None if they reach it."""
     score = scores.get(limit.score)
     if score is None:
         return f"{limit}: this score was not computed"

@@ -59,7 +59,7 @@ def with_values(section: AnySection, values: Mapping[str, Value]) -> AnySection:
 def given_values(
     keys: Mapping[str, Any], decided: Mapping[str, Value], given: Mapping[str, Any]
 ) -> dict[str, Value]:
-    """What a run's recipe said for those keys that have the value that the run decided on.
+    """The original values of those keys that have the value that the run decided on.
 
     Args:
         keys: The keys of a recipe that resumes the run.

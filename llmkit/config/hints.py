@@ -194,7 +194,7 @@ OPTIONS = _expand(
 
 
 def other_name(key: str) -> str | None:
-    """What to set instead of a key of another toolkit, in any section; None if it is unknown."""
+    """Advice on a key of another toolkit, in any section; None if the key is unknown."""
     name = last_part(key)
     if name in KEYS:
         return f"did you mean {KEYS[name]}?"
@@ -218,7 +218,7 @@ def meant_option(option: str, options: Collection[str]) -> str | None:
 
 
 def key_option_hint(option: str, keys: Collection[str], command: str) -> str | None:
-    """What to write instead of an unknown option of a command that takes KEY=VALUE."""
+    """Advice on an unknown option of a command that takes KEY=VALUE; None if there is none."""
     key = option.lstrip("-").replace("-", "_")
     name = last_part(option)
     if name in RECIPE_OPTIONS:

@@ -141,7 +141,7 @@ class Train(Section):
 
 
 class Checkpoint(Section):
-    """When to save the state that `finetune --resume` continues from."""
+    """Times at which to save the state that `finetune --resume` continues from."""
 
     every: int | None = Field(None, ge=1)
     """Number of optimizer steps between checkpoints. null: save one after each validation."""

@@ -14,12 +14,12 @@ NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or f
 
 
 def takes(field: FieldInfo) -> str:
-    """What a key takes, in words such as `a whole number from 1, or null`."""
+    """The accepted values of a key in words, such as `a whole number from 1, or null`."""
     return _describe(field.annotation, field.metadata)
 
 
 def refusal(field: FieldInfo, got: Any) -> str:
-    """What a key takes and the value that was given, such as `takes a number from 0; got -1`."""
+    """The message for an invalid value of a key, such as `takes a number from 0; got -1`."""
     default = field.default
     example = (
         f", such as {','.join(map(str, default))}" if is_list(field.annotation) and default else ""

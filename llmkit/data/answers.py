@@ -12,7 +12,7 @@ from llmkit.tasks import Example, Row, Task, to_example
 
 
 def count_answers(rows: Iterable[Row], task: Task) -> Counter[str]:
-    """How often each answer occurs as the first reference; empty unless the task needs it."""
+    """Number of rows with each answer as first reference; empty unless the task needs it."""
     if task.majority_baseline is None:
         return Counter()
     if task.output == "label":

@@ -318,7 +318,7 @@ def _arrange(
 def load_encoded(
     folder: Path, temporary: tempfile.TemporaryDirectory | None = None
 ) -> tuple[Dataset, EncodingReport]:
-    """What `encode_rows` wrote into the folder.
+    """Load the rows and the report that `encode_rows` wrote into a folder.
 
     temporary: The folder, if it is to be deleted together with the data sets.
     """
@@ -377,7 +377,7 @@ def _digest(text: str) -> int:
 
 
 def max_prompt_tokens(max_length: int, max_new_tokens: int, labels: dict[str, list[int]]) -> int:
-    """How many tokens a prompt may have so that what follows it stays within `max_length`: the
+    """Maximum length of a prompt in tokens, so that `max_length` has room for what follows it: the
     longest label, or, for a task without labels, `max_new_tokens`."""
     return max_length - max(map(len, labels.values()), default=max_new_tokens)
 

@@ -64,7 +64,7 @@ class EncodingReport:
         return rows | self._rows_with_notes(outcomes == INVALID)
 
     def _rows_with_notes(self, is_invalid: np.ndarray) -> dict[str, list[str]]:
-        """What is wrong with each invalid row, and rows with ignored fields."""
+        """The problem of each invalid row, and the locations of rows with ignored fields."""
         notes = np.array(self.records["note"][:], dtype=object)
         has_fields = (notes != "") & ~is_invalid
         fields = zip(self.locations(has_fields), notes[has_fields], strict=True)

@@ -1,7 +1,7 @@
-"""Which training rows are held out for validation and test where a recipe names no rows for them.
+"""Hold out training rows for validation and test if a recipe names no rows for them.
 
-By the hash of their source, so that copies stay together and rows added later change the split of
-few others; or the end of the file, for a book or for rows in order of time.
+Rows are chosen by the hash of their source, so that copies stay together and rows added later
+change the split of few others; or from the end of the file, for a book or rows in order of time.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ BLANK = re.compile(r"\s+")
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which split each row of a source belongs to."""
+    """The assignment of the rows of a source to splits."""
 
     split_of: Callable[[int, Row], str]
     """Returns the split, given the row's index in the source and the row."""
     how: str
-    """How rows were chosen, for a message."""
+    """Description of how rows were chosen, for a message."""
     identity: str
-    """What tells this choice from any other for the same rows."""
+    """Text that differs for any other assignment of the same rows."""
     kept_in_train: list[str] = field(default_factory=list)
     """Locations (file:line) of rows that were not held out because train needs their label."""
 
@@ -158,7 +158,7 @@ def _cut(text: str, target: int, reach: int) -> int:
 
 @dataclass
 class _Survey:
-    """What is known about the training rows before they are split."""
+    """Counts of the training rows before they are split."""
 
     shares: dict[str, float]
     num_rows: int = 0

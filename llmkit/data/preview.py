@@ -1,4 +1,4 @@
-"""What `llmkit check` reports about the data: counts, lengths, findings and sample rows."""
+"""The report of `llmkit check` on the data: counts, lengths, findings and sample rows."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ PERCENTILES = (50, 90, 99, 100)
 
 @dataclass(frozen=True)
 class SplitCheck:
-    """What was read of a split."""
+    """The report on one split."""
 
     source: str
     shape: Shape | None
@@ -114,7 +114,7 @@ class Check:
     """The result of `llmkit check`. All texts are in memory while it is computed."""
 
     prompt: str | None
-    """How prompts look, with {placeholders}; None for plain language modelling."""
+    """The prompt with {placeholders}; None for plain language modelling."""
     prompt_warnings: list[str]
     """Contradictions between the prompt and the data."""
     splits: dict[str, SplitCheck]

@@ -26,7 +26,7 @@ class Rows:
     shape: Shape | None = None
     """The shape of instruction data that the rows have, if the task reads such rows."""
     assignment: Assignment | None = None
-    """Which rows of the source belong to which split; None: all of them to this one."""
+    """Assignment of the source's rows to splits; None: all of them belong to this one."""
     first: int | None = None
     """Yield only the first rows of the split."""
     by: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ class Rows:
 
     @property
     def held_out(self) -> str:
-        """How the rows were held out from the training rows; empty if they were not."""
+        """Description of how these rows were held out from the training rows; else empty."""
         if self.split == "train":
             return ""
         if isinstance(self.source, DocumentPart):
@@ -96,7 +96,7 @@ class Rows:
         return (text for row in self for text in texts_of(row, self.task))
 
     def identity(self) -> str:
-        """What tells the rows from any others: the content of the source, and their part of it."""
+        """Text that identifies the rows: the content of the source, and their part of it."""
         identity = self.source.identity()
         if self.assignment is None:
             return identity

@@ -1,7 +1,7 @@
-"""Where raw rows come from: local files, a split of a hub data set, or a part of one long text.
+"""Sources of raw rows: local files, a split of a hub data set, or a part of one long text.
 
 Each kind of source has a `name` for messages and the run's record, `read` for a new pass over its
-rows, `identity` for what tells its content from any other, and `rows_in_quotes`.
+rows, an `identity` that differs for any other content, and `rows_in_quotes`.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ class FileSource:
     paths: tuple[Path, ...]
     encoding: str | None
     text_rows: str
-    """What makes a row of a .txt file: `document`, `paragraph` or `line`."""
+    """Unit of a .txt file that counts as a row: `document`, `paragraph` or `line`."""
 
     def read(self) -> Iterator[Raw]:
         return chain.from_iterable(

@@ -32,7 +32,7 @@ class Family:
     """About how many weights a config.json asks for, rather too few; ValueError if its sizes are
     missing or invalid. Decides, before any memory is allocated, whether to load a model."""
     unsupported_model: Callable[[Mapping[str, Any]], str | None]
-    """Why llmkit cannot train the model of a config.json; None if it can."""
+    """Returns why llmkit cannot train the model of a config.json; None if it can."""
     create: Callable[
         [Mapping[str, Any], Mapping[str, int], Sequence[Sequence[str]]],
         tuple[PreTrainedModel, PreTrainedTokenizerBase],

@@ -20,7 +20,7 @@ MANIFEST = "manifest.json"
 
 
 class CorruptFolder(Exception):
-    """What is wrong with a folder, in a few words on one line that any terminal can show."""
+    """A folder is damaged; the message is one line that any terminal can show."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(printable(reason))

@@ -27,7 +27,7 @@ csv.field_size_limit(MAX_LINE_BYTES)
 
 @dataclass(frozen=True)
 class Dialect:
-    """How the fields of a file are separated."""
+    """The separation of fields in a file."""
 
     delimiter: str
     quotes_are_text: bool = False

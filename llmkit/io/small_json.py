@@ -8,7 +8,7 @@ MAX_JSON_BYTES = 2**22
 
 
 class UnreadableJson(Exception):
-    """Why a file is not a small JSON object, in a few words that begin with its name."""
+    """A file is not a small JSON object; the message gives its name and the reason."""
 
 
 def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:

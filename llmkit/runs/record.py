@@ -26,7 +26,7 @@ class SplitRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What `start_run` writes to run.json, next to versions, the time of the start and `given`."""
+    """The content of run.json, to which `start_run` adds versions, the time and `given`."""
 
     findings: list[str]
     """Problems of the data that did not stop the run."""

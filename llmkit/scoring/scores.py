@@ -23,7 +23,7 @@ class SystemResult:
 
     scores: Scores
     statistics: RowStatistics = field(default_factory=dict)
-    """What each row adds to the scores; empty for scores that exist only for all rows together."""
+    """Contribution of each row; empty for scores that exist only for all rows together."""
     predictions: list[Prediction] = field(default_factory=list)
 
     @cached_property

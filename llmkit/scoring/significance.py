@@ -111,7 +111,7 @@ def _resampled(
 
 
 def _draws(num_rows: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """How often each row is drawn, in chunks of (RESAMPLE_CHUNK, num_rows)."""
+    """Yield the number of times each row is drawn, in chunks of (RESAMPLE_CHUNK, num_rows)."""
     offsets = num_rows * np.arange(RESAMPLE_CHUNK)[:, None]
     for _ in range(NUM_RESAMPLES // RESAMPLE_CHUNK):
         drawn = generator.integers(num_rows, size=(RESAMPLE_CHUNK, num_rows)) + offsets

@@ -19,7 +19,7 @@ class TestSet:
     examples: list[Example]
     """The same rows as prompts and references."""
     answers: Counter[str]
-    """How often each answer occurs in the training rows, if the task has a majority baseline."""
+    """Number of training rows with each answer, if the task has a majority baseline."""
     unlabeled: list[Example]
     """Classification: rows that are left out because they have no label."""
 

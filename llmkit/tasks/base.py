@@ -1,4 +1,4 @@
-"""What a task is: how a row becomes a prompt and a completion, and how predictions are scored.
+"""The definition of a task: it turns a row into a prompt and a completion, and scores predictions.
 
 A task knows neither tokens nor models. A row is a dict of the task's columns. An `Example` is the
 same row with its prompt and completion kept apart, so that it is always known which text is
@@ -82,7 +82,7 @@ def is_blank(text: str) -> bool:
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """How a conversation becomes text, for a task without a template."""
+    """The conversion of a conversation into text, for a task without a template."""
 
     parse: Callable[[Any], tuple[list[Segment], str, tuple[str, ...]]]
     """Returns the prompt, the answer and the names of ignored fields of a row's messages; raises
@@ -112,8 +112,8 @@ class Task:
     scores: dict[str, bool]
     """Names of the scores, the deciding one first, and whether higher is better."""
     output: Output = "completion"
-    """What the task produces: a `completion` of the prompt; a `label`, the most likely of those in
-    the training rows; or `text`: the whole row is supervised, without a prompt, and scored by its
+    """Kind of output: a `completion` of the prompt; a `label`, the most likely of those in the
+    training rows; or `text`: the whole row is supervised, without a prompt, and scored by its
     loss."""
     metrics: tuple[str, ...] = ()
     """Modules of llmkit.metrics that compute the scores, with settings after a colon; none for
@@ -133,7 +133,7 @@ class Task:
     extract_answer: Callable[[str], str] = str.strip
     """Returns the part of a completion that the majority baseline counts as its answer."""
     chat: ChatFormat | None = None
-    """How `target` holds a conversation; None for tasks with a template."""
+    """Format of the conversation in `target`; None for tasks with a template."""
     accepted_shapes: tuple[str, ...] = ()
     """Kinds of shapes that rows may have instead of the task's own columns, tried in this order:
     `pair`, `conversation`, `text`, `sentences` (llmkit/data/shapes.py)."""
@@ -152,7 +152,7 @@ class Task:
 
     @property
     def shown_prompt(self) -> str | None:
-        """How prompts look, with {placeholders} for the row's texts; None without prompts."""
+        """The prompt with {placeholders} for the row's texts; None for a task without prompts."""
         if self.output == "text":
             return None
         if self.chat is not None:
@@ -167,7 +167,7 @@ class Task:
     def row_statistics(
         self, predictions: Sequence[Prediction], references: Sequence[list[str]]
     ) -> RowStatistics:
-        """What each row contributes to the scores, by metric."""
+        """The contribution of each row to the scores, by metric."""
         return {name: row_statistics(name, predictions, references) for name in self.metrics}
 
     def score(self, predictions: Sequence[Prediction], references: Sequence[list[str]]) -> Scores:

@@ -1,4 +1,4 @@
-"""Which rows each optimizer step trains on, in which process."""
+"""The rows of each optimizer step and process."""
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -21,7 +21,7 @@ shuffled_once = lru_cache(maxsize=1)(shuffled_indices)  # an epoch's order serve
 
 
 class BatchSchedule:
-    """Which rows each step trains on, in which process: pure functions of the step.
+    """The rows of each optimizer step and process, as pure functions of the step.
 
     Only `micro_batch_size` may change during a run: it decides how the rows of a step are split,
     never which rows they are.

@@ -19,7 +19,7 @@ from llmkit.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Validation:
-    """When and how to score the weights during training."""
+    """Settings for scoring the weights during training."""
 
     score: Callable[[], tuple[Scores, list[Sample]]]
     """Scores the current weights on the validation rows; samples are for the log."""

@@ -35,7 +35,7 @@ class RunSaver:
     decided: dict[str, Value]
     """Values of the keys that the recipe leaves to the run."""
     saved_at: float = field(default_factory=lambda: time.monotonic())
-    """When this process saved a checkpoint last, or started; seconds of a monotonic clock."""
+    """Time of this process's last checkpoint, or of its start; seconds of a monotonic clock."""
 
     @property
     def follows_validations(self) -> bool:

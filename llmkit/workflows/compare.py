@@ -37,7 +37,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the predictions of a system are, and what is recorded about them."""
+    """The location of a system's predictions, and what is recorded about them."""
 
     name: str
     """The path as given by the user."""

@@ -99,7 +99,7 @@ class TrainingSetup:
     metric: DecidingMetric
     """Score that chooses the best weights."""
     record: RunRecord
-    """What run.json records about data and model."""
+    """The record of data and model for run.json."""
 
 
 def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -> TrainingSetup:

@@ -10,7 +10,7 @@ from llmkit.config.schema_keys import iter_fields
 
 
 def completions(*words: str) -> list[str]:
-    """What the shell offers for the last word."""
+    """The completions that the shell offers for the last word."""
     *typed, incomplete = words
     found = ShellComplete(cli.main, {}, "llmkit", "_LLMKIT_COMPLETE").get_completions(
         typed, incomplete

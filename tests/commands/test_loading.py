@@ -1,4 +1,4 @@
-"""What a command prints while PyTorch and transformers are imported."""
+"""Output of a command while PyTorch and transformers are imported."""
 
 import signal
 import subprocess

@@ -27,7 +27,7 @@ def test_an_earlier_key_is_refused_with_its_present_name(old):
 
 
 def earlier_recipe() -> dict:
-    """What a run of an earlier version recorded."""
+    """The recipe that a run of an earlier version recorded."""
     content = yaml.safe_load(to_yaml(load_recipe("summarize").model_dump(mode="json")))
     model, data = content["model"], content["data"]
     content |= {key: data.pop(key) for key in MOVED if key in data}

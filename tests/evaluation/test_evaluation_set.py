@@ -62,7 +62,7 @@ class UnwrappingStream:
 
 @pytest.fixture
 def counts(monkeypatch):
-    """How often each row is templated, by its place, and each text is tokenized."""
+    """Counts of how often each row is templated, by its place, and each text is tokenized."""
     templated, tokenized = Counter(), Counter()
     to_example = base.to_example
 

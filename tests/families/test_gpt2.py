@@ -1,4 +1,4 @@
-"""What llmkit has to know about GPT-2, against the models that transformers builds."""
+"""llmkit's knowledge of GPT-2 against the models that transformers builds."""
 
 import json
 

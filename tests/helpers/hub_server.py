@@ -69,7 +69,7 @@ class Repo:
         self.commit = {"id": self.sha, "title": "", "message": "", "date": _DATE, "authors": []}
 
     def info(self) -> dict:
-        """What ``model_info`` and ``dataset_info`` parse."""
+        """The JSON object that ``model_info`` and ``dataset_info`` parse."""
         info = {"id": self.id, "sha": self.sha, "lastModified": _DATE, "createdAt": _DATE}
         info |= {"private": False, "gated": "manual" if self.gated else False, "tags": []}
         return info | {"siblings": [{"rfilename": name} for name in self.files]}
@@ -138,7 +138,7 @@ class HubServer:
         return kept | ours | extra
 
     def count(self, method: str, suffix: str) -> int:
-        """How many requests with this method had a path that ends so."""
+        """Number of requests with this method and a path with this end."""
         return sum(r.method == method and r.path.endswith(suffix) for r in self.requests)
 
     def repo(self, kind: str, repo_id: str, revision: str = "main") -> Repo:

@@ -1,4 +1,4 @@
-"""Which modules of the package import which, read from their source."""
+"""The imports between modules of the package, read from their source."""
 
 import ast
 from functools import cache

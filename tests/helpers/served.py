@@ -110,7 +110,7 @@ def raw(url: str) -> socket.socket:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """What the server sends until it closes the connection."""
+    """Read everything that the server sends until it closes the connection."""
     received = b""
     try:
         while chunk := connection.recv(4096):

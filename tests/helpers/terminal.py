@@ -41,8 +41,8 @@ class Terminal:
         self.type("\x03")
 
     def wait_for(self, expected: str) -> str:
-        """What the screen receives up to and with the expected text, after what was waited for
-        before; without the sequences with which readline switches the terminal's modes."""
+        """Wait for a text, and return the new output up to its end, without the sequences with
+        which readline switches the terminal's modes."""
         started, received = time.monotonic(), ""
         while expected not in (shown := MODES.sub("", received)):
             if not select.select([self._ours], [], [], HANGS)[0]:

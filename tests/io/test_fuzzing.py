@@ -180,7 +180,7 @@ def test_mutated_recipes_never_crash(feed, part):
 
 @in_parts(8)
 def test_mutated_files_of_a_run_never_crash(feed, stopped, tmp_path, part):
-    """What the report reads."""
+    """Files that the report reads."""
     run = tmp_path / "run"
     run.mkdir()
     for path in stopped.iterdir():

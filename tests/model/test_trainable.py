@@ -1,4 +1,4 @@
-"""Which weights are trainable, and that nothing else of a model changes."""
+"""The trainable weights; nothing else of a model changes."""
 
 import pytest
 import torch

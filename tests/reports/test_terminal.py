@@ -1,4 +1,4 @@
-"""What is printed: whole numbers on any terminal, commands that a shell takes as they stand."""
+"""Printed output: whole numbers on any terminal, and commands that can be pasted into a shell."""
 
 import shlex
 from pathlib import Path

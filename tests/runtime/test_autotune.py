@@ -1,4 +1,4 @@
-"""What is measured before the first step."""
+"""Measurements before the first step."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What is said of generated texts beside their scores."""
+"""Properties of generated texts that are reported next to their scores."""
 
 import pytest
 from hypothesis import given

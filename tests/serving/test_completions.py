@@ -26,7 +26,7 @@ def sampled(tiny_gpt2):
 
 
 def offline(served, prompt, seed=0, **keys):
-    """What `generate` returns for a text."""
+    """The completion that `generate` returns for a text."""
     session = served.session
     generation = session.generation.model_copy(update=keys)
     ids = encode_text([prompt], session.tokenizer)

@@ -1,4 +1,4 @@
-"""What /metrics counts."""
+"""The counters of /metrics."""
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families

@@ -1,4 +1,4 @@
-"""Which rows each step trains on, in which process."""
+"""The rows of each optimizer step and process."""
 
 import random
 from functools import partial

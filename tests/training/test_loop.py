@@ -119,7 +119,7 @@ def test_early_stopping_counts_validations_before_a_resume(six, tmp_path, monkey
 
 @pytest.fixture
 def events(monkeypatch):
-    """What a run does, in order: each step, validation, checkpoint and write of the best model."""
+    """A run's events in order: each step, validation, checkpoint and write of the best model."""
     seen = []
 
     def recorded(function):

@@ -1,4 +1,4 @@
-"""What a run saves, and when."""
+"""The files that a run saves, and the time at which it saves them."""
 
 import itertools
 from functools import partial

@@ -1,4 +1,4 @@
-"""What training rests on, tried many times; `make proof` does all trials and writes the table."""
+"""The mathematics of training in many trials; `make proof` runs all and writes the table."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""What a run decides: its recipe.yaml leaves nothing open, and is the same recipe as the given."""
+"""The decisions of a run: its recipe.yaml leaves nothing open and equals the given recipe."""
 
 import pytest
 import yaml

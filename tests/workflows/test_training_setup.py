@@ -1,4 +1,4 @@
-"""What is prepared and checked before training."""
+"""Preparations and checks before training."""
 
 from rich.console import Console
 from rows import TEXT, write_jsonl
