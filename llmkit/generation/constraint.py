@@ -41,6 +41,8 @@ class Constraint:
         """Raises ConstraintError if the constraint is invalid, too complex or permits no text, if
         the tokenizer is not byte-level, or if llguidance is not installed.
 
+        Thread-safe: the tokenizer is only copied, because encoding with it would change its state.
+
         generation: Decoding settings with a constraint.
         """
         key = generation.constraint
@@ -180,11 +182,11 @@ def _longest_choice(
     tokenizer: PreTrainedTokenizerBase, choices: tuple[str, ...]
 ) -> tuple[int, str]:
     """The longest choice: its number of tokens, and its text."""
-    if not choices:
-        return 0, ""
-    with_space = [f" {choice}" for choice in choices]
-    alone, after_space = (
-        [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-        for texts in (list(choices), with_space)
+    guide = _llguidance_tokenizer(tokenizer) if choices else None
+    return max(
+        (
+            (min(len(guide.tokenize_str(text)) for text in (choice, f" {choice}")), choice)
+            for choice in choices
+        ),
+        default=(0, ""),
     )
-    return max(zip(map(min, alone, after_space), choices, strict=True))

@@ -12,6 +12,7 @@ import torch
 from tokenizer_kinds import load_kinds
 
 from llmkit.config.generation import Generation
+from llmkit.data.encode import encode_text
 from llmkit.generation.constraint import Constraint, ConstraintError
 from llmkit.generation.engine import Engine
 from llmkit.generation.generate import generate
@@ -186,6 +187,31 @@ def test_a_text_of_exactly_the_maximum_length_is_complete(loaded):
         ConstraintError, match=r"choices: '€€' has 6 tokens, but a completion has at most 5"
     ):
         Constraint(Generation(choices=["€", "€€"], max_new_tokens=5), tokenizer)
+
+
+@pytest.mark.parametrize("encodes_special_tokens", [True, False])
+def test_a_constraint_leaves_the_tokenizer_as_it_is(loaded, encodes_special_tokens):
+    """The server compiles constraints in one thread while another one decodes."""
+    backend = loaded[1].backend_tokenizer
+    backend.encode_special_tokens = encodes_special_tokens
+    backend.enable_truncation(7)
+    before = backend.to_str()
+    try:
+        for constraint in ({"choices": CHOICES}, {"regex": "a*"}, {"json_schema": SCHEMA}):
+            Constraint(Generation(**constraint), loaded[1])
+        assert backend.encode_special_tokens == encodes_special_tokens
+        assert backend.to_str() == before
+    finally:
+        backend.no_truncation()
+
+
+@pytest.mark.parametrize("kind", BYTE_LEVEL)
+def test_the_length_of_a_choice_is_that_of_the_tokenizer(kind):
+    tokenizer = KINDS[kind]()
+    for choice in (text * 3 for text in CHOICES):
+        num_tokens = min(map(len, encode_text([choice, f" {choice}"], tokenizer)))
+        with pytest.raises(ConstraintError, match=f"has {num_tokens} tokens, but"):
+            Constraint(Generation(choices=[choice], max_new_tokens=num_tokens - 1), tokenizer)
 
 
 def test_requests_with_and_without_constraints_share_a_batch(loaded):
