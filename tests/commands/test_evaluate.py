@@ -61,6 +61,21 @@ def test_a_run_on_embedded_rows_is_scored_on_other_rows(llmkit, embedded_run):
     assert sizes == {"train": 40, "validation": 3, "test": 4}
 
 
+def test_a_run_of_an_earlier_version_names_its_embedded_rows_by_null(llmkit, embedded_run, rows):
+    recipe = Path(embedded_run) / "recipe.yaml"
+    content = recipe.read_text("utf-8")
+    assert "train: embedded\n" in content
+    recipe.write_text(content.replace("train: embedded\n", "train: null\n"), "utf-8")
+    assert has_recipe(Path(embedded_run), recipe_keys(open_recipe(str(recipe))))
+    assert llmkit("evaluate", embedded_run).exit_code == 0
+    other = ("evaluate", embedded_run, f"data.test={rows}")
+    result = llmkit(*other)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.endswith("come from it; name it; data.train=embedded for the embedded rows")
+    assert llmkit(*other, "data.train=embedded").exit_code == 0
+
+
 def test_a_run_trained_with_the_recipe_of_another_and_other_test_rows(llmkit, embedded_run, rows):
     again = ("finetune", "run/recipe.yaml", f"data.test={rows}", "--run-dir", "again")
     assert llmkit(*again).exit_code == 0

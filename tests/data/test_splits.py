@@ -96,6 +96,22 @@ def test_splits_by_hash_keep_rows_of_one_source_together(tmp_path):
     assert sum(len(c) for c in contexts) == len(set.union(*contexts)) == 50
 
 
+def test_embedded_rows_can_be_combined_with_others(tmp_path):
+    path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(30))
+    tests = {"mine": str(path), "theirs": "embedded"}
+    columns = {"document": "document"}
+    embedded = {name: list(rows) for name, rows in open_splits(Data(), SUMMARIZE).items()}
+    data = Data(train="embedded", test=str(path), tests=tests, encoding="ascii", columns=columns)
+    found = {name: list(rows) for name, rows in open_splits(data, SUMMARIZE).items()}
+    assert found["train"] == embedded["train"]
+    assert found["validation"] == embedded["validation"]
+    assert len(found["test"]) == len(found["mine"]) == 30
+    assert found["theirs"] == embedded["test"]
+    found = split(SUMMARIZE, path, test="embedded")
+    assert found["test"] == embedded["test"]
+    assert len(found["train"]) + len(found["validation"]) == 30
+
+
 def test_limit_reads_the_first_rows_only(tmp_path):
     path = str(write_jsonl(tmp_path / "rows.jsonl", summary_rows(50)))
     splits = open_splits(Data(train=path, validation=path, test=path, limit=7), SUMMARIZE)
