@@ -22,7 +22,7 @@ import no_network.sitecustomize  # noqa: F401  blocks the network in this proces
 import pytest
 from checked_rows import check_rows
 from click.testing import CliRunner, Result
-from fork_server import ForkServer
+from fork_server import ForkServer, start_server
 from proofs import FIGURES, add_figure, write_proof
 from rows import TEXT, summary_rows, write_jsonl
 from runs import forget_accelerator
@@ -34,6 +34,8 @@ hypothesis.settings.register_profile("llmkit", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("llmkit")
 
 NO_NETWORK = Path(__file__).parent / "helpers" / "no_network"
+# All processes of the session share one fork server, which listens in this folder.
+FORK_SERVER = Path(os.environ.setdefault("LLMKIT_TEST_FORK_SERVER", CACHE.name))
 
 
 def pytest_addoption(parser):
@@ -44,6 +46,10 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[FIGURES] = {}
+    is_first_process = Path(CACHE.name) == FORK_SERVER
+    if is_first_process:
+        end = start_server(FORK_SERVER, {**without_network(), "OMP_NUM_THREADS": "1"})
+        config.add_cleanup(end)
     starts_others = bool(config.getoption("numprocesses", None))  # and this process runs no tests
     if not starts_others:
         with library_imports():
@@ -158,19 +164,22 @@ def llmkit(monkeypatch, tmp_path):
     return run
 
 
-@pytest.fixture(scope="session")
-def subprocess_env() -> dict[str, str]:
-    """Environment of a process whose network is blocked."""
+def without_network() -> dict[str, str]:
+    """The environment of a process whose network is blocked."""
     paths = [str(NO_NETWORK), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 @pytest.fixture(scope="session")
+def subprocess_env() -> dict[str, str]:
+    """Environment of a process whose network is blocked."""
+    return without_network()
+
+
+@pytest.fixture(scope="session")
 def fork_server(subprocess_env):
     """Starts processes with imported libraries; see fork_server.py."""
-    server = ForkServer({**subprocess_env, "OMP_NUM_THREADS": "1"})
-    yield server
-    server.close()
+    return ForkServer(FORK_SERVER, {**subprocess_env, "OMP_NUM_THREADS": "1"})
 
 
 @pytest.fixture

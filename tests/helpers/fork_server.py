@@ -4,13 +4,15 @@ Importing torch, transformers and datasets takes several seconds of CPU time; a 
 milliseconds. A forked process behaves like one that was started separately: it has its own pid,
 environment, working folder, standard streams and exit code, and it can be signalled or killed.
 
-    server = ForkServer(environment)
-    process = server.start(["finetune", "summarize"], cwd=folder)
+    end = start_server(folder, environment)
+    process = ForkServer(folder, environment).start(["finetune", "summarize"], cwd=run)
     assert process.wait() == 0
+    end()
 
-Run as a script it is the server: it imports torch and the other libraries that read no settings
-from the environment. The first process that asks for `imports="all"` starts a second server with
-the rest; `imports="torch"` is for processes whose Hugging Face settings differ.
+All test processes share one server. Run as a script it is the server: at the first request it
+imports torch and the other libraries that read no settings from the environment. The first request
+for `imports="all"` starts a second server with the rest; `imports="torch"` is for processes whose
+Hugging Face settings differ.
 """
 
 import array
@@ -29,7 +31,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,19 +47,43 @@ ALL = ("peft", "llmkit.workflows.finetune", "llmkit.workflows.evaluate",
        *(f"llmkit.metrics.{name}" for name in METRICS))  # fmt: skip
 
 
-class ForkServer:
-    """A process that has imported the libraries and starts others by forking."""
+SERVERS = ("torch", "all")  # by what they have imported; each has a socket of that name
 
-    def __init__(self, environment: dict[str, str]) -> None:
+
+def start_server(folder: Path, environment: dict[str, str]) -> Callable[[], None]:
+    """Start a server that listens at sockets in a folder; returns the function that ends it.
+
+    It imports nothing until the first request. If this process is killed, it ends as well.
+    """
+    sockets = []
+    for name in SERVERS:
+        sockets.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        sockets[-1].bind(str(folder / name))
+    reading, writing = os.pipe()  # the server ends when the other end is closed
+    descriptors = [reading, *(each.fileno() for each in sockets)]
+    server = subprocess.Popen(
+        [sys.executable, __file__, *map(str, descriptors)], env=environment,
+        pass_fds=descriptors, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    os.close(reading)
+    for each in sockets:
+        each.close()
+
+    def end() -> None:
+        os.close(writing)
+        server.wait()  # the CPU time of its children then counts as that of this process
+
+    return end
+
+
+class ForkServer:
+    """A client of the running server: starts processes with imported libraries."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        """folder: Of the server's sockets. environment: Of the processes, unless they are given
+        another."""
+        self.folder = folder
         self.environment = environment
-        self.channels: dict[str, socket.socket] = {}
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, str(theirs.fileno())], env=environment,
-            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        theirs.close()
-        self.channels["torch"] = ours
 
     def start(
         self,
@@ -73,7 +99,7 @@ class ForkServer:
     ) -> "ForkedProcess":
         """A process of `program`: the command line, the path of a script, or `-m MODULE`.
 
-        environment: replaces the server's. fault: see faults.py. forks_ranks: the processes of
+        environment: replaces the client's. fault: see faults.py. forks_ranks: the processes of
         --num-processes are forks, too, with the same fault. terminal: the device that the process
         reads from and writes to, as its controlling terminal.
         """
@@ -86,7 +112,9 @@ class ForkServer:
             "forks_ranks": forks_ranks,
             "terminal": terminal,
         }
-        return ForkedProcess(self._channel(imports), job)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.connect(str(self.folder / imports))
+            return ForkedProcess(channel, job)
 
     def start_ranks(
         self, count: int, arguments: Sequence[object], **options
@@ -107,20 +135,6 @@ class ForkServer:
             ranks.append(self.start(arguments, environment=environment, **options))
         return ranks
 
-    def _channel(self, imports: str) -> socket.socket:
-        if imports not in self.channels:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            send(self.channels["torch"], {"serve": imports}, [theirs.fileno()])
-            theirs.close()
-            self.channels[imports] = ours
-        return self.channels[imports]
-
-    def close(self) -> None:
-        """End the servers; the CPU time of their children then counts as that of this process."""
-        for channel in self.channels.values():
-            channel.close()
-        self.process.wait()
-
 
 class ForkedProcess:
     """A forked process with the interface of `subprocess.Popen`: `stdout` can be read line by line,
@@ -136,7 +150,9 @@ class ForkedProcess:
         self.stdout = open(read_output, encoding="utf-8", errors="replace")  # noqa: SIM115
         self.returncode: int | None = None
         self._status = os.fdopen(read_status, "rb", buffering=0)
-        self.pid = int.from_bytes(self._status.read(4), "big")
+        pid = self._status.read(4)
+        assert pid, "the fork server has ended"
+        self.pid = int.from_bytes(pid, "big")
 
     @property
     def stderr(self) -> str:
@@ -181,10 +197,10 @@ def send(channel: socket.socket, job: dict, descriptors: list[int]) -> None:
     channel.sendmsg([json.dumps(job).encode()], [rights])
 
 
-def receive(channel: socket.socket) -> tuple[dict, list[int]] | None:
-    """A job with its descriptors; None if the other side has closed the channel."""
+def receive(channel: socket.socket) -> tuple[dict, list[int]]:
+    """A job with its descriptors."""
     content, descriptors, _, _ = socket.recv_fds(channel, 2**20, 3)
-    return (json.loads(content), descriptors) if content else None
+    return json.loads(content), descriptors
 
 
 def import_llmkit() -> None:
@@ -206,23 +222,32 @@ def load_a_model() -> None:
         GPT2LMHeadModel.from_pretrained(folder)
 
 
-def serve(channel: socket.socket) -> None:
-    """Fork a process for each job until the channel closes."""
+def serve(lifeline: int, channel: socket.socket, for_all: socket.socket | None = None) -> None:
+    """Fork a process for each job until the lifeline is closed.
+
+    for_all: Of the second server, which is started when a job arrives there.
+    """
     importlib.import_module("torch").set_num_threads(1)  # threads would not survive a fork
     gc.collect()
     gc.freeze()
-    while job := receive(channel):
-        content, descriptors = job
-        if os.fork() == 0:
-            channel.close()
-            if "serve" in content:
+    while True:
+        reading, _, _ = select.select([lifeline, channel, *filter(None, [for_all])], [], [])
+        if channel in reading:
+            job, descriptors = receive(channel)
+            if os.fork() == 0:
+                keep(job, *descriptors)
+                os._exit(0)
+            for descriptor in descriptors:
+                os.close(descriptor)
+        elif for_all in reading:
+            if os.fork() == 0:
                 import_llmkit()
-                serve(socket.socket(fileno=descriptors[0]))
-            else:
-                keep(content, *descriptors)
-            os._exit(0)
-        for descriptor in descriptors:
-            os.close(descriptor)
+                serve(lifeline, for_all)
+                os._exit(0)
+            for_all.close()
+            for_all = None
+        else:
+            break
         reap()
     while reap(wait=True):
         pass
@@ -350,6 +375,9 @@ def run(job: dict) -> int:
 
 
 if __name__ == "__main__":
+    lifeline, *channels = map(int, sys.argv[1:])
+    if lifeline in select.select([lifeline, *channels], [], [])[0]:
+        sys.exit()
     for library in TORCH:
         importlib.import_module(library)
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(lifeline, *(socket.socket(fileno=channel) for channel in channels))
