@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from llmkit.config.schema import Data
 from llmkit.constants import END_OF_TEXT, IGNORE_INDEX
 from llmkit.data.blocks import split_into_blocks, split_into_pieces
+from llmkit.data.encoded_rows import open_arrow
 from llmkit.data.encoding_report import INVALID, EncodingReport
 from llmkit.errors import UserError
 from llmkit.tasks import Example, Row, Segment, Task, is_blank, to_example
@@ -49,7 +50,7 @@ RECORD = Features(
         "source_digest": Value("int64"),  # hash of the source
     }
 )
-# An example with the token ids of each prompt segment and, last, of its completion.
+# An example with the token ids of its prompt segments and, last, of its completion.
 TokenizedExample = tuple[Example, list[list[int]]]
 CHUNK_ROWS = 1000  # rows tokenized together
 ROWS_FILE, RECORDS_FILE = "rows.arrow", "records.arrow"  # in the folder of an encoded split
@@ -239,8 +240,7 @@ def encode_rows(
     temporary = tempfile.TemporaryDirectory(prefix="llmkit-") if folder is None else None
     folder = folder or Path(temporary.name)
     with _open_writers(folder) as (writer, records):
-        readable = _record_invalid(rows, records)
-        encoded = encode_examples(readable, task, tokenizer, options)
+        encoded = encode_examples(_record_invalid(rows, records), task, tokenizer, options)
         _write_examples(encoded, task, options, writer, records)
     return load_encoded(folder, temporary)
 
@@ -322,7 +322,7 @@ def load_encoded(
 
     temporary: The folder, if it is to be deleted together with the data sets.
     """
-    encoded, records = (Dataset.from_file(str(folder / name)) for name in (ROWS_FILE, RECORDS_FILE))
+    encoded, records = (open_arrow(folder / name) for name in (ROWS_FILE, RECORDS_FILE))
     encoded.folder = records.folder = temporary
     return encoded, EncodingReport(records)
 

@@ -1,12 +1,24 @@
-"""Encoded rows by numbers: tokens, supervised tokens and bytes of each row, and a fingerprint."""
+"""Encoded rows: the Arrow file, counts of tokens and bytes of each row, and a fingerprint."""
 
 import hashlib
+from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 from datasets import Dataset
+from datasets.arrow_reader import ArrowReader
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.constants import IGNORE_INDEX
+
+
+def open_arrow(path: Path) -> Dataset:
+    """Map an Arrow file into memory as a data set.
+
+    `Dataset.from_file` would also compute a fingerprint of the data set, which takes longer than
+    all else and serves only the cache of datasets.
+    """
+    return Dataset(ArrowReader.read_table(str(path)), fingerprint=uuid4().hex)
 
 
 def count_tokens(encoded: Dataset) -> tuple[np.ndarray, np.ndarray]:
