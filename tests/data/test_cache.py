@@ -96,6 +96,7 @@ NOT_IN_THE_KEY = {
     "config/generation.py": "decodes",
     "config/schema.py": "its values are part of the key",
     "config/section.py": "checks the types of values",
+    "data/encoded_rows.py": "reads the rows that data/encode.py writes",
     "data/encoding_report.py": "reads the records that data/encode.py writes",
     "errors.py": "the text of messages",
     "metrics/__init__.py": "scores predictions",

@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from accelerate import Accelerator
@@ -140,7 +141,8 @@ def test_supervised_text_is_the_completion_and_its_end(tiny_gpt2, trials, figure
         assert tokenizer.eos_token_id not in supervised
         prompt = 0 if task.output == "text" else sum(map(len, encoded.prompt))
         record = row_record(example, ids, encoded)
-        encoding_report = EncodingReport(Dataset.from_list([record], features=RECORD))
+        table = pa.Table.from_pylist([record], schema=RECORD.arrow_schema)
+        encoding_report = EncodingReport(Dataset(table, fingerprint="unused"))
         whole = [*ids[:-1], [*ids[-1], tokenizer.eos_token_id]]
         if not encoded.completion:
             num_left_out = sum(map(len, whole))
