@@ -39,6 +39,8 @@ Environment variables:
                    project to log to; llmkit if unset
   LLMKIT_TOKEN     token for clients of `llmkit serve`
   OMP_NUM_THREADS  threads per process; unset: free cores
+  PYTORCH_ALLOC_CONF
+                   GPU memory; unset: expandable segments
 """
 
 

@@ -127,7 +127,12 @@ class Train(Section):
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Precision of the forward and backward pass; weights stay in float32. auto: on a CPU, bf16 if
     a short benchmark shows that it is faster, else no; on a GPU, bf16 if the hardware supports it,
-    else fp16 (Volta, Turing) or no (older). fp16 requires a GPU."""
+    else fp16 (Volta, Turing) or no (older). fp16 requires a GPU. With no, float32 products are
+    exact on a GPU; otherwise those that remain use TF32."""
+    deterministic: bool = False
+    """Use only deterministic CUDA kernels, so that a repeated or resumed run on the same GPU is
+    bit-identical. Costs time, mostly in the backward pass of attention, which then adds in a fixed
+    order. On a CPU, runs are bit-identical without it."""
     device: Literal["auto", "cpu"] = "auto"
     """auto: the available accelerators, else the CPU."""
     log_every: int = Field(10, ge=1)

@@ -34,6 +34,8 @@ class RunRecord:
     device: str
     mixed_precision: str
     float32_matmul_precision: str
+    deterministic: bool
+    """Whether the run adds in a fixed order: on a CPU always."""
     num_processes: int
     model: ModelRecord
     data: dict[str, SplitRecord]

@@ -16,6 +16,7 @@ from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from llmkit.errors import UserError
 from llmkit.runtime.autotune import MIN_BF16_GAIN, autotune_cpu
 from llmkit.runtime.cores import yield_cores
+from llmkit.runtime.cuda import cuda_precision, set_up_cuda
 from llmkit.runtime.ranks import join_launcher, num_local_processes
 
 # Another process may be encoding or saving. One that has died is noticed immediately, since its
@@ -34,7 +35,12 @@ class Arithmetic:
 
 
 def start_accelerator(
-    device: str, mixed_precision: str, seed: int, like: Arithmetic | None = None
+    device: str,
+    mixed_precision: str,
+    seed: int,
+    like: Arithmetic | None = None,
+    *,
+    deterministic: bool = False,
 ) -> Accelerator:
     """The devices of this run, with the random number generators seeded.
 
@@ -43,8 +49,11 @@ def start_accelerator(
         mixed_precision: `no`, `bf16`, `fp16`, or `auto` for the fastest that trains well here.
         seed: Seeds Python, NumPy and torch.
         like: The arithmetic of an earlier run, which this one repeats.
+        deterministic: Whether training will ask for `deterministic_algorithms`.
     """
     join_launcher()
+    if device != "cpu":
+        set_up_cuda(mixed_precision, deterministic=deterministic)
     use_cpu = device == "cpu" or not torch.accelerator.is_available()
     if mixed_precision == "fp16" and use_cpu:
         raise UserError("train.mixed_precision: fp16 needs a GPU; use bf16 or no")
@@ -55,7 +64,6 @@ def start_accelerator(
             "start one process for each, or set train.device=cpu"
         )
     PartialState(cpu=use_cpu, timeout=PROCESS_TIMEOUT)
-    choose_kernels()
     if like is not None and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(like.threads, torch.get_num_threads()))
     if use_cpu:
@@ -129,16 +137,3 @@ def choose_precision(mixed_precision: str, use_cpu: bool) -> str:
         return "bf16"
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     return cuda_precision(torch.cuda.get_device_capability(), has_bf16)
-
-
-def cuda_precision(capability: tuple[int, int], has_bf16: bool) -> str:
-    """The precision that the matrix units of a GPU compute in: bf16 from Ampere on (8.0), fp16 on
-    Volta (7.0) and Turing. Older GPUs have none and emulate bf16 slowly."""
-    if has_bf16:
-        return "bf16"
-    return "fp16" if capability >= (7, 0) else "no"
-
-
-def choose_kernels() -> None:
-    """Disable cuDNN's attention, which takes tens of milliseconds to plan each new row length."""
-    torch.backends.cuda.enable_cudnn_sdp(False)

@@ -102,7 +102,11 @@ def check_reproducibility(
     resume_point: ResumePoint, key: ReproducibilityKey, allowed_changes: tuple[str, ...]
 ) -> None:
     """Raise UserError if the rows, the tokenizer or the base model are not those of the run; warn
-    of what else has changed, as the rest of the run may then not be bit-identical."""
+    of what else keeps the rest of the run from being bit-identical."""
+    if not key.deterministic:
+        warning_console().print(
+            f"warning: resumed on {key.device} without train.deterministic: not bit-identical"
+        )
     before = dict(flat(resume_point.reproducibility_key.model_dump()))
     now = dict(flat(key.model_dump()))
     lines = []

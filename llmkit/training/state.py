@@ -74,6 +74,8 @@ class ReproducibilityKey(BaseModel):
     device: str
     mixed_precision: Literal["no", "bf16", "fp16"]
     float32_matmul_precision: Literal["highest", "high", "medium"]
+    deterministic: bool = Field(default_factory=lambda earlier: earlier["device"] == "cpu")
+    """Whether the run adds in a fixed order: on a CPU always. Earlier versions did not on a GPU."""
     num_processes: int
     threads: int
     torch: str
@@ -120,6 +122,7 @@ def reproducibility_key(record: RunRecord) -> ReproducibilityKey:
         device=record.device,
         mixed_precision=record.mixed_precision,
         float32_matmul_precision=record.float32_matmul_precision,
+        deterministic=record.deterministic,
         num_processes=record.num_processes,
         threads=torch.get_num_threads(),
         torch=str(torch.__version__),

@@ -14,6 +14,7 @@ from torch.nn.utils import clip_grad_norm_
 from llmkit.config.schema import Forward, Train
 from llmkit.errors import UserError
 from llmkit.model.loss import SupervisedLoss
+from llmkit.runtime.cuda import deterministic_algorithms
 from llmkit.runtime.failures import is_out_of_memory
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.log import RunLog
@@ -64,6 +65,10 @@ class Trainer:
                 max_nonfinite_steps is used up, or the fp16 gradient has overflowed MAX_OVERFLOWS
                 times in a row. The weights are as they were before the step.
         """
+        with deterministic_algorithms(self.accelerator.device, enabled=self.settings.deterministic):
+            return self._train_step(log)
+
+    def _train_step(self, log: RunLog) -> StepOutcome:
         progress, step, started = self.progress, self.progress.step, time.perf_counter()
         self.model.train()
         learning_rate = learning_rate_at(step, self.schedule.num_steps, self.settings)

@@ -137,7 +137,13 @@ def finetune(
 def start_devices(settings: Train, seed: int, resume_point: ResumePoint | None) -> Accelerator:
     """Start the devices; a resumed run keeps the arithmetic of its checkpoint."""
     arithmetic = resume_point.reproducibility_key.arithmetic if resume_point else None
-    accelerator = start_accelerator(settings.device, settings.mixed_precision, seed, arithmetic)
+    accelerator = start_accelerator(
+        settings.device,
+        settings.mixed_precision,
+        seed,
+        arithmetic,
+        deterministic=settings.deterministic,
+    )
     ignored = overridden_precision(accelerator.mixed_precision)
     if ignored is not None:
         warning_console().print(

@@ -140,7 +140,14 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     evaluator = Evaluator(
         tokenizer, recipe.evaluation, recipe.generation, forward, seed, accelerator
     )
-    record = run_record(rows, base, schedule, accelerator, recipe.evaluation.general_text)
+    record = run_record(
+        rows,
+        base,
+        schedule,
+        accelerator,
+        recipe.evaluation.general_text,
+        deterministic=recipe.train.deterministic,
+    )
     setup = TrainingSetup(
         recipe, accelerator, rows, model, tokenizer, schedule, evaluator, metric, record
     )
@@ -204,8 +211,10 @@ def run_record(
     schedule: BatchSchedule,
     accelerator: Accelerator,
     general_text: str | None,
+    *,
+    deterministic: bool,
 ) -> RunRecord:
-    """The content of run.json."""
+    """The content of run.json. deterministic: train.deterministic."""
     encoded = {
         "train": (rows.train.report.num_rows, rows.train.encoded),
         **{name: (len(each.rows), each.encoded) for name, each in rows.scored.items()},
@@ -224,6 +233,7 @@ def run_record(
         device=str(accelerator.device),
         mixed_precision=accelerator.mixed_precision,
         float32_matmul_precision=torch.get_float32_matmul_precision(),
+        deterministic=deterministic or accelerator.device.type == "cpu",
         num_processes=accelerator.num_processes,
         model=model,
         data=data,
@@ -241,7 +251,8 @@ def show_setup(setup: TrainingSetup, console: Console) -> None:
         console.print(f"texts   end with the tokenizer's {tokenizer.eos_token}", highlight=False)
     console.print(model_line(setup.model, setup.recipe.model.name, settings.method))
     arithmetic = {"no": "float32"}.get(setup.record.mixed_precision, setup.record.mixed_precision)
-    console.print(f"forward {settings.forward}, {arithmetic} on {setup.accelerator.device}")
+    kind = ", deterministic" if settings.deterministic else ""
+    console.print(f"forward {settings.forward}, {arithmetic} on {setup.accelerator.device}{kind}")
     report = rows.train.report
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in report.outcomes.most_common())
     cached = "  (encoded rows from the cache)" if rows.train.was_cached else ""

@@ -115,3 +115,16 @@ def test_a_run_on_cuda_trains_scores_and_predicts(llmkit, tmp_path, tiny_gpt2, r
     done = llmkit("generate", "--model", run, "--input", rows, "--output", tmp_path / "out.jsonl")
     assert done.exit_code == 0, done.output
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
+
+
+def test_deterministic_runs_on_cuda_are_bit_identical(llmkit, tmp_path, tiny_gpt2):
+    for name in ("one", "two"):
+        done = llmkit(
+            "finetune", "summarize", f"model={tiny_gpt2}", "train.max_steps=20",
+            "data.max_length=128", "train.deterministic=true", "train.micro_batch_size=8",
+            "evaluation.validation_rows=4", "evaluation.test_rows=4",
+            "generation.max_new_tokens=4", "--run-dir", tmp_path / name,
+        )  # fmt: skip
+        assert done.exit_code == 0, done.output
+    one, two = (tmp_path / name / "model" / "model.safetensors" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()

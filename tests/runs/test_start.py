@@ -18,7 +18,7 @@ def test_default_names_do_not_collide(tmp_path):
 
 RECORD = RunRecord(
     findings=[], seed=0, device="cpu", mixed_precision="no", float32_matmul_precision="highest",
-    num_processes=1, model=ModelRecord("embedded", "0" * 64, None),
+    deterministic=True, num_processes=1, model=ModelRecord("embedded", "0" * 64, None),
     data={"train": SplitRecord("rows.jsonl", 3, "1" * 64)}, train_rows={"whole": 3}, labels=[],
     micro_batch_size=4, num_steps=2,
 )  # fmt: skip

@@ -7,28 +7,8 @@ import torch
 from runs import SHORT, start_ranks
 
 from llmkit.runtime import devices
-from llmkit.runtime.devices import Arithmetic, choose_kernels, cuda_precision, start_accelerator
+from llmkit.runtime.devices import Arithmetic, start_accelerator
 from llmkit.runtime.launch import free_port
-
-
-@pytest.mark.parametrize(
-    ("capability", "has_bf16", "expected"),
-    [
-        ((9, 0), True, "bf16"),
-        ((8, 0), True, "bf16"),
-        ((7, 5), False, "fp16"),
-        ((7, 0), False, "fp16"),
-        ((6, 1), False, "no"),
-    ],
-)
-def test_the_precision_is_one_that_the_gpu_computes_in(capability, has_bf16, expected):
-    assert cuda_precision(capability, has_bf16) == expected
-
-
-def test_attention_does_not_go_to_cudnn():
-    torch.backends.cuda.enable_cudnn_sdp(True)
-    choose_kernels()
-    assert not torch.backends.cuda.cudnn_sdp_enabled()
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import signal
 import time
 from functools import partial
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,8 +25,8 @@ from llmkit.model.trainable import trainable_model
 from llmkit.runs.find import recipe_of
 from llmkit.runs.start import run_lock
 from llmkit.training.checkpoint import newest
-from llmkit.training.resume import has_dropout
-from llmkit.training.state import DROPOUT_VERSION
+from llmkit.training.resume import check_reproducibility, has_dropout
+from llmkit.training.state import DROPOUT_VERSION, ReproducibilityKey
 from llmkit.workflows.finetune import finetune
 
 
@@ -215,8 +216,8 @@ def test_scale_of_fp16_gradients_is_restored(recipe, tmp_path, monkeypatch):
 
     start_accelerator = finetune_file.start_accelerator
 
-    def with_scaler(*arguments):
-        accelerator = start_accelerator(*arguments)
+    def with_scaler(*arguments, **options):
+        accelerator = start_accelerator(*arguments, **options)
         accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2)
         return accelerator
 
@@ -287,6 +288,19 @@ def test_changed_base_model_is_refused(tiny_gpt2, tmp_path, recipe, monkeypatch)
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match="model: the base model's weights are not those of the run"):
         run_to_the_end(settings, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_resume_on_a_gpu_says_that_it_is_not_bit_identical_unless_it_is(capsys, deterministic):
+    key = ReproducibilityKey(
+        device="cuda:0", mixed_precision="bf16", float32_matmul_precision="high",
+        deterministic=deterministic, num_processes=1, threads=1, torch="2.13.0",
+        model={"sha256": "0"}, data={},
+    )  # fmt: skip
+    check_reproducibility(SimpleNamespace(reproducibility_key=key), key, ())
+    warning = "".join(capsys.readouterr().err.splitlines())
+    expected = "warning: resumed on cuda:0 without train.deterministic: not bit-identical"
+    assert warning == ("" if deterministic else expected)
 
 
 def test_run_without_disk_space_is_refused_before_training(recipe, tmp_path, monkeypatch):

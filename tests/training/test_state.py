@@ -59,3 +59,8 @@ def test_state_of_an_earlier_version_is_read(is_validated):
     assert state.reproducibility_key == ReproducibilityKey(**KEY)
     assert state.decided == {}
     assert state.dropout_version == 1
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", True), ("cuda:0", False)])
+def test_earlier_versions_were_deterministic_on_a_cpu_alone(device, expected):
+    assert ReproducibilityKey(**KEY | {"device": device}).deterministic is expected

@@ -4,6 +4,7 @@ import math
 import random
 import re
 import shutil
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -192,3 +193,28 @@ def test_gradient_is_unscaled_before_it_is_clipped(trainer_of, log, tmp_path):
         trainer.train_step(log)
     norms = [line["grad_norm"] for line in strict_lines(tmp_path / "metrics.jsonl")]
     assert norms[0] == pytest.approx(norms[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_step_uses_deterministic_algorithms_if_the_recipe_asks_for_them(
+    trainer_of, log, monkeypatch, deterministic
+):
+    active = []
+
+    @contextmanager
+    def record(device, *, enabled):
+        active.append((device.type, enabled))
+        yield
+        active.pop()
+
+    seen = []
+    forward = SupervisedLoss.forward
+    monkeypatch.setattr(trainer_file, "deterministic_algorithms", record)
+    monkeypatch.setattr(
+        SupervisedLoss, "forward", lambda *a, **k: seen.append(active[-1]) or forward(*a, **k)
+    )
+    trainer = trainer_of("adamw")
+    trainer.settings = trainer.settings.model_copy(update={"deterministic": deterministic})
+    trainer.train_step(log)
+    assert set(seen) == {("cpu", deterministic)}
+    assert active == []
