@@ -1,17 +1,61 @@
 """The batches of a step: order of the rows, their distribution over processes, padding, packing."""
 
 import sys
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
-from datasets import Dataset
 from torch import Tensor
 
 from llmkit.config.schema import Data, Forward
 from llmkit.constants import IGNORE_INDEX
 
-Batch = dict[str, Tensor]
 UNLIMITED = sys.maxsize  # capacity of a sequence that holds all rows of a batch
+# A process without rows takes part in the exchange of gradients all the same; its loss is 0.
+NO_ROW = {"input_ids": [0, 0], "labels": [IGNORE_INDEX] * 2}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Encoded rows laid out for one forward pass.
+
+    B sequences of T tokens hold one row each or, if rows are packed, several. Everything that
+    depends on the lengths of the rows is computed here, so that no device has to be waited for.
+    """
+
+    lengths: list[int]
+    """Tokens of each row, in the order in which they are packed."""
+    supervised_rows: np.ndarray
+    """(num_supervised,): for each supervised token, the index of its row in the batch."""
+    input_ids: Tensor
+    """(B, T), padded on the right with token 0."""
+    used: Tensor
+    """(num_supervised,): index among the B * T positions of the one from which each supervised
+    token is predicted, ascending."""
+    targets: Tensor
+    """(num_supervised,): the supervised tokens."""
+    row_starts: Tensor
+    """(num_rows + 1,): index of each row's first token, and the number of tokens, if all rows are
+    packed in one sequence."""
+    position_ids: Tensor | None = None
+    """(B, T), starting again with each row; None if rows are not packed."""
+    row_ids: Tensor | None = None
+    """(B, T): index of the row of each token, -1 for padding; None if rows are not packed."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device, by one copy that is not waited for."""
+        if device.type == "cpu":
+            return self
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        buffer = torch.cat([tensor.flatten() for tensor in tensors.values()])
+        if device.type == "cuda":
+            buffer = buffer.pin_memory()
+        copied = buffer.to(device, non_blocking=buffer.is_pinned())
+        parts = copied.split([tensor.numel() for tensor in tensors.values()])
+        moved = zip(tensors.items(), parts, strict=True)
+        return replace(self, **{name: part.view_as(tensor) for (name, tensor), part in moved})
 
 
 def batch_capacity(data: Data, forward_pass: Forward) -> int | None:
@@ -104,38 +148,37 @@ def padded_size(lengths: list[int], capacity: int | None) -> int:
     return len(sequences) * max(sum(lengths[row] for row in rows) for rows in sequences)
 
 
-def load_batch(encoded: Dataset, indices: list[int], capacity: int | None) -> Batch:
-    """Read the rows at these indices and collate them."""
-    return collate([encoded[index] for index in indices], capacity)
-
-
-def collate(rows: list[dict[str, Any]], capacity: int | None = None) -> Batch:
-    """Make a batch of encoded rows.
+def collate(rows: Sequence[Mapping[str, Sequence[int]]], capacity: int | None = None) -> Batch:
+    """Lay out encoded rows.
 
     Args:
-        rows: Encoded rows; if there are none, the batch is padding whose loss is 0.
+        rows: `input_ids` and `labels` of each row; if there are none, the loss of the batch is 0.
         capacity: Pack rows into sequences of at most this many tokens; None: one row per sequence.
-
-    Returns:
-        `input_ids` and `labels` (B, T), padded on the right with token 0 and IGNORE_INDEX. If rows
-        are packed, also `row_ids` (B, T), the row that each token belongs to, -1 for padding; and
-        `position_ids` (B, T), which start again with each row.
     """
-    rows = rows or [{"input_ids": [0, 0], "labels": [IGNORE_INDEX] * 2}]
+    rows = rows or [NO_ROW]
     lengths = [len(row["input_ids"]) for row in rows]
     sequences = pack_rows(lengths, capacity)
-    shape = len(sequences), max(sum(lengths[row] for row in rows) for rows in sequences)
-    fill = {"input_ids": 0, "labels": IGNORE_INDEX, "position_ids": 0, "row_ids": -1}
-    batch = {name: torch.full(shape, value) for name, value in fill.items()}
+    shape = len(sequences), max(sum(lengths[index] for index in sequence) for sequence in sequences)
+    input_ids, position_ids = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    labels, row_ids = np.full(shape, IGNORE_INDEX), np.full(shape, -1)
     for line, sequence in enumerate(sequences):
         start = 0
         for index in sequence:
-            end = start + lengths[index]
-            batch["input_ids"][line, start:end] = torch.tensor(rows[index]["input_ids"])
-            batch["labels"][line, start:end] = torch.tensor(rows[index]["labels"])
-            batch["labels"][line, start] = IGNORE_INDEX  # not predicted from the previous row
-            batch["position_ids"][line, start:end] = torch.arange(lengths[index])
-            batch["row_ids"][line, start:end] = index
-            start = end
-    names = ("input_ids", "labels") if capacity is None else fill
-    return {name: batch[name] for name in names}
+            place = line, slice(start, start + lengths[index])
+            input_ids[place], labels[place] = rows[index]["input_ids"], rows[index]["labels"]
+            labels[line, start] = IGNORE_INDEX  # not predicted from the previous row
+            position_ids[place], row_ids[place] = np.arange(lengths[index]), index
+            start += lengths[index]
+    is_supervised = labels != IGNORE_INDEX
+    packed_lengths = [lengths[index] for sequence in sequences for index in sequence]
+    tensor, is_packed = torch.from_numpy, capacity is not None
+    return Batch(
+        lengths=packed_lengths,
+        supervised_rows=row_ids[is_supervised],
+        input_ids=tensor(input_ids),
+        used=tensor(np.flatnonzero(is_supervised) - 1),
+        targets=tensor(labels[is_supervised]),
+        row_starts=tensor(np.cumsum([0, *packed_lengths])),
+        position_ids=tensor(position_ids) if is_packed else None,
+        row_ids=tensor(row_ids) if is_packed else None,
+    )

@@ -5,11 +5,39 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset
 from datasets.arrow_reader import ArrowReader
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.constants import IGNORE_INDEX
+
+TOKEN_COLUMNS = ("input_ids", "labels")
+
+
+class RowReader:
+    """Reads encoded rows as NumPy views of their memory-mapped file."""
+
+    def __init__(self, encoded: Dataset) -> None:
+        self.columns = {name: ListColumn(encoded.data.column(name)) for name in TOKEN_COLUMNS}
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """`input_ids` and `labels` (T,) of a row, which must not be changed."""
+        return {name: column[index] for name, column in self.columns.items()}
+
+
+class ListColumn:
+    """The lists of a column, as views."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self.first_rows = np.cumsum([0, *map(len, column.chunks)])
+        self.offsets = [chunk.offsets.to_numpy() for chunk in column.chunks]
+        self.values = [chunk.values.to_numpy() for chunk in column.chunks]
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        chunk = int(np.searchsorted(self.first_rows, index, "right")) - 1
+        start, end = self.offsets[chunk][index - self.first_rows[chunk] :][:2]
+        return self.values[chunk][start:end]
 
 
 def open_arrow(path: Path) -> Dataset:
@@ -37,7 +65,7 @@ def count_tokens(encoded: Dataset) -> tuple[np.ndarray, np.ndarray]:
 def fingerprint(encoded: Dataset) -> str:
     """sha256 of the tokens and labels, in their order."""
     digest = hashlib.sha256()
-    for name in ("input_ids", "labels"):
+    for name in TOKEN_COLUMNS:
         for chunk in encoded.data.column(name).chunks:
             digest.update(chunk.flatten().to_numpy().tobytes())
     return digest.hexdigest()

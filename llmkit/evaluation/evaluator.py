@@ -18,7 +18,7 @@ from llmkit.config.generation import Generation
 from llmkit.config.schema import Evaluation, Forward
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data.batches import UNLIMITED, collate
-from llmkit.data.encoded_rows import count_tokens
+from llmkit.data.encoded_rows import RowReader, count_tokens
 from llmkit.evaluation.evaluation_set import EvaluationSet
 from llmkit.generation.predict import predict_prompts
 from llmkit.metrics.prediction import Prediction
@@ -115,14 +115,12 @@ def token_losses(
     loss = SupervisedLoss(model, forward_pass)
     capacity = UNLIMITED if forward_pass == "padding_free" else None
     batches = batches_by_length(count_tokens(encoded)[0].tolist(), batch_size)
-    mine = []
+    reader, mine = RowReader(encoded), []
     for indices in batches[accelerator.process_index :: accelerator.num_processes]:
-        batch = collate([encoded[index] for index in indices], capacity)
+        batch = collate([reader[index] for index in indices], capacity)
         with evaluating(model), accelerator.autocast():
-            nats, rows = loss.token_losses(
-                **{k: v.to(accelerator.device) for k, v in batch.items()}
-            )
-        nats, rows = nats.cpu().numpy(), rows.cpu().numpy()
+            nats = loss.token_losses(batch.to(accelerator.device)).cpu().numpy()
+        rows = batch.supervised_rows
         mine.append((indices, [nats[rows == row] for row in range(len(indices))]))
     losses = [np.zeros(0, np.float32)] * len(encoded)
     for indices, parts in gather_object(mine):

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
 
 import numpy as np
 import torch
@@ -29,22 +28,14 @@ class RowBounds:
     starts: Tensor
     """(num_rows + 1,), int32, on the device: index of each row's first token, and N."""
 
-    @classmethod
-    def of(cls, lengths: list[int], device: torch.device) -> "RowBounds":
-        starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
-        return cls(lengths, starts.to(device))
-
 
 Attention = Callable[[int, Tensor, nn.Dropout], Tensor]
 """(index of a block, qkv (N, 3 * D), the block's dropout layer for attention probabilities) ->
 attended values (N, D)."""
 
 
-def attention_within_rows(
-    lengths: list[int], num_heads: int, device: torch.device, drop: "FastDropout"
-) -> Attention:
-    """Causal attention of each row to itself, for rows of these lengths that are concatenated."""
-    rows = RowBounds.of(lengths, device)
+def attention_within_rows(rows: RowBounds, num_heads: int, drop: "FastDropout") -> Attention:
+    """Causal attention of each row to itself, for rows that are concatenated."""
     return lambda block, qkv, layer: attend(qkv, rows, num_heads, layer, drop)
 
 

@@ -1,8 +1,7 @@
-"""The loss: the only place that shifts labels.
+"""The loss of the supervised tokens of a batch.
 
-Labels are not shifted in the data, as in Hugging Face: labels[t] is the token at position t, which
-is predicted from position t - 1. Losses are sums over tokens; the training step divides them by
-the number of supervised tokens of the whole step.
+Losses are sums over tokens; the training step divides them by the number of supervised tokens of
+the whole step.
 
 Shapes: B sequences of T tokens, D the model's hidden size.
 """
@@ -13,9 +12,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from llmkit.config.schema import Forward
-from llmkit.constants import IGNORE_INDEX
+from llmkit.data.batches import Batch
 from llmkit.families import family_of
-from llmkit.families.padding_free import FastDropout, attention_within_rows
+from llmkit.families.padding_free import FastDropout, RowBounds, attention_within_rows
 
 LOGIT_ROWS = 1024  # positions whose logits are in memory at a time
 HALF_OF_FLOAT16 = 2**15  # about half of float16's largest number
@@ -34,71 +33,44 @@ class SupervisedLoss(nn.Module):
         self.forward_pass = forward_pass
         self.family = family_of(unwrap_model(model).config)
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        labels: Tensor,
-        position_ids: Tensor | None = None,
-        row_ids: Tensor | None = None,
-    ) -> Tensor:
-        """Sum of the cross-entropy over the supervised positions; nats.
+    def forward(self, batch: Batch) -> Tensor:
+        """Sum of the cross-entropy over the supervised tokens; nats.
 
-        input_ids, labels: (B, T), padded on the right, so that the causal mask alone keeps real
-        tokens from attending to padding. Logits are computed at supervised positions only. Where
-        rows share a sequence, position_ids and row_ids (B, T) keep them apart.
+        Logits are computed at the positions that predict them only.
         """
-        is_supervised = labels[:, 1:] != IGNORE_INDEX  # (B, T - 1)
-        hidden = self.states_at(is_supervised, input_ids, position_ids, row_ids)
         weight = unwrap_model(self.model).get_output_embeddings().weight
-        targets = labels[:, 1:][is_supervised]
-        return SumCrossEntropy.apply(hidden, weight, targets)
+        return SumCrossEntropy.apply(self.used_states(batch), weight, batch.targets)
 
     @torch.no_grad()
-    def token_losses(
-        self,
-        input_ids: Tensor,
-        labels: Tensor,
-        position_ids: Tensor | None = None,
-        row_ids: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """The loss of each supervised position in nats, float32, and the row it belongs to.
-
-        Both (num_supervised,). A row is an index into the batch or, where rows share sequences, a
-        value of row_ids.
-        """
-        is_supervised = labels[:, 1:] != IGNORE_INDEX
-        hidden = self.states_at(is_supervised, input_ids, position_ids, row_ids)
+    def token_losses(self, batch: Batch) -> Tensor:
+        """(num_supervised,), float32: the loss of each supervised token in nats."""
         weight = unwrap_model(self.model).get_output_embeddings().weight
-        targets = labels[:, 1:][is_supervised]
-        nats = token_nll(hidden, weight, targets)
-        if row_ids is None:
-            row_ids = torch.arange(len(labels), device=labels.device)[:, None].expand_as(labels)
-        return nats, row_ids[:, 1:][is_supervised]
+        return token_nll(self.used_states(batch), weight, batch.targets)
 
-    def states_at(
-        self,
-        is_supervised: Tensor,
-        input_ids: Tensor,
-        position_ids: Tensor | None,
-        row_ids: Tensor | None,
-    ) -> Tensor:
+    def used_states(self, batch: Batch) -> Tensor:
         """(num_supervised, D): the hidden states from which supervised tokens are predicted."""
         model = unwrap_model(self.model)
         if self.forward_pass == "padding_free":
-            lengths = row_ids[0].unique_consecutive(return_counts=True)[1].tolist()
-            used = is_supervised[0].nonzero()[:, 0]
-            drop = FastDropout(input_ids.device)
-            attend = attention_within_rows(
-                lengths, model.config.num_attention_heads, input_ids.device, drop
-            )
+            drop = FastDropout(batch.input_ids.device)
+            rows = RowBounds(batch.lengths, batch.row_starts.int())
+            attend = attention_within_rows(rows, model.config.num_attention_heads, drop)
             return self.family.hidden_states(
-                model.base_model, input_ids[0], position_ids[0], attend, drop, used
+                model.base_model,
+                batch.input_ids[0],
+                batch.position_ids[0],
+                attend,
+                drop,
+                batch.used,
             )
-        mask = None if row_ids is None else packed_mask(row_ids, model.dtype)
+        # Padding is on the right, so the causal mask alone keeps real tokens from attending to it.
+        mask = None if batch.row_ids is None else packed_mask(batch.row_ids, model.dtype)
         states = model.base_model(
-            input_ids, attention_mask=mask, position_ids=position_ids, use_cache=False
+            batch.input_ids,
+            attention_mask=mask,
+            position_ids=batch.position_ids,
+            use_cache=False,
         ).last_hidden_state  # (B, T, D)
-        return states[:, :-1][is_supervised]
+        return states.flatten(0, 1).index_select(0, batch.used)
 
 
 class SumCrossEntropy(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """The rows of each optimizer step and process."""
 
-from collections.abc import Iterator
-from functools import lru_cache, partial
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from itertools import chain
 
 from datasets import Dataset
@@ -9,12 +9,12 @@ from datasets import Dataset
 from llmkit.config.schema import Train
 from llmkit.data.batches import (
     Batch,
-    load_batch,
+    collate,
     padded_size,
     shuffled_indices,
     split_into_micro_batches,
 )
-from llmkit.data.encoded_rows import count_tokens
+from llmkit.data.encoded_rows import RowReader, count_tokens
 from llmkit.errors import UserError, first_few
 
 shuffled_once = lru_cache(maxsize=1)(shuffled_indices)  # an epoch's order serves all of its steps
@@ -47,7 +47,7 @@ class BatchSchedule:
             max_tokens: Tokens of a micro-batch if the recipe does not give its size in rows.
             rank: Number of this process, from 0.
         """
-        self.encoded = encoded
+        self.encoded, self.reader = encoded, RowReader(encoded)
         self.seed, self.capacity = seed, capacity
         self.rank, self.num_processes = rank, num_processes
         self.lengths, self.supervised = (counts.tolist() for counts in count_tokens(encoded))
@@ -57,6 +57,8 @@ class BatchSchedule:
         self.steps_per_epoch = -(-len(encoded) // self.global_batch_size)
         epochs = train.epochs or 0
         self.num_steps = train.max_steps or max(1, round(epochs * self.steps_per_epoch))
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+        self.ahead: dict[tuple[int, int], Future[list[Batch]]] = {}
 
     def step_indices(self, step: int) -> list[int]:
         """Indices of the rows of a step, over all processes. An epoch's last step may be short."""
@@ -71,10 +73,22 @@ class BatchSchedule:
             self.step_indices(step), self.lengths, self.micro_batch_size, self.num_processes
         )
 
-    def micro_batches(self, step: int) -> Iterator[Batch]:
-        """This process's micro-batches of the step."""
-        load = partial(load_batch, self.encoded, capacity=self.capacity)
-        return map(load, self.micro_batch_indices(step)[self.rank])
+    def micro_batches(self, step: int) -> list[Batch]:
+        """This process's micro-batches of the step; a thread then lays out those of the next one,
+        so that a GPU need not wait for them."""
+        laid_out = self.ahead.get((step, self.micro_batch_size))
+        batches = laid_out.result() if laid_out else self._lay_out(step)
+        following = step + 1, self.micro_batch_size
+        self.ahead = {}
+        if step + 1 < self.num_steps:
+            self.ahead = {following: self.thread.submit(self._lay_out, step + 1)}
+        return batches
+
+    def _lay_out(self, step: int) -> list[Batch]:
+        return [
+            collate([self.reader[index] for index in indices], self.capacity)
+            for indices in self.micro_batch_indices(step)[self.rank]
+        ]
 
     def padding_share(self, num_steps: int = 100) -> float:
         """Share of padding among the tokens of the first steps."""

@@ -1,7 +1,7 @@
 """The arithmetic of one optimizer step: its gradient, and what to do if it is not finite."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import Enum
 
 import torch
@@ -62,7 +62,7 @@ def dropout_seed(seed: int, step: int, rank: int) -> int:
 
 def forward_backward(
     loss_module: nn.Module,
-    micro_batches: Iterator[Batch],
+    micro_batches: Iterable[Batch],
     schedule: BatchSchedule,
     step: int,
     accelerator: Accelerator,
@@ -83,7 +83,7 @@ def forward_backward(
     num_supervised = schedule.num_supervised(step)
     micro_losses = []
     for batch in micro_batches:
-        micro_loss = loss_module(**{k: v.to(accelerator.device) for k, v in batch.items()})
+        micro_loss = loss_module(batch.to(accelerator.device))
         accelerator.backward(micro_loss / num_supervised)
         micro_losses.append(micro_loss.detach())
     if gradients is not None:

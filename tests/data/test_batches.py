@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmkit.data.batches import (
+    UNLIMITED,
     collate,
     pack_rows,
     padded_size,
@@ -65,19 +66,35 @@ def test_collate_pads_on_the_right_without_labels():
     batch = collate(
         [{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}, {"input_ids": [8], "labels": [8]}]
     )
-    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0]]
-    assert batch["labels"].tolist() == [[-100, 6, 7], [-100, -100, -100]]
+    assert batch.input_ids.tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert (batch.used.tolist(), batch.targets.tolist()) == ([0, 1], [6, 7])
+    assert batch.supervised_rows.tolist() == [0, 0]
+    assert batch.position_ids is None
+    assert batch.row_ids is None
 
 
 def test_collate_packs_rows_and_marks_which_is_which():
     rows = [{"input_ids": list(range(n)), "labels": list(range(n))} for n in (3, 4, 2)]
     batch = collate(rows, capacity=6)
-    assert {name: values.tolist() for name, values in batch.items()} == {
-        "input_ids": [[0, 1, 2, 3, 0], [0, 1, 2, 0, 1]],
-        "labels": [[-100, 1, 2, 3, -100], [-100, 1, 2, -100, 1]],
-        "position_ids": [[0, 1, 2, 3, 0], [0, 1, 2, 0, 1]],
-        "row_ids": [[1, 1, 1, 1, -1], [0, 0, 0, 2, 2]],
-    }
+    assert batch.lengths == [4, 3, 2]
+    assert batch.input_ids.tolist() == [[0, 1, 2, 3, 0], [0, 1, 2, 0, 1]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 0], [0, 1, 2, 0, 1]]
+    assert batch.row_ids.tolist() == [[1, 1, 1, 1, -1], [0, 0, 0, 2, 2]]
+    assert batch.used.tolist() == [0, 1, 2, 5, 6, 8], "no row's first token is predicted"
+    assert batch.targets.tolist() == [1, 2, 3, 1, 2, 1]
+    assert batch.supervised_rows.tolist() == [1, 1, 1, 0, 0, 2]
+
+
+def test_row_starts_mark_the_rows_of_one_sequence():
+    rows = [{"input_ids": [7] * n, "labels": [7] * n} for n in (3, 4, 2)]
+    batch = collate(rows, UNLIMITED)
+    assert batch.lengths == [4, 3, 2]
+    assert batch.row_starts.tolist() == [0, 4, 7, 9]
+
+
+def test_a_batch_without_rows_has_no_supervised_token():
+    batch = collate([], UNLIMITED)
+    assert (batch.lengths, batch.targets.tolist()) == ([2], [])
 
 
 @given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=60), spare=st.integers(0, 60))
@@ -89,5 +106,5 @@ def test_packing_never_splits_a_row_or_exceeds_the_capacity(lengths, spare):
     assert len(sequences) <= 1 + 2 * sum(lengths) // capacity, "at most one is less than half full"
     rows = [{"input_ids": [1] * n, "labels": [1] * n} for n in lengths]
     for limit in (None, capacity):
-        assert padded_size(lengths, limit) == collate(rows, limit)["input_ids"].numel()
+        assert padded_size(lengths, limit) == collate(rows, limit).input_ids.numel()
     assert padded_size([100] * 8, 512) == 800, "even sequences have no padding"

@@ -9,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from llmkit.config.schema import Lora, Scratch
 from llmkit.errors import UserError
 from llmkit.families import GPT2
-from llmkit.families.padding_free import FastDropout, attention_within_rows
+from llmkit.families.padding_free import FastDropout, RowBounds, attention_within_rows
 from llmkit.model.load import EMBEDDED_MODEL, check_padding_free, load_model, save_model
 from llmkit.model.trainable import add_lora
 
@@ -79,10 +79,11 @@ def test_gpt2_variants_that_padding_free_does_not_support_are_refused(changed, n
 def test_the_forward_pass_without_padding_scales_attention_as_the_config_says(scale):
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(**(SHAPES[1] | {"n_layer": 3}), **scale)).double().eval()
-    ids, lengths, device = torch.arange(12), [5, 7], torch.device("cpu")
+    ids, lengths = torch.arange(12), [5, 7]
     position_ids = torch.cat([torch.arange(length) for length in lengths])
-    drop = FastDropout(device)
-    attend = attention_within_rows(lengths, model.config.n_head, device, drop)
+    drop = FastDropout(torch.device("cpu"))
+    rows = RowBounds(lengths, torch.tensor([0, 5, 12], dtype=torch.int32))
+    attend = attention_within_rows(rows, model.config.n_head, drop)
     states = GPT2.hidden_states(
         model.transformer, ids, position_ids, attend, drop, torch.arange(12)
     )

@@ -247,8 +247,8 @@ def break_loss(number: int, kind: str) -> None:
     """Make the loss of a step NaN, or let micro-batches of more than one row run out of memory."""
     forward = SupervisedLoss.forward
 
-    def broken(self, input_ids, *more, **batch):
-        loss = forward(self, input_ids, *more, **batch)
+    def broken(self, batch):
+        loss = forward(self, batch)
         is_due = training and training[-1].progress.step + 1 == number
         if is_due and kind == "nan":
             return loss * float("nan")

@@ -44,7 +44,7 @@ def loss_and_gradients(model: nn.Module, rows: list[dict], forward: str):
     model.zero_grad()
     batch = collate(rows, UNLIMITED if forward == "padding_free" else None)
     device = next(model.parameters()).device
-    loss = SupervisedLoss(model, forward)(**{name: x.to(device) for name, x in batch.items()})
+    loss = SupervisedLoss(model, forward)(batch.to(device))
     loss.backward()
     gradients = {
         name: parameter.grad.clone()

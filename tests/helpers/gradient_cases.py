@@ -82,8 +82,7 @@ def whole_gradient(model: torch.nn.Module, seed: int) -> torch.Tensor:
     rows, recipe, step = random_step(seed)
     schedule = schedule_of(rows, recipe)
     batch = collate([rows[index] for index in schedule.step_indices(step)])
-    count = int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
-    (SupervisedLoss(model, "transformers")(**batch) / count).backward()
+    (SupervisedLoss(model, "transformers")(batch) / len(batch.targets)).backward()
     return flat_gradient(model)
 
 

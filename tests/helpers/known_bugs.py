@@ -12,6 +12,8 @@ import sys
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
+import torch
 from replaced_function import BUGS, bug, find_function
 
 VARIABLE = "LLMKIT_KNOWN_BUG"
@@ -29,6 +31,18 @@ def put_back(description: str) -> None:
     for module in [m for n, m in sys.modules.items() if n.startswith("llmkit.")]:
         if getattr(module, name, None) is present:
             setattr(module, name, with_bug)
+
+
+def supervise(batch, positions, targets):
+    """The batch with further supervised tokens, at these positions among all."""
+    row_ids = torch.arange(len(batch.input_ids))[:, None].expand_as(batch.input_ids)
+    row_ids = (row_ids if batch.row_ids is None else batch.row_ids).flatten()
+    return replace(
+        batch,
+        used=torch.cat([batch.used, positions - 1]),
+        targets=torch.cat([batch.targets, targets]),
+        supervised_rows=np.concatenate([batch.supervised_rows, row_ids[positions].numpy()]),
+    )
 
 
 def put_back_from_environment() -> None:
@@ -178,10 +192,11 @@ def _(bundle_rows):
 def _(collate):
     def with_first_labels(rows, capacity=None):
         batch = collate(rows, capacity)
-        if capacity is not None:
-            is_first = (batch["position_ids"] == 0) & (batch["row_ids"] >= 0)
-            batch["labels"] = batch["labels"].where(~is_first, batch["input_ids"])
-        return batch
+        if capacity is None:
+            return batch
+        is_first = (batch.position_ids == 0) & (batch.row_ids >= 0)
+        targets = is_first[:, 1:].flatten().nonzero()[:, 0] + 1
+        return supervise(batch, targets, batch.input_ids.flatten()[targets])
 
     return with_first_labels
 
@@ -193,11 +208,12 @@ def _(collate):
     def with_scored_padding(rows, capacity=None):
         batch = collate(rows, capacity)
         if capacity is None:
-            for line, row in enumerate(rows):
-                batch["labels"][line, len(row["input_ids"]) :] = 0
+            longest = batch.input_ids.shape[1]
+            is_padding = torch.tensor([[i >= n for i in range(longest)] for n in batch.lengths])
         else:
-            batch["labels"][batch["row_ids"] < 0] = 0
-        return batch
+            is_padding = batch.row_ids < 0
+        padding = is_padding.flatten().nonzero()[:, 0]
+        return supervise(batch, padding, torch.zeros_like(padding))
 
     return with_scored_padding
 

@@ -87,10 +87,10 @@ class Tight(SupervisedLoss):
 
     room = 260
 
-    def forward(self, input_ids, *arguments, **batch):
-        if input_ids.numel() > self.room:
+    def forward(self, batch):
+        if batch.input_ids.numel() > self.room:
             raise torch.OutOfMemoryError("for 1 GiB")
-        return super().forward(input_ids, *arguments, **batch)
+        return super().forward(batch)
 
 
 def test_out_of_memory_halves_the_micro_batch_and_keeps_the_losses(

@@ -42,7 +42,7 @@ FORWARDS = ("padding_free", "transformers")
 
 def loss_of(model: torch.nn.Module, rows: list[dict], forward: str) -> torch.Tensor:
     return SupervisedLoss(model, forward)(
-        **collate(rows, UNLIMITED if forward == "padding_free" else None)
+        collate(rows, UNLIMITED if forward == "padding_free" else None)
     )
 
 
@@ -179,7 +179,7 @@ def test_packed_rows_do_not_see_each_other(tiny_gpt2, attention, trials, figure)
     tried, reached = trials(10, 100), 0
     for seed in tried:
         rows = list(random_rows(random.Random(seed), 6))
-        own = last_in_its_sequence(collate(rows, capacity)["row_ids"])
+        own = last_in_its_sequence(collate(rows, capacity).row_ids)
         losses = set()
         for change in range(3):
             others = [
@@ -191,7 +191,7 @@ def test_packed_rows_do_not_see_each_other(tiny_gpt2, attention, trials, figure)
                 }
                 for index, row in enumerate(rows)
             ]
-            losses.add(SupervisedLoss(model, forward)(**collate(others, capacity)).item())
+            losses.add(SupervisedLoss(model, forward)(collate(others, capacity)).item())
         reached += len(losses) == 1
     claim = f"loss of a packed row is exactly unchanged when its neighbors change ({attention})"
     figure(claim, reached, len(tried))
