@@ -21,7 +21,8 @@ def test_every_token_of_a_text_is_supervised_once(tokenizer, texts, max_length, 
     task = get_task("pretrain")
     rows = [{"id": str(i), "text": text} for i, text in enumerate([*texts, "x"])]
     options = EncodingOptions(max_length, packing=packing)
-    encoded, encoding_report = encode_rows(rows, task, tokenizer, options)
+    dataset, encoding_report = encode_rows(rows, task, tokenizer, options)
+    encoded = dataset.to_list()
     kept = [row["text"] for row in rows if not is_blank(row["text"])]
     expected = [
         token

@@ -153,34 +153,44 @@ def talk(contents):
 CONTENTS = st.lists(TEXT.map(str.strip).filter(lambda t: not is_blank(t)), min_size=2, max_size=8)
 
 
-@settings(max_examples=200)
-@given(contents=CONTENTS.map(lambda c: c[: len(c) // 2 * 2]), max_length=st.integers(30, 300))
+@settings(max_examples=25)
+@given(
+    talks=st.lists(CONTENTS.map(lambda c: c[: len(c) // 2 * 2]), min_size=8, max_size=8),
+    max_length=st.integers(30, 300),
+)
 def test_every_answer_of_a_conversation_is_supervised_with_its_end_of_text(
-    tokenizer, contents, max_length
+    tokenizer, talks, max_length
 ):
     task, eos = get_task("chat"), tokenizer.eos_token_id
-    row = {"id": "0", "messages": talk(contents)}
-    encoded, encoding_report = encode_rows([row], task, tokenizer, EncodingOptions(max_length))
-    whole = [
-        t
-        for text in encode_text([f" {c}" for c in contents[1::2]], tokenizer)
-        for t in [*text, eos]
-    ]
-    if not len(encoded):
-        assert encoding_report.outcomes["completion too long"] == 1
-        return
-    learnt = [t for t in encoded[0]["labels"] if t != IGNORE_INDEX]
-    assert len(encoded[0]["input_ids"]) <= max_length
-    if encoding_report.outcomes["whole"]:
-        assert learnt == whole
-        template = task.chat.template
-        chat = tokenizer.apply_chat_template(row["messages"], chat_template=template)
-        assert encoded[0]["input_ids"] == list(chat["input_ids"])
-    else:  # the oldest turns are gone, each as a whole
-        assert learnt == whole[len(whole) - len(learnt) :]
-        assert learnt.count(eos) <= len(contents) // 2
-    assert encoding_report.tokens["supervised"] == len(learnt)
-    assert encoding_report.num_tokens == encoding_report.column("prompt_tokens").sum() + len(whole)
+    rows = [{"id": "0", "where": str(i), "messages": talk(c)} for i, c in enumerate(talks)]
+    encoded, encoding_report = encode_rows(rows, task, tokenizer, EncodingOptions(max_length))
+    found = {int(row["where"]): row for row in encoded}
+    outcomes, num_supervised, num_answer_tokens = encoding_report.records["outcome"][:], 0, 0
+    for number, (row, contents) in enumerate(zip(rows, talks, strict=True)):
+        whole = [
+            t
+            for text in encode_text([f" {c}" for c in contents[1::2]], tokenizer)
+            for t in [*text, eos]
+        ]
+        num_answer_tokens += len(whole)
+        if number not in found:
+            assert outcomes[number] == "completion too long"
+            continue
+        ids, labels = found[number]["input_ids"], found[number]["labels"]
+        supervised = [t for t in labels if t != IGNORE_INDEX]
+        num_supervised += len(supervised)
+        assert len(ids) <= max_length
+        if outcomes[number] == "whole":
+            assert supervised == whole
+            template = task.chat.template
+            chat = tokenizer.apply_chat_template(row["messages"], chat_template=template)
+            assert ids == list(chat["input_ids"])
+        else:  # the oldest turns are gone, each as a whole
+            assert supervised == whole[len(whole) - len(supervised) :]
+            assert supervised.count(eos) <= len(contents) // 2
+    assert encoding_report.tokens["supervised"] == num_supervised
+    num_prompt_tokens = encoding_report.column("prompt_tokens").sum()
+    assert encoding_report.num_tokens == num_prompt_tokens + num_answer_tokens
 
 
 @given(st.lists(st.integers(0, 30), max_size=4), st.integers(0, 90))

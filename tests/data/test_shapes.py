@@ -30,6 +30,7 @@ from instruction_files import (
     jsonl,
     pandas_csv,
     pandas_jsonl,
+    weighted_messages,
 )
 
 from llmkit.config.schema import Data
@@ -353,44 +354,47 @@ def test_a_history_that_is_not_a_list_of_pairs_is_refused(tmp_path, history):
 
 
 TURN = st.text("ab \n", min_size=1, max_size=8).map(str.strip).filter(bool)
+WEIGHT = st.sampled_from([0, 1, None])
+TALKS = st.lists(  # of 8 conversations: the system's message, and what is asked and said
+    st.tuples(
+        st.none() | st.just("") | TURN,
+        st.lists(st.tuples(TURN, TURN, WEIGHT), min_size=1, max_size=5),
+    ),
+    min_size=8, max_size=8,
+)  # fmt: skip
 
 
-@settings(max_examples=200)
-@given(
-    turns=st.lists(st.tuples(TURN, TURN, st.sampled_from([0, 1, None])), min_size=1, max_size=5),
-    system=st.none() | st.just("") | TURN,
-    max_length=st.integers(20, 200),
-)
-def test_weights_decide_which_answers_are_supervised(tokenizer, turns, system, max_length):
-    messages = [] if system is None else [{"role": "system", "content": system}]
-    for asked, said, weight in turns:
-        weighted = {} if weight is None else {"weight": weight}
-        messages.append({"role": "user", "content": asked})
-        messages.append({"role": "assistant", "content": said, **weighted})
-    task = get_task("chat")
-    is_supervised = [weight != 0 for _, _, weight in turns]
-    if not any(is_supervised):
-        with pytest.raises(ValueError, match="has no supervised answer"):
-            task.chat.parse(messages)
-        return
-    num_kept = len(turns) - is_supervised[::-1].index(True)
-    pieces = [(system, False)] if system else []
-    for number, (asked, said, _) in enumerate(turns[:num_kept]):
-        line = "\n" if pieces else ""
-        pieces.append((f"{line}User: {asked}\nAssistant:", False))
-        pieces.append((f" {said}<eos>", is_supervised[number]))
-    row = {"id": "0", "messages": messages}
-    whole, encoding_report = encode_rows([row], task, tokenizer, EncodingOptions(max_length=10_000))
-    expected = pieces_to_tokens(pieces, tokenizer)
-    assert (whole[0]["input_ids"], whole[0]["labels"]) == expected
-    assert encoding_report.tokens["supervised"] == sum(
-        label != IGNORE_INDEX for label in expected[1]
-    )
-    cut, encoding_report = encode_rows([row], task, tokenizer, EncodingOptions(max_length))
-    for encoded in cut:  # what is left of a long conversation ends like the whole one
-        assert len(encoded["input_ids"]) <= max_length
+@settings(max_examples=25)
+@given(talks=TALKS, max_length=st.integers(20, 200))
+def test_weights_decide_which_answers_are_supervised(tokenizer, talks, max_length):
+    task, rows, expected = get_task("chat"), [], []
+    for system, turns in talks:
+        messages = weighted_messages(system, turns)
+        is_supervised = [weight != 0 for _, _, weight in turns]
+        if not any(is_supervised):
+            with pytest.raises(ValueError, match="has no supervised answer"):
+                task.chat.parse(messages)
+            continue
+        num_kept = len(turns) - is_supervised[::-1].index(True)
+        pieces = [(system, False)] if system else []
+        for number, (asked, said, _) in enumerate(turns[:num_kept]):
+            line = "\n" if pieces else ""
+            pieces.append((f"{line}User: {asked}\nAssistant:", False))
+            pieces.append((f" {said}<eos>", is_supervised[number]))
+        rows.append({"id": "0", "where": str(len(rows)), "messages": messages})
         answer = len(pieces_to_tokens(pieces[-1:], tokenizer)[0])
-        assert encoded["labels"][-answer:] == expected[1][-answer:]
+        expected.append((*pieces_to_tokens(pieces, tokenizer), answer))
+    whole, encoding_report = encode_rows(rows, task, tokenizer, EncodingOptions(max_length=10_000))
+    found = [(row["input_ids"], row["labels"]) for row in whole]
+    assert found == [(ids, labels) for ids, labels, _ in expected]
+    assert encoding_report.tokens["supervised"] == sum(
+        label != IGNORE_INDEX for _, labels, _ in expected for label in labels
+    )
+    cut, encoding_report = encode_rows(rows, task, tokenizer, EncodingOptions(max_length))
+    for encoded in cut:  # what is left of a long conversation ends like the whole one
+        _, labels, answer = expected[int(encoded["where"])]
+        assert len(encoded["input_ids"]) <= max_length
+        assert encoded["labels"][-answer:] == labels[-answer:]
         left = [label for label in encoded["labels"] if label != IGNORE_INDEX]
-        whole_labels = [label for label in expected[1] if label != IGNORE_INDEX]
+        whole_labels = [label for label in labels if label != IGNORE_INDEX]
         assert left == whole_labels[len(whole_labels) - len(left) :]

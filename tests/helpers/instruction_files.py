@@ -129,3 +129,14 @@ def excel_csv(rows, path):
     path = path.with_suffix(".csv")
     pandas.DataFrame(rows).to_csv(path, index=False, encoding="utf-8-sig", lineterminator="\r\n")
     return path
+
+
+def weighted_messages(system, turns):
+    """A conversation of (question, answer, weight of the answer or None) after an optional system
+    message."""
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    for asked, said, weight in turns:
+        weighted = {} if weight is None else {"weight": weight}
+        messages.append({"role": "user", "content": asked})
+        messages.append({"role": "assistant", "content": said, **weighted})
+    return messages

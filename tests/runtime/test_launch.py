@@ -105,13 +105,15 @@ def log_of(run):
 
 
 def test_a_run_goes_on_with_two_processes_and_with_one_again(
-    tiny_gpt2, tmp_path, fork_server, monkeypatch, figure
+    tiny_gpt2, tmp_path, fork_server, monkeypatch, trials, figure
 ):
+    num_steps = len(trials(36, 90))
+    first_stop, second_stop = num_steps // 7, num_steps * 5 // 9
     path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(50))
     settings = load_recipe(
         "summarize",
         overrides=(
-            f"model={tiny_gpt2}", f"data.train={path}", *SHORT, "train.max_steps=90",
+            f"model={tiny_gpt2}", f"data.train={path}", *SHORT, f"train.max_steps={num_steps}",
             "train.mixed_precision=no", "train.global_batch_size=7", "train.micro_batch_size=2",
             "train.log_every=1", "train.learning_rate=1e-3", "train.dropout=0.0",
             "evaluation.every=10", "train.device=cpu",
@@ -119,16 +121,16 @@ def test_a_run_goes_on_with_two_processes_and_with_one_again(
     )  # fmt: skip
     run, file = tmp_path / "run", tmp_path / "run" / "recipe.yaml"
     run_to_the_end(settings, tmp_path / "whole")
-    run_until(settings, run, monkeypatch, 12)
-    stop_after_50 = ["signal_at_step", 50 - 12, signal.SIGTERM]
+    run_until(settings, run, monkeypatch, first_stop)
+    fault = ["signal_at_step", second_stop - first_stop, signal.SIGTERM]
     process = fork_server.start(
         ("finetune", file, "--resume", run, "--num-processes", 2),
-        cwd=tmp_path, fault=stop_after_50, forks_ranks=True,
+        cwd=tmp_path, fault=fault, forks_ranks=True,
     )  # fmt: skip
     _, errors = process.communicate()
     assert process.returncode == 143
     assert f"--resume {run} --num-processes 2" in errors
-    assert newest(run)[0].name == "step-00000050"
+    assert newest(run)[0].name == f"step-{second_stop:08}"
     run_to_the_end(settings, run, resume=True)
     expected, reached = log_of(tmp_path / "whole"), log_of(run)
     assert reached.keys() == expected.keys()
