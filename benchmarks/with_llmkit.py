@@ -13,7 +13,7 @@ from llmkit.model.load import load_model
 from llmkit.model.trainable import trainable_model
 from llmkit.runtime.devices import start_accelerator
 from llmkit.training.batch_schedule import BatchSchedule
-from llmkit.training.memory import micro_batch_token_budget
+from llmkit.training.memory import fitting_limit
 from llmkit.training.trainer import Trainer
 
 
@@ -65,7 +65,7 @@ def run(job: Job, recipe: Recipe, settings: dict[str, Any]) -> None:
         recipe.train,
         seed=recipe.seed,
         capacity=batch_capacity(recipe.data, recipe.train.forward),
-        max_tokens=micro_batch_token_budget(model, rows, accelerator),
+        limit=fitting_limit(recipe.train, model, rows, accelerator),
     )
     log = Log(Clock())
     trainer = Trainer.build(model, schedule, recipe.train, accelerator)
@@ -79,7 +79,7 @@ def run(job: Job, recipe: Recipe, settings: dict[str, Any]) -> None:
     chosen = {
         "forward": recipe.train.forward,
         "mixed_precision": accelerator.mixed_precision,
-        "micro_batch_size": schedule.micro_batch_size,
+        "micro_batch": str(schedule.limit),
     }
     write_result(job, log.clock, log.losses, settings | chosen, counts)
 

@@ -18,7 +18,8 @@ DECIDED_KEYS = (
     "train.decay_steps",
     "train.device",
     "train.dropout",
-    "train.micro_batch_size",
+    "train.micro_batch_size",  # decided by earlier versions
+    "train.micro_batch_tokens",
     "train.mixed_precision",
     "evaluation.bertscore.layer",
     "evaluation.bleu.tokenize",

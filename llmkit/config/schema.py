@@ -93,8 +93,12 @@ class Train(Section):
     global_batch_size: int = Field(32, ge=1)
     """Number of rows per optimizer step, over all processes and micro-batches."""
     micro_batch_size: int | None = Field(None, ge=1)
-    """Number of rows per forward pass in one process; gradients are accumulated accordingly. null:
-    as many as fit in memory, up to a few thousand tokens."""
+    """Maximum number of rows per forward pass in one process; gradients are accumulated. null: as
+    many as train.micro_batch_tokens allows."""
+    micro_batch_tokens: int | None = Field(None, ge=1)
+    """Maximum number of tokens, including padding, per forward pass in one process; a longer row
+    has a forward pass of its own. null: as many as fit into memory, up to a few thousand, unless
+    train.micro_batch_size is given."""
     optimizer: Literal["adamw", "rmsprop", "sgd", "adafactor"] = "adamw"
     """Optimizer; sgd uses momentum."""
     learning_rate: float = Field(5e-5, gt=0)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from llmkit.config.schema import Data, Forward
 from llmkit.constants import IGNORE_INDEX
+from llmkit.errors import count_of
 
 UNLIMITED = sys.maxsize  # capacity of a sequence that holds all rows of a batch
 # A process without rows takes part in the exchange of gradients all the same; its loss is 0.
@@ -71,21 +72,63 @@ def shuffled_indices(num_rows: int, seed: int, epoch: int) -> list[int]:
     return torch.randperm(num_rows, generator=generator).tolist()
 
 
+@dataclass(frozen=True)
+class MicroBatchLimit:
+    """What one forward pass reads at most. A longer row is a micro-batch of its own."""
+
+    rows: int | None = None
+    tokens: int | None = None
+    """Tokens including padding."""
+
+    def allows(self, num_rows: int, num_tokens: int) -> bool:
+        return num_rows <= (self.rows or num_rows) and num_tokens <= (self.tokens or num_tokens)
+
+    def halved(self) -> "MicroBatchLimit":
+        return MicroBatchLimit(
+            self.rows and max(1, self.rows // 2), self.tokens and max(1, self.tokens // 2)
+        )
+
+    def __str__(self) -> str:
+        parts = [(self.rows, "row"), (self.tokens, "token")]
+        return " and ".join(count_of(number, unit) for number, unit in parts if number is not None)
+
+
 def split_into_micro_batches(
-    indices: list[int], lengths: list[int], micro_batch_size: int, num_processes: int
+    indices: list[int],
+    lengths: list[int],
+    limit: MicroBatchLimit,
+    num_processes: int,
+    *,
+    is_packed: bool,
 ) -> list[list[list[int]]]:
     """Split the rows of one optimizer step into the micro-batches of each process.
 
     All processes get about the same number of tokens, since they wait for the slowest. Rows of
     similar length share a micro-batch, which reduces padding. Neither changes the loss of the step,
     which is one mean over all of its tokens. A process without rows gets one empty micro-batch.
+
+    is_packed: Whether rows are packed; otherwise each is padded to the longest of its micro-batch.
     """
     by_length = sorted(indices, key=lambda row: lengths[row], reverse=True)
     by_process = distribute_by_tokens(by_length, lengths, num_processes)
-    return [
-        [rows[i : i + micro_batch_size] for i in range(0, len(rows), micro_batch_size)] or [[]]
-        for rows in by_process
-    ]
+    return [split_rows(rows, lengths, limit, is_packed=is_packed) for rows in by_process]
+
+
+def split_rows(
+    by_length: list[int], lengths: list[int], limit: MicroBatchLimit, *, is_packed: bool
+) -> list[list[int]]:
+    """Split rows, the longest first, into as few micro-batches as their order and limit permit."""
+    micro_batches: list[list[int]] = [[]]
+    num_tokens = 0
+    for row in by_length:
+        rows = micro_batches[-1]
+        longest = lengths[rows[0]] if rows else lengths[row]
+        num_tokens += lengths[row] if is_packed else longest
+        if rows and not limit.allows(len(rows) + 1, num_tokens):
+            micro_batches.append([])
+            num_tokens = lengths[row]
+        micro_batches[-1].append(row)
+    return micro_batches
 
 
 def distribute_by_tokens(

@@ -44,5 +44,8 @@ class RunRecord:
     """Number of training rows by outcome of encoding."""
     labels: list[str]
     """Labels that `generate` chooses from; empty for other tasks."""
-    micro_batch_size: int
+    micro_batch_size: int | None
+    """Largest number of rows of a micro-batch; None if only its tokens are limited."""
     num_steps: int
+    micro_batch_tokens: int | None = None
+    """Largest number of tokens of a micro-batch; None if only its rows are limited."""

@@ -9,6 +9,7 @@ from datasets import Dataset
 from llmkit.config.schema import Train
 from llmkit.data.batches import (
     Batch,
+    MicroBatchLimit,
     collate,
     padded_size,
     shuffled_indices,
@@ -23,7 +24,7 @@ shuffled_once = lru_cache(maxsize=1)(shuffled_indices)  # an epoch's order serve
 class BatchSchedule:
     """The rows of each optimizer step and process, as pure functions of the step.
 
-    Only `micro_batch_size` may change during a run: it decides how the rows of a step are split,
+    Only `limit` may change during a run: it decides how the rows of a step are split,
     never which rows they are.
     """
 
@@ -34,7 +35,7 @@ class BatchSchedule:
         *,
         seed: int,
         capacity: int | None,
-        max_tokens: int,
+        limit: MicroBatchLimit,
         rank: int = 0,
         num_processes: int = 1,
     ) -> None:
@@ -44,7 +45,7 @@ class BatchSchedule:
             train: Length of the training and batch sizes.
             seed: Decides on the order of the rows, together with the epoch.
             capacity: Tokens of a sequence that holds several rows; None: one row per sequence.
-            max_tokens: Tokens of a micro-batch if the recipe does not give its size in rows.
+            limit: How much a micro-batch holds at most.
             rank: Number of this process, from 0.
         """
         self.encoded, self.reader = encoded, RowReader(encoded)
@@ -52,13 +53,12 @@ class BatchSchedule:
         self.rank, self.num_processes = rank, num_processes
         self.lengths, self.supervised = (counts.tolist() for counts in count_tokens(encoded))
         self.global_batch_size = min(train.global_batch_size, len(encoded))
-        fitting = train.micro_batch_size or max(1, max_tokens // max(self.lengths))
-        self.micro_batch_size = min(fitting, self.global_batch_size)
+        self.limit = limit
         self.steps_per_epoch = -(-len(encoded) // self.global_batch_size)
         epochs = train.epochs or 0
         self.num_steps = train.max_steps or max(1, round(epochs * self.steps_per_epoch))
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
-        self.ahead: dict[tuple[int, int], Future[list[Batch]]] = {}
+        self.ahead: dict[tuple[int, MicroBatchLimit], Future[list[Batch]]] = {}
 
     def step_indices(self, step: int) -> list[int]:
         """Indices of the rows of a step, over all processes. An epoch's last step may be short."""
@@ -70,15 +70,19 @@ class BatchSchedule:
     def micro_batch_indices(self, step: int) -> list[list[list[int]]]:
         """For each process, the rows of each of its micro-batches of a step."""
         return split_into_micro_batches(
-            self.step_indices(step), self.lengths, self.micro_batch_size, self.num_processes
+            self.step_indices(step),
+            self.lengths,
+            self.limit,
+            self.num_processes,
+            is_packed=self.capacity is not None,
         )
 
     def micro_batches(self, step: int) -> list[Batch]:
         """This process's micro-batches of the step; a thread then lays out those of the next one,
         so that a GPU need not wait for them."""
-        laid_out = self.ahead.get((step, self.micro_batch_size))
+        laid_out = self.ahead.get((step, self.limit))
         batches = laid_out.result() if laid_out else self._lay_out(step)
-        following = step + 1, self.micro_batch_size
+        following = step + 1, self.limit
         self.ahead = {}
         if step + 1 < self.num_steps:
             self.ahead = {following: self.thread.submit(self._lay_out, step + 1)}
@@ -89,6 +93,15 @@ class BatchSchedule:
             collate([self.reader[index] for index in indices], self.capacity)
             for indices in self.micro_batch_indices(step)[self.rank]
         ]
+
+    def split_further(self, step: int) -> bool:
+        """Lower the limit until a step has more micro-batches; returns whether it can have more."""
+        before = self.micro_batch_indices(step)
+        if all(len(rows) <= 1 for rows in chain.from_iterable(before)):
+            return False
+        while self.micro_batch_indices(step) == before:
+            self.limit = self.limit.halved()
+        return True
 
     def padding_share(self, num_steps: int = 100) -> float:
         """Share of padding among the tokens of the first steps."""
@@ -114,8 +127,3 @@ class BatchSchedule:
         if not count:
             raise UserError(f"step {step + 1}: none of its rows has a supervised token")
         return count
-
-    @property
-    def rows_per_process(self) -> int:
-        """Average number of rows of a full step per process, rounded up."""
-        return -(-self.global_batch_size // self.num_processes)

@@ -6,6 +6,8 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import nn
 
+from llmkit.config.schema import Train
+from llmkit.data.batches import MicroBatchLimit
 from llmkit.data.encoded_rows import count_tokens
 from llmkit.families import family_of
 from llmkit.model.load import count_parameters
@@ -45,9 +47,18 @@ def fitting_tokens(
     return int(max(longest, min(BEST_TOKENS, room // a_token)))
 
 
-def micro_batch_token_budget(model: nn.Module, encoded: Dataset, accelerator: Accelerator) -> int:
-    """Tokens of a micro-batch that fit in every process, since all split rows alike."""
+def fitting_limit(
+    settings: Train, model: nn.Module, encoded: Dataset, accelerator: Accelerator
+) -> MicroBatchLimit:
+    """The recipe's limit of micro-batches; if it gives none, the tokens that fit into the memory of
+    every process, since all split rows alike."""
     longest = int(count_tokens(encoded)[0].max())
     precision, num_processes = accelerator.mixed_precision, accelerator.num_processes
     mine = fitting_tokens(model, accelerator.device, precision, longest, num_processes)
-    return min(gather_object([mine]))
+    return limit_of(settings, min(gather_object([mine])))
+
+
+def limit_of(settings: Train, max_tokens: int) -> MicroBatchLimit:
+    """The recipe's limit of micro-batches; if it gives none, `max_tokens` tokens."""
+    rows, tokens = settings.micro_batch_size, settings.micro_batch_tokens
+    return MicroBatchLimit(rows, max_tokens if rows is None and tokens is None else tokens)

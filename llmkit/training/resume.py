@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.config.recipe import flat
+from llmkit.data.batches import MicroBatchLimit
 from llmkit.errors import UserError, printable
 from llmkit.io.atomic import (
     CorruptFolder,
@@ -163,7 +164,7 @@ def restore_run(
     except (CorruptFolder, KeyError, TypeError) as error:  # the last two: from the scaler
         raise UserError(f"{run}: {error}; start a new run, without --resume") from None
     if schedule.num_processes == resume_point.reproducibility_key.num_processes:
-        schedule.micro_batch_size = progress.micro_batch_size
+        schedule.limit = MicroBatchLimit(progress.micro_batch_size, progress.micro_batch_tokens)
     trainer.progress = progress
 
 

@@ -46,7 +46,9 @@ class TrainingProgress:
     num_overflows: int = 0
     """Consecutive most recent steps whose fp16 gradient overflowed."""
     micro_batch_size: Annotated[int, Field(ge=1)] | None = None
-    """Rows of a micro-batch, on which the dropout masks depend."""
+    """Largest number of rows of a micro-batch. The dropout masks depend on the micro-batches."""
+    micro_batch_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Largest number of tokens of a micro-batch."""
     scaler: dict[str, Any] = field(default_factory=dict)
     """State of the fp16 gradient scaler; empty without one."""
 

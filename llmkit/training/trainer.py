@@ -102,7 +102,7 @@ class Trainer:
         return outcome
 
     def forward_backward_in_memory(self, log: RunLog) -> tuple[float, list[Tensor]]:
-        """`forward_backward`; if memory runs out, again with micro-batches of half the size.
+        """`forward_backward`; if memory runs out, again with smaller micro-batches.
 
         The gradient of a step does not depend on how its rows are split, except for the dropout
         masks. With several processes, the others wait in the exchange of the gradient, so running
@@ -123,20 +123,20 @@ class Trainer:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                if schedule.micro_batch_size == 1 or schedule.num_processes > 1:
+                limit = schedule.limit
+                if schedule.num_processes > 1 or not schedule.split_further(step):
+                    smaller = " or train.micro_batch_tokens" if schedule.num_processes > 1 else ""
                     raise UserError(
-                        f"step {step + 1}: out of memory with micro-batches of "
-                        f"{schedule.micro_batch_size}; lower data.max_length"
-                        f"{' or train.micro_batch_size' if schedule.micro_batch_size > 1 else ''}"
+                        f"step {step + 1}: out of memory with micro-batches of up to {limit}; "
+                        f"lower data.max_length{smaller}"
                     ) from None
             self.loss_module.zero_grad(set_to_none=True)
             gc.collect()
             if torch.accelerator.is_available():
                 torch.accelerator.empty_cache()
-            schedule.micro_batch_size //= 2
             log.note(
                 step + 1,
-                f"step {step + 1}: out of memory; micro-batches of {schedule.micro_batch_size} "
+                f"step {step + 1}: out of memory; micro-batches of up to {schedule.limit} "
                 "from here on, which changes nothing but the dropout masks",
             )
 
@@ -200,7 +200,8 @@ class Trainer:
         scaler = self.accelerator.scaler
         return replace(
             self.progress,
-            micro_batch_size=self.schedule.micro_batch_size,
+            micro_batch_size=self.schedule.limit.rows,
+            micro_batch_tokens=self.schedule.limit.tokens,
             scaler=scaler.state_dict() if scaler else {},
         )
 

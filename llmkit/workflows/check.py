@@ -41,7 +41,7 @@ from llmkit.scoring.deciding_metric import check_metric, choose_metric
 from llmkit.scoring.testset import TestSet
 from llmkit.tasks import to_example
 from llmkit.training.batch_schedule import BatchSchedule
-from llmkit.training.memory import BEST_TOKENS
+from llmkit.training.memory import BEST_TOKENS, limit_of
 from llmkit.training.optim import warm_up_warning
 
 
@@ -134,7 +134,7 @@ def make_schedule(
         train,
         seed=seed,
         capacity=batch_capacity(data, train.forward),
-        max_tokens=BEST_TOKENS,
+        limit=limit_of(train, BEST_TOKENS),
         num_processes=accelerator.num_processes,
     )
 

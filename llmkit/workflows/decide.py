@@ -29,7 +29,7 @@ def decided_values(setup: TrainingSetup) -> dict[str, Value]:
         # The schema has no name for a GPU.
         "train.device": "cpu" if setup.accelerator.device.type == "cpu" else None,
         "train.dropout": dropout_choice(setup.model),
-        "train.micro_batch_size": schedule.micro_batch_size,
+        "train.micro_batch_tokens": schedule.limit.tokens,
         "train.mixed_precision": setup.accelerator.mixed_precision,
         **metric_choices(each.task for each in setup.rows.scored.values()),
         "evaluation.every": schedule.steps_per_epoch,

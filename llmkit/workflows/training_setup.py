@@ -53,7 +53,7 @@ from llmkit.scoring.deciding_metric import DecidingMetric, check_metric, choose_
 from llmkit.scoring.testset import TestSet
 from llmkit.tasks import Row
 from llmkit.training.batch_schedule import BatchSchedule
-from llmkit.training.memory import micro_batch_token_budget
+from llmkit.training.memory import fitting_limit
 from llmkit.training.optim import warm_up_warning
 
 
@@ -133,7 +133,7 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
         recipe.train,
         seed=seed,
         capacity=batch_capacity(recipe.data, forward),
-        max_tokens=micro_batch_token_budget(model, rows.train.encoded, accelerator),
+        limit=fitting_limit(recipe.train, model, rows.train.encoded, accelerator),
         rank=accelerator.process_index,
         num_processes=accelerator.num_processes,
     )
@@ -239,7 +239,8 @@ def run_record(
         data=data,
         train_rows=dict(rows.train.report.outcomes),
         labels=list(rows.validation.labels),
-        micro_batch_size=schedule.micro_batch_size,
+        micro_batch_size=schedule.limit.rows,
+        micro_batch_tokens=schedule.limit.tokens,
         num_steps=schedule.num_steps,
     )
 
@@ -276,12 +277,11 @@ def model_line(model: nn.Module, name: str, method: str) -> str:
 def schedule_lines(schedule: BatchSchedule) -> list[str]:
     """Number of tokens, and how a step is split into micro-batches."""
     num_tokens, num_supervised = sum(schedule.lengths), sum(schedule.supervised)
-    size = min(schedule.micro_batch_size, schedule.rows_per_process)
-    accumulation = -(-schedule.rows_per_process // size)
+    num_micro_batches = len(schedule.micro_batch_indices(0)[schedule.rank])
     return [
         f"tokens  {num_tokens:,} in {len(schedule.lengths):,} encoded rows, "
         f"{num_supervised:,} ({num_supervised / num_tokens:.0%}) supervised",
         f"steps   {schedule.num_steps:,} of {count_of(schedule.global_batch_size, 'row')}: "
-        f"{count_of(size, 'row')} per micro-batch x {count_of(accumulation, 'accumulation step')} "
+        f"{count_of(num_micro_batches, 'micro-batch')} of up to {schedule.limit} "
         f"x {schedule.num_processes} process{'es' if schedule.num_processes > 1 else ''}",
     ]

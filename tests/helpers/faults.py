@@ -252,7 +252,7 @@ def break_loss(number: int, kind: str) -> None:
         is_due = training and training[-1].progress.step + 1 == number
         if is_due and kind == "nan":
             return loss * float("nan")
-        if is_due and training[-1].schedule.micro_batch_size > 1:
+        if is_due and len(batch.lengths) > 1:
             raise torch.OutOfMemoryError("for 1 GiB")
         return loss
 

@@ -22,7 +22,7 @@ from llmkit.data.encode import FEATURES
 from llmkit.model.load import load_model
 from llmkit.model.loss import SupervisedLoss
 from llmkit.training.batch_schedule import BatchSchedule
-from llmkit.training.memory import BEST_TOKENS
+from llmkit.training.memory import BEST_TOKENS, limit_of
 from llmkit.training.step import flat_gradients, forward_backward
 from llmkit.training.trainer import prepare_loss
 
@@ -67,7 +67,7 @@ def schedule_of(
         recipe.train,
         seed=recipe.seed,
         capacity=batch_capacity(recipe.data, recipe.train.forward),
-        max_tokens=BEST_TOKENS,
+        limit=limit_of(recipe.train, BEST_TOKENS),
         rank=accelerator.process_index,
         num_processes=accelerator.num_processes,
     )

@@ -7,9 +7,10 @@ import pytest
 from gradient_cases import random_rows, schedule_of
 from runs import four_steps
 
-from llmkit.data.batches import UNLIMITED
+from llmkit.data.batches import UNLIMITED, MicroBatchLimit
 from llmkit.training.batch_schedule import BatchSchedule
-from llmkit.training.memory import BEST_TOKENS
+
+ONE_ROW, FOUR_ROWS = MicroBatchLimit(rows=1), MicroBatchLimit(rows=4)
 
 
 @pytest.fixture
@@ -29,11 +30,11 @@ def test_short_last_step_of_an_epoch_counts_its_own_tokens(recipe):
 
 @pytest.mark.parametrize("num_processes", [1, 2, 3])
 def test_each_epoch_trains_on_every_row_once_in_some_process(recipe, num_processes):
-    settings = recipe("train.global_batch_size=4", "train.micro_batch_size=2")
+    settings = recipe("train.global_batch_size=4")
     rows = random_rows(random.Random(0), 11)
     schedules = [
         BatchSchedule(
-            rows, settings.train, seed=5, capacity=None, max_tokens=BEST_TOKENS, rank=rank,
+            rows, settings.train, seed=5, capacity=None, limit=MicroBatchLimit(rows=2), rank=rank,
             num_processes=num_processes,
         )
         for rank in range(num_processes)
@@ -52,19 +53,30 @@ def test_each_epoch_trains_on_every_row_once_in_some_process(recipe, num_process
 
 
 @pytest.mark.parametrize(
-    ("overrides", "max_tokens", "expected"),
+    ("limit", "largest"),
     [
-        (("train.micro_batch_size=3",), 1, 3),
-        (("train.micro_batch_size=30",), 1, 8),  # at most the batch of a step
-        (("train.micro_batch_size=null",), 1, 1),
-        (("train.micro_batch_size=null",), 10**6, 8),
+        (MicroBatchLimit(rows=3), 3),
+        (MicroBatchLimit(rows=30), 8),  # at most the batch of a step
+        (MicroBatchLimit(tokens=1), 1),
+        (MicroBatchLimit(tokens=10**6), 8),
+        (MicroBatchLimit(rows=2, tokens=10**6), 2),
     ],
 )
-def test_micro_batch_size_is_the_recipes_or_what_fits(recipe, overrides, max_tokens, expected):
+def test_micro_batches_are_as_large_as_their_limit_allows(recipe, limit, largest):
     rows = random_rows(random.Random(0), 24)
-    train = recipe(*overrides).train
-    schedule = BatchSchedule(rows, train, seed=0, capacity=None, max_tokens=max_tokens)
-    assert schedule.micro_batch_size == expected
+    schedule = BatchSchedule(rows, recipe().train, seed=0, capacity=None, limit=limit)
+    assert max(map(len, schedule.micro_batch_indices(0)[0])) == largest
+
+
+@pytest.mark.parametrize("limit", [MicroBatchLimit(rows=100), MicroBatchLimit(tokens=10**6)])
+def test_a_step_can_be_split_until_each_row_is_alone(recipe, limit):
+    rows = random_rows(random.Random(0), 24)
+    schedule = BatchSchedule(rows, recipe().train, seed=0, capacity=None, limit=limit)
+    counts = [1]
+    while schedule.split_further(step=0):
+        counts.append(len(schedule.micro_batch_indices(0)[0]))
+    assert counts == sorted(set(counts)), "each time there are more"
+    assert counts[-1] == 8
 
 
 def test_number_of_steps_follows_from_epochs_or_is_given(recipe):
@@ -72,7 +84,7 @@ def test_number_of_steps_follows_from_epochs_or_is_given(recipe):
 
     def num_steps(*overrides):
         train = recipe("train.global_batch_size=5", *overrides).train
-        return BatchSchedule(rows, train, seed=0, capacity=None, max_tokens=1).num_steps
+        return BatchSchedule(rows, train, seed=0, capacity=None, limit=ONE_ROW).num_steps
 
     assert num_steps("train.max_steps=7") == 7
     assert num_steps("train.max_steps=null", "train.epochs=2") == 2 * 5
@@ -81,10 +93,10 @@ def test_number_of_steps_follows_from_epochs_or_is_given(recipe):
 
 def test_sequences_without_limit_have_no_padding(recipe):
     rows = random_rows(random.Random(0), 24)
-    train = recipe("train.micro_batch_size=4").train
+    train = recipe().train
 
     def padding(capacity):
-        schedule = BatchSchedule(rows, train, seed=0, capacity=capacity, max_tokens=1)
+        schedule = BatchSchedule(rows, train, seed=0, capacity=capacity, limit=FOUR_ROWS)
         return schedule.padding_share()
 
     assert padding(UNLIMITED) == 0 < padding(128) < padding(None) < 1

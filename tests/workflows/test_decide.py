@@ -26,8 +26,11 @@ OPEN = (
     "train.micro_batch_size=null", "train.schedule=warmup_stable_decay", "train.decay_steps=null",
     "evaluation.every=null", "evaluation.metric=null", "data.template=null",
 )  # fmt: skip
-# Keys about which there is nothing to decide: without a model or rows of the hub, or BERTScore.
-ABSENT = {"model.revision", "data.revision", "evaluation.bertscore.layer"}
+# Keys about which there is nothing to decide, without a model or rows of the hub, or BERTScore, or
+# which only earlier versions decided.
+ABSENT = {
+    "model.revision", "data.revision", "evaluation.bertscore.layer", "train.micro_batch_size",
+}  # fmt: skip
 LANGUAGES = {"data.source_language", "data.target_language"}
 WITHOUT_TEMPLATE = ("chat", "pretrain")
 SCORED_BY_BLEU = ("qa", "translate")
