@@ -3,6 +3,7 @@
 import re
 import shlex
 from functools import cache
+from importlib.metadata import metadata
 from itertools import takewhile
 from pathlib import Path
 
@@ -132,6 +133,17 @@ def test_links_lead_somewhere(page):
             headings = re.findall(r"^#+ (.+)$", linked.read_text("utf-8"), re.MULTILINE)
             anchors = [re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings]
             assert heading in anchors, f"{target}: no such heading"
+
+
+def test_documented_extras_exist():
+    texts = [page.read_text("utf-8").replace("'.[", "'llmkit[") for page in PAGES]
+    named = {found for text in texts for found in re.findall(r"pip install '(\w+)\[(\w+)\]'", text)}
+    own = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    assert {("llmkit", "serve"), ("llmkit", "constraints"), ("transformers", "serving")} <= named
+    for package, extra in named:
+        assert extra in (
+            own if package == "llmkit" else metadata(package).get_all("Provides-Extra")
+        ), package
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
