@@ -1,5 +1,6 @@
 """The `llmkit` command: a table of its verbs, its help and its exit codes."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -80,6 +81,7 @@ class CommandGroup(click.Group):
     def main(self, *args, **kwargs):
         kwargs["standalone_mode"] = False
         kwargs["prog_name"] = "llmkit"  # for `python -m llmkit` too
+        open_closed_streams()
         for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 gets escapes
             stream.reconfigure(errors="backslashreplace")
         try:
@@ -116,6 +118,17 @@ class CommandGroup(click.Group):
             if not is_out_of_memory(error):
                 raise
             _fail(f"out of memory; lower evaluation.batch_size{advice_of(error)}", 1)
+
+
+def open_closed_streams() -> None:
+    """Open the null device in place of each standard stream that the caller closed: no other file
+    is then opened under its number, and printing does nothing."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def advice_of(error: BaseException) -> str:

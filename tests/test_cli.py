@@ -96,3 +96,12 @@ def test_help_names_exit_codes_and_variables(llmkit):
                      "WANDB_PROJECT"):  # fmt: skip
         assert expected in shown
     assert "[MODEL_OR_RUN]" in llmkit("evaluate", "--help").output
+
+
+@pytest.mark.parametrize("closed", ["stdin", "stdout", "stderr"])
+def test_a_standard_stream_may_be_closed(monkeypatch, capsys, closed):
+    """As by `llmkit recipes >&-` or a service without a terminal."""
+    monkeypatch.setattr(sys, closed, None)
+    cli.main(["recipes"])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["nonsense"])

@@ -6,7 +6,6 @@ message is an independent input. Rows of pretrain are texts, so a message is the
 `llmkit chat`, the server and the chat page all use this module.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
@@ -15,6 +14,7 @@ from llmkit.errors import UserError, count_of
 from llmkit.generation.conversation import Conversation
 from llmkit.generation.prompts import EncodedPrompt, Prompt, PromptReader
 from llmkit.generation.session import GenerationSession
+from llmkit.io.safe_json import to_json
 from llmkit.tasks import Segment, Task, is_blank
 from llmkit.tasks.conversation import Message
 
@@ -184,7 +184,7 @@ class InputMode:
         self.session, self.reader, self.system = session, reader, system.strip()
         self.answers: list[dict[str, str]] = []
         self.is_truncated = False
-        template = json.dumps(session.task.template, ensure_ascii=False)
+        template = to_json(session.task.template, ensure_ascii=False)
         how = (
             f"each message is one input for the template {template}"
             if self.reader.fills_template

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -94,10 +95,13 @@ def _number(value: Any) -> Any:
 
 
 def _cell(value: Any) -> str:
-    """The text of a cell: strings unchanged except for NUL, None and NaN empty, others as JSON."""
-    if value is None or value != value:  # NaN
+    """The text of a cell: strings unchanged except for NUL, other JSON values as JSON, and types
+    that JSON lacks, such as dates, as text. Missing values and numbers that are not finite give an
+    empty cell."""
+    if value is None or value != value or value in (math.inf, -math.inf):
         return ""
-    text = value if isinstance(value, str) else json_line(value)
+    is_json = isinstance(value, bool | int | float | list | tuple | dict)
+    text = json_line(value) if is_json else str(value)
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 

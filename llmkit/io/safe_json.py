@@ -2,20 +2,29 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from llmkit.io.atomic import write_text
 
+CONTROL = re.compile("[\x7f-\x9f]")  # json.dumps escapes those below U+0020
+
 
 def to_json(content: Any, **options: Any) -> str:
-    """Encode as standard JSON: numbers that are not finite become null. options: Arguments of
-    json.dumps."""
+    """Encode as standard JSON: numbers that are not finite become null.
+
+    All control characters are escaped, also those from DEL to U+009F, which JSON allows but which
+    terminals obey and some readers take for line breaks.
+
+    options: Arguments of json.dumps.
+    """
     try:
-        return json.dumps(content, allow_nan=False, **options)
+        text = json.dumps(content, allow_nan=False, **options)
     except ValueError:
-        return json.dumps(_without_nan(content), allow_nan=False, **options)
+        text = json.dumps(_without_nan(content), allow_nan=False, **options)
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _without_nan(content: Any) -> Any:

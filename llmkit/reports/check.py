@@ -1,6 +1,5 @@
 """The report of `llmkit check`: on a terminal, or as one HTML page."""
 
-import json
 from html import escape
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from llmkit.data.findings import Finding
 from llmkit.data.preview import PERCENTILES, Check, Sample
 from llmkit.errors import NUM_NAMED, count_of
 from llmkit.io.atomic import write_text
+from llmkit.io.safe_json import to_json
 from llmkit.reports.html import fill
 from llmkit.reports.terminal import show_findings, show_prompt
 from llmkit.runtime.console import show_table
@@ -129,7 +129,7 @@ def about(check: Check, task: str, model: str) -> list[tuple[str, str]]:
     """(name, value) of each fact about what was checked."""
     shapes = dict.fromkeys(str(split.shape) for split in check.splits.values() if split.shape)
     lines = [("task", task), ("model", model), ("shape", "; ".join(shapes))]
-    lines += [("prompt", json.dumps(check.prompt or "", ensure_ascii=False))]
+    lines += [("prompt", to_json(check.prompt or "", ensure_ascii=False))]
     return [(name, text) for name, text in lines if text not in ("", '""')]
 
 

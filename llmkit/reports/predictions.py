@@ -77,7 +77,7 @@ def print_labels(probabilities: dict[str, float], console: Console, advice: str 
     """
     ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
     for label, probability in ranked[:MAX_LABELS]:
-        click.echo(f"{label}\t{probability:.4f}")
+        print_generated(f"{label}\t{probability:.4f}")
     num_more = len(ranked) - MAX_LABELS
     if num_more > 0:
         console.print(f"{num_more} more labels{advice}", style="dim")

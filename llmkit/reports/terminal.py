@@ -1,6 +1,5 @@
 """Terminal output before and after training and after an evaluation."""
 
-import json
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from llmkit.data.rows import Rows
 from llmkit.data.shapes import Shape
 from llmkit.data.sources import END_OF_DOCUMENT
 from llmkit.errors import count_of, first_few
+from llmkit.io.safe_json import to_json
 from llmkit.metrics.prediction import Prediction
 from llmkit.runtime.console import show_table
 from llmkit.scoring.scores import SystemResult, TestResults, confusion_of
@@ -41,7 +41,7 @@ def show_prompt(
         where = f" ({', '.join(names)})" if len(names) < len(shapes) else ""
         console.print(Text(f"shape   {shape}{where}"))
     if prompt is not None:
-        console.print(Text(f"prompt  {json.dumps(prompt, ensure_ascii=False)}"))
+        console.print(Text(f"prompt  {to_json(prompt, ensure_ascii=False)}"))
     for warning in warnings:
         warning_console.print(Text(f"warning: {warning}", style="yellow"))
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import click
 
 from llmkit.errors import UserError
+from llmkit.runtime.signals import Interrupts
 
 PROMPT, CONTINUATION_PROMPT = "> ", ". "
 QUOTES = '"""'
@@ -31,8 +32,9 @@ class MessageReader:
     Ctrl-C discards the current input, and a second Ctrl-C raises KeyboardInterrupt.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, interrupts: Interrupts) -> None:
         """Raises UserError if standard input is closed."""
+        self.interrupts = interrupts
         if sys.stdin is None:
             raise UserError("standard input is closed; type messages, or pipe in one per line")
         self.is_terminal = sys.stdin.isatty()
@@ -49,7 +51,8 @@ class MessageReader:
         was_interrupted = False
         while True:
             try:
-                message = self._read_message()
+                with self.interrupts.reading():
+                    message = self._read_message()
             except KeyboardInterrupt:
                 if was_interrupted or not self.is_terminal:
                     raise

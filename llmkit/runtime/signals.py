@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -73,26 +73,37 @@ class Signals:
             raise Stopped(number)
 
 
-@contextmanager
-def catch_first_interrupt(*, enabled: bool) -> Iterator[Callable[[], bool]]:
-    """Context in which the first Ctrl-C raises nothing and the second raises KeyboardInterrupt.
+class Interrupts:
+    """Ctrl-C in an interactive program, which alternates between reading input and working.
 
-    Yields a function that returns whether Ctrl-C was pressed.
-
-    enabled: False does not change the handling of Ctrl-C.
+    While the program reads, Ctrl-C raises KeyboardInterrupt. While it works, the first Ctrl-C only
+    sets `was_pressed`, which the program polls, and the second raises KeyboardInterrupt.
     """
-    was_interrupted = False
-    previous = signal.getsignal(signal.SIGINT)
 
-    def note(number: int, _: FrameType | None) -> None:
-        nonlocal was_interrupted
-        was_interrupted = True
-        signal.signal(number, previous)
+    def __init__(self) -> None:
+        self.was_pressed = False
+        """Whether Ctrl-C was pressed since the last input."""
+        self._is_reading = False
 
-    if enabled:
-        signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: was_interrupted
-    finally:
-        if enabled:
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Context of the program; outside of it, Ctrl-C is handled as before."""
+        previous = signal.signal(signal.SIGINT, self._take)
+        try:
+            yield
+        finally:
             signal.signal(signal.SIGINT, previous)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Context in which the program reads input."""
+        self._is_reading = True
+        self.was_pressed = False
+        yield
+        # Not in `finally`: until the next input, a second Ctrl-C at the prompt raises as well.
+        self._is_reading = False
+
+    def _take(self, number: int, _: FrameType | None) -> None:
+        if self._is_reading or self.was_pressed:
+            raise KeyboardInterrupt
+        self.was_pressed = True

@@ -1,5 +1,6 @@
 """The `chat` command: answer messages typed in a terminal or read from a pipe."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ from llmkit.paths import check_output
 from llmkit.reports.predictions import print_labels
 from llmkit.runtime.console import make_console, print_generated, warning_console
 from llmkit.runtime.message_reader import Message, MessageReader, is_valid_unicode
-from llmkit.runtime.signals import catch_first_interrupt
+from llmkit.runtime.signals import Interrupts
 
 COMMANDS = ("/reset", "/save", "/help", "/quit")
 HELP = """\
@@ -47,7 +48,8 @@ def chat(session: GenerationSession, system: str | None) -> None:
         mode = chat_mode_for(session, system or "")
     except ValueError as error:
         raise UserError(f"--system: {error}; remove it") from None
-    reader = MessageReader()
+    interrupts = Interrupts()
+    reader = MessageReader(interrupts)
     help_line = "/help lists commands; Ctrl-D ends the chat" if reader.is_terminal else ""
     for line in filter(None, (mode.introduction, help_line)):
         note(session.console, line)
@@ -55,8 +57,9 @@ def chat(session: GenerationSession, system: str | None) -> None:
     with (
         session.accelerator.autocast(),
         packed_linear_layers(model, generation_dtype(model), enabled=not session.labels),
+        interrupts.handled() if reader.is_terminal else nullcontext(),
     ):
-        conversation = Chat(session, mode, reader.is_terminal)
+        conversation = Chat(session, mode, interrupts, reader.is_terminal)
         for message in reader:
             if not conversation.take(message):
                 break
@@ -78,10 +81,18 @@ def check_decoding(generation: Generation) -> None:
 
 
 class Chat:
-    """A chat session: runs commands and answers messages."""
+    """A chat session: runs commands and answers messages. The first Ctrl-C stops an answer, even
+    before it begins, and not the program."""
 
-    def __init__(self, session: GenerationSession, mode: ChatMode, is_terminal: bool) -> None:
+    def __init__(
+        self,
+        session: GenerationSession,
+        mode: ChatMode,
+        interrupts: Interrupts,
+        is_terminal: bool,
+    ) -> None:
         self.session, self.mode, self.is_terminal = session, mode, is_terminal
+        self.interrupts = interrupts
         self.generation = session.generation.model_copy(update={"num_return_sequences": 1})
         # One row, so that its slot of the cache keeps the turns so far.
         self.engine = None if session.labels else Engine(session.model, session.tokenizer, 1)
@@ -91,15 +102,7 @@ class Chat:
         self.has_explained_limit = False
 
     def take(self, message: Message) -> bool:
-        """Run a command or answer a message; return whether the chat continues.
-
-        In a terminal, the first Ctrl-C meanwhile stops the answer instead of the program, even
-        before the answer begins.
-        """
-        with catch_first_interrupt(enabled=self.is_terminal) as self.is_interrupted:
-            return self._take(message)
-
-    def _take(self, message: Message) -> bool:
+        """Run a command or answer a message; return whether the chat continues."""
         self.num_messages += bool(message.text.strip())
         if message.is_command:
             return self.run_command(message)
@@ -147,7 +150,7 @@ class Chat:
             The completion as generated, and whether Ctrl-C stopped it.
         """
         sequence, shown = self.engine.add(request), ""
-        while sequence.finish_reason is None and not self.is_interrupted():
+        while sequence.finish_reason is None and not self.interrupts.was_pressed:
             self.engine.step()
             shown = print_added(sequence.text.strip(), shown)
         self.engine.cancel(sequence)
@@ -169,7 +172,7 @@ class Chat:
         if self.is_terminal:
             print_labels(prediction.probabilities, self.session.console)
         else:
-            click.echo(f"{prediction.text}\t{prediction.probabilities[prediction.text]:.4f}")
+            print_generated(f"{prediction.text}\t{prediction.probabilities[prediction.text]:.4f}")
         return prediction.text
 
     def refuse(self, message: Message, reason: str) -> None:

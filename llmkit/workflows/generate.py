@@ -1,6 +1,5 @@
 """Predictions for a prompt, the rows of a file, the lines of standard input, or Python strings."""
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from llmkit.generation.session import GenerationSession
 from llmkit.io import row_files
 from llmkit.io.row_lines import TABLE_FORMATS
 from llmkit.io.row_writer import RowWriter, check_format, open_writer, write_rows
+from llmkit.io.safe_json import to_json
 from llmkit.io.standard_input import STANDARD_INPUT, read_lines
 from llmkit.metrics.prediction import Prediction
 from llmkit.paths import check_output, expand
@@ -314,7 +314,7 @@ def show_report(session: GenerationSession, report: PromptReport) -> None:
     """Print the template, the number of truncated prompts, and warnings to stderr."""
     template = session.task.template
     if report.uses_template and template:
-        shown = json.dumps(template, ensure_ascii=False)
+        shown = to_json(template, ensure_ascii=False)
         session.console.print(f"prompt template: {shown}; --raw disables it", style="dim")
     if report.num_truncated:
         session.console.print(

@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import decimal
 import io
 import json
 import math
@@ -83,7 +84,13 @@ def test_what_json_lacks_becomes_text():
         (0.1, "0.1"),
         ([1, "é"], '[1, "é"]'),
         ({"a": None}, '{"a": null}'),
-        (datetime.date(2026, 1, 2), '"2026-01-02"'),
+        (float("-inf"), ""),
+        ("null", "null"),
+        ({"when": datetime.date(2026, 1, 2)}, '{"when": "2026-01-02"}'),
+        (datetime.date(2026, 1, 2), "2026-01-02"),
+        (datetime.datetime(2026, 1, 2, 3, 4), "2026-01-02 03:04:00"),
+        (datetime.timedelta(hours=1), "1:00:00"),
+        (decimal.Decimal("1.50"), "1.50"),
     ],
 )
 def test_a_value_that_is_no_text_has_its_cell(value, cell):

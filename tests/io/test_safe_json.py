@@ -2,6 +2,7 @@
 
 import json
 import math
+import unicodedata
 
 import pytest
 
@@ -12,3 +13,11 @@ def test_nan_and_infinity_become_null():
     content = {"a": math.nan, "b": [1.5, -math.inf, {"c": (math.inf, 2)}], "d": "NaN", "e": True}
     expected = {"a": None, "b": [1.5, None, {"c": [None, 2]}], "d": "NaN", "e": True}
     assert json.loads(to_json(content), parse_constant=pytest.fail) == expected
+
+
+def test_no_control_character_remains_that_a_terminal_obeys():
+    content = {"\x9b31m": "\x1b[31m \x7f \x85 \x9d0;title\x9c \r", "船": "é\xa0"}
+    text = to_json(content, ensure_ascii=False)
+    assert not [c for c in text if unicodedata.category(c) == "Cc"]
+    assert "船" in text
+    assert json.loads(text) == content

@@ -1,12 +1,15 @@
 """Messages of one or several lines, from a pipe or typed in a terminal."""
 
 import io
+import os
+import signal
 import sys
 
 import pytest
 
 from llmkit.errors import UserError
 from llmkit.runtime.message_reader import Message, MessageReader, is_valid_unicode
+from llmkit.runtime.signals import Interrupts
 
 
 @pytest.fixture
@@ -16,7 +19,7 @@ def piped(monkeypatch):
     def read(content: bytes) -> list[Message]:
         stream = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8")
         monkeypatch.setattr(sys, "stdin", stream)
-        return list(MessageReader())
+        return list(MessageReader(Interrupts()))
 
     return read
 
@@ -94,7 +97,7 @@ def test_ctrl_c_discards_the_input_and_a_second_one_stops(
     monkeypatch.setattr(sys, "stdin", Typist(*events))
     read = []
     try:
-        for message in MessageReader():
+        for message in MessageReader(Interrupts()):
             read.append(message.text)
     except KeyboardInterrupt:
         assert is_stopped
@@ -106,15 +109,27 @@ def test_ctrl_c_discards_the_input_and_a_second_one_stops(
     assert "press Ctrl-C again or type /quit to end the chat" in shown.err
 
 
+def test_ctrl_c_between_messages_does_not_end_the_input(monkeypatch):
+    """Between the end of an answer and the next prompt, it comes too late to stop anything."""
+    monkeypatch.setattr(sys, "stdin", Typist("a\n", "b\n"))
+    interrupts, read = Interrupts(), []
+    with interrupts.handled():
+        for message in MessageReader(interrupts):
+            assert not interrupts.was_pressed
+            read.append(message.text)
+            os.kill(os.getpid(), signal.SIGINT)
+    assert read == ["a", "b"]
+
+
 def test_ctrl_c_stops_a_pipe_immediately(monkeypatch):
     typist = Typist("a\n", KeyboardInterrupt, "b\n")
     monkeypatch.setattr(typist, "isatty", lambda: False)
     monkeypatch.setattr(sys, "stdin", typist)
     with pytest.raises(KeyboardInterrupt):
-        list(MessageReader())
+        list(MessageReader(Interrupts()))
 
 
 def test_a_closed_standard_input_is_rejected(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(UserError, match="standard input is closed"):
-        MessageReader()
+        MessageReader(Interrupts())

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from llmkit.runtime.signals import Signals, Stopped, catch_first_interrupt
+from llmkit.runtime.signals import Interrupts, Signals, Stopped
 
 
 def send(number: int) -> None:
@@ -53,14 +53,26 @@ def test_the_previous_handlers_are_restored():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_the_first_ctrl_c_is_noted_and_the_second_raises():
-    before = signal.getsignal(signal.SIGINT)
-    with catch_first_interrupt(enabled=True) as is_interrupted:
-        assert not is_interrupted()
-        send(signal.SIGINT)
-        assert is_interrupted()
+def test_ctrl_c_raises_while_an_interactive_program_reads():
+    interrupts, before = Interrupts(), signal.getsignal(signal.SIGINT)
+    with interrupts.handled():
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt), interrupts.reading():
+                send(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):  # the second one at a prompt
+            send(signal.SIGINT)
+        assert not interrupts.was_pressed
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_first_ctrl_c_is_noted_and_the_second_raises_while_an_interactive_program_works():
+    interrupts = Interrupts()
+    with interrupts.handled():
+        for _ in range(2):
+            with interrupts.reading():
+                pass
+            assert not interrupts.was_pressed
+            send(signal.SIGINT)
+            assert interrupts.was_pressed
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
-    with pytest.raises(KeyboardInterrupt), catch_first_interrupt(enabled=False):
-        send(signal.SIGINT)
