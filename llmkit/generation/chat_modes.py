@@ -74,13 +74,13 @@ def encode_messages(messages: Sequence[Message], session: GenerationSession) -> 
 
     messages: Ends with a user message.
 
-    Raises ValueError for a system prompt if the task takes none and for a blank input; UserError
-    if the last message does not fit into the context.
+    Raises ValueError for a blank last message, which `llmkit chat` skips, and for a system prompt
+    if the task takes none; UserError if the last message does not fit into the context.
     """
     system = messages[0].content if messages[0].role == "system" else ""
     *earlier, last = (message for message in messages if message.role != "system")
-    if message_kind(session.task) == "input" and is_blank(last.content):
-        raise ValueError("the last message is empty; give it at least one character")
+    if is_blank(last.content):
+        raise ValueError("the last message is blank; send at least one visible character")
     mode = chat_mode_for(session, system)
     for question, answer in zip(earlier[::2], earlier[1::2], strict=True):
         mode.record(question.content, answer.content)

@@ -20,6 +20,7 @@ from llmkit.reports.predictions import print_labels
 from llmkit.runtime.console import make_console, print_generated, warning_console
 from llmkit.runtime.message_reader import Message, MessageReader, is_valid_unicode
 from llmkit.runtime.signals import Interrupts
+from llmkit.tasks import is_blank
 
 COMMANDS = ("/reset", "/save", "/help", "/quit")
 HELP = """\
@@ -103,15 +104,16 @@ class Chat:
 
     def take(self, message: Message) -> bool:
         """Run a command or answer a message; return whether the chat continues."""
-        self.num_messages += bool(message.text.strip())
+        text = "" if is_blank(message.text) else message.text
+        self.num_messages += bool(text)
         if message.is_command:
             return self.run_command(message)
-        if not message.text.strip() and not (self.is_terminal and self.can_continue):
+        if not text and not (self.is_terminal and self.can_continue):
             return True
         try:
-            if not is_valid_unicode(message.text):
+            if not is_valid_unicode(text):
                 raise UserError("not valid UTF-8; the line was skipped")
-            self.answer(message.text if message.text.strip() else "")
+            self.answer(text)
         except UserError as error:
             self.refuse(message, str(error))
         return True

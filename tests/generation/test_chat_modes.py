@@ -114,10 +114,10 @@ def test_the_page_uses_messages_like_the_chat(tiny_gpt2, task):
     assert (message_kind(session.task) == "turn") == (kind_of(session) == "chat")
 
 
-@pytest.mark.parametrize("task", ["summarize", "instruct", "qa"])
-@pytest.mark.parametrize("text", [" ", "\u200b"])
-def test_a_blank_input_is_rejected(tiny_gpt2, task, text):
-    with pytest.raises(ValueError, match="the last message is empty"):
+@pytest.mark.parametrize("task", ["chat", "summarize", "instruct", "qa", "classify"])
+@pytest.mark.parametrize("text", ["", " ", "\u200b"])
+def test_a_blank_last_message_is_rejected(tiny_gpt2, task, text):
+    with pytest.raises(ValueError, match="the last message is blank; send at least one visible"):
         encode_messages([Message("user", text)], session_of(tiny_gpt2, task))
 
 

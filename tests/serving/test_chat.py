@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from served import open_tiny, serving
+from served import error_of, open_tiny, serving
 
 from llmkit.data.encode import encode_segments, encode_text
 from llmkit.generation.generate import generate
@@ -87,6 +87,17 @@ def test_a_last_message_that_does_not_fit_is_refused_not_truncated(chatting):
     error = refused.json()["error"]
     assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
     assert "messages: the message has " in error["message"]
+
+
+def test_a_blank_last_message_is_refused(chatting, classifying):
+    for served in (chatting, classifying):
+        refused = served.chat(("user", "Who?"), ("assistant", "Mara."), " \n")
+        assert refused.status_code == 400
+        assert error_of(refused) == {
+            "message": "messages: the last message is blank; send at least one visible character",
+            "type": "invalid_request_error", "param": "messages", "code": "invalid_value",
+        }  # fmt: skip
+    assert chatting.chat(("user", ""), ("assistant", ""), "Who?").status_code == 200
 
 
 def test_a_classifier_answers_with_a_label_and_all_probabilities(classifying):

@@ -222,7 +222,7 @@ def test_a_rejected_line_does_not_end_the_chat(run_of, monkeypatch, tmp_path, li
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", ["", "\n \n"])
+@pytest.mark.parametrize("content", ["", "\n \n", "\u200b\n"])
 def test_empty_standard_input_is_rejected(run_of, content):
     result = run_llmkit("chat", "--model", run_of("chat"), input=content)
     assert result.exit_code == 2
