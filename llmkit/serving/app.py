@@ -4,7 +4,9 @@ import asyncio
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from rich.console import Console
@@ -256,7 +258,16 @@ class RequestLog:
             seconds = time.perf_counter() - started
             self.metrics.requests.labels(path, status).inc()
             self.metrics.request_seconds.labels(path).observe(seconds)
-            self.console.print(f"{scope['method']} {path} {status} {seconds:.2f} s", style="dim")
+            log(self.console, f"{scope['method']} {path} {status} {seconds:.2f} s", style="dim")
+
+
+def log(console: Console, line: str, **options: Any) -> None:
+    """Print a line to the log of the server, which outlives a full disk and a closed pipe.
+
+    options: Arguments of `Console.print`.
+    """
+    with suppress(OSError, SystemExit):  # rich exits when a pipe is closed
+        console.print(line, **options)
 
 
 async def _handle_api_error(request: Request, error: ApiError) -> Response:

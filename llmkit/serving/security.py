@@ -3,6 +3,7 @@
 import hmac
 import ipaddress
 import os
+import re
 import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from llmkit.serving.errors import ApiError
 TOKEN_VARIABLE = "LLMKIT_TOKEN"
 MIN_TOKEN_LENGTH = 16
 MAX_TOKEN_BYTES = 4096
+HOST_NAME = re.compile(r"[\w.-]+")
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 # Paths that need no token because they do not use the model.
 OPEN_PATHS = ("/", "/health")
@@ -61,9 +63,14 @@ class Access:
                 f"--host: {self.host} can be reached from other machines, which requires a token; "
                 f"set {TOKEN_VARIABLE} or --token-file"
             )
+        for name in self.hosts:
+            if not HOST_NAME.fullmatch(name) and not is_address(name):
+                raise UserError(
+                    f"--allow-host: {name!r} is not a host name such as example.org; give it "
+                    "without scheme and port"
+                )
         for origin in self.origins:
-            parts = urlsplit(origin)
-            if not parts.scheme or not parts.netloc or parts.path or origin != origin.lower():
+            if not is_origin(origin):
                 raise UserError(
                     f"--allow-origin: {origin!r} is not an origin such as https://example.org"
                 )
@@ -175,6 +182,16 @@ def host_name(header: str) -> str | None:
         return parts.hostname if is_whole else None
     except ValueError:
         return None
+
+
+def is_origin(text: str) -> bool:
+    """Whether a text is an origin as browsers send it: a scheme and a host, in lower case."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    is_whole = text == f"{parts.scheme}://{parts.netloc}" == text.lower()
+    return is_whole and bool(parts.scheme) and host_name(parts.netloc) is not None
 
 
 def is_address(name: str) -> bool:

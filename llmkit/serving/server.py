@@ -17,7 +17,7 @@ from llmkit.errors import UserError, count_of
 from llmkit.generation.session import default_model, open_session
 from llmkit.runs.find import resolve_model
 from llmkit.runtime.signals import Signals, Stopped
-from llmkit.serving.app import Service, make_app
+from llmkit.serving.app import Service, log, make_app
 from llmkit.serving.connection import Connection
 from llmkit.serving.engine_thread import EngineThread
 from llmkit.serving.errors import engine_failed, stopping
@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
             service.is_draining = True
             self._stop_at = time.monotonic() + service.limits.grace
             count = count_of(len(service.jobs), "request")
-            self._console.print(f"finishing {count}; a second signal exits immediately")
+            log(self._console, f"finishing {count}; a second signal exits immediately")
         if self._stop_at is not None:
             if time.monotonic() > self._stop_at:
                 service.fail_jobs(stopping())
@@ -103,7 +103,7 @@ def serve(
         service = Service(session, served_name(model), engine, limits)
         app = make_app(service, access, console)
         with signals.deferred():
-            console.print(f"serving {service.name} at {url_of(listener)}; press Ctrl-C to stop")
+            log(console, f"serving {service.name} at {url_of(listener)}; press Ctrl-C to stop")
             run(app, service, listener, signals)
             if not engine.is_alive:
                 raise RuntimeError("the engine has failed")

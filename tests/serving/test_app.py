@@ -1,5 +1,6 @@
 """The service: paths, models, the queue, the time of a request, and clients that leave."""
 
+import errno
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import httpx2
 import pytest
 from rich.console import Console
 from served import (
+    LOCAL,
     error_of,
     eventually,
     listening,
@@ -224,3 +226,18 @@ def test_a_failure_of_the_server_tells_nothing_of_its_inside(served, monkeypatch
 def test_no_answer_is_taken_for_another_type_of_content(served, path):
     response = served.client.get(path)
     assert response.headers.get_list("x-content-type-options") == ["nosniff"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), BrokenPipeError()])
+def test_a_log_that_cannot_be_written_fails_no_request(served, capsys, monkeypatch, error):
+    """As of `llmkit serve 2>&1 | head -1`."""
+    log = io.StringIO()
+
+    def fail(text):
+        raise error
+
+    monkeypatch.setattr(log, "write", fail)
+    app = make_app(served.service, LOCAL, Console(file=log))
+    client = TestClient(app, base_url="http://127.0.0.1:8000")
+    for _ in range(2):
+        assert client.get("/health").status_code == 200

@@ -67,7 +67,26 @@ def test_an_address_that_other_machines_can_reach_requires_a_token(host):
     Access(host, TOKEN)
 
 
-@pytest.mark.parametrize("origin", ["example.org", "https://", "https://a.example/", "*"])
+@pytest.mark.parametrize("host", ["proxy.example", "PROXY-1.local", "my_box", "10.0.0.2", "::1"])
+def test_an_allowed_host_is_a_name_or_an_address(host):
+    header = f"[{host}]:8000" if ":" in host else f"{host}:8000"
+    assert Access("0.0.0.0", TOKEN, hosts=(host,)).allows_host(header)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", " ", "*", "*.example", "proxy.example:8000", "https://proxy.example", "[::1]", "a/b"],
+)
+def test_an_allowed_host_that_no_host_header_can_match_is_rejected(host):
+    with pytest.raises(UserError, match="give it without scheme and port"):
+        Access("127.0.0.1", None, hosts=(host,))
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["example.org", "https://", "https://a.example/", "*", "https://a.example?x", "https://a#x",
+     "https://A.example", "//a.example", "http://[::1", "https://a:b", "https://u@a.example", ""],
+)  # fmt: skip
 def test_an_allowed_origin_must_be_a_scheme_and_a_host(origin):
     with pytest.raises(UserError, match="--allow-origin"):
         Access("127.0.0.1", None, origins=(origin,))
