@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from llmkit.runtime.ranks import is_rank_zero
 
 ERASE_LINE = "\r\x1b[2K"
+DUMB_TERMINALS = ("dumb", "unknown")  # as in rich
 LOADING = "llmkit: loading PyTorch and transformers ..."
 
 
@@ -18,15 +19,16 @@ def loading(message: str = LOADING, *, is_quiet: bool = False) -> Iterator[None]
     `library_imports`.
 
     Imports take 5 to 25 s on a slow machine. A terminal shows the message until the block ends;
-    a file or a pipe gets a line. Ctrl-C ends the process immediately: an exception could be
-    swallowed by the library that is being imported, and nothing is half done yet.
+    a file, a pipe or a terminal that cannot erase text gets a line. Ctrl-C ends the process
+    immediately: an exception could be swallowed by the library that is being imported, and nothing
+    is half done yet.
     """
     speaks = is_rank_zero() and not is_quiet
     if "transformers" in sys.modules:  # nothing is left to load
         yield
         return
-    is_terminal = sys.stderr.isatty()
-    clear = ERASE_LINE if is_terminal and speaks else ""
+    can_erase = sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in DUMB_TERMINALS
+    clear = ERASE_LINE if can_erase and speaks else ""
 
     def stop(number: int, _: object) -> None:
         text = f"{clear}llmkit: stopped by Ctrl-C\n" if is_rank_zero() else ""
@@ -36,7 +38,7 @@ def loading(message: str = LOADING, *, is_quiet: bool = False) -> Iterator[None]
     previous = signal.signal(signal.SIGINT, stop)
     try:
         if speaks:
-            print(message, end="" if is_terminal else "\n", file=sys.stderr, flush=True)
+            print(message, end="" if can_erase else "\n", file=sys.stderr, flush=True)
         from llmkit.runtime.console import library_imports
 
         with library_imports():

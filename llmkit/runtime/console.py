@@ -121,7 +121,8 @@ def counting(
 ) -> Iterator[Callable[[int], None]]:
     """Show progress out of `total` and the time left; yields a function that adds to the count.
 
-    A terminal shows a bar, anything else a line every SECONDS_PER_LINE.
+    A terminal shows a bar; a file, a pipe and a terminal that cannot erase text (TERM=dumb) get a
+    line every SECONDS_PER_LINE.
 
     Args:
         first: The count at the beginning.
@@ -134,7 +135,7 @@ def counting(
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
-        disable=console.quiet or not console.is_terminal,
+        disable=console.quiet or not console.is_interactive,
         transient=True,
         # The console may be stderr, while predictions are printed on stdout.
         redirect_stdout=False,
@@ -147,7 +148,7 @@ def counting(
         done += count
         bar.update(task, completed=done)
         now = time.perf_counter()
-        if not console.is_terminal and now - last_line >= SECONDS_PER_LINE and done < total:
+        if not console.is_interactive and now - last_line >= SECONDS_PER_LINE and done < total:
             last_line = now
             left = (now - started) / (done - first) * (total - done)
             console.print(f"{what}  {done:,}/{total:,}  {left:.0f} s left")

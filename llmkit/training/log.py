@@ -52,7 +52,7 @@ class RunLog:
             TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
             console=console,
-            disable=run is None or not console.is_terminal,
+            disable=run is None or not console.is_interactive,
             transient=True,
         )
         self.bar = self.progress.add_task("training", total=num_steps, status="")
@@ -103,7 +103,7 @@ class RunLog:
         }
         self._write(step=step, **figures)
         self.track(figures, step)
-        if not self.console.is_terminal:
+        if not self.console.is_interactive:
             seconds = time.perf_counter() - self.started
             left = seconds / (step - self.first) * (self.num_steps - step)
             self.console.print(

@@ -85,8 +85,12 @@ def unloaded(monkeypatch):
 
 
 def test_loading_is_a_line_in_a_file_and_passes_on_a_terminal(unloaded, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     assert unloaded(is_terminal=False) == (f"{LOADING}\n", f"{LOADING}\n")
     assert unloaded(is_terminal=True) == (LOADING, LOADING + ERASE_LINE)
     assert unloaded(is_terminal=True, is_quiet=True) == ("", "")
+    with monkeypatch.context() as dumb:
+        dumb.setenv("TERM", "dumb")
+        assert unloaded(is_terminal=True) == (f"{LOADING}\n", f"{LOADING}\n")
     monkeypatch.setenv("RANK", "1")
     assert unloaded(is_terminal=True) == ("", "")

@@ -30,9 +30,14 @@ def test_every_cell_of_a_table_is_shown_at_any_width(width):
     assert max(map(len, shown.splitlines())) <= width
 
 
-def test_progress_is_printed_as_lines_where_there_is_no_terminal(monkeypatch):
+@pytest.mark.parametrize("is_dumb_terminal", [False, True])
+def test_progress_is_printed_as_lines_where_no_bar_can_be_shown(monkeypatch, is_dumb_terminal):
     monkeypatch.setattr(module, "SECONDS_PER_LINE", 0)
+    if is_dumb_terminal:
+        monkeypatch.setenv("TERM", "dumb")
+        monkeypatch.setenv("FORCE_COLOR", "1")  # the console takes its output for a terminal
     console = make_console()
+    assert console.is_terminal == is_dumb_terminal
     with console.capture() as captured, counting(console, "rows", 4) as advance:
         advance(1)
         advance(3)
