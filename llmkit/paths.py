@@ -44,6 +44,8 @@ def check_output(
     """
     if output is None:
         return None
+    if "\0" in output:
+        raise UserError(f"{given_by}: {printable(output)}: NUL cannot be part of a file name")
     path = expand(output)
     if suffix and path.suffix.lower() != suffix:
         raise UserError(f"{given_by}: {path}: name a file that ends in {suffix}")

@@ -4,13 +4,17 @@ import click
 
 from llmkit.config import hints
 
+TEXTS = ("TEXT", "REGEX", "[KEY=VALUE]...")  # metavars of parameters that may be empty
+
 
 class Verb(click.Command):
-    """A command that suggests the right option for an unknown one."""
+    """A command that suggests the right option for an unknown one and rejects empty names."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
+            self._check_names(ctx)
+            return rest
         except click.NoSuchOption as error:
             hint = self._hint(error.option_name)
             if hint is None:
@@ -19,6 +23,16 @@ class Verb(click.Command):
         except click.UsageError as error:
             error.ctx = error.ctx or ctx  # the message names the command
             raise
+
+    def _check_names(self, ctx: click.Context) -> None:
+        """Raise UsageError for the empty name of a file, a model or anything else."""
+        for parameter in self.params:
+            value = ctx.params.get(parameter.name)
+            values = value if isinstance(value, tuple) else (value,)
+            is_empty = any(isinstance(each, str) and not each.strip() for each in values)
+            if is_empty and parameter.metavar not in TEXTS:
+                name = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.name
+                ctx.fail(f"{name}: the value is empty; is a variable of the shell unset?")
 
     def _hint(self, option: str) -> str | None:
         options = [name for parameter in self.params for name in parameter.opts]

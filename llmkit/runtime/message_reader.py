@@ -8,6 +8,7 @@ from typing import NamedTuple
 import click
 
 from llmkit.errors import UserError
+from llmkit.io.text_lines import BYTE_ORDER_MARK
 from llmkit.runtime.signals import Interrupts
 
 PROMPT, CONTINUATION_PROMPT = "> ", ". "
@@ -106,6 +107,8 @@ class MessageReader:
             click.echo(prompt, nl=False, err=True)
         line = sys.stdin.readline()
         self.line_number += 1
+        if self.line_number == 1 and not self.is_terminal:
+            line = line.removeprefix(BYTE_ORDER_MARK)
         return line.removesuffix("\n").removesuffix("\r") if line else None
 
 

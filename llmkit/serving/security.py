@@ -60,8 +60,8 @@ class Access:
     def __post_init__(self) -> None:
         if self.token is None and not is_loopback(self.host):
             raise UserError(
-                f"--host: {self.host} can be reached from other machines, which requires a token; "
-                f"set {TOKEN_VARIABLE} or --token-file"
+                f"--host: {self.host!r} can be reached from other machines, which requires a "
+                f"token; set {TOKEN_VARIABLE} or --token-file"
             )
         for name in self.hosts:
             if not HOST_NAME.fullmatch(name) and not is_address(name):

@@ -17,7 +17,7 @@ from llmkit.io.row_writer import write_rows
 from llmkit.model.packed import generation_dtype, packed_linear_layers
 from llmkit.paths import check_output
 from llmkit.reports.predictions import print_labels
-from llmkit.runtime.console import make_console, print_generated, warning_console
+from llmkit.runtime.console import make_console, print_generated, warning_console, without_controls
 from llmkit.runtime.message_reader import Message, MessageReader, is_valid_unicode
 from llmkit.runtime.signals import Interrupts
 from llmkit.tasks import is_blank
@@ -243,5 +243,5 @@ def print_added(text: str, shown: str) -> str:
 
 
 def note(console: Console, text: str, style: str = "dim") -> None:
-    """Print a notice, wrapped between words in a terminal."""
-    console.print(text, style=style, soft_wrap=not console.is_terminal)
+    """Print a notice, wrapped between words in a terminal, which obeys no control character."""
+    console.print(without_controls(text), style=style, soft_wrap=not console.is_terminal)

@@ -117,7 +117,9 @@ def generate_from_file(
         )
         for prompt, prediction in warn_about_truncated(predictions, session.generation):
             writer.append(output_row(prompt, prediction))
-    session.console.print(f"{report.num_rows:,} predictions written to {output}", style="dim")
+    session.console.print(
+        f"{count_of(report.num_rows, 'prediction')} written to {output}", style="dim"
+    )
 
 
 def generate_from_lines(

@@ -77,3 +77,34 @@ def test_a_suggestion_ends_its_message(llmkit, arguments, expected):
     (line,) = llmkit(*arguments.split()).stderr.splitlines()
     assert expected in line
     assert "?" not in line or line.endswith("?")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("generate", "--model", "", "--prompt", "x"), "--model"),
+        (("generate", "--input", " "), "--input"),
+        (("generate", "--prompt", "x", "--output", ""), "--output"),
+        (("generate", "--prompt", "x", "--json-schema", ""), "--json-schema"),
+        (("chat", "--model", ""), "--model"),
+        (("serve", "--token-file", ""), "--token-file"),
+        (("serve", "--host", ""), "--host"),
+        (("evaluate", ""), "model"),
+        (("evaluate", "x", "--recipe", ""), "--recipe"),
+        (("compare", "a.csv", ""), "second"),
+        (("report", "a", ""), "runs"),
+        (("finetune", ""), "recipe"),
+        (("finetune", "qa", "--run-dir", ""), "--run-dir"),
+    ],
+)
+def test_an_empty_name_is_rejected(llmkit, arguments, name):
+    result = llmkit(*arguments)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"llmkit: {arguments[0]}: {name}: the value is empty; is a variable of")
+
+
+@pytest.mark.parametrize("option", ["--prompt", "--stop", "--choices", "--system"])
+def test_a_text_may_be_empty_or_has_its_own_message(llmkit, option):
+    command = "chat" if option == "--system" else "generate"
+    assert "the value is empty" not in llmkit(command, option, "", "--model", "./none").stderr

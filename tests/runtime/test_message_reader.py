@@ -38,6 +38,7 @@ def piped(monkeypatch):
         (b'""""""\nx', ["", "x"]),
         (b'"""one\ntwo', ["one\ntwo"]),
         ("船 👩🏽‍🌾\n".encode(), ["船 👩🏽‍🌾"]),
+        ("\ufeffone\n\ufefftwo\n".encode(), ["one", "\ufefftwo"]),
     ],
 )
 def test_messages_of_a_pipe(piped, content, expected):

@@ -209,6 +209,11 @@ def test_invalid_chat_options_are_rejected_in_one_line(chat, task, options, expe
         ("/save .", "/save: . is a folder; name a file"),
         ("/save talk.csv", "/save: talk.csv: name a file that ends in .jsonl, .json, .parquet"),
         ("/save talk.jsonl", "/save: there is nothing to save yet"),
+        ("/save a\0.jsonl", "/save: a\\x00.jsonl: NUL cannot be part of a file name"),
+        (
+            "/save a\x1b[2J\x9b1m.csv",
+            "/save: a\ufffd[2J\ufffd1m.csv: name a file that ends in .jsonl, .json, .parquet",
+        ),
         ("caf\udce9", "not valid UTF-8; the line was skipped"),
     ],
 )
