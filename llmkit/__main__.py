@@ -1,5 +1,6 @@
 """`llmkit` and `python -m llmkit`."""
 
+import signal
 import sys
 
 
@@ -10,7 +11,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("llmkit: stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)
-    command()
+    try:
+        command()
+    finally:
+        # While Python exits, a further Ctrl-C ends the process without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 
 import click
 import pytest
 
+from llmkit import __main__ as program
 from llmkit import cli
 
 
@@ -63,6 +65,22 @@ def test_python_m_llmkit_is_the_command(subprocess_env):
     assert shown.returncode == 0
     assert shown.stdout.startswith("llmkit, version ")
     assert os.linesep in shown.stdout
+
+
+def test_ctrl_c_while_python_exits_shows_no_traceback(monkeypatch):
+    """A further Ctrl-C then ends the process instead of raising in an exit handler."""
+
+    def stop():
+        raise SystemExit(130)
+
+    monkeypatch.setattr(cli, "main", stop)
+    previous = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit, match="130"):
+            program.main()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 VERBS = list(cli.VERBS)

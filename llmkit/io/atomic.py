@@ -113,9 +113,15 @@ def verify(folder: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file under another name, then rename it: no reader sees half of it."""
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, "utf-8")
-    sync(partial)
-    partial.replace(path)
+    try:
+        partial.write_text(text, "utf-8")
+        sync(partial)
+        partial.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        with suppress(OSError):
+            partial.unlink()
+        raise
     sync(path.parent)
 
 

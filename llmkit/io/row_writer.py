@@ -143,7 +143,9 @@ def open_writer(
         try:
             yield writer
             writer.finish()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, OSError):  # such as that of a full disk, which names no file
+                error.filename = error.filename or str(path)
             writer.close()
             if fingerprint is None or not writer.num_rows:
                 writer.delete()

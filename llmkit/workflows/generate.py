@@ -304,8 +304,6 @@ def explain_continuation(writer: RowWriter, total: int) -> Iterator[None]:
     try:
         yield
     except (Stopped, OSError, MemoryError, RuntimeError) as error:
-        if isinstance(error, OSError):
-            error.filename = error.filename or str(writer.path)
         if writer.num_rows:
             rows = count_of(writer.num_rows, "row")
             error.advice = f"; run the same command again to continue after {rows}"

@@ -1,9 +1,12 @@
 """Folders and files that are complete or absent."""
 
+import errno
 import json
+import os
 
 import pytest
 
+from llmkit.io import atomic
 from llmkit.io.atomic import (
     MANIFEST,
     CorruptFolder,
@@ -72,3 +75,17 @@ def test_a_text_file_is_replaced_without_leftovers(tmp_path):
     for text in ("one", "two"):
         write_text(tmp_path / "a" / "b" / "file", text)
     assert [path.read_text() for path in (tmp_path / "a" / "b").iterdir()] == ["two"]
+
+
+def test_a_full_disk_keeps_the_old_text_file_and_names_it(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_text(path, "old")
+    monkeypatch.setattr(atomic, "sync", disk_is_full)
+    with pytest.raises(OSError, match="No space left") as full:
+        write_text(path, "new")
+    assert full.value.filename == str(path)
+    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {"file": "old"}
+
+
+def disk_is_full(path):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,7 +1,9 @@
 """Output files: values of any type in every format, complete or absent."""
 
 import datetime
+import errno
 import json
+import os
 import random
 
 import pyarrow
@@ -173,3 +175,14 @@ def test_a_link_in_place_of_the_unfinished_file_is_rejected(tmp_path):
     with pytest.raises(UserError, match="not a regular file"):
         write_until(tmp_path / "out.csv", 2)
     assert (tmp_path / "precious").read_text() == "precious\n"
+
+
+def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path):
+    def rows():
+        yield ROWS[0]
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left") as full:
+        write_rows(tmp_path / "out.csv", rows(), COLUMNS)
+    assert full.value.filename == str(tmp_path / "out.csv")
+    assert list(tmp_path.iterdir()) == []
