@@ -15,6 +15,7 @@ from llmkit.commands.options import (
     seed_option,
 )
 from llmkit.commands.verb import Verb, examples
+from llmkit.runtime.signals import Signals
 
 # Keys of a run's recipe that affect answers; other keys cannot be overridden.
 READ_KEYS = (
@@ -56,7 +57,8 @@ def chat(overrides: tuple[str, ...], model: str | None, system: str | None, seed
         from llmkit.workflows.chat import chat as chat_with
 
     console = make_console(stderr=True, quiet=is_quiet)
-    chat_with(open_session(model, overrides, decoding, seed, console), system)
+    with Signals():  # on SIGTERM, readline restores the terminal
+        chat_with(open_session(model, overrides, decoding, seed, console), system)
 
 
 def _hint(words: list[str]) -> str:

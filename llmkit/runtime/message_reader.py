@@ -8,11 +8,11 @@ from typing import NamedTuple
 import click
 
 from llmkit.errors import UserError
-from llmkit.io.text_lines import BYTE_ORDER_MARK
 from llmkit.runtime.signals import Interrupts
 
 PROMPT, CONTINUATION_PROMPT = "> ", ". "
 QUOTES = '"""'
+BYTE_ORDER_MARK = "\ufeff"
 
 
 class Message(NamedTuple):
@@ -76,7 +76,8 @@ class MessageReader:
         if line.strip().startswith(QUOTES):
             return Message(self._read_quoted(line.strip()[len(QUOTES) :]), where, False)
         if not line.endswith("\\"):
-            return Message(line, where, line.startswith("/"))
+            is_command = line.startswith("/") and "\n" not in line  # a pasted text has several
+            return Message(line, where, is_command)
         lines = []
         while line is not None and line.endswith("\\"):
             lines.append(line[:-1])

@@ -91,3 +91,17 @@ def test_pressing_ctrl_c_twice_at_the_prompt_ends_the_chat(start, terminal, tiny
     process.communicate()
     assert process.returncode == 130, terminal.screen
     terminal.wait_for("llmkit: stopped by Ctrl-C")
+
+
+def test_sigterm_at_the_prompt_restores_the_terminal(start, terminal, tiny_gpt2):
+    before = terminal.settings
+    process = start("--model", tiny_gpt2)
+    terminal.wait_for("> ")
+    terminal.type("half a li")
+    terminal.wait_for("half a li")
+    assert terminal.settings != before, "readline reads single keys"
+    process.terminate()
+    process.communicate()
+    assert process.returncode == 143, terminal.screen
+    assert terminal.settings == before
+    terminal.wait_for("llmkit: stopped by SIGTERM")

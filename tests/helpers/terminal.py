@@ -63,6 +63,11 @@ class Terminal:
         self.screen += text
         return text
 
+    @property
+    def settings(self) -> list:
+        """The modes of the terminal, such as whether it echoes."""
+        return termios.tcgetattr(self._theirs)
+
     def close(self) -> None:
         os.close(self._ours)
         os.close(self._theirs)

@@ -83,6 +83,12 @@ class Typist(io.StringIO):
         return event
 
 
+def test_a_pasted_text_that_begins_with_a_slash_is_no_command(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Typist("/usr/bin\nand /bin\n", "/help\n"))
+    messages = list(MessageReader(Interrupts()))
+    assert [message.is_command for message in messages] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("events", "expected", "is_stopped"),
     [
