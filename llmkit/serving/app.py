@@ -103,8 +103,9 @@ class Service:
         """
         started, loop = time.perf_counter(), asyncio.get_running_loop()
         deadline = loop.time() + self.limits.timeout
-        if self.session.labels and body.decoding:
-            name = next(iter(body.decoding))
+        set_by_request = [*body.decoding, *(["n"] if body.n > 1 else [])]
+        if self.session.labels and set_by_request:
+            name = set_by_request[0]
             raise ApiError(
                 400, f"{name}: this model predicts labels and generates no text; remove it",
                 param=name, code="unsupported_parameter",

@@ -113,8 +113,10 @@ def test_a_classifier_answers_with_a_label_and_all_probabilities(classifying):
     deltas, last = streamed(classifying.chat("A ferry.", stream=True))
     assert deltas == [{"role": "assistant", "content": ""}, {"content": expected.text}, {}]
     assert last["probabilities"] == choice["probabilities"]
-    refused = classifying.chat("A ferry.", temperature=0.5)
-    assert refused.json()["error"]["param"] == "temperature"
+    for parameter in ("temperature", "n"):
+        refused = classifying.chat("A ferry.", **{parameter: 2})
+        assert error_of(refused)["param"] == parameter
+        assert "predicts labels and generates no text; remove it" in error_of(refused)["message"]
 
 
 def test_a_classifier_reads_raw_prompts_too(classifying):
