@@ -4,7 +4,7 @@ import click
 
 from llmkit.config import hints
 
-TEXTS = ("TEXT", "REGEX", "[KEY=VALUE]...")  # metavars of parameters that may be empty
+TEXTS = ("TEXT", "REGEX", "[WORD]", "[KEY=VALUE]...")  # metavars of parameters that may be empty
 
 
 class Verb(click.Command):

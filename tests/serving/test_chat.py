@@ -89,14 +89,13 @@ def test_a_last_message_that_does_not_fit_is_refused_not_truncated(chatting):
     assert "messages: the message has " in error["message"]
 
 
-def test_a_blank_last_message_is_refused(chatting, classifying):
-    for served in (chatting, classifying):
-        refused = served.chat(("user", "Who?"), ("assistant", "Mara."), " \n")
-        assert refused.status_code == 400
-        assert error_of(refused) == {
-            "message": "messages: the last message is blank; send at least one visible character",
-            "type": "invalid_request_error", "param": "messages", "code": "invalid_value",
-        }  # fmt: skip
+def test_a_blank_last_message_is_refused(chatting):
+    refused = chatting.chat(("user", "Who?"), ("assistant", "Mara."), " \n")
+    assert refused.status_code == 400
+    assert error_of(refused) == {
+        "message": "messages: the last message is blank; send at least one visible character",
+        "type": "invalid_request_error", "param": "messages", "code": "invalid_value",
+    }  # fmt: skip
     assert chatting.chat(("user", ""), ("assistant", ""), "Who?").status_code == 200
 
 
