@@ -15,6 +15,7 @@ EVENTS = (
 )  # fmt: skip
 PROCESS = Path("/proc/self")  # Linux
 HAS_COUNTS = (PROCESS / "io").is_file()
+PROCESSORS = Path("/sys/devices/system/cpu/online")
 
 _accesses: list[str] | None = None
 _has_hook = False  # hooks cannot be removed
@@ -39,7 +40,9 @@ def file_accesses() -> Iterator[list[str]]:
         yield accesses
     finally:
         _accesses = None
-    if num_bytes := _num_bytes() - num_before:
+    num_bytes = _num_bytes() - num_before
+    # The C library reads PROCESSORS once, when the process has many threads.
+    if num_bytes and not (PROCESSORS.is_file() and num_bytes == len(PROCESSORS.read_bytes())):
         accesses.append(f"{num_bytes:,} bytes read or written")
 
 
@@ -51,16 +54,23 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
 def _num_bytes() -> int:
     """The bytes read and written so far, without those of threads that Python's `threading` does
     not know: pytest-xdist's thread reads messages at any time."""
-    global _num_own_bytes
     if not HAS_COUNTS:
         return 0
+    while True:
+        num_before = _num_bytes_of_unknown_threads()
+        num_own = _num_own_bytes
+        num_bytes = _count(PROCESS / "io") - num_own
+        if num_before == _num_bytes_of_unknown_threads():  # no message came meanwhile
+            return num_bytes - num_before
+
+
+def _num_bytes_of_unknown_threads() -> int:
     known = {str(thread.native_id) for thread in threading.enumerate()}
     num_bytes = 0
     for task in set(os.listdir(PROCESS / "task")) - known:
         with suppress(OSError):  # the thread has ended
-            num_bytes -= _count(PROCESS / "task" / task / "io")
-    num_bytes -= _num_own_bytes
-    return num_bytes + _count(PROCESS / "io")
+            num_bytes += _count(PROCESS / "task" / task / "io")
+    return num_bytes
 
 
 def _count(path: Path) -> int:

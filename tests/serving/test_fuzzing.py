@@ -6,8 +6,9 @@ import string
 from collections import Counter
 
 import pytest
-from file_access import file_accesses
+from file_access import HAS_COUNTS, file_accesses
 from served import open_tiny, serving
+from tokenizers import Tokenizer
 
 from llmkit.serving.body import IGNORED, UNSUPPORTED, ChatBody, CompletionBody
 from llmkit.serving.security import Limits
@@ -164,6 +165,18 @@ def send_hostile(served, count: int, seed: int) -> None:
     assert min(statuses[200], statuses[400]) > count / 20  # neither too tame nor too wild
     response = served.complete("The ferry", max_tokens=2)
     assert response.status_code == 200
+
+
+def test_files_read_or_written_are_noticed(tiny_gpt2, tmp_path):
+    with file_accesses() as accesses:
+        (tmp_path / "file").write_text("a")
+    assert any("file" in access for access in accesses)
+    with file_accesses() as accesses:
+        Tokenizer.from_file(str(tiny_gpt2 / "tokenizer.json"))  # native code
+    assert accesses or not HAS_COUNTS
+    with file_accesses() as accesses:
+        pass
+    assert not accesses
 
 
 def test_hostile_requests_are_answered(served):
