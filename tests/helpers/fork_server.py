@@ -36,9 +36,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 TORCH = (
-    "torch", "torch._dynamo", "torch.distributed", "pandas", "pyarrow.parquet", "pyarrow.dataset",
-    "scipy.stats", "sklearn.metrics", "nltk", "rich.console", "rich.progress", "pydantic", "yaml",
-    "multiprocess", "dill", "sacrebleu", "rouge_score.rouge_scorer",
+    "torch", "torch._dynamo", "torch.distributed.tensor", "torch.export", "pandas",
+    "pyarrow.parquet", "pyarrow.dataset", "scipy.optimize", "scipy.stats", "sklearn.metrics",
+    "nltk", "rich.console", "rich.progress", "pydantic", "yaml", "multiprocess", "dill",
+    "sacrebleu", "rouge_score.rouge_scorer",
 )  # fmt: skip
 METRICS = ("bleu", "chrf", "classification", "final_answer", "likelihood", "rouge", "squad", "ter")
 ALL = ("peft", "llmkit.workflows.finetune", "llmkit.workflows.evaluate",

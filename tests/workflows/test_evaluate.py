@@ -179,9 +179,10 @@ def test_predictions_are_matched_by_id_or_the_missing_ids_are_named(llmkit, sett
 
 def test_a_constrained_model_is_scored_without_its_constraint_too(llmkit, tiny_gpt2, tmp_path):
     write_jsonl(tmp_path / "rows.jsonl", summary_rows(60))
+    write_jsonl(tmp_path / "general.jsonl", [{"text": text} for text in TEXT])
     result = llmkit(
         "finetune", "summarize", f"model={tiny_gpt2}", "data.train=rows.jsonl", *SHORT,
-        "evaluation.general_text=embedded", "generation.choices=[Ferry left., Ferry]",
+        "evaluation.general_text=general.jsonl", "generation.choices=[Ferry left., Ferry]",
         "generation.max_new_tokens=12", "--run-dir", "run",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
