@@ -25,6 +25,8 @@ from llmkit.runtime.signals import Signals, Stopped
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from llmkit.config.schema import Recipe
+
 
 @click.command(
     cls=Verb,
@@ -121,7 +123,7 @@ def finetune(
         )
     if is_rank_zero():
         scores = _show_results(run, as_json)
-        _suggest_full_scale(recipe, scale, console)
+        _suggest_next_run(recipe, scale, settings, console)
         fail_if_missed(limits, scores, task)
 
 
@@ -178,9 +180,19 @@ def _show_results(run: Path, as_json: bool) -> dict[str, float]:
     return results.scores[results.main]
 
 
-def _suggest_full_scale(recipe: str, scale: str | None, console: "Console") -> None:
+def _suggest_next_run(
+    recipe: str, scale: str | None, settings: "Recipe", console: "Console"
+) -> None:
+    """Suggest a pretrained model for the user's rows, or the full scale after the sample scale."""
     from llmkit.config.recipe_files import describe_scales
 
+    data = settings.data
+    if data.train is not None or data.hub is not None:
+        if settings.model.name == "embedded":
+            console.print(
+                "the embedded model knows only an invented world; for real text, add model=gpt2"
+            )
+        return
     scales = describe_scales(recipe)
     if "full" in scales and (scale or scales[0]) == "sample":
         console.print(

@@ -1,5 +1,7 @@
 """The `serve` command."""
 
+import shlex
+
 import click
 
 from llmkit.commands.loading import loading
@@ -89,7 +91,9 @@ def serve(overrides: tuple[str, ...], model: str | None, host: str, port: int,
     """
     words = [word for word in overrides if "=" not in word]
     if words:
-        raise click.UsageError(f"{words[0]!r} is not an option; did you mean --model?")
+        raise click.UsageError(
+            f"{words[0]!r} is not an option; did you mean --model {shlex.quote(words[0])}?"
+        )
     check_keys(overrides, READ_KEYS)
     with loading(is_quiet=is_quiet):
         try:

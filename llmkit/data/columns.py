@@ -34,6 +34,14 @@ class MissingColumn(UserError):
         super().__init__(f"{problem} data.columns.{key}{advice}")
         self.parts = problem, name, advice
 
+    def with_target(self, raw: Raw, task: Task, columns: Columns) -> "MissingColumn":
+        """The same error, which says so if the target's column is missing too."""
+        problem, name, advice = self.parts
+        target = columns.get(task.target, task.target)
+        if not isinstance(target, str) or target.partition(".")[0] in raw or target in raw:
+            return self
+        return MissingColumn(problem, name, f"{advice}; there is no column {target!r} either")
+
     def of_split(self, split: str, task: Task) -> UserError:
         """The error for a file of this split alone, which may have other columns than train."""
         error = MissingColumn(*self.parts, split)
@@ -107,9 +115,14 @@ def _with_lists(raw: Raw, task: Task, columns: Columns) -> Raw:
     names = list(CONVERSATIONS) if "conversation" in task.accepted_shapes else []
     if task.chat is not None or task.allows_no_answer or task.output == "label":
         names += [columns.get(task.target, task.target)]
+    elif task.has_reference_lists:
+        target = columns.get(task.target, task.target)
+        names += [target] if isinstance(target, str) else target
     read = {n: _list_in(raw[n]) for n in names if isinstance(n, str) and n in raw}
     if task.allows_no_answer:  # an answer can be a text in brackets, such as the interval [0, 5]
         read = {n: value for n, value in read.items() if _are_answers(value)}
+    elif task.has_reference_lists:
+        read = {n: value for n, value in read.items() if _are_texts(value)}
     return {**raw, **read}
 
 
@@ -120,6 +133,10 @@ def _list_in(cell: Any) -> Any:
                 value = parse(cell.strip())
                 return value if isinstance(value, list | dict) else cell
     return cell
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _are_answers(value: Any) -> bool:
@@ -176,7 +193,10 @@ def group_of(raw: Raw, column: str, where: str) -> str:
 
 def select_columns(raw: Raw, task: Task, columns: Columns, where: str) -> Row:
     """The columns of the task: a text for each input, a text or a list of texts for the target."""
-    row = select_inputs(raw, task, columns, where)
+    try:
+        row = select_inputs(raw, task, columns, where)
+    except MissingColumn as error:
+        raise error.with_target(raw, task, columns) from None
     if task.chat is not None:
         value = _value_of(raw, task.target, task, columns, where)
         _check_readable(value, task, columns, where)
@@ -206,7 +226,9 @@ def _target(raw: Raw, task: Task, columns: Columns, where: str) -> Any:
             return []
         if task.allows_no_answer:
             value = _answers(value)
-        if isinstance(value, str) and (task.output == "label" or task.allows_no_answer):
+        if isinstance(value, str) and (
+            task.output == "label" or task.allows_no_answer or task.has_reference_lists
+        ):
             _check_cell(value, columns.get(task.target, task.target), where)
         return (
             _label(value, task, columns, where) if task.output == "label" and value != [] else value

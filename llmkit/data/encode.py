@@ -338,7 +338,7 @@ def row_record(example: Example, ids: list[list[int]], encoded: Encoded) -> dict
     supervised_tokens = len(encoded.completion) + num_supervised_kept
     prompt_text = example.prompt_text
     texts = [*(segment.text for segment in example.prompt), example.completion]
-    sources = (s.text for s in example.prompt if s.is_truncatable or s.turn is not None)
+    sources = (s.text for s in example.prompt if s.is_source or s.turn is not None)
     source = "".join(sources) or example.completion
     is_kept = supervised_tokens > 0
     return {

@@ -102,7 +102,32 @@ def _delimiter(sample: list[str], usual: str, *, is_whole: bool) -> str:
         if header > 1:
             shares[delimiter] = sum(width == header for width in rows) / len(rows) if rows else 1.0
     best = max(shares, key=shares.get)  # of several, the first
-    return best if shares[best] >= MIN_AGREEMENT else usual
+    if shares[best] >= MIN_AGREEMENT:
+        return best
+    return _absent_delimiter(sample, usual, is_whole=is_whole)
+
+
+def _absent_delimiter(sample: list[str], usual: str, *, is_whole: bool) -> str:
+    """The delimiter of a csv file whose header has one field: if its rows have varying numbers of
+    fields, because their texts contain commas without quotes, as in Excel's files with semicolons,
+    one that the sample does not contain; else the usual one.
+
+    Rows that agree on several fields have columns that the header does not name.
+    """
+    widths = set(_widths(sample, usual, is_whole=is_whole)[1:])
+    if usual == "," and len(widths) > 1:
+        return next((d for d in ("\t", ";", "|") if _is_one_column(sample, d)), usual)
+    return usual
+
+
+def _is_one_column(sample: list[str], delimiter: str) -> bool:
+    pieces = chain.from_iterable(map(_pieces, sample))
+    try:
+        return all(
+            len(fields) <= 1 for fields in csv.reader(pieces, delimiter=delimiter, strict=True)
+        )
+    except csv.Error as error:
+        return TEXT_AFTER_QUOTE not in str(error)  # else the end of the sample is in a quoted field
 
 
 def _widths(sample: list[str], delimiter: str, *, is_whole: bool) -> list[int]:

@@ -33,6 +33,8 @@ class Segment:
     """Truncated at its end if the example is too long: the source, never the instruction."""
     is_from_row: bool = False
     """Text of the row, not of the template."""
+    is_source: bool = False
+    """Part of the row's source, which is in one split only when rows are held out by hash."""
     ends_turn: bool = False
     """Followed by an end-of-text: an answer of the assistant in an earlier turn."""
     is_supervised: bool = False
@@ -139,6 +141,9 @@ class Task:
     `pair`, `conversation`, `text`, `sentences` (llmkit/data/shapes.py)."""
     allows_no_answer: bool = False
     """Whether a question may have no answer, so that an empty prediction is right."""
+    has_reference_lists: bool = False
+    """Whether a cell of a table that holds a list of texts, as pandas writes it, is a list of
+    references rather than a text in brackets."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -236,7 +241,14 @@ def prompt_segments(row: Row, task: Task) -> list[Segment]:
         if position % 2:  # odd parts are the names between braces
             text = row[part].strip()
             text = space + text if text else ""
-            segments.append(Segment(text, is_truncatable=part in truncatable, is_from_row=True))
+            segments.append(
+                Segment(
+                    text,
+                    is_truncatable=part in truncatable,
+                    is_from_row=True,
+                    is_source=part in task.source_inputs,
+                )
+            )
             space = ""
         else:
             text = part.rstrip()

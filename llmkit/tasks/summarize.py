@@ -37,6 +37,7 @@ TASK = Task(
     template="{document}\n\nTL;DR:",
     scores={"rougeL": True, "rouge1": True, "rouge2": True, "rougeLsum": True},
     metrics=("rouge",),
+    has_reference_lists=True,
     baselines={
         "lead-1": lead(1),
         "lead-3": lead(3),

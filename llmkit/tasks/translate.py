@@ -46,5 +46,6 @@ TASK = Task(
     ),
     scores={"bleu": True, "chrf": True, "ter": False},
     metrics=("bleu:auto", "chrf", "ter:auto"),
+    has_reference_lists=True,
     baselines={"copy of the source": lambda row: row["source"]},
 )

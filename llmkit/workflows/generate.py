@@ -57,7 +57,7 @@ def generate_from_prompt(
     if isinstance(encoded, UserError):
         raise encoded
     report.add(encoded)
-    show_report(session, report)
+    show_report(session, report, is_raw)
     if output is None and not as_json and session.can_stream and sys.stdout.isatty():
         print_while_generated(session.stream(encoded))
         return
@@ -66,6 +66,7 @@ def generate_from_prompt(
     if output is not None:
         columns = output_columns_of(report, session, output)
         write_rows(output, [output_row(prompt, prediction)], columns)
+        show_written(session, 1, output)
     elif prediction.probabilities and not as_json:
         advice = "; --output FILE writes all"
         print_labels(prediction.probabilities, session.console, advice)
@@ -93,7 +94,7 @@ def generate_from_file(
             report.add(encoded)
     if not report.num_rows:
         raise UserError(next(iter(report.left_out.first), f"{path}: no rows in it"))
-    show_report(session, report)
+    show_report(session, report, is_raw)
     windows = read_encoded(session, reader, path, RowLocations())
     if output is None:
         # In a terminal, the predictions themselves show the progress.
@@ -117,9 +118,7 @@ def generate_from_file(
         )
         for prompt, prediction in warn_about_truncated(predictions, session.generation):
             writer.append(output_row(prompt, prediction))
-    session.console.print(
-        f"{count_of(report.num_rows, 'prediction')} written to {output}", style="dim"
-    )
+    show_written(session, report.num_rows, output)
 
 
 def generate_from_lines(
@@ -142,10 +141,11 @@ def generate_from_lines(
         report.columns["prompt"] = None
         rows = (output_row(*pair) for pair in predictions)
         write_rows(output, rows, output_columns_of(report, session, output))
+        show_written(session, report.num_rows, output)
     else:
         for prompt, prediction in predictions:
             print_prediction(prompt, prediction, as_json)
-    show_report(session, report)
+    show_report(session, report, is_raw)
 
 
 def predict_texts(
@@ -310,12 +310,22 @@ def explain_continuation(writer: RowWriter, total: int) -> Iterator[None]:
         raise
 
 
-def show_report(session: GenerationSession, report: PromptReport) -> None:
-    """Print the template, the number of truncated prompts, and warnings to stderr."""
-    template = session.task.template
-    if report.uses_template and template:
+def show_written(session: GenerationSession, num_rows: int, output: Path) -> None:
+    session.console.print(f"{count_of(num_rows, 'prediction')} written to {output}", style="dim")
+
+
+def show_report(session: GenerationSession, report: PromptReport, is_raw: bool) -> None:
+    """Print how the template was used, the number of truncated prompts, and warnings to stderr."""
+    if template := session.task.template:
         shown = to_json(template, ensure_ascii=False)
-        session.console.print(f"prompt template: {shown}; --raw disables it", style="dim")
+        if report.uses_template:
+            session.console.print(f"prompt template: {shown}; --raw disables it", style="dim")
+        elif not is_raw and not session.reader(is_raw).fills_template:
+            session.console.print(
+                f"prompt template: {shown} has several inputs, so a prompt has to contain all of "
+                "them; --input FILE fills in the columns of a file",
+                style="dim",
+            )
     if report.num_truncated:
         session.console.print(
             f"{report.num_truncated:,} of {report.num_rows:,} inputs truncated to fit "

@@ -1,16 +1,19 @@
 """`finetune`: a run from rows to scores, refused input, Ctrl-C, and runs of a job."""
 
+import io
 import json
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from rows import SHARED_DATA, summary_rows, write_jsonl
 from runs import SHORT
 from safetensors.torch import load_file, save_file
 
-from llmkit.commands.finetune import resume_options
+from llmkit.api import load_recipe
+from llmkit.commands.finetune import _suggest_next_run, resume_options
 from llmkit.runs.find import resume_hint
 
 ROUNDING = 1e-6  # where weights lie in memory decides which kernels add them up, in which order
@@ -243,3 +246,18 @@ def test_the_advice_under_another_launcher_says_so(tmp_path):
     (tmp_path / "checkpoints" / "step-00000002").mkdir(parents=True)
     assert "; resume with: llmkit finetune" in resume_hint(tmp_path, [])
     assert "; resume under the same launcher with: llmkit" in resume_hint(tmp_path, [], True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({}, "--scale full"),
+        ({"data.train": "rows.csv"}, "for real text, add model=gpt2"),
+        ({"data.train": "rows.csv", "model": "gpt2"}, ""),
+    ],
+)
+def test_the_next_run_is_suggested(overrides, expected):
+    console = Console(file=io.StringIO(), width=200)
+    _suggest_next_run("summarize", None, load_recipe("summarize", overrides), console)
+    assert expected in console.file.getvalue()
+    assert bool(expected) == bool(console.file.getvalue())

@@ -22,7 +22,7 @@ from llmkit.serving.security import Limits
         (("--timeout", "0"), "--timeout"),
         (("--max-queue", "-1"), "--max-queue"),
         (("--prt", "1"), "Did you mean '--port'?"),
-        (("runs/a",), "did you mean --model?"),
+        (("runs/a",), "did you mean --model runs/a?"),
         (("train.epochs=3",), "train.epochs=3: serve takes only "),
         (("--model", "./none"), "no such folder"),
         (("generation.temperature=1",), "is not a run, so it has no recipe to override"),

@@ -127,7 +127,11 @@ TALK = [{"role": "user", "content": "Who left?"}, {"role": "assistant", "content
         ("qa", {"context": "c", "question": "q", "answers": [{"text": "x"}]}, ["x"]),
         ("qa", {"context": "c", "question": "q", "answers": "[sic] x"}, ["[sic] x"]),
         ("classify", {"text": "t", "label": ["x"]}, ["x"]),
+        ("summarize", {"document": "d", "summary": ["x", "y"]}, ["x", "y"]),
+        ("translate", {"source": "s", "target": ["x's"]}, ["x's"]),
         ("instruct", {"instruction": "List.", "output": "['x']"}, ["['x']"]),
+        ("summarize", {"document": "d", "summary": "[1] x"}, ["[1] x"]),
+        ("summarize", {"document": "d", "summary": "[1, 2]"}, ["[1, 2]"]),
     ],
 )
 def test_lists_in_table_cells_are_parsed(task, row, references, notation):
@@ -152,6 +156,10 @@ def test_an_answer_in_brackets_is_not_parsed_as_a_list(text):
         ("qa", {"context": "c", "question": "q",
                 "answers": "{'text': array(['x'], dtype=object), 'answer_start': array([0])}"},
          "column answers holds a printed array .* save the data as jsonl or parquet"),
+        ("summarize", {"document": "d", "summary": "[array(['x'], dtype=object)]"},
+         "column summary holds a printed array"),
+        ("classify", {"Review": "t", "Label": "x"},
+         "no column 'text'; .*data.columns.text=COLUMN; there is no column 'label' either"),
         ("pretrain", {"text": ["a", "b"]}, "column text must hold a text, not list"),
         ("classify", {"text": "t", "label": "['x', 'y']"}, "one label, not a list of 2"),
         ("chat", {"messages": "[{'role': 'user'}\n {'role': 'assistant'}]"}, "save the data"),

@@ -28,6 +28,20 @@ def test_copies_are_found_in_train_and_across_splits(check):
     assert near[0][0].endswith("train.jsonl:12"), "the original is named"
 
 
+def test_a_shared_input_of_other_instructions_is_not_a_shared_source(check):
+    """Rows are held out by the hash of instruction and input, so these are different sources."""
+    train, test = clean_rows(60, seed=1), clean_rows(20, seed=2)
+    passage = sentence(random.Random(9), 20)
+    for rows in (train, test):
+        rows[:] = [
+            {"instruction": row["document"], "input": passage, "output": row["summary"]}
+            for row in rows
+        ]
+    test[5] = {**train[10], "output": sentence(random.Random(8), 20)}
+    _, report = check(train, test, task="instruct")
+    assert found(report, "source in train", "test") == {"test.jsonl:6"}
+
+
 def test_copies_of_conversations_are_found_despite_other_columns(check):
     train = renamed(clean_rows(60, seed=1), "chat")
     test = renamed(clean_rows(20, seed=2), "chat")

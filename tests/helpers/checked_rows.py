@@ -28,7 +28,7 @@ def renamed(rows: list[dict], task: str) -> list[dict]:
         return [conversation(*row.values()) for row in rows]
     names = {"summarize": ("document", "summary"), "translate": ("en", "de")}
     names |= {"qa": ("context", "question"), "pretrain": ("text", "rest")}
-    names["reason"] = ("question", "answer")
+    names |= {"reason": ("question", "answer"), "instruct": ("instruction", "output")}
     rows = [dict(zip(names[task], row.values(), strict=True)) for row in rows]
     return [{**row, "answers": "none"} for row in rows] if task == "qa" else rows
 

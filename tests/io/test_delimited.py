@@ -137,3 +137,27 @@ def test_csv_files_of_any_dialect_are_read_back(
     path = Path(tmp_path_factory.getbasetemp()) / f"dialect.{kind}{suffix}"
     path.write_bytes(COMPRESS[suffix](file.getvalue().encode(encoding)))
     assert [tuple(row[name] for name in names) for _, row in read(path)] == rows
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"A goat, brown.": "A goat, brown.", "It was late, cold, wet.": "It was late, cold, wet."},
+        {"a, b": "a, b", '"c, ""d"""': 'c, "d"', "e; f, g, h": "e; f, g, h"},
+    ],
+)
+def test_a_header_of_one_field_makes_one_column(tmp_path, texts):
+    """Files with semicolons do not quote commas, and one column needs no semicolon."""
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(["review", *texts]))
+    assert [row["review"] for _, row in read_all(path)] == list(texts.values())
+
+
+@pytest.mark.parametrize(
+    "lines", [["1,a", "2,b"], ["a, b"], ["a, b", "c"] + ["d;e"] * 9 + ["f\tg|h"]]
+)
+def test_columns_without_a_name_are_refused(tmp_path, lines):
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(["review", *lines]))
+    _, error = next(read_all(path))
+    assert "rows.csv:2: 2 fields, but the header has 1; quote fields" in str(error)

@@ -1,16 +1,18 @@
 """Prompts from standard input, and streaming to a terminal."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 from rows import TEXT, write_csv
 from runs import SHORT, forget_accelerator
+from served import open_tiny
 
 from llmkit import cli
 from llmkit.generation.session import open_session
 from llmkit.runtime.console import make_console, without_controls
-from llmkit.workflows.generate import generate_from_lines
+from llmkit.workflows.generate import generate_from_lines, generate_from_prompt
 
 
 @pytest.fixture
@@ -50,6 +52,12 @@ def test_lines_are_written_to_a_file_like_those_of_a_text_file(generate, tmp_pat
     piped, read = (tmp_path / f"{name}.{suffix}" for name in ("piped", "read"))
     assert piped.read_bytes() == read.read_bytes()
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("arguments", [("--prompt", "one"), ()])
+def test_written_predictions_are_counted(generate, arguments):
+    result = generate(*arguments, "--output", "out.csv", stdin=b"one")
+    assert result.stderr.splitlines()[-1] == "1 prediction written to out.csv"
 
 
 def test_a_classifier_prints_a_label_for_each_line(generate, tiny_gpt2, tmp_path):
@@ -154,3 +162,13 @@ def test_a_terminal_shows_the_same_text_as_a_pipe(generate, monkeypatch):
     shown = generate(*run, max_new_tokens=30)
     assert shown.exit_code == 0, shown.output
     assert shown.stdout == without_controls(piped.stdout)
+
+
+@pytest.mark.parametrize(("task", "is_raw", "is_named"), [
+    ("qa", False, True), ("qa", True, False), ("chat", False, False), ("pretrain", False, False),
+])  # fmt: skip
+def test_a_template_that_a_prompt_cannot_fill_is_named(tiny_gpt2, capsys, task, is_raw, is_named):
+    session = replace(open_tiny(tiny_gpt2, task), console=make_console(stderr=True))
+    generate_from_prompt(session, "Who left?", is_raw, None)
+    shown = " ".join(capsys.readouterr().err.split())
+    assert ("has several inputs" in shown) == is_named
