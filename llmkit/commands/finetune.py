@@ -186,8 +186,7 @@ def _suggest_next_run(
     """Suggest a pretrained model for the user's rows, or the full scale after the sample scale."""
     from llmkit.config.recipe_files import describe_scales
 
-    data = settings.data
-    if data.train is not None or data.hub is not None:
+    if not settings.data.is_embedded:
         if settings.model.name == "embedded":
             console.print(
                 "the embedded model knows only an invented world; for real text, add model=gpt2"

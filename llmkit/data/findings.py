@@ -47,8 +47,8 @@ KINDS = {
     "over-tokenized": (
         "warning",
         f"more than {MAX_TOKENS_PER_CHARACTER} tokens per character: the tokenizer does not cover "
-        "this language",
-        "use a model that was trained on it",
+        "this language or notation",
+        "use a model that was trained on such text",
     ),
     "repeated": ("warning", "the same as an earlier row", "delete the copies"),
     "nearly repeated": (

@@ -133,10 +133,7 @@ class TextMode:
     """Each message begins a new text; an empty message continues the last one."""
 
     has_history = True
-    introduction = (
-        "plain language model: it continues your text rather than answering questions; an empty "
-        "line continues the last text"
-    )
+    introduction = "plain language model: it continues your text rather than answering questions"
 
     def __init__(self, session: GenerationSession) -> None:
         self.session = session

@@ -51,8 +51,12 @@ def chat(session: GenerationSession, system: str | None) -> None:
         raise UserError(f"--system: {error}; remove it") from None
     interrupts = Interrupts()
     reader = MessageReader(interrupts)
-    help_line = "/help lists commands; Ctrl-D ends the chat" if reader.is_terminal else ""
-    for line in filter(None, (mode.introduction, help_line)):
+    introduction = [mode.introduction] if mode.introduction else []
+    if reader.is_terminal and session.task.output == "text":
+        introduction.append("an empty line continues the last text")
+    if reader.is_terminal:
+        introduction.append("/help lists commands; Ctrl-D ends the chat")
+    for line in introduction:
         note(session.console, line)
     model = session.model
     with (

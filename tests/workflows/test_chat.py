@@ -248,6 +248,7 @@ def test_a_plain_language_model_continues_each_text(tiny_gpt2):
     result = run_llmkit("chat", "--model", tiny_gpt2, "--max-new-tokens", 4, input="One.\nTwo.\n")
     assert result.exit_code == 0, result.output
     assert "plain language model: it continues your text" in result.stderr
+    assert "empty line" not in result.stderr, "blank lines of a pipe are skipped"
     prompted = [
         run_llmkit("generate", "--model", tiny_gpt2, "--max-new-tokens", 4, "--prompt", text)
         for text in ("One.", "Two.")

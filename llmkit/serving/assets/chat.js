@@ -109,7 +109,7 @@ async function receive(response, turn) {
     const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
     target.textContent += choice.text ?? choice.delta?.content ?? "";
     if (choice.probabilities) showProbabilities(turn, choice.probabilities);
-    if (choice.finish_reason === "length") turn.append(element("span", "note", "Truncated at the maximum number of new tokens."));
+    if (choice.finish_reason === "length") turn.append(element("span", "note", "Truncated at the maximum number of new tokens (see Settings)."));
     if (isAtEnd) log.scrollTop = log.scrollHeight;
   }
   return said.textContent;
