@@ -73,7 +73,8 @@ def number_option(name: str, default: float | None, least: float, help: str):
 )
 @number_option("--max-new-tokens", None, 1, "Maximum value of max_tokens in a request; "
                "default: the context length.")  # fmt: skip
-@number_option("--timeout", 300.0, 0.1, "Maximum seconds per request; default: 300.")
+@number_option("--timeout", 300.0, 0.1, "Maximum seconds per request, including the preparation of "
+               "the prompt; default: 300.")  # fmt: skip
 @number_option("--read-timeout", 30.0, 0.1, "Seconds until a stalled client is disconnected; "
                "default: 30.")  # fmt: skip
 @number_option("--max-connections", 256, 1, "Maximum number of connections; default: 256.")
