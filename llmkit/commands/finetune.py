@@ -183,14 +183,13 @@ def _show_results(run: Path, as_json: bool) -> dict[str, float]:
 def _suggest_next_run(
     recipe: str, scale: str | None, settings: "Recipe", console: "Console"
 ) -> None:
-    """Suggest a pretrained model for the user's rows, or the full scale after the sample scale."""
+    """Suggest gpt2 for the user's rows, or the full scale after the sample scale."""
     from llmkit.config.recipe_files import describe_scales
 
-    if not settings.data.is_embedded:
-        if settings.model.name == "embedded":
-            console.print(
-                "the embedded model knows only an invented world; for real text, add model=gpt2"
-            )
+    if settings.model.name == "embedded" and not settings.data.is_embedded:
+        console.print(
+            "the embedded model knows only an invented world; for real text, add model=gpt2"
+        )
         return
     scales = describe_scales(recipe)
     if "full" in scales and (scale or scales[0]) == "sample":

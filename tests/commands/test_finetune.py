@@ -253,11 +253,11 @@ def test_the_advice_under_another_launcher_says_so(tmp_path):
     [
         ({}, "--scale full"),
         ({"data.train": "rows.csv"}, "for real text, add model=gpt2"),
-        ({"data.train": "rows.csv", "model": "gpt2"}, ""),
+        ({"data.train": "rows.csv", "model": "gpt2"}, "--scale full"),
     ],
 )
 def test_the_next_run_is_suggested(overrides, expected):
     console = Console(file=io.StringIO(), width=200)
     _suggest_next_run("summarize", None, load_recipe("summarize", overrides), console)
-    assert expected in console.file.getvalue()
-    assert bool(expected) == bool(console.file.getvalue())
+    (line,) = console.file.getvalue().splitlines()
+    assert expected in line
