@@ -74,7 +74,7 @@ def shuffled_indices(num_rows: int, seed: int, epoch: int) -> list[int]:
 
 @dataclass(frozen=True)
 class MicroBatchLimit:
-    """What one forward pass reads at most. A longer row is a micro-batch of its own."""
+    """The maximum input of one forward pass. A longer row is a micro-batch of its own."""
 
     rows: int | None = None
     tokens: int | None = None
