@@ -9,14 +9,15 @@ from typing import Any
 
 from llmkit.io.atomic import write_text
 
-CONTROL = re.compile("[\x7f-\x9f]")  # json.dumps escapes those below U+0020
+# What json.dumps does not escape: controls from U+007F, and line and paragraph separators.
+CONTROL = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
 def to_json(content: Any, **options: Any) -> str:
     """Encode as standard JSON: numbers that are not finite become null.
 
-    All control characters are escaped, also those from DEL to U+009F, which JSON allows but which
-    terminals obey and some readers take for line breaks.
+    All control characters and separators of lines are escaped, also those that JSON allows but that
+    a terminal obeys or a reader takes for a line break.
 
     options: Arguments of json.dumps.
     """

@@ -1,17 +1,17 @@
 """Responses in OpenAI's format, sent as one JSON object or as a stream of server-sent events."""
 
 import asyncio
-import json
 import secrets
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from llmkit.errors import UserError
 from llmkit.generation.constraint import ConstraintError
+from llmkit.io.safe_json import to_json
 from llmkit.serving.engine_thread import Completion, Job
 from llmkit.serving.errors import ApiError, decoding_error, out_of_time
 
@@ -167,7 +167,8 @@ class JobResponse(Response):
         while not self.job.is_finished:
             await self.job.wait_for_change()
         self._raise_error()
-        await JSONResponse(self.answer.full_response(self.job))(scope, receive, send)
+        content = compact_json(self.answer.full_response(self.job))
+        await Response(content, media_type="application/json")(scope, receive, send)
 
     async def _wait_for_start(self) -> None:
         """Wait for the first token; raises ApiError if the job ends without one."""
@@ -229,9 +230,14 @@ class StreamResponse(JobResponse):
         return event({**chunk, "usage": None} if self._includes_usage else chunk)
 
 
+def compact_json(content: dict[str, Any]) -> str:
+    """Encode as JSON without control characters, which `curl` would send to a terminal."""
+    return to_json(content, ensure_ascii=False, separators=(",", ":"))
+
+
 def event(content: dict[str, Any]) -> bytes:
     """Encode a JSON object as a server-sent event."""
-    return f"data: {json.dumps(content, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
+    return f"data: {compact_json(content)}\n\n".encode()
 
 
 def to_api_error(error: ApiError | UserError) -> ApiError:

@@ -25,7 +25,14 @@ from llmkit.generation.session import GenerationSession
 from llmkit.serving.answers import Answer, ChatAnswer, JobResponse, StreamResponse, to_api_error
 from llmkit.serving.body import Body, ChatBody, CompletionBody, read_body
 from llmkit.serving.engine_thread import EngineThread, Job
-from llmkit.serving.errors import ApiError, engine_failed, out_of_time, retryable_error, stopping
+from llmkit.serving.errors import (
+    PARAMETERS,
+    ApiError,
+    engine_failed,
+    out_of_time,
+    retryable_error,
+    stopping,
+)
 from llmkit.serving.metrics import Metrics
 from llmkit.serving.page import Page
 from llmkit.serving.prepare import (
@@ -105,7 +112,7 @@ class Service:
         deadline = loop.time() + self.limits.timeout
         set_by_request = [*body.decoding, *(["n"] if body.n > 1 else [])]
         if self.session.labels and set_by_request:
-            name = set_by_request[0]
+            name = PARAMETERS.get(set_by_request[0], set_by_request[0])
             raise ApiError(
                 400, f"{name}: this model predicts labels and generates no text; remove it",
                 param=name, code="unsupported_parameter",

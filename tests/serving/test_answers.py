@@ -121,11 +121,14 @@ def test_a_response_counts_all_tokens_and_includes_probabilities():
 
 
 def test_an_event_is_one_line_for_any_text():
-    encoded = event({"text": "a\nb\r\u2028Größe"})
+    content = {"text": "a\nb\r\u2028\x85\x9b1mGröße"}
+    encoded = event(content)
     assert encoded.endswith(b"\n\n")
     assert encoded.count(b"\n") == 2
-    assert b"\r" not in encoded
-    assert json.loads(encoded.removeprefix(b"data: ")) == {"text": "a\nb\r\u2028Größe"}
+    line, rest = encoded.decode().splitlines()
+    assert line.isprintable(), "curl shows it in a terminal"
+    assert rest == ""
+    assert json.loads(line.removeprefix("data: ")) == content
 
 
 def test_engine_errors_become_api_errors():

@@ -112,7 +112,7 @@ def test_a_classifier_answers_with_a_label_and_all_probabilities(classifying):
     deltas, last = streamed(classifying.chat("A ferry.", stream=True))
     assert deltas == [{"role": "assistant", "content": ""}, {"content": expected.text}, {}]
     assert last["probabilities"] == choice["probabilities"]
-    for parameter in ("temperature", "n"):
+    for parameter in ("temperature", "n", "max_tokens", "min_tokens"):
         refused = classifying.chat("A ferry.", **{parameter: 2})
         assert error_of(refused)["param"] == parameter
         assert "predicts labels and generates no text; remove it" in error_of(refused)["message"]
