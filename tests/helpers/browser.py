@@ -97,7 +97,7 @@ class Tab:
         ]
         await self.call("Emulation.setEmulatedMedia", features=features)
 
-    async def overflowing_widths(self, selector: str = "body") -> list[int]:
+    async def overflowing_widths(self, selector: str = "html") -> list[int]:
         """The widths of windows in which the page or an element would scroll sideways, with all
         details open."""
         await self.run("document.querySelectorAll('details').forEach((e) => { e.open = true })")
