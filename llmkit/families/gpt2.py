@@ -1,16 +1,17 @@
 """GPT-2 (Radford et al. 2019): the only file that names its classes, layers and config keys."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Model, GPT2Tokenizer
-from transformers.models.gpt2.modeling_gpt2 import GPT2Attention
+from transformers.models.gpt2.modeling_gpt2 import GPT2Attention, GPT2Block
 
 from llmkit.families.family import Family
-from llmkit.families.padding_free import Attention, FastDropout
+from llmkit.families.padding_free import Attention, FastDropout, checkpointed
 
 
 def hidden_states(
@@ -30,14 +31,31 @@ def hidden_states(
     x = drop.add(embedded.new_zeros(()), embedded, transformer.drop)
     last = len(transformer.h) - 1
     for index, block in enumerate(transformer.h):
-        qkv = scale_queries(block.attn.c_attn(block.ln_1(x)), block.attn)
-        attended = attend(index, qkv, block.attn.attn_dropout)
-        if index == last:
-            x, attended = x.index_select(0, used), attended.index_select(0, used)
-        x = drop.add(x, block.attn.c_proj(attended), block.attn.resid_dropout)
-        hidden = block.mlp.act(block.mlp.c_fc(block.ln_2(x)))
-        x = drop.add(x, block.mlp.c_proj(hidden), block.mlp.dropout)
+        at = used if index == last else None
+        run = partial(run_block, block=block, attend=partial(attend, index), drop=drop, used=at)
+        is_checkpointed = block.gradient_checkpointing and block.training
+        x = checkpointed(run, x, drop) if is_checkpointed else run(x)
     return transformer.ln_f(x)
+
+
+def run_block(
+    x: Tensor,
+    block: GPT2Block,
+    attend: Callable[[Tensor, nn.Dropout], Tensor],
+    drop: FastDropout,
+    used: Tensor | None,
+) -> Tensor:
+    """One block at all positions of x (N, D), or, given `used`, at those positions of its output.
+
+    attend: The block's attention.
+    """
+    qkv = scale_queries(block.attn.c_attn(block.ln_1(x)), block.attn)
+    attended = attend(qkv, block.attn.attn_dropout)
+    if used is not None:
+        x, attended = x.index_select(0, used), attended.index_select(0, used)
+    x = drop.add(x, block.attn.c_proj(attended), block.attn.resid_dropout)
+    hidden = block.mlp.act(block.mlp.c_fc(block.ln_2(x)))
+    return drop.add(x, block.mlp.c_proj(hidden), block.mlp.dropout)
 
 
 def scale_queries(qkv: Tensor, attention: GPT2Attention) -> Tensor:

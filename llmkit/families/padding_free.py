@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 QUERY_BLOCK = 256  # queries of a long row per matrix product; keys after the last are skipped
 MAX_BUNDLED_SCORES = 2**15  # attention scores, per head, of short rows that share a product
@@ -32,6 +33,18 @@ class RowBounds:
 Attention = Callable[[int, Tensor, nn.Dropout], Tensor]
 """(index of a block, qkv (N, 3 * D), the block's dropout layer for attention probabilities) ->
 attended values (N, D)."""
+
+
+def checkpointed(block: Callable[[Tensor], Tensor], x: Tensor, drop: "FastDropout") -> Tensor:
+    """block(x), of which only x is kept: the backward pass computes the rest again, with the same
+    dropout masks."""
+    bits = drop.state()
+
+    def run(x: Tensor) -> Tensor:
+        drop.restore(bits)
+        return block(x)
+
+    return checkpoint(run, x, use_reentrant=False)
 
 
 def attention_within_rows(rows: RowBounds, num_heads: int, drop: "FastDropout") -> Attention:
@@ -214,6 +227,17 @@ class FastDropout:
     def __init__(self, device: torch.device) -> None:
         self.is_cpu = device.type == "cpu"
         self.bits: np.random.SFC64 | None = None
+
+    def state(self) -> dict | None:
+        """The state of the random bits; None before the first mask, which torch's seed decides."""
+        return None if self.bits is None else self.bits.state
+
+    def restore(self, state: dict | None) -> None:
+        """Go back to a state, so that the masks that followed it are drawn again."""
+        if state is None:
+            self.bits = None
+        else:
+            self.bits.state = state
 
     def probability(self, layer: nn.Dropout) -> float:
         """The probability with which a layer drops elements now: 0 outside of training."""

@@ -1,11 +1,15 @@
 """Make a model ready for training: dropout, adapters, frozen layers."""
 
+from functools import partial
+
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from llmkit.config.schema import Lora, Train
 from llmkit.errors import UserError
 from llmkit.families import family_of
+from llmkit.model.loss import unwrap_model
 
 
 def trainable_model(model: PreTrainedModel, settings: Train) -> nn.Module:
@@ -56,6 +60,19 @@ def freeze_layers(model: PreTrainedModel, num_layers: int) -> None:
     family = family_of(model.config)
     for module in (*family.embeddings(model), *family.blocks(model)[:num_layers]):
         module.requires_grad_(False)
+
+
+def set_activation_checkpointing(model: nn.Module, enabled: bool) -> None:
+    """Whether training keeps only the input of each block, and computes the rest again in the
+    backward pass.
+
+    This sets transformers' own switch, which the forward pass without padding obeys too. The public
+    methods would also have the embeddings require a gradient, and so the blocks above them, even if
+    all of them are frozen.
+    """
+    unwrap_model(model)._set_gradient_checkpointing(
+        enabled, partial(checkpoint, use_reentrant=False)
+    )
 
 
 def unmap_weights(model: nn.Module) -> None:
