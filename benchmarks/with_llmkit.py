@@ -10,10 +10,10 @@ from llmkit.config.recipe import load_recipe
 from llmkit.config.schema import Recipe
 from llmkit.data.batches import batch_capacity
 from llmkit.model.load import load_model
-from llmkit.model.trainable import trainable_model
+from llmkit.model.trainable import set_activation_checkpointing, trainable_model
 from llmkit.runtime.devices import start_accelerator
 from llmkit.training.batch_schedule import BatchSchedule
-from llmkit.training.memory import fitting_limit
+from llmkit.training.memory import plan_memory
 from llmkit.training.trainer import Trainer
 
 
@@ -60,12 +60,14 @@ def run(job: Job, recipe: Recipe, settings: dict[str, Any]) -> None:
     model, _ = load_model(job.model)
     model = trainable_model(model, recipe.train)
     rows = load_from_disk(job.rows)
+    memory = plan_memory(model, recipe.train, rows, accelerator)
+    set_activation_checkpointing(model, memory.activation_checkpointing)
     schedule = BatchSchedule(
         rows,
         recipe.train,
         seed=recipe.seed,
         capacity=batch_capacity(recipe.data, recipe.train.forward),
-        limit=fitting_limit(recipe.train, model, rows, accelerator),
+        limit=memory.limit,
     )
     log = Log(Clock())
     trainer = Trainer.build(model, schedule, recipe.train, accelerator)

@@ -8,7 +8,7 @@ import click
 
 from llmkit import __version__
 from llmkit.config.hints import RECIPE_OPTIONS, command_hint, last_part
-from llmkit.errors import UserError, did_you_mean
+from llmkit.errors import OutOfMemory, UserError, did_you_mean
 from llmkit.runtime.signals import Stopped
 
 # In the order of the help. Each is a module of llmkit.commands, imported when it is needed, with a
@@ -117,7 +117,9 @@ class CommandGroup(click.Group):
                 _fail(f"another process of this run has ended{advice_of(error)}", 1)
             if not is_out_of_memory(error):
                 raise
-            _fail(f"out of memory; lower evaluation.batch_size{advice_of(error)}", 1)
+            is_explained = isinstance(error, OutOfMemory)
+            problem = error if is_explained else "out of memory; lower evaluation.batch_size"
+            _fail(f"{problem}{advice_of(error)}", 1)
 
 
 def open_closed_streams() -> None:

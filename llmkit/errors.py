@@ -1,6 +1,7 @@
-"""The exception for mistakes that a user can correct, and parts of messages."""
+"""The exceptions whose message is all that a user needs, and parts of messages."""
 
 import difflib
+from collections.abc import Mapping
 
 
 class UserError(Exception):
@@ -8,6 +9,18 @@ class UserError(Exception):
 
     The command ends with exit code 2.
     """
+
+
+class OutOfMemory(MemoryError):
+    """Memory ran out: during what, and what to do, in one line. The command ends with exit code 1.
+
+    `changes` are keys of the recipe to change when a run is resumed, with a placeholder for the
+    value.
+    """
+
+    def __init__(self, message: str, changes: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.changes = dict(changes or {})
 
 
 def printable(text: str, longest: int = 300) -> str:

@@ -20,6 +20,7 @@ from llmkit.commands.options import (
     scale_option,
 )
 from llmkit.commands.verb import NumberOption, Verb, examples
+from llmkit.errors import OutOfMemory
 from llmkit.runtime.signals import Signals, Stopped
 
 if TYPE_CHECKING:
@@ -209,10 +210,13 @@ def resume_options(
     from llmkit.runtime.failures import is_lost_connection
 
     options = ["--num-processes", str(num_processes)] if num_processes > 1 else []
+    changes: dict[str, str] = {}
     if isinstance(error, FloatingPointError):
-        allowed_changes = ("train.learning_rate", *allowed_changes)
-        options = ["train.learning_rate=LOWER", *options]
+        changes = {"train.learning_rate": "LOWER"}
+    elif isinstance(error, OutOfMemory):
+        changes = error.changes
     elif isinstance(error, MemoryError | RuntimeError) and not is_lost_connection(error):
-        allowed_changes = ("evaluation.batch_size", *allowed_changes)
-        options = ["evaluation.batch_size=FEWER", *options]
+        changes = {"evaluation.batch_size": "FEWER"}
+    allowed_changes = (*changes, *allowed_changes)
+    options = [*(f"{key}={value}" for key, value in changes.items()), *options]
     return [*options, *(part for key in allowed_changes for part in ("--allow-change", key))]

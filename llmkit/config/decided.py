@@ -15,6 +15,7 @@ DECIDED_KEYS = (
     "data.template",
     "data.source_language",
     "data.target_language",
+    "train.activation_checkpointing",
     "train.decay_steps",
     "train.device",
     "train.dropout",
@@ -27,7 +28,7 @@ DECIDED_KEYS = (
     "evaluation.metric",
 )
 REVISIONS = ("model.revision", "data.revision")  # a branch or a tag is decided as well, by a commit
-Value = str | int | float | None
+Value = bool | str | int | float | None
 AnySection = TypeVar("AnySection", bound=Section)
 
 

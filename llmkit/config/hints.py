@@ -50,6 +50,9 @@ KEYS = _expand(
         "num_steps total_steps max_iters max_steps_per_epoch": "train.max_steps",
         "optim optimizer_type optimizer_name": "train.optimizer",
         "adam_betas adam_beta1 adam_beta2 beta1 beta2": "train.betas",
+        "gradient_checkpointing use_gradient_checkpointing enable_activation_checkpointing": (
+            "train.activation_checkpointing"
+        ),
         "wd": "train.weight_decay",
         "max_norm grad_clip gradient_clip_val clip_grad_norm max_gradient_norm": (
             "train.max_grad_norm"
@@ -135,9 +138,6 @@ ADVICE = _expand(
         ),
         "train_on_input train_on_inputs train_on_source completion_only_loss": (
             "llmkit never trains on the prompt; pretrain trains on whole texts"
-        ),
-        "gradient_checkpointing use_gradient_checkpointing": (
-            "llmkit has no gradient checkpointing; lower train.micro_batch_size"
         ),
         "deepspeed fsdp fsdp_config": (
             "llmkit has neither DeepSpeed nor FSDP; use --num-processes N"

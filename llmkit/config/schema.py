@@ -99,6 +99,10 @@ class Train(Section):
     """Maximum number of tokens, including padding, per forward pass in one process; a longer row
     has a forward pass of its own. null: as many as fit into memory, up to a few thousand, unless
     train.micro_batch_size is given."""
+    activation_checkpointing: bool | None = None
+    """Keep only the input of each block for the backward pass, and compute the rest again: less
+    memory, up to a third more time, bit-identical results. null: only if micro-batches would
+    otherwise be of one row."""
     optimizer: Literal["adamw", "rmsprop", "sgd", "adafactor"] = "adamw"
     """Optimizer; sgd uses momentum."""
     learning_rate: float = Field(5e-5, gt=0)

@@ -19,11 +19,13 @@ from llmkit.config.schema import Evaluation, Forward
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data.batches import UNLIMITED, collate
 from llmkit.data.encoded_rows import RowReader, count_tokens
+from llmkit.errors import count_of
 from llmkit.evaluation.evaluation_set import EvaluationSet
 from llmkit.generation.predict import predict_prompts
 from llmkit.metrics.prediction import Prediction
-from llmkit.model.load import evaluating
+from llmkit.model.load import evaluating, move_to_device
 from llmkit.model.loss import SupervisedLoss, unwrap_model
+from llmkit.runtime.failures import memory_errors
 from llmkit.scoring.scores import SystemResult, none_if_nan, score_predictions
 
 MAX_CHARACTER_TOKENS = 4  # a character has up to 4 bytes in UTF-8, and so up to 4 tokens
@@ -45,6 +47,14 @@ class Evaluator:
     def evaluate(self, model: nn.Module, evaluation_set: EvaluationSet) -> SystemResult:
         """The model's `loss` (mean nats per supervised token of the whole set), and the task's own
         scores of its predictions."""
+        with memory_errors(
+            f"scoring {count_of(len(evaluation_set.rows), 'row')}",
+            f"lower evaluation.batch_size ({self.evaluation.batch_size})",
+            {"evaluation.batch_size": "FEWER"},
+        ):
+            return self._evaluate(model, evaluation_set)
+
+    def _evaluate(self, model: nn.Module, evaluation_set: EvaluationSet) -> SystemResult:
         task, encoded = evaluation_set.task, evaluation_set.encoded
         nats = token_losses(
             model, encoded, self.evaluation.batch_size, self.accelerator, self.forward
@@ -69,7 +79,7 @@ class Evaluator:
         self, model: nn.Module, tests: Mapping[str, EvaluationSet]
     ) -> dict[str, SystemResult]:
         """The model's scores on each test set; the model is moved to the device."""
-        model.to(self.accelerator.device)
+        move_to_device(model, self.accelerator.device)
         return {name: self.evaluate(model, test) for name, test in tests.items()}
 
     def evaluate_unconstrained(

@@ -47,8 +47,9 @@ class Family:
     """The transformer blocks, the lowest first."""
     lora: Mapping[str, Any]
     """Settings of peft's LoraConfig that the family's layers require."""
-    activations_per_token: int
-    """Numbers, in multiples of hidden_size, that a block keeps per token for the backward pass."""
+    activation_bytes: Callable[[PreTrainedConfig, int, int], int]
+    """Bytes that a block keeps per token for the backward pass, without attention's own: (config,
+    bytes of a number in the precision of the products, bytes of an element of a dropout mask)."""
     hidden_states: Callable[[nn.Module, Tensor, Tensor, Attention, FastDropout, Tensor], Tensor]
     """Forward pass without padding: (base model, input_ids (N,), position_ids (N,), attention,
     dropout, used (num_used,)) -> hidden states (num_used, hidden_size) at the positions `used` of

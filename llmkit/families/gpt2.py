@@ -68,6 +68,15 @@ def scale_queries(qkv: Tensor, attention: GPT2Attention) -> Tensor:
     return torch.cat([queries * factor, others], 1)
 
 
+def activation_bytes(config: GPT2Config, itemsize: int, mask_itemsize: int) -> int:
+    """See Family.activation_bytes."""
+    inner = config.n_inner or 4 * config.n_embd
+    residuals = 2 * 4 * config.n_embd  # the inputs of both LayerNorms, float32
+    # Inputs of c_attn and c_fc; queries, keys and values; attended values.
+    products = itemsize * (6 * config.n_embd + 2 * inner)  # around the MLP's activation function
+    return residuals + products + 2 * mask_itemsize * config.n_embd
+
+
 def unsupported_settings(config: GPT2Config) -> list[str]:
     settings = {
         "add_cross_attention": config.add_cross_attention,
@@ -143,7 +152,7 @@ GPT2 = Family(
     blocks=lambda model: model.transformer.h,
     # The linear layers are Conv1D, whose weight is (in, out); peft expects (out, in) unless told.
     lora={"fan_in_fan_out": True, "layers_pattern": "h"},
-    activations_per_token=20,
+    activation_bytes=activation_bytes,
     hidden_states=hidden_states,
     unsupported_settings=unsupported_settings,
     before_saving=add_llama_cpp_keys,

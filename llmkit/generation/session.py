@@ -184,7 +184,7 @@ def open_session(
     accelerator = start_accelerator(recipe.train.device, recipe.train.mixed_precision, recipe.seed)
     model, tokenizer = load_model(model_name)
     options.check_constraint(generation, tokenizer)
-    model.to(accelerator.device)
+    move_to_device(model, accelerator.device)
     data = recipe.data
     if run is None:
         data = data.model_copy(update={"max_length": model.config.max_position_embeddings})

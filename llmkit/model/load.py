@@ -22,13 +22,15 @@ from transformers import (
 
 from llmkit.config.schema import Forward, Model, Scratch
 from llmkit.constants import END_OF_TEXT
-from llmkit.errors import UserError
+from llmkit.errors import OutOfMemory, UserError
 from llmkit.families import SCRATCH_FAMILY, Family, family_of
 from llmkit.io.atomic import disk_errors, write_folder
 from llmkit.model.untrusted import check_folder
 from llmkit.paths import PACKAGE, RUNS, expand
+from llmkit.runtime.failures import is_out_of_memory, memory_errors
 
 EMBEDDED_MODEL = PACKAGE / "embedded" / "gpt2"
+SMALLER_MODEL = "end other programs, or choose a smaller model"
 MAX_WORD_BYTES = 256  # longer words are split when a BPE is trained
 
 
@@ -52,6 +54,11 @@ def load_model(
         )
         tokenizer = _load_tokenizer(folder, family)
     except Exception as error:  # damaged files make the libraries raise errors of any type
+        if is_out_of_memory(error):
+            size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+            raise OutOfMemory(
+                f"model: {name}: loading {size / 1e9:.1f} GB: out of memory; {SMALLER_MODEL}"
+            ) from None
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"model: {name}: damaged ({reason}); download or save it again") from None
     if info["missing_keys"]:
@@ -153,10 +160,12 @@ def scratch_model(
 def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a folder that Hugging Face's `from_pretrained` loads, completely or not at all.
 
-    Adapters are merged in float32.
+    Adapters are merged in float32, in a copy on the CPU, since a GPU may have no room for one.
     """
     if not isinstance(model, PreTrainedModel):
-        model = copy.deepcopy(model).merge_and_unload()
+        tensors = [*model.parameters(), *model.buffers()]
+        on_cpu = {id(tensor): copy_to_cpu(tensor) for tensor in tensors}
+        model = copy.deepcopy(model, on_cpu).merge_and_unload()
     family_of(model.config).before_saving(model.config)
 
     def write(staging: Path) -> None:
@@ -168,6 +177,22 @@ def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Pat
             weights.chmod(mode)
 
     write_folder(folder, write)
+
+
+def copy_to_cpu(tensor: Tensor) -> Tensor:
+    """A copy of a weight or buffer on the CPU."""
+    copied = tensor.detach().to("cpu", copy=True)
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(copied, tensor.requires_grad)
+    return copied
+
+
+def move_to_device(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model, moved to the device; raises OutOfMemory if it has no room there."""
+    num_bytes = sum(weight.nbytes for weight in model.parameters())
+    activity = f"moving the model ({num_bytes / 1e9:.1f} GB) to {device}"
+    with memory_errors(activity, SMALLER_MODEL):
+        return model.to(device)
 
 
 def weights_fingerprint(model: PreTrainedModel) -> str:

@@ -41,6 +41,11 @@ def set_dropout(model: PreTrainedModel, probability: float) -> None:
             module.p = probability
 
 
+def has_dropout(model: nn.Module) -> bool:
+    """Whether any layer, of the model or of an adapter, has a dropout above 0."""
+    return any(layer.p > 0 for layer in model.modules() if isinstance(layer, nn.Dropout))
+
+
 def add_lora(model: PreTrainedModel, lora: Lora, freeze_layers: int) -> nn.Module:
     """The model with adapters, its only trainable weights, from block `freeze_layers` on."""
     from peft import LoraConfig, get_peft_model
@@ -73,6 +78,12 @@ def set_activation_checkpointing(model: nn.Module, enabled: bool) -> None:
     unwrap_model(model)._set_gradient_checkpointing(
         enabled, partial(checkpoint, use_reentrant=False)
     )
+
+
+def has_activation_checkpointing(model: nn.Module) -> bool:
+    """Whether training keeps only the input of each block."""
+    bare = unwrap_model(model)
+    return any(block.gradient_checkpointing for block in family_of(bare.config).blocks(bare))
 
 
 def unmap_weights(model: nn.Module) -> None:

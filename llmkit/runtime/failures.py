@@ -1,15 +1,53 @@
 """Recognizing kinds of failures from the exceptions of the libraries."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 import torch
 
+from llmkit.errors import OutOfMemory
 
-def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+ALLOCATION_ERRORS = (
+    "can't allocate memory",  # a CPU
+    "not enough memory",  # a CPU, on Windows
+    "out of memory",  # CUDA's runtime, NCCL, Apple's GPUs
+    "CUBLAS_STATUS_ALLOC_FAILED",  # cuBLAS, whose workspace comes first on a device
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+    "CUSPARSE_STATUS_ALLOC_FAILED",
+)
+
+
+def is_out_of_memory(error: Exception) -> bool:
     """Whether an allocation failed: on a GPU, or on a CPU in torch or NumPy (dropout's bits)."""
-    is_ours = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return is_ours or "can't allocate memory" in str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    is_of_library = isinstance(error, RuntimeError)
+    return is_of_library and any(text in str(error) for text in ALLOCATION_ERRORS)
+
+
+@contextmanager
+def memory_errors(
+    activity: str, advice: str, changes: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Raise OutOfMemory, with one clear line, for a failed allocation inside the `with` block.
+
+    Args:
+        activity: What needs the memory, the start of the line.
+        advice: What to do, the end of the line.
+        changes: See OutOfMemory.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(f"{activity}: out of memory; {advice}", changes) from None
 
 
 def is_lost_connection(error: Exception) -> bool:
     """Whether another process of the run has ended: in torch, NCCL raises a DistBackendError, gloo
     a plain RuntimeError."""
+    if is_out_of_memory(error):  # which NCCL reports as a DistBackendError, too
+        return False
     return type(error).__name__ == "DistBackendError" or "gloo" in str(error)

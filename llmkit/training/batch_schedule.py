@@ -113,6 +113,13 @@ class BatchSchedule:
                 size += padded_size(lengths, self.capacity)
         return 1 - num_tokens / size
 
+    def largest_size(self, step: int) -> int:
+        """Tokens, including padding, of the largest micro-batch of a step."""
+        return max(
+            padded_size([self.lengths[index] for index in indices], self.capacity)
+            for indices in chain.from_iterable(self.micro_batch_indices(step))
+        )
+
     def name_rows(self, rows: list[int]) -> str:
         """The locations of rows (file:line) for a message; of many, the first few."""
         return first_few([self.encoded[index]["where"] for index in rows])

@@ -1,64 +1,234 @@
-"""The number of tokens per micro-batch that fit into memory."""
+"""The memory that a training takes, and how large micro-batches it leaves room for."""
+
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import nn
+from transformers import PreTrainedConfig
 
-from llmkit.config.schema import Train
+from llmkit.config.schema import Forward, Train
 from llmkit.data.batches import MicroBatchLimit
 from llmkit.data.encoded_rows import count_tokens
 from llmkit.families import family_of
-from llmkit.model.load import count_parameters
+from llmkit.families.padding_free import causal_pieces
 from llmkit.model.loss import LOGIT_ROWS, unwrap_model
+from llmkit.model.trainable import has_dropout
 from llmkit.runtime.memory import available_bytes
+from llmkit.runtime.ranks import num_local_processes
+from llmkit.training.optim import build_optimizer, state_bytes
 
 BEST_TOKENS = 8192  # of a micro-batch, if memory allows
-MEMORY_FRACTION = 0.7  # of the free memory; estimates err, and other programs take some
-OPTIMIZER_BYTES_PER_WEIGHT = 12  # gradient and two moments of a trained weight, float32
+# Fraction of the free memory to plan with: estimates err, and other programs take some.
+MEMORY_FRACTION = {"cpu": 0.7, "cuda": 0.9}
+FLOAT32 = 4  # bytes; weights, gradients and what adds up between blocks are float32 throughout
+BATCH_BYTES = 4 * 8  # per token: input_ids, labels, position_ids and row_ids, int64
 
 
-def fitting_tokens(
-    model: nn.Module, device: torch.device, precision: str, longest: int, num_processes: int
-) -> int:
-    """Tokens of a micro-batch that fit next to model and optimizer, at most BEST_TOKENS.
+@dataclass(frozen=True)
+class MemoryUse:
+    """An estimate of the bytes that a training takes on its device, from the shape of the model."""
 
-    An estimate from the shape of the model: the trainer handles memory that runs out all the same.
+    weights: int
+    copies: int
+    """The weights in the precision of the products, if that is not float32."""
+    gradient: int
+    optimizer: int
+    """The optimizer's state."""
+    head_gradient: int
+    """The gradient of the output embeddings, which the loss computes before all others."""
+    logits: int
+    """The loss of LOGIT_ROWS positions, while it is computed."""
+    per_token: int
+    """Activations of each token of a micro-batch that are kept for the backward pass."""
+    recomputed: int
+    """Activations of a block for each token, if they are computed again: of one block at a time."""
 
-    Args:
-        precision: The mixed precision.
-        longest: Tokens of the longest row; attention keeps a number for each pair of them.
+    @property
+    def besides_weights(self) -> int:
+        """All that stays during a micro-batch, whatever its size, without the weights."""
+        return self.copies + self.gradient + self.optimizer + self.head_gradient
+
+    def activations(self, tokens: int) -> int:
+        """Bytes of a micro-batch at its peak: in the loss, or in the first block to be computed
+        again."""
+        return tokens * self.per_token + max(self.logits, tokens * self.recomputed)
+
+    def total(self, tokens: int) -> int:
+        """Bytes with micro-batches of this many tokens."""
+        return self.weights + self.besides_weights + self.activations(tokens)
+
+    def fitting_tokens(self, room: int) -> int:
+        """The tokens of a micro-batch for which so many bytes beside the weights suffice."""
+        free = room - self.besides_weights
+        in_loss = (free - self.logits) // self.per_token
+        return max(0, min(in_loss, free // (self.per_token + self.recomputed)))
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How a training fits into memory."""
+
+    limit: MicroBatchLimit
+    activation_checkpointing: bool
+    use: MemoryUse
+
+
+def plan_memory(
+    model: nn.Module, settings: Train, encoded: Dataset, accelerator: Accelerator
+) -> MemoryPlan:
+    """The same plan in every process, for the one with the least free memory.
+
+    Unless the recipe decides on activation checkpointing, it is chosen if the micro-batches that
+    the recipe asks for, or else those of two rows, would not fit without it.
     """
-    config = unwrap_model(model).config
-    itemsize = 4 if precision == "no" else 2
-    per_block = family_of(config).activations_per_token * config.hidden_size
-    per_block += 2 * config.num_attention_heads * longest  # attention scores and probabilities
-    a_token = config.num_hidden_layers * itemsize * per_block
-    num_all, num_trained = count_parameters(model)
-    copies = itemsize * num_all if itemsize < 4 else 0  # of the weights in that precision
-    fixed = (
-        copies + OPTIMIZER_BYTES_PER_WEIGHT * num_trained + 3 * 4 * LOGIT_ROWS * config.vocab_size
-    )
-    room = (
-        MEMORY_FRACTION * available_bytes(device) / (num_processes if device.type == "cpu" else 1)
-        - fixed
-    )
-    return int(max(longest, min(BEST_TOKENS, room // a_token)))
-
-
-def fitting_limit(
-    settings: Train, model: nn.Module, encoded: Dataset, accelerator: Accelerator
-) -> MicroBatchLimit:
-    """The recipe's limit of micro-batches; if it gives none, the tokens that fit into the memory of
-    every process, since all split rows alike."""
     longest = int(count_tokens(encoded)[0].max())
-    precision, num_processes = accelerator.mixed_precision, accelerator.num_processes
-    mine = fitting_tokens(model, accelerator.device, precision, longest, num_processes)
-    return limit_of(settings, min(gather_object([mine])))
+    room = min(gather_object([memory_room(accelerator.device)]))
+    wanted = wanted_tokens(settings, longest, len(encoded))
+    decided = settings.activation_checkpointing
+    for checkpointing in (False, True) if decided is None else (decided,):
+        use = memory_use(
+            model,
+            settings,
+            device=accelerator.device.type,
+            precision=accelerator.mixed_precision,
+            longest=longest,
+            checkpointing=checkpointing,
+        )
+        fitting = use.fitting_tokens(room)
+        if fitting >= wanted:
+            break
+    limit = limit_of(settings, max(longest, min(BEST_TOKENS, fitting)))
+    return MemoryPlan(limit, checkpointing, use)
 
 
 def limit_of(settings: Train, max_tokens: int) -> MicroBatchLimit:
     """The recipe's limit of micro-batches; if it gives none, `max_tokens` tokens."""
     rows, tokens = settings.micro_batch_size, settings.micro_batch_tokens
     return MicroBatchLimit(rows, max_tokens if rows is None and tokens is None else tokens)
+
+
+def wanted_tokens(settings: Train, longest: int, num_rows: int) -> int:
+    """Tokens of the largest micro-batch of the longest rows within the recipe's limit; if it gives
+    none, of two rows."""
+    rows, tokens = settings.micro_batch_size, settings.micro_batch_tokens
+    if rows is None and tokens is None:
+        rows = 2
+    rows = min(rows or num_rows, settings.global_batch_size, num_rows)
+    return min(rows * longest, max(longest, tokens or rows * longest))
+
+
+def memory_room(device: torch.device) -> int:
+    """Bytes that a training may take beside its weights, in each process of this machine."""
+    sharing = num_local_processes() if device.type == "cpu" else 1
+    fraction = MEMORY_FRACTION.get(device.type, MEMORY_FRACTION["cpu"])
+    return int(fraction * available_bytes(device) / sharing)
+
+
+def memory_use(
+    model: nn.Module,
+    settings: Train,
+    *,
+    device: str,
+    precision: str,
+    longest: int,
+    checkpointing: bool,
+) -> MemoryUse:
+    """The memory of a training with micro-batches of rows that are as long as the longest.
+
+    Args:
+        model: With its adapters and frozen layers, on any device.
+        settings: Optimizer and forward pass.
+        device: Type of the device: cpu, cuda.
+        precision: The mixed precision.
+        longest: Tokens of the longest row.
+    """
+    bare = unwrap_model(model)
+    config, head = bare.config, bare.get_output_embeddings().weight
+    itemsize = FLOAT32 if precision == "no" else 2
+    num_all = sum(weight.numel() for weight in model.parameters())
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    head_numel = head.numel() if head.requires_grad else 0
+    # In the precision of the products and float32, before and after log_softmax.
+    logits = LOGIT_ROWS * config.vocab_size * (itemsize + 2 * FLOAT32)
+    per_token, recomputed = bytes_per_token(
+        bare, settings.forward, device, itemsize, longest, checkpointing=checkpointing
+    )
+    return MemoryUse(
+        weights=FLOAT32 * num_all,
+        copies=itemsize * num_all if itemsize < FLOAT32 else 0,
+        gradient=FLOAT32 * sum(weight.numel() for weight in trained),
+        optimizer=state_bytes(build_optimizer(model, settings), trained),
+        head_gradient=FLOAT32 * head_numel,
+        # That of a further piece comes while the logits' gradient is in memory.
+        logits=logits + (FLOAT32 + itemsize) * head_numel,
+        per_token=per_token,
+        recomputed=recomputed,
+    )
+
+
+def bytes_per_token(
+    model: nn.Module,
+    forward: Forward,
+    device: str,
+    itemsize: int,
+    longest: int,
+    *,
+    checkpointing: bool,
+) -> tuple[int, int]:
+    """Bytes of a token's activations that are kept, and of a block that is computed again.
+
+    model: Without the wrapper of adapters.
+    """
+    config, family = model.config, family_of(model.config)
+    drops = has_dropout(model)
+    on_cpu = device == "cpu"  # where masks are numbers of the products' type, elsewhere bools
+    mask_itemsize = (itemsize if on_cpu else 1) * drops
+    block = family.activation_bytes(config, itemsize, mask_itemsize)
+    block += attention_bytes(config, forward, device, itemsize, longest, has_dropout=drops)
+    residual = FLOAT32 * config.hidden_size
+    num_trained = count_trained_blocks(model)
+    # The final LayerNorm's input, its output and the gradient of that.
+    others = 3 * residual + BATCH_BYTES
+    if not checkpointing:
+        return num_trained * block + others, 0
+    return num_trained * residual + others, block
+
+
+def attention_bytes(
+    config: PreTrainedConfig,
+    forward: Forward,
+    device: str,
+    itemsize: int,
+    longest: int,
+    *,
+    has_dropout: bool,
+) -> int:
+    """Bytes that a block's attention keeps per token besides queries, keys, values and output.
+
+    The kernels of GPUs, and PyTorch's for CPUs without dropout, keep a sum per head. On a CPU, the
+    forward pass without padding keeps the probabilities and their dropout masks; transformers with
+    dropout keeps float32 probabilities, masks and products of both.
+    """
+    num_heads = config.num_attention_heads
+    head_dim = config.hidden_size // num_heads
+    if forward == "transformers":
+        has_kernel = device == "cuda" or not has_dropout
+        scores = 3 * FLOAT32 * longest
+    else:
+        has_kernel = device == "cuda" and head_dim % 8 == 0
+        seen = sum((rows.stop - rows.start) * keys.stop for rows, keys in causal_pieces(longest))
+        scores = itemsize * (1 + has_dropout) * seen // longest
+    return num_heads * (FLOAT32 if has_kernel else scores)
+
+
+def count_trained_blocks(model: nn.Module) -> int:
+    """Blocks through which a gradient flows: from the lowest with a trained weight on."""
+    blocks = family_of(model.config).blocks(model)
+    below = [*family_of(model.config).embeddings(model)]
+    for lowest, part in enumerate([nn.ModuleList(below), *blocks]):
+        if any(weight.requires_grad for weight in part.parameters()):
+            return len(blocks) - max(0, lowest - 1)
+    return 0

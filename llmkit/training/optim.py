@@ -1,6 +1,7 @@
 """The optimizer and the learning rate."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -91,3 +92,12 @@ def state_shapes(
         case torch.optim.Adafactor():
             *outer, rows, columns = shape
             return {"step": (), "row_var": (*outer, rows, 1), "col_var": (*outer, 1, columns)}
+
+
+def state_bytes(optimizer: torch.optim.Optimizer, weights: Iterable[nn.Parameter]) -> int:
+    """Bytes of the optimizer state of these weights."""
+    return sum(
+        weight.element_size() * math.prod(shape)
+        for weight in weights
+        for shape in state_shapes(optimizer, weight).values()
+    )

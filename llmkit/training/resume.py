@@ -24,6 +24,7 @@ from llmkit.io.atomic import (
 )
 from llmkit.model.load import save_model
 from llmkit.model.loss import unwrap_model
+from llmkit.model.trainable import has_dropout
 from llmkit.runs.folder import checkpoint_dir, checkpoints_dir, model_dir, results_path
 from llmkit.runtime.console import warning_console
 from llmkit.training.checkpoint import load_state, newest, restore, trained
@@ -166,11 +167,6 @@ def restore_run(
     if schedule.num_processes == resume_point.reproducibility_key.num_processes:
         schedule.limit = MicroBatchLimit(progress.micro_batch_size, progress.micro_batch_tokens)
     trainer.progress = progress
-
-
-def has_dropout(model: nn.Module) -> bool:
-    """Whether any layer, of the model or of an adapter, has a dropout above 0."""
-    return any(layer.p > 0 for layer in model.modules() if isinstance(layer, nn.Dropout))
 
 
 def restore_best_model(

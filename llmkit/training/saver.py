@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from llmkit.io.atomic import sync
 from llmkit.model.load import save_model
 from llmkit.runs.folder import log_path, model_dir, samples_path
 from llmkit.runtime.devices import wait_for_all
+from llmkit.runtime.failures import memory_errors
 from llmkit.training.checkpoint import prune, save_checkpoint
 from llmkit.training.state import (
     DROPOUT_VERSION,
@@ -59,7 +61,8 @@ class RunSaver:
                 if path.is_file():  # no line of it may be lost that the checkpoint counts on
                     sync(path)
             state = self.state(trainer.current_progress()).model_dump(mode="json")
-            saved = save_checkpoint(self.run, trainer.model, trainer.optimizer, state)
+            with saving_in_memory(trainer, "the checkpoint"):
+                saved = save_checkpoint(self.run, trainer.model, trainer.optimizer, state)
             prune(self.run, saved, self.recipe.checkpoint.keep)
         wait_for_all(trainer.accelerator)
         self.saved_at = time.monotonic()
@@ -77,5 +80,15 @@ class RunSaver:
     def save_best_model(self, trainer: Trainer) -> None:
         """Write the weights as the run's model."""
         if trainer.accelerator.is_main_process:
-            save_model(trainer.model, self.tokenizer, model_dir(self.run))
+            with saving_in_memory(trainer, "the model"):
+                save_model(trainer.model, self.tokenizer, model_dir(self.run))
         wait_for_all(trainer.accelerator)
+
+
+def saving_in_memory(trainer: Trainer, what: str) -> AbstractContextManager[None]:
+    """A context in which a failed allocation is explained."""
+    num_bytes = sum(weight.nbytes for weight in trainer.model.parameters())
+    return memory_errors(
+        f"saving {what} of step {trainer.progress.step}",
+        f"the weights alone take {num_bytes / 1e9:.1f} GB: end other programs on this machine",
+    )

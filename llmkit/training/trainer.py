@@ -14,8 +14,9 @@ from torch.nn.utils import clip_grad_norm_
 from llmkit.config.schema import Forward, Train
 from llmkit.errors import UserError
 from llmkit.model.loss import SupervisedLoss
+from llmkit.model.trainable import has_activation_checkpointing, set_activation_checkpointing
 from llmkit.runtime.cuda import deterministic_algorithms
-from llmkit.runtime.failures import is_out_of_memory
+from llmkit.runtime.failures import is_out_of_memory, memory_errors
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.log import RunLog
 from llmkit.training.optim import build_optimizer, learning_rate_at, set_learning_rate
@@ -102,7 +103,8 @@ class Trainer:
         return outcome
 
     def forward_backward_in_memory(self, log: RunLog) -> tuple[float, list[Tensor]]:
-        """`forward_backward`; if memory runs out, again with smaller micro-batches.
+        """`forward_backward`; if memory runs out, again with smaller micro-batches, and with
+        activation checkpointing before they would be of one row.
 
         The gradient of a step does not depend on how its rows are split, except for the dropout
         masks. With several processes, the others wait in the exchange of the gradient, so running
@@ -123,22 +125,43 @@ class Trainer:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                limit = schedule.limit
-                if schedule.num_processes > 1 or not schedule.split_further(step):
-                    smaller = " or train.micro_batch_tokens" if schedule.num_processes > 1 else ""
+                remedy = self.use_less_memory()
+                if remedy is None:
                     raise UserError(
-                        f"step {step + 1}: out of memory with micro-batches of up to {limit}; "
-                        f"lower data.max_length{smaller}"
+                        f"step {step + 1}: out of memory with micro-batches of up to "
+                        f"{schedule.limit}; {self.memory_advice()}"
                     ) from None
             self.loss_module.zero_grad(set_to_none=True)
             gc.collect()
             if torch.accelerator.is_available():
                 torch.accelerator.empty_cache()
-            log.note(
-                step + 1,
-                f"step {step + 1}: out of memory; micro-batches of up to {schedule.limit} "
-                "from here on, which changes nothing but the dropout masks",
-            )
+            log.note(step + 1, f"step {step + 1}: out of memory; {remedy}")
+
+    def use_less_memory(self) -> str | None:
+        """Have this step's micro-batches take less memory; returns how, or None if they cannot."""
+        schedule, step = self.schedule, self.progress.step
+        if schedule.num_processes > 1:
+            return None
+        num_longest = len(schedule.micro_batch_indices(step)[schedule.rank][0])
+        is_open = self.settings.activation_checkpointing is None
+        if num_longest // 2 <= 1 and is_open and not has_activation_checkpointing(self.model):
+            set_activation_checkpointing(self.model, True)
+            return "activation checkpointing from here on, which changes no result"
+        if not schedule.split_further(step):
+            return None
+        return (
+            f"micro-batches of up to {schedule.limit} from here on, which changes nothing but the "
+            "dropout masks"
+        )
+
+    def memory_advice(self) -> str:
+        """What a user can change if a step does not fit into memory."""
+        advice = ["lower data.max_length"]
+        if self.schedule.num_processes > 1:
+            advice.append("lower train.micro_batch_tokens")
+        if not has_activation_checkpointing(self.model):
+            advice.append("set train.activation_checkpointing=true")
+        return " or ".join(advice)
 
     def clip_gradient(self) -> float:
         """Clip the gradient to the recipe's max_grad_norm; returns its norm before."""
@@ -155,7 +178,12 @@ class Trainer:
         """
         progress = self.progress
         if outcome is StepOutcome.UPDATED:
-            self.optimizer.step()
+            with memory_errors(
+                f"step {progress.step + 1}: updating the weights",
+                "set train.optimizer=adafactor or train.method=lora, raise train.freeze_layers, "
+                "or choose a smaller model",
+            ):
+                self.optimizer.step()
         elif self.accelerator.scaler is not None:
             self.accelerator.scaler.update()
         if self.gradients is None:

@@ -25,6 +25,7 @@ def decided_values(setup: TrainingSetup) -> dict[str, Value]:
         "model.revision": setup.record.model.commit if is_hub_model else None,
         "data.revision": source.commit if isinstance(source, HubSource) else None,
         **prompt_choices(recipe.task, recipe.data),
+        "train.activation_checkpointing": setup.memory.activation_checkpointing,
         "train.decay_steps": decay_choice(schedule.num_steps, recipe.train),
         # The schema has no name for a GPU.
         "train.device": "cpu" if setup.accelerator.device.type == "cpu" else None,

@@ -42,10 +42,11 @@ from llmkit.model.load import (
     check_max_length,
     commit_of,
     count_parameters,
+    move_to_device,
     open_model,
     weights_fingerprint,
 )
-from llmkit.model.trainable import trainable_model
+from llmkit.model.trainable import set_activation_checkpointing, trainable_model
 from llmkit.reports import terminal
 from llmkit.runs.record import ModelRecord, RunRecord, SplitRecord
 from llmkit.runtime.console import warning_console
@@ -53,7 +54,7 @@ from llmkit.scoring.deciding_metric import DecidingMetric, check_metric, choose_
 from llmkit.scoring.testset import TestSet
 from llmkit.tasks import Row
 from llmkit.training.batch_schedule import BatchSchedule
-from llmkit.training.memory import fitting_limit
+from llmkit.training.memory import MemoryPlan, plan_memory
 from llmkit.training.optim import warm_up_warning
 
 
@@ -95,6 +96,7 @@ class TrainingSetup:
     tokenizer: PreTrainedTokenizerBase
     schedule: BatchSchedule
     """The encoded training rows, step by step."""
+    memory: MemoryPlan
     evaluator: Evaluator
     metric: DecidingMetric
     """Score that chooses the best weights."""
@@ -127,13 +129,15 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     base = ModelRecord(
         recipe.model.name, weights_fingerprint(model), commit_of(Path(model.name_or_path))
     )
-    model = trainable_model(model, recipe.train).to(accelerator.device)
+    model = move_to_device(trainable_model(model, recipe.train), accelerator.device)
+    memory = plan_memory(model, recipe.train, rows.train.encoded, accelerator)
+    set_activation_checkpointing(model, memory.activation_checkpointing)
     schedule = BatchSchedule(
         rows.train.encoded,
         recipe.train,
         seed=seed,
         capacity=batch_capacity(recipe.data, forward),
-        limit=fitting_limit(recipe.train, model, rows.train.encoded, accelerator),
+        limit=memory.limit,
         rank=accelerator.process_index,
         num_processes=accelerator.num_processes,
     )
@@ -149,7 +153,7 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
         deterministic=recipe.train.deterministic,
     )
     setup = TrainingSetup(
-        recipe, accelerator, rows, model, tokenizer, schedule, evaluator, metric, record
+        recipe, accelerator, rows, model, tokenizer, schedule, memory, evaluator, metric, record
     )
     show_setup(setup, console)
     return setup
@@ -260,6 +264,7 @@ def show_setup(setup: TrainingSetup, console: Console) -> None:
     console.print(f"rows    {report.num_rows:,} read: {counts}{cached}")
     for line in schedule_lines(setup.schedule):
         console.print(line)
+    console.print(memory_line(setup.memory, setup.schedule))
     warm_up = warm_up_warning(setup.schedule.num_steps, settings)
     if warm_up is not None:
         warning_console().print(f"warning: {warm_up}")
@@ -285,3 +290,21 @@ def schedule_lines(schedule: BatchSchedule) -> list[str]:
         f"{count_of(num_micro_batches, 'micro-batch')} of up to {schedule.limit} "
         f"x {schedule.num_processes} process{'es' if schedule.num_processes > 1 else ''}",
     ]
+
+
+def memory_line(memory: MemoryPlan, schedule: BatchSchedule) -> str:
+    """The estimate of the memory that the training takes, and of what."""
+    use = memory.use
+    activations = use.activations(schedule.largest_size(0))
+    parts = {
+        "weights": use.weights + use.copies,
+        "gradients": use.gradient + use.head_gradient,
+        "optimizer state": use.optimizer,
+        "activations": activations,
+    }
+    shown = ", ".join(f"{num_bytes / 1e9:.2f} {name}" for name, num_bytes in parts.items())
+    switch = "on" if memory.activation_checkpointing else "off"
+    return (
+        f"memory  about {sum(parts.values()) / 1e9:.2f} GB: {shown}; "
+        f"activation checkpointing {switch}"
+    )

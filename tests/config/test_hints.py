@@ -29,7 +29,7 @@ from llmkit.config import hints
         ("model_name_or_path=gpt2", "did you mean model.name?"),
         ("train.fp16=true", "set train.mixed_precision=fp16"),
         ("bf16=true", "set train.mixed_precision=bf16"),
-        ("gradient_checkpointing=true", "llmkit has no gradient checkpointing"),
+        ("gradient_checkpointing=true", "did you mean train.activation_checkpointing?"),
         ("train.warmup_ratio=0.1", "train.warmup_steps=0.1"),
         ("training_args.max-seq-length=9", "did you mean data.max_length?"),
         ("+seed=1", "set any key without a plus sign: seed=1"),
