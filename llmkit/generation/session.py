@@ -26,7 +26,7 @@ from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.generation.prompts import EncodedPrompt, Prompt, PromptReader
 from llmkit.io.atomic import CorruptFolder, read_json
 from llmkit.metrics.prediction import Prediction
-from llmkit.model.load import load_model, weights_fingerprint
+from llmkit.model.load import load_model, move_to_device, weights_fingerprint
 from llmkit.paths import row_format, sha256
 from llmkit.runs.find import newest_finished_run, recipe_of, resolve_model
 from llmkit.runs.folder import record_path

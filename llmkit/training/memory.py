@@ -14,6 +14,7 @@ from llmkit.data.batches import MicroBatchLimit
 from llmkit.data.encoded_rows import count_tokens
 from llmkit.families import family_of
 from llmkit.families.padding_free import causal_pieces
+from llmkit.model.load import count_parameters
 from llmkit.model.loss import LOGIT_ROWS, unwrap_model
 from llmkit.model.trainable import has_dropout
 from llmkit.runtime.memory import available_bytes
@@ -24,7 +25,7 @@ BEST_TOKENS = 8192  # of a micro-batch, if memory allows
 # Fraction of the free memory to plan with: estimates err, and other programs take some.
 MEMORY_FRACTION = {"cpu": 0.7, "cuda": 0.9}
 FLOAT32 = 4  # bytes; weights, gradients and what adds up between blocks are float32 throughout
-BATCH_BYTES = 4 * 8  # per token: input_ids, labels, position_ids and row_ids, int64
+BATCH_BYTES = 5 * 8  # per token: the tensors of a Batch, int64
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class MemoryUse:
 
     weights: int
     copies: int
-    """The weights in the precision of the products, if that is not float32."""
+    """The weights in the precision of the products, if that is not float32; of one block, if blocks
+    are computed again."""
     gradient: int
     optimizer: int
     """The optimizer's state."""
@@ -148,22 +150,27 @@ def memory_use(
     bare = unwrap_model(model)
     config, head = bare.config, bare.get_output_embeddings().weight
     itemsize = FLOAT32 if precision == "no" else 2
-    num_all = sum(weight.numel() for weight in model.parameters())
+    num_all, num_trained = count_parameters(model)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     head_numel = head.numel() if head.requires_grad else 0
     # In the precision of the products and float32, before and after log_softmax.
     logits = LOGIT_ROWS * config.vocab_size * (itemsize + 2 * FLOAT32)
+    # The gradient of the head from a further piece comes while the logits' is in memory.
+    logits += (FLOAT32 + itemsize) * head_numel
+    copies = itemsize * num_all if itemsize < FLOAT32 else 0
+    if checkpointing:  # autocast keeps those of trained weights until the loss is computed
+        logits += copies * num_trained // num_all
+        copies //= config.num_hidden_layers
     per_token, recomputed = bytes_per_token(
         bare, settings.forward, device, itemsize, longest, checkpointing=checkpointing
     )
     return MemoryUse(
         weights=FLOAT32 * num_all,
-        copies=itemsize * num_all if itemsize < FLOAT32 else 0,
-        gradient=FLOAT32 * sum(weight.numel() for weight in trained),
+        copies=copies,
+        gradient=FLOAT32 * num_trained,
         optimizer=state_bytes(build_optimizer(model, settings), trained),
         head_gradient=FLOAT32 * head_numel,
-        # That of a further piece comes while the logits' gradient is in memory.
-        logits=logits + (FLOAT32 + itemsize) * head_numel,
+        logits=logits,
         per_token=per_token,
         recomputed=recomputed,
     )
@@ -194,7 +201,7 @@ def bytes_per_token(
     others = 3 * residual + BATCH_BYTES
     if not checkpointing:
         return num_trained * block + others, 0
-    return num_trained * residual + others, block
+    return num_trained * residual + others, block + 3 * residual  # with gradients
 
 
 def attention_bytes(

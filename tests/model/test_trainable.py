@@ -89,7 +89,7 @@ def step(model: nn.Module, forward: str, precision: torch.dtype) -> tuple[Tensor
     for rows in (ROWS[:3], ROWS[3:]):
         batch = collate(rows, CAPACITIES[forward])
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
-            losses.append(loss_module(**batch))
+            losses.append(loss_module(batch))
         losses[-1].backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return torch.stack(losses).detach(), gradients
@@ -136,8 +136,8 @@ def test_checkpointed_blocks_that_are_frozen_are_not_computed_again(forward):
 def test_evaluation_does_not_checkpoint():
     model = trained_model("full")
     set_activation_checkpointing(model, True)
-    expected = SupervisedLoss(model, "padding_free")(**collate(ROWS, UNLIMITED))
+    expected = SupervisedLoss(model, "padding_free")(collate(ROWS, UNLIMITED))
     with torch.inference_mode():
         model.eval()
-        nats, _ = SupervisedLoss(model, "padding_free").token_losses(**collate(ROWS, UNLIMITED))
+        nats = SupervisedLoss(model, "padding_free").token_losses(collate(ROWS, UNLIMITED))
     torch.testing.assert_close(nats.sum(), expected.detach())

@@ -14,12 +14,16 @@ from rich.console import Console
 from rows import summary_rows, write_jsonl
 from runs import forget_accelerator, four_steps, read_metrics, strict_lines
 from scalers import cpu_scaler, overflow
+from transformers import GPT2LMHeadModel
 
 from llmkit.config.recipe import load_recipe
 from llmkit.errors import UserError
+from llmkit.evaluation import evaluator as evaluator_file
 from llmkit.model.load import load_model, save_model
 from llmkit.model.loss import SupervisedLoss
+from llmkit.model.trainable import has_activation_checkpointing
 from llmkit.runtime.devices import start_accelerator
+from llmkit.training import checkpoint as checkpoint_file
 from llmkit.training import trainer as trainer_file
 from llmkit.training.log import RunLog
 from llmkit.training.step import MAX_OVERFLOWS, StepOutcome
@@ -118,6 +122,78 @@ def test_row_that_does_not_fit_alone_is_refused_in_one_line(recipe, tmp_path, mo
         match=r"out of memory with micro-batches of up to [\d,]+ tokens; lower data\.max_length",
     ):
         finetune(recipe("train.max_steps=1"), tmp_path / "run", Console(quiet=True))
+
+
+def test_out_of_memory_checkpoints_before_micro_batches_are_of_one_row(
+    recipe, tmp_path, monkeypatch
+):
+    """Losses stay bit-identical, with dropout as well."""
+    settings = recipe(
+        "train.max_steps=3", "train.global_batch_size=4", "train.dropout=0.1",
+        "train.micro_batch_size=2",
+    )  # fmt: skip
+    finetune(settings, tmp_path / "roomy", Console(quiet=True))
+
+    class Wide(SupervisedLoss):
+        def forward(self, batch):
+            if len(batch.lengths) > 1 and not has_activation_checkpointing(self.model):
+                raise torch.OutOfMemoryError("for 1 GiB")
+            return super().forward(batch)
+
+    monkeypatch.setattr(trainer_file, "SupervisedLoss", Wide)
+    finetune(settings, tmp_path / "tight", Console(quiet=True))
+    lines = read_metrics(tmp_path / "tight")[0]
+    assert [line["note"] for line in lines if "note" in line] == [
+        "step 1: out of memory; activation checkpointing from here on, which changes no result"
+    ]
+    losses = [
+        [line["loss"] for line in read_metrics(tmp_path / name)[0] if "loss" in line]
+        for name in ("tight", "roomy")
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_the_recipe_can_forbid_checkpointing(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer_file, "SupervisedLoss", Tight)
+    monkeypatch.setattr(Tight, "room", 20)
+    settings = recipe("train.max_steps=1", "train.activation_checkpointing=false")
+    with pytest.raises(
+        UserError, match=r"lower data\.max_length or set train\.activation_checkpointing=true$"
+    ):
+        finetune(settings, tmp_path / "run", Console(quiet=True))
+    lines = read_metrics(tmp_path / "run")[0]
+    assert not any("checkpointing" in line.get("note", "") for line in lines)
+
+
+def run_out(*_, **__):
+    torch.empty(2**60)
+
+
+@pytest.mark.parametrize(
+    ("where", "function", "expected"),
+    [
+        (torch.optim.AdamW, "step", "step 1: updating the weights: out of memory; set train."),
+        (evaluator_file, "token_losses", "scoring 2 rows: out of memory; lower evaluation."),
+        (evaluator_file, "predict_prompts", "scoring 2 rows: out of memory; lower evaluation."),
+        (checkpoint_file, "save_file", "saving the checkpoint of step 2: out of memory; "),
+        (GPT2LMHeadModel, "save_pretrained", "saving the model of step 2: out of memory; "),
+        (GPT2LMHeadModel, "from_pretrained", "loading 0.0 GB: out of memory; end other"),
+        (GPT2LMHeadModel, "to", "moving the model (0.0 GB) to cpu: out of memory; end other"),
+    ],
+)
+def test_out_of_memory_anywhere_ends_in_one_clear_line(
+    llmkit, tiny_gpt2, tmp_path, monkeypatch, where, function, expected
+):
+    monkeypatch.setattr(where, function, run_out)
+    done = llmkit(
+        "finetune", "summarize", f"model={tiny_gpt2}", "train.max_steps=2", "data.limit=40",
+        "train.global_batch_size=2", "data.max_length=128", "evaluation.validation_rows=2",
+        "evaluation.test_rows=2", "generation.max_new_tokens=2", "--run-dir", tmp_path / "run",
+    )  # fmt: skip
+    assert done.exit_code == 1, done.output
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("llmkit: ")]
+    assert expected in line
+    assert "Traceback" not in done.output
 
 
 @pytest.fixture
