@@ -217,13 +217,14 @@ def attention_bytes(
 
     The kernels of GPUs, and PyTorch's for CPUs without dropout, keep a sum per head. On a CPU, the
     forward pass without padding keeps the probabilities and their dropout masks; transformers with
-    dropout keeps float32 probabilities, masks and products of both.
+    dropout keeps float32 probabilities, masks and products of both, and float32 copies of queries,
+    keys and values.
     """
     num_heads = config.num_attention_heads
     head_dim = config.hidden_size // num_heads
     if forward == "transformers":
         has_kernel = device == "cuda" or not has_dropout
-        scores = 3 * FLOAT32 * longest
+        scores = 3 * FLOAT32 * (longest + head_dim)
     else:
         has_kernel = device == "cuda" and head_dim % 8 == 0
         seen = sum((rows.stop - rows.start) * keys.stop for rows, keys in causal_pieces(longest))
