@@ -76,16 +76,21 @@ def finetune(
     with python_call(verbose) as console:
         from llmkit.config.recipe import recipe_keys
         from llmkit.runs.find import choose_run_dir, find_run_to_resume
+        from llmkit.runtime.rendezvous import from_first_process
         from llmkit.scoring.results import read_results
         from llmkit.workflows.finetune import finetune as run_recipe
 
         given = None if run_dir is None else str(run_dir)
-        if resume:
-            run = find_run_to_resume(given or "auto", None, recipe_keys(recipe))
-        else:
-            run = choose_run_dir(given, recipe.task)
+
+        def choose() -> Path:
+            if resume:
+                return find_run_to_resume(given or "auto", None, recipe_keys(recipe))
+            return choose_run_dir(given, recipe.task)
+
+        run = from_first_process(choose)
         run, _ = run_recipe(recipe, run, console, resume=resume, is_default_name=given is None)
-        return {"run": str(run), **read_results(run).as_dict()}
+        results = from_first_process(lambda: read_results(run).as_dict())
+        return {"run": str(run), **results}
 
 
 def evaluate(

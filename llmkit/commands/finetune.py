@@ -84,21 +84,26 @@ def finetune(
 
     KEY=VALUE overrides any key of the recipe: train.learning_rate=2e-5 data.train=rows.jsonl
     """
-    from llmkit.runtime.ranks import check_launcher, is_rank_zero, join_launcher
+    from llmkit.runtime.ranks import check_launcher, is_rank_zero, join_launcher, resume_option
 
     join_launcher()
     check_launcher(asked_processes)
+    resume = resume_option(resume, run_dir)
     starting = f"llmkit: starting {asked_processes} processes ..."
     with loading(LOADING if asked_processes == 1 else starting, is_quiet=is_quiet):
         from llmkit.config.recipe import recipe_keys
         from llmkit.data.recipe_task import recipe_task
         from llmkit.runs.find import choose_run_dir, find_run_to_resume, open_recipe
+        from llmkit.runtime.rendezvous import from_first_process
 
-        settings = open_recipe(recipe, scale=scale, overrides=overrides)
-        found = find_run_to_resume(resume, run_dir, recipe_keys(settings)) if resume else None
-        run = found or choose_run_dir(run_dir, recipe, starts_over=resume == "auto")
-        task = recipe_task(settings)
-        check_limits(limits, task)
+        def choose() -> tuple["Recipe", Path | None, Path]:
+            settings = open_recipe(recipe, scale=scale, overrides=overrides)
+            check_limits(limits, recipe_task(settings))
+            found = find_run_to_resume(resume, run_dir, recipe_keys(settings)) if resume else None
+            run = found or choose_run_dir(run_dir, recipe, starts_over=resume == "auto")
+            return settings, found, run
+
+        settings, found, run = from_first_process(choose)
         if asked_processes == 1:
             from llmkit.runtime.console import make_console
             from llmkit.workflows.finetune import finetune as finetune_run
@@ -125,7 +130,7 @@ def finetune(
     if is_rank_zero():
         scores = _show_results(run, as_json)
         _suggest_next_run(recipe, scale, settings, console)
-        fail_if_missed(limits, scores, task)
+        fail_if_missed(limits, scores, recipe_task(settings))
 
 
 def _run_options(
@@ -152,6 +157,7 @@ def _resume_hint(run: Path, allowed_changes: tuple[str, ...], has_own_name: bool
     has_own_name: Whether the user named the folder. Otherwise only the first process knows it.
     """
     from llmkit.runs.find import resume_hint
+    from llmkit.runs.folder import is_run
     from llmkit.runtime.launch import end_with_launcher
     from llmkit.runtime.ranks import is_rank_zero, num_processes
 
@@ -162,7 +168,7 @@ def _resume_hint(run: Path, allowed_changes: tuple[str, ...], has_own_name: bool
         run = getattr(error, "run", run)
         if isinstance(error, OSError):
             error.filename = error.filename or str(run)
-        if has_own_name or is_rank_zero():
+        if is_rank_zero() or (has_own_name and is_run(run)):  # others may not see the folder
             own_processes = num_processes() if is_launched_by_llmkit else 1
             options = resume_options(error, allowed_changes, own_processes)
             has_launcher = num_processes() > 1 and not is_launched_by_llmkit

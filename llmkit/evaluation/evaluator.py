@@ -1,9 +1,11 @@
 """Scores of a model on evaluation sets: by its loss, and by its predictions."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,8 +28,10 @@ from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import evaluating, move_to_device
 from llmkit.model.loss import SupervisedLoss, unwrap_model
 from llmkit.runtime.failures import memory_errors
+from llmkit.runtime.signals import Signals, Stopped
 from llmkit.scoring.scores import SystemResult, none_if_nan, score_predictions
 
+Result = TypeVar("Result")
 MAX_CHARACTER_TOKENS = 4  # a character has up to 4 bytes in UTF-8, and so up to 4 tokens
 
 
@@ -43,6 +47,8 @@ class Evaluator:
     seed: int
     """Seed of sampled predictions."""
     accelerator: Accelerator
+    signals: Signals | None = None
+    """Stop requests that interrupt a validation in several processes."""
 
     def evaluate(self, model: nn.Module, evaluation_set: EvaluationSet) -> SystemResult:
         """The model's `loss` (mean nats per supervised token of the whole set), and the task's own
@@ -57,7 +63,7 @@ class Evaluator:
     def _evaluate(self, model: nn.Module, evaluation_set: EvaluationSet) -> SystemResult:
         task, encoded = evaluation_set.task, evaluation_set.encoded
         nats = token_losses(
-            model, encoded, self.evaluation.batch_size, self.accelerator, self.forward
+            model, encoded, self.evaluation.batch_size, self.accelerator, self.forward, self.signals
         )
         losses = np.array([[of_row.sum(dtype=float), len(of_row)] for of_row in nats])
         if task.output == "text":
@@ -98,44 +104,85 @@ class Evaluator:
         rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
         numbers = range(rank, len(evaluation_set.prompts), world_size)
         votes = self.evaluation.votes
-        with self.accelerator.autocast():
-            mine = predict_prompts(
-                unwrap_model(model),
-                self.tokenizer,
-                [evaluation_set.prompts[number] for number in numbers],
-                evaluation_set.labels,
-                self.generation.model_copy(update={"num_return_sequences": votes}),
-                self.evaluation.batch_size,
-                self.seed,
-                numbers,
-            )
-        gathered = gather_object(list(zip(numbers, mine, strict=True)))
+
+        def predict_mine() -> list[tuple[int, Prediction]]:
+            with self.accelerator.autocast():
+                mine = predict_prompts(
+                    unwrap_model(model),
+                    self.tokenizer,
+                    [evaluation_set.prompts[number] for number in numbers],
+                    evaluation_set.labels,
+                    self.generation.model_copy(update={"num_return_sequences": votes}),
+                    self.evaluation.batch_size,
+                    self.seed,
+                    numbers,
+                )
+            return list(zip(numbers, mine, strict=True))
+
+        gathered = gather_results(predict_mine, self.accelerator, self.signals)
         return [prediction for _, prediction in sorted(gathered, key=lambda pair: pair[0])]
 
 
-@torch.inference_mode()
+def gather_results(
+    work: Callable[[], list[Result]], accelerator: Accelerator, signals: Signals | None
+) -> list[Result]:
+    """The results of this process's share of a work, and those of all others.
+
+    Raises Stopped in all processes if any of them was asked to stop, since none may leave while the
+    others wait for its results.
+    """
+    mine, stopped_by = [], 0
+    try:
+        with signals.at_once() if signals else nullcontext():
+            mine = work()
+    except Stopped as stop:
+        if accelerator.num_processes == 1:
+            raise
+        stopped_by = stop.number
+    shares = gather_object([(mine, stopped_by)])
+    number = max(number for _, number in shares)
+    if number:
+        raise Stopped(number)
+    return [result for results, _ in shares for result in results]
+
+
 def token_losses(
     model: nn.Module,
     encoded: Dataset,
     batch_size: int,
     accelerator: Accelerator,
     forward_pass: Forward,
+    signals: Signals | None = None,
 ) -> list[np.ndarray]:
     """The nats of each supervised token, for each encoded row; all processes share the work."""
+    batches = batches_by_length(count_tokens(encoded)[0].tolist(), batch_size)
+    mine = batches[accelerator.process_index :: accelerator.num_processes]
+    work = partial(batch_losses, model, encoded, mine, accelerator, forward_pass)
+    losses = [np.zeros(0, np.float32)] * len(encoded)
+    for indices, parts in gather_results(work, accelerator, signals):
+        for index, part in zip(indices, parts, strict=True):
+            losses[index] = part
+    return losses
+
+
+@torch.inference_mode()
+def batch_losses(
+    model: nn.Module,
+    encoded: Dataset,
+    batches: list[list[int]],
+    accelerator: Accelerator,
+    forward_pass: Forward,
+) -> list[tuple[list[int], list[np.ndarray]]]:
+    """For each batch, the indices of its rows, and the nats of each supervised token of these."""
     loss = SupervisedLoss(model, forward_pass)
     capacity = UNLIMITED if forward_pass == "padding_free" else None
-    batches = batches_by_length(count_tokens(encoded)[0].tolist(), batch_size)
-    reader, mine = RowReader(encoded), []
-    for indices in batches[accelerator.process_index :: accelerator.num_processes]:
+    reader, losses = RowReader(encoded), []
+    for indices in batches:
         batch = collate([reader[index] for index in indices], capacity)
         with evaluating(model), accelerator.autocast():
             nats = loss.token_losses(batch.to(accelerator.device)).cpu().numpy()
         rows = batch.supervised_rows
-        mine.append((indices, [nats[rows == row] for row in range(len(indices))]))
-    losses = [np.zeros(0, np.float32)] * len(encoded)
-    for indices, parts in gather_object(mine):
-        for index, part in zip(indices, parts, strict=True):
-            losses[index] = part
+        losses.append((indices, [nats[rows == row] for row in range(len(indices))]))
     return losses
 
 

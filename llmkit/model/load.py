@@ -162,10 +162,7 @@ def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Pat
 
     Adapters are merged in float32, in a copy on the CPU, since a GPU may have no room for one.
     """
-    if not isinstance(model, PreTrainedModel):
-        tensors = [*model.parameters(), *model.buffers()]
-        on_cpu = {id(tensor): copy_to_cpu(tensor) for tensor in tensors}
-        model = copy.deepcopy(model, on_cpu).merge_and_unload()
+    model = merged(model)
     family_of(model.config).before_saving(model.config)
 
     def write(staging: Path) -> None:
@@ -193,6 +190,15 @@ def move_to_device(model: nn.Module, device: torch.device) -> nn.Module:
     activity = f"moving the model ({num_bytes / 1e9:.1f} GB) to {device}"
     with memory_errors(activity, SMALLER_MODEL):
         return model.to(device)
+
+
+def merged(model: nn.Module) -> PreTrainedModel:
+    """The model itself, or a copy on the CPU with its adapters merged into the weights."""
+    if isinstance(model, PreTrainedModel):
+        return model
+    tensors = [*model.parameters(), *model.buffers()]
+    on_cpu = {id(tensor): copy_to_cpu(tensor) for tensor in tensors}
+    return copy.deepcopy(model, on_cpu).merge_and_unload()
 
 
 def weights_fingerprint(model: PreTrainedModel) -> str:

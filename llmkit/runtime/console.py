@@ -172,6 +172,7 @@ def library_imports() -> Iterator[None]:
         "HF_UPDATE_DOWNLOAD_COUNTS", "0"
     )  # otherwise a server besides the hub is contacted
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of the exchange with other processes
     warnings.filterwarnings("ignore")
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)

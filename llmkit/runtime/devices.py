@@ -1,28 +1,23 @@
 """The devices of a run, and the precision that suits them."""
 
 import os
-import platform
-import time
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
-from uuid import uuid4
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list, gather_object, set_seed
+from accelerate.utils import broadcast_object_list, set_seed
 
 from llmkit.errors import UserError
 from llmkit.runtime.autotune import MIN_BF16_GAIN, autotune_cpu
 from llmkit.runtime.cores import yield_cores
 from llmkit.runtime.cuda import cuda_precision, set_up_cuda
-from llmkit.runtime.ranks import join_launcher, num_local_processes
-
-# Another process may be encoding or saving. One that has died is noticed immediately, since its
-# connection closes.
-PROCESS_TIMEOUT = timedelta(hours=6)
-MAX_NETWORK_DELAY = 5.0  # seconds until another machine sees a new file
+from llmkit.runtime.ranks import (
+    join_launcher,
+    num_local_processes,
+    num_processes,
+    whole_number,
+)
+from llmkit.runtime.rendezvous import PROCESS_TIMEOUT, meet
 
 
 @dataclass(frozen=True)
@@ -60,10 +55,12 @@ def start_accelerator(
     num_local, num_devices = num_local_processes(), torch.accelerator.device_count()
     if not use_cpu and num_local > num_devices:
         raise UserError(
-            f"--num-processes: {num_local} exceeds the {num_devices} accelerators of this machine; "
-            "start one process for each, or set train.device=cpu"
+            f"--num-processes: {num_local} exceeds the {num_devices} accelerators that a process "
+            "sees on this machine; start one process for each (with Slurm, give --gpus-per-node, "
+            "so that each task sees all of them), or set train.device=cpu"
         )
-    PartialState(cpu=use_cpu, timeout=PROCESS_TIMEOUT)
+    join_processes(use_cpu)
+
     if like is not None and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(like.threads, torch.get_num_threads()))
     if use_cpu:
@@ -80,25 +77,13 @@ def start_accelerator(
     return accelerator
 
 
-def require_shared(run: Path, accelerator: Accelerator) -> None:
-    """Raise UserError in every process unless all of them see the folder that the first one made:
-    each reads the best weights from it."""
-    if accelerator.num_processes == 1:
-        return
-    (name,) = broadcast_object_list([f".seen-{uuid4().hex}"])
-    probe = run / name
-    if accelerator.is_main_process:
-        probe.touch()
-    wait_for_all(accelerator)
-    blind = gather_object([] if appears(probe) else [platform.node()])
-    if accelerator.is_main_process:
-        probe.unlink()
-    if blind:
-        raise UserError(
-            f"{run}: {len(blind)} of {accelerator.num_processes} processes, on "
-            f"{', '.join(sorted(set(blind)))}, do not see this folder of the first process; give "
-            "a --run-dir in a folder that all machines share"
-        )
+def join_processes(use_cpu: bool) -> None:
+    """Start the exchange of tensors between the processes of this run."""
+    group = {}
+    if num_processes() > 1:
+        group["store"] = torch.distributed.PrefixStore("tensors", meet())
+        group["rank"], group["world_size"] = whole_number("RANK"), num_processes()
+    PartialState(cpu=use_cpu, timeout=PROCESS_TIMEOUT, **group)
 
 
 def wait_for_all(accelerator: Accelerator) -> None:
@@ -111,18 +96,6 @@ def wait_for_all(accelerator: Accelerator) -> None:
         torch.distributed.barrier()
     else:
         accelerator.wait_for_everyone()
-
-
-def appears(path: Path) -> bool:
-    """Whether a file exists, or appears within MAX_NETWORK_DELAY, as on network file systems."""
-    deadline = time.monotonic() + MAX_NETWORK_DELAY
-    while not path.exists():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-        with suppress(OSError):
-            os.listdir(path.parent)  # has the file system refresh the folder
-    return True
 
 
 def choose_precision(mixed_precision: str, use_cpu: bool) -> str:

@@ -46,8 +46,9 @@ def memory_errors(
 
 
 def is_lost_connection(error: Exception) -> bool:
-    """Whether another process of the run has ended: in torch, NCCL raises a DistBackendError, gloo
-    a plain RuntimeError."""
+    """Whether another process of the run has ended: in torch, NCCL raises a DistBackendError, the
+    store of the first process a DistNetworkError, and gloo a plain RuntimeError."""
     if is_out_of_memory(error):  # which NCCL reports as a DistBackendError, too
         return False
-    return type(error).__name__ == "DistBackendError" or "gloo" in str(error)
+    names = ("DistBackendError", "DistNetworkError", "DistStoreError")
+    return type(error).__name__ in names or "gloo" in str(error)

@@ -1,9 +1,12 @@
 """The rank of this process, from its launcher's environment variables, and unsupported launchers.
 
+The launchers are torchrun, accelerate, MPI's and Slurm's srun.
+
 This module imports no heavy library, so that it is quick to import.
 """
 
 import os
+import re
 from collections.abc import Mapping
 
 from llmkit.errors import UserError
@@ -20,6 +23,7 @@ NAMES = {
         "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE",
     ),
 }  # fmt: skip
+SLURM_PORTS = range(15_000, 30_000)  # by job, as several may share a machine
 DEFAULT_PORT = 29500  # of the rendezvous, if the launcher names none
 SHARDING = {
     "ACCELERATE_USE_FSDP": "FSDP",
@@ -75,6 +79,7 @@ def join_launcher() -> None:
                 "each process; choose plain multi-GPU in `accelerate config`, or start with "
                 "torchrun or --num-processes"
             )
+    join_slurm_step()
     sources = sources_of(os.environ)
     numbers = {
         name: whole_number(source, least=int(name.endswith("SIZE")))
@@ -95,6 +100,52 @@ def join_launcher() -> None:
         whole_number("MASTER_PORT", least=1, most=65535, default=DEFAULT_PORT)
     )
     os.environ.update(found)
+
+
+def join_slurm_step() -> None:
+    """Set torchrun's variables from Slurm's in each of several tasks that srun has started, unless
+    they were set by torchrun or an MPI launcher in the step."""
+    # SLURM_NTASKS does not help: it is set in batch scripts, too, which run as plain processes.
+    num_tasks = whole_number("SLURM_STEP_NUM_TASKS", least=1, default=1)
+    if num_tasks == 1 or "WORLD_SIZE" in os.environ or len(sources_of(os.environ)) == len(NAMES):
+        return
+    os.environ.update(
+        RANK=str(whole_number("SLURM_PROCID", most=num_tasks - 1)),
+        WORLD_SIZE=str(num_tasks),
+        LOCAL_RANK=str(whole_number("SLURM_LOCALID", most=num_tasks - 1)),
+        LOCAL_WORLD_SIZE=str(tasks_on_this_machine()),
+    )
+    if not os.environ.get("MASTER_ADDR"):
+        os.environ["MASTER_ADDR"] = first_machine(os.environ.get("SLURM_STEP_NODELIST", ""))
+    job, step = whole_number("SLURM_JOB_ID"), whole_number("SLURM_STEP_ID")
+    os.environ.setdefault("MASTER_PORT", str(SLURM_PORTS[(job + step) % len(SLURM_PORTS)]))
+
+
+def tasks_on_this_machine() -> int:
+    """The tasks of the Slurm step on this machine, from a list by machine such as `4(x2),1`."""
+    text = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")
+    parts = [re.fullmatch(r"(\d{1,9})(?:\(x(\d{1,9})\))?", part) for part in text.split(",")]
+    machine = whole_number("SLURM_NODEID")
+    if all(parts):
+        for tasks, repeats in (part.groups(default="1") for part in parts):
+            machine -= int(repeats)
+            if machine < 0:
+                return int(tasks)
+    raise UserError(
+        f"SLURM_STEP_TASKS_PER_NODE: {text!r} does not list the tasks of machine "
+        f"{os.environ.get('SLURM_NODEID', 0)}; start with torchrun instead"
+    )
+
+
+def first_machine(machines: str) -> str:
+    """The first name of a Slurm list such as `gpu[01-03,7],login`."""
+    match = re.match(r"([^,\[\]]*)(?:\[(\w+)[^\]]*\])?([^,\[\]]*)", machines)
+    name = "".join(match.groups(default=""))
+    if not name:
+        raise UserError(
+            "SLURM_STEP_NODELIST: names no machine; set MASTER_ADDR to the name of the first one"
+        )
+    return name
 
 
 def check_ranks(sources: Mapping[str, str], numbers: Mapping[str, int]) -> None:
@@ -142,16 +193,22 @@ def check_launcher(asked: int = 1) -> None:
             f"--num-processes: a launcher has started {num_processes()} processes already; remove "
             "the option, or start llmkit without the launcher"
         )
-    # SLURM_NTASKS does not help: it is set in batch scripts, too, where processes are plain ones.
-    num_tasks = whole_number("SLURM_STEP_NUM_TASKS", least=1, default=1)
-    if num_tasks > 1 and "WORLD_SIZE" not in os.environ:
+
+
+def resume_option(resume: str | None, run_dir: str | None) -> str | None:
+    """The value of --resume: as given, or `auto` if torchrun has started the processes again.
+
+    Raises:
+        UserError: If torchrun may do so, and the new processes would not know the run.
+    """
+    if resume is not None or not whole_number("TORCHELASTIC_MAX_RESTARTS"):
+        return resume
+    if run_dir is None:
         raise UserError(
-            f"srun: each of {num_tasks} tasks would train its own run; start one task per "
-            "machine that starts the others: srun --ntasks-per-node=1 torchrun "
-            "--nnodes=$SLURM_NNODES --nproc-per-node=GPUS --rdzv-backend=c10d "
-            "--rdzv-endpoint=FIRST_MACHINE:29500 -m llmkit finetune ...; on one machine: srun "
-            "--ntasks=1 llmkit finetune ... --num-processes GPUS"
+            "torchrun --max-restarts: restarted processes have to find the run; name its folder "
+            "with --run-dir DIR"
         )
+    return "auto" if whole_number("TORCHELASTIC_RESTART_COUNT") else None
 
 
 def overridden_precision(precision: str) -> str | None:

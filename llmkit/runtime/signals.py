@@ -2,9 +2,17 @@
 
 import os
 import signal
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from llmkit.runtime.ranks import is_rank_zero, num_processes
+
+STOPS = ("SIGINT", "SIGTERM", "SIGHUP")
+REPEAT_SECONDS = 2.0  # a launcher passes on a signal that its processes got from the terminal, too
+DEAF_SECONDS = 5.0  # after which a process that waits in an exchange ends without its main thread
 
 
 class Stopped(BaseException):
@@ -13,6 +21,7 @@ class Stopped(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
+        self.number = number
         self.name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         self.exit_code = 128 + number
 
@@ -21,23 +30,46 @@ class Stopped(BaseException):
 
 
 class Signals:
-    """Requests from outside. A second stop request ends the process immediately."""
+    """Requests from outside. A second stop request ends the process immediately.
+
+    Python runs handlers of signals in the main thread, but not while it waits in an exchange with
+    other processes. With several processes, a thread therefore hears the signals as well.
+    """
 
     def __init__(self) -> None:
         self.stop: int | None = None
         """Number of the signal that asked to stop."""
         self.wants_save = False
+        self.forward: Callable[[int], None] | None = None
+        """Sends a stop request to the other processes."""
         self._is_deferred = False
+        self._is_request = False  # whether the next stop signal comes from `request`
+        self._heard_at: float | None = None  # when the first stop signal from outside was heard
+        self._ears: tuple[int, int] | None = None
 
     def __enter__(self) -> "Signals":
-        names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # Windows has two of these
+        names = (*STOPS, "SIGUSR1")  # Windows has two of these
         numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
         self._previous = {number: signal.signal(number, self._take) for number in numbers}
+        if num_processes() > 1:
+            reading, writing = self._ears = os.pipe()
+            os.set_blocking(writing, False)
+            self._previous_wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+            threading.Thread(target=self._listen, args=(reading,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._ears is not None:
+            signal.set_wakeup_fd(self._previous_wakeup)
+            os.close(self._ears[1])  # ends the thread
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    def request(self, number: int) -> None:
+        """Handle a stop request of another process of the run."""
+        if self.stop is None:
+            self._is_request = True
+            os.kill(os.getpid(), number)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -51,12 +83,12 @@ class Signals:
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """A part of a `deferred` context that a stop request may interrupt at any moment."""
-        self._is_deferred = False
+        was_deferred, self._is_deferred = self._is_deferred, False
         try:
             self.raise_if_stopped()
             yield
         finally:
-            self._is_deferred = True
+            self._is_deferred = was_deferred
 
     def raise_if_stopped(self) -> None:
         if self.stop is not None:
@@ -67,10 +99,39 @@ class Signals:
             self.wants_save = True
             return
         if self.stop is not None:
-            os._exit(128 + number)
+            if self._ears is None:
+                os._exit(128 + number)
+            return  # `_hear` decides
         self.stop = number
         if not self._is_deferred:
             raise Stopped(number)
+
+    def _listen(self, reading: int) -> None:
+        stops = [getattr(signal, name) for name in STOPS if hasattr(signal, name)]
+        with open(reading, "rb", buffering=0) as numbers:
+            while number := numbers.read(1):
+                if number[0] in stops:
+                    self._hear(number[0])
+
+    def _hear(self, number: int) -> None:
+        """Pass on the first stop signal, and end this process on a second one, or if its main
+        thread hears neither and has nothing to save."""
+        if not self._is_deferred:
+            threading.Timer(DEAF_SECONDS, self._end_if_deaf, [number]).start()
+        if self._is_request:
+            self._is_request = False
+        elif self._heard_at is None:
+            self._heard_at = time.monotonic()
+            if self.forward is not None:
+                self.forward(number)
+        elif time.monotonic() - self._heard_at > REPEAT_SECONDS:
+            os._exit(128 + number)
+
+    def _end_if_deaf(self, number: int) -> None:
+        if self.stop is None:
+            if is_rank_zero():
+                os.write(2, f"llmkit: {Stopped(number)}\n".encode())
+            os._exit(128 + number)
 
 
 class Interrupts:

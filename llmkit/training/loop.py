@@ -77,7 +77,7 @@ def validate(
     """Score the weights; if they are the best so far, save them as the run's model.
 
     A stop request leaves the validation to the resumed run. A single process stops at any moment;
-    of several, none may leave while the others wait for it in an exchange.
+    several stop together, when they gather their results.
     """
     progress, accelerator = trainer.progress, trainer.accelerator
     stop_signal, _ = sync_stop_requests(accelerator, signals, saver)

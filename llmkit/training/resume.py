@@ -2,10 +2,13 @@
 
 import shlex
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate.utils import broadcast
 from pydantic import ValidationError
 from rich.console import Console
 from torch import nn
@@ -27,7 +30,16 @@ from llmkit.model.loss import unwrap_model
 from llmkit.model.trainable import has_dropout
 from llmkit.runs.folder import checkpoint_dir, checkpoints_dir, model_dir, results_path
 from llmkit.runtime.console import warning_console
-from llmkit.training.checkpoint import load_state, newest, restore, trained
+from llmkit.runtime.ranks import is_rank_zero
+from llmkit.runtime.rendezvous import from_first_process
+from llmkit.training.checkpoint import (
+    load_state,
+    newest,
+    optimizer_tensors,
+    restore,
+    restore_optimizer,
+    trained,
+)
 from llmkit.training.state import DROPOUT_VERSION, CheckpointState, ReproducibilityKey
 from llmkit.training.trainer import Trainer
 
@@ -156,17 +168,50 @@ def restore_run(
             "warning: the checkpoint is of another version of llmkit, which seeded dropout "
             "differently: from here on, dropout masks are not those of a run that was never stopped"
         )
-    try:
-        if progress.best_step and trainer.accelerator.is_main_process:
-            restore_best_model(progress.best_step, trainer.model, tokenizer, run)
-        restore(resume_point.path, trainer.model, optimizer)
-        if trainer.accelerator.scaler is not None and progress.scaler:
+
+    def restore_from_disk() -> None:
+        with unusable(run):
+            if progress.best_step:
+                restore_best_model(progress.best_step, trainer.model, tokenizer, run)
+            restore(resume_point.path, trainer.model, optimizer)
+
+    from_first_process(restore_from_disk)
+    if schedule.num_processes > 1:
+        share_state(trainer.model, optimizer, trainer.accelerator.device)
+    if trainer.accelerator.scaler is not None and progress.scaler:
+        with unusable(run):
             trainer.accelerator.scaler.load_state_dict(progress.scaler)
-    except (CorruptFolder, KeyError, TypeError) as error:  # the last two: from the scaler
-        raise UserError(f"{run}: {error}; start a new run, without --resume") from None
     if schedule.num_processes == resume_point.reproducibility_key.num_processes:
         schedule.limit = MicroBatchLimit(progress.micro_batch_size, progress.micro_batch_tokens)
     trainer.progress = progress
+
+
+@contextmanager
+def unusable(run: Path) -> Iterator[None]:
+    """Turn errors about the content of a checkpoint into UserErrors."""
+    try:
+        yield
+    except (CorruptFolder, KeyError, TypeError) as error:  # the last two: from the scaler
+        raise UserError(f"{run}: {error}; start a new run, without --resume") from None
+
+
+def share_state(
+    model: nn.Module, optimizer: torch.optim.Optimizer | None, device: torch.device
+) -> None:
+    """Give all processes the weights, and the optimizer state, that the first one has restored."""
+    weights = trained(model)
+    for weight in weights.values():
+        broadcast(weight.data)
+    if optimizer is None:
+        return
+    mine = optimizer_tensors(model, optimizer)
+    layout = from_first_process(lambda: {name: (t.shape, t.dtype) for name, t in mine.items()})
+    state = {}
+    for name, (shape, dtype) in layout.items():
+        sent = mine[name] if is_rank_zero() else torch.empty(shape, dtype=dtype)
+        state[name] = broadcast(sent.to(device)).cpu()
+    if not is_rank_zero():
+        restore_optimizer(state, weights, optimizer)
 
 
 def restore_best_model(

@@ -1,33 +1,39 @@
 """The `finetune` command: prepare rows and model, train, score, report."""
 
+import platform
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast, gather_object
 from rich.console import Console
+from transformers import PreTrainedModel
 
 from llmkit.config.decided import given_values, with_values
-from llmkit.config.recipe import recipe_keys, with_absolute_paths
+from llmkit.config.recipe import flat, recipe_keys, with_absolute_paths
 from llmkit.config.schema import Recipe, Train
-from llmkit.errors import count_of
+from llmkit.errors import UserError, count_of
 from llmkit.evaluation.samples import take_samples
 from llmkit.families import family_of
 from llmkit.io.atomic import write_manifest, write_text
-from llmkit.model.load import load_model, open_model
+from llmkit.model.load import load_model, merged, open_model
 from llmkit.model.loss import unwrap_model
 from llmkit.reports import terminal
 from llmkit.reports.html import write_report
 from llmkit.reports.model_card import model_card
+from llmkit.runs.find import resume_hint
 from llmkit.runs.folder import model_dir, report_path
 from llmkit.runs.start import claim_run_dir, require_unused, run_lock, start_run
 from llmkit.runtime.console import warning_console
 from llmkit.runtime.cores import Usage, reduce_threads
-from llmkit.runtime.devices import require_shared, start_accelerator, wait_for_all
+from llmkit.runtime.devices import start_accelerator, wait_for_all
+from llmkit.runtime.peers import Peers
 from llmkit.runtime.ranks import check_launcher, is_rank_zero, join_launcher, overridden_precision
-from llmkit.runtime.signals import Signals
+from llmkit.runtime.rendezvous import from_first_process
+from llmkit.runtime.signals import Signals, Stopped
 from llmkit.scoring.baselines import score_baselines
 from llmkit.scoring.comparison import compare_on_test_sets
 from llmkit.scoring.results import write_results
@@ -102,10 +108,15 @@ def finetune(
     join_launcher()
     check_launcher()
     console = console if is_rank_zero() else Console(quiet=True)
+    options = [f"--allow-change={key}" for key in allowed_changes]
+    peers = Peers(signals, lambda: resume_hint(run, options, has_launcher=True))
     with ExitStack() as locks:
-        if resume and is_rank_zero():
+
+        def find() -> ResumePoint:
             locks.enter_context(run_lock(run))
-        resume_point = find_resume_point(run, console) if resume else None
+            return find_resume_point(run, console)
+
+        resume_point = from_first_process(find) if resume else None
         if resume_point is not None:
             before, now = recipe_keys(resume_point.recipe), recipe_keys(recipe)
             recipe = with_values(recipe, given_values(now, resume_point.decided, before))
@@ -113,23 +124,30 @@ def finetune(
         usage = Usage.now()
         accelerator = start_devices(recipe.train, recipe.seed, resume_point)
         setup = setup_training(recipe, accelerator, console)
+        require_same_inputs(setup)
         if resume_point is not None:
             key = reproducibility_key(setup.record)
             check_reproducibility(resume_point, key, allowed_changes)
         else:
             share_cores(usage, accelerator, console)
         check_baselines(setup.rows.tests["test"])
-        if accelerator.is_main_process and not resume:
-            run = claim_run_dir(run) if is_default_name else run
-            locks.enter_context(run_lock(run))
-            require_unused(run)
-        (run,) = broadcast_object_list([run])
+
+        def claim() -> Path:
+            claimed = claim_run_dir(run) if is_default_name else run
+            locks.enter_context(run_lock(claimed))
+            require_unused(claimed)
+            return claimed
+
+        run = run if resume else from_first_process(claim)
         console.print(f"run     {run}")
         try:
-            require_shared(run, accelerator)
             trained = train_in_run(setup, run, console, signals, resume_point)
-            return FinishedRun(run, score_run(setup, run, console, trained, started))
+            results = score_run(setup, run, console, trained, started)
+            peers.say_goodbye()
+            return FinishedRun(run, results)
         except BaseException as error:
+            if isinstance(error, Stopped):  # all processes stop together
+                peers.say_goodbye()
             error.run = run
             raise
 
@@ -151,6 +169,21 @@ def start_devices(settings: Train, seed: int, resume_point: ResumePoint | None) 
             f"train.mixed_precision={settings.mixed_precision} decides"
         )
     return accelerator
+
+
+def require_same_inputs(setup: TrainingSetup) -> None:
+    """Raise UserError unless all processes have read the same rows and the same model, which
+    machines that share no folder may not."""
+    key = reproducibility_key(setup.record)
+    inputs = flat({"data": key.data, "model": key.model})
+    inputs_of_all = gather_object([(platform.node(), dict(inputs))])
+    _, of_first = inputs_of_all[0]
+    for machine, inputs in inputs_of_all:
+        for name in [name for name, value in inputs.items() if value != of_first[name]]:
+            raise UserError(
+                f"{name.rpartition('.')[0]}: differs between {inputs_of_all[0][0]} and {machine}; "
+                "give all machines the same files"
+            )
 
 
 def share_cores(usage: Usage, accelerator: Accelerator, console: Console) -> None:
@@ -199,19 +232,19 @@ def train_in_run(
             log.resume_from(progress.step, progress.validation_pending)
             if resume_point is None:
                 check_disk_space(trainer, setup.tokenizer, run, recipe.checkpoint.keep)
-            train(trainer, validation_of(setup), saver, log, signals)
+            train(trainer, validation_of(setup, signals), saver, log, signals)
     finally:
         for tracker in accelerator.trackers:
             tracker.finish()
     return Trained(progress.best_step, round(time.perf_counter() - started, 1))
 
 
-def validation_of(setup: TrainingSetup) -> Validation:
-    """The validation settings of the recipe."""
-    recipe = setup.recipe
+def validation_of(setup: TrainingSetup, signals: Signals) -> Validation:
+    """The validation settings of the recipe; a stop request interrupts a validation."""
+    recipe, evaluator = setup.recipe, replace(setup.evaluator, signals=signals)
 
     def score() -> tuple[Scores, list[Sample]]:
-        evaluator, model, rows = setup.evaluator, setup.model, setup.rows.validation
+        model, rows = setup.model, setup.rows.validation
         result = evaluator.evaluate(model, rows)
         return result.scores, take_samples(evaluator, model, rows, result.predictions)
 
@@ -233,12 +266,12 @@ def score_run(
     setup.accelerator.free_memory()
     setup.model.zero_grad(set_to_none=True)
     setup.model.cpu()  # the scored models need its place on the device
+    tuned = best_model(setup, run)
     num_rows = sum(len(test.rows) for test in setup.rows.tests.values())
     rows = count_of(num_rows, "test row")
     console.print(f"scoring the best weights and the untuned model on {rows}")
     recipe = setup.recipe
     evaluator = setup.evaluator
-    tuned, _ = load_model(model_dir(run))
     systems = {FINE_TUNED: evaluator.evaluate_all(tuned, setup.rows.tests)}
     systems[unconstrained(FINE_TUNED)] = evaluator.evaluate_unconstrained(tuned, setup.rows.tests)
     del tuned  # one model at a time
@@ -266,7 +299,19 @@ def score_run(
         )
         write_report([run], report_path(run))
         show_end(console, run, results, seconds, trained.train_seconds)
+    wait_for_all(setup.accelerator)  # a launcher may give up on machines that end later
     return results["test"]
+
+
+def best_model(setup: TrainingSetup, run: Path) -> PreTrainedModel:
+    """The run's model, which the first process reads and the others receive."""
+    accelerator = setup.accelerator
+    if accelerator.num_processes == 1:
+        return load_model(model_dir(run))[0]
+    model = load_model(model_dir(run))[0] if is_rank_zero() else merged(setup.model)
+    for weight in model.parameters():
+        weight.data.copy_(broadcast(weight.data.to(accelerator.device)))
+    return model
 
 
 def show_end(

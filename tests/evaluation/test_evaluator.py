@@ -1,6 +1,7 @@
 """Evaluation of a model: loss, predictions in order, and probabilities of expected tokens."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from llmkit.config.generation import Generation
 from llmkit.config.schema import Evaluation
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data.encode import EncodingOptions
+from llmkit.evaluation import evaluator as evaluator_file
 from llmkit.evaluation.evaluation_set import encode_test_set
-from llmkit.evaluation.evaluator import Evaluator, token_probabilities
+from llmkit.evaluation.evaluator import Evaluator, gather_results, token_probabilities
 from llmkit.model.load import load_model
+from llmkit.runtime.signals import Signals, Stopped
 from llmkit.scoring import testset
 from llmkit.tasks import TASKS
 
@@ -83,3 +86,23 @@ def test_tokens_of_one_character_are_merged(loaded):
     assert any("é" in text for text in texts)
     probability = dict(tokens)[next(text for text in texts if "é" in text)]
     assert probability == pytest.approx(0.5 ** (len(ids) - len(texts) + 1))
+
+
+def test_all_processes_stop_if_one_of_them_was_asked_to(monkeypatch):
+    signals, several = Signals(), SimpleNamespace(num_processes=2)
+    sent = []
+
+    def gather(mine):
+        sent.extend(mine)
+        return [*mine, (["theirs"], 0)]
+
+    monkeypatch.setattr(evaluator_file, "gather_object", gather)
+    assert gather_results(lambda: ["mine"], several, signals) == ["mine", "theirs"]
+    with signals.deferred():
+        signals.stop = 15
+        with pytest.raises(Stopped) as stopped:
+            gather_results(lambda: ["mine"], several, signals)
+        assert (stopped.value.number, sent[-1]) == (15, ([], 15)), "the others are told"
+        with pytest.raises(Stopped):
+            gather_results(lambda: ["mine"], SimpleNamespace(num_processes=1), signals)
+    assert len(sent) == 2

@@ -32,6 +32,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -118,23 +119,47 @@ class ForkServer:
             return ForkedProcess(channel, job)
 
     def start_ranks(
-        self, count: int, arguments: Sequence[object], **options
+        self, count: int, arguments: Sequence[object], seconds_apart: float = 1.1, **options
     ) -> list["ForkedProcess"]:
         """Start connected processes as torchrun does, a second apart."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
         shared = {
             **self.environment, "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(unused_port()),
         }  # fmt: skip
         ranks = []
         for rank in range(count):
             if rank:
-                time.sleep(1.1)
+                time.sleep(seconds_apart)
             environment = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
             ranks.append(self.start(arguments, environment=environment, **options))
         return ranks
+
+    def start_machines(
+        self,
+        folders: Sequence[Path],
+        arguments: Sequence[object],
+        faults: Sequence[list | None] = (),
+    ) -> list["ForkedProcess"]:
+        """Start a process of llmkit on each of several machines, which have their own folders."""
+        shared = {
+            **self.environment, "WORLD_SIZE": str(len(folders)), "LOCAL_WORLD_SIZE": "1",
+            "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(unused_port()),
+        }  # fmt: skip
+        return [
+            self.start(
+                arguments,
+                cwd=folder,
+                environment={**shared, "RANK": str(rank), "LLMKIT_CACHE": str(folder / "cache")},
+                fault=fault,
+            )
+            for rank, (folder, fault) in enumerate(zip_longest(folders, faults))
+        ]
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class ForkedProcess:

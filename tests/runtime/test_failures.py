@@ -55,4 +55,5 @@ def test_failed_allocations_are_explained_once():
 def test_a_closed_connection_is_lost():
     assert is_lost_connection(RuntimeError("[../gloo/transport/tcp/pair.cc:534] closed by peer"))
     assert is_lost_connection(type("DistBackendError", (RuntimeError,), {})("NCCL error"))
+    assert is_lost_connection(torch.distributed.DistNetworkError("Connection was likely closed"))
     assert not is_lost_connection(RuntimeError("shape mismatch"))

@@ -10,7 +10,12 @@ from llmkit.errors import UserError
 from llmkit.model.load import is_path
 from llmkit.runtime import ranks
 from llmkit.runtime.launch import free_port
-from llmkit.runtime.ranks import check_launcher, join_launcher, overridden_precision
+from llmkit.runtime.ranks import (
+    check_launcher,
+    join_launcher,
+    overridden_precision,
+    resume_option,
+)
 
 OPEN_MPI = {
     "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2",
@@ -23,7 +28,10 @@ MEETING_POINT = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 # What Slurm sets for a batch script of four tasks: it runs once, as rank 0 but in no step.
 BATCH_SCRIPT = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_NPROCS": "4",
                 "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_GTIDS": "0"}  # fmt: skip
-STEP = {"SLURM_STEP_ID": "0", "SLURM_STEPID": "0", "SLURM_STEP_NUM_TASKS": "4"}  # added by srun
+# What srun adds in the third of four tasks on two machines.
+STEP = {"SLURM_STEP_ID": "1", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2",
+        "SLURM_LOCALID": "0", "SLURM_NODEID": "1", "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
+        "SLURM_STEP_NODELIST": "gpu[07-08]"}  # fmt: skip
 
 
 @pytest.fixture
@@ -88,6 +96,10 @@ def test_processes_started_by_hand_on_one_machine_meet_on_it(environ, address):
         ({**OPEN_MPI, "OMPI_COMM_WORLD_SIZE": "x"}, "^OMPI_COMM_WORLD_SIZE: .* got 'x'"),
         ({**HYDRA, "MPI_LOCALRANKID": ""}, "^MPI_LOCALRANKID: .* got ''"),
         ({"SLURM_STEP_NUM_TASKS": "x"}, "SLURM_STEP_NUM_TASKS: .* got 'x'"),
+        ({**STEP, "SLURM_PROCID": "4"}, "SLURM_PROCID: .* from 0 to 3, got '4'"),
+        ({**STEP, "SLURM_NODEID": "2"}, "SLURM_STEP_TASKS_PER_NODE: .* of machine 2"),
+        ({**STEP, "SLURM_STEP_TASKS_PER_NODE": "2(x"}, "SLURM_STEP_TASKS_PER_NODE: '2.x' does"),
+        ({**STEP, "SLURM_STEP_NODELIST": ""}, "SLURM_STEP_NODELIST: names no machine"),
         ({"SLURM_STEP_NUM_TASKS": ""}, "SLURM_STEP_NUM_TASKS: .* got ''"),
         ({"WORLD_SIZE": "2"}, "RANK and LOCAL_RANK and LOCAL_WORLD_SIZE: not set by the launcher"),
         ({"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}, "^LOCAL_WORLD_SIZE: .* set it in"),
@@ -146,8 +158,8 @@ def test_mpi_that_says_too_little_is_refused(environ, given, message):
         ({"ACCELERATE_USE_DEEPSPEED": "false", **TORCHRUN}, 1, None),
         (BATCH_SCRIPT, 1, None),
         (BATCH_SCRIPT, 2, None),
-        ({**BATCH_SCRIPT, **STEP}, 1, "each of 4 tasks would train its own run"),
-        ({**BATCH_SCRIPT, **STEP}, 2, "each of 4 tasks"),
+        ({**BATCH_SCRIPT, **STEP}, 1, None),
+        ({**BATCH_SCRIPT, **STEP}, 2, "a launcher has started 4 processes already"),
         ({**BATCH_SCRIPT, **STEP, "SLURM_STEP_NUM_TASKS": "1"}, 1, None),
         ({**BATCH_SCRIPT, **STEP, **TORCHRUN}, 1, None),
         (TORCHRUN, 2, "a launcher has started 2 processes already"),
@@ -180,6 +192,72 @@ def test_the_command_refuses_them_first(llmkit, monkeypatch, name, value):
     assert result.exit_code == 2
     assert "no-such-recipe" not in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_tasks_of_srun_are_understood_as_torchrun_is(environ):
+    environ |= BATCH_SCRIPT | STEP
+    join_launcher()
+    expected = {"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2",
+                "MASTER_ADDR": "gpu07", "MASTER_PORT": "15008"}  # fmt: skip
+    assert environ.items() >= expected.items()
+    before = dict(environ)
+    join_launcher()
+    assert environ == before
+
+
+@pytest.mark.parametrize("theirs", [OPEN_MPI, HYDRA, TORCHRUN])
+def test_launchers_inside_of_a_slurm_step_come_first(environ, theirs):
+    environ |= BATCH_SCRIPT | STEP | theirs
+    join_launcher()
+    assert {name: environ[name] for name in TORCHRUN} == TORCHRUN
+
+
+@pytest.mark.parametrize(
+    ("tasks", "machine", "expected"),
+    [("3", 0, 3), ("2(x3),1", 2, 2), ("2(x3),1", 3, 1), ("4,2(x2)", 1, 2)],
+)
+def test_tasks_of_a_machine_are_read_from_slurms_list(environ, tasks, machine, expected):
+    environ |= {"SLURM_STEP_TASKS_PER_NODE": tasks, "SLURM_NODEID": str(machine)}
+    assert ranks.tasks_on_this_machine() == expected
+
+
+@pytest.mark.parametrize(
+    ("machines", "first"),
+    [
+        ("one", "one"),
+        ("a1,b[2-3]", "a1"),
+        ("gpu[007-012,3]", "gpu007"),
+        ("n[4,6].site.org", "n4.site.org"),
+        ("rack-2-node[11]", "rack-2-node11"),
+    ],
+)
+def test_the_first_machine_is_read_from_slurms_list(machines, first):
+    assert ranks.first_machine(machines) == first
+
+
+@pytest.mark.parametrize(
+    ("max_restarts", "restarts", "options", "expected"),
+    [
+        (None, None, (None, None), None),
+        ("0", "0", (None, None), None),
+        ("2", "0", (None, "run"), None),
+        ("2", "1", (None, "run"), "auto"),
+        ("2", "1", ("old", None), "old"),
+        ("2", "0", ("auto", None), "auto"),
+        ("2", "0", (None, None), UserError),
+        ("2", "1", (None, None), UserError),
+    ],
+)
+def test_processes_that_torchrun_starts_again_resume_their_run(
+    environ, max_restarts, restarts, options, expected
+):
+    given = {"TORCHELASTIC_MAX_RESTARTS": max_restarts, "TORCHELASTIC_RESTART_COUNT": restarts}
+    environ |= {name: value for name, value in given.items() if value is not None}
+    if expected is UserError:
+        with pytest.raises(UserError, match=r"torchrun --max-restarts: .* --run-dir DIR"):
+            resume_option(*options)
+    else:
+        assert resume_option(*options) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Stop and save requests: when they take effect."""
 
 import os
+import queue
 import signal
 
 import pytest
@@ -44,6 +45,41 @@ def test_sigusr1_requests_a_save_and_stops_nothing():
         send(signal.SIGUSR1)
         assert signals.wants_save
         assert signals.stop is None
+
+
+@pytest.fixture
+def one_of_two(monkeypatch):
+    """The requests of one of two processes, deferred, and those that it has passed on."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with Signals() as signals, signals.deferred():
+        passed_on = queue.SimpleQueue()
+        signals.forward = passed_on.put
+        yield signals, passed_on
+
+
+def test_a_stop_request_is_passed_on_to_the_other_processes(one_of_two):
+    signals, passed_on = one_of_two
+    send(signal.SIGTERM)
+    assert passed_on.get(timeout=60) == signal.SIGTERM
+    assert signals.stop == signal.SIGTERM
+
+
+def test_a_signal_that_launcher_and_terminal_both_send_is_one_request(one_of_two):
+    signals, passed_on = one_of_two
+    send(signal.SIGINT)
+    send(signal.SIGTERM)
+    assert passed_on.get(timeout=60) == signal.SIGINT
+    assert signals.stop == signal.SIGINT
+
+
+def test_a_request_of_another_process_is_not_passed_back(one_of_two):
+    signals, passed_on = one_of_two
+    signals.request(signal.SIGTERM)
+    signals.request(signal.SIGTERM)
+    assert signals.stop == signal.SIGTERM
+    send(signal.SIGTERM)  # from outside, for the first time
+    assert passed_on.get(timeout=60) == signal.SIGTERM
+    assert passed_on.empty()
 
 
 def test_the_previous_handlers_are_restored():

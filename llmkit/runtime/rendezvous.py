@@ -1,0 +1,103 @@
+"""The meeting of the processes of a run, and what the first of them decides for all.
+
+It needs no more than the launcher's environment variables, so it works before the devices are
+chosen, and on machines that share no folder.
+"""
+
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from itertools import count
+from typing import TYPE_CHECKING, TypeVar
+
+from llmkit.errors import UserError
+from llmkit.runtime.ranks import is_rank_zero, num_processes, whole_number
+
+if TYPE_CHECKING:
+    from torch.distributed import Store
+
+Value = TypeVar("Value")
+MEETING_TIME = timedelta(minutes=30)  # machines may start late
+# Another process may be encoding, saving or scoring. One that has died is noticed by its closed
+# connection (see peers.py), so this is only for what nobody has thought of.
+PROCESS_TIMEOUT = timedelta(days=7)
+SECONDS_TO_HEAR = 30.0
+_numbers = count()
+
+
+def from_first_process(make: Callable[[], Value]) -> Value:
+    """What `make` returns in the first process, in all processes; all of them call this.
+
+    A UserError is raised in the first process alone, which prints it; the others exit with code 2.
+    """
+    if num_processes() == 1:
+        return make()
+    store, key = meet(), f"decision {next(_numbers)}"
+    if not is_rank_zero():
+        value, failed = pickle.loads(store.get(key))  # of this run's own first process
+        store.add(f"{key} heard", 1)
+        if failed:
+            raise SystemExit(2)
+        return value
+    try:
+        value = make()
+    except UserError:
+        store.set(key, pickle.dumps((None, True)))
+        _wait_until_heard(store, f"{key} heard")
+        raise
+    store.set(key, pickle.dumps((value, False)))
+    _wait_until_heard(store, f"{key} heard")
+    return value
+
+
+def _wait_until_heard(store: "Store", key: str) -> None:
+    """Wait for the other processes, as the store may end with the first one."""
+    deadline = time.monotonic() + SECONDS_TO_HEAR
+    while store.add(key, 0) < num_processes() - 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+@cache
+def meet() -> "Store":
+    """The key-value store that connects all processes of the run; waits for them.
+
+    Raises:
+        UserError: If they have not met within MEETING_TIME.
+    """
+    from torch.distributed import DistNetworkError, DistStoreError, rendezvous
+
+    rank, size = whole_number("RANK"), num_processes()
+    try:
+        with _killed_by_signals():
+            store, _, _ = next(rendezvous("env://", rank, size, timeout=MEETING_TIME))
+    except (DistNetworkError, DistStoreError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"MASTER_ADDR: the {size} processes of this run do not meet at "
+            f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} ({reason}); start all of "
+            "them, with the address of the first machine and a port that is free there"
+        ) from None
+    store.set_timeout(PROCESS_TIMEOUT)
+    return store
+
+
+@contextmanager
+def _killed_by_signals() -> Iterator[None]:
+    """While this process waits for the others, let signals end it immediately: Python's handlers
+    would not run, and nothing is half done yet."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
