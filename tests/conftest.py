@@ -200,7 +200,9 @@ def subprocess_env() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def fork_server(subprocess_env):
     """Starts processes with imported libraries; see fork_server.py."""
-    return ForkServer(FORK_SERVER, {**subprocess_env, "OMP_NUM_THREADS": "1"})
+    # The command sets the level of the log before it imports torch.
+    environment = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    return ForkServer(FORK_SERVER, subprocess_env | environment)
 
 
 @pytest.fixture
