@@ -6,6 +6,9 @@ the whole step.
 Shapes: B sequences of T tokens, D the model's hidden size.
 """
 
+import math
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,8 +18,11 @@ from llmkit.config.schema import Forward
 from llmkit.data.batches import Batch
 from llmkit.families import family_of
 from llmkit.families.padding_free import FastDropout, RowBounds, attention_within_rows
+from llmkit.model.half_weights import HalfWeights
 
 LOGIT_ROWS = 1024  # positions whose logits are in memory at a time
+LOGIT_ROWS_ON_GPU = 4096
+HALF_PRECISION = (torch.bfloat16, torch.float16)
 HALF_OF_FLOAT16 = 2**15  # about half of float16's largest number
 
 
@@ -25,12 +31,14 @@ class SupervisedLoss(nn.Module):
 
     forward_pass: `padding_free` takes batches whose rows are concatenated into one sequence and
     runs the family's own forward pass; `transformers` runs the model's.
+    half_weights: Copies of the weights with which autocast need not make its own.
     """
 
     def __init__(self, model: nn.Module, forward_pass: Forward) -> None:
         super().__init__()
         self.model = model
         self.forward_pass = forward_pass
+        self.half_weights: HalfWeights | None = None
         self.family = family_of(unwrap_model(model).config)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -39,7 +47,10 @@ class SupervisedLoss(nn.Module):
         Logits are computed at the positions that predict them only.
         """
         weight = unwrap_model(self.model).get_output_embeddings().weight
-        return SumCrossEntropy.apply(self.used_states(batch), weight, batch.targets)
+        with self.half_weights.in_use() if self.half_weights else nullcontext():
+            hidden = self.used_states(batch)
+        copy = self.half_weights.output if self.half_weights else None
+        return SumCrossEntropy.apply(hidden, weight, batch.targets, copy)
 
     @torch.no_grad()
     def token_losses(self, batch: Batch) -> Tensor:
@@ -74,22 +85,35 @@ class SupervisedLoss(nn.Module):
 
 
 class SumCrossEntropy(torch.autograd.Function):
-    """Cross-entropy of many positions over a large vocabulary, LOGIT_ROWS positions at a time.
+    """Cross-entropy of many positions over a large vocabulary, a piece of them at a time.
 
     The gradients are computed together with the loss, so that only one piece's logits are in memory
     at a time.
     """
 
     @staticmethod
-    def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        """hidden: (num_supervised, D), weight: (vocab_size, D), targets:
-        (num_supervised); nats, in float32 or better."""
+    def forward(
+        ctx, hidden: Tensor, weight: Tensor, targets: Tensor, copy: Tensor | None = None
+    ) -> Tensor:
+        """Sum over the positions in nats, in float32 or better.
+
+        Args:
+            hidden: (num_supervised, D).
+            weight: (vocab_size, D).
+            targets: (num_supervised,).
+            copy: (vocab_size or more, D), the weight in half precision, for the products; rows
+                beyond the vocabulary are zeros. None: autocast makes its own.
+        """
         precise = torch.promote_types(hidden.dtype, torch.float32)
         total = hidden.new_zeros((), dtype=precise)
         grad_hidden, grad_weight = torch.zeros_like(hidden), None
-        for start in range(0, len(targets), LOGIT_ROWS):
-            rows = slice(start, start + LOGIT_ROWS)
-            logits = F.linear(hidden[rows], weight)
+        factor = weight if copy is None else copy
+        logit_rows = LOGIT_ROWS_ON_GPU if hidden.is_cuda else LOGIT_ROWS
+        for start in range(0, len(targets), logit_rows):
+            rows = slice(start, start + logit_rows)
+            logits = F.linear(hidden[rows], factor)
+            if len(factor) > len(weight):
+                logits[:, len(weight) :] = -math.inf
             log_p = logits.to(precise).log_softmax(-1)
             wanted = targets[rows, None]
             total -= log_p.gather(1, wanted).sum()
@@ -98,10 +122,11 @@ class SumCrossEntropy(torch.autograd.Function):
             grad_logits = log_p.exp_().scatter_add_(1, wanted, -torch.ones_like(log_p[:, :1]))
             grad_logits = grad_logits.to(logits.dtype)
             if ctx.needs_input_grad[0]:
-                grad_hidden[rows] = grad_logits @ weight
+                grad_hidden[rows] = grad_logits @ factor
             if ctx.needs_input_grad[1]:
                 piece = sum_outer(grad_logits, hidden[rows].to(logits.dtype)).to(weight.dtype)
                 grad_weight = piece if grad_weight is None else grad_weight.add_(piece)
+        grad_weight = None if grad_weight is None else grad_weight[: len(weight)]
         ctx.save_for_backward(grad_hidden, grad_weight)
         return total
 
@@ -110,16 +135,20 @@ class SumCrossEntropy(torch.autograd.Function):
         grad_hidden, grad_weight = ctx.saved_tensors
         if grad_weight is not None:
             grad_weight = grad_weight.mul_(grad)
-        return grad_hidden * grad, grad_weight, None
+        return grad_hidden * grad, grad_weight, None, None
 
 
 def sum_outer(grad_logits: Tensor, hidden: Tensor) -> Tensor:
     """(vocab_size, D): the sum over N positions of grad_logits (N, vocab_size), which are within
     -1 to 1, times hidden (N, D).
 
-    In float16, whose largest number is 65,504, the sum would overflow before any loss scaler could
-    prevent it. There, hidden is scaled down by a power of 2 where the sum may be too large.
+    On a GPU, sums of products in half precision are returned in float32, unrounded.
+
+    Elsewhere, a sum in float16, whose largest number is 65,504, would overflow before any loss
+    scaler could prevent it. Hidden is scaled down by a power of 2 where it may be too large.
     """
+    if hidden.is_cuda and hidden.dtype in HALF_PRECISION:
+        return torch.mm(grad_logits.t(), hidden, out_dtype=torch.float32)
     if hidden.dtype != torch.float16:
         return grad_logits.t() @ hidden
     bound = hidden.abs().amax().float() * len(hidden)

@@ -13,7 +13,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from llmkit.config.schema import Forward, Train
 from llmkit.errors import UserError
-from llmkit.model.loss import SupervisedLoss
+from llmkit.model.half_weights import HalfWeights
+from llmkit.model.loss import SupervisedLoss, unwrap_model
 from llmkit.model.trainable import has_activation_checkpointing, set_activation_checkpointing
 from llmkit.runtime.cuda import deterministic_algorithms
 from llmkit.runtime.failures import is_out_of_memory, memory_errors
@@ -30,6 +31,8 @@ from llmkit.training.step import (
     nonfinite_rows,
     step_outcome,
 )
+
+HALF_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}  # by the mixed precision
 
 
 @dataclass
@@ -54,6 +57,10 @@ class Trainer:
         """A trainer before its first step; all processes get the weights of the first one."""
         loss_module = prepare_loss(model, settings.forward, accelerator)
         broadcast([weight.data for weight in model.parameters()])
+        dtype = HALF_PRECISION.get(accelerator.mixed_precision)
+        if dtype is not None:
+            output = unwrap_model(model).get_output_embeddings()
+            loss_module.half_weights = HalfWeights(model, output, dtype)
         optimizer = accelerator.prepare_optimizer(build_optimizer(model, settings))
         gradients = flat_gradients(model.parameters()) if schedule.num_processes > 1 else None
         return cls(model, loss_module, optimizer, schedule, settings, accelerator, gradients)
@@ -74,6 +81,8 @@ class Trainer:
         self.model.train()
         learning_rate = learning_rate_at(step, self.schedule.num_steps, self.settings)
         set_learning_rate(self.optimizer, learning_rate)
+        if self.loss_module.half_weights is not None:
+            self.loss_module.half_weights.refresh()
         loss, micro_losses = self.forward_backward_in_memory(log)
         grad_norm = self.clip_gradient()
         outcome = step_outcome(

@@ -1,0 +1,103 @@
+"""Weights in half precision, cast once per optimizer step instead of in every forward pass."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+VOCABULARY_MULTIPLE = 64  # rows of the output embedding for which GPUs read aligned addresses
+
+
+class HalfWeights:
+    """Copies in half precision of the weights of a model's linear layers.
+
+    They are the copies that autocast would make in each forward pass, so losses and gradients are
+    the same bit by bit. All of them are refreshed, and all gradients converted, in a few kernels.
+    """
+
+    def __init__(self, model: nn.Module, output: nn.Module, dtype: torch.dtype) -> None:
+        """
+        Args:
+            output: The output embedding of the model.
+            dtype: That of autocast.
+        """
+        layers = [
+            layer
+            for layer in model.modules()
+            if isinstance(layer, (nn.Linear, Conv1D)) and layer is not output
+        ]
+        places = [
+            (layer._parameters, name, weight)
+            for layer in layers
+            for name, weight in layer._parameters.items()
+            if weight is not None
+        ]
+        self.places = sorted(places, key=lambda place: not place[2].requires_grad)
+        """(the parameters of a layer, name, weight), the trained ones first."""
+        weights = [weight for *_, weight in self.places]
+        self.trained = [weight for weight in weights if weight.requires_grad]
+        self.copies = [weight.detach().to(dtype) for weight in weights]
+        self.output = output_copy(output.weight, dtype)
+        """(vocab_size or more, D): copy of the output embedding, for the loss; see `output_copy`."""
+        self.refreshed = list(zip(self.copies, self.trained, strict=False))
+        if output.weight.requires_grad:
+            self.refreshed.append((self.output[: len(output.weight)], output.weight))
+
+    def refresh(self) -> None:
+        """Copy the trained weights, which have changed; the others never do."""
+        if self.refreshed:
+            copies, weights = zip(*self.refreshed, strict=True)
+            with torch.no_grad():
+                torch._foreach_copy_(copies, weights)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Context in which the layers compute with the copies, whose gradients become those of the
+        weights."""
+        copies = list(self.copies)
+        if self.trained:
+            trained = len(self.trained)
+            copies[:trained] = _Copies.apply(copies[:trained], *self.trained)
+        try:
+            for (parameters, name, _), copy in zip(self.places, copies, strict=True):
+                parameters[name] = copy
+            yield
+        finally:
+            for parameters, name, weight in self.places:
+                parameters[name] = weight
+
+
+def output_copy(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy of the output embedding (vocab_size, D); on a GPU with rows of zeros appended up to a
+    multiple of VOCABULARY_MULTIPLE, as products with an odd number of rows are slow there."""
+    if not weight.is_cuda:
+        return weight.detach().to(dtype)
+    return padded(weight.detach().to(dtype))
+
+
+def padded(weight: Tensor) -> Tensor:
+    """weight (vocab_size, D) with rows of zeros up to a multiple of VOCABULARY_MULTIPLE."""
+    return F.pad(weight, (0, 0, 0, -len(weight) % VOCABULARY_MULTIPLE))
+
+
+class _Copies(torch.autograd.Function):
+    """Connects the copies to their weights: gradients of the copies, in half precision, become
+    those of the weights."""
+
+    @staticmethod
+    def forward(ctx: Any, copies: list[Tensor], *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.dtype = weights[0].dtype
+        return tuple(copy.view_as(copy) for copy in copies)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        found = [grad for grad in grads if grad is not None]
+        converted = [torch.empty_like(grad, dtype=ctx.dtype) for grad in found]
+        torch._foreach_copy_(converted, found)
+        rest = iter(converted)
+        return None, *(None if grad is None else next(rest) for grad in grads)
