@@ -63,10 +63,10 @@ def attend(
     """
     dropout = drop.probability(layer)
     head_dim = qkv.shape[1] // (3 * num_heads)
-    if qkv.device.type == "cpu":
-        return RowAttention.apply(qkv, bundle_rows(rows.lengths), num_heads, dropout, drop)
-    if qkv.device.type == "cuda" and head_dim % 8 == 0:  # as the kernels require
+    if qkv.is_cuda and head_dim % 8 == 0:  # as the kernels require
         return cuda_attention(qkv, rows, num_heads, dropout)
+    if qkv.is_cpu:
+        return RowAttention.apply(qkv, bundle_rows(rows.lengths), num_heads, dropout, drop)
     return library_attention(qkv, rows.lengths, num_heads, dropout)
 
 

@@ -12,11 +12,15 @@ from transformers.pytorch_utils import Conv1D
 VOCABULARY_MULTIPLE = 64  # rows of the output embedding for which GPUs read aligned addresses
 
 
+WEIGHTS_PER_GROUP = 8  # whose gradients are converted together: those of a block of GPT-2
+
+
 class HalfWeights:
     """Copies in half precision of the weights of a model's linear layers.
 
     They are the copies that autocast would make in each forward pass, so losses and gradients are
-    the same bit by bit. All of them are refreshed, and all gradients converted, in a few kernels.
+    the same bit by bit. All of them are refreshed, and the gradients of a block converted, in a few
+    kernels.
     """
 
     def __init__(self, model: nn.Module, output: nn.Module, dtype: torch.dtype) -> None:
@@ -42,7 +46,7 @@ class HalfWeights:
         self.trained = [weight for weight in weights if weight.requires_grad]
         self.copies = [weight.detach().to(dtype) for weight in weights]
         self.output = output_copy(output.weight, dtype)
-        """(vocab_size or more, D): copy of the output embedding, for the loss; see `output_copy`."""
+        """(vocab_size or more, D), for the loss; see `output_copy`."""
         self.refreshed = list(zip(self.copies, self.trained, strict=False))
         if output.weight.requires_grad:
             self.refreshed.append((self.output[: len(output.weight)], output.weight))
@@ -59,9 +63,9 @@ class HalfWeights:
         """Context in which the layers compute with the copies, whose gradients become those of the
         weights."""
         copies = list(self.copies)
-        if self.trained:
-            trained = len(self.trained)
-            copies[:trained] = _Copies.apply(copies[:trained], *self.trained)
+        for start in range(0, len(self.trained), WEIGHTS_PER_GROUP):
+            group = slice(start, min(start + WEIGHTS_PER_GROUP, len(self.trained)))
+            copies[group] = _Copies.apply(copies[group], *self.trained[group])
         try:
             for (parameters, name, _), copy in zip(self.places, copies, strict=True):
                 parameters[name] = copy

@@ -15,7 +15,7 @@ from llmkit.data.encoded_rows import count_tokens
 from llmkit.families import family_of
 from llmkit.families.padding_free import causal_pieces
 from llmkit.model.load import count_parameters
-from llmkit.model.loss import LOGIT_ROWS, unwrap_model
+from llmkit.model.loss import LOGIT_ROWS, LOGIT_ROWS_ON_GPU, unwrap_model
 from llmkit.model.trainable import has_dropout
 from llmkit.runtime.memory import available_bytes
 from llmkit.runtime.ranks import num_local_processes
@@ -34,15 +34,14 @@ class MemoryUse:
 
     weights: int
     copies: int
-    """The weights in the precision of the products, if that is not float32; of one block, if blocks
-    are computed again."""
+    """The weights in the precision of the products, if that is not float32."""
     gradient: int
     optimizer: int
     """The optimizer's state."""
     head_gradient: int
     """The gradient of the output embeddings, which the loss computes before all others."""
     logits: int
-    """The loss of LOGIT_ROWS positions, while it is computed."""
+    """The loss of a piece of the positions, while it is computed."""
     per_token: int
     """Activations of each token of a micro-batch that are kept for the backward pass."""
     recomputed: int
@@ -154,13 +153,13 @@ def memory_use(
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     head_numel = head.numel() if head.requires_grad else 0
     # In the precision of the products and float32, before and after log_softmax.
-    logits = LOGIT_ROWS * config.vocab_size * (itemsize + 2 * FLOAT32)
+    logit_rows = LOGIT_ROWS_ON_GPU if device == "cuda" else LOGIT_ROWS
+    logits = logit_rows * config.vocab_size * (itemsize + 2 * FLOAT32)
     # The gradient of the head from a further piece comes while the logits' is in memory.
     logits += (FLOAT32 + itemsize) * head_numel
     copies = itemsize * num_all if itemsize < FLOAT32 else 0
-    if checkpointing:  # autocast keeps those of trained weights until the loss is computed
-        logits += copies * num_trained // num_all
-        copies //= config.num_hidden_layers
+    if checkpointing:  # to compute a block again, autocast makes copies of its own
+        copies += copies // config.num_hidden_layers
     per_token, recomputed = bytes_per_token(
         bare, settings.forward, device, itemsize, longest, checkpointing=checkpointing
     )

@@ -67,7 +67,7 @@ def forward_backward(
     step: int,
     accelerator: Accelerator,
     gradients: Tensor | None = None,
-) -> tuple[float, list[Tensor]]:
+) -> tuple[Tensor, list[Tensor]]:
     """Accumulate the gradient of a step.
 
     Each micro-batch gives a sum over its tokens, divided by the token count of the whole step
@@ -77,8 +77,8 @@ def forward_backward(
         gradients: What `flat_gradients` returned, zeros; needed with several processes.
 
     Returns:
-        The loss of the step, in nats per supervised token, and the loss sums of this process's
-        micro-batches.
+        The sum of the losses of the step's supervised tokens, over all processes, in nats, and the
+        sums of this process's micro-batches: scalars on the device, which is not waited for.
     """
     num_supervised = schedule.num_supervised(step)
     micro_losses = []
@@ -88,8 +88,7 @@ def forward_backward(
         micro_losses.append(micro_loss.detach())
     if gradients is not None:
         sum_gradients(gradients)
-    loss_sum = accelerator.reduce(torch.stack(micro_losses).sum(), "sum")
-    return loss_sum.item() / num_supervised, micro_losses
+    return accelerator.reduce(torch.stack(micro_losses).sum(), "sum"), micro_losses
 
 
 def flat_gradients(parameters: Iterable[nn.Parameter]) -> Tensor:

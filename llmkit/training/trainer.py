@@ -83,8 +83,11 @@ class Trainer:
         set_learning_rate(self.optimizer, learning_rate)
         if self.loss_module.half_weights is not None:
             self.loss_module.half_weights.refresh()
-        loss, micro_losses = self.forward_backward_in_memory(log)
-        grad_norm = self.clip_gradient()
+        loss_sum, micro_losses = self.forward_backward_in_memory(log)
+        norm = self.clip_gradient()
+        # The only values that the host waits for in a step, both at once.
+        loss_sum, grad_norm = torch.stack([loss_sum, norm.to(loss_sum)]).tolist()
+        loss = loss_sum / self.schedule.num_supervised(step)
         outcome = step_outcome(
             loss,
             grad_norm,
@@ -111,7 +114,7 @@ class Trainer:
             log.skipped_step(step + 1, problem)
         return outcome
 
-    def forward_backward_in_memory(self, log: RunLog) -> tuple[float, list[Tensor]]:
+    def forward_backward_in_memory(self, log: RunLog) -> tuple[Tensor, list[Tensor]]:
         """`forward_backward`; if memory runs out, again with smaller micro-batches, and with
         activation checkpointing before they would be of one row.
 
@@ -172,12 +175,12 @@ class Trainer:
             advice.append("set train.activation_checkpointing=true")
         return " or ".join(advice)
 
-    def clip_gradient(self) -> float:
-        """Clip the gradient to the recipe's max_grad_norm; returns its norm before."""
+    def clip_gradient(self) -> Tensor:
+        """Clip the gradient to the recipe's max_grad_norm; returns its norm before, a scalar."""
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.unscale_(self.optimizer.optimizer)
         max_norm = self.settings.max_grad_norm or math.inf
-        return float(clip_grad_norm_(self.loss_module.parameters(), max_norm))
+        return clip_grad_norm_(self.loss_module.parameters(), max_norm)
 
     def update(self, outcome: StepOutcome) -> None:
         """Change the weights, or leave them and have the scaler lower its scale; drop the gradient.

@@ -1,21 +1,26 @@
 """What a pass asks of a GPU, counted without one: kernels, host synchronizations, copies.
 
-`DeviceWork` records the operations that a forward and backward pass dispatches, on any device. Each
-counts as one kernel, except for views and allocations, which launch none. `flash_attention_on_cpu`
-gives a CPU the operation that the CUDA path calls for attention, so that this path can run there.
+`DeviceWork` counts the operations that a forward and backward pass dispatches, on any device. Each
+counts as one kernel, except for views and allocations, which launch none. `gpu_path` has the code
+take its path for CUDA on a CPU, where its arithmetic can be checked, or on the meta device.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
+import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from llmkit.families.padding_free import FastDropout
+
+TENSORS_PER_KERNEL = 64  # of pairs of tensors, in PyTorch's MultiTensorApply.cuh
 aten = torch.ops.aten
 # Operations whose result the host has to wait for, as its shape or value depends on the data.
 SYNCHRONIZING = {
@@ -59,8 +64,14 @@ class DeviceWork(TorchDispatchMode):
         elif packet in SYNCHRONIZING or (packet is aten.index and has_mask(args[1])):
             self.synchronizations[name] += 1
         elif not func.is_view and packet not in ALLOCATIONS:
-            self.kernels[name] += 1
+            self.kernels[name] += num_launches(args)
         return result
+
+
+def num_launches(args: tuple) -> int:
+    """Kernels of an operation: those on lists take at most TENSORS_PER_KERNEL tensors at a time."""
+    is_list = bool(args) and isinstance(args[0], list)
+    return math.ceil(len(args[0]) / TENSORS_PER_KERNEL) if is_list else 1
 
 
 def has_mask(indices: list[Tensor | None]) -> bool:
@@ -105,13 +116,30 @@ def _backward(grad, q, k, v, out, lse, starts, *_, **__):
     return tuple(grads)
 
 
+def _product(a, b, out_dtype):
+    return a.to(out_dtype) @ b.to(out_dtype)
+
+
+def _dropout(layer, x):
+    """Dropout as on CUDA: one operation."""
+    return torch.native_dropout(x, layer.p, True)[0] if layer.training and layer.p else x
+
+
 @contextmanager
-def flash_attention_on_cpu() -> Iterator[None]:
-    """Context in which a CPU has the operations of flash attention that CUDA has."""
+def gpu_path() -> Iterator[None]:
+    """Context in which the code takes its path for CUDA, with tensors of any device.
+
+    A CPU gets the operations that this path calls and only CUDA has, as plain arithmetic.
+    """
     library = torch.library.Library("aten", "IMPL")
     library.impl("_flash_attention_forward", _forward, "CPU")
     library.impl("_flash_attention_backward", _backward, "CPU")
-    try:
+    library.impl("mm.dtype", _product, "CPU")
+    init = FastDropout.__init__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "is_cuda", True)
+        patch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
+        patch.setattr(FastDropout, "__init__", lambda self, _: init(self, torch.device("cuda")))
+        patch.setattr(nn.Dropout, "forward", _dropout)
         yield
-    finally:
-        library._destroy()
+    library._destroy()

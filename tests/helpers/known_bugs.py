@@ -323,8 +323,8 @@ class ScaledLoss:
     def __init__(self, module, factor) -> None:
         self.module, self.factor, self.parameters = module, factor, module.parameters
 
-    def __call__(self, **batch):
-        return self.module(**batch) * self.factor(batch)
+    def __call__(self, batch):
+        return self.module(batch) * self.factor(batch)
 
 
 def scaled_micro_batches(forward_backward, factor):
@@ -341,7 +341,7 @@ def scaled_micro_batches(forward_backward, factor):
 @bug("a mean of the micro-batches' means", "training.step:forward_backward", STEP_TEST)
 def _(forward_backward):
     def factor(batch, schedule, step, num_micro_batches):
-        num_supervised = max(1, int((batch["labels"][:, 1:] != IGNORE_INDEX).sum()))
+        num_supervised = max(1, len(batch.targets))
         return schedule.num_supervised(step) / num_supervised / num_micro_batches
 
     return scaled_micro_batches(forward_backward, factor)

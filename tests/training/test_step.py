@@ -91,13 +91,14 @@ def gradient(recipe, tiny_gpt2, rows, step=0, accelerator=None):
     accelerator = accelerator or Accelerator(cpu=True)
     schedule = schedule_of(encode(recipe, tokenizer, rows), recipe, accelerator)
     model.eval()  # no dropout
-    loss, _ = forward_backward(
+    loss_sum, _ = forward_backward(
         SupervisedLoss(model, recipe.train.forward),
         schedule.micro_batches(step),
         schedule,
         step,
         accelerator,
     )
+    loss = loss_sum.item() / schedule.num_supervised(step)
     return loss, torch.cat([p.grad.flatten() for p in model.parameters()])
 
 

@@ -1,0 +1,142 @@
+"""The path for CUDA, without a GPU: its arithmetic, kernels, host synchronizations and copies."""
+
+import random
+from types import SimpleNamespace
+
+import pytest
+import torch
+from device_work import DeviceWork, gpu_path
+from forward_cases import CASES, loss_and_gradients, trained_model
+from gradient_cases import random_rows, schedule_of
+from rich.console import Console
+from runs import forget_accelerator
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from llmkit.config.recipe import load_recipe
+from llmkit.config.schema import Lora
+from llmkit.data.batches import UNLIMITED, Batch, collate
+from llmkit.families.gpt2 import fuse_gelu
+from llmkit.model import loss as loss_file
+from llmkit.model.half_weights import HalfWeights
+from llmkit.model.load import load_model
+from llmkit.model.loss import SupervisedLoss, unwrap_model
+from llmkit.model.trainable import add_lora, freeze_layers, set_dropout
+from llmkit.runtime.devices import start_accelerator
+from llmkit.training.log import RunLog
+from llmkit.training.step import forward_backward
+from llmkit.training.trainer import Trainer
+
+
+def twelve_blocks(trained: str, dropout: float = 0.1) -> nn.Module:
+    """A model with the blocks of GPT-2 124M, but narrow; kernels do not depend on the width."""
+    torch.manual_seed(0)
+    shape = {"n_layer": 12, "n_head": 1, "n_embd": 8, "n_positions": 1024, "vocab_size": 70}
+    model = GPT2LMHeadModel(GPT2Config(**shape, bos_token_id=0, eos_token_id=0))
+    fuse_gelu(model)
+    set_dropout(model, dropout)
+    for block in model.transformer.h:
+        block.attn.attn_dropout.p = 0.0  # the CPU's stand-in for the kernel has none
+    if trained == "lora":
+        model = add_lora(model, Lora(), 0)
+    if trained == "frozen":
+        freeze_layers(model, 6)
+    return model.train()
+
+
+def batch_of(num_rows: int, length: int) -> Batch:
+    ids = [number % 70 for number in range(length)]
+    return collate([{"input_ids": ids, "labels": ids}] * num_rows, UNLIMITED)
+
+
+def loss_in_half_precision(model: nn.Module) -> SupervisedLoss:
+    loss = SupervisedLoss(model, "padding_free")
+    output = unwrap_model(model).get_output_embeddings()
+    loss.half_weights = HalfWeights(model, output, torch.bfloat16)
+    return loss
+
+
+def kernels_of(model: nn.Module, batch: Batch) -> int:
+    """Kernels of a forward and backward pass in bf16."""
+    model.zero_grad()
+    with gpu_path():
+        loss = loss_in_half_precision(model)
+        with torch.autocast("cpu", torch.bfloat16), DeviceWork("cpu") as work:
+            loss(batch).backward()
+    return sum(work.kernels.values())
+
+
+LONG = ("1,024 tokens", "all labels")
+
+
+@pytest.mark.parametrize("trained", ["full", "lora", "frozen"])
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=[pytest.mark.slow] if c in LONG else []) for c in CASES]
+)
+def test_loss_and_gradients_of_the_gpu_path_are_close_to_float32(trained, case):
+    model = trained_model(trained)
+    exact, gradients = loss_and_gradients(model, CASES[case], "transformers")
+    model.zero_grad()
+    with gpu_path(), torch.autocast("cpu", torch.bfloat16):
+        loss = loss_in_half_precision(model)(collate(CASES[case], UNLIMITED))
+        loss.backward()
+    assert loss.item() == pytest.approx(exact, rel=2e-3)
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert found.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        assert found[name].dtype == torch.float32
+        assert (found[name] - gradient).norm() <= 0.05 * gradient.norm() + 1e-6, name
+
+
+@pytest.mark.parametrize(("trained", "most"), [("full", 600), ("lora", 1000), ("frozen", 500)])
+def test_kernels_are_few_and_do_not_depend_on_the_number_of_rows(monkeypatch, trained, most):
+    # Sixteen times shorter than 64 rows of 240 tokens, with the same number of pieces of logits.
+    monkeypatch.setattr(loss_file, "LOGIT_ROWS_ON_GPU", loss_file.LOGIT_ROWS_ON_GPU // 16)
+    model = twelve_blocks(trained)
+    many = kernels_of(model, batch_of(64, 15))
+    assert many <= most
+    assert many == kernels_of(model, batch_of(4, 240))
+
+
+@pytest.mark.parametrize("num_micro_batches", [1, 3])
+def test_a_step_copies_each_micro_batch_at_once_and_waits_for_nothing(num_micro_batches):
+    device = torch.device("meta")
+    model = twelve_blocks("full", dropout=0.0).to(device)
+    accelerator = SimpleNamespace(
+        device=device, num_processes=1, backward=torch.Tensor.backward, reduce=lambda x, _: x
+    )
+    schedule = SimpleNamespace(num_supervised=lambda step: 1000)
+    batches = [batch_of(3, length) for length in range(5, 5 + num_micro_batches)]
+    with gpu_path(), DeviceWork("meta") as work:
+        forward_backward(SupervisedLoss(model, "padding_free"), batches, schedule, 0, accelerator)
+    assert work.synchronizations == {}
+    assert sum(work.uploads.values()) == num_micro_batches
+    assert sum(work.kernels.values()) > num_micro_batches * 12 * 20
+
+
+def test_the_host_reads_loss_and_gradient_norm_at_once(tiny_gpt2, tmp_path, monkeypatch):
+    forget_accelerator()
+    recipe = load_recipe(
+        "summarize",
+        overrides=(f"model={tiny_gpt2}", "train.epochs=null", "train.max_steps=2",
+                   "train.global_batch_size=4", "train.micro_batch_size=2"),
+    )  # fmt: skip
+    accelerator = start_accelerator("cpu", "bf16", 0)
+    schedule = schedule_of(random_rows(random.Random(0), 12), recipe, accelerator)
+    model = load_model(str(tiny_gpt2))[0]
+    set_dropout(model, 0.0)
+    trainer = Trainer.build(model, schedule, recipe.train, accelerator)
+    reads = []
+    tolist = torch.Tensor.tolist
+
+    def read(x):
+        if x.is_floating_point():  # not the row order, which never was on the device
+            reads.append(len(x))
+        return tolist(x)
+
+    monkeypatch.setattr(torch.Tensor, "tolist", read)
+    log = RunLog(tmp_path, 2, 1, Console(quiet=True), lambda *_: None)
+    with log, gpu_path(), DeviceWork("cpu") as work:
+        trainer.train_step(log)
+    assert work.synchronizations == {}
+    assert reads == [2]
