@@ -29,10 +29,11 @@ class HalfWeights:
             output: The output embedding of the model.
             dtype: That of autocast.
         """
+        others = {output, *adapters_behind_dropout(model)}
         layers = [
             layer
             for layer in model.modules()
-            if isinstance(layer, (nn.Linear, Conv1D)) and layer is not output
+            if isinstance(layer, (nn.Linear, Conv1D)) and layer not in others
         ]
         places = [
             (layer._parameters, name, weight)
@@ -73,6 +74,17 @@ class HalfWeights:
         finally:
             for parameters, name, weight in self.places:
                 parameters[name] = weight
+
+
+def adapters_behind_dropout(model: nn.Module) -> list[nn.Module]:
+    """The layers of adapters to whose type of weights peft converts the input of a dropout, which
+    draws and rounds by that type."""
+    return [
+        layer.lora_A[name]
+        for layer in model.modules()
+        for name, dropout in getattr(layer, "lora_dropout", {}).items()
+        if isinstance(dropout, nn.Dropout)
+    ]
 
 
 def output_copy(weight: Tensor, dtype: torch.dtype) -> Tensor:

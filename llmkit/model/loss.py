@@ -41,6 +41,12 @@ class SupervisedLoss(nn.Module):
         self.half_weights: HalfWeights | None = None
         self.family = family_of(unwrap_model(model).config)
 
+    def use_half_weights(self, dtype: torch.dtype) -> None:
+        """From now on, compute with copies of the weights in autocast's dtype, which have to be
+        refreshed whenever the weights have changed."""
+        output = unwrap_model(self.model).get_output_embeddings()
+        self.half_weights = HalfWeights(self.model, output, dtype)
+
     def forward(self, batch: Batch) -> Tensor:
         """Sum of the cross-entropy over the supervised tokens; nats.
 

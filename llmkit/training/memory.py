@@ -34,7 +34,8 @@ class MemoryUse:
 
     weights: int
     copies: int
-    """The weights in the precision of the products, if that is not float32."""
+    """The weights in the precision of the products, if that is not float32; of one block, if blocks
+    are computed again."""
     gradient: int
     optimizer: int
     """The optimizer's state."""
@@ -158,8 +159,9 @@ def memory_use(
     # The gradient of the head from a further piece comes while the logits' is in memory.
     logits += (FLOAT32 + itemsize) * head_numel
     copies = itemsize * num_all if itemsize < FLOAT32 else 0
-    if checkpointing:  # to compute a block again, autocast makes copies of its own
-        copies += copies // config.num_hidden_layers
+    if checkpointing:  # autocast keeps those of trained weights until the loss is computed
+        logits += copies * num_trained // num_all
+        copies //= config.num_hidden_layers
     per_token, recomputed = bytes_per_token(
         bare, settings.forward, device, itemsize, longest, checkpointing=checkpointing
     )

@@ -13,8 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from llmkit.config.schema import Forward, Train
 from llmkit.errors import UserError
-from llmkit.model.half_weights import HalfWeights
-from llmkit.model.loss import SupervisedLoss, unwrap_model
+from llmkit.model.loss import SupervisedLoss
 from llmkit.model.trainable import has_activation_checkpointing, set_activation_checkpointing
 from llmkit.runtime.cuda import deterministic_algorithms
 from llmkit.runtime.failures import is_out_of_memory, memory_errors
@@ -58,9 +57,8 @@ class Trainer:
         loss_module = prepare_loss(model, settings.forward, accelerator)
         broadcast([weight.data for weight in model.parameters()])
         dtype = HALF_PRECISION.get(accelerator.mixed_precision)
-        if dtype is not None:
-            output = unwrap_model(model).get_output_embeddings()
-            loss_module.half_weights = HalfWeights(model, output, dtype)
+        if dtype is not None and not has_activation_checkpointing(model):  # which saves memory
+            loss_module.use_half_weights(dtype)
         optimizer = accelerator.prepare_optimizer(build_optimizer(model, settings))
         gradients = flat_gradients(model.parameters()) if schedule.num_processes > 1 else None
         return cls(model, loss_module, optimizer, schedule, settings, accelerator, gradients)
@@ -158,6 +156,7 @@ class Trainer:
         is_open = self.settings.activation_checkpointing is None
         if num_longest // 2 <= 1 and is_open and not has_activation_checkpointing(self.model):
             set_activation_checkpointing(self.model, True)
+            self.loss_module.half_weights = None
             return "activation checkpointing from here on, which changes no result"
         if not schedule.split_further(step):
             return None

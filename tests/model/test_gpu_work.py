@@ -18,9 +18,8 @@ from llmkit.config.schema import Lora
 from llmkit.data.batches import UNLIMITED, Batch, collate
 from llmkit.families.gpt2 import fuse_gelu
 from llmkit.model import loss as loss_file
-from llmkit.model.half_weights import HalfWeights
 from llmkit.model.load import load_model
-from llmkit.model.loss import SupervisedLoss, unwrap_model
+from llmkit.model.loss import SupervisedLoss
 from llmkit.model.trainable import add_lora, freeze_layers, set_dropout
 from llmkit.runtime.devices import start_accelerator
 from llmkit.training.log import RunLog
@@ -51,8 +50,7 @@ def batch_of(num_rows: int, length: int) -> Batch:
 
 def loss_in_half_precision(model: nn.Module) -> SupervisedLoss:
     loss = SupervisedLoss(model, "padding_free")
-    output = unwrap_model(model).get_output_embeddings()
-    loss.half_weights = HalfWeights(model, output, torch.bfloat16)
+    loss.use_half_weights(torch.bfloat16)
     return loss
 
 

@@ -2,17 +2,18 @@
 
 import pytest
 import torch
-from forward_cases import CASES, trained_model
+from forward_cases import CASES, small_model, trained_model
 from torch import Tensor, nn
 
+from llmkit.config.schema import Lora
 from llmkit.data.batches import UNLIMITED, Batch, collate
-from llmkit.model.half_weights import HalfWeights, padded
+from llmkit.model.half_weights import padded
 from llmkit.model.loss import SumCrossEntropy, SupervisedLoss, unwrap_model
+from llmkit.model.trainable import add_lora, set_activation_checkpointing
 
 
 def with_half_weights(loss: SupervisedLoss) -> SupervisedLoss:
-    output = unwrap_model(loss.model).get_output_embeddings()
-    loss.half_weights = HalfWeights(loss.model, output, torch.bfloat16)
+    loss.use_half_weights(torch.bfloat16)
     return loss
 
 
@@ -46,6 +47,32 @@ def test_losses_and_gradients_are_those_of_autocast(trained, case, forward):
     found = loss_and_gradients(loss, batch)
     assert_equal(found, loss_and_gradients(SupervisedLoss(model, forward), batch))
     assert case == "no label at all" or found[0] != expected[0]
+
+
+@pytest.mark.parametrize("trained", ["full", "lora"])
+def test_losses_and_gradients_are_the_same_if_blocks_are_computed_again(trained):
+    model = trained_model(trained)
+    batch = collate(CASES["ragged"], UNLIMITED)
+    loss = with_half_weights(SupervisedLoss(model, "padding_free"))
+    expected = loss_and_gradients(loss, batch)
+    set_activation_checkpointing(model, True)
+    assert_equal(loss_and_gradients(loss, batch), expected)
+
+
+def test_the_dropout_of_adapters_draws_the_same_masks():
+    model = add_lora(small_model(), Lora(lora_dropout=0.5), 0)
+    batch = collate(CASES["equal rows"], UNLIMITED)
+    results = []
+    for loss in (SupervisedLoss(model, "padding_free"),
+                 with_half_weights(SupervisedLoss(model, "padding_free"))):  # fmt: skip
+        torch.manual_seed(0)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                nn.init.normal_(parameter, std=0.05)
+        if loss.half_weights:
+            loss.half_weights.refresh()
+        results.append(loss_and_gradients(loss, batch))
+    assert_equal(results[1], results[0])
 
 
 def test_gradients_add_up_over_micro_batches():
