@@ -32,6 +32,8 @@ from runs import forget_accelerator
 from llmkit import cli
 from llmkit.runtime.console import library_imports
 
+with library_imports():  # its settings hold before the conftest of a folder imports a library
+    pass
 hypothesis.settings.register_profile("llmkit", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("llmkit")
 
