@@ -39,6 +39,9 @@ hypothesis.settings.load_profile("llmkit")
 
 NO_NETWORK = Path(__file__).parent / "helpers" / "no_network"
 # All processes of the session share one fork server, which listens in this folder.
+# Forked processes have one thread, and torch's log the level that the command sets before it imports
+# torch.
+LIKE_THE_COMMAND = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 FORK_SERVER = Path(os.environ.setdefault("LLMKIT_TEST_FORK_SERVER", CACHE.name))
 
 
@@ -52,7 +55,7 @@ def pytest_configure(config):
     config.stash[FIGURES] = {}
     is_first_process = Path(CACHE.name) == FORK_SERVER
     if is_first_process:
-        end = start_server(FORK_SERVER, {**without_network(), "OMP_NUM_THREADS": "1"})
+        end = start_server(FORK_SERVER, without_network() | LIKE_THE_COMMAND)
         config.add_cleanup(end)
     starts_others = bool(config.getoption("numprocesses", None))  # and this process runs no tests
     if not starts_others:
@@ -202,9 +205,7 @@ def subprocess_env() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def fork_server(subprocess_env):
     """Starts processes with imported libraries; see fork_server.py."""
-    # The command sets the level of the log before it imports torch.
-    environment = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-    return ForkServer(FORK_SERVER, subprocess_env | environment)
+    return ForkServer(FORK_SERVER, subprocess_env | LIKE_THE_COMMAND)
 
 
 @pytest.fixture
