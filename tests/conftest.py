@@ -38,10 +38,9 @@ hypothesis.settings.register_profile("llmkit", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("llmkit")
 
 NO_NETWORK = Path(__file__).parent / "helpers" / "no_network"
-# All processes of the session share one fork server, which listens in this folder.
-# Forked processes have one thread, and torch's log the level that the command sets before it imports
-# torch.
+# One thread, and the level of torch's log that the command sets before it imports torch.
 LIKE_THE_COMMAND = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+# All processes of the session share one fork server, which listens in this folder.
 FORK_SERVER = Path(os.environ.setdefault("LLMKIT_TEST_FORK_SERVER", CACHE.name))
 
 
