@@ -102,7 +102,8 @@ def report(results: dict[str, dict[str, list[dict[str, Any]]]], options: argpars
     lines = [
         "# Generation: llmkit and its peers", "",
         "Written by `python -m benchmarks.generation`. GPT-2 124M with random weights, float32, "
-        f"{options.threads} threads, {options.rows} prompts, greedy decoding, batches of {BATCH}; "
+        f"{options.threads} threads, {options.rows} prompts, greedy decoding, batches of {BATCH} "
+        "(llmkit runs more rows at once if their cache is small); "
         f"{rounds_of(options.rounds)}. "
         f"Processor: {processor()}.", "",
     ]  # fmt: skip
