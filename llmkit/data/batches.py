@@ -1,8 +1,10 @@
 """The batches of a step: order of the rows, their distribution over processes, padding, packing."""
 
 import sys
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -98,8 +100,7 @@ def split_into_micro_batches(
     lengths: list[int],
     limit: MicroBatchLimit,
     num_processes: int,
-    *,
-    is_packed: bool,
+    capacity: int | None,
 ) -> list[list[list[int]]]:
     """Split the rows of one optimizer step into the micro-batches of each process.
 
@@ -107,28 +108,39 @@ def split_into_micro_batches(
     similar length share a micro-batch, which reduces padding. Neither changes the loss of the step,
     which is one mean over all of its tokens. A process without rows gets one empty micro-batch.
 
-    is_packed: Whether rows are packed; otherwise each is padded to the longest of its micro-batch.
+    capacity: See `pack_rows`.
     """
     by_length = sorted(indices, key=lambda row: lengths[row], reverse=True)
     by_process = distribute_by_tokens(by_length, lengths, num_processes)
-    return [split_rows(rows, lengths, limit, is_packed=is_packed) for rows in by_process]
+    return [split_rows(rows, lengths, limit, capacity) for rows in by_process]
 
 
 def split_rows(
-    by_length: list[int], lengths: list[int], limit: MicroBatchLimit, *, is_packed: bool
+    by_length: list[int], lengths: list[int], limit: MicroBatchLimit, capacity: int | None
 ) -> list[list[int]]:
     """Split rows, the longest first, into as few micro-batches as their order and limit permit."""
-    micro_batches: list[list[int]] = [[]]
-    num_tokens = 0
-    for row in by_length:
-        rows = micro_batches[-1]
-        longest = lengths[rows[0]] if rows else lengths[row]
-        num_tokens += lengths[row] if is_packed else longest
-        if rows and not limit.allows(len(rows) + 1, num_tokens):
-            micro_batches.append([])
-            num_tokens = lengths[row]
-        micro_batches[-1].append(row)
-    return micro_batches
+    sizes = [lengths[row] for row in by_length]
+    ends = list(accumulate(sizes, initial=0))
+    micro_batches, start = [], 0
+    while start < len(by_length):
+        without_padding = bisect_right(ends, ends[start] + (limit.tokens or UNLIMITED)) - 1
+        number = num_fitting(sizes[start : max(without_padding, start + 1)], limit, capacity)
+        micro_batches.append(by_length[start : start + number])
+        start += number
+    return micro_batches or [[]]
+
+
+def num_fitting(lengths: list[int], limit: MicroBatchLimit, capacity: int | None) -> int:
+    """How many rows of these lengths, from the first on, a micro-batch may hold; at least one."""
+    fitting, too_many = 1, len(lengths) + 1
+    number = len(lengths)  # all of them, unless padding takes too much
+    while fitting < number:
+        if limit.allows(number, padded_size(lengths[:number], capacity)):
+            fitting = number
+        else:
+            too_many = number
+        number = (fitting + too_many) // 2
+    return fitting
 
 
 def distribute_by_tokens(

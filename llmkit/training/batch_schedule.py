@@ -74,7 +74,7 @@ class BatchSchedule:
             self.lengths,
             self.limit,
             self.num_processes,
-            is_packed=self.capacity is not None,
+            self.capacity,
         )
 
     def micro_batches(self, step: int) -> list[Batch]:

@@ -29,22 +29,22 @@ def test_row_order_is_a_pure_function_of_seed_and_epoch():
     lengths=st.lists(st.integers(1, 100), min_size=1, max_size=40),
     rows=st.none() | st.integers(1, 9),
     tokens=st.none() | st.integers(1, 300),
-    is_packed=st.booleans(),
+    capacity=st.sampled_from([None, 100, UNLIMITED]),
     num_processes=st.integers(1, 4),
 )
 def test_micro_batches_cover_each_row_of_a_step_once(
-    lengths, rows, tokens, is_packed, num_processes
+    lengths, rows, tokens, capacity, num_processes
 ):
     indices = list(range(len(lengths)))
     limit = MicroBatchLimit(rows, tokens)
-    dealt = split_into_micro_batches(indices, lengths, limit, num_processes, is_packed=is_packed)
+    dealt = split_into_micro_batches(indices, lengths, limit, num_processes, capacity)
     assert len(dealt) == num_processes
     flat = [i for micro_batches in dealt for batch in micro_batches for i in batch]
     assert Counter(flat) == Counter(indices)
     for batch in [batch for micro_batches in dealt for batch in micro_batches if len(batch) > 1]:
         sizes = [lengths[index] for index in batch]
         assert rows is None or len(batch) <= rows
-        assert tokens is None or padded_size(sizes, UNLIMITED if is_packed else None) <= tokens
+        assert tokens is None or padded_size(sizes, capacity) <= tokens
     assert all(dealt), "each process has a micro-batch, maybe an empty one"
     tokens = [sum(lengths[i] for batch in each for i in batch) for each in dealt]
     assert max(tokens) - min(tokens) <= max(lengths)
@@ -60,7 +60,7 @@ def test_processes_get_about_the_same_number_of_tokens(num_processes, rows_per_p
         lengths = rng.lognormal(5.3, 0.6, num_processes * rows_per_process).clip(8, 1024)
         lengths = lengths.astype(int).tolist()
         rows, limit = list(range(len(lengths))), MicroBatchLimit(rows=8)
-        dealt = split_into_micro_batches(rows, lengths, limit, num_processes, is_packed=True)
+        dealt = split_into_micro_batches(rows, lengths, limit, num_processes, UNLIMITED)
         tokens = [sum(lengths[i] for batch in each for i in batch) for each in dealt]
         balances.append(np.mean(tokens) / max(tokens))
     assert np.mean(balances) >= 0.975
@@ -70,7 +70,7 @@ def test_processes_get_about_the_same_number_of_tokens(num_processes, rows_per_p
 def test_a_single_process_orders_rows_by_length():
     lengths = [5, 9, 7, 9, 1]
     for limit in (MicroBatchLimit(rows=2), MicroBatchLimit(tokens=18)):
-        split = split_into_micro_batches([0, 1, 2, 3, 4], lengths, limit, 1, is_packed=False)
+        split = split_into_micro_batches([0, 1, 2, 3, 4], lengths, limit, 1, None)
         assert split == [[[1, 3], [2, 0], [4]]] if limit.rows else [[[1, 3], [2, 0, 4]]]
 
 
