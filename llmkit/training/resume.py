@@ -15,6 +15,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.config.recipe import flat
+from llmkit.config.schema import Train
 from llmkit.data.batches import MicroBatchLimit
 from llmkit.errors import UserError, printable
 from llmkit.io.atomic import (
@@ -181,9 +182,16 @@ def restore_run(
     if trainer.accelerator.scaler is not None and progress.scaler:
         with unusable(run):
             trainer.accelerator.scaler.load_state_dict(progress.scaler)
-    if schedule.num_processes == resume_point.reproducibility_key.num_processes:
+    is_same_number = schedule.num_processes == resume_point.reproducibility_key.num_processes
+    if is_same_number and has_same_limits(resume_point.recipe.train, trainer.settings):
         schedule.limit = MicroBatchLimit(progress.micro_batch_size, progress.micro_batch_tokens)
     trainer.progress = progress
+
+
+def has_same_limits(before: Train, now: Train) -> bool:
+    """Whether both give the same limits of a micro-batch."""
+    limits = [(train.micro_batch_size, train.micro_batch_tokens) for train in (before, now)]
+    return limits[0] == limits[1]
 
 
 @contextmanager

@@ -150,6 +150,18 @@ def test_resumed_run_can_be_made_longer_but_not_shorter_than_it_is(recipe, tmp_p
     assert traces(tmp_path / "run") == traces(tmp_path / "whole")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("train.micro_batch_size", 1), ("train.micro_batch_tokens", 50)]
+)
+def test_resume_obeys_an_allowed_change_of_the_micro_batches(stopped, recipe, key, value):
+    run, _ = stopped
+    before = json.loads((run / "checkpoints/step-00000004/state.json").read_text())["progress"]
+    name = key.removeprefix("train.")
+    assert before[name] != value
+    run_to_the_end(recipe(*KEEP_ALL, f"{key}={value}"), run, resume=True, allowed_changes=(key,))
+    assert traces(run)["progress"][name] == value
+
+
 def test_two_processes_do_not_train_in_one_folder(stopped, tmp_path):
     run, settings = stopped
     with (
