@@ -1,6 +1,8 @@
 """The memory of a training by reckoning, against what its tensors take, and the plan for it."""
 
+import sys
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
@@ -23,6 +25,11 @@ from llmkit.model.trainable import set_activation_checkpointing, trainable_model
 from llmkit.training import memory
 from llmkit.training.memory import BEST_TOKENS, bytes_per_token, memory_use, plan_memory
 from llmkit.training.optim import build_optimizer
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import memory_table  # noqa: E402
 
 MARGIN = 0.12  # of what the tensors take
 LENGTH, NUM_ROWS, LOGIT_ROWS = 64, 8, 64
@@ -200,3 +207,18 @@ def test_checkpointing_is_chosen_if_the_recipes_micro_batches_would_not_fit(plan
     assert not plan(four, micro_batch_tokens=160).activation_checkpointing
     assert plan(four, micro_batch_tokens=200).activation_checkpointing
     assert not plan(four, micro_batch_tokens=9).activation_checkpointing
+
+
+def test_the_documented_table_of_memory_is_what_training_reckons_with():
+    text = (ROOT / "docs" / "training.md").read_text("utf-8")
+    assert memory_table.table() in text
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "card"), [("gpt2-xl", "full", 40e9), ("gpt2-xl", "LoRA", 16e9)]
+)
+def test_gpt2_xl_fits_on_the_documented_cards(name, method, card):
+    """With micro-batches of several rows of 1,024 tokens."""
+    _, use = memory_table.uses_of(name, method)
+    room = memory.MEMORY_FRACTION["cuda"] * (card - use.weights)
+    assert use.fitting_tokens(int(room)) >= 4 * 1024

@@ -1,0 +1,63 @@
+"""Print the table of memory in docs/training.md, by the estimates that training plans with.
+
+python scripts/memory_table.py
+"""
+
+from functools import cache, partial
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from llmkit.config.schema import Train
+from llmkit.model.trainable import trainable_model
+from llmkit.training.memory import MemoryUse, memory_use
+
+SHAPES = {
+    "gpt2": {"n_layer": 12, "n_head": 12, "n_embd": 768},
+    "gpt2-medium": {"n_layer": 24, "n_head": 16, "n_embd": 1024},
+    "gpt2-large": {"n_layer": 36, "n_head": 20, "n_embd": 1280},
+    "gpt2-xl": {"n_layer": 48, "n_head": 25, "n_embd": 1600},
+}
+SETTINGS = {
+    "full": Train(max_steps=1),
+    "full, adafactor": Train(max_steps=1, optimizer="adafactor"),
+    "LoRA": Train(max_steps=1, method="lora"),
+}
+LENGTH, ROWS = 1024, 4
+HEAD = """| GB | weights | gradients | optimizer | activations | sum | \
+activations, checkpointed | sum |
+|---|---:|---:|---:|---:|---:|---:|---:|"""
+
+
+@cache
+def uses_of(name: str, method: str) -> tuple[MemoryUse, MemoryUse]:
+    """The memory of a training in bf16 on a GPU, without and with activation checkpointing."""
+    settings = SETTINGS[method]
+    with torch.device("meta"):
+        model = trainable_model(GPT2LMHeadModel(GPT2Config(**SHAPES[name])), settings)
+    use = partial(memory_use, model, settings, device="cuda", precision="bf16", longest=LENGTH)
+    return use(checkpointing=False), use(checkpointing=True)
+
+
+def row(name: str, method: str) -> str:
+    off, on = uses_of(name, method)
+    tokens = ROWS * LENGTH
+    figures = (
+        off.weights,
+        off.gradient + off.head_gradient,
+        off.optimizer,
+        off.copies + off.activations(tokens),
+        off.total(tokens),
+        on.copies + on.activations(tokens),
+        on.total(tokens),
+    )
+    cells = [f"{name}, {method}", *(f"{num_bytes / 1e9:.1f}" for num_bytes in figures)]
+    return f"| {' | '.join(cells)} |"
+
+
+def table() -> str:
+    return "\n".join([HEAD, *(row(name, method) for name in SHAPES for method in SETTINGS)])
+
+
+if __name__ == "__main__":
+    print(table())
