@@ -6,6 +6,7 @@ python scripts/memory_table.py
 from functools import cache, partial
 
 import torch
+from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from llmkit.config.schema import Train
@@ -30,11 +31,18 @@ activations, checkpointed | sum |
 
 
 @cache
+def model_of(name: str, method: str) -> nn.Module:
+    """A model of this shape, without memory for its weights."""
+    with torch.device("meta"):
+        model = GPT2LMHeadModel(GPT2Config(**SHAPES[name]))
+        return trainable_model(model, Train(max_steps=1, method=method))
+
+
+@cache
 def uses_of(name: str, method: str) -> tuple[MemoryUse, MemoryUse]:
     """The memory of a training in bf16 on a GPU, without and with activation checkpointing."""
     settings = SETTINGS[method]
-    with torch.device("meta"):
-        model = trainable_model(GPT2LMHeadModel(GPT2Config(**SHAPES[name])), settings)
+    model = model_of(name, settings.method)
     use = partial(memory_use, model, settings, device="cuda", precision="bf16", longest=LENGTH)
     return use(checkpointing=False), use(checkpointing=True)
 
