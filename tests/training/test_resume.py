@@ -74,6 +74,7 @@ def test_resume_is_bit_identical_for_every_method_optimizer_and_forward_pass(
     settings = recipe(
         *SETTINGS[number], f"train.schedule={schedules[number % 4]}", "train.warmup_steps=2",
         f"train.dropout={number % 2 / 10}", f"checkpoint.every={1 + number % 3}",
+        f"train.activation_checkpointing={'true' if number % 2 else 'false'}",
     )  # fmt: skip
     run_to_the_end(settings, tmp_path / "whole")
     interrupted(settings, tmp_path / "stopped", monkeypatch, 1 + number % 5)

@@ -124,6 +124,25 @@ def test_row_that_does_not_fit_alone_is_refused_in_one_line(recipe, tmp_path, mo
         finetune(recipe("train.max_steps=1"), tmp_path / "run", Console(quiet=True))
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_runs_with_and_without_checkpointing_end_with_the_same_bits(recipe, tmp_path, method):
+    """In bf16, with copies of the weights only where activations are kept."""
+    for name, value in (("kept", "false"), ("computed-again", "true")):
+        settings = recipe(
+            "train.max_steps=2", "train.dropout=0.1", "train.mixed_precision=bf16",
+            f"train.method={method}", f"train.activation_checkpointing={value}",
+        )  # fmt: skip
+        finetune(settings, tmp_path / name, Console(quiet=True))
+    lines = [read_metrics(tmp_path / name)[0] for name in ("kept", "computed-again")]
+    losses = [[line["loss"] for line in each if "loss" in line] for each in lines]
+    assert losses[0] == losses[1]
+    weights = [
+        (tmp_path / name / "model" / "model.safetensors").read_bytes()
+        for name in ("kept", "computed-again")
+    ]
+    assert weights[0] == weights[1]
+
+
 def test_out_of_memory_checkpoints_before_micro_batches_are_of_one_row(
     recipe, tmp_path, monkeypatch
 ):
