@@ -80,7 +80,7 @@ class BatchSchedule:
     def micro_batches(self, step: int) -> list[Batch]:
         """This process's micro-batches of the step; a thread then lays out those of the next one,
         so that a GPU need not wait for them."""
-        laid_out = self.ahead.get((step, self.limit))
+        laid_out = self.ahead.pop((step, self.limit), None)  # a failed layout is tried again
         batches = laid_out.result() if laid_out else self._lay_out(step)
         following = step + 1, self.limit
         self.ahead = {}

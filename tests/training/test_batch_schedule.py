@@ -100,3 +100,20 @@ def test_sequences_without_limit_have_no_padding(recipe):
         return schedule.padding_share()
 
     assert padding(UNLIMITED) == 0 < padding(128) < padding(None) < 1
+
+
+def test_a_layout_that_failed_a_step_ahead_is_tried_again(recipe, monkeypatch):
+    rows = random_rows(random.Random(0), 24)
+    schedule = BatchSchedule(rows, recipe().train, seed=0, capacity=None, limit=ONE_ROW)
+    lay_out, failures = schedule._lay_out, [MemoryError()]
+
+    def fail_once(step):
+        if step == 1 and failures:
+            raise failures.pop()
+        return lay_out(step)
+
+    monkeypatch.setattr(schedule, "_lay_out", fail_once)
+    schedule.micro_batches(0)
+    with pytest.raises(MemoryError):
+        schedule.micro_batches(1)
+    assert len(schedule.micro_batches(1)) == 8
