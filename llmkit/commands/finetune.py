@@ -114,7 +114,7 @@ def finetune(
         options += ["--quiet"] * is_quiet + ["--json"] * as_json
         _start_processes(["finetune", recipe, *overrides, *options], asked_processes)
     console = make_console(stderr=as_json, quiet=is_quiet)
-    if resume and not found:
+    if resume and not found and is_rank_zero():
         console.print("resume  no stopped run of this recipe; starting a new one")
     has_own_name = found is not None or run_dir is not None
     with Signals() as signals, _resume_hint(run, allowed_changes, has_own_name):

@@ -15,6 +15,7 @@ from datetime import timedelta
 from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
 
 from llmkit.errors import UserError
 from llmkit.runtime.ranks import is_rank_zero, num_processes, whole_number
@@ -70,12 +71,13 @@ def meet() -> "Store":
     Raises:
         UserError: If they have not met within MEETING_TIME.
     """
-    from torch.distributed import DistNetworkError, DistStoreError, rendezvous
+    from torch.distributed import DistNetworkError, DistStoreError, PrefixStore, rendezvous
 
     rank, size = whole_number("RANK"), num_processes()
     try:
         with _killed_by_signals():
             store, _, _ = next(rendezvous("env://", rank, size, timeout=MEETING_TIME))
+            token = greet_first_process(store, rank) if rank else greet_others(store, size)
     except (DistNetworkError, DistStoreError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(
@@ -84,7 +86,38 @@ def meet() -> "Store":
             "them, with the address of the first machine and a port that is free there"
         ) from None
     store.set_timeout(PROCESS_TIMEOUT)
-    return store
+    return PrefixStore(token, store)
+
+
+def greet_others(store: "Store", size: int) -> str:
+    """Wait for all other processes, and tell them a token that names this start of the run.
+
+    torchrun keeps its store when it starts processes again, so what is in it may be of earlier
+    ones: even a greeting counts only once its sender has taken the answer.
+    """
+    from torch.distributed import DistStoreError
+
+    token, missing = uuid4().hex, set(range(1, size))
+    deadline = time.monotonic() + MEETING_TIME.total_seconds()
+    while missing:
+        for rank in sorted(missing):
+            if store.check([f"{token} heard by {rank}"]):
+                missing.discard(rank)
+            elif store.check([f"greeting of {rank}"]):
+                store.set(store.get(f"greeting of {rank}").decode(), token)
+        if time.monotonic() > deadline:
+            raise DistStoreError(f"{len(missing)} have not come within {MEETING_TIME}")
+        time.sleep(0.02)
+    return token
+
+
+def greet_first_process(store: "Store", rank: int) -> str:
+    """The token of `greet_others`."""
+    greeting = uuid4().hex
+    store.set(f"greeting of {rank}", greeting)
+    token = store.get(greeting).decode()
+    store.set(f"{token} heard by {rank}", "")
+    return token
 
 
 @contextmanager

@@ -173,6 +173,41 @@ def test_rows_are_encoded_once_by_processes_that_need_the_same_ones(
     assert len(list((folder / "encoded").iterdir())) == 1
 
 
+def test_processes_encode_once_also_if_the_first_one_is_killed(
+    path, tokenizer, folder, monkeypatch
+):
+    rows, encode_rows = open_rows(path), cache.encode_rows
+    notes, note = os.pipe()
+
+    def start(act) -> int:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+
+                def encode_and_note(*arguments):
+                    os.write(note, b"x")
+                    act()
+                    return encode_rows(*arguments)
+
+                monkeypatch.setattr(cache, "encode_rows", encode_and_note)
+                encode_cached(rows, tokenizer, OPTIONS, lambda text: None)
+                code = 0
+            finally:
+                os._exit(code)
+        return child
+
+    first = start(signal.pause)
+    assert os.read(notes, 1) == b"x"
+    others = [start(lambda: None) for _ in range(3)]
+    os.kill(first, signal.SIGKILL)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in (first, *others)]
+    assert codes == [-signal.SIGKILL, 0, 0, 0]
+    assert os.read(notes, 9) == b"x", "one of the others has encoded the rows"
+    (entry,) = (folder / "encoded").iterdir()
+    assert entry.name == encoding_key(rows, tokenizer, OPTIONS)
+
+
 def test_leftovers_of_a_killed_process_are_removed_from_the_cache(path, tokenizer, folder):
     rows = open_rows(path)
     key = encoding_key(rows, tokenizer, OPTIONS)

@@ -141,8 +141,8 @@ def test_a_run_goes_on_with_two_processes_and_with_one_again(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_processes", [3, 4])
-def test_a_resume_with_more_processes_is_bit_by_bit(
+@pytest.mark.parametrize("num_processes", [2, 3, 4])
+def test_a_resume_with_several_processes_is_bit_by_bit(
     tiny_gpt2, tmp_path, fork_server, num_processes
 ):
     """Sums of more than two numbers depend on their order."""

@@ -1,15 +1,23 @@
 """Decisions of the first process, and machines that share no folder."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from rows import summary_rows, write_jsonl
 from runs import SHORT, read_metrics
 from stopped_runs import run_to_the_end
+from torch.distributed import DistStoreError, HashStore
 
 from llmkit.config.recipe import load_recipe
 from llmkit.errors import UserError
-from llmkit.runtime.rendezvous import from_first_process
+from llmkit.runtime import rendezvous
+from llmkit.runtime.rendezvous import (
+    from_first_process,
+    greet_first_process,
+    greet_others,
+)
 
 
 def test_a_single_process_decides_for_itself():
@@ -20,6 +28,27 @@ def test_a_single_process_decides_for_itself():
 
     with pytest.raises(UserError, match=r"^no$"):
         from_first_process(refuse)
+
+
+def test_what_processes_of_an_earlier_start_left_in_the_store_is_not_heard():
+    """As after a restart by torchrun, whose store lives on."""
+    store = HashStore()
+    store.set("greeting of 1", "of the first start")
+    starts = []
+    for _ in range(2):
+        with ThreadPoolExecutor() as pool:
+            first = pool.submit(greet_others, store, 3)
+            others = [pool.submit(greet_first_process, store, rank) for rank in (1, 2)]
+            tokens = {first.result(), *(other.result() for other in others)}
+        assert len(tokens) == 1
+        starts += tokens
+    assert starts[0] != starts[1]
+
+
+def test_processes_that_do_not_come_are_counted(monkeypatch):
+    monkeypatch.setattr(rendezvous, "MEETING_TIME", timedelta(0))
+    with pytest.raises(DistStoreError, match="2 have not come"):
+        greet_others(HashStore(), 3)
 
 
 @pytest.fixture
