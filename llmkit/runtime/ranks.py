@@ -86,6 +86,12 @@ def join_launcher() -> None:
         for name, source in sources.items()
     }
     check_ranks(sources, numbers)
+    is_accelerate_on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
+    if is_accelerate_on_cpu and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in sources:
+        raise UserError(
+            "accelerate launch: on CPUs, it starts one process however many are configured; start "
+            "with --num-processes or torchrun"
+        )
     if numbers.get("WORLD_SIZE", 1) == 1:
         return
     found = {name: str(number) for name, number in numbers.items()}

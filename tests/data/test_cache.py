@@ -176,6 +176,7 @@ def test_rows_are_encoded_once_by_processes_that_need_the_same_ones(
 def test_processes_encode_once_also_if_the_first_one_is_killed(
     path, tokenizer, folder, monkeypatch
 ):
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # its threads would not survive a fork
     rows, encode_rows = open_rows(path), cache.encode_rows
     notes, note = os.pipe()
 
