@@ -23,6 +23,7 @@ from llmkit.model.half_weights import HalfWeights
 LOGIT_ROWS = 1024  # positions whose logits are in memory at a time
 LOGIT_ROWS_ON_GPU = 4096
 HALF_PRECISION = (torch.bfloat16, torch.float16)
+HAS_FLOAT32_SUMS = "dtype" in torch.ops.aten.mm.overloads()  # from torch 2.8 on, on GPUs
 HALF_OF_FLOAT16 = 2**15  # about half of float16's largest number
 
 
@@ -148,12 +149,12 @@ def sum_outer(grad_logits: Tensor, hidden: Tensor) -> Tensor:
     """(vocab_size, D): the sum over N positions of grad_logits (N, vocab_size), which are within
     -1 to 1, times hidden (N, D).
 
-    On a GPU, sums of products in half precision are returned in float32, unrounded.
+    On a GPU, sums of products in half precision are returned in float32, unrounded (torch 2.8).
 
     Elsewhere, a sum in float16, whose largest number is 65,504, would overflow before any loss
     scaler could prevent it. Hidden is scaled down by a power of 2 where it may be too large.
     """
-    if hidden.is_cuda and hidden.dtype in HALF_PRECISION:
+    if hidden.is_cuda and HAS_FLOAT32_SUMS and hidden.dtype in HALF_PRECISION:
         return torch.mm(grad_logits.t(), hidden, out_dtype=torch.float32)
     if hidden.dtype != torch.float16:
         return grad_logits.t() @ hidden

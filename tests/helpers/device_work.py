@@ -137,7 +137,7 @@ def gpu_path() -> Iterator[None]:
     library.impl("mm.dtype", _product, "CPU")
     init = FastDropout.__init__
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.Tensor, "is_cuda", True)
+        patch.setattr(torch.Tensor, "is_cuda", property(lambda _: True))
         patch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
         patch.setattr(FastDropout, "__init__", lambda self, _: init(self, torch.device("cuda")))
         patch.setattr(nn.Dropout, "forward", _dropout)
