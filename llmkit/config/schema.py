@@ -132,6 +132,10 @@ class Train(Section):
     """Dropout probability everywhere in the model. null: the values of the model's config."""
     forward: Forward = "padding_free"
     """Forward pass: llmkit's own, without padding, or the one of Hugging Face transformers."""
+    compile: bool = False
+    """Compile what surrounds the attention of each block of the padding_free forward pass, on a GPU
+    with torch.compile: fewer kernels per step, after a compilation at the start. Dropout then draws
+    other masks. Nothing is compiled on a CPU."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Precision of the forward and backward pass; weights stay in float32. auto: on a CPU, bf16 if
     a short benchmark shows that it is faster, else no; on a GPU, bf16 if the hardware supports it,
@@ -145,6 +149,12 @@ class Train(Section):
     """auto: the available accelerators, else the CPU."""
     log_every: int = Field(10, ge=1)
     """Number of optimizer steps between two lines of metrics.jsonl."""
+
+    @model_validator(mode="after")
+    def _can_compile(self) -> "Train":
+        if self.compile and self.forward == "transformers":
+            raise ValueError("train.compile needs train.forward=padding_free")
+        return self
 
     @model_validator(mode="after")
     def _one_length(self) -> "Train":

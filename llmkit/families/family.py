@@ -7,8 +7,6 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.families.padding_free import Attention, FastDropout
-
 
 @dataclass(frozen=True)
 class Family:
@@ -50,10 +48,10 @@ class Family:
     activation_bytes: Callable[[PreTrainedConfig, int, int], int]
     """Bytes that a block keeps per token for the backward pass, without attention's own: (config,
     bytes of a number in the precision of the products, bytes of an element of a dropout mask)."""
-    hidden_states: Callable[[nn.Module, Tensor, Tensor, Attention, FastDropout, Tensor], Tensor]
+    hidden_states: Callable[..., Tensor]
     """Forward pass without padding: (base model, input_ids (N,), position_ids (N,), attention,
-    dropout, used (num_used,)) -> hidden states (num_used, hidden_size) at the positions `used` of
-    rows that are concatenated."""
+    dropout, used (num_used,), compiler of its parts) -> hidden states (num_used, hidden_size) at
+    the positions `used` of rows that are concatenated."""
     unsupported_settings: Callable[[PreTrainedConfig], list[str]]
     """Settings of the config that `hidden_states` does not support."""
     before_saving: Callable[[PreTrainedConfig], None]

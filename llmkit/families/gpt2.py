@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Model, GPT2Tokenizer
 from transformers.models.gpt2.modeling_gpt2 import GPT2Attention, GPT2Block
 
+from llmkit.families.compiled import Compiler, as_it_is
 from llmkit.families.family import Family
 from llmkit.families.padding_free import Attention, FastDropout, checkpointed
 
@@ -21,6 +22,7 @@ def hidden_states(
     attend: Attention,
     drop: FastDropout,
     used: Tensor,
+    compiled: Compiler = as_it_is,
 ) -> Tensor:
     """The forward pass without padding; see Family.hidden_states.
 
@@ -32,7 +34,14 @@ def hidden_states(
     last = len(transformer.h) - 1
     for index, block in enumerate(transformer.h):
         at = used if index == last else None
-        run = partial(run_block, block=block, attend=partial(attend, index), drop=drop, used=at)
+        run = partial(
+            run_block,
+            block=block,
+            attend=partial(attend, index),
+            drop=drop,
+            used=at,
+            compiled=compiled,
+        )
         is_checkpointed = block.gradient_checkpointing and block.training
         x = checkpointed(run, x, drop) if is_checkpointed else run(x)
     return transformer.ln_f(x)
@@ -44,15 +53,26 @@ def run_block(
     attend: Callable[[Tensor, nn.Dropout], Tensor],
     drop: FastDropout,
     used: Tensor | None,
+    compiled: Compiler,
 ) -> Tensor:
     """One block at all positions of x (N, D), or, given `used`, at those positions of its output.
 
     attend: The block's attention.
     """
-    qkv = scale_queries(block.attn.c_attn(block.ln_1(x)), block.attn)
+    qkv = compiled(queries_keys_values)(x, block)
     attended = attend(qkv, block.attn.attn_dropout)
     if used is not None:
         x, attended = x.index_select(0, used), attended.index_select(0, used)
+    return compiled(after_attention)(x, attended, block, drop)
+
+
+def queries_keys_values(x: Tensor, block: GPT2Block) -> Tensor:
+    """(N, 3 * D): the input of a block's attention."""
+    return scale_queries(block.attn.c_attn(block.ln_1(x)), block.attn)
+
+
+def after_attention(x: Tensor, attended: Tensor, block: GPT2Block, drop: FastDropout) -> Tensor:
+    """The output of a block, given its input and the values that its attention gave, all (N, D)."""
     x = drop.add(x, block.attn.c_proj(attended), block.attn.resid_dropout)
     hidden = block.mlp.act(block.mlp.c_fc(block.ln_2(x)))
     return drop.add(x, block.mlp.c_proj(hidden), block.mlp.dropout)

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from llmkit.config.schema import Forward
 from llmkit.data.batches import Batch
 from llmkit.families import family_of
+from llmkit.families.compiled import Compiler, as_it_is
 from llmkit.families.padding_free import FastDropout, RowBounds, attention_within_rows
 from llmkit.model.half_weights import HalfWeights
 
@@ -33,6 +34,7 @@ class SupervisedLoss(nn.Module):
     forward_pass: `padding_free` takes batches whose rows are concatenated into one sequence and
     runs the family's own forward pass; `transformers` runs the model's.
     half_weights: Copies of the weights with which autocast need not make its own.
+    compiled: Compiles parts of the family's own forward pass.
     """
 
     def __init__(self, model: nn.Module, forward_pass: Forward) -> None:
@@ -40,6 +42,7 @@ class SupervisedLoss(nn.Module):
         self.model = model
         self.forward_pass = forward_pass
         self.half_weights: HalfWeights | None = None
+        self.compiled: Compiler = as_it_is
         self.family = family_of(unwrap_model(model).config)
 
     def use_half_weights(self, dtype: torch.dtype) -> None:
@@ -79,6 +82,7 @@ class SupervisedLoss(nn.Module):
                 attend,
                 drop,
                 batch.used,
+                self.compiled,
             )
         # Padding is on the right, so the causal mask alone keeps real tokens from attending to it.
         mask = None if batch.row_ids is None else packed_mask(batch.row_ids, model.dtype)

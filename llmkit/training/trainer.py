@@ -13,6 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from llmkit.config.schema import Forward, Train
 from llmkit.errors import UserError
+from llmkit.families.compiled import CompiledParts, require_compiler
 from llmkit.model.loss import SupervisedLoss
 from llmkit.model.trainable import has_activation_checkpointing, set_activation_checkpointing
 from llmkit.runtime.cuda import deterministic_algorithms
@@ -59,6 +60,9 @@ class Trainer:
         dtype = HALF_PRECISION.get(accelerator.mixed_precision)
         if dtype is not None and not has_activation_checkpointing(model):  # which saves memory
             loss_module.use_half_weights(dtype)
+        if settings.compile and accelerator.device.type == "cuda":
+            require_compiler()
+            loss_module.compiled = CompiledParts()
         optimizer = accelerator.prepare_optimizer(build_optimizer(model, settings))
         gradients = flat_gradients(model.parameters()) if schedule.num_processes > 1 else None
         return cls(model, loss_module, optimizer, schedule, settings, accelerator, gradients)

@@ -130,3 +130,21 @@ def test_deterministic_runs_on_cuda_are_bit_identical(llmkit, tmp_path, tiny_gpt
         assert done.exit_code == 0, done.output
     one, two = (tmp_path / name / "model" / "model.safetensors" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_compiled_losses_on_cuda_are_those_of_the_same_kernels_uncompiled(
+    llmkit, tmp_path, tiny_gpt2
+):
+    losses = []
+    for compiles in ("false", "true"):
+        run = tmp_path / compiles
+        done = llmkit(
+            "finetune", "summarize", f"model={tiny_gpt2}", "train.max_steps=6", "train.dropout=0",
+            "data.max_length=128", "train.log_every=1", f"train.compile={compiles}",
+            "evaluation.validation_rows=4", "evaluation.test_rows=4",
+            "generation.max_new_tokens=4", "--run-dir", run,
+        )  # fmt: skip
+        assert done.exit_code == 0, done.output
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        losses.append([line["loss"] for line in lines if "loss" in line])
+    assert losses[1] == pytest.approx(losses[0], rel=5e-3)
