@@ -30,8 +30,9 @@ def printable(text: str, longest: int = 300) -> str:
 
 
 def count_of(number: int, noun: str) -> str:
-    """`1 row`, `2,000 rows`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """`1 row`, `2,000 rows`, `2 batches`."""
+    ending = "es" if noun.endswith(("ch", "s")) else "s"
+    return f"{number:,} {noun}{'' if number == 1 else ending}"
 
 
 NUM_NAMED = 5

@@ -18,6 +18,12 @@ def test_a_count_agrees_with_its_noun(number, expected):
     assert count_of(number, "row") == expected
 
 
+@pytest.mark.parametrize("noun", ["micro-batch", "process"])
+def test_a_noun_that_ends_with_a_hiss_gets_es(noun):
+    assert count_of(1, noun) == f"1 {noun}"
+    assert count_of(2, noun) == f"2 {noun}es"
+
+
 def test_only_the_first_places_are_named():
     assert first_few(["a:1", "a:2"]) == "a:1, a:2"
     assert first_few([f"a:{line}" for line in range(1, 9)]).endswith("a:5 and 3 more")

@@ -288,7 +288,7 @@ def schedule_lines(schedule: BatchSchedule) -> list[str]:
         f"{num_supervised:,} ({num_supervised / num_tokens:.0%}) supervised",
         f"steps   {schedule.num_steps:,} of {count_of(schedule.global_batch_size, 'row')}: "
         f"{count_of(num_micro_batches, 'micro-batch')} of up to {schedule.limit} "
-        f"x {schedule.num_processes} process{'es' if schedule.num_processes > 1 else ''}",
+        f"x {count_of(schedule.num_processes, 'process')}",
     ]
 
 
