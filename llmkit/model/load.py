@@ -57,7 +57,7 @@ def load_model(
         if is_out_of_memory(error):
             size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
             raise OutOfMemory(
-                f"model: {name}: loading {size / 1e9:.1f} GB: out of memory; {SMALLER_MODEL}"
+                f"model: {name}: loading {size / 1e9:.2g} GB: out of memory; {SMALLER_MODEL}"
             ) from None
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"model: {name}: damaged ({reason}); download or save it again") from None
@@ -187,7 +187,7 @@ def copy_to_cpu(tensor: Tensor) -> Tensor:
 def move_to_device(model: nn.Module, device: torch.device) -> nn.Module:
     """The model, moved to the device; raises OutOfMemory if it has no room there."""
     num_bytes = sum(weight.nbytes for weight in model.parameters())
-    activity = f"moving the model ({num_bytes / 1e9:.1f} GB) to {device}"
+    activity = f"moving the model ({num_bytes / 1e9:.2g} GB) to {device}"
     with memory_errors(activity, SMALLER_MODEL):
         return model.to(device)
 

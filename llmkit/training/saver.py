@@ -90,5 +90,5 @@ def saving_in_memory(trainer: Trainer, what: str) -> AbstractContextManager[None
     num_bytes = sum(weight.nbytes for weight in trainer.model.parameters())
     return memory_errors(
         f"saving {what} of step {trainer.progress.step}",
-        f"the weights alone take {num_bytes / 1e9:.1f} GB: end other programs on this machine",
+        f"the weights alone take {num_bytes / 1e9:.2g} GB: end other programs on this machine",
     )

@@ -196,8 +196,12 @@ def run_out(*_, **__):
         (evaluator_file, "predict_prompts", "scoring 2 rows: out of memory; lower evaluation."),
         (checkpoint_file, "save_file", "saving the checkpoint of step 2: out of memory; "),
         (GPT2LMHeadModel, "save_pretrained", "saving the model of step 2: out of memory; "),
-        (GPT2LMHeadModel, "from_pretrained", "loading 0.0 GB: out of memory; end other"),
-        (GPT2LMHeadModel, "to", "moving the model (0.0 GB) to cpu: out of memory; end other"),
+        (GPT2LMHeadModel, "from_pretrained", r"loading [\d.e-]+ GB: out of memory; end other"),
+        (
+            GPT2LMHeadModel,
+            "to",
+            r"moving the model \([\d.e-]+ GB\) to cpu: out of memory; end other",
+        ),
     ],
 )
 def test_out_of_memory_anywhere_ends_in_one_clear_line(
@@ -211,7 +215,7 @@ def test_out_of_memory_anywhere_ends_in_one_clear_line(
     )  # fmt: skip
     assert done.exit_code == 1, done.output
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("llmkit: ")]
-    assert expected in line
+    assert re.search(expected, line)
     assert "Traceback" not in done.output
 
 
