@@ -155,6 +155,31 @@ def test_a_resume_with_several_processes_is_bit_by_bit(
     assert traces(tmp_path / "stopped") == traces(tmp_path / "whole")
 
 
+@pytest.mark.slow
+def test_torchrun_restarts_killed_processes_which_resume(tiny_gpt2, rows, tmp_path, subprocess_env):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+                "--nproc-per-node", "2", "--max-restarts", "1", "-m", "llmkit"]  # fmt: skip
+    arguments = [
+        "finetune", "summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SHORT,
+        "train.max_steps=200", "checkpoint.every=5", "evaluation.every=1000",
+        "train.device=cpu", "--run-dir", "run",
+    ]  # fmt: skip
+    agent = subprocess.Popen(
+        [*torchrun, *arguments], cwd=tmp_path, env={**subprocess_env, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    lines, victim = [], None
+    for line in agent.stdout:
+        lines.append(line)
+        if victim is None and newest(tmp_path / "run")[0]:
+            workers = psutil.Process(agent.pid).children()
+            (victim,) = [each for each in workers if each.environ().get("RANK") == "1"]
+            victim.kill()
+    assert agent.wait() == 0, lines
+    assert any(line.startswith("resume  after step ") for line in lines), lines
+    assert (tmp_path / "run" / "metrics.json").is_file()
+
+
 @pytest.mark.parametrize(
     "victim", ["a process", pytest.param("the launcher", marks=pytest.mark.slow)]
 )
