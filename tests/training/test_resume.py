@@ -54,6 +54,19 @@ def test_resumed_run_is_bit_identical_at_any_step(sampled, tmp_path, monkeypatch
     assert traces(tmp_path / "stopped") == expected
 
 
+@pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.slow)])
+def test_resume_is_bit_identical_with_weights_in_half_precision(
+    recipe, tmp_path, monkeypatch, method
+):
+    settings = recipe(
+        "train.mixed_precision=bf16", "train.dropout=0.1", f"train.method={method}",
+        "train.lora.lora_dropout=0.1",
+    )  # fmt: skip
+    run_to_the_end(settings, tmp_path / "whole")
+    interrupted(settings, tmp_path / "stopped", monkeypatch, 3)
+    assert traces(tmp_path / "stopped") == traces(tmp_path / "whole")
+
+
 SETTINGS = list(
     product(
         ("train.method=full", "train.method=lora", "train.freeze_layers=1"),
