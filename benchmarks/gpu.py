@@ -52,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         for rows in options.rows:
             for contestant in options.contestants:
                 found = run_in_process(job_of(contestant, rows, options))
-                print(f"round {number + 1}, {rows} rows, {contestant}: {found}", flush=True)
+                said = found.get("error") or f"{rate_of(found):,.0f} tokens/s"
+                print(f"round {number + 1}, {rows} rows, {contestant}: {said}", flush=True)
                 runs.append(found)
     size = MATMUL_SIZE if options.device == "cuda" else 256
     facts = machine_facts(options.device) | {"matmul_flops": matmul_flops(options.device, size)}

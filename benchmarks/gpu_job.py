@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,8 @@ def random_model(job: GpuJob, **changes: Any) -> GPT2LMHeadModel:
     return GPT2LMHeadModel(GPT2Config(**job.config, **changes))
 
 
-def train_llmkit(job: GpuJob, clock: StepClock) -> list[float]:
-    """llmkit with its defaults, through its functions."""
+def train_llmkit(job: GpuJob, clock: StepClock, *, compiled: bool = False) -> list[float]:
+    """llmkit with its defaults, through its functions. compiled: with train.compile."""
     from llmkit.config.schema import Train
     from llmkit.data.batches import UNLIMITED
     from llmkit.data.encode import FEATURES
@@ -100,6 +101,7 @@ def train_llmkit(job: GpuJob, clock: StepClock) -> list[float]:
         schedule="constant",
         weight_decay=WEIGHT_DECAY,
         max_grad_norm=MAX_GRAD_NORM,
+        compile=compiled,
     )
     device = "auto" if job.device == "cuda" else "cpu"
     accelerator = start_accelerator(device, settings.mixed_precision, SEED)
@@ -236,6 +238,7 @@ def train_plain_loop(job: GpuJob, clock: StepClock) -> list[float]:
 
 CONTESTANTS: dict[str, Callable[[GpuJob, StepClock], list[float]]] = {
     "llmkit": train_llmkit,
+    "llmkit, compiled": partial(train_llmkit, compiled=True),
     "HF Trainer": train_hf_trainer,
     "TRL": train_trl,
     "compiled loop": train_plain_loop,
