@@ -1,7 +1,7 @@
 """Continuous batching: requests join and leave a running batch, one forward pass at a time."""
 
 from collections import deque
-from itertools import accumulate, chain
+from itertools import accumulate, chain, takewhile
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -107,12 +107,11 @@ class Engine:
         self._admit()
         if not self.running:
             return []
-        sequences = list(self.running)
+        sequences, end_of_text = list(self.running), self.tokenizer.eos_token_id
         logits = self._next_logits(sequences)
-        for sequence, token in zip(
-            sequences, choose_tokens(logits, sequences, self.tokenizer.eos_token_id), strict=True
-        ):
-            sequence.push(token, self.tokenizer.eos_token_id)
+        tokens = choose_tokens(logits, sequences, end_of_text)
+        for sequence, token in zip(sequences, tokens, strict=True):
+            sequence.push(token, end_of_text)
         for slot in reversed(range(len(sequences))):
             if sequences[slot].finish_reason is not None:
                 self._free_slot(slot)
@@ -143,14 +142,16 @@ class Engine:
         """The slot with the longest prefix of a prompt, and the length of the prefix; (-1, 0) if
         none is long enough to copy. The last prompt token is always computed because its logits are
         needed."""
-        best = (-1, 0)
+        best, reusable = (-1, 0), prompt[:-1]
+        if len(reusable) < MIN_SHARED_TOKENS:
+            return best
+        start = reusable[:MIN_SHARED_TOKENS]
         for slot, tokens in enumerate(self.slot_tokens):
-            shared = 0
-            for known, wanted in zip(tokens, prompt[:-1], strict=False):
-                if known != wanted:
-                    break
-                shared += 1
-            if shared >= MIN_SHARED_TOKENS and shared > best[1]:
+            if tokens[:MIN_SHARED_TOKENS] != start:  # quick, and true of most slots
+                continue
+            pairs = zip(tokens, reusable, strict=False)
+            shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            if shared > best[1]:
                 best = (slot, shared)
         return best
 
