@@ -87,9 +87,9 @@ def finetune(
                 return find_run_to_resume(given or "auto", None, recipe_keys(recipe))
             return choose_run_dir(given, recipe.task)
 
-        run = from_first_process(choose)
+        run = from_first_process(choose, Path)
         run, _ = run_recipe(recipe, run, console, resume=resume, is_default_name=given is None)
-        results = from_first_process(lambda: read_results(run).as_dict())
+        results = from_first_process(lambda: read_results(run).as_dict(), dict[str, Any])
         return {"run": str(run), **results}
 
 

@@ -92,6 +92,7 @@ def finetune(
     starting = f"llmkit: starting {asked_processes} processes ..."
     with loading(LOADING if asked_processes == 1 else starting, is_quiet=is_quiet):
         from llmkit.config.recipe import recipe_keys
+        from llmkit.config.schema import Recipe
         from llmkit.data.recipe_task import recipe_task
         from llmkit.runs.find import choose_run_dir, find_run_to_resume, open_recipe
         from llmkit.runtime.rendezvous import from_first_process
@@ -103,7 +104,7 @@ def finetune(
             run = found or choose_run_dir(run_dir, recipe, starts_over=resume == "auto")
             return settings, found, run
 
-        settings, found, run = from_first_process(choose)
+        settings, found, run = from_first_process(choose, tuple[Recipe, Path | None, Path])
         if asked_processes == 1:
             from llmkit.runtime.console import make_console
             from llmkit.workflows.finetune import finetune as finetune_run

@@ -109,7 +109,10 @@ def connect() -> list[socket.socket]:
         UserError: If there is none, as a process has ended or a firewall is between them.
     """
     server = socket.create_server(("", 0)) if is_rank_zero() else None
-    port, token = from_first_process(lambda: (server.getsockname()[1], secrets.token_bytes(16)))
+    port, token = from_first_process(
+        lambda: (server.getsockname()[1], secrets.token_hex(16)), tuple[int, str]
+    )
+    token = bytes.fromhex(token)
     if server is not None:
         with server:
             peers = accept(server, token, num_processes() - 1)

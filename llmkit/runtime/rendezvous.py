@@ -5,7 +5,6 @@ chosen, and on machines that share no folder.
 """
 
 import os
-import pickle
 import signal
 import threading
 import time
@@ -14,8 +13,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from itertools import count
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
+
+from pydantic import TypeAdapter
 
 from llmkit.errors import UserError
 from llmkit.runtime.ranks import is_rank_zero, num_processes, whole_number
@@ -29,30 +30,33 @@ MEETING_TIME = timedelta(minutes=30)  # machines may start late
 # connection (see peers.py), so this is only for what nobody has thought of.
 PROCESS_TIMEOUT = timedelta(days=7)
 SECONDS_TO_HEAR = 30.0
+FAILED = b""  # the decision of a first process that has none; no JSON
 _numbers = count()
 
 
-def from_first_process(make: Callable[[], Value]) -> Value:
+def from_first_process(make: Callable[[], Value], kind: Any = None) -> Value:
     """What `make` returns in the first process, in all processes; all of them call this.
 
     A UserError is raised in the first process alone, which prints it; the others exit with code 2.
+
+    kind: Type of what `make` returns, which travels as JSON.
     """
     if num_processes() == 1:
         return make()
-    store, key = meet(), f"decision {next(_numbers)}"
+    store, key, adapter = meet(), f"decision {next(_numbers)}", TypeAdapter(kind)
     if not is_rank_zero():
-        value, failed = pickle.loads(store.get(key))  # of this run's own first process
+        decision = store.get(key)
         store.add(f"{key} heard", 1)
-        if failed:
+        if decision == FAILED:
             raise SystemExit(2)
-        return value
+        return adapter.validate_json(decision)
     try:
         value = make()
     except UserError:
-        store.set(key, pickle.dumps((None, True)))
+        store.set(key, FAILED)
         _wait_until_heard(store, f"{key} heard")
         raise
-    store.set(key, pickle.dumps((value, False)))
+    store.set(key, adapter.dump_json(value))
     _wait_until_heard(store, f"{key} heard")
     return value
 

@@ -48,11 +48,14 @@ from llmkit.training.trainer import Trainer
 MOVABLE_KEYS = ("model.name", "data.train", "data.validation", "data.test")
 
 
-class ResumePoint:
+class ResumePoint(CheckpointState):
     """A checkpoint to resume from, and what it says of its run."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
+
+    @classmethod
+    def of(cls, path: Path) -> "ResumePoint":
+        """The checkpoint in a folder."""
         try:
             state = CheckpointState.model_validate(load_state(path))
         except (CorruptFolder, ValidationError) as error:
@@ -60,12 +63,10 @@ class ResumePoint:
             raise UserError(
                 f"{path}: not a checkpoint that this version of llmkit can read ({reason})"
             ) from None
-        self.progress, self.recipe = state.progress, state.recipe
-        self.reproducibility_key = state.reproducibility_key
-        self.dropout_version = state.dropout_version
-        self.decided = state.decided
-        if path.name != checkpoint_dir(path, self.progress.step).name:
-            raise UserError(f"{path}: contains step {self.progress.step}, not the step of its name")
+        step = state.progress.step
+        if path.name != checkpoint_dir(path, step).name:
+            raise UserError(f"{path}: contains step {step}, not the step of its name")
+        return cls(path=path, **dict(state))
 
 
 def find_resume_point(run: Path, console: Console) -> ResumePoint:
@@ -80,7 +81,7 @@ def find_resume_point(run: Path, console: Console) -> ResumePoint:
         warning_console().print(f"warning: skipped {reason}")
     if path is None:
         raise UserError(f"{run}: no checkpoint to resume from; start a new run, without --resume")
-    resume_point = ResumePoint(path)
+    resume_point = ResumePoint.of(path)
     step = resume_point.progress.step
     console.print(f"resume  after step {step}: {path}, the newest intact one")
     return resume_point
@@ -213,10 +214,13 @@ def share_state(
     if optimizer is None:
         return
     mine = optimizer_tensors(model, optimizer)
-    layout = from_first_process(lambda: {name: (t.shape, t.dtype) for name, t in mine.items()})
+    layout = from_first_process(
+        lambda: {name: (list(t.shape), str(t.dtype).split(".")[1]) for name, t in mine.items()},
+        dict[str, tuple[list[int], str]],
+    )
     state = {}
     for name, (shape, dtype) in layout.items():
-        sent = mine[name] if is_rank_zero() else torch.empty(shape, dtype=dtype)
+        sent = mine[name] if is_rank_zero() else torch.empty(shape, dtype=getattr(torch, dtype))
         state[name] = broadcast(sent.to(device)).cpu()
     if not is_rank_zero():
         restore_optimizer(state, weights, optimizer)

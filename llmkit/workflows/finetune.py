@@ -116,7 +116,7 @@ def finetune(
             locks.enter_context(run_lock(run))
             return find_resume_point(run, console)
 
-        resume_point = from_first_process(find) if resume else None
+        resume_point = from_first_process(find, ResumePoint) if resume else None
         if resume_point is not None:
             before, now = recipe_keys(resume_point.recipe), recipe_keys(recipe)
             recipe = with_values(recipe, given_values(now, resume_point.decided, before))
@@ -138,7 +138,7 @@ def finetune(
             require_unused(claimed)
             return claimed
 
-        run = run if resume else from_first_process(claim)
+        run = run if resume else from_first_process(claim, Path)
         console.print(f"run     {run}")
         try:
             trained = train_in_run(setup, run, console, signals, resume_point)

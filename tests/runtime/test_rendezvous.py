@@ -3,14 +3,17 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 from rows import summary_rows, write_jsonl
 from runs import SHORT, read_metrics
 from stopped_runs import run_to_the_end
 from torch.distributed import DistStoreError, HashStore
 
 from llmkit.config.recipe import load_recipe
+from llmkit.config.schema import Recipe
 from llmkit.errors import UserError
 from llmkit.runtime import rendezvous
 from llmkit.runtime.rendezvous import (
@@ -18,6 +21,7 @@ from llmkit.runtime.rendezvous import (
     greet_first_process,
     greet_others,
 )
+from llmkit.tasks import TASKS
 
 
 def test_a_single_process_decides_for_itself():
@@ -28,6 +32,14 @@ def test_a_single_process_decides_for_itself():
 
     with pytest.raises(UserError, match=r"^no$"):
         from_first_process(refuse)
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_a_recipe_arrives_as_it_was_sent(task):
+    kind = tuple[Recipe, Path | None, Path]
+    sent = load_recipe(task), None, Path("runs/a")
+    adapter = TypeAdapter(kind)
+    assert adapter.validate_json(adapter.dump_json(sent)) == sent
 
 
 def test_what_processes_of_an_earlier_start_left_in_the_store_is_not_heard():

@@ -60,8 +60,8 @@ def test_run_in_which_every_step_overflowed_fails_and_can_be_resumed(
 ):
     from llmkit.workflows import finetune
 
-    def start_with_scaler(*arguments):
-        accelerator = start_accelerator(*arguments)
+    def start_with_scaler(*arguments, **options):
+        accelerator = start_accelerator(*arguments, **options)
         accelerator.scaler = cpu_scaler()
         return accelerator
 
