@@ -97,8 +97,7 @@ def test_sigterm_at_the_prompt_restores_the_terminal(start, terminal, tiny_gpt2)
     before = terminal.settings
     process = start("--model", tiny_gpt2)
     terminal.wait_for("> ")
-    terminal.type("half a li")
-    terminal.wait_for("half a li")
+    terminal.type_at_prompt(process.pid, "half a li")
     assert terminal.settings != before, "readline reads single keys"
     process.terminate()
     process.communicate()

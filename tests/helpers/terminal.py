@@ -28,16 +28,17 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
 
-    def interrupt_prompt(self, pid: int, text: str) -> None:
-        """Type a text at the prompt of a process, then Ctrl-C.
-
-        Ctrl-C is typed when the process waits for the next key: Python would notice a signal that
-        arrives before it waits only at the next key.
-        """
+    def type_at_prompt(self, pid: int, text: str) -> None:
+        """Type a text, and wait until the process waits for the next key: Python would notice a
+        signal that arrives before only at the next key."""
         self.type(text)
         self.wait_for(text)
         while psutil.Process(pid).status() != psutil.STATUS_SLEEPING:
             time.sleep(0.01)
+
+    def interrupt_prompt(self, pid: int, text: str) -> None:
+        """Type a text at the prompt of a process, then Ctrl-C."""
+        self.type_at_prompt(pid, text)
         self.type("\x03")
 
     def wait_for(self, expected: str) -> str:
