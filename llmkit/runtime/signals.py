@@ -103,6 +103,8 @@ class Signals:
                 os._exit(128 + number)
             return  # `_hear` decides
         self.stop = number
+        if self.forward is not None:  # the thread may be too late if this process now ends
+            self.forward(number)
         if not self._is_deferred:
             raise Stopped(number)
 
