@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 VOCABULARY_MULTIPLE = 64  # rows of the output embedding for which GPUs read aligned addresses
-
-
 WEIGHTS_PER_GROUP = 8  # whose gradients are converted together: those of a block of GPT-2
 
 

@@ -12,12 +12,6 @@ from llmkit.generation.generate import generate
 
 
 @pytest.fixture(scope="module")
-def served(tiny_gpt2):
-    with serving(open_tiny(tiny_gpt2)) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
 def sampled(tiny_gpt2):
     """A run whose recipe samples."""
     session = open_tiny(tiny_gpt2, temperature=0.9, top_p=0.8, min_new_tokens=6)

@@ -20,7 +20,7 @@ from jobs import (
     texts_of,
 )
 from rows import TEXT
-from served import one_step, open_tiny, serving
+from served import one_step, open_tiny
 
 from llmkit.config.generation import Generation
 from llmkit.data.encode import encode_text
@@ -40,12 +40,6 @@ def classifier(tiny_gpt2):
     session = open_tiny(tiny_gpt2, "classify", LABELS)
     with running(session) as engine:
         yield engine
-
-
-@pytest.fixture(scope="module")
-def served(tiny_gpt2):
-    with serving(open_tiny(tiny_gpt2)) as served:
-        yield served
 
 
 @pytest.fixture(scope="module")
