@@ -27,6 +27,7 @@ from benchmarks.with_llmkit import Log
 from llmkit.config.schema import Train
 from llmkit.data.batches import UNLIMITED
 from llmkit.data.encode import FEATURES
+from llmkit.data.encoded_rows import EncodedRows
 from llmkit.errors import count_of
 from llmkit.families import GPT2
 from llmkit.model.trainable import set_activation_checkpointing, trainable_model
@@ -71,7 +72,8 @@ def measure(options: argparse.Namespace) -> dict:
     model = trainable_model(model, settings)
     checkpointing = options.measure == "on"
     set_activation_checkpointing(model, checkpointing)
-    rows = random_rows(options.rows * settings.max_steps, options.tokens, model.config.vocab_size)
+    num_rows = options.rows * settings.max_steps
+    rows = EncodedRows(random_rows(num_rows, options.tokens, model.config.vocab_size))
     capacity = UNLIMITED if options.forward == "padding_free" else None
     schedule = BatchSchedule(rows, settings, seed=0, capacity=capacity, limit=limit_of(settings, 0))
     log = Log(Clock())

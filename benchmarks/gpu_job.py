@@ -87,6 +87,7 @@ def train_llmkit(job: GpuJob, clock: StepClock, *, compiled: bool = False) -> li
     from llmkit.config.schema import Train
     from llmkit.data.batches import UNLIMITED
     from llmkit.data.encode import FEATURES
+    from llmkit.data.encoded_rows import EncodedRows
     from llmkit.families import family_of
     from llmkit.model.trainable import set_activation_checkpointing, trainable_model
     from llmkit.runtime.devices import start_accelerator
@@ -109,7 +110,7 @@ def train_llmkit(job: GpuJob, clock: StepClock, *, compiled: bool = False) -> li
     family_of(model.config).optimize(model)
     model = trainable_model(model, settings)
     rows = [{**row, "where": ""} for row in random_rows(job)]
-    encoded = Dataset.from_list(rows, features=FEATURES)
+    encoded = EncodedRows(Dataset.from_list(rows, features=FEATURES))
     memory = plan_memory(model, settings, encoded, accelerator)
     set_activation_checkpointing(model, memory.activation_checkpointing)
     schedule = BatchSchedule(encoded, settings, seed=SEED, capacity=UNLIMITED, limit=memory.limit)

@@ -67,7 +67,7 @@ def rows_in_order(job: Job) -> list[dict[str, list[int]]]:
     order = [
         index
         for epoch in range(-(-needed // len(rows)))
-        for index in shuffled_indices(len(rows), SEED, epoch)
+        for index in shuffled_indices(len(rows), SEED, epoch).tolist()
     ]
     columns = rows.select_columns(["input_ids", "labels"])
     return [columns[index] for index in order[:needed]]

@@ -9,6 +9,7 @@ from benchmarks.job import Clock, Job, read_job, write_result
 from llmkit.config.recipe import load_recipe
 from llmkit.config.schema import Recipe
 from llmkit.data.batches import batch_capacity
+from llmkit.data.encoded_rows import EncodedRows
 from llmkit.model.load import load_model
 from llmkit.model.trainable import set_activation_checkpointing, trainable_model
 from llmkit.runtime.devices import start_accelerator
@@ -59,7 +60,7 @@ def run(job: Job, recipe: Recipe, settings: dict[str, Any]) -> None:
     accelerator = start_accelerator(recipe.train.device, recipe.train.mixed_precision, recipe.seed)
     model, _ = load_model(job.model)
     model = trainable_model(model, recipe.train)
-    rows = load_from_disk(job.rows)
+    rows = EncodedRows(load_from_disk(job.rows))
     memory = plan_memory(model, recipe.train, rows, accelerator)
     set_activation_checkpointing(model, memory.activation_checkpointing)
     schedule = BatchSchedule(

@@ -14,6 +14,7 @@ from llmkit.config.schema import Data, Forward
 from llmkit.constants import IGNORE_INDEX
 from llmkit.errors import count_of
 
+Lengths = Sequence[int] | Mapping[int, int]  # tokens by index of the row
 UNLIMITED = sys.maxsize  # capacity of a sequence that holds all rows of a batch
 # A process without rows takes part in the exchange of gradients all the same; its loss is 0.
 NO_ROW = {"input_ids": [0, 0], "labels": [IGNORE_INDEX] * 2}
@@ -68,10 +69,10 @@ def batch_capacity(data: Data, forward_pass: Forward) -> int | None:
     return data.max_length if data.packing else None
 
 
-def shuffled_indices(num_rows: int, seed: int, epoch: int) -> list[int]:
-    """Row indices in the order of an epoch: a pure function of seed and epoch."""
+def shuffled_indices(num_rows: int, seed: int, epoch: int) -> np.ndarray:
+    """Row indices (num_rows,) in the order of an epoch: a pure function of seed and epoch."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    return torch.randperm(num_rows, generator=generator).tolist()
+    return torch.randperm(num_rows, generator=generator).numpy()
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class MicroBatchLimit:
 
 def split_into_micro_batches(
     indices: list[int],
-    lengths: list[int],
+    lengths: Lengths,
     limit: MicroBatchLimit,
     num_processes: int,
     capacity: int | None,
@@ -108,7 +109,10 @@ def split_into_micro_batches(
     similar length share a micro-batch, which reduces padding. Neither changes the loss of the step,
     which is one mean over all of its tokens. A process without rows gets one empty micro-batch.
 
-    capacity: See `pack_rows`.
+    Args:
+        indices: The rows of the step.
+        lengths: Tokens of each row.
+        capacity: See `pack_rows`.
     """
     by_length = sorted(indices, key=lambda row: lengths[row], reverse=True)
     by_process = distribute_by_tokens(by_length, lengths, num_processes)
@@ -116,7 +120,7 @@ def split_into_micro_batches(
 
 
 def split_rows(
-    by_length: list[int], lengths: list[int], limit: MicroBatchLimit, capacity: int | None
+    by_length: list[int], lengths: Lengths, limit: MicroBatchLimit, capacity: int | None
 ) -> list[list[int]]:
     """Split rows, the longest first, into as few micro-batches as their order and limit permit."""
     sizes = [lengths[row] for row in by_length]
@@ -144,7 +148,7 @@ def num_fitting(lengths: list[int], limit: MicroBatchLimit, capacity: int | None
 
 
 def distribute_by_tokens(
-    by_length: list[int], lengths: list[int], num_processes: int
+    by_length: list[int], lengths: Lengths, num_processes: int
 ) -> list[list[int]]:
     """Assign each row, the longest first, to the process with the fewest tokens so far.
 

@@ -1,4 +1,4 @@
-"""Encoded rows: the Arrow file, counts of tokens and bytes of each row, and a fingerprint."""
+"""Encoded rows: the Arrow file, and counts of tokens and bytes of each row."""
 
 import hashlib
 from pathlib import Path
@@ -15,15 +15,33 @@ from llmkit.constants import IGNORE_INDEX
 TOKEN_COLUMNS = ("input_ids", "labels")
 
 
-class RowReader:
-    """Reads encoded rows as NumPy views of their memory-mapped file."""
+class EncodedRows:
+    """Encoded rows as NumPy views of their memory-mapped file."""
 
     def __init__(self, encoded: Dataset) -> None:
+        self.encoded = encoded
         self.columns = {name: ListColumn(encoded.data.column(name)) for name in TOKEN_COLUMNS}
+        self.lengths, self.supervised = count_tokens(encoded)
+        """Tokens and supervised tokens of each row, (num_rows,) each."""
+
+    def __len__(self) -> int:
+        return len(self.encoded)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         """`input_ids` and `labels` (T,) of a row, which must not be changed."""
         return {name: column[index] for name, column in self.columns.items()}
+
+    def where(self, index: int) -> str:
+        """The location (file:line) of a row."""
+        return self.encoded[index]["where"]
+
+    def fingerprint(self) -> str:
+        """sha256 of the tokens and labels, in their order."""
+        digest = hashlib.sha256()
+        for name in TOKEN_COLUMNS:
+            for chunk in self.encoded.data.column(name).chunks:
+                digest.update(chunk.flatten().to_numpy().tobytes())
+        return digest.hexdigest()
 
 
 class ListColumn:
@@ -60,15 +78,6 @@ def count_tokens(encoded: Dataset) -> tuple[np.ndarray, np.ndarray]:
         lengths.append(np.diff(ends))
         supervised.append(np.add.reduceat(is_supervised, starts, dtype=np.int64))
     return np.concatenate(lengths), np.concatenate(supervised)
-
-
-def fingerprint(encoded: Dataset) -> str:
-    """sha256 of the tokens and labels, in their order."""
-    digest = hashlib.sha256()
-    for name in TOKEN_COLUMNS:
-        for chunk in encoded.data.column(name).chunks:
-            digest.update(chunk.flatten().to_numpy().tobytes())
-    return digest.hexdigest()
 
 
 def encode_with_bytes(

@@ -20,7 +20,7 @@ from llmkit.config.generation import Generation
 from llmkit.config.schema import Evaluation, Forward
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data.batches import UNLIMITED, collate
-from llmkit.data.encoded_rows import RowReader, count_tokens
+from llmkit.data.encoded_rows import EncodedRows
 from llmkit.errors import count_of
 from llmkit.evaluation.evaluation_set import EvaluationSet
 from llmkit.generation.predict import predict_prompts
@@ -155,9 +155,10 @@ def token_losses(
     signals: Signals | None = None,
 ) -> list[np.ndarray]:
     """The nats of each supervised token, for each encoded row; all processes share the work."""
-    batches = batches_by_length(count_tokens(encoded)[0].tolist(), batch_size)
+    rows = EncodedRows(encoded)
+    batches = batches_by_length(rows.lengths.tolist(), batch_size)
     mine = batches[accelerator.process_index :: accelerator.num_processes]
-    work = partial(batch_losses, model, encoded, mine, accelerator, forward_pass)
+    work = partial(batch_losses, model, rows, mine, accelerator, forward_pass)
     losses = [np.zeros(0, np.float32)] * len(encoded)
     for indices, parts in gather_results(work, accelerator, signals):
         for index, part in zip(indices, parts, strict=True):
@@ -168,7 +169,7 @@ def token_losses(
 @torch.inference_mode()
 def batch_losses(
     model: nn.Module,
-    encoded: Dataset,
+    rows: EncodedRows,
     batches: list[list[int]],
     accelerator: Accelerator,
     forward_pass: Forward,
@@ -176,13 +177,13 @@ def batch_losses(
     """For each batch, the indices of its rows, and the nats of each supervised token of these."""
     loss = SupervisedLoss(model, forward_pass)
     capacity = UNLIMITED if forward_pass == "padding_free" else None
-    reader, losses = RowReader(encoded), []
+    losses = []
     for indices in batches:
-        batch = collate([reader[index] for index in indices], capacity)
+        batch = collate([rows[index] for index in indices], capacity)
         with evaluating(model), accelerator.autocast():
             nats = loss.token_losses(batch.to(accelerator.device)).cpu().numpy()
-        rows = batch.supervised_rows
-        losses.append((indices, [nats[rows == row] for row in range(len(indices))]))
+        row_of = batch.supervised_rows
+        losses.append((indices, [nats[row_of == row] for row in range(len(indices))]))
     return losses
 
 

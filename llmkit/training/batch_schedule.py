@@ -4,8 +4,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from itertools import chain
 
-from datasets import Dataset
-
 from llmkit.config.schema import Train
 from llmkit.data.batches import (
     Batch,
@@ -15,7 +13,7 @@ from llmkit.data.batches import (
     shuffled_indices,
     split_into_micro_batches,
 )
-from llmkit.data.encoded_rows import RowReader, count_tokens
+from llmkit.data.encoded_rows import EncodedRows
 from llmkit.errors import UserError, first_few
 
 shuffled_once = lru_cache(maxsize=1)(shuffled_indices)  # an epoch's order serves all of its steps
@@ -30,7 +28,7 @@ class BatchSchedule:
 
     def __init__(
         self,
-        encoded: Dataset,
+        rows: EncodedRows,
         train: Train,
         *,
         seed: int,
@@ -41,20 +39,19 @@ class BatchSchedule:
     ) -> None:
         """
         Args:
-            encoded: The encoded training rows.
+            rows: The encoded training rows.
             train: Length of the training and batch sizes.
             seed: Decides on the order of the rows, together with the epoch.
             capacity: Tokens of a sequence that holds several rows; None: one row per sequence.
             limit: How much a micro-batch holds at most.
             rank: Number of this process, from 0.
         """
-        self.encoded, self.reader = encoded, RowReader(encoded)
+        self.rows = rows
         self.seed, self.capacity = seed, capacity
         self.rank, self.num_processes = rank, num_processes
-        self.lengths, self.supervised = (counts.tolist() for counts in count_tokens(encoded))
-        self.global_batch_size = min(train.global_batch_size, len(encoded))
+        self.global_batch_size = min(train.global_batch_size, len(rows))
         self.limit = limit
-        self.steps_per_epoch = -(-len(encoded) // self.global_batch_size)
+        self.steps_per_epoch = -(-len(rows) // self.global_batch_size)
         epochs = train.epochs or 0
         self.num_steps = train.max_steps or max(1, round(epochs * self.steps_per_epoch))
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
@@ -64,18 +61,22 @@ class BatchSchedule:
         """Indices of the rows of a step, over all processes. An epoch's last step may be short."""
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.global_batch_size
-        order = shuffled_once(len(self.encoded), self.seed, epoch)
-        return order[start : start + self.global_batch_size]
+        order = shuffled_once(len(self.rows), self.seed, epoch)
+        return order[start : start + self.global_batch_size].tolist()
 
     def micro_batch_indices(self, step: int) -> list[list[list[int]]]:
         """For each process, the rows of each of its micro-batches of a step."""
+        indices = self.step_indices(step)
         return split_into_micro_batches(
-            self.step_indices(step),
-            self.lengths,
+            indices,
+            self._lengths_of(indices),
             self.limit,
             self.num_processes,
             self.capacity,
         )
+
+    def _lengths_of(self, indices: list[int]) -> dict[int, int]:
+        return dict(zip(indices, self.rows.lengths[indices].tolist(), strict=True))
 
     def micro_batches(self, step: int) -> list[Batch]:
         """This process's micro-batches of the step; a thread then lays out those of the next one,
@@ -90,7 +91,7 @@ class BatchSchedule:
 
     def _lay_out(self, step: int) -> list[Batch]:
         return [
-            collate([self.reader[index] for index in indices], self.capacity)
+            collate([self.rows[index] for index in indices], self.capacity)
             for indices in self.micro_batch_indices(step)[self.rank]
         ]
 
@@ -108,7 +109,7 @@ class BatchSchedule:
         num_tokens = size = 0
         for step in range(min(num_steps, self.num_steps)):
             for indices in chain.from_iterable(self.micro_batch_indices(step)):
-                lengths = [self.lengths[index] for index in indices]
+                lengths = self.rows.lengths[indices].tolist()
                 num_tokens += sum(lengths)
                 size += padded_size(lengths, self.capacity)
         return 1 - num_tokens / size
@@ -116,21 +117,21 @@ class BatchSchedule:
     def largest_size(self, step: int) -> int:
         """Tokens, including padding, of the largest micro-batch of a step."""
         return max(
-            padded_size([self.lengths[index] for index in indices], self.capacity)
+            padded_size(self.rows.lengths[indices].tolist(), self.capacity)
             for indices in chain.from_iterable(self.micro_batch_indices(step))
         )
 
     def name_rows(self, rows: list[int]) -> str:
         """The locations of rows (file:line) for a message; of many, the first few."""
-        return first_few([self.encoded[index]["where"] for index in rows])
+        return first_few([self.rows.where(index) for index in rows])
 
     def num_tokens(self, step: int) -> int:
         """Tokens of a step without padding, over all processes."""
-        return sum(self.lengths[index] for index in self.step_indices(step))
+        return int(self.rows.lengths[self.step_indices(step)].sum())
 
     def num_supervised(self, step: int) -> int:
         """Supervised tokens of a step, over all processes."""
-        count = sum(self.supervised[index] for index in self.step_indices(step))
+        count = int(self.rows.supervised[self.step_indices(step)].sum())
         if not count:
             raise UserError(f"step {step + 1}: none of its rows has a supervised token")
         return count

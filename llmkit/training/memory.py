@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedConfig
 
 from llmkit.config.schema import Forward, Train
 from llmkit.data.batches import MicroBatchLimit
-from llmkit.data.encoded_rows import count_tokens
+from llmkit.data.encoded_rows import EncodedRows
 from llmkit.families import family_of
 from llmkit.families.padding_free import causal_pieces
 from llmkit.model.load import count_parameters
@@ -79,16 +78,16 @@ class MemoryPlan:
 
 
 def plan_memory(
-    model: nn.Module, settings: Train, encoded: Dataset, accelerator: Accelerator
+    model: nn.Module, settings: Train, rows: EncodedRows, accelerator: Accelerator
 ) -> MemoryPlan:
     """The same plan in every process, for the one with the least free memory.
 
     Unless the recipe decides on activation checkpointing, it is chosen if the micro-batches that
     the recipe asks for, or else those of two rows, would not fit without it.
     """
-    longest = int(count_tokens(encoded)[0].max())
+    longest = int(rows.lengths.max())
     room = min(gather_object([memory_room(accelerator.device)]))
-    wanted = wanted_tokens(settings, longest, len(encoded))
+    wanted = wanted_tokens(settings, longest, len(rows))
     decided = settings.activation_checkpointing
     for checkpointing in (False, True) if decided is None else (decided,):
         use = memory_use(

@@ -16,6 +16,7 @@ from llmkit.data.encode import (
     encode_tokenized,
     max_prompt_tokens,
 )
+from llmkit.data.encoded_rows import EncodedRows
 from llmkit.data.findings import (
     Finding,
     by_severity,
@@ -130,7 +131,7 @@ def make_schedule(
     if not len(encoded):
         return None
     return BatchSchedule(
-        encoded,
+        EncodedRows(encoded),
         train,
         seed=seed,
         capacity=batch_capacity(data, train.forward),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from datasets import Dataset
 from rich.console import Console
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -18,7 +17,7 @@ from llmkit.data.answers import count_answers
 from llmkit.data.batches import batch_capacity
 from llmkit.data.cache import encode_cached
 from llmkit.data.encode import EncodingOptions
-from llmkit.data.encoded_rows import fingerprint
+from llmkit.data.encoded_rows import EncodedRows
 from llmkit.data.encoding_report import EncodingReport
 from llmkit.data.findings import (
     Finding,
@@ -62,7 +61,7 @@ from llmkit.training.optim import warm_up_warning
 class EncodedTrain:
     """The training rows as tokens."""
 
-    encoded: Dataset
+    encoded: EncodedRows
     report: EncodingReport
     was_cached: bool
 
@@ -170,7 +169,8 @@ def prepare_rows(
     """Encode the training rows, which are cached, and all rows that models are scored on."""
     train_rows, task = splits["train"], splits["train"].task
     options = EncodingOptions.of(data)
-    train = EncodedTrain(*encode_cached(train_rows, tokenizer, options, console.print))
+    encoded, report, was_cached = encode_cached(train_rows, tokenizer, options, console.print)
+    train = EncodedTrain(EncodedRows(encoded), report, was_cached)
     labeled = _with_labels(train_rows)
     answers = count_answers(labeled, task)
     read = {"validation": TestSet.of(splits["validation"], task, answers)}
@@ -221,13 +221,13 @@ def run_record(
     """The content of run.json. deterministic: train.deterministic."""
     encoded = {
         "train": (rows.train.report.num_rows, rows.train.encoded),
-        **{name: (len(each.rows), each.encoded) for name, each in rows.scored.items()},
+        **{name: (len(each.rows), EncodedRows(each.encoded)) for name, each in rows.scored.items()},
     }
     data = {
         name: SplitRecord(
             rows.splits[name].source.name if name in rows.splits else general_text,
             num_rows,
-            fingerprint(tokens),
+            tokens.fingerprint(),
         )
         for name, (num_rows, tokens) in encoded.items()
     }
@@ -281,10 +281,11 @@ def model_line(model: nn.Module, name: str, method: str) -> str:
 
 def schedule_lines(schedule: BatchSchedule) -> list[str]:
     """Number of tokens, and how a step is split into micro-batches."""
-    num_tokens, num_supervised = sum(schedule.lengths), sum(schedule.supervised)
+    rows = schedule.rows
+    num_tokens, num_supervised = int(rows.lengths.sum()), int(rows.supervised.sum())
     num_micro_batches = len(schedule.micro_batch_indices(0)[schedule.rank])
     return [
-        f"tokens  {num_tokens:,} in {len(schedule.lengths):,} encoded rows, "
+        f"tokens  {num_tokens:,} in {len(rows):,} encoded rows, "
         f"{num_supervised:,} ({num_supervised / num_tokens:.0%}) supervised",
         f"steps   {schedule.num_steps:,} of {count_of(schedule.global_batch_size, 'row')}: "
         f"{count_of(num_micro_batches, 'micro-batch')} of up to {schedule.limit} "

@@ -16,7 +16,7 @@ from llmkit.config.schema import Data, Scratch
 from llmkit.data import cache
 from llmkit.data.cache import encode_cached, encoding_key
 from llmkit.data.encode import EncodingOptions
-from llmkit.data.encoded_rows import fingerprint
+from llmkit.data.encoded_rows import EncodedRows
 from llmkit.data.recipe_task import prompt_task
 from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
@@ -53,7 +53,7 @@ def test_rows_are_encoded_once_and_then_cached(path, tokenizer, folder):
     assert not was_cached
     second, report_again, was_cached = encode_cached(open_rows(path), tokenizer, OPTIONS)
     assert was_cached
-    assert fingerprint(first) == fingerprint(second)
+    assert EncodedRows(first).fingerprint() == EncodedRows(second).fingerprint()
     assert encoding_report.records[:] == report_again.records[:]
     assert len(list((folder / "encoded").iterdir())) == 1, "nothing half-made is left"
 
@@ -168,7 +168,7 @@ def test_rows_are_encoded_once_by_processes_that_need_the_same_ones(
         second = pool.submit(encode_cached, rows, tokenizer, OPTIONS, lambda text: is_waiting.set())
         results = [first.result(), second.result()]
     assert len(calls) == 1
-    assert len({fingerprint(encoded) for encoded, _, _ in results}) == 1
+    assert len({EncodedRows(encoded).fingerprint() for encoded, _, _ in results}) == 1
     assert not any(was_cached for _, _, was_cached in results)
     assert len(list((folder / "encoded").iterdir())) == 1
 

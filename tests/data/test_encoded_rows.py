@@ -3,7 +3,7 @@
 from datasets import Dataset, concatenate_datasets
 
 from llmkit.data.encode import FEATURES
-from llmkit.data.encoded_rows import RowReader, count_tokens
+from llmkit.data.encoded_rows import EncodedRows, count_tokens
 
 
 def test_token_counts_leave_out_the_first_token():
@@ -28,7 +28,8 @@ def test_rows_are_read_from_several_chunks_and_from_a_part_of_a_dataset():
     rows = [{"input_ids": list(range(n)), "labels": [-100] * n} for n in (3, 1, 4, 2, 5)]
     parts = [Dataset.from_list(rows[:2]), Dataset.from_list(rows[2:])]
     encoded = concatenate_datasets(parts).select(range(1, 5))
-    reader = RowReader(encoded)
+    reader = EncodedRows(encoded)
+    assert len(reader) == 4
     for index, row in enumerate(rows[1:]):
         read = reader[index]
         assert {name: values.tolist() for name, values in read.items()} == row

@@ -19,6 +19,7 @@ from llmkit.config.schema import Recipe
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data.batches import batch_capacity, collate
 from llmkit.data.encode import FEATURES
+from llmkit.data.encoded_rows import EncodedRows
 from llmkit.model.load import load_model
 from llmkit.model.loss import SupervisedLoss
 from llmkit.training.batch_schedule import BatchSchedule
@@ -63,7 +64,7 @@ def schedule_of(
     """The batches of a run of the recipe."""
     accelerator = accelerator or Accelerator(cpu=True)
     return BatchSchedule(
-        rows,
+        EncodedRows(rows),
         recipe.train,
         seed=recipe.seed,
         capacity=batch_capacity(recipe.data, recipe.train.forward),

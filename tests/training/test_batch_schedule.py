@@ -8,6 +8,7 @@ from gradient_cases import random_rows, schedule_of
 from runs import four_steps
 
 from llmkit.data.batches import UNLIMITED, MicroBatchLimit
+from llmkit.data.encoded_rows import EncodedRows
 from llmkit.training.batch_schedule import BatchSchedule
 
 ONE_ROW, FOUR_ROWS = MicroBatchLimit(rows=1), MicroBatchLimit(rows=4)
@@ -24,14 +25,14 @@ def test_short_last_step_of_an_epoch_counts_its_own_tokens(recipe):
     assert sorted(schedule.step_indices(0) + schedule.step_indices(1)) == list(range(11))
     assert len(schedule.step_indices(1)) == 3
     assert schedule.num_supervised(1) == sum(
-        schedule.supervised[i] for i in schedule.step_indices(1)
+        schedule.rows.supervised[i] for i in schedule.step_indices(1)
     )
 
 
 @pytest.mark.parametrize("num_processes", [1, 2, 3])
 def test_each_epoch_trains_on_every_row_once_in_some_process(recipe, num_processes):
     settings = recipe("train.global_batch_size=4")
-    rows = random_rows(random.Random(0), 11)
+    rows = EncodedRows(random_rows(random.Random(0), 11))
     schedules = [
         BatchSchedule(
             rows, settings.train, seed=5, capacity=None, limit=MicroBatchLimit(rows=2), rank=rank,
@@ -63,14 +64,14 @@ def test_each_epoch_trains_on_every_row_once_in_some_process(recipe, num_process
     ],
 )
 def test_micro_batches_are_as_large_as_their_limit_allows(recipe, limit, largest):
-    rows = random_rows(random.Random(0), 24)
+    rows = EncodedRows(random_rows(random.Random(0), 24))
     schedule = BatchSchedule(rows, recipe().train, seed=0, capacity=None, limit=limit)
     assert max(map(len, schedule.micro_batch_indices(0)[0])) == largest
 
 
 @pytest.mark.parametrize("limit", [MicroBatchLimit(rows=100), MicroBatchLimit(tokens=10**6)])
 def test_a_step_can_be_split_until_each_row_is_alone(recipe, limit):
-    rows = random_rows(random.Random(0), 24)
+    rows = EncodedRows(random_rows(random.Random(0), 24))
     schedule = BatchSchedule(rows, recipe().train, seed=0, capacity=None, limit=limit)
     counts = [1]
     while schedule.split_further(step=0):
@@ -80,7 +81,7 @@ def test_a_step_can_be_split_until_each_row_is_alone(recipe, limit):
 
 
 def test_number_of_steps_follows_from_epochs_or_is_given(recipe):
-    rows = random_rows(random.Random(0), 24)
+    rows = EncodedRows(random_rows(random.Random(0), 24))
 
     def num_steps(*overrides):
         train = recipe("train.global_batch_size=5", *overrides).train
@@ -92,7 +93,7 @@ def test_number_of_steps_follows_from_epochs_or_is_given(recipe):
 
 
 def test_sequences_without_limit_have_no_padding(recipe):
-    rows = random_rows(random.Random(0), 24)
+    rows = EncodedRows(random_rows(random.Random(0), 24))
     train = recipe().train
 
     def padding(capacity):
@@ -103,7 +104,7 @@ def test_sequences_without_limit_have_no_padding(recipe):
 
 
 def test_a_layout_that_failed_a_step_ahead_is_tried_again(recipe, monkeypatch):
-    rows = random_rows(random.Random(0), 24)
+    rows = EncodedRows(random_rows(random.Random(0), 24))
     schedule = BatchSchedule(rows, recipe().train, seed=0, capacity=None, limit=ONE_ROW)
     lay_out, failures = schedule._lay_out, [MemoryError()]
 

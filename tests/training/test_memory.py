@@ -17,6 +17,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from llmkit.config.schema import Train
 from llmkit.data.batches import UNLIMITED, MicroBatchLimit, collate
 from llmkit.data.encode import FEATURES
+from llmkit.data.encoded_rows import EncodedRows
 from llmkit.families import GPT2
 from llmkit.families.padding_free import FastDropout, RowBounds, cuda_attention
 from llmkit.model import loss
@@ -147,9 +148,11 @@ def test_activations_on_cuda_hold_no_attention_probabilities():
     assert per_token("cpu", 1024) > per_token("cpu", 16)
 
 
-ROWS = Dataset.from_list(
-    [{**row, "where": f"row {index}"} for index, row in enumerate(rows_of([40] * 12))],
-    features=FEATURES,
+ROWS = EncodedRows(
+    Dataset.from_list(
+        [{**row, "where": f"row {index}"} for index, row in enumerate(rows_of([40] * 12))],
+        features=FEATURES,
+    )
 )
 
 
