@@ -1,0 +1,219 @@
+"""Pretrain a GPT-2 with llmkit and with a plain loop like nanoGPT's, side by side.
+
+    python -m benchmarks.pretraining parity --train train.txt
+    python -m benchmarks.pretraining race --train train.jsonl --minutes 120
+
+parity: both start from the same weights and train on the same blocks in the same order; the losses
+of all steps are compared.
+
+race: both train for the same time, at the same time, on one core each, with the same settings; the
+plain loop draws its blocks as nanoGPT does. A short run first measures how many steps fit, since
+the learning rate has to decay until the end. Both models are then scored on the same test tokens.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from benchmarks.generation import processor
+
+BUILD = Path(__file__).parents[1] / "build" / "benchmark" / "pretraining"
+START, PREPARED = BUILD / "start", BUILD / "prepared"
+# About 10 million parameters with a vocabulary of 4,096, and about 25 million with one of 8,192.
+SHAPES = {
+    "parity": {"n_layer": 7, "n_head": 5, "n_embd": 320, "vocab_size": 4096},
+    "race": {"n_layer": 8, "n_head": 7, "n_embd": 448, "vocab_size": 8192},
+}
+LENGTH, BATCH, PARITY_STEPS = 256, 8, 200
+PEAK, LOW, WARMUP = 1e-3, 1e-4, 50
+BETAS, WEIGHT_DECAY = (0.9, 0.95), 0.1
+SAMPLE_STEPS = 30  # to measure how many steps fit into a race
+
+
+def overrides(options: argparse.Namespace, num_steps: int) -> list[str]:
+    """The recipe's keys for a run of this many steps."""
+    held_out = options.test or options.train
+    shape = SHAPES[options.kind] | {"n_positions": LENGTH}
+    return [
+        "model=scratch",
+        *(f"model.scratch.{key}={value}" for key, value in shape.items()),
+        f"data.train={options.train}",
+        *([f"data.validation={held_out}", f"data.test={held_out}"] if options.test else []),
+        *([f"data.rows={options.rows}"] if options.rows else []),
+        f"data.max_length={LENGTH}",
+        "train.epochs=null",
+        f"train.max_steps={num_steps}",
+        f"train.global_batch_size={BATCH}",
+        f"train.learning_rate={PEAK}",
+        f"train.min_learning_rate={LOW}",
+        f"train.warmup_steps={WARMUP}",
+        f"train.betas=[{BETAS[0]}, {BETAS[1]}]",
+        f"train.weight_decay={WEIGHT_DECAY}",
+        "train.dropout=0.0",
+        "train.mixed_precision=no",
+        "train.log_every=1",
+        f"evaluation.every={max(1, num_steps // 10)}",
+        "evaluation.samples=2",
+    ]
+
+
+def start(module: str, *arguments: str, core: int | None = None) -> subprocess.Popen:
+    """Start a module of Python, on one core with one thread, or on all."""
+    command = [sys.executable, "-m", module, *arguments]
+    environment = dict(os.environ)
+    if core is not None:
+        command = ["taskset", "--cpu-list", str(core), *command]
+        environment |= {"OMP_NUM_THREADS": "1"}
+    with (BUILD / f"{module}-{arguments[0]}.log").open("w") as output:
+        return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+
+
+def finish(*processes: subprocess.Popen) -> None:
+    for process in processes:
+        if process.wait():
+            sys.exit(f"failed: {' '.join(process.args)}; see {BUILD}/*.log")
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Write the text as token files, and the weights that both start from."""
+    from llmkit.config.recipe import load_recipe
+    from llmkit.data.recipe_task import recipe_task
+    from llmkit.data.splits import open_splits
+    from llmkit.model.load import open_model, save_model
+
+    keys = overrides(options, 1)
+    finish(start("llmkit", "prepare", "pretrain", "--output", str(PREPARED), *keys))
+    recipe = load_recipe("pretrain", overrides=tuple(keys))
+    texts = open_splits(recipe.data, recipe_task(recipe))["train"].texts()
+    save_model(*open_model(recipe.model, recipe.train.forward, recipe.seed, texts), START)
+
+
+def finetune(options: argparse.Namespace, num_steps: int, core: int | None) -> subprocess.Popen:
+    run = ["--run-dir", str(BUILD / f"run-{num_steps}")]
+    return start("llmkit", "finetune", "pretrain", *run, *overrides(options, num_steps), core=core)
+
+
+def plain(options: argparse.Namespace, num_steps: int, core: int | None) -> subprocess.Popen:
+    arguments = [options.kind, "--train", options.train, "--plain-steps", str(num_steps)]
+    return start("benchmarks.pretraining", *arguments, core=core)
+
+
+def logged_steps(num_steps: int) -> list[dict[str, Any]]:
+    """The figures of each step of llmkit's run of this many steps."""
+    lines = (BUILD / f"run-{num_steps}" / "metrics.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if "tokens_per_second" in line]
+
+
+def run_plain(kind: str, num_steps: int) -> None:
+    """Train with the plain loop, and write its losses, times and final loss."""
+    from transformers import GPT2LMHeadModel
+
+    from benchmarks import plain_gpt
+    from llmkit.data.batches import shuffled_indices
+
+    model = plain_gpt.PlainGPT(GPT2LMHeadModel.from_pretrained(START))
+    tokens = plain_gpt.read_tokens(PREPARED, "train")
+    if kind == "race":
+        batches = plain_gpt.random_blocks(tokens, BATCH, LENGTH, seed=0)
+    else:
+        num_blocks = -(-(len(tokens) - 1) // (LENGTH - 1))
+        orders = (shuffled_indices(num_blocks, 0, epoch) for epoch in count())
+        batches = plain_gpt.ordered_blocks(tokens, orders, BATCH, LENGTH)
+    optimizer = plain_gpt.build_optimizer(model, PEAK, BETAS, WEIGHT_DECAY)
+    steps = plain_gpt.train(
+        model,
+        batches,
+        optimizer,
+        lambda step: plain_gpt.cosine(step, num_steps, WARMUP, PEAK, LOW),
+        num_steps,
+    )
+    losses, seconds = zip(*steps, strict=True)
+    model.eval()
+    test = plain_gpt.mean_loss(model, plain_gpt.read_tokens(PREPARED, "test"), LENGTH, BATCH)
+    figures = {"losses": losses, "seconds": seconds, "test_loss": test}
+    (BUILD / f"plain-{num_steps}.json").write_text(json.dumps(figures))
+
+
+def result_of_plain(num_steps: int) -> dict[str, Any]:
+    return json.loads((BUILD / f"plain-{num_steps}.json").read_text())
+
+
+def parity(options: argparse.Namespace) -> int:
+    """Compare the losses of each step."""
+    finish(finetune(options, PARITY_STEPS, core=None))
+    finish(plain(options, PARITY_STEPS, core=None))
+    losses = [line["loss"] for line in logged_steps(PARITY_STEPS)]
+    expected = result_of_plain(PARITY_STEPS)["losses"]
+    differences = [abs(a - b) for a, b in zip(losses, expected, strict=True)]
+    print(f"{len(differences)} steps; largest difference of the loss: {max(differences):.1e}")
+    return int(max(differences) > 1e-3)
+
+
+def race(options: argparse.Namespace) -> int:
+    """Train both for the same time and write the table."""
+    finish(finetune(options, SAMPLE_STEPS, 0), plain(options, SAMPLE_STEPS, 1))
+    rate = statistics.median(line["tokens_per_second"] for line in logged_steps(SAMPLE_STEPS)[5:])
+    seconds = result_of_plain(SAMPLE_STEPS)["seconds"]
+    plain_rate = (SAMPLE_STEPS - 5) * BATCH * (LENGTH - 1) / (seconds[-1] - seconds[4])
+    tokens = [options.minutes * 60 * each for each in (rate, plain_rate)]
+    steps = [round(number / (BATCH * LENGTH)) for number in tokens]
+    finish(finetune(options, steps[0], 0), plain(options, steps[1], 1))
+    write_table(options, *steps)
+    return 0
+
+
+def write_table(options: argparse.Namespace, num_steps: int, num_plain_steps: int) -> None:
+    run = BUILD / f"run-{num_steps}"
+    results = json.loads((run / "metrics.json").read_text())
+    ours = results["systems"]["fine-tuned"]["scores"]
+    theirs = result_of_plain(num_plain_steps)
+    bits = ours["bits_per_byte"] / ours["loss"]  # per nat of the same tokens
+    rows = [
+        ("llmkit", num_steps, results["train_seconds"], ours["loss"]),
+        ("plain loop", num_plain_steps, theirs["seconds"][-1], theirs["test_loss"]),
+    ]
+    lines = [
+        "# Pretraining: llmkit and a plain loop in the same time",
+        "",
+        f"Written by `python -m benchmarks.pretraining race`. Processor: {processor()}. One core "
+        "each, at the same time.",
+        "",
+        "| | steps | tokens | minutes | test loss | bits per byte |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, steps, seconds, loss in rows:
+        tokens = steps * BATCH * LENGTH
+        lines.append(
+            f"| {name} | {steps:,} | {tokens:,} | {seconds / 60:.0f} | {loss:.3f} "
+            f"| {loss * bits:.3f} |"
+        )
+    options.output.write_text("\n".join(lines) + "\n")
+    print(options.output.read_text())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("kind", choices=("parity", "race"))
+    parser.add_argument("--train", required=True, help="text to train on")
+    parser.add_argument("--test", help="text to score; default: held out")
+    parser.add_argument("--rows", help="data.rows of .txt files")
+    parser.add_argument("--minutes", type=float, default=120)
+    parser.add_argument("--output", type=Path, default=Path("build/PRETRAINING.md"))
+    parser.add_argument("--plain-steps", type=int, help="internal: run the plain loop")
+    options = parser.parse_args()
+    BUILD.mkdir(parents=True, exist_ok=True)
+    if options.plain_steps:
+        run_plain(options.kind, options.plain_steps)
+        return 0
+    prepare(options)
+    return {"parity": parity, "race": race}[options.kind](options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
