@@ -79,7 +79,7 @@ class PlainGPT(nn.Module):
 def read_tokens(folder: Path, split: str) -> np.ndarray:
     """All token ids of a split, which `llmkit prepare` wrote, with end-of-text before the first
     document, too."""
-    shards = [np.fromfile(shard, "<u2") for shard in sorted(folder.glob(f"{split}-*.bin"))]
+    shards = [np.fromfile(shard, "<u2") for shard in sorted(folder.glob(f"{split}*.bin"))]
     return np.concatenate([shards[-1][-1:], *shards])
 
 

@@ -8,7 +8,7 @@ of all steps are compared.
 
 race: both train for the same time, at the same time, on one core each, with the same settings; the
 plain loop draws its blocks as nanoGPT does. A short run first measures how many steps fit, since
-the learning rate has to decay until the end. Both models are then scored on the same test tokens.
+the learning rate has to decay until the end. Both models are then scored on the same tokens, which are held out.
 """
 
 import argparse
@@ -38,13 +38,11 @@ SAMPLE_STEPS = 30  # to measure how many steps fit into a race
 
 def overrides(options: argparse.Namespace, num_steps: int) -> list[str]:
     """The recipe's keys for a run of this many steps."""
-    held_out = options.test or options.train
     shape = SHAPES[options.kind] | {"n_positions": LENGTH}
     return [
         "model=scratch",
         *(f"model.scratch.{key}={value}" for key, value in shape.items()),
         f"data.train={options.train}",
-        *([f"data.validation={held_out}", f"data.test={held_out}"] if options.test else []),
         *([f"data.rows={options.rows}"] if options.rows else []),
         f"data.max_length={LENGTH}",
         "train.epochs=null",
@@ -201,7 +199,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("kind", choices=("parity", "race"))
     parser.add_argument("--train", required=True, help="text to train on")
-    parser.add_argument("--test", help="text to score; default: held out")
     parser.add_argument("--rows", help="data.rows of .txt files")
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--output", type=Path, default=Path("build/PRETRAINING.md"))
