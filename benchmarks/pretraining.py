@@ -8,7 +8,7 @@ of all steps are compared.
 
 race: both train for the same time, at the same time, on one core each, with the same settings; the
 plain loop draws its blocks as nanoGPT does. A short run first measures how many steps fit, since
-the learning rate has to decay until the end. Both models are then scored on the same tokens, which are held out.
+the learning rate has to decay until the end. Both models are then scored on the same held-out text.
 """
 
 import argparse
