@@ -16,6 +16,7 @@ __all__ = [
     "generate",
     "load_model",
     "load_recipe",
+    "plan",
 ]
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         generate,
         load_model,
         load_recipe,
+        plan,
     )
     from llmkit.errors import UserError
 

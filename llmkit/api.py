@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmkit.config.schema import Recipe
     from llmkit.data.preview import Check
     from llmkit.metrics.prediction import Prediction
+    from llmkit.planning.plan import Plan
     from llmkit.workflows.compare import Comparison
 
 Overrides = Mapping[str, Any]
@@ -210,6 +211,48 @@ def check(recipe: "Recipe", *, rows: int = 3) -> "Check":
         from llmkit.workflows.check import check as check_rows
 
         return check_rows(recipe, rows)
+
+
+def plan(
+    recipe: "Recipe",
+    *,
+    budget: str | None = None,
+    memory: str | None = None,
+    device: str | None = None,
+    trials: bool = False,
+    verbose: bool = False,
+) -> "Plan":
+    """Predict time, memory and disk of a run, and propose changes that serve a budget best.
+
+    Args:
+        recipe: What `load_recipe` returns.
+        budget: Time for the run, such as "3h".
+        memory: Memory for the run, such as "16GB".
+        device: A GPU to reckon for by its data sheet, such as "a100"; default: this machine, on
+            which a few seconds of the run are timed.
+        trials: Train three small runs to forecast the loss.
+        verbose: Print the progress of `llmkit plan`.
+
+    Example:
+        >>> import llmkit
+        >>> recipe = llmkit.load_recipe("summarize", {"data.limit": 40, "train.epochs": 1})
+        >>> plan = llmkit.plan(recipe, budget="1h", device="a100")
+        >>> plan.prediction.total_seconds < 3600
+        True
+    """
+    with python_call(verbose) as console:
+        from llmkit.planning.devices import find_device
+        from llmkit.planning.units import parse_bytes, parse_duration
+        from llmkit.workflows.plan import make_plan
+
+        return make_plan(
+            recipe,
+            console,
+            None if budget is None else parse_duration(budget, "budget"),
+            None if memory is None else parse_bytes(memory, "memory"),
+            None if device is None else find_device(device, "device"),
+            tries=trials,
+        )
 
 
 def load_model(

@@ -14,8 +14,8 @@ from llmkit.runtime.signals import Stopped
 # In the order of the help. Each is a module of llmkit.commands, imported when it is needed, with a
 # function of the same name.
 VERBS = (
-    "finetune", "check", "evaluate", "compare", "report", "generate", "chat", "serve", "recipes",
-    "completion",
+    "finetune", "check", "plan", "evaluate", "compare", "report", "generate", "chat", "serve",
+    "recipes", "completion",
 )  # fmt: skip
 EPILOG = """\b
 Examples:

@@ -15,7 +15,7 @@ from llmkit.errors import UserError
 
 # In the order in which their examples build on each other.
 FUNCTIONS = (
-    "load_recipe", "load_model", "finetune", "evaluate", "compare", "generate", "check",
+    "load_recipe", "load_model", "finetune", "evaluate", "compare", "generate", "check", "plan",
 )  # fmt: skip
 
 

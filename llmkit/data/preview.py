@@ -1,7 +1,7 @@
 """The report of `llmkit check` on the data: counts, lengths, findings and sample rows."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,8 @@ class Check:
     """Share of padding in the model's input."""
     warm_up_warning: str | None
     """A problem of the learning rate warm-up, if there is one."""
+    memory: dict[str, int] = field(default_factory=dict)
+    """Bytes that the training takes at its peak besides the libraries, by what takes them."""
 
     def to_json(self) -> dict[str, Any]:
         splits = {
@@ -151,5 +153,6 @@ class Check:
             "findings": findings,
             "num_steps": self.num_steps,
             "padding_share": self.padding_share,
+            "memory": self.memory,
             "samples": [asdict(sample) for sample in self.samples],
         }

@@ -31,6 +31,10 @@ class Family:
     missing or invalid. Decides, before any memory is allocated, whether to load a model."""
     unsupported_model: Callable[[Mapping[str, Any]], str | None]
     """Returns why llmkit cannot train the model of a config.json; None if it can."""
+    published_sizes: Mapping[str, Mapping[str, int]]
+    """The shape of each published model under its hub id, in the config's own keys, by size."""
+    scratch_sizes: Sequence[Mapping[str, int]]
+    """Shapes that suit a training from random weights, by size."""
     create: Callable[
         [Mapping[str, Any], Mapping[str, int], Sequence[Sequence[str]]],
         tuple[PreTrainedModel, PreTrainedTokenizerBase],

@@ -159,6 +159,20 @@ def add_llama_cpp_keys(config: GPT2Config) -> None:
     config.n_ctx = config.n_positions  # the converter of llama.cpp reads the key's old name
 
 
+def size(n_layer: int, n_head: int, n_embd: int) -> dict[str, int]:
+    """A shape in the keys of the config."""
+    return {"n_layer": n_layer, "n_head": n_head, "n_embd": n_embd}
+
+
+# Heads of 32 to 64, and about as many blocks for the width as in the published models.
+SCRATCH_SIZES = [
+    size(*numbers)
+    for numbers in (
+        (2, 2, 64), (4, 4, 128), (4, 4, 192), (6, 4, 256), (6, 6, 384), (8, 8, 512),
+        (12, 10, 640), (12, 12, 768), (24, 16, 1024), (36, 20, 1280), (48, 25, 1600),
+    )
+]  # fmt: skip
+
 GPT2 = Family(
     model_type="gpt2",
     title="GPT-2",
@@ -166,6 +180,14 @@ GPT2 = Family(
     tokenizer_class=GPT2Tokenizer,
     count_weights=count_weights,
     unsupported_model=unsupported_model,
+    # Radford et al. 2019, table 2.
+    published_sizes={
+        "gpt2": size(12, 12, 768),
+        "gpt2-medium": size(24, 16, 1024),
+        "gpt2-large": size(36, 20, 1280),
+        "gpt2-xl": size(48, 25, 1600),
+    },
+    scratch_sizes=SCRATCH_SIZES,
     create=create,
     optimize=fuse_gelu,
     embeddings=lambda model: [model.transformer.wte, model.transformer.wpe],

@@ -157,6 +157,18 @@ def scratch_model(
     return model, tokenizer
 
 
+def empty_model(like: PreTrainedConfig, **sizes: int) -> PreTrainedModel:
+    """A model without weights (on torch's meta device), to count what it would take.
+
+    Args:
+        like: The config of a model of the same family.
+        sizes: Keys of the config that differ.
+    """
+    config = type(like).from_dict({**like.to_dict(), **sizes})
+    with torch.device("meta"):
+        return family_of(config).model_class(config)
+
+
 def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a folder that Hugging Face's `from_pretrained` loads, completely or not at all.
 

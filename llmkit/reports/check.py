@@ -11,6 +11,7 @@ from llmkit.data.preview import PERCENTILES, Check, Sample
 from llmkit.errors import NUM_NAMED, count_of
 from llmkit.io.atomic import write_text
 from llmkit.io.safe_json import to_json
+from llmkit.planning.units import show_bytes
 from llmkit.reports.html import fill
 from llmkit.reports.terminal import show_findings, show_prompt
 from llmkit.runtime.console import show_table
@@ -33,6 +34,8 @@ def show_check(console: Console, check: Check) -> None:
     lengths = [[label, *(f"{v:,}" for v in line)] for label, line in length_lines(check)]
     show_table(console, ["tokens per row", *PERCENTILE_LABELS], [lengths])
     console.print(batch_line(check))
+    if check.memory:
+        console.print(memory_line(check))
     if check.warm_up_warning is not None:
         console.print(f"warning: {check.warm_up_warning}")
     console.print()
@@ -96,6 +99,13 @@ def batch_line(check: Check) -> str:
     )
 
 
+def memory_line(check: Check) -> str:
+    """The memory of the training, and where its time can be read."""
+    parts = ", ".join(f"{show_bytes(size)} {name}" for name, size in check.memory.items())
+    total = show_bytes(sum(check.memory.values()))
+    return f"training takes about {total} besides the libraries: {parts}; `llmkit plan` times it"
+
+
 def summary(check: Check) -> str:
     """The number of errors, warnings and notes in one line."""
     severities = [finding.severity for finding in check.findings]
@@ -120,6 +130,7 @@ def write_html(check: Check, task: str, model: str, path: Path) -> None:
         counts=_html_table(["", *check.splits], count_lines(check)),
         lengths=_html_table(["tokens per row", *PERCENTILE_LABELS], length_lines(check)),
         batches=escape(batch_line(check)),
+        memory=f"<p>{escape(memory_line(check))}.</p>" if check.memory else "",
         samples="".join(map(_html_sample, check.samples)),
     )
     write_text(path, page)

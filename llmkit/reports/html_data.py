@@ -150,7 +150,7 @@ def run_data(run: RunFiles) -> dict[str, Any]:
 
 NO_RESULT = {
     "difference": None, "seconds": None, "main": None, "scores": {}, "intervals": {},
-    "signature": "", "diagnostics": {}, "confusion": None, "groups": {},
+    "signature": "", "diagnostics": {}, "confusion": None, "groups": {}, "costs": {},
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
-"""Available memory of a device."""
+"""Available memory of a device, and the memory that this process has taken."""
 
+import sys
 from pathlib import Path
 
 import psutil
@@ -24,3 +25,21 @@ def available_bytes(device: torch.device) -> int:
     except (OSError, ValueError, KeyError):  # not in a container, or no limit ("max")
         return available
     return min(available, limit - used)
+
+
+def resident_bytes() -> int:
+    """The memory of the machine that this process has now, its libraries included."""
+    return psutil.Process().memory_info().rss
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory that this process has had at once: on the GPU what its tensors took, on a CPU
+    all of the process, its libraries included."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource  # not available on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

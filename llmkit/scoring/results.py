@@ -65,6 +65,9 @@ class SavedResults:
     """Step of the best weights."""
     train_seconds: float | None = None
     """Duration of the training."""
+    costs: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What the run took, by what was `predicted` and what was `actual`: `step_seconds` of the
+    optimizer steps, `peak_bytes` of memory."""
 
     @property
     def deciding_metric(self) -> DecidingMetric | None:
@@ -126,7 +129,7 @@ def write_results(
     folder: Path,
     results: dict[str, TestResults],
     training_rows: Iterable[Row],
-    **training: float | None,
+    **training: Any,
 ) -> None:
     """Write the results on `test` into the folder, those on other test sets into folders below it.
 
@@ -134,7 +137,7 @@ def write_results(
 
     Args:
         training_rows: Rows that are searched for long n-grams of generated texts.
-        training: `seconds`, `best_step` and `train_seconds` of a run.
+        training: `seconds`, `best_step`, `train_seconds` and `costs` of a run.
     """
     for name, of_set in results.items():
         if name != "test":
@@ -143,7 +146,7 @@ def write_results(
 
 
 def _write_one(
-    folder: Path, results: TestResults, training_rows: Iterable[Row], **training: float | None
+    folder: Path, results: TestResults, training_rows: Iterable[Row], **training: Any
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     test, main = results.test, results.main_system
@@ -225,7 +228,7 @@ def _parse_results(content: dict[str, Any]) -> SavedResults:
         score: Difference(**{each.name: found[each.name] for each in fields(Difference)})
         for score, found in content.get("differences", {}).get(UNTUNED, {}).items()
     }
-    for name in ("intervals", "groups", "diagnostics"):
+    for name in ("intervals", "groups", "diagnostics", "costs"):
         content[name] = dict(content.get(name, {}))
     return SavedResults(**{"task": None, "num_rows": None, **content})
 

@@ -129,6 +129,11 @@ class BatchSchedule:
         """Tokens of a step without padding, over all processes."""
         return int(self.rows.lengths[self.step_indices(step)].sum())
 
+    @property
+    def mean_step_tokens(self) -> float:
+        """Tokens of a step without padding, over all processes, on average over an epoch."""
+        return int(self.rows.lengths.sum()) / self.steps_per_epoch
+
     def num_supervised(self, step: int) -> int:
         """Supervised tokens of a step, over all processes."""
         count = int(self.rows.supervised[self.step_indices(step)].sum())

@@ -14,6 +14,7 @@ from llmkit.io.atomic import write_text
 from llmkit.io.safe_json import to_json
 from llmkit.runs.folder import log_path, samples_path
 from llmkit.tasks import Scores
+from llmkit.training.pace import Pace
 from llmkit.training.samples import Sample, show_samples
 
 
@@ -109,6 +110,16 @@ class RunLog:
             self.console.print(
                 f"step {step}/{self.num_steps}  {status}  lr {learning_rate:.2e}  {left:.0f} s left"
             )
+
+    def predicted_pace(self, pace: Pace) -> None:
+        """What the optimizer steps of this process will take; printed only, as a resumed run
+        predicts anew."""
+        if self.run is None:
+            return
+        self.console.print(
+            f"time    about {pace.predicted:.0f} s of optimizer steps, going by the first "
+            f"{pace.num_steps}"
+        )
 
     def note(self, step: int, text: str) -> None:
         """Something that a reader of the log should know about this step."""

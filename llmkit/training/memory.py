@@ -61,6 +61,15 @@ class MemoryUse:
         """Bytes with micro-batches of this many tokens."""
         return self.weights + self.besides_weights + self.activations(tokens)
 
+    def parts(self, tokens: int) -> dict[str, int]:
+        """The total by what takes it."""
+        return {
+            "weights": self.weights + self.copies,
+            "gradients": self.gradient + self.head_gradient,
+            "optimizer state": self.optimizer,
+            "activations": self.activations(tokens),
+        }
+
     def fitting_tokens(self, room: int) -> int:
         """The tokens of a micro-batch for which so many bytes beside the weights suffice."""
         free = room - self.besides_weights
@@ -168,7 +177,8 @@ def memory_use(
         weights=FLOAT32 * num_all,
         copies=copies,
         gradient=FLOAT32 * num_trained,
-        optimizer=state_bytes(build_optimizer(model, settings), trained),
+        # The kind of the optimizer decides, not its weights, which may be on no device.
+        optimizer=state_bytes(build_optimizer(nn.Linear(1, 1), settings), trained),
         head_gradient=FLOAT32 * head_numel,
         logits=logits,
         per_token=per_token,

@@ -21,6 +21,7 @@ from llmkit.runtime.failures import is_out_of_memory, memory_errors
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.log import RunLog
 from llmkit.training.optim import build_optimizer, learning_rate_at, set_learning_rate
+from llmkit.training.pace import Pace
 from llmkit.training.state import TrainingProgress
 from llmkit.training.step import (
     MAX_OVERFLOWS,
@@ -49,6 +50,7 @@ class Trainer:
     gradients: Tensor | None = None
     """Those of all weights in one buffer, as several processes sum them."""
     progress: TrainingProgress = field(default_factory=TrainingProgress)
+    pace: Pace = field(default_factory=Pace)
 
     @classmethod
     def build(
@@ -103,6 +105,7 @@ class Trainer:
         self.update(outcome)
         progress.step += 1
         seconds = time.perf_counter() - started
+        self.keep_pace(step, seconds, log)
         if outcome is StepOutcome.UPDATED:
             tokens_per_second = self.schedule.num_tokens(step) / seconds
             log.step(
@@ -115,6 +118,13 @@ class Trainer:
         else:
             log.skipped_step(step + 1, problem)
         return outcome
+
+    def keep_pace(self, step: int, seconds: float, log: RunLog) -> None:
+        """Count the step; after the first few, predict and log what all of them will take."""
+        self.pace.add(seconds, self.schedule.num_tokens(step))
+        num_steps = self.schedule.num_steps - (step + 1 - self.pace.num_steps)
+        if self.pace.predict(num_steps, num_steps * self.schedule.mean_step_tokens):
+            log.predicted_pace(self.pace)
 
     def forward_backward_in_memory(self, log: RunLog) -> tuple[Tensor, list[Tensor]]:
         """`forward_backward`; if memory runs out, again with smaller micro-batches, and with

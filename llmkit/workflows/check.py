@@ -42,7 +42,7 @@ from llmkit.scoring.deciding_metric import check_metric, choose_metric
 from llmkit.scoring.testset import TestSet
 from llmkit.tasks import to_example
 from llmkit.training.batch_schedule import BatchSchedule
-from llmkit.training.memory import BEST_TOKENS, limit_of
+from llmkit.training.memory import BEST_TOKENS, limit_of, plan_memory
 from llmkit.training.optim import warm_up_warning
 
 
@@ -64,7 +64,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     )
     check_max_length(recipe.data.max_length, model)
     check_constraint(recipe.generation, tokenizer)
-    trainable_model(model, recipe.train)
+    model = trainable_model(model, recipe.train)
 
     read = {split: list(rows.read_all()) for split, rows in splits.items()}
     errors = {split: list(filter(is_bad, all_rows)) for split, all_rows in read.items()}
@@ -107,6 +107,10 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         else sample_rows(rows["train"][:num_samples], task, tokenizer, options)
     )
     schedule = make_schedule(encoded, recipe.train, recipe.data, recipe.seed, accelerator)
+    memory = {}
+    if schedule is not None:
+        use = plan_memory(model, recipe.train, encoded, accelerator).use
+        memory = use.parts(schedule.largest_size(0))
     return Check(
         task.shown_prompt,
         prompt_warnings(recipe.data, task),
@@ -121,6 +125,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         schedule.num_steps if schedule else 0,
         schedule.padding_share() if schedule else 0.0,
         warm_up_warning(schedule.num_steps, recipe.train) if schedule else None,
+        memory,
     )
 
 

@@ -21,6 +21,7 @@ from llmkit.families import family_of
 from llmkit.io.atomic import write_manifest, write_text
 from llmkit.model.load import load_model, merged, open_model
 from llmkit.model.loss import unwrap_model
+from llmkit.planning.units import show_bytes, show_seconds
 from llmkit.reports import terminal
 from llmkit.reports.html import write_report
 from llmkit.reports.model_card import model_card
@@ -30,6 +31,7 @@ from llmkit.runs.start import claim_run_dir, require_unused, run_lock, start_run
 from llmkit.runtime.console import warning_console
 from llmkit.runtime.cores import Usage, reduce_threads
 from llmkit.runtime.devices import start_accelerator, wait_for_all
+from llmkit.runtime.memory import peak_bytes, resident_bytes
 from llmkit.runtime.peers import Peers
 from llmkit.runtime.ranks import check_launcher, is_rank_zero, join_launcher, overridden_precision
 from llmkit.runtime.rendezvous import from_first_process
@@ -43,6 +45,7 @@ from llmkit.scoring.verdict import UNTUNED, unconstrained
 from llmkit.tasks import Scores
 from llmkit.training.log import RunLog
 from llmkit.training.loop import Validation, train
+from llmkit.training.pace import Pace
 from llmkit.training.resume import (
     ResumePoint,
     check_disk_space,
@@ -60,6 +63,7 @@ from llmkit.workflows.decide import decided_values
 from llmkit.workflows.training_setup import TrainingSetup, setup_training
 
 FINE_TUNED = "fine-tuned"  # name of the system
+NUM_SIZED = 20  # first steps whose micro-batches are taken for those of all steps
 
 
 class FinishedRun(NamedTuple):
@@ -75,6 +79,8 @@ class Trained(NamedTuple):
 
     best_step: int
     train_seconds: float
+    costs: dict[str, dict[str, float]]
+    """See SavedResults.costs."""
 
 
 def finetune(
@@ -211,7 +217,7 @@ def train_in_run(
     resume_point: ResumePoint | None,
 ) -> Trained:
     """Train, and leave checkpoints and the best weights in the folder of the run."""
-    started = time.perf_counter()
+    started, peak = time.perf_counter(), predicted_peak(setup)
     recipe, accelerator, schedule = setup.recipe, setup.accelerator, setup.schedule
     trainer = Trainer.build(setup.model, schedule, recipe.train, accelerator)
     keys = recipe_keys(recipe)
@@ -236,7 +242,28 @@ def train_in_run(
     finally:
         for tracker in accelerator.trackers:
             tracker.finish()
-    return Trained(progress.best_step, round(time.perf_counter() - started, 1))
+    seconds = round(time.perf_counter() - started, 1)
+    costs = costs_of(trainer.pace, peak, peak_bytes(accelerator.device))
+    return Trained(progress.best_step, seconds, costs)
+
+
+def predicted_peak(setup: TrainingSetup) -> int:
+    """The memory that the training will take at its peak, before it starts: on a CPU with all that
+    the process has now, its libraries and rows."""
+    tokens = max(map(setup.schedule.largest_size, range(min(NUM_SIZED, setup.schedule.num_steps))))
+    total = setup.memory.use.total(tokens)
+    if setup.accelerator.device.type == "cuda":
+        return total
+    return resident_bytes() + total - setup.memory.use.weights
+
+
+def costs_of(pace: Pace, predicted_bytes: int, num_bytes: int) -> dict[str, dict[str, float]]:
+    """What was predicted, and what it came to; see SavedResults.costs."""
+    costs = {"peak_bytes": {"predicted": predicted_bytes, "actual": num_bytes}}
+    if pace.predicted is not None:
+        predicted, actual = round(pace.predicted, 1), round(pace.seconds, 1)
+        costs["step_seconds"] = {"predicted": predicted, "actual": actual}
+    return costs
 
 
 def validation_of(setup: TrainingSetup, signals: Signals) -> Validation:
@@ -298,7 +325,7 @@ def score_run(
             run, results, setup.rows.splits["train"], seconds=seconds, **trained._asdict()
         )
         write_report([run], report_path(run))
-        show_end(console, run, results, seconds, trained.train_seconds)
+        show_end(console, run, results, seconds, trained)
     wait_for_all(setup.accelerator)  # a launcher may give up on machines that end later
     return results["test"]
 
@@ -319,13 +346,30 @@ def show_end(
     run: Path,
     results: dict[str, TestResults],
     seconds: float,
-    train_seconds: float,
+    trained: Trained,
 ) -> None:
     """Print the results, and what to do with the model."""
     terminal.show_results(console, results)
     terminal.show_examples(console, results["test"])
     terminal.show_verdict(console, results["test"])
-    console.print(f"{seconds:.0f} s in total, {train_seconds:.0f} s of training")
+    console.print(f"{seconds:.0f} s in total, {trained.train_seconds:.0f} s of training")
+    console.print(costs_line(trained.costs))
     console.print(f"report: {report_path(run)}")
     command = terminal.command_to_use(run, results["test"].test.task)
     console.print(f"model: {model_dir(run)}; {command}")
+
+
+def costs_line(costs: dict[str, dict[str, float]]) -> str:
+    """What was predicted, next to what it came to."""
+    parts = []
+    if "step_seconds" in costs:
+        steps = costs["step_seconds"]
+        parts.append(
+            f"{show_seconds(steps['actual'])} of optimizer steps "
+            f"(predicted {show_seconds(steps['predicted'])})"
+        )
+    peak = costs["peak_bytes"]
+    parts.append(
+        f"{show_bytes(peak['actual'])} of memory (predicted {show_bytes(peak['predicted'])})"
+    )
+    return ", ".join(parts)

@@ -1,5 +1,6 @@
 """Prepare and check the data and the model of a recipe, before anything is written."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +65,8 @@ class EncodedTrain:
     encoded: EncodedRows
     report: EncodingReport
     was_cached: bool
+    seconds: float
+    """Time that it took to encode the rows, or to read them from the cache."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +172,10 @@ def prepare_rows(
     """Encode the training rows, which are cached, and all rows that models are scored on."""
     train_rows, task = splits["train"], splits["train"].task
     options = EncodingOptions.of(data)
+    started = time.perf_counter()
     encoded, report, was_cached = encode_cached(train_rows, tokenizer, options, console.print)
-    train = EncodedTrain(EncodedRows(encoded), report, was_cached)
+    seconds = time.perf_counter() - started
+    train = EncodedTrain(EncodedRows(encoded), report, was_cached, seconds)
     labeled = _with_labels(train_rows)
     answers = count_answers(labeled, task)
     read = {"validation": TestSet.of(splits["validation"], task, answers)}
@@ -295,14 +300,7 @@ def schedule_lines(schedule: BatchSchedule) -> list[str]:
 
 def memory_line(memory: MemoryPlan, schedule: BatchSchedule) -> str:
     """The estimate of the memory that the training takes, and of what."""
-    use = memory.use
-    activations = use.activations(schedule.largest_size(0))
-    parts = {
-        "weights": use.weights + use.copies,
-        "gradients": use.gradient + use.head_gradient,
-        "optimizer state": use.optimizer,
-        "activations": activations,
-    }
+    parts = memory.use.parts(schedule.largest_size(0))
     shown = ", ".join(f"{num_bytes / 1e9:.2f} {name}" for name, num_bytes in parts.items())
     switch = "on" if memory.activation_checkpointing else "off"
     return (

@@ -138,10 +138,22 @@ const state = (run) =>
   run.state === "finished" ? `finished in ${duration(run.seconds)}` : run.state === "training"
     ? `training, ${run.progress}` : `stopped at ${run.progress}`;
 
+const size = (bytes) => `${(bytes / 1e9).toFixed(2)} GB`;
+
+/** What the run took, next to what had been predicted. */
+function costs(run) {
+  const { step_seconds: steps, peak_bytes: peak } = run.costs;
+  return [
+    steps ? `optimizer steps ${duration(steps.actual)}, predicted ${duration(steps.predicted)}` : "",
+    peak ? `memory ${size(peak.actual)}, predicted ${size(peak.predicted)}` : "",
+  ];
+}
+
 function about(run) {
   const facts = [
     run.name, run.task, `from ${run.model}`, when(run), state(run),
     run.finished ? `${number(run.num_rows)} test rows` : "", run.version ? `created with llmkit ${run.version}` : "",
+    ...costs(run),
   ];
   return make("p", { class: "about" }, ...facts.filter(Boolean).map((text) => make("span", {}, text)));
 }

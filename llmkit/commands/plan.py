@@ -1,0 +1,80 @@
+"""The `plan` command."""
+
+import click
+
+from llmkit.commands.loading import loading
+from llmkit.commands.options import (
+    json_option,
+    overrides_argument,
+    recipe_argument,
+    scale_option,
+)
+from llmkit.commands.verb import Verb, examples
+from llmkit.errors import UserError
+
+
+@click.command(
+    cls=Verb,
+    short_help="Predict time and memory of a recipe, and propose a better use of them.",
+    epilog=examples(
+        "llmkit plan summarize",
+        "llmkit plan pretrain --budget 3h --memory 16GB --output plan.html",
+        "llmkit plan summarize --scale full --device a100 --budget 8h",
+    ),
+)
+@recipe_argument
+@overrides_argument
+@scale_option
+@click.option("--budget", metavar="TIME", help="Time for the run, such as 45m or 3h.")
+@click.option("--memory", metavar="SIZE", help="Memory for the run, such as 16GB.")
+@click.option("--device", metavar="NAME", help="Reckon for this GPU, such as a100 or rtx-4090.")
+@click.option(
+    "--trials",
+    "tries",
+    is_flag=True,
+    help="Train three small runs, 7/32 of the budget, to forecast the loss.",
+)
+@click.option("--output", metavar="FILE", help="Also write the plan to FILE as an HTML page.")
+@json_option
+def plan(
+    recipe: str,
+    overrides: tuple[str, ...],
+    scale: str | None,
+    budget: str | None,
+    memory: str | None,
+    device: str | None,
+    tries: bool,
+    output: str | None,
+    as_json: bool,
+) -> None:
+    """Predict what RECIPE takes: time, memory and disk, from a few seconds of it.
+
+    With --budget or --memory, propose changes that serve them best.
+    """
+    from llmkit.planning.units import parse_bytes, parse_duration
+
+    seconds = None if budget is None else parse_duration(budget)
+    num_bytes = None if memory is None else parse_bytes(memory)
+    with loading():
+        from llmkit.io.safe_json import to_json
+        from llmkit.paths import check_output
+        from llmkit.planning.devices import find_device
+        from llmkit.reports.plan import show_plan, write_html
+        from llmkit.runs.find import open_recipe
+        from llmkit.runtime.console import make_console
+        from llmkit.workflows.plan import make_plan
+
+        sheet = None if device is None else find_device(device)
+        page = check_output(output, "--output", ".html")
+        settings = open_recipe(recipe, scale=scale, overrides=overrides)
+    if sheet is not None and tries:
+        raise UserError("--trials: they run on this machine; leave --device out")
+    result = make_plan(
+        settings, make_console(stderr=as_json), seconds, num_bytes, sheet, tries=tries
+    )
+    if as_json:
+        click.echo(to_json(result.as_dict(), ensure_ascii=False, indent=2))
+    else:
+        show_plan(make_console(), result)
+    if page is not None:
+        write_html(result, page)

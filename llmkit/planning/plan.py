@@ -1,0 +1,58 @@
+"""The result of `llmkit plan`."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmkit.planning.prediction import Prediction
+from llmkit.planning.proposals import Proposal
+from llmkit.planning.scaling_law import Trial
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The loss to expect of a run of this length."""
+
+    num_steps: int
+    seconds: float
+    low: float
+    expected: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a recipe takes, and what would serve a budget better."""
+
+    task: str
+    model: str
+    prediction: Prediction
+    budget: float | None
+    """Seconds."""
+    memory: int | None
+    """Bytes."""
+    fits: bool = True
+    """Whether the recipe as it is written fits the budget of time and memory."""
+    proposals: list[Proposal] = field(default_factory=list)
+    """The best ones first."""
+    quickest: Proposal | None = None
+    lightest: Proposal | None = None
+    """What would do, if nothing fits."""
+    trials: list[Trial] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
+    """Loss over length; without trials, the difference from the recipe as it is written."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {
+            "task": self.task,
+            "model": self.model,
+            "prediction": self.prediction.as_dict(),
+            "budget_seconds": self.budget,
+            "memory_bytes": self.memory,
+            "fits": self.fits,
+            "proposals": [proposal.as_dict() for proposal in self.proposals],
+            "quickest": self.quickest and self.quickest.as_dict(),
+            "lightest": self.lightest and self.lightest.as_dict(),
+            "trials": [vars(trial) for trial in self.trials],
+            "curve": [vars(point) for point in self.curve],
+        }

@@ -1,0 +1,171 @@
+"""Loss as a function of model size and training tokens: published, fitted, and forecast.
+
+L(N, D) = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, arXiv 2203.15556): N weights, D
+tokens; E is what no model can predict.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmkit.planning.fit import fit_costs
+
+HUBER = 1e-3  # of the error of log loss, as in the paper: larger errors count linearly
+LEVEL = 0.9  # of intervals
+REPEATED_VALUE = 15.39  # epochs after which repeated text adds little (Muennighoff et al. 2023,
+# arXiv 2305.16264, R*_D)
+
+
+@dataclass(frozen=True)
+class Law:
+    """L(N, D) in nats per token."""
+
+    e: float
+    a: float
+    alpha: float
+    b: float
+    beta: float
+
+    def loss(self, weights: float, tokens: float) -> float:
+        return self.e + self.a / weights**self.alpha + self.b / tokens**self.beta
+
+
+PUBLISHED = Law(1.69, 406.4, 0.34, 410.7, 0.28)
+"""Of Hoffmann et al. 2022, approach 3: web text, their tokenizer."""
+
+
+def effective_tokens(unique: float, seen: float) -> float:
+    """Tokens of fresh text that are worth as much as `seen` tokens of text that has `unique` ones:
+    repetitions are worth less and less (Muennighoff et al. 2023)."""
+    repeats = max(0.0, seen / unique - 1)
+    worth = REPEATED_VALUE * (1 - math.exp(-repeats / REPEATED_VALUE))
+    return min(seen, unique) + unique * worth
+
+
+def fit_law(weights: Sequence[float], tokens: Sequence[float], losses: Sequence[float]) -> Law:
+    """The law that is closest to the losses of several runs, each at the end of its own schedule.
+
+    The exponents are searched in a grid, which is then refined; for each pair the other three
+    numbers follow by least squares, reweighted to Huber's loss of the error of log loss.
+
+    Args:
+        weights, tokens, losses: Of each run; at least five, of several sizes and lengths.
+    """
+    n, d, y = (np.asarray(values, float) for values in (weights, tokens, losses))
+    n0, d0 = np.exp(np.log(n).mean()), np.exp(np.log(d).mean())  # exponents and factors decouple
+    alphas = betas = np.linspace(0.05, 1.2, 24)
+    best = (math.inf, 0.0, 0.0, np.zeros(3))
+    for _ in range(6):
+        for alpha in alphas:
+            for beta in betas:
+                amounts = np.stack([np.ones_like(y), (n / n0) ** -alpha, (d / d0) ** -beta], 1)
+                error, numbers = _huber_fit(amounts, y)
+                if error < best[0]:
+                    best = (error, alpha, beta, numbers)
+        step_a, step_b = (values[1] - values[0] for values in (alphas, betas))
+        alphas = np.maximum(best[1] + step_a * np.linspace(-1, 1, 7), 1e-3)
+        betas = np.maximum(best[2] + step_b * np.linspace(-1, 1, 7), 1e-3)
+    _, alpha, beta, (e, a, b) = best
+    return Law(float(e), float(a * n0**alpha), float(alpha), float(b * d0**beta), float(beta))
+
+
+def _huber_fit(amounts: np.ndarray, losses: np.ndarray) -> tuple[float, np.ndarray]:
+    """Huber's loss at its minimum, and the factors of the amounts there, none negative."""
+    weights = np.ones_like(losses)
+    for _ in range(5):
+        factors = fit_costs(amounts, losses, weights)
+        errors = np.abs(np.log(np.maximum(amounts @ factors, 1e-12) / losses))
+        weights = np.sqrt(np.minimum(1, HUBER / np.maximum(errors, 1e-12)))
+    huber = np.where(errors < HUBER, errors**2 / 2, HUBER * (errors - HUBER / 2))
+    return float(huber.sum()), factors
+
+
+# ---------------------------------------------------------------------------- forecasts
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A small run with a complete schedule of its own."""
+
+    num_steps: int
+    loss: float
+    """Of the validation rows at its end; nats per supervised token."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Loss over the length of a run: plausible curves E + B / D^beta, with their weights."""
+
+    e: np.ndarray
+    b: np.ndarray
+    """Per curve; D is 1 for the whole run."""
+    beta: np.ndarray
+    noise: np.ndarray
+    """Standard deviation of log loss between runs that differ in their seeds."""
+    weight: np.ndarray
+
+    def at(self, fraction: float) -> tuple[float, float, float]:
+        """(low, median, high) of the loss of a run with this fraction of the whole one's tokens:
+        the middle LEVEL of what is plausible."""
+        curves = self.e + self.b * fraction**-self.beta
+        points = NOISE_QUANTILES
+        values = (curves[:, None] * np.exp(self.noise[:, None] * points)).ravel()
+        weights = np.repeat(self.weight / len(points), len(points))
+        order = np.argsort(values)
+        below = (np.cumsum(weights[order]) - weights[order] / 2) / weights.sum()
+        ends = ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2)
+        return tuple(float(value) for value in np.interp(ends, below, values[order]))
+
+
+# Of a standard normal distribution, the middles of 15 parts that are equally likely.
+NOISE_QUANTILES = np.array(
+    [-1.834, -1.282, -0.967, -0.728, -0.524, -0.341, -0.168, 0,
+     0.168, 0.341, 0.524, 0.728, 0.967, 1.282, 1.834]
+)  # fmt: skip
+# What is plausible before any trial. Published exponents over tokens reach from 0.1 (Kaplan et al.
+# 2020) to 0.37 (Hoffmann et al. 2022); short runs of small models fall faster.
+BETAS = np.geomspace(0.05, 1.5, 30)
+TYPICAL_BETA, BETA_SPREAD = 0.3, 0.8  # median, and standard deviation of its logarithm
+FLOORS = np.linspace(0, 0.99, 34)  # E as a fraction of the lowest loss
+NOISES = np.array([0.002, 0.004, 0.008, 0.016, 0.032])
+TYPICAL_NOISE, NOISE_SPREAD = 0.006, 0.8
+NUM_B = 9  # values of B around the best for each of the others
+
+
+def forecast(fractions: Sequence[float], losses: Sequence[float]) -> Forecast:
+    """The curves that trials leave plausible.
+
+    Two or three trials cannot tell exponent, floor and noise apart, so these have priors, and the
+    forecast is the distribution over all of them (Bayes) instead of one fitted curve.
+
+    Args:
+        fractions: Tokens of each trial as a fraction of those of the whole run.
+        losses: Of the trials.
+    """
+    x, y = np.asarray(fractions, float), np.log(losses)
+    lowest = math.exp(y.min())
+    e, beta, noise = (
+        grid.ravel() for grid in np.meshgrid(FLOORS * lowest, BETAS, NOISES, indexing="ij")
+    )
+    shape = x[None] ** -beta[:, None]  # (curves, trials)
+    reach = np.exp(y)[None] - e[:, None]
+    middle = np.maximum((shape * reach).sum(1) / (shape**2).sum(1), 1e-12)
+    # B varies around its best value by as much as the noise allows.
+    spread = np.exp(y).mean() * noise / np.sqrt((shape**2).sum(1))
+    b = middle[:, None] + spread[:, None] * np.linspace(-2.5, 2.5, NUM_B)
+    b = np.maximum(b, 1e-12)
+    predicted = np.log(e[:, None, None] + b[:, :, None] * shape[:, None])
+    errors = (y - predicted) / noise[:, None, None]
+    log_weight = -0.5 * (errors**2).sum(2) - len(y) * np.log(noise)[:, None]
+    # The grid of B is as wide as the noise; its prior is flat at the trials, not at the whole run,
+    # which would favor slow curves.
+    log_weight += np.log(noise)[:, None]
+    log_weight -= 0.5 * ((np.log(beta / TYPICAL_BETA) / BETA_SPREAD) ** 2)[:, None]
+    log_weight -= 0.5 * ((np.log(noise / TYPICAL_NOISE) / NOISE_SPREAD) ** 2)[:, None]
+    weight = np.exp(log_weight - log_weight.max()).ravel()
+    kept = weight > 1e-6
+    curves = (np.repeat(values, NUM_B)[kept] for values in (e, beta, noise))
+    e, beta, noise = curves
+    return Forecast(e, b.ravel()[kept], beta, noise, weight[kept])

@@ -1,0 +1,212 @@
+"""Time parts of a run for real, on the rows, the model and the machine of a recipe."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from llmkit.data.encode import EncodingOptions
+from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_set
+from llmkit.evaluation.samples import take_samples
+from llmkit.generation.generate import max_running_rows
+from llmkit.generation.kv_cache import KeyValueCache
+from llmkit.model.load import load_model, open_model
+from llmkit.model.loss import unwrap_model
+from llmkit.model.packed import generation_dtype
+from llmkit.paths import RUNS
+from llmkit.planning.work import training_work
+from llmkit.runs.folder import checkpoints_dir, log_path, model_dir, predictions_path
+from llmkit.runtime.memory import peak_bytes
+from llmkit.scoring.comparison import compare_on_test_sets
+from llmkit.scoring.results import write_results
+from llmkit.scoring.scores import SystemResult, score_predictions
+from llmkit.scoring.testset import TestSet
+from llmkit.scoring.verdict import UNTUNED
+from llmkit.training.saver import RunSaver
+from llmkit.training.state import reproducibility_key
+from llmkit.training.trainer import Trainer
+from llmkit.workflows.decide import decided_values
+from llmkit.workflows.probes import RowCosts, StepCosts, folder_bytes, time_rows, time_steps
+from llmkit.workflows.training_setup import TrainingSetup
+
+STEP_SECONDS = 7.0  # to time optimizer steps
+SCORE_SECONDS = 3.0  # to time each of the untuned model, the tuned model, and statistics
+MIN_SCORED = 2  # rows to begin with
+MAX_SAVED_BYTES = 2e9  # of weights whose checkpoint is written to time it
+FINE_TUNED = "fine-tuned"
+Results = dict[str, dict[str, SystemResult]]
+"""By test set and system."""
+
+
+@dataclass
+class Measurements:
+    """What a short look at the run found; seconds and bytes."""
+
+    setup_seconds: float
+    build_seconds: float = 0.0
+    """To build the trainer."""
+    open_seconds: float = 0.0
+    """To open the untuned model once more."""
+    load_seconds: float = 0.0
+    """To load the run's model."""
+    steps: StepCosts | None = None
+    untuned: dict[str, RowCosts] = field(default_factory=dict)
+    """Costs of scoring by test set."""
+    tuned: dict[str, RowCosts] = field(default_factory=dict)
+    statistics: RowCosts | None = None
+    samples_seconds: float = 0.0
+    checkpoint_seconds: float = 0.0
+    checkpoint_bytes: int = 0
+    model_seconds: float = 0.0
+    model_bytes: int = 0
+    prediction_bytes: float = 0.0
+    """Per row."""
+    peak_bytes: int = 0
+
+
+def time_parts(setup: TrainingSetup, found: Measurements) -> None:
+    """Time each part of a run, in the order in which a run first does it."""
+    recipe = setup.recipe
+    kinds = {each.task.name: name for name, each in setup.rows.scored.items()}
+    chosen = {name: setup.rows.scored[name] for name in kinds.values()}  # one set of each task
+    results: dict[str, dict[str, SystemResult]] = {}
+    for name, rows in chosen.items():
+        results[name] = {}
+        keep = partial(results[name].__setitem__, UNTUNED)
+        found.untuned[name] = time_scoring(setup, rows, keep)
+    started = time.perf_counter()
+    trainer = Trainer.build(setup.model, setup.schedule, recipe.train, setup.accelerator)
+    found.build_seconds = time.perf_counter() - started
+    work = training_work(setup.model, checkpointing=setup.memory.activation_checkpointing)
+    found.steps = time_steps(trainer, work, STEP_SECONDS)
+    for name, rows in chosen.items():
+        keep = partial(results[name].__setitem__, FINE_TUNED)
+        found.tuned[name] = time_scoring(setup, rows, keep)
+    time_samples(setup, results, found)
+    with temporary_run() as run:
+        time_saves(setup, trainer, run, found)
+        started = time.perf_counter()
+        load_model(model_dir(run))
+        found.load_seconds = time.perf_counter() - started
+        time_statistics(setup, results, run, found)
+    started = time.perf_counter()
+    texts = setup.rows.splits["train"].texts()
+    again, _ = open_model(recipe.model, recipe.train.forward, recipe.seed, texts)
+    found.open_seconds = time.perf_counter() - started
+    del again
+    found.peak_bytes = peak_bytes(setup.accelerator.device)
+
+
+def time_scoring(
+    setup: TrainingSetup, rows: EvaluationSet, keep: Callable[[SystemResult], None]
+) -> RowCosts:
+    """Time the scores of the model, as it is now, on the first rows.
+
+    keep: Called with each result, the last of which is for most rows.
+    """
+
+    def prepare(num_rows: int) -> Callable[[], None]:
+        first = first_rows(setup, rows, num_rows)
+        return lambda: keep(setup.evaluator.evaluate(setup.model, first))
+
+    at_once = rows_at_once(setup, rows)
+    return time_rows(prepare, size_of(rows), at_once, SCORE_SECONDS, MIN_SCORED)
+
+
+def size_of(rows: EvaluationSet) -> int:
+    """The rows that are scored: of plain text, its blocks."""
+    return len(rows.encoded) if rows.task.output == "text" else len(rows.rows)
+
+
+def rows_at_once(setup: TrainingSetup, rows: EvaluationSet) -> int:
+    """Rows that an evaluation works on together."""
+    recipe, model = setup.recipe, unwrap_model(setup.model)
+    batch_size = recipe.evaluation.batch_size
+    if rows.task.output != "completion":
+        return batch_size
+    longest = max(map(len, rows.prompts)) + recipe.generation.max_new_tokens
+    token_bytes = KeyValueCache.bytes_per_token(model.config, generation_dtype(model))
+    return max_running_rows(batch_size, longest * token_bytes)
+
+
+def first_rows(setup: TrainingSetup, rows: EvaluationSet, number: int) -> EvaluationSet:
+    """The first rows of a set; of plain text, its first blocks."""
+    if number >= size_of(rows):
+        return rows
+    if rows.task.output == "text":
+        blocks = rows.encoded.select(range(number))
+        return replace(rows, encoded=blocks, num_bytes=rows.num_bytes[:number])
+    test = TestSet(rows.task, rows.rows[:number], rows.examples[:number], rows.answers, [])
+    options = EncodingOptions.of(setup.recipe.data, is_scored=True)
+    return encode_test_set(test, setup.tokenizer, options, setup.recipe.generation.max_new_tokens)
+
+
+def time_samples(setup: TrainingSetup, results: Results, found: Measurements) -> None:
+    """Time the sample predictions of a validation, which only plain text needs to generate."""
+    rows = setup.rows.validation
+    if rows.task.output == "text" and setup.recipe.evaluation.samples:
+        started = time.perf_counter()
+        take_samples(setup.evaluator, setup.model, rows, [])
+        found.samples_seconds = time.perf_counter() - started
+
+
+@contextmanager
+def temporary_run() -> Iterator[Path]:
+    """A folder where runs are made, deleted at the end."""
+    parent = RUNS if RUNS.is_dir() else Path.cwd()
+    with tempfile.TemporaryDirectory(prefix=".llmkit-plan-", dir=parent) as folder:
+        yield Path(folder)
+
+
+def time_saves(setup: TrainingSetup, trainer: Trainer, run: Path, found: Measurements) -> None:
+    """Time a checkpoint and the saved model; of huge models, reckon from the size alone."""
+    decided = decided_values(setup)
+    key = reproducibility_key(setup.record)
+    saver = RunSaver(run, setup.tokenizer, setup.recipe, key, decided)
+    checkpoints_dir(run).mkdir()
+    log_path(run).touch()
+    started = time.perf_counter()
+    saver.save_checkpoint(trainer)
+    found.checkpoint_seconds = time.perf_counter() - started
+    started = time.perf_counter()
+    saver.save_best_model(trainer)
+    found.model_seconds = time.perf_counter() - started
+    found.checkpoint_bytes = folder_bytes([checkpoints_dir(run)])
+    found.model_bytes = folder_bytes([model_dir(run)])
+
+
+def time_statistics(setup: TrainingSetup, results: Results, run: Path, found: Measurements) -> None:
+    """Time intervals, tests, baselines and what is written of them, for the test set."""
+    rows = setup.rows.tests["test"]
+    (of_task,) = (of for name, of in results.items()
+                  if setup.rows.scored[name].task.name == rows.task.name)  # fmt: skip
+    scored = next(name for name, of in results.items() if of is of_task)
+    source = setup.rows.scored[scored]
+    most = min(len(next(iter(each.statistics.values()))) for each in of_task.values())
+
+    def prepare(number: int) -> Callable[[], None]:
+        test = first_rows(setup, source, number)
+
+        def run_all() -> None:
+            systems = {
+                name: {"test": first_results(result, source, number)}
+                for name, result in of_task.items()
+            }
+            compared = compare_on_test_sets({"test": test}, systems, FINE_TUNED, setup.metric)
+            write_results(run, compared, setup.rows.splits["train"])
+
+        return run_all
+
+    least = min(most, 12)  # from 10 rows on, there are intervals
+    found.statistics = time_rows(prepare, most, most, SCORE_SECONDS, least)
+    if predictions_path(run).is_file():
+        found.prediction_bytes = predictions_path(run).stat().st_size / most
+
+
+def first_results(result: SystemResult, rows: EvaluationSet, number: int) -> SystemResult:
+    """The result on the first rows."""
+    statistics = {name: values[:number] for name, values in result.statistics.items()}
+    return score_predictions(rows.task, statistics, result.predictions[:number])

@@ -1,0 +1,96 @@
+"""Small runs, each with a complete schedule, whose losses forecast that of a long run."""
+
+import math
+from collections.abc import Callable
+
+from accelerate.utils import set_seed
+from rich.console import Console
+from torch import nn
+
+from llmkit.config.schema import Train
+from llmkit.data.batches import batch_capacity
+from llmkit.errors import UserError, count_of
+from llmkit.evaluation.evaluator import token_losses
+from llmkit.model.load import move_to_device, open_model
+from llmkit.model.trainable import set_activation_checkpointing, trainable_model
+from llmkit.planning.scaling_law import Trial
+from llmkit.runtime.console import counting
+from llmkit.training.batch_schedule import BatchSchedule
+from llmkit.training.log import RunLog
+from llmkit.training.trainer import Trainer
+from llmkit.workflows.training_setup import TrainingSetup
+
+FRACTIONS = (1 / 32, 1 / 16, 1 / 8)  # of the whole run's steps; 7/32 of its cost
+MIN_STEPS = 4  # of the shortest trial: fewer say nothing about more
+
+
+def run_trials(setup: TrainingSetup, num_steps: int, console: Console) -> list[Trial]:
+    """Train for each of FRACTIONS of the steps, and score the validation rows at the end.
+
+    num_steps: Those of the whole run.
+
+    Raises UserError if the run is too short for trials.
+    """
+    if num_steps * min(FRACTIONS) < MIN_STEPS:
+        raise UserError(
+            f"--trials: {count_of(num_steps, 'step')} are too few: the shortest trial, of "
+            f"1/{round(1 / min(FRACTIONS))}, needs {MIN_STEPS}; train longer, or leave --trials out"
+        )
+    lengths = [round(fraction * num_steps) for fraction in FRACTIONS]
+    with counting(console, "trials", sum(lengths)) as advance:
+        return [
+            Trial(length, train_and_score(setup, length, num_steps, advance)) for length in lengths
+        ]
+
+
+def train_and_score(
+    setup: TrainingSetup, length: int, num_steps: int, advance: Callable[[int], None]
+) -> float:
+    """The validation loss after a run of `length` steps; nats per supervised token.
+
+    Args:
+        num_steps: Those of the whole run, by which the warm-up and the decay are shortened.
+        advance: Called with the number of steps that are done.
+    """
+    recipe, accelerator = setup.recipe, setup.accelerator
+    settings = trial_settings(recipe.train, length, num_steps)
+    set_seed(recipe.seed)
+    texts = setup.rows.splits["train"].texts()
+    model, _ = open_model(recipe.model, settings.forward, recipe.seed, texts)
+    model = move_to_device(trainable_model(model, settings), accelerator.device)
+    set_activation_checkpointing(model, setup.memory.activation_checkpointing)
+    schedule = BatchSchedule(
+        setup.schedule.rows,
+        settings,
+        seed=recipe.seed,
+        capacity=batch_capacity(recipe.data, settings.forward),
+        limit=setup.schedule.limit,
+    )
+    trainer = Trainer.build(model, schedule, settings, accelerator)
+    log = RunLog(None, length, 1, Console(quiet=True), lambda figures, step: None)
+    for _ in range(length):
+        trainer.train_step(log)
+        advance(1)
+    loss = validation_loss(setup, model)
+    accelerator.free_memory()
+    return loss
+
+
+def trial_settings(settings: Train, length: int, num_steps: int) -> Train:
+    """The settings of a trial: its schedule is as complete as that of the whole run."""
+    changes = {"max_steps": length, "epochs": None}
+    if isinstance(settings.warmup_steps, int):
+        changes["warmup_steps"] = math.ceil(settings.warmup_steps * length / num_steps)
+    if settings.decay_steps is not None:
+        changes["decay_steps"] = max(1, settings.decay_steps * length // num_steps)
+    return settings.model_copy(update=changes)
+
+
+def validation_loss(setup: TrainingSetup, model: nn.Module) -> float:
+    """Mean nats per supervised token of the validation rows."""
+    rows, evaluator = setup.rows.validation, setup.evaluator
+    nats = token_losses(
+        model, rows.encoded, evaluator.evaluation.batch_size, evaluator.accelerator,
+        evaluator.forward,
+    )  # fmt: skip
+    return sum(float(of_row.sum(dtype=float)) for of_row in nats) / sum(map(len, nats))

@@ -1,0 +1,130 @@
+"""Proposals: what fits a budget, and which of it is best."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from llmkit.planning.candidates import Variant
+from llmkit.planning.proposals import (
+    Costs,
+    Outlook,
+    Rates,
+    Schedule,
+    costs_of,
+    propose,
+    smallest,
+)
+from llmkit.planning.scaling_law import Trial
+from llmkit.planning.work import Amounts, Work
+from llmkit.training.memory import MemoryUse
+
+STEP = Amounts(tokens=8000, pairs=8000 * 100, supervised=8000)
+SCHEDULE = Schedule(1000, 500, None, STEP, is_given_in_steps=False)
+
+
+def variant(num_weights: int, changes: dict | None = None, tokens: int = 8000) -> Variant:
+    """A model whose training takes 6 FLOP per weight and token, and 16 bytes per weight."""
+    use = MemoryUse(4 * num_weights, 0, 4 * num_weights, 8 * num_weights, 0, 0, 1000, 0)
+    changes = {} if changes is None else changes
+    return Variant(changes, num_weights, Work(6 * num_weights, 0, 0), Work(2 * num_weights, 0, 0),
+                   use, tokens, "no", 16 * num_weights)  # fmt: skip
+
+
+RATES = Rates({"no": 1e-11}, per_step=0.01, per_micro_batch=0.0, per_saved_byte=1e-9, fixed=20.0)
+SMALL, MIDDLE, LARGE = variant(10**6), variant(10**7, {"m": 7}), variant(10**8, {"m": 8})
+FOUND = [(each, costs_of(each, RATES, SCHEDULE, (1.0, 5.0))) for each in (SMALL, MIDDLE, LARGE)]
+OUTLOOK = Outlook(10**6, SCHEDULE)
+ROOM = 4e9
+
+
+def best(budget: float, room: float = ROOM, outlook: Outlook = OUTLOOK):
+    return propose(FOUND, "pretrain", SCHEDULE, outlook, budget, room, 10**8)
+
+
+def test_costs_add_up():
+    costs = FOUND[0][1]
+    assert costs.per_step == pytest.approx(0.01 + 6e6 * 8000 * 1e-11)
+    assert costs.seconds(1000, SCHEDULE) == pytest.approx(
+        25 + 1000 * costs.per_step + 2 * (1.0 + 16e6 * 1e-9)
+    )
+
+
+@pytest.mark.parametrize("budget", [30, 100, 1000, 12_345])
+def test_the_steps_within_a_budget_are_the_most_that_fit(budget):
+    for _, costs in FOUND:
+        steps = costs.steps_within(budget, SCHEDULE)
+        assert steps == 0 or costs.seconds(steps, SCHEDULE) <= budget
+        assert costs.seconds(steps + 2, SCHEDULE) > budget - costs.per_validation
+
+
+def test_every_proposal_keeps_the_budget_and_the_memory():
+    for budget in (60, 600, 6000, 60_000):
+        for room in (0.1e9, 0.5e9, 4e9):
+            for proposal in best(budget, room):
+                assert proposal.seconds <= budget
+                assert proposal.num_bytes <= room + 10**8
+
+
+def test_more_time_or_memory_never_gives_a_worse_loss():
+    for room in (0.1e9, 0.5e9, 4e9):
+        found = [best(budget, room) for budget in (60, 200, 600, 2000, 6000, 60_000, 600_000)]
+        losses = [proposals[0].loss[1] for proposals in found if proposals]
+        assert all(b <= a + 1e-9 for a, b in itertools.pairwise(losses))
+    for budget in (200, 6000):
+        losses = [best(budget, room)[0].loss[1] for room in (0.1e9, 0.5e9, 4e9)]
+        assert losses == sorted(losses, reverse=True)
+
+
+def test_a_larger_budget_calls_for_a_larger_model():
+    sizes = [best(budget)[0].num_weights for budget in (60, 6000, 600_000)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+
+
+def test_the_length_is_given_as_the_recipe_gives_it():
+    (proposal, *_) = best(600)
+    assert set(proposal.changes) <= {"m", "train.epochs"}
+    in_steps = replace(SCHEDULE, is_given_in_steps=True)
+    (proposal, *_) = propose(FOUND[:1], "pretrain", in_steps, OUTLOOK, 100, ROOM, 0)
+    assert proposal.changes == {"train.max_steps": proposal.num_steps}
+
+
+def test_without_a_budget_of_time_the_length_stays():
+    for proposal in propose(FOUND, "pretrain", SCHEDULE, OUTLOOK, None, ROOM, 0):
+        assert proposal.num_steps == SCHEDULE.num_steps
+        assert not any(key.startswith("train.") for key in proposal.changes)
+
+
+def test_tasks_are_not_repeated_without_end():
+    (proposal, *_) = propose(FOUND[:1], "qa", SCHEDULE, OUTLOOK, 1e9, ROOM, 0)
+    assert proposal.epochs == 4
+
+
+def test_if_nothing_fits_the_quickest_and_the_lightest_are_known():
+    assert best(10) == []
+    quickest, lightest = smallest(FOUND, SCHEDULE, OUTLOOK, 10, ROOM, 10**8)
+    assert quickest.num_weights == lightest.num_weights == 10**6
+    assert quickest.epochs == 1
+    assert best(quickest.seconds)[0].num_weights == 10**6
+    nothing, lightest = smallest(FOUND, SCHEDULE, OUTLOOK, 10, 1e6, 10**8)
+    assert nothing is None
+    assert lightest.num_bytes == SMALL.num_bytes + 10**8
+
+
+def test_trials_give_a_loss_with_an_interval():
+    trials = [Trial(31, 5.0), Trial(62, 4.6), Trial(125, 4.3)]
+    outlook = OUTLOOK.with_trials(trials, 1000)
+    low, expected, high = outlook.loss(10**6, 1000)
+    assert low < expected < high < 4.3
+    assert outlook.loss(10**7, 1000)[1] < expected
+    assert all(each.loss[0] < each.loss[1] < each.loss[2] for each in best(600, outlook=outlook))
+
+
+def test_a_recipe_does_not_differ_from_itself():
+    assert OUTLOOK.loss(10**6, 1000) == (0, 0, 0)
+
+
+def test_costs_do_not_depend_on_how_long_a_run_is():
+    costs = Costs(fixed=1.0, per_step=0.1, per_validation=0.0)
+    assert costs.steps_within(2.05, SCHEDULE) == 10

@@ -1,0 +1,102 @@
+"""The report of a plan: on terminals of any width, and as a page."""
+
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from browser import BROWSER, overflowing_widths
+from rich.console import Console
+
+from llmkit.planning.plan import CurvePoint, Plan
+from llmkit.planning.prediction import Prediction
+from llmkit.planning.proposals import Proposal
+from llmkit.planning.scaling_law import Trial
+from llmkit.reports.plan import picture, show_plan, summary, to_type, write_html
+
+PREDICTION = Prediction(
+    "measured here",
+    {"preparation": 3.0, "optimizer steps": 3600.0, "validations": 60.0},
+    {"weights": 5 * 10**8, "activations": 10**9},
+    {"checkpoints": 3 * 10**9, "model": 5 * 10**8},
+    1000,
+    4,
+    4,
+    ["early stopping may end the run sooner: this is its full length"],
+)
+CHANGES = {"model": "gpt2-medium", "train.method": "lora", "train.activation_checkpointing": True,
+           "train.micro_batch_tokens": 4096, "train.epochs": 1.5}  # fmt: skip
+PROPOSALS = [
+    Proposal(CHANGES, 355_000_000, 1500, 1.5, 7000.0, 4 * 10**9, (2.0, 2.1, 2.2)),
+    Proposal({}, 124_000_000, 1000, 1.0, 3663.0, 10**9, (2.2, 2.3, 2.5)),
+]
+CURVE = [
+    CurvePoint(steps, 3.6 * steps, 8 / steps**0.2, 9 / steps**0.2, 10 / steps**0.2)
+    for steps in (31, 62, 125, 250, 500, 1000, 2000)
+]
+PLAN = Plan("summarize", "gpt2", PREDICTION, 7200.0, 16 * 10**9, proposals=PROPOSALS, curve=CURVE)
+TRIED = replace(PLAN, trials=[Trial(31, 4.6), Trial(62, 3.9), Trial(125, 3.4)])
+NOTHING = replace(PLAN, proposals=[], quickest=PROPOSALS[0], lightest=PROPOSALS[1])
+
+
+def shown(plan: Plan, width: int) -> str:
+    console = Console(file=StringIO(), width=width, highlight=False)
+    show_plan(console, plan)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+@pytest.mark.parametrize("plan", [PLAN, TRIED])
+def test_everything_is_shown_at_any_width(plan, width):
+    text = shown(plan, width)
+    words = " ".join(text.split())
+    assert summary(PREDICTION) in words
+    for part in ("1 h 00 min", "1 min 00 s", "500 MB", "1.00 GB", "3.00 GB", "355.0M", "its full",
+                 "for 2 h 00 min and 16.0 GB"):  # fmt: skip
+        assert part in words
+    assert all(f"{key}=" in words for key in CHANGES)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_a_loss_without_trials_is_a_difference_with_its_source():
+    text = " ".join(shown(PLAN, 200).split())
+    assert "loss against the recipe" in text
+    assert "+2.100" in text
+    assert "Hoffmann et al. (2022), not fitted to these rows" in text
+    tried = " ".join(shown(TRIED, 200).split())
+    assert "2.100" in tried
+    assert "2.000-2.200" in tried
+
+
+def test_what_would_fit_is_shown_if_nothing_does():
+    text = " ".join(shown(NOTHING, 200).split())
+    assert "nothing fits this budget" in text
+    assert "takes 1 h 57 min: model=gpt2-medium" in text
+    light = " ".join(shown(replace(NOTHING, quickest=None), 200).split())
+    assert "the lightest takes 1.00 GB of memory and 1 h 01 min: as it is" in light
+
+
+def test_changes_are_typed_as_overrides():
+    assert to_type(CHANGES) == (
+        "model=gpt2-medium train.method=lora train.activation_checkpointing=true "
+        "train.micro_batch_tokens=4096 train.epochs=1.5"
+    )
+
+
+def test_the_picture_holds_curve_interval_trials_and_marks():
+    plain, tried = picture(PLAN), picture(TRIED)
+    assert 'class="curve"' in plain
+    assert ">recipe</text>" in plain
+    assert "polygon" not in plain
+    assert tried.count("<circle") == 3
+    assert "polygon" in tried
+    assert "90% interval" in tried
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_pages_never_scroll_sideways(tmp_path):
+    pages = []
+    for name, plan in (("plain", PLAN), ("tried", TRIED), ("nothing", NOTHING)):
+        pages.append(tmp_path / f"{name}.html")
+        write_html(plan, pages[-1])
+    assert overflowing_widths(*pages) == []

@@ -1,0 +1,50 @@
+"""The prediction of a whole run from what was measured of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from llmkit.training.memory import MemoryUse
+from llmkit.workflows.predict import predict, predicted_memory
+from llmkit.workflows.probes import RowCosts, StepCosts
+
+
+def test_parts_add_up_over_steps_validations_and_checkpoints(planned):
+    setup, found, step = planned
+    (name,) = found.tuned
+    known = replace(
+        found, setup_seconds=1.0, build_seconds=0.5, open_seconds=0.25, load_seconds=0.25,
+        steps=StepCosts(2.0, 0.0, 0.0, 5.0, 4, step.largest),
+        untuned={name: RowCosts(0.0, 3.0, 100, first=0.5)}, tuned={name: RowCosts(1.0, 2.0, 100)},
+        statistics=RowCosts(0.0, 1.0, 100), checkpoint_seconds=0.1, model_seconds=0.2,
+    )  # fmt: skip
+    prediction = predict(setup, known, step)
+    assert (prediction.num_steps, prediction.num_validations) == (4, 2)
+    assert prediction.seconds == pytest.approx({
+        "preparation": 1.5,
+        "optimizer steps": 5.0 + 4 * 2.0,
+        "validations": 0.5 + 2 * (1.0 + 4 * 2.0),
+        "checkpoints": 2 * (0.1 + 0.2),
+        "final scores": (1.0 + 4 * 2.0) + 4 * 3.0 + 2 * 0.25,
+        "statistics": 4 * 1.0,
+    })  # fmt: skip
+
+
+def test_larger_micro_batches_than_were_timed_are_added_to_the_peak(planned):
+    setup, found, step = planned
+    use: MemoryUse = setup.memory.use
+    timed = replace(found, steps=replace(found.steps, largest_timed=step.largest))
+    smaller = replace(found, steps=replace(found.steps, largest_timed=step.largest // 2))
+    peak = sum(predicted_memory(setup, timed, step).values())
+    more = sum(predicted_memory(setup, smaller, step).values()) - peak
+    assert peak == found.peak_bytes
+    assert more == use.activations(step.largest) - use.activations(step.largest // 2) > 0
+
+
+def test_early_stopping_is_said_to_end_a_run_sooner(planned):
+    setup, found, step = planned
+    evaluation = setup.recipe.evaluation.model_copy(update={"early_stopping_patience": 2})
+    stopped = replace(setup, recipe=setup.recipe.model_copy(update={"evaluation": evaluation}))
+    assert predict(setup, found, step).notes == []
+    (note,) = predict(stopped, found, step).notes
+    assert "its full length" in note

@@ -1,0 +1,49 @@
+"""Probes: what they time, on how many rows, and what follows for all rows."""
+
+import pytest
+
+from llmkit.workflows.probes import RowCosts, StepCosts, amounts_of, mean_step, spread, time_rows
+
+
+def test_numbers_are_spread_evenly_and_each_occurs_once():
+    assert sorted(spread(5, 48)) == [0, 1, 2, 3, 4]
+    chosen = sorted(spread(1000, 10))
+    assert chosen == list(range(0, 1000, 100))
+    assert spread(1000, 10) == spread(1000, 10) != chosen
+
+
+def test_a_step_costs_what_it_consists_of():
+    costs = StepCosts(0.5, 0.1, 1e-9, warm_up=3.0, num_timed=4, largest_timed=64)
+    assert costs.seconds(2, 1e9) == pytest.approx(0.5 + 0.2 + 1.0)
+
+
+def test_rows_beyond_those_that_run_at_once_cost_as_much_again():
+    costs = RowCosts(fixed=1.0, per_row=0.1, at_once=10)
+    assert costs.seconds(5) == pytest.approx(1.5)
+    assert costs.seconds(10) == pytest.approx(2.0)
+    assert costs.seconds(40) == pytest.approx(8.0)
+
+
+def test_more_and_more_rows_are_timed_while_time_is_left():
+    done: list[int] = []
+
+    def prepare(number: int):
+        return lambda: done.append(number)
+
+    time_rows(prepare, num_rows=100, at_once=64, allowed=60, least=2)
+    assert done == [2, 2, 8, 32, 64]  # the first time counts apart
+    done.clear()
+    time_rows(prepare, num_rows=100, at_once=64, allowed=0, least=2)
+    assert done == [2, 2]
+
+
+def test_the_mean_step_is_that_of_all_steps(planned):
+    schedule = planned[0].schedule
+    step = mean_step(schedule)
+    found = [amounts_of(schedule, number) for number in range(schedule.num_steps)]
+    tokens = [schedule.num_tokens(number) for number in range(schedule.num_steps)]
+    assert [amounts.tokens for _, amounts in found] == tokens
+    assert step.amounts.tokens == pytest.approx(sum(tokens) / len(tokens))
+    supervised = [schedule.num_supervised(number) for number in range(schedule.num_steps)]
+    assert step.amounts.supervised == pytest.approx(sum(supervised) / len(supervised))
+    assert step.largest == max(map(schedule.largest_size, range(schedule.num_steps)))
