@@ -109,7 +109,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     schedule = make_schedule(encoded, recipe.train, recipe.data, recipe.seed, accelerator)
     memory = {}
     if schedule is not None:
-        use = plan_memory(model, recipe.train, encoded, accelerator).use
+        use = plan_memory(model, recipe.train, schedule.rows, accelerator).use
         memory = use.parts(schedule.largest_size(0))
     return Check(
         task.shown_prompt,

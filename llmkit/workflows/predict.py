@@ -6,6 +6,8 @@ from llmkit.workflows.measure import Measurements, size_of
 from llmkit.workflows.probes import MeanStep
 from llmkit.workflows.training_setup import TrainingSetup
 
+TOKEN_BYTES = 8  # of an encoded row in the cache: token and label
+
 
 def predict(setup: TrainingSetup, found: Measurements, step: MeanStep) -> Prediction:
     """The prediction of the recipe as it is written, from what was measured."""
@@ -96,5 +98,5 @@ def predicted_disk(
         "checkpoints": keep * found.checkpoint_bytes,
         "model": found.model_bytes,
         "predictions": int(found.prediction_bytes * num_rows),
-        "encoded rows in the cache": setup.rows.train.encoded.data.nbytes,
+        "encoded rows in the cache": TOKEN_BYTES * int(setup.schedule.rows.lengths.sum()),
     }
