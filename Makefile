@@ -57,8 +57,8 @@ scorecard: test $(PEERS) ## Inject faults into runs of llmkit and its peers and 
 	$(PYTEST) -m '' $(FAULTS) --proof SCORECARD.md $(ARGS)
 	$(PEERS_BIN)/python -m benchmarks.faults --append SCORECARD.md
 FAULTS := $(addprefix tests/,$(addsuffix .py,test_faults training/test_checkpoint \
-  training/test_resume training/test_resume_matrix runtime/test_launch model/test_untrusted \
-  test_security_inputs io/test_fuzzing))
+  training/test_resume training/test_resume_changes training/test_resume_matrix \
+  runtime/test_launch model/test_untrusted test_security_inputs io/test_fuzzing))
 
 benchmark: $(PEERS) ## Time llmkit and its peers: SUMMARIZE=rows.jsonl ARGS="--rounds 3"
 	$(PEERS_BIN)/python -m benchmarks.run $(DATA) $(ARGS)

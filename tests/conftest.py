@@ -24,7 +24,8 @@ import no_network.sitecustomize  # noqa: F401  blocks the network in this proces
 import pytest
 from checked_rows import check_rows
 from click.testing import CliRunner, Result
-from fork_server import ForkServer, start_server
+from fork_server import start_server
+from forked_process import ForkServer
 from proofs import FIGURES, add_figure, write_proof
 from rows import TEXT, summary_rows, write_jsonl
 from runs import forget_accelerator

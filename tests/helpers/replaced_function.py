@@ -1,4 +1,9 @@
-"""A bug to reintroduce: a replacement of one function of the package, by the function's name."""
+"""Bugs to reintroduce, each as a replacement of one function of the package.
+
+A bug names the function by module and name, and the test that must fail with it. Its replacement
+takes the current function and returns one with the bug, so neither an edit of the function's source
+nor a moved test makes a bug stale.
+"""
 
 import inspect
 from collections.abc import Callable

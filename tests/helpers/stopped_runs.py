@@ -18,6 +18,8 @@ from llmkit.runtime.signals import Signals, Stopped
 from llmkit.training.trainer import Trainer
 from llmkit.workflows.finetune import finetune
 
+KEEP_ALL = ("checkpoint.keep=3", "checkpoint.every=1", "train.dropout=0.1")
+
 
 def six_steps(model: Path, folder: Path, *overrides: str) -> Recipe:
     """A recipe of six steps over two epochs, with micro-batches of two sizes."""
@@ -78,6 +80,10 @@ def interrupted(recipe, run, monkeypatch, step: int) -> None:
     """Run, stop after that step, and resume."""
     run_until(recipe, run, monkeypatch, step)
     run_to_the_end(recipe, run, resume=True)
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def traces(run: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from datasets import Dataset
-from fork_server import ForkServer
+from forked_process import ForkServer
 from gradient_cases import accumulated_gradient, load, random_rows, whole_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
