@@ -1,4 +1,4 @@
-"""The batches of a step: order of the rows, their distribution over processes, padding, packing."""
+"""From the rows of a step to batches: row order, distribution over processes, padding, packing."""
 
 import sys
 from bisect import bisect_right
@@ -16,7 +16,7 @@ from llmkit.errors import count_of
 
 Lengths = Sequence[int] | Mapping[int, int]  # tokens by index of the row
 UNLIMITED = sys.maxsize  # capacity of a sequence that holds all rows of a batch
-# A process without rows takes part in the exchange of gradients all the same; its loss is 0.
+# Stands in for the rows of a process that has none: its loss is 0, and it joins all collectives.
 NO_ROW = {"input_ids": [0, 0], "labels": [IGNORE_INDEX] * 2}
 
 
@@ -25,7 +25,8 @@ class Batch:
     """Encoded rows laid out for one forward pass.
 
     B sequences of T tokens hold one row each or, if rows are packed, several. Everything that
-    depends on the lengths of the rows is computed here, so that no device has to be waited for.
+    depends on the lengths of the rows is computed here, so that the host never waits for the
+    device.
     """
 
     lengths: list[int]
@@ -48,7 +49,7 @@ class Batch:
     """(B, T): index of the row of each token, -1 for padding; None if rows are not packed."""
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on a device, by one copy that is not waited for."""
+        """The batch on a device, by a single asynchronous copy."""
         if device.type == "cpu":
             return self
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -77,7 +78,7 @@ def shuffled_indices(num_rows: int, seed: int, epoch: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class MicroBatchLimit:
-    """The maximum input of one forward pass. A longer row is a micro-batch of its own."""
+    """The maximum input of one forward pass. A row above the limit is a micro-batch of its own."""
 
     rows: int | None = None
     tokens: int | None = None
@@ -105,9 +106,10 @@ def split_into_micro_batches(
 ) -> list[list[list[int]]]:
     """Split the rows of one optimizer step into the micro-batches of each process.
 
-    All processes get about the same number of tokens, since they wait for the slowest. Rows of
-    similar length share a micro-batch, which reduces padding. Neither changes the loss of the step,
-    which is one mean over all of its tokens. A process without rows gets one empty micro-batch.
+    All processes get about the same number of tokens, since each step takes as long as the slowest
+    process. Rows of similar length share a micro-batch, which reduces padding. Neither changes the
+    loss of the step, which is one mean over all of its tokens. A process without rows gets one
+    empty micro-batch.
 
     Args:
         indices: The rows of the step.
@@ -122,7 +124,8 @@ def split_into_micro_batches(
 def split_rows(
     by_length: list[int], lengths: Lengths, limit: MicroBatchLimit, capacity: int | None
 ) -> list[list[int]]:
-    """Split rows, the longest first, into as few micro-batches as their order and limit permit."""
+    """Split rows, sorted by decreasing length, into as few consecutive micro-batches as the limit
+    permits."""
     sizes = [lengths[row] for row in by_length]
     ends = list(accumulate(sizes, initial=0))
     micro_batches, start = [], 0
@@ -135,9 +138,9 @@ def split_rows(
 
 
 def num_fitting(lengths: list[int], limit: MicroBatchLimit, capacity: int | None) -> int:
-    """How many rows of these lengths, from the first on, a micro-batch may hold; at least one."""
+    """Number of the first rows of these lengths that fit into a micro-batch; at least one."""
     fitting, too_many = 1, len(lengths) + 1
-    number = len(lengths)  # all of them, unless padding takes too much
+    number = len(lengths)  # all fit unless there is too much padding
     while fitting < number:
         if limit.allows(number, padded_size(lengths[:number], capacity)):
             fitting = number
@@ -152,8 +155,9 @@ def distribute_by_tokens(
 ) -> list[list[int]]:
     """Assign each row, the longest first, to the process with the fewest tokens so far.
 
-    With this greedy rule (longest processing time first; Graham, 1969), the largest number of
-    tokens is at most a third above the optimum, and close to it if a process gets several rows.
+    With this greedy rule (longest processing time first; Graham, 1969), the maximum number of
+    tokens per process is at most a third above the optimum, and close to it with several rows per
+    process.
     """
     by_process: list[list[int]] = [[] for _ in range(num_processes)]
     tokens = [0] * num_processes
@@ -165,10 +169,10 @@ def distribute_by_tokens(
 
 
 def pack_rows(lengths: list[int], capacity: int | None) -> list[list[int]]:
-    """Arrange rows of these lengths in the sequences of a batch; returns the rows of each.
+    """Arrange rows of these lengths in the sequences of a batch; returns the rows of each sequence.
 
-    Without a capacity, a sequence holds one row. Otherwise rows are packed: into as few sequences
-    as first fit needs, and then as evenly as possible, since the longest one decides the padding.
+    Without a capacity, each sequence holds one row. Otherwise rows are packed into as few sequences
+    as first fit needs, and as evenly as possible, since the longest sequence decides the padding.
     """
     if capacity is None:
         return [[row] for row in range(len(lengths))]
@@ -186,7 +190,8 @@ def pack_rows(lengths: list[int], capacity: int | None) -> list[list[int]]:
 
 
 def first_fit(lengths: list[int], capacity: int) -> list[list[int]]:
-    """The rows of sequences of at most `capacity` tokens, filled with the longest rows first."""
+    """Pack rows, the longest first, into sequences of at most `capacity` tokens: each into the
+    first sequence with room; returns the rows of each sequence."""
     sequences: list[list[int]] = []
     free: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda row: lengths[row], reverse=True):
@@ -200,7 +205,8 @@ def first_fit(lengths: list[int], capacity: int) -> list[list[int]]:
 
 
 def padded_size(lengths: list[int], capacity: int | None) -> int:
-    """Tokens, including padding, of the batch that `collate` makes of rows of these lengths."""
+    """Number of tokens, padding included, of the batch that `collate` builds from rows of these
+    lengths."""
     if not lengths:
         return 2
     sequences = pack_rows(lengths, capacity)
@@ -211,7 +217,7 @@ def collate(rows: Sequence[Mapping[str, Sequence[int]]], capacity: int | None = 
     """Lay out encoded rows.
 
     Args:
-        rows: `input_ids` and `labels` of each row; if there are none, the loss of the batch is 0.
+        rows: `input_ids` and `labels` of each row; without rows, the loss of the batch is 0.
         capacity: Pack rows into sequences of at most this many tokens; None: one row per sequence.
     """
     rows = rows or [NO_ROW]

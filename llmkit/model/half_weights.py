@@ -9,25 +9,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-VOCABULARY_MULTIPLE = 64  # rows of the output embedding for which GPUs read aligned addresses
+VOCABULARY_MULTIPLE = 64  # of the rows of the output embedding: keeps reads on GPUs aligned
 WEIGHTS_PER_GROUP = 8  # whose gradients are converted together: those of a block of GPT-2
 
 
 class HalfWeights:
-    """Copies in half precision of the weights of a model's linear layers.
+    """Half-precision copies of the weights of a model's linear layers.
 
-    They are the copies that autocast would make in each forward pass, so losses and gradients are
-    the same bit by bit. All of them are refreshed, and the gradients of a block converted, in a few
-    kernels.
+    They equal the copies that autocast would make in each forward pass, so losses and gradients are
+    bit-identical. A few kernels refresh all copies, or convert the gradients of a whole block.
     """
 
     def __init__(self, model: nn.Module, output: nn.Module, dtype: torch.dtype) -> None:
         """
         Args:
             output: The output embedding of the model.
-            dtype: That of autocast.
+            dtype: The dtype of autocast.
         """
-        others = {output, *adapters_behind_dropout(model)}
+        others = {output, *adapters_after_dropout(model)}
         layers = [
             layer
             for layer in model.modules()
@@ -51,7 +50,7 @@ class HalfWeights:
             self.refreshed.append((self.output[: len(output.weight)], output.weight))
 
     def refresh(self) -> None:
-        """Copy the trained weights, which have changed; the others never do."""
+        """Update the copies of the trained weights; the frozen ones never change."""
         if self.refreshed:
             copies, weights = zip(*self.refreshed, strict=True)
             with torch.no_grad():
@@ -59,7 +58,7 @@ class HalfWeights:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Context in which the layers compute with the copies, whose gradients become those of the
+        """Context in which the layers compute with the copies; their gradients are passed on to the
         weights."""
         copies = list(self.copies)
         for start in range(0, len(self.trained), WEIGHTS_PER_GROUP):
@@ -74,9 +73,9 @@ class HalfWeights:
                 parameters[name] = weight
 
 
-def adapters_behind_dropout(model: nn.Module) -> list[nn.Module]:
-    """The layers of adapters to whose type of weights peft converts the input of a dropout, which
-    draws and rounds by that type."""
+def adapters_after_dropout(model: nn.Module) -> list[nn.Module]:
+    """The adapter layers that follow a dropout. peft converts the input of the dropout to the dtype
+    of their weights, which decides how it draws and rounds."""
     return [
         layer.lora_A[name]
         for layer in model.modules()
@@ -86,8 +85,8 @@ def adapters_behind_dropout(model: nn.Module) -> list[nn.Module]:
 
 
 def output_copy(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """A copy of the output embedding (vocab_size, D); on a GPU with rows of zeros appended up to a
-    multiple of VOCABULARY_MULTIPLE, as products with an odd number of rows are slow there."""
+    """A copy of the output embedding (vocab_size, D). On a GPU, rows of zeros are appended up to a
+    multiple of VOCABULARY_MULTIPLE, because products with an odd number of rows are slow there."""
     if not weight.is_cuda:
         return weight.detach().to(dtype)
     return padded(weight.detach().to(dtype))
@@ -99,8 +98,8 @@ def padded(weight: Tensor) -> Tensor:
 
 
 class _Copies(torch.autograd.Function):
-    """Connects the copies to their weights: gradients of the copies, in half precision, become
-    those of the weights."""
+    """Connects the copies to their weights: converts the half-precision gradients of the copies to
+    gradients of the weights."""
 
     @staticmethod
     def forward(ctx: Any, copies: list[Tensor], *weights: Tensor) -> tuple[Tensor, ...]:

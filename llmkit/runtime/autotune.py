@@ -1,4 +1,4 @@
-"""Settings that depend on the machine and change results by rounding only, chosen by measuring.
+"""Machine-dependent settings that affect results only by rounding, chosen by benchmarks.
 
 Measurements are cached by processor, number of threads and version of torch.
 """
@@ -18,19 +18,19 @@ import torch
 
 from llmkit.paths import cache_folder
 
-NUM_TIMINGS = 8  # of each product; the fastest counts, as the first one also plans
+NUM_TIMINGS = 8  # of each product; the fastest counts, since the first includes planning
 ROWS, WIDTH = 256, 768  # of the timed product: the first of a block's MLP in GPT-2
-PROBE_FACTOR = 32  # a first, quick timing takes one row in this many
+PROBE_FACTOR = 32  # a first, quick timing uses one row in this many
 MAX_SLOWDOWN = 4  # products slower than the fastest by this factor are not timed in full
-MIN_BF16_GAIN = 1.3  # speed-up over float32 above which bf16's coarser numbers pay off
+MIN_BF16_GAIN = 1.3  # minimum speed-up over float32 that justifies the lower precision of bf16
 MAX_HUGE_PAGE_BYTES = 2**34  # of address space for which huge pages are requested
 NUM_CACHED_KERNELS = 64  # in oneDNN's caches: the shapes of a few steps
-MAX_FLOAT32_ERROR = 1e-5  # largest relative error of a product that still counts as float32
+MAX_FLOAT32_ERROR = 1e-5  # maximum relative error of a product that counts as float32
 
 
 @dataclass(frozen=True)
 class MatmulTimings:
-    """Seconds that one matrix product takes, by its arithmetic."""
+    """Seconds per matrix product, by arithmetic."""
 
     float32: float
     """float32 with torch's default library."""
@@ -81,7 +81,7 @@ def measure() -> MatmulTimings:
         for name, product in products.items()
     }
     fastest = min(seconds.values())
-    # In turns, so that other load affects all of them equally; it can only slow them down, so the
+    # In turns, so that other load affects all of them equally. Load only slows them down, so the
     # minimum counts.
     for _ in range(NUM_TIMINGS):
         for name, product in products.items():

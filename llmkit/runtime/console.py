@@ -1,4 +1,4 @@
-"""The terminal: consoles, tables and progress, and libraries that print nothing themselves."""
+"""Terminal output: consoles, tables and progress; silences the libraries."""
 
 import gc
 import logging
@@ -18,7 +18,7 @@ from rich.table import Table
 
 from llmkit.runtime.ranks import is_rank_zero
 
-# Whether warnings are not printed, since the caller is a Python program.
+# Whether to print no warnings, because the caller is a Python program.
 _is_silent: ContextVar[bool] = ContextVar("is_silent", default=False)
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 SECONDS_PER_LINE = 10  # between lines of progress when the output is not a terminal
@@ -38,22 +38,22 @@ def warning_console() -> Console:
 
 
 def without_controls(text: str) -> str:
-    """A text with nothing that a terminal would obey: control characters other than new lines and
-    tabs become replacement characters."""
+    """A text in which control characters other than newlines and tabs, which a terminal would
+    interpret, are replaced by U+FFFD."""
     return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def print_generated(text: str, end: str = "\n") -> None:
-    """Write generated text to stdout; a terminal obeys no control character in it."""
+    """Write generated text to stdout; on a terminal, with its control characters replaced."""
     sys.stdout.write((without_controls(text) if sys.stdout.isatty() else text) + end)
     sys.stdout.flush()
 
 
 @contextmanager
 def python_call(verbose: bool) -> Iterator[Console]:
-    """Around a call from Python: yields its console, which is silent unless `verbose`.
+    """Context of a call from Python: yields its console, which is silent unless `verbose`.
 
-    The libraries' progress bars and warnings are off in between, and as before afterwards.
+    Turns off the progress bars and warnings of the libraries, and restores them at the end.
     """
     import datasets
     from huggingface_hub import utils as hub
@@ -162,8 +162,8 @@ def library_imports() -> Iterator[None]:
     """Context for the first import of the heavy libraries in a command.
 
     Silences their progress bars and advice for the rest of the process. Pauses garbage collection
-    during the import, which saves a fifth of its time, and then exempts the libraries' objects,
-    none of which is ever garbage, from later collections.
+    during the import, which saves a fifth of its time, and then exempts the objects of the
+    libraries, which are never garbage, from later collections.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
@@ -172,7 +172,7 @@ def library_imports() -> Iterator[None]:
         "HF_UPDATE_DOWNLOAD_COUNTS", "0"
     )  # otherwise a server besides the hub is contacted
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of the exchange with other processes
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of torch.distributed
     warnings.filterwarnings("ignore")
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)

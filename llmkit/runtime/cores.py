@@ -1,4 +1,4 @@
-"""Use the processor cores that other programs leave free."""
+"""Adapting the number of threads to the load of other programs."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ MAX_CORES_WHEN_SPINNING = 0.5  # that other programs may use while idle threads 
 
 @dataclass(frozen=True)
 class Usage:
-    """CPU time of the cores that this process may run on, since the machine started; seconds."""
+    """CPU time, in seconds since boot, on the cores that this process may use."""
 
     at: float
     """Time of the measurement, on a monotonic clock."""
@@ -40,21 +40,21 @@ class Usage:
         return max(0.0, (self.all - before.all - (self.own - before.own)) / seconds)
 
 
-def num_threads_beside_load(others: float, num_threads: int) -> int:
-    """Number of threads to use while other programs use `others` of num_threads cores.
+def num_threads_under_load(others: float, num_threads: int) -> int:
+    """Number of threads to use while other programs use `others` of `num_threads` cores.
 
     Every parallel region waits for its slowest thread, so a thread that shares its core delays all
-    others: on two cores, one of them busy, two threads are slower than one.
+    others: if one of two cores is busy, two threads are slower than one.
     """
     return max(1, num_threads - round(others))
 
 
 def reduce_threads(before: Usage) -> str | None:
-    """Use fewer threads if other programs have been using cores since `before` and still are.
+    """Use fewer threads if other programs have been using cores since `before` and still do.
 
-    The second measurement keeps a short job of another program from slowing down a whole run. A
-    number of threads that the user has set is not changed. Returns a message for the user, or None
-    if nothing has changed.
+    A second measurement ensures that a short job of another program does not slow down a whole run.
+    A number of threads set by the user is not changed. Returns a message for the user, or None if
+    nothing has changed.
     """
     num_threads = torch.get_num_threads()
     if num_threads == 1 or "OMP_NUM_THREADS" in os.environ:
@@ -62,10 +62,10 @@ def reduce_threads(before: Usage) -> str | None:
     time.sleep(max(0.0, before.at + MIN_MEASURED_SECONDS - time.monotonic()))
     now = Usage.now()
     others = now.others_since(before)
-    if num_threads_beside_load(others, num_threads) < num_threads:
+    if num_threads_under_load(others, num_threads) < num_threads:
         time.sleep(CONFIRMATION_SECONDS)
         others = min(others, Usage.now().others_since(now))
-    torch.set_num_threads(num_threads_beside_load(others, num_threads))
+    torch.set_num_threads(num_threads_under_load(others, num_threads))
     if torch.get_num_threads() == num_threads:
         return None
     return (
@@ -111,9 +111,9 @@ def shorten_spinning() -> threading.Event:
     """
     stop = threading.Event()
 
-    def own_a_pool() -> None:
+    def hold_a_pool() -> None:
         torch.ones(2**20).add_(1)
         stop.wait()
 
-    threading.Thread(target=own_a_pool, name="short spinning", daemon=True).start()
+    threading.Thread(target=hold_a_pool, name="short spinning", daemon=True).start()
     return stop

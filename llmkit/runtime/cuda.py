@@ -1,4 +1,4 @@
-"""Settings of CUDA, most of which have to be made before it starts."""
+"""CUDA settings, most of which only take effect before CUDA is initialized."""
 
 import os
 import sys
@@ -13,17 +13,18 @@ ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH
 
 
 def set_up_cuda(mixed_precision: str, *, deterministic: bool) -> None:
-    """Settings of this process's CUDA before it starts; those of the user have priority.
+    """Apply settings before CUDA is initialized; environment variables set by the user take
+    precedence.
 
     Args:
         mixed_precision: As in the recipe. With `no`, float32 products are exact; otherwise those
             that remain use TF32, whose 10-bit mantissa is still more precise than bf16.
-        deterministic: Whether training will ask for `deterministic_algorithms`.
+        deterministic: Whether training will use `deterministic_algorithms`.
     """
     if sys.platform == "linux" and not any(name in os.environ for name in ALLOCATOR_VARIABLES):
-        # Every step has other sizes, which fragments memory that cannot grow in place.
+        # Tensor sizes differ in every step, which would fragment segments that cannot grow.
         os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
-    if deterministic:  # cuBLAS otherwise chooses how to split a sum by what else is running
+    if deterministic:  # otherwise, how cuBLAS splits a sum depends on what else is running
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # cuDNN's attention takes tens of milliseconds to plan each new row length.
     torch.backends.cuda.enable_cudnn_sdp(False)
@@ -40,18 +41,18 @@ def cuda_precision(capability: tuple[int, int], has_bf16: bool) -> str:
 
 @contextmanager
 def deterministic_algorithms(device: torch.device, *, enabled: bool) -> Iterator[None]:
-    """Context in which CUDA kernels add in a fixed order; nothing changes on a CPU, which does so
-    anyway.
+    """Context in which CUDA kernels add in a fixed order. Has no effect on a CPU, whose kernels
+    always do.
 
-    Not for a whole run: sampling with top_p needs a cumulative sum, for which there is no such
-    kernel on CUDA.
+    Not meant for a whole run: sampling with top_p needs a cumulative sum, for which CUDA has no
+    deterministic kernel.
     """
     if not enabled or device.type != "cuda":
         yield
         return
     before = torch.are_deterministic_algorithms_enabled(), memory_filling.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
-    memory_filling.fill_uninitialized_memory = False  # no kernel here reads what it did not write
+    memory_filling.fill_uninitialized_memory = False  # no kernel here reads uninitialized memory
     try:
         yield
     finally:

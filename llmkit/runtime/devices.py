@@ -22,7 +22,7 @@ from llmkit.runtime.rendezvous import PROCESS_TIMEOUT, meet
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Settings, besides the device, that decide how a run's numbers are rounded."""
+    """Settings that, in addition to the device, decide how the numbers of a run are rounded."""
 
     threads: int
     mixed_precision: str
@@ -37,14 +37,14 @@ def start_accelerator(
     *,
     deterministic: bool = False,
 ) -> Accelerator:
-    """The devices of this run, with the random number generators seeded.
+    """Set up the devices of this run and seed the random number generators.
 
     Args:
-        device: `cpu`, or `auto` for the machine's accelerator if it has one.
-        mixed_precision: `no`, `bf16`, `fp16`, or `auto` for the fastest that trains well here.
+        device: `cpu`, or `auto` for an accelerator if the machine has one.
+        mixed_precision: `no`, `bf16`, `fp16`, or `auto` for the fastest suitable one.
         seed: Seeds Python, NumPy and torch.
-        like: The arithmetic of an earlier run, which this one repeats.
-        deterministic: Whether training will ask for `deterministic_algorithms`.
+        like: The arithmetic of an earlier run that this one continues.
+        deterministic: Whether training will use `deterministic_algorithms`.
     """
     join_launcher()
     if device != "cpu":
@@ -72,13 +72,13 @@ def start_accelerator(
         torch.set_float32_matmul_precision(like.float32_matmul_precision)
     (precision,) = broadcast_object_list([precision])
     accelerator = Accelerator(cpu=use_cpu, mixed_precision=precision)
-    accelerator.gradient_accumulation_steps = 1  # the loop accumulates; the environment may not
+    accelerator.gradient_accumulation_steps = 1  # the loop accumulates; ignore the environment
     set_seed(seed)
     return accelerator
 
 
 def join_processes(use_cpu: bool) -> None:
-    """Start the exchange of tensors between the processes of this run."""
+    """Create the process group of this run."""
     group = {}
     if num_processes() > 1:
         group["store"] = torch.distributed.PrefixStore("tensors", meet())
@@ -89,8 +89,8 @@ def join_processes(use_cpu: bool) -> None:
 def wait_for_all(accelerator: Accelerator) -> None:
     """Wait until every process has reached this call.
 
-    accelerate's own function names a device of the machine's accelerator even if the processes
-    train on CPUs, which fails if there are fewer accelerators than processes.
+    accelerate's `wait_for_everyone` passes a device of the machine's accelerator even if the
+    processes train on CPUs, which fails with fewer accelerators than processes.
     """
     if accelerator.num_processes > 1 and accelerator.device.type == "cpu":
         torch.distributed.barrier()
@@ -99,7 +99,7 @@ def wait_for_all(accelerator: Accelerator) -> None:
 
 
 def choose_precision(mixed_precision: str, use_cpu: bool) -> str:
-    """The mixed precision as given; for `auto`, the fastest that trains well here."""
+    """The mixed precision as given; for `auto`, the fastest suitable one on this device."""
     if use_cpu:
         tuning = autotune_cpu()
     if mixed_precision != "auto":

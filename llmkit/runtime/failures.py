@@ -1,4 +1,4 @@
-"""Recognizing kinds of failures from the exceptions of the libraries."""
+"""Classifying failures by the exceptions of the libraries."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ ALLOCATION_ERRORS = (
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an allocation failed: on a GPU, or on a CPU in torch or NumPy (dropout's bits)."""
+    """Whether an allocation failed: on a GPU, or on a CPU in torch or NumPy (dropout masks)."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     is_of_library = isinstance(error, RuntimeError)
@@ -30,11 +30,11 @@ def is_out_of_memory(error: Exception) -> bool:
 def memory_errors(
     activity: str, advice: str, changes: Mapping[str, str] | None = None
 ) -> Iterator[None]:
-    """Raise OutOfMemory, with one clear line, for a failed allocation inside the `with` block.
+    """Convert a failed allocation in the `with` block to OutOfMemory with a one-line message.
 
     Args:
-        activity: What needs the memory, the start of the line.
-        advice: What to do, the end of the line.
+        activity: What needs the memory; the start of the message.
+        advice: What to do; the end of the message.
         changes: See OutOfMemory.
     """
     try:
@@ -46,9 +46,9 @@ def memory_errors(
 
 
 def is_lost_connection(error: Exception) -> bool:
-    """Whether another process of the run has ended: in torch, NCCL raises a DistBackendError, the
-    store of the first process a DistNetworkError, and gloo a plain RuntimeError."""
-    if is_out_of_memory(error):  # which NCCL reports as a DistBackendError, too
+    """Whether the error shows that another process of the run has exited: NCCL raises a
+    DistBackendError, the store of the first process a DistNetworkError, and gloo a RuntimeError."""
+    if is_out_of_memory(error):  # which NCCL also reports as a DistBackendError
         return False
     names = ("DistBackendError", "DistNetworkError", "DistStoreError")
     return type(error).__name__ in names or "gloo" in str(error)

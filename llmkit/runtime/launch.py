@@ -1,4 +1,4 @@
-"""Several processes on one machine, which run the same command and find each other by rank."""
+"""Launching several processes of the same command on one machine (--num-processes)."""
 
 import os
 import signal
@@ -10,14 +10,15 @@ import threading
 import time
 
 LAUNCHED = "LLMKIT_LAUNCHED"
-GRACE_SECONDS = 5.0  # for processes to end by themselves after one of them has failed
+GRACE_SECONDS = 5.0  # in which processes may exit by themselves after one of them has failed
 
 
 def launch(arguments: list[str], num_processes: int) -> int:
     """Run `llmkit arguments` in `num_processes` processes; returns the exit code.
 
-    Only the first process prints. If it ends without its own error, the last error line of
-    another one is shown. When one process fails, the others, which wait for it, are ended.
+    Only the first process prints. If it exits without an error message of its own, the last line
+    that another process wrote to stderr is printed. When one process fails, the others, which would
+    wait for it, are killed.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     environment = {
@@ -33,7 +34,8 @@ def launch(arguments: list[str], num_processes: int) -> int:
     stop_signals: list[int] = []
 
     def forward(number: int, _: object) -> None:
-        """The first stop signal lets the processes finish their step and save; a second kills."""
+        """Pass a signal on. The first stop signal lets the processes finish their step and save;
+        the second kills them."""
         if number != signal.SIGUSR1:
             stop_signals.append(number)
         for process in processes:
@@ -51,7 +53,7 @@ def launch(arguments: list[str], num_processes: int) -> int:
                         stdin=subprocess.PIPE,  # closes when this process ends
                         stdout=None if rank == 0 else subprocess.DEVNULL,
                         stderr=None if rank == 0 else errors,
-                        start_new_session=True,  # Ctrl-C reaches them through `forward` only
+                        start_new_session=True,  # Ctrl-C reaches them only through `forward`
                     )
                 )
             code = _wait(processes)
@@ -61,20 +63,22 @@ def launch(arguments: list[str], num_processes: int) -> int:
                 process.wait()
         code = 128 + stop_signals[0] if stop_signals and code else abs(code)
         if code and processes[0].returncode in (0, -signal.SIGKILL):  # without a message
-            print(_last_line(errors) or f"llmkit: a process ended with {code}", file=sys.stderr)
+            print(
+                _last_line(errors) or f"llmkit: a process exited with code {code}", file=sys.stderr
+            )
     return code
 
 
 def end_with_launcher() -> bool:
-    """In a process that `launch` started, stop as on SIGTERM once the launcher has ended.
+    """In a process started by `launch`, stop as on SIGTERM once the launcher has exited.
 
-    Returns whether this is such a process.
+    Returns whether this process was started by `launch`.
     """
     if os.environ.pop(LAUNCHED, None) is None:
         return False
 
     def wait() -> None:
-        os.read(0, 1)  # returns at the end of the pipe, into which nothing is written
+        os.read(0, 1)  # nothing is written into the pipe; returns when it is closed
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -82,7 +86,7 @@ def end_with_launcher() -> bool:
 
 
 def _wait(processes: list[subprocess.Popen]) -> int:
-    """The first exit code that is not 0, or 0 if all have succeeded."""
+    """Wait for all processes; returns the first nonzero exit code, or 0 if all succeeded."""
     deadline = None
     while True:
         codes = [process.poll() for process in processes]
@@ -103,7 +107,7 @@ def _last_line(errors) -> str:
 
 
 def free_port() -> int:
-    """A local port that no process listens on."""
+    """A free local port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

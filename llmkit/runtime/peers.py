@@ -1,8 +1,8 @@
-"""Connections between the processes of a run, apart from those that exchange tensors.
+"""Control connections between the processes of a run, separate from those that exchange tensors.
 
-A process that dies closes its connection, whatever killed it, so the others end within seconds
-instead of waiting for it in an exchange: NCCL may notice nothing at all. A stop request of any
-process reaches all of them, wherever they wait.
+The connection of a process closes when the process dies, whatever the cause, so the others exit
+within seconds instead of waiting in a collective; NCCL may not detect the loss at all. A stop
+request to any process reaches all of them, even while they wait in a collective.
 """
 
 import os
@@ -20,24 +20,25 @@ from llmkit.runtime.rendezvous import from_first_process
 from llmkit.runtime.signals import Signals
 
 CONNECT_SECONDS = 300.0  # libraries may load slowly
-GRACE_SECONDS = 8.0  # for the main thread to end by the error of the exchange that broke
-GOODBYE, LOST = 0, 255  # messages of one byte; all others are numbers of signals
-# A machine that has lost its power or its network closes no connection: it is asked after 30 s of
-# silence, and given up after another 30 s.
+GRACE_SECONDS = 8.0  # in which the main thread may exit with the error of the broken collective
+GOODBYE, LOST = 0, 255  # one-byte messages; all others are signal numbers
+# A machine that loses power or network closes no connection: the system probes it after 30 s
+# without traffic, and considers it lost after another 30 s.
 KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 6}
 
 
 class Peers:
-    """The connections of this process: of the first one to all others, of each other to the first.
+    """The connections of this process: from the first process to all others, from each other
+    process to the first.
 
-    Every process of the run makes one at the same time.
+    All processes of the run have to create one at the same time.
     """
 
     def __init__(self, signals: Signals, advice: Callable[[], str]) -> None:
         """
         Args:
-            signals: Where stop requests of other processes go, and from where they are sent.
-            advice: The end of the message if another process has died.
+            signals: Receives the stop requests of other processes, and sends those of this one.
+            advice: Returns the end of the message that reports the death of another process.
         """
         self.signals, self.advice = signals, advice
         self.sockets = connect() if num_processes() > 1 else []
@@ -55,7 +56,7 @@ class Peers:
                     peer.sendall(bytes([message]))
 
     def say_goodbye(self) -> None:
-        """Tell the others that this process may end now, and let them end, too."""
+        """Tell the others that this process is about to exit, which is no failure."""
         self.signals.forward = None
         self.departed.update(self.sockets)
         self.send(GOODBYE)
@@ -74,7 +75,7 @@ class Peers:
                         key.fileobj.close()
 
     def _receive(self, peer: socket.socket) -> bool:
-        """Obey the messages of another process; returns whether it is still connected."""
+        """Handle the messages of another process; returns whether it is still connected."""
         try:
             messages = peer.recv(64)
         except OSError:
@@ -93,7 +94,8 @@ class Peers:
         return bool(messages)
 
     def _end(self, is_told: bool) -> None:
-        """End this process, since another one has died; the first to notice it says so."""
+        """Exit because another process has died; the process that noticed it first prints a
+        message."""
         self.send(LOST)
         time.sleep(GRACE_SECONDS)
         if not is_told:
@@ -103,10 +105,10 @@ class Peers:
 
 
 def connect() -> list[socket.socket]:
-    """The connections of this process.
+    """Connect this process to the others; returns the sockets.
 
     Raises:
-        UserError: If there is none, as a process has ended or a firewall is between them.
+        UserError: If a connection fails, because a process has exited or a firewall blocks it.
     """
     server = socket.create_server(("", 0)) if is_rank_zero() else None
     port, token = from_first_process(
@@ -125,7 +127,7 @@ def connect() -> list[socket.socket]:
 
 
 def call_first_process(port: int, token: bytes) -> socket.socket:
-    """The connection to the first process, which expects the token."""
+    """Connect to the first process, and identify this one by the token and its rank."""
     address = os.environ["MASTER_ADDR"]
     try:
         peer = socket.create_connection((address, port), timeout=CONNECT_SECONDS)
@@ -139,7 +141,7 @@ def call_first_process(port: int, token: bytes) -> socket.socket:
 
 
 def accept(server: socket.socket, token: bytes, expected: int) -> list[socket.socket]:
-    """The connections of the other processes, which show the token and their rank."""
+    """Accept the connections of the other processes, which send the token and their rank."""
     deadline = time.monotonic() + CONNECT_SECONDS
     peers: dict[bytes, socket.socket] = {}
     while len(peers) < expected:
@@ -149,8 +151,8 @@ def accept(server: socket.socket, token: bytes, expected: int) -> list[socket.so
         except TimeoutError:
             raise UserError(
                 f"{expected - len(peers)} of {expected + 1} processes have not connected to port "
-                f"{server.getsockname()[1]} of the first one: they have ended, or a firewall is "
-                "between them; look at their output, and open all ports between the machines"
+                f"{server.getsockname()[1]} of the first one: they have exited, or a firewall "
+                "blocks them; check their output, and open all ports between the machines"
             ) from None
         peer.settimeout(CONNECT_SECONDS)
         greeting = b""
@@ -164,7 +166,7 @@ def accept(server: socket.socket, token: bytes, expected: int) -> list[socket.so
 
 
 def keep_alive(peer: socket.socket) -> None:
-    """Have the system notice a machine that has gone without closing the connection."""
+    """Have the system detect a machine that disappears without closing the connection."""
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in KEEP_ALIVE.items():
         if hasattr(socket, name):  # Linux

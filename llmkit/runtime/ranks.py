@@ -1,8 +1,7 @@
-"""The rank of this process, from its launcher's environment variables, and unsupported launchers.
+"""The rank of this process, read from its launcher's environment variables.
 
-The launchers are torchrun, accelerate, MPI's and Slurm's srun.
-
-This module imports no heavy library, so that it is quick to import.
+Supports torchrun, accelerate, MPI launchers and Slurm's srun, and rejects configurations in which
+the processes would not train one run together. Imports no heavy library.
 """
 
 import os
@@ -11,7 +10,7 @@ from collections.abc import Mapping
 
 from llmkit.errors import UserError
 
-# torchrun's variables, each with its equivalents of MPI launchers (Hydra, Open MPI, MVAPICH) in the
+# torchrun's variables, each with its equivalents in MPI launchers (Hydra, Open MPI, MVAPICH) in the
 # order in which accelerate looks for them.
 NAMES = {
     "RANK": ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK"),
@@ -23,7 +22,7 @@ NAMES = {
         "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE",
     ),
 }  # fmt: skip
-SLURM_PORTS = range(15_000, 30_000)  # by job, as several may share a machine
+SLURM_PORTS = range(15_000, 30_000)  # one per job, since several jobs may share a machine
 DEFAULT_PORT = 29500  # of the rendezvous, if the launcher names none
 SHARDING = {
     "ACCELERATE_USE_FSDP": "FSDP",
@@ -67,10 +66,10 @@ def whole_number(name: str, *, least: int = 0, most: int | None = None, default:
 
 
 def join_launcher() -> None:
-    """Set torchrun's variables, which all libraries know, from those of MPI's launchers.
+    """Set torchrun's variables, which all libraries read, from those of Slurm and MPI launchers.
 
-    Raises UserError if these are not enough for the processes to find each other, or if accelerate
-    is configured to divide the model among them.
+    Raises UserError if the variables do not suffice for the processes to find each other, or if
+    accelerate is configured to shard the model.
     """
     for name, what in SHARDING.items():
         if os.environ.get(name, "false").lower() in ("true", "1"):
@@ -89,8 +88,8 @@ def join_launcher() -> None:
     is_accelerate_on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
     if is_accelerate_on_cpu and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in sources:
         raise UserError(
-            "accelerate launch: on CPUs, it starts one process however many are configured; start "
-            "with --num-processes or torchrun"
+            "accelerate launch: on CPUs, it starts a single process regardless of its "
+            "configuration; start with --num-processes or torchrun"
         )
     if numbers.get("WORLD_SIZE", 1) == 1:
         return
@@ -111,7 +110,7 @@ def join_launcher() -> None:
 def join_slurm_step() -> None:
     """Set torchrun's variables from Slurm's in each of several tasks that srun has started, unless
     they were set by torchrun or an MPI launcher in the step."""
-    # SLURM_NTASKS does not help: it is set in batch scripts, too, which run as plain processes.
+    # Not SLURM_NTASKS, which is also set in batch scripts, whose processes are no tasks.
     num_tasks = whole_number("SLURM_STEP_NUM_TASKS", least=1, default=1)
     if num_tasks == 1 or "WORLD_SIZE" in os.environ or len(sources_of(os.environ)) == len(NAMES):
         return
@@ -128,7 +127,8 @@ def join_slurm_step() -> None:
 
 
 def tasks_on_this_machine() -> int:
-    """The tasks of the Slurm step on this machine, from a list by machine such as `4(x2),1`."""
+    """Number of tasks of the Slurm step on this machine, from a list such as `4(x2),1`: one entry
+    per machine, or per group of machines."""
     text = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")
     parts = [re.fullmatch(r"(\d{1,9})(?:\(x(\d{1,9})\))?", part) for part in text.split(",")]
     machine = whole_number("SLURM_NODEID")
@@ -149,7 +149,7 @@ def first_machine(machines: str) -> str:
     name = "".join(match.groups(default=""))
     if not name:
         raise UserError(
-            "SLURM_STEP_NODELIST: names no machine; set MASTER_ADDR to the name of the first one"
+            "SLURM_STEP_NODELIST: names no machine; set MASTER_ADDR to the first machine's name"
         )
     return name
 
@@ -157,7 +157,9 @@ def first_machine(machines: str) -> str:
 def check_ranks(sources: Mapping[str, str], numbers: Mapping[str, int]) -> None:
     """Raise UserError if one of torchrun's variables is missing or contradicts another.
 
-    sources: what `sources_of` returns. numbers: the values, by torchrun's names.
+    Args:
+        sources: The result of `sources_of`.
+        numbers: The values, by torchrun's names.
     """
     # accelerate joins a group of processes wherever LOCAL_RANK is set.
     if numbers.get("WORLD_SIZE", 1) > 1 or sources.get("LOCAL_RANK") == "LOCAL_RANK":
@@ -178,8 +180,8 @@ def check_ranks(sources: Mapping[str, str], numbers: Mapping[str, int]) -> None:
 
 
 def sources_of(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variable from which each of torchrun's variables is read: itself, or the equivalent of an
-    MPI launcher if WORLD_SIZE is not set."""
+    """The variable from which each of torchrun's variables is read: the variable itself or, if
+    WORLD_SIZE is not set, its equivalent in an MPI launcher."""
     sources = {}
     for name, theirs in NAMES.items():
         candidates = (name,) if "WORLD_SIZE" in environment else (name, *theirs)
@@ -192,7 +194,7 @@ def sources_of(environment: Mapping[str, str]) -> dict[str, str]:
 def check_launcher(asked: int = 1) -> None:
     """Raise UserError if the processes would not train one run together.
 
-    asked: the value of --num-processes.
+    asked: The value of --num-processes.
     """
     if asked > 1 and num_processes() > 1:
         raise UserError(
@@ -202,10 +204,10 @@ def check_launcher(asked: int = 1) -> None:
 
 
 def resume_option(resume: str | None, run_dir: str | None) -> str | None:
-    """The value of --resume: as given, or `auto` if torchrun has started the processes again.
+    """The value of --resume: as given, or `auto` if torchrun has restarted the processes.
 
     Raises:
-        UserError: If torchrun may do so, and the new processes would not know the run.
+        UserError: If torchrun may restart the processes, which could then not find the run.
     """
     if resume is not None or not whole_number("TORCHELASTIC_MAX_RESTARTS"):
         return resume
@@ -218,6 +220,6 @@ def resume_option(resume: str | None, run_dir: str | None) -> str | None:
 
 
 def overridden_precision(precision: str) -> str | None:
-    """The mixed precision of accelerate's configuration if it differs from the run's; else None."""
+    """The mixed precision in accelerate's configuration if it differs from the run's; else None."""
     theirs = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # also its default
     return theirs if theirs not in ("no", precision) else None

@@ -1,7 +1,7 @@
-"""The meeting of the processes of a run, and what the first of them decides for all.
+"""Rendezvous of the processes of a run, and decisions that the first process makes for all.
 
-It needs no more than the launcher's environment variables, so it works before the devices are
-chosen, and on machines that share no folder.
+Needs only the launcher's environment variables, so it works before devices are chosen and on
+machines that share no folder.
 """
 
 import os
@@ -26,20 +26,21 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 MEETING_TIME = timedelta(minutes=30)  # machines may start late
-# Another process may be encoding, saving or scoring. One that has died is noticed by its closed
-# connection (see peers.py), so this is only for what nobody has thought of.
+# Another process may be encoding, saving or scoring for hours. A process that has died is detected
+# by its closed connection (see peers.py), so this timeout is only a last resort.
 PROCESS_TIMEOUT = timedelta(days=7)
-SECONDS_TO_HEAR = 30.0
-FAILED = b""  # the decision of a first process that has none; no JSON
+ACKNOWLEDGEMENT_SECONDS = 30.0
+FAILED = b""  # instead of a decision, if the first process could not make it; not valid JSON
 _numbers = count()
 
 
 def from_first_process(make: Callable[[], Value], kind: Any = None) -> Value:
-    """What `make` returns in the first process, in all processes; all of them call this.
+    """Call `make` in the first process and return its result in all of them.
 
-    A UserError is raised in the first process alone, which prints it; the others exit with code 2.
+    Every process has to call this. A UserError is raised only in the first process, which prints
+    it; the others exit with code 2.
 
-    kind: Type of what `make` returns, which travels as JSON.
+    kind: Type of the result, which is sent as JSON.
     """
     if num_processes() == 1:
         return make()
@@ -54,26 +55,26 @@ def from_first_process(make: Callable[[], Value], kind: Any = None) -> Value:
         value = make()
     except UserError:
         store.set(key, FAILED)
-        _wait_until_heard(store, f"{key} heard")
+        _wait_for_acknowledgements(store, f"{key} heard")
         raise
     store.set(key, adapter.dump_json(value))
-    _wait_until_heard(store, f"{key} heard")
+    _wait_for_acknowledgements(store, f"{key} heard")
     return value
 
 
-def _wait_until_heard(store: "Store", key: str) -> None:
-    """Wait for the other processes, as the store may end with the first one."""
-    deadline = time.monotonic() + SECONDS_TO_HEAR
+def _wait_for_acknowledgements(store: "Store", key: str) -> None:
+    """Wait until all others have read a decision, since the store may end with this process."""
+    deadline = time.monotonic() + ACKNOWLEDGEMENT_SECONDS
     while store.add(key, 0) < num_processes() - 1 and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
 @cache
 def meet() -> "Store":
-    """The key-value store that connects all processes of the run; waits for them.
+    """Wait for all processes of the run; returns the key-value store that connects them.
 
     Raises:
-        UserError: If they have not met within MEETING_TIME.
+        UserError: If they have not all connected within MEETING_TIME.
     """
     from torch.distributed import DistNetworkError, DistStoreError, PrefixStore, rendezvous
 
@@ -85,19 +86,19 @@ def meet() -> "Store":
     except (DistNetworkError, DistStoreError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(
-            f"MASTER_ADDR: the {size} processes of this run do not meet at "
+            f"MASTER_ADDR: the {size} processes of this run cannot connect at "
             f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} ({reason}); start all of "
-            "them, with the address of the first machine and a port that is free there"
+            "them, with the address of the first machine and a free port there"
         ) from None
     store.set_timeout(PROCESS_TIMEOUT)
     return PrefixStore(token, store)
 
 
 def greet_others(store: "Store", size: int) -> str:
-    """Wait for all other processes, and tell them a token that names this start of the run.
+    """Wait for all other processes, and send them a token that identifies this start of the run.
 
-    torchrun keeps its store when it starts processes again, so what is in it may be of earlier
-    ones: even a greeting counts only once its sender has taken the answer.
+    torchrun keeps its store when it restarts processes, so entries may come from earlier ones: even
+    a greeting counts only once its sender has acknowledged the answer.
     """
     from torch.distributed import DistStoreError
 
@@ -110,7 +111,7 @@ def greet_others(store: "Store", size: int) -> str:
             elif store.check([f"greeting of {rank}"]):
                 store.set(store.get(f"greeting of {rank}").decode(), token)
         if time.monotonic() > deadline:
-            raise DistStoreError(f"{len(missing)} have not come within {MEETING_TIME}")
+            raise DistStoreError(f"{len(missing)} missing after {MEETING_TIME}")
         time.sleep(0.02)
     return token
 
@@ -126,8 +127,8 @@ def greet_first_process(store: "Store", rank: int) -> str:
 
 @contextmanager
 def _killed_by_signals() -> Iterator[None]:
-    """While this process waits for the others, let signals end it immediately: Python's handlers
-    would not run, and nothing is half done yet."""
+    """Let signals end this process immediately while it waits for the others: Python's handlers
+    would not run, and no work is in progress yet."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -11,13 +11,16 @@ from types import FrameType
 from llmkit.runtime.ranks import is_rank_zero, num_processes
 
 STOPS = ("SIGINT", "SIGTERM", "SIGHUP")
-REPEAT_SECONDS = 2.0  # a launcher passes on a signal that its processes got from the terminal, too
-DEAF_SECONDS = 5.0  # after which a process that waits in an exchange ends without its main thread
+# Within this time, a signal is no second request: a launcher may pass on a signal that its
+# processes have received from the terminal as well.
+REPEAT_SECONDS = 2.0
+# After which a process whose main thread is blocked in a collective exits without it.
+UNRESPONSIVE_SECONDS = 5.0
 
 
 class Stopped(BaseException):
-    """Raised when the run was asked to stop. Not an Exception, like KeyboardInterrupt, so that no
-    `except Exception` swallows it."""
+    """Raised when the run was asked to stop. Like KeyboardInterrupt it is not an Exception, so that
+    no `except Exception` catches it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -32,8 +35,8 @@ class Stopped(BaseException):
 class Signals:
     """Requests from outside. A second stop request ends the process immediately.
 
-    Python runs handlers of signals in the main thread, but not while it waits in an exchange with
-    other processes. With several processes, a thread therefore hears the signals as well.
+    Python runs signal handlers in the main thread, but not while that is blocked in a collective.
+    With several processes, a second thread therefore receives the signals as well.
     """
 
     def __init__(self) -> None:
@@ -44,24 +47,24 @@ class Signals:
         """Sends a stop request to the other processes."""
         self._is_deferred = False
         self._is_request = False  # whether the next stop signal comes from `request`
-        self._heard_at: float | None = None  # when the first stop signal from outside was heard
-        self._ears: tuple[int, int] | None = None
+        self._stopped_at: float | None = None  # when the first stop signal from outside arrived
+        self._wakeup_pipe: tuple[int, int] | None = None
 
     def __enter__(self) -> "Signals":
         names = (*STOPS, "SIGUSR1")  # Windows has two of these
         numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
         self._previous = {number: signal.signal(number, self._take) for number in numbers}
         if num_processes() > 1:
-            reading, writing = self._ears = os.pipe()
+            reading, writing = self._wakeup_pipe = os.pipe()
             os.set_blocking(writing, False)
             self._previous_wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
             threading.Thread(target=self._listen, args=(reading,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._ears is not None:
+        if self._wakeup_pipe is not None:
             signal.set_wakeup_fd(self._previous_wakeup)
-            os.close(self._ears[1])  # ends the thread
+            os.close(self._wakeup_pipe[1])  # ends the thread
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -82,7 +85,7 @@ class Signals:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """A part of a `deferred` context that a stop request may interrupt at any moment."""
+        """A section of a `deferred` context that a stop request may interrupt at any moment."""
         was_deferred, self._is_deferred = self._is_deferred, False
         try:
             self.raise_if_stopped()
@@ -99,9 +102,9 @@ class Signals:
             self.wants_save = True
             return
         if self.stop is not None:
-            if self._ears is None:
+            if self._wakeup_pipe is None:
                 os._exit(128 + number)
-            return  # `_hear` decides
+            return  # `_receive_stop` decides
         self.stop = number
         if self.forward is not None:  # the thread may be too late if this process now ends
             self.forward(number)
@@ -113,23 +116,23 @@ class Signals:
         with open(reading, "rb", buffering=0) as numbers:
             while number := numbers.read(1):
                 if number[0] in stops:
-                    self._hear(number[0])
+                    self._receive_stop(number[0])
 
-    def _hear(self, number: int) -> None:
-        """Pass on the first stop signal, and end this process on a second one, or if its main
-        thread hears neither and has nothing to save."""
+    def _receive_stop(self, number: int) -> None:
+        """Pass on the first stop signal; end this process on a second one, or if its main thread
+        does not respond and has nothing to save."""
         if not self._is_deferred:
-            threading.Timer(DEAF_SECONDS, self._end_if_deaf, [number]).start()
+            threading.Timer(UNRESPONSIVE_SECONDS, self._end_if_unresponsive, [number]).start()
         if self._is_request:
             self._is_request = False
-        elif self._heard_at is None:
-            self._heard_at = time.monotonic()
+        elif self._stopped_at is None:
+            self._stopped_at = time.monotonic()
             if self.forward is not None:
                 self.forward(number)
-        elif time.monotonic() - self._heard_at > REPEAT_SECONDS:
+        elif time.monotonic() - self._stopped_at > REPEAT_SECONDS:
             os._exit(128 + number)
 
-    def _end_if_deaf(self, number: int) -> None:
+    def _end_if_unresponsive(self, number: int) -> None:
         if self.stop is None:
             if is_rank_zero():
                 os.write(2, f"llmkit: {Stopped(number)}\n".encode())

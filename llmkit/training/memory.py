@@ -1,4 +1,4 @@
-"""The memory that a training takes, and how large micro-batches it leaves room for."""
+"""Estimating the memory of training, and choosing micro-batches that fit."""
 
 from dataclasses import dataclass
 
@@ -21,40 +21,40 @@ from llmkit.runtime.ranks import num_local_processes
 from llmkit.training.optim import build_optimizer, state_bytes
 
 BEST_TOKENS = 8192  # of a micro-batch, if memory allows
-# Fraction of the free memory to plan with: estimates err, and other programs take some.
+# Fraction of the free memory to use: the estimate is not exact, and other programs need some.
 MEMORY_FRACTION = {"cpu": 0.7, "cuda": 0.9}
-FLOAT32 = 4  # bytes; weights, gradients and what adds up between blocks are float32 throughout
-BATCH_BYTES = 5 * 8  # per token: the tensors of a Batch, int64
+FLOAT32 = 4  # bytes; weights, gradients and the residual stream are always float32
+BATCH_BYTES = 5 * 8  # per token: the int64 tensors of a Batch
 
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """An estimate of the bytes that a training takes on its device, from the shape of the model."""
+    """An estimate of the bytes that training takes on its device, from the shape of the model."""
 
     weights: int
     copies: int
-    """The weights in the precision of the products, if that is not float32; of one block, if blocks
-    are computed again."""
+    """Copies of the weights in the precision of the products, if that is not float32; with
+    activation checkpointing, of one block at a time."""
     gradient: int
     optimizer: int
     """The optimizer's state."""
     head_gradient: int
-    """The gradient of the output embeddings, which the loss computes before all others."""
+    """The gradient of the output embedding, which the loss computes before all other gradients."""
     logits: int
-    """The loss of a piece of the positions, while it is computed."""
+    """Logits of one chunk of positions, while their loss is computed."""
     per_token: int
     """Activations of each token of a micro-batch that are kept for the backward pass."""
     recomputed: int
-    """Activations of a block for each token, if they are computed again: of one block at a time."""
+    """Activations of one block for each token, with activation checkpointing; else 0."""
 
     @property
     def besides_weights(self) -> int:
-        """All that stays during a micro-batch, whatever its size, without the weights."""
+        """Memory that is allocated during a micro-batch of any size, except for the weights."""
         return self.copies + self.gradient + self.optimizer + self.head_gradient
 
     def activations(self, tokens: int) -> int:
-        """Bytes of a micro-batch at its peak: in the loss, or in the first block to be computed
-        again."""
+        """Peak bytes of the activations of a micro-batch: in the loss, or in the recomputation of
+        the first block."""
         return tokens * self.per_token + max(self.logits, tokens * self.recomputed)
 
     def total(self, tokens: int) -> int:
@@ -71,7 +71,7 @@ class MemoryUse:
         }
 
     def fitting_tokens(self, room: int) -> int:
-        """The tokens of a micro-batch for which so many bytes beside the weights suffice."""
+        """Tokens of the largest micro-batch that fits into `room` bytes next to the weights."""
         free = room - self.besides_weights
         in_loss = (free - self.logits) // self.per_token
         return max(0, min(in_loss, free // (self.per_token + self.recomputed)))
@@ -79,7 +79,7 @@ class MemoryUse:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """How a training fits into memory."""
+    """How training fits into memory."""
 
     limit: MicroBatchLimit
     activation_checkpointing: bool
@@ -91,8 +91,8 @@ def plan_memory(
 ) -> MemoryPlan:
     """The same plan in every process, for the one with the least free memory.
 
-    Unless the recipe decides on activation checkpointing, it is chosen if the micro-batches that
-    the recipe asks for, or else those of two rows, would not fit without it.
+    Unless the recipe sets activation checkpointing, it is enabled if the micro-batches that the
+    recipe asks for, or else micro-batches of two rows, would not fit otherwise.
     """
     longest = int(rows.lengths.max())
     room = min(gather_object([memory_room(accelerator.device)]))
@@ -115,14 +115,14 @@ def plan_memory(
 
 
 def limit_of(settings: Train, max_tokens: int) -> MicroBatchLimit:
-    """The recipe's limit of micro-batches; if it gives none, `max_tokens` tokens."""
+    """The recipe's limit of micro-batches; `max_tokens` tokens if it has none."""
     rows, tokens = settings.micro_batch_size, settings.micro_batch_tokens
     return MicroBatchLimit(rows, max_tokens if rows is None and tokens is None else tokens)
 
 
 def wanted_tokens(settings: Train, longest: int, num_rows: int) -> int:
-    """Tokens of the largest micro-batch of the longest rows within the recipe's limit; if it gives
-    none, of two rows."""
+    """Tokens of the largest micro-batch within the recipe's limit if all rows are as long as the
+    longest; without a limit, of two rows."""
     rows, tokens = settings.micro_batch_size, settings.micro_batch_tokens
     if rows is None and tokens is None:
         rows = 2
@@ -131,7 +131,7 @@ def wanted_tokens(settings: Train, longest: int, num_rows: int) -> int:
 
 
 def memory_room(device: torch.device) -> int:
-    """Bytes that a training may take beside its weights, in each process of this machine."""
+    """Bytes available to training in each process of this machine, next to its weights."""
     sharing = num_local_processes() if device.type == "cpu" else 1
     fraction = MEMORY_FRACTION.get(device.type, MEMORY_FRACTION["cpu"])
     return int(fraction * available_bytes(device) / sharing)
@@ -146,12 +146,12 @@ def memory_use(
     longest: int,
     checkpointing: bool,
 ) -> MemoryUse:
-    """The memory of a training with micro-batches of rows that are as long as the longest.
+    """The memory of training on micro-batches of rows that are all as long as the longest.
 
     Args:
-        model: With its adapters and frozen layers, on any device.
+        model: The model with its adapters and frozen layers, on any device.
         settings: Optimizer and forward pass.
-        device: Type of the device: cpu, cuda.
+        device: Type of the device, `cpu` or `cuda`.
         precision: The mixed precision.
         longest: Tokens of the longest row.
     """
@@ -161,13 +161,13 @@ def memory_use(
     num_all, num_trained = count_parameters(model)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     head_numel = head.numel() if head.requires_grad else 0
-    # In the precision of the products and float32, before and after log_softmax.
+    # In the precision of the products, and in float32 before and after log_softmax.
     logit_rows = LOGIT_ROWS_ON_GPU if device == "cuda" else LOGIT_ROWS
     logits = logit_rows * config.vocab_size * (itemsize + 2 * FLOAT32)
-    # The gradient of the head from a further piece comes while the logits' is in memory.
+    # A further chunk adds its gradient of the head while that of its logits is in memory.
     logits += (FLOAT32 + itemsize) * head_numel
     copies = itemsize * num_all if itemsize < FLOAT32 else 0
-    if checkpointing:  # autocast keeps those of trained weights until the loss is computed
+    if checkpointing:  # autocast keeps copies of trained weights until the loss is computed
         logits += copies * num_trained // num_all
         copies //= config.num_hidden_layers
     per_token, recomputed = bytes_per_token(
@@ -195,19 +195,19 @@ def bytes_per_token(
     *,
     checkpointing: bool,
 ) -> tuple[int, int]:
-    """Bytes of a token's activations that are kept, and of a block that is computed again.
+    """Bytes per token of the activations that are kept, and of those of a block that is recomputed.
 
     model: Without the wrapper of adapters.
     """
     config, family = model.config, family_of(model.config)
     drops = has_dropout(model)
-    on_cpu = device == "cpu"  # where masks are numbers of the products' type, elsewhere bools
+    on_cpu = device == "cpu"  # where masks have the dtype of the products; elsewhere they are bools
     mask_itemsize = (itemsize if on_cpu else 1) * drops
     block = family.activation_bytes(config, itemsize, mask_itemsize)
     block += attention_bytes(config, forward, device, itemsize, longest, has_dropout=drops)
     residual = FLOAT32 * config.hidden_size
     num_trained = count_trained_blocks(model)
-    # The final LayerNorm's input, its output and the gradient of that.
+    # The input of the final LayerNorm, its output, and the gradient of the output.
     others = 3 * residual + BATCH_BYTES
     if not checkpointing:
         return num_trained * block + others, 0
@@ -223,12 +223,13 @@ def attention_bytes(
     *,
     has_dropout: bool,
 ) -> int:
-    """Bytes that a block's attention keeps per token besides queries, keys, values and output.
+    """Bytes per token that a block's attention keeps in addition to queries, keys, values and
+    output.
 
-    The kernels of GPUs, and PyTorch's for CPUs without dropout, keep a sum per head. On a CPU, the
-    forward pass without padding keeps the probabilities and their dropout masks; transformers with
-    dropout keeps float32 probabilities, masks and products of both, and float32 copies of queries,
-    keys and values.
+    The kernels for GPUs, and PyTorch's kernel for CPUs, which is used without dropout only, keep
+    one log-sum-exp per head. On a CPU, the padding-free forward pass keeps the probabilities and
+    their dropout masks. transformers with dropout keeps float32 probabilities, masks and products
+    of both, and float32 copies of queries, keys and values.
     """
     num_heads = config.num_attention_heads
     head_dim = config.hidden_size // num_heads
@@ -243,7 +244,7 @@ def attention_bytes(
 
 
 def count_trained_blocks(model: nn.Module) -> int:
-    """Blocks through which a gradient flows: from the lowest with a trained weight on."""
+    """Number of blocks through which a gradient flows: those from the lowest trained weight up."""
     blocks = family_of(model.config).blocks(model)
     below = [*family_of(model.config).embeddings(model)]
     for lowest, part in enumerate([nn.ModuleList(below), *blocks]):

@@ -13,8 +13,8 @@ from llmkit.runtime.ranks import is_rank_zero, join_launcher
 from llmkit.runtime.rendezvous import meet
 
 if __name__ == "__main__":
-    signals.DEAF_SECONDS = float(sys.argv[1])
-    peers.GRACE_SECONDS = 10 * signals.DEAF_SECONDS
+    signals.UNRESPONSIVE_SECONDS = float(sys.argv[1])
+    peers.GRACE_SECONDS = 10 * signals.UNRESPONSIVE_SECONDS
     join_launcher()
     with signals.Signals() as requests:
         peers.Peers(requests, lambda: "; run it again")

@@ -9,7 +9,7 @@ import torch
 from llmkit.runtime import cores
 from llmkit.runtime.cores import (
     Usage,
-    num_threads_beside_load,
+    num_threads_under_load,
     reduce_threads,
     shorten_spinning,
     watch_cores,
@@ -37,7 +37,7 @@ def used_by_others(monkeypatch):
     [(0.0, 2, 2), (0.3, 2, 2), (0.8, 2, 1), (2.0, 2, 1), (1.1, 16, 15), (60.0, 64, 4), (9.0, 4, 1)],
 )
 def test_other_programs_leave_so_many_threads(others, num_threads, expected):
-    assert num_threads_beside_load(others, num_threads) == expected
+    assert num_threads_under_load(others, num_threads) == expected
 
 
 def test_what_this_process_used_is_not_of_others():
