@@ -108,7 +108,7 @@ def measure(options: argparse.Namespace) -> dict:
         "seconds": statistics.median(seconds),
         "cpu_seconds": statistics.median(cpu_seconds),
         "peak": max(peaks),
-        "expected": use.besides_weights - use.optimizer + use.activations(tokens),
+        "expected": use.overhead - use.optimizer + use.activations(tokens),
     }
 
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# One run of llmkit on two machines that are reached by ssh:
+# One run of llmkit on two machines that accept ssh:
 #
 #     deploy/two-hosts.sh FIRST SECOND GPUS_PER_MACHINE RECIPE [OPTIONS] [KEY=VALUE ...]
 #
-# Both machines need llmkit, and the data, in the folder of the same name as this one. The run is in
-# that folder on FIRST. Ctrl-C or SIGTERM saves a checkpoint; run it again with `--resume auto`.
-# $PORT (29500) and some other ports of FIRST must be open to SECOND.
+# Start it in a folder that has the same path, and contains the same data, on both machines; llmkit must
+# be installed on both. The run folder is created on FIRST. Ctrl-C or SIGTERM saves a checkpoint; start
+# again with `--run-dir RUN --resume auto` to continue. FIRST must accept connections from SECOND on
+# $PORT (29500) and on other ports.
 set -uo pipefail
 
 if [ "$#" -lt 4 ]; then
@@ -15,7 +16,7 @@ fi
 first=$1 second=$2 gpus=$3 port=${PORT:-29500}
 shift 3
 
-start() { # HOST NUMBER ARGUMENTS: the terminal passes Ctrl-C on, and a hangup if ssh ends
+start() { # HOST NUMBER ARGUMENTS; the remote terminal forwards Ctrl-C, and a hangup when ssh ends
     local host=$1 number=$2
     shift 2
     ssh -tt "$host" "cd $(printf %q "$PWD") && exec torchrun --nnodes=2 --node-rank=$number" \

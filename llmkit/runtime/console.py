@@ -170,7 +170,7 @@ def library_imports() -> Iterator[None]:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault(
         "HF_UPDATE_DOWNLOAD_COUNTS", "0"
-    )  # otherwise a server besides the hub is contacted
+    )  # otherwise it contacts a server other than the hub
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of torch.distributed
     warnings.filterwarnings("ignore")

@@ -48,10 +48,10 @@ class Peers:
             self.thread = threading.Thread(target=self._listen, daemon=True)
             self.thread.start()
 
-    def send(self, message: int, besides: socket.socket | None = None) -> None:
+    def send(self, message: int, except_for: socket.socket | None = None) -> None:
         """Send a message to all connected processes."""
         for peer in self.sockets:
-            if peer is not besides:
+            if peer is not except_for:
                 with suppress(OSError):  # it has ended
                     peer.sendall(bytes([message]))
 
@@ -90,7 +90,7 @@ class Peers:
             else:
                 self.signals.request(message)
                 if is_rank_zero():
-                    self.send(message, besides=peer)
+                    self.send(message, except_for=peer)
         return bool(messages)
 
     def _end(self, is_told: bool) -> None:

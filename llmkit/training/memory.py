@@ -48,7 +48,7 @@ class MemoryUse:
     """Activations of one block for each token, with activation checkpointing; else 0."""
 
     @property
-    def besides_weights(self) -> int:
+    def overhead(self) -> int:
         """Memory that is allocated during a micro-batch of any size, except for the weights."""
         return self.copies + self.gradient + self.optimizer + self.head_gradient
 
@@ -59,7 +59,7 @@ class MemoryUse:
 
     def total(self, tokens: int) -> int:
         """Bytes with micro-batches of this many tokens."""
-        return self.weights + self.besides_weights + self.activations(tokens)
+        return self.weights + self.overhead + self.activations(tokens)
 
     def parts(self, tokens: int) -> dict[str, int]:
         """The total by what takes it."""
@@ -72,7 +72,7 @@ class MemoryUse:
 
     def fitting_tokens(self, room: int) -> int:
         """Tokens of the largest micro-batch that fits into `room` bytes next to the weights."""
-        free = room - self.besides_weights
+        free = room - self.overhead
         in_loss = (free - self.logits) // self.per_token
         return max(0, min(in_loss, free // (self.per_token + self.recomputed)))
 

@@ -179,7 +179,7 @@ def free_for(tokens: int, model: nn.Module, *, checkpointing: bool = False) -> f
     use = memory_use(
         model, settings_of(), device="cpu", precision="no", longest=40, checkpointing=checkpointing
     )
-    return (use.besides_weights + use.activations(tokens) + 1) / memory.MEMORY_FRACTION["cpu"]
+    return (use.overhead + use.activations(tokens) + 1) / memory.MEMORY_FRACTION["cpu"]
 
 
 def test_micro_batches_shrink_with_free_memory(plan, tiny_model):
