@@ -1,4 +1,4 @@
-"""Print the table of memory in docs/training.md, by the estimates that training plans with.
+"""Print the table of memory in docs/training.md, by the functions that choose the micro-batches.
 
 python scripts/memory_table.py
 """
@@ -25,8 +25,8 @@ SETTINGS = {
     "LoRA": Train(max_steps=1, method="lora"),
 }
 LENGTH, ROWS = 1024, 4
-HEAD = """| GB | weights | gradients | optimizer | activations | sum | \
-activations, checkpointed | sum |
+HEAD = """| GB | weights | gradients | optimizer | activations | total | \
+activations, checkpointed | total |
 |---|---:|---:|---:|---:|---:|---:|---:|"""
 
 
@@ -40,7 +40,7 @@ def model_of(name: str, method: str) -> nn.Module:
 
 @cache
 def uses_of(name: str, method: str) -> tuple[MemoryUse, MemoryUse]:
-    """The memory of a training in bf16 on a GPU, without and with activation checkpointing."""
+    """The memory of training in bf16 on a GPU, without and with activation checkpointing."""
     settings = SETTINGS[method]
     model = model_of(name, settings.method)
     use = partial(memory_use, model, settings, device="cuda", precision="bf16", longest=LENGTH)

@@ -1,6 +1,8 @@
 """The hub path for real: the client libraries against a server on the loopback interface."""
 
 import json
+from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,71 +76,34 @@ def hub_root(tmp_path_factory, tiny_gpt2):
     return root
 
 
-@pytest.fixture
-def finetune(tmp_path, fork_server):
-    """Run `llmkit finetune` in a process of its own, since clients read their settings once."""
+@pytest.fixture(scope="module")
+def run_commands(fork_server):
+    """Run `llmkit finetune` with several lists of arguments in one process, since clients read
+    their settings once; returns (exit code, stderr) of each."""
 
-    def run(environment, *arguments):
-        environment = {**environment, "PYTHONPATH": fork_server.environment["PYTHONPATH"]}
+    def run(environment, folder, *commands):
+        folder.mkdir(exist_ok=True)
+        lists = [["finetune", *arguments, *SHORT_RUN] for arguments in commands]
         process = fork_server.start(
-            ("finetune", *arguments, *SHORT_RUN),
-            cwd=tmp_path, environment=environment, imports="torch",
+            (json.dumps(lists),), cwd=folder, program=str(HELPERS / "several_commands.py"),
+            environment=environment | {"PYTHONPATH": fork_server.environment["PYTHONPATH"]},
+            imports="torch",
         )  # fmt: skip
-        process.communicate()
-        return process
+        output, errors = process.communicate()
+        assert process.returncode == 0, errors
+        return json.loads(output.splitlines()[-1])
 
     return run
 
 
-def test_full_scale_from_the_hub_then_offline_from_the_cache(hub_root, finetune, tmp_path):
-    server = HubServer(hub_root)
-    with server:
-        result = finetune(
-            server.env(tmp_path / "hf"), "summarize", "--scale", "full", "--run-dir", "online"
-        )
-    assert result.returncode == 0, result.stderr
-    facts = json.loads((tmp_path / "online" / "run.json").read_text())
-    assert facts["model"]["commit"] == server.repo("models", "gpt2").sha
-    data_commit = server.repo("datasets", "abisee/cnn_dailymail").sha
-    assert facts["data"]["train"]["source"] == f"abisee/cnn_dailymail@{data_commit} train"
-    assert facts["data"]["train"]["rows"] == 12
-    recipe = load_recipe(str(tmp_path / "online" / "recipe.yaml"))
-    assert (recipe.model.revision, recipe.data.revision) == (facts["model"]["commit"], data_commit)
-    assert (tmp_path / "online" / "model" / "model.safetensors").is_file()
-
-    offline = server.env(tmp_path / "hf", HF_HUB_OFFLINE="1")
-    result = finetune(offline, "summarize", "--scale", "full", "--run-dir", "offline")
-    assert result.returncode == 0, result.stderr
-    again = json.loads((tmp_path / "offline" / "run.json").read_text())
-    assert again["model"] == facts["model"]
-    assert again["data"] == facts["data"]
-
-
-def test_nested_columns_and_a_validation_split_by_hash(hub_root, finetune, tmp_path):
-    with (server := HubServer(hub_root)):
-        result = finetune(
-            server.env(tmp_path / "hf"),
-            "qa", "--scale", "full", "--run-dir", "run", "data.validation_fraction=0.2",
-        )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    row = json.loads((tmp_path / "run" / "predictions.jsonl").read_text().splitlines()[0])
-    assert row["references"] == ["Mara Linden", "Mara"]
-    facts = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert 60 <= facts["data"]["train"]["rows"] < 90
-
-
-def test_streamed_text_at_a_revision(hub_root, finetune, tmp_path):
-    with (server := HubServer(hub_root)):
-        result = finetune(
-            server.env(tmp_path / "hf"),
-            "pretrain", "--scale", "full", "--run-dir", "run", "data.limit=60",
-            "data.validation_fraction=0.1", "data.test_fraction=0.1",
-        )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    data = json.loads((tmp_path / "run" / "run.json").read_text())["data"]
-    assert 40 <= data["train"]["rows"] < 60
-    assert data["validation"]["rows"] >= 1
-
+FULL = ("summarize", "--scale", "full")
+NESTED = (
+    "qa", "--scale", "full", "--run-dir", "nested", "data.validation_fraction=0.2",
+)  # fmt: skip
+STREAMED = (
+    "pretrain", "--scale", "full", "--run-dir", "streamed", "data.limit=60",
+    "data.validation_fraction=0.1", "data.test_fraction=0.1",
+)  # fmt: skip
 
 REFUSED = [
     (("qa", "model=someone/nothing"), "model: someone/nothing: not found at"),
@@ -147,11 +112,11 @@ REFUSED = [
     (("qa", "model=someone/gated"), "model: someone/gated: access is restricted"),
     (("qa", "data.hub=no/set", "data.train=train"), "data.hub: no/set: not found at"),
     (
-        ("summarize", "--scale", "full", "data.config=9.9.9"),
+        (*FULL, "data.config=9.9.9"),
         "set data.config to one of its configurations; there are '3.0.0'",
     ),
     (
-        ("summarize", "--scale", "full", "data.train=trian"),
+        (*FULL, "data.train=trian"),
         "has no split 'trian'; it has train, validation, test",
     ),
     (
@@ -161,55 +126,98 @@ REFUSED = [
 ]
 
 
+ONLINE = {"full": (*FULL, "--run-dir", "online"), "nested": NESTED, "streamed": STREAMED}
+
+
+class Online(NamedTuple):
+    """Commands that were run while the hub was reachable."""
+
+    server: HubServer
+    folder: Path
+    results: dict[str, tuple[int, str]]
+    """(exit code, stderr) by the command's name, or by the expected message of a refused one."""
+
+
 @pytest.fixture(scope="module")
-def refusals(hub_root, tmp_path_factory, fork_server):
-    """(exit code, stderr) of each of REFUSED, in one process."""
-    folder = tmp_path_factory.mktemp("refused")
-    commands = [["finetune", *arguments, *SHORT_RUN] for arguments, _ in REFUSED]
-    script = str(HELPERS / "several_commands.py")
+def online(hub_root, tmp_path_factory, run_commands):
+    folder = tmp_path_factory.mktemp("online")
+    commands = ONLINE | {expected: arguments for arguments, expected in REFUSED}
     with (server := HubServer(hub_root)):
-        path = fork_server.environment["PYTHONPATH"]
-        process = fork_server.start(
-            (json.dumps(commands),), cwd=folder, program=script, imports="torch",
-            environment=server.env(folder / "hf", PYTHONPATH=path),
-        )  # fmt: skip
-        output, errors = process.communicate()
-    assert process.returncode == 0, errors
+        results = run_commands(server.env(folder / "hf"), folder, *commands.values())
     assert not (folder / "runs").exists()
-    return json.loads(output.splitlines()[-1])
+    return Online(server, folder, dict(zip(commands, results, strict=True)))
 
 
-@pytest.mark.parametrize("index", range(len(REFUSED)), ids=[expected for _, expected in REFUSED])
-def test_a_hub_error_ends_in_one_line_with_advice(refusals, index):
-    code, message = refusals[index]
+def test_full_scale_from_the_hub_then_offline_from_the_cache(online, run_commands):
+    server, folder, results = online
+    code, errors = results["full"]
+    assert code == 0, errors
+    facts = json.loads((folder / "online" / "run.json").read_text())
+    assert facts["model"]["commit"] == server.repo("models", "gpt2").sha
+    data_commit = server.repo("datasets", "abisee/cnn_dailymail").sha
+    assert facts["data"]["train"]["source"] == f"abisee/cnn_dailymail@{data_commit} train"
+    assert facts["data"]["train"]["rows"] == 12
+    recipe = load_recipe(str(folder / "online" / "recipe.yaml"))
+    assert (recipe.model.revision, recipe.data.revision) == (facts["model"]["commit"], data_commit)
+    assert (folder / "online" / "model" / "model.safetensors").is_file()
+
+    offline = server.env(folder / "hf", HF_HUB_OFFLINE="1")
+    ((code, errors),) = run_commands(offline, folder, (*FULL, "--run-dir", "offline"))
+    assert code == 0, errors
+    again = json.loads((folder / "offline" / "run.json").read_text())
+    assert again["model"] == facts["model"]
+    assert again["data"] == facts["data"]
+
+
+def test_nested_columns_and_a_validation_split_by_hash(online):
+    code, errors = online.results["nested"]
+    assert code == 0, errors
+    row = json.loads((online.folder / "nested" / "predictions.jsonl").read_text().splitlines()[0])
+    assert row["references"] == ["Mara Linden", "Mara"]
+    facts = json.loads((online.folder / "nested" / "run.json").read_text())
+    assert 60 <= facts["data"]["train"]["rows"] < 90
+
+
+def test_streamed_text_at_a_revision(online):
+    code, errors = online.results["streamed"]
+    assert code == 0, errors
+    data = json.loads((online.folder / "streamed" / "run.json").read_text())["data"]
+    assert 40 <= data["train"]["rows"] < 60
+    assert data["validation"]["rows"] >= 1
+
+
+@pytest.mark.parametrize("expected", [expected for _, expected in REFUSED])
+def test_a_hub_error_ends_in_one_line_with_advice(online, expected):
+    code, message = online.results[expected]
     assert code == 2, message
-    *loading, line = message.splitlines()
-    assert len(loading) == (index == 0), "the first command says that libraries load"
-    assert REFUSED[index][1] in line
+    (line,) = message.splitlines()
+    assert expected in line
 
 
-@pytest.mark.parametrize(
-    ("argument", "offline"),
-    [
-        ("model=gpt2", {}),
-        ("data.hub=rajpurkar/squad", {"HF_HUB_OFFLINE": "1"}),
-        pytest.param("model=gpt2", {"HF_HUB_OFFLINE": "1"}, marks=pytest.mark.slow),
-        pytest.param("data.hub=rajpurkar/squad", {}, marks=pytest.mark.slow),
-    ],
-)
-def test_without_hub_and_cache_the_error_says_what_to_do(
-    hub_root, finetune, tmp_path, argument, offline
-):
+UNREACHABLE = {"model": ("model=gpt2",), "data": ("data.hub=rajpurkar/squad", "data.train=train")}
+
+
+@pytest.fixture(scope="module", params=[{}, {"HF_HUB_OFFLINE": "1"}], ids=["online", "offline"])
+def unreachable(request, hub_root, tmp_path_factory, run_commands):
+    """Whether the commands were run offline, and the results of each of UNREACHABLE, twice."""
+    folder = tmp_path_factory.mktemp("unreachable")
     with (server := HubServer(hub_root)):
         pass  # a port where nobody listens any more
-    environment = server.env(tmp_path / "hf", **offline)
-    result = finetune(environment, "qa", argument, "data.train=train")
-    if argument.startswith("model"):
-        result = finetune(environment, "qa", argument)
-    assert result.returncode == 2, result.stderr
-    _, line = result.stderr.splitlines()  # the first says that libraries load
-    if offline:
-        assert line.endswith("name a folder on disk, or unset HF_HUB_OFFLINE to download it")
-    else:
-        assert "cannot be reached" in line
-        assert "set HF_HUB_OFFLINE=1 to use what was downloaded before" in line
+    commands = [("qa", *arguments) for arguments in UNREACHABLE.values()]
+    results = run_commands(server.env(folder / "hf", **request.param), folder, *commands * 2)
+    half = len(UNREACHABLE)
+    twice = zip(results[:half], results[half:], strict=True)
+    return bool(request.param), dict(zip(UNREACHABLE, twice, strict=True))
+
+
+@pytest.mark.parametrize("what", UNREACHABLE)
+def test_without_hub_and_cache_the_error_says_what_to_do(unreachable, what):
+    is_offline, results = unreachable
+    for code, message in results[what]:
+        assert code == 2, message
+        *_, line = message.splitlines()  # the first command also says that libraries load
+        if is_offline:
+            assert line.endswith("name a folder on disk, or unset HF_HUB_OFFLINE to download it")
+        else:
+            assert "cannot be reached" in line
+            assert "set HF_HUB_OFFLINE=1 to use what was downloaded before" in line

@@ -59,7 +59,7 @@ def test_what_processes_of_an_earlier_start_left_in_the_store_is_not_heard():
 
 def test_processes_that_do_not_come_are_counted(monkeypatch):
     monkeypatch.setattr(rendezvous, "MEETING_TIME", timedelta(0))
-    with pytest.raises(DistStoreError, match="2 have not come"):
+    with pytest.raises(DistStoreError, match="2 missing"):
         greet_others(HashStore(), 3)
 
 
