@@ -26,8 +26,8 @@ def hidden_states(
 ) -> Tensor:
     """The forward pass without padding; see Family.hidden_states.
 
-    The last block's attention needs the keys and values of all positions, but everything after it
-    is computed at the positions `used` only.
+    The last block needs the keys and values of all positions, but what follows them is computed at
+    the positions `used` only.
     """
     embedded = transformer.wte(input_ids) + transformer.wpe(position_ids)
     x = drop.add(embedded.new_zeros(()), embedded, transformer.drop)
@@ -50,7 +50,7 @@ def hidden_states(
 def run_block(
     x: Tensor,
     block: GPT2Block,
-    attend: Callable[[Tensor, nn.Dropout], Tensor],
+    attend: Callable[[Tensor, nn.Dropout, Tensor | None], Tensor],
     drop: FastDropout,
     used: Tensor | None,
     compiled: Compiler,
@@ -60,9 +60,9 @@ def run_block(
     attend: The block's attention.
     """
     qkv = compiled(queries_keys_values)(x, block)
-    attended = attend(qkv, block.attn.attn_dropout)
+    attended = attend(qkv, block.attn.attn_dropout, used)
     if used is not None:
-        x, attended = x.index_select(0, used), attended.index_select(0, used)
+        x = x.index_select(0, used)
     return compiled(after_attention)(x, attended, block, drop)
 
 

@@ -30,9 +30,9 @@ class RowBounds:
     """(num_rows + 1,), int32, on the device: index of each row's first token, and N."""
 
 
-Attention = Callable[[int, Tensor, nn.Dropout], Tensor]
-"""(index of a block, qkv (N, 3 * D), the block's dropout layer for attention probabilities) ->
-attended values (N, D)."""
+Attention = Callable[[int, Tensor, nn.Dropout, Tensor | None], Tensor]
+"""(index of a block, qkv (N, 3 * D), the block's dropout layer for attention probabilities, the
+positions used of its output) -> attended values (N, D), or, given positions, (num_used, D)."""
 
 
 def checkpointed(block: Callable[[Tensor], Tensor], x: Tensor, drop: "FastDropout") -> Tensor:
@@ -49,7 +49,12 @@ def checkpointed(block: Callable[[Tensor], Tensor], x: Tensor, drop: "FastDropou
 
 def attention_within_rows(rows: RowBounds, num_heads: int, drop: "FastDropout") -> Attention:
     """Causal attention of each row to itself, for rows that are concatenated."""
-    return lambda block, qkv, layer: attend(qkv, rows, num_heads, layer, drop)
+
+    def attention(block: int, qkv: Tensor, layer: nn.Dropout, used: Tensor | None = None) -> Tensor:
+        attended = attend(qkv, rows, num_heads, layer, drop)
+        return attended if used is None else attended.index_select(0, used)
+
+    return attention
 
 
 def attend(

@@ -80,15 +80,19 @@ class CachedAttention:
             for span, start in zip(spans[num_running:], starts, strict=False)
         ]
 
-    def __call__(self, block: int, qkv: Tensor, dropout: nn.Dropout) -> Tensor:
-        """qkv: (N, 3 * D) of the N new tokens -> (N, D). There is no dropout in generation."""
+    def __call__(
+        self, block: int, qkv: Tensor, dropout: nn.Dropout, used: Tensor | None = None
+    ) -> Tensor:
+        """qkv: (N, 3 * D) of the N new tokens -> (N, D), or, given `used`, (num_rows, D) of each
+        row's last new token. There is no dropout in generation."""
         qkv = qkv.to(self.keys_values.dtype).unflatten(1, (3, self.num_heads, -1))
         q, new = qkv[:, 0], qkv[:, 1:]
         if self.running:
             known = self.keys_values[block]
             known[:, self.slots, :, self.positions] = new[: self.num_running]
         attended = [rows.attend(block, q) for rows in self.running]
-        attended += [prompt.attend(block, q, new) for prompt in self.prompts]
+        is_last = used is not None
+        attended += [prompt.attend(block, q, new, only_last=is_last) for prompt in self.prompts]
         return (attended[0] if len(attended) == 1 else torch.cat(attended)).flatten(1)
 
 
@@ -137,13 +141,15 @@ class Prompt:
         known, added = row[..., : span.end, :], row[..., span.start : span.end, :]
         return cls(slice(first, first + num_new), added.unbind(), known.unbind(), bias)
 
-    def attend(self, block: int, q: Tensor, new: Tensor) -> Tensor:
+    def attend(self, block: int, q: Tensor, new: Tensor, *, only_last: bool) -> Tensor:
         """q: (N, num_heads, head_dim), new: (N, 2, num_heads, head_dim) -> (T, num_heads,
-        head_dim)."""
+        head_dim), or those of the last token alone, which attends to all."""
         self.added[block].copy_(new[self.rows].permute(1, 2, 0, 3))
-        query, known = q[self.rows].transpose(0, 1)[None], self.known[block][:, None]
-        is_causal = self.bias is None and query.shape[2] == known.shape[3]
-        out = F.scaled_dot_product_attention(query, *known, self.bias, is_causal=is_causal)
+        rows = slice(self.rows.stop - 1, self.rows.stop) if only_last else self.rows
+        query, known = q[rows].transpose(0, 1)[None], self.known[block][:, None]
+        bias = None if only_last else self.bias
+        is_causal = not only_last and bias is None and query.shape[2] == known.shape[3]
+        out = F.scaled_dot_product_attention(query, *known, bias, is_causal=is_causal)
         return out[0].transpose(0, 1)
 
 

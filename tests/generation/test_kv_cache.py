@@ -45,10 +45,13 @@ def test_rows_read_in_any_pieces_attend_to_all_their_tokens(num_rows, monkeypatc
         attend = CachedAttention(cache, spans)
         for block in range(2):
             qkv = torch.cat([rows[span.slot][block][span.start : span.end] for span in spans])
-            found = attend(block, qkv, DROPOUT).split([span.end - span.start for span in spans])
-            for span, values in zip(spans, found, strict=True):
+            lengths_read = torch.tensor([span.end - span.start for span in spans])
+            found = attend(block, qkv, DROPOUT).split(lengths_read.tolist())
+            last = attend(block, qkv, DROPOUT, lengths_read.cumsum(0) - 1)
+            for span, values, of_last in zip(spans, found, last, strict=True):
                 expected = whole_row(rows[span.slot][block][: span.end])[span.start :]
                 torch.testing.assert_close(values, expected)
+                torch.testing.assert_close(of_last, expected[-1])
         for span in spans:
             starts[span.slot] = span.end
 
