@@ -48,9 +48,7 @@ def main() -> None:
         stderr=subprocess.PIPE, text=True,
     ) as server:  # fmt: skip
         try:
-            url = next(
-                found[0] for line in server.stderr if (found := re.search(r"http:\S+?(?=;)", line))
-            )
+            url = url_of(server)
             # Read the log, which would otherwise fill the pipe.
             threading.Thread(target=server.stderr.read, daemon=True).start()
             figures = asyncio.run(load(url, psutil.Process(server.pid), options))
@@ -80,6 +78,16 @@ def requests_of(build: Path) -> list[dict[str, Any]]:
         {"prompt": [1000 + number, *prompt], "max_tokens": tokens, "min_tokens": tokens}
         for number, (prompt, tokens) in enumerate(zip(prompts, counts, strict=True))
     ]
+
+
+def url_of(server: subprocess.Popen) -> str:
+    """The address that the server prints once it runs."""
+    lines = []
+    for line in server.stderr:
+        lines.append(line)
+        if found := re.search(r"http:\S+?(?=;)", line):
+            return found[0]
+    sys.exit(f"the server did not start:\n{''.join(lines)}")
 
 
 async def load(url: str, process: psutil.Process, options: argparse.Namespace) -> dict[str, Any]:
