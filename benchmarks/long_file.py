@@ -21,6 +21,7 @@ import psutil
 import torch
 
 from llmkit.config.schema import Scratch
+from llmkit.data.bpe import train_bpe
 from llmkit.model.load import scratch_model
 
 SHARES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.99)  # of the output, at which memory is sampled
@@ -65,7 +66,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict:
 def write_model(folder: Path) -> None:
     torch.manual_seed(0)
     shape = Scratch(n_layer=2, n_head=2, n_embd=32, n_positions=128, vocab_size=320)
-    model, tokenizer = scratch_model(shape, [TEXT] * 20)
+    model, tokenizer = scratch_model(shape, train_bpe([TEXT] * 20, shape.vocab_size))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

@@ -14,8 +14,8 @@ from llmkit.runtime.signals import Stopped
 # In the order of the help. Each is a module of llmkit.commands, imported when it is needed, with a
 # function of the same name.
 VERBS = (
-    "finetune", "check", "plan", "evaluate", "compare", "report", "generate", "chat", "serve",
-    "recipes", "completion",
+    "finetune", "check", "plan", "prepare", "evaluate", "compare", "report", "generate", "chat",
+    "serve", "recipes", "completion",
 )  # fmt: skip
 EPILOG = """\b
 Examples:
@@ -32,7 +32,7 @@ Exit codes:
 
 \b
 Environment variables:
-  LLMKIT_CACHE     folder of encoded rows
+  LLMKIT_CACHE     folder of encoded rows and prepared text
   HF_HOME          folder of downloads from the hub
   HF_TOKEN         token for private or gated models
   HF_HUB_OFFLINE   1: never contact the hub

@@ -163,11 +163,12 @@ def tiny_gpt2(tmp_path_factory) -> Path:
     import torch
 
     from llmkit.config.schema import Scratch
+    from llmkit.data.bpe import train_bpe
     from llmkit.model.load import scratch_model
 
     torch.manual_seed(0)
     shape = Scratch(n_layer=2, n_head=2, n_embd=32, n_positions=128, vocab_size=320)
-    model, tokenizer = scratch_model(shape, TEXT)
+    model, tokenizer = scratch_model(shape, train_bpe(TEXT, shape.vocab_size))
     folder = tmp_path_factory.mktemp("models") / "tiny-gpt2"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -8,10 +8,11 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import tokenizers
@@ -32,9 +33,9 @@ SECONDS_BEFORE_NOTICE = 2.0  # wait for another process this long before printin
 TOKEN_SOURCES = (
     "constants.py", "data/blocks.py", "data/column_mapping.py", "data/columns.py",
     "data/encode.py", "data/held_out.py", "data/rows.py", "data/shapes.py", "data/sources.py",
-    "data/splits.py", "io/arrow_rows.py", "io/delimited.py", "io/hub.py", "io/json_rows.py",
-    "io/row_files.py", "io/small_json.py", "io/text_lines.py", "metrics/labels.py", "paths.py",
-    "tasks/*.py",
+    "data/splits.py", "data/text_records.py", "io/arrow_rows.py", "io/delimited.py", "io/hub.py",
+    "io/json_rows.py", "io/row_files.py", "io/small_json.py", "io/text_lines.py",
+    "metrics/labels.py", "paths.py", "tasks/*.py",
 )  # fmt: skip
 
 
@@ -54,8 +55,8 @@ def encode_cached(
     folder = cache_folder() / "encoded" / key
     is_there = folder.is_dir()
     if not is_there:
-        _make_folders(folder.parent, cache_folder() / "locks")
-        with _exclusive(key, say):
+        make_folders(folder.parent, cache_folder() / "locks")
+        with exclusive(key, say):
             _remove_leftovers(folder.parent, key)
             if not folder.is_dir():  # another process may have created it in the meantime
                 _encode_into(folder, rows, tokenizer, options)
@@ -80,8 +81,10 @@ def _encode_into(
 
 
 @contextmanager
-def _exclusive(key: str, say: Callable[[str], None]) -> Iterator[None]:
+def exclusive(key: str, say: Callable[[str], None]) -> Iterator[None]:
     """Keep other processes on this machine from encoding the same rows at the same time.
+
+    key: Name of the rows; `cache_folder() / "locks"` has to exist.
 
     The operating system releases the lock of a process that has died.
     """
@@ -126,7 +129,7 @@ def _publish(staging: Path, folder: Path) -> None:
             raise
 
 
-def _make_folders(*folders: Path) -> None:
+def make_folders(*folders: Path) -> None:
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -140,9 +143,26 @@ def _make_folders(*folders: Path) -> None:
 
 
 def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, options: EncodingOptions) -> str:
-    """sha256 of everything that the tokens depend on: the content of the data, its columns, the
-    tokenizer, the task with its template, the options, and the code that reads and encodes."""
+    """The key of encoded rows."""
+    return key_of(rows, tokenizer, options=asdict(options))
+
+
+def key_of(rows: Rows, tokenizer: PreTrainedTokenizerBase, **more: Any) -> str:
+    """sha256 of everything that the tokens depend on: the rows, the tokenizer, and `more`."""
     parts = {
+        **identity_of(rows),
+        "tokenizer": tokenizer.backend_tokenizer.to_str(),
+        "end of text": tokenizer.eos_token_id,
+        "tokenizers": tokenizers.__version__,
+        **more,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def identity_of(rows: Rows) -> dict[str, Any]:
+    """Everything that the texts of rows depend on: the content of the data, its columns, the task
+    with its template, and the code that reads and encodes."""
+    return {
         "data": rows.identity(),
         "source": rows.source.name,  # rows are named by it
         "columns": dict(rows.columns),
@@ -151,19 +171,14 @@ def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, options: Encodi
         "limit": rows.limit,
         "task": rows.task.name,
         "template": rows.task.template,
-        "tokenizer": tokenizer.backend_tokenizer.to_str(),
-        "end of text": tokenizer.eos_token_id,
-        "options": asdict(options),
         "code": code_version(),
-        "tokenizers": tokenizers.__version__,
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def code_version() -> str:
+def code_version(sources: Iterable[str] = TOKEN_SOURCES) -> str:
     """sha256 of the sources that decide which tokens a row gives."""
     digest = hashlib.sha256()
-    for pattern in TOKEN_SOURCES:
+    for pattern in sources:
         for path in sorted(PACKAGE.glob(pattern)):
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -4,7 +4,6 @@ Prompt segments and the completion are tokenized one by one and joined, so the l
 how an example is put together. Training and generation truncate prompts by the same function.
 """
 
-import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,7 +20,8 @@ from llmkit.config.schema import Data
 from llmkit.constants import END_OF_TEXT, IGNORE_INDEX
 from llmkit.data.blocks import split_into_blocks, split_into_pieces
 from llmkit.data.encoded_rows import open_arrow
-from llmkit.data.encoding_report import INVALID, EncodingReport
+from llmkit.data.encoding_report import INVALID, EncodingReport, RowRecords
+from llmkit.data.text_records import digest_of
 from llmkit.errors import UserError
 from llmkit.tasks import Example, Row, Segment, Task, is_blank, to_example
 
@@ -324,7 +324,7 @@ def load_encoded(
     """
     encoded, records = (open_arrow(folder / name) for name in (ROWS_FILE, RECORDS_FILE))
     encoded.folder = records.folder = temporary
-    return encoded, EncodingReport(records)
+    return encoded, EncodingReport(RowRecords(records))
 
 
 def row_record(example: Example, ids: list[list[int]], encoded: Encoded) -> dict[str, Any]:
@@ -352,8 +352,8 @@ def row_record(example: Example, ids: list[list[int]], encoded: Encoded) -> dict
         "is_over_tokenized": any(map(is_over_tokenized, texts, ids)),
         "has_empty_input": any(s.is_from_row and not s.text.strip() for s in example.prompt),
         "note": ", ".join(example.ignored),
-        "digest": _digest(f"{prompt_text}\0{example.completion.strip()}") if is_kept else 0,
-        "source_digest": _digest(source.strip()) if is_kept else 0,
+        "digest": digest_of(f"{prompt_text}\0{example.completion.strip()}") if is_kept else 0,
+        "source_digest": digest_of(source.strip()) if is_kept else 0,
     }
 
 
@@ -368,12 +368,6 @@ def invalid_row_record(error: UserError) -> dict[str, Any]:
 def is_over_tokenized(text: str, ids: list[int]) -> bool:
     """Whether a text has too many tokens for a tokenizer that covers its language."""
     return len(text) >= MIN_CHARACTERS and len(ids) > MAX_TOKENS_PER_CHARACTER * len(text)
-
-
-def _digest(text: str) -> int:
-    """64 bits by which copies of a text are found."""
-    code = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    return int.from_bytes(code, "big", signed=True)
 
 
 def max_prompt_tokens(max_length: int, max_new_tokens: int, labels: dict[str, list[int]]) -> int:

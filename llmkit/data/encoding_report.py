@@ -7,9 +7,38 @@ from functools import cached_property
 import numpy as np
 from datasets import Dataset
 
+from llmkit.data.text_records import TextRecords
 from llmkit.errors import UserError
 
 INVALID = "invalid"  # outcome of a row that cannot be read
+
+
+class RowRecords:
+    """A record for each row read, of the columns `llmkit.data.encode.RECORD`."""
+
+    def __init__(self, records: Dataset) -> None:
+        self.records = records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def column(self, name: str) -> np.ndarray:
+        return self.records.data.column(name).to_numpy()
+
+    def has_outcome(self, outcome: str) -> np.ndarray:
+        """(num_rows,): whether a row has the outcome."""
+        return self.column("outcome") == outcome
+
+    def count_outcomes(self) -> Counter[str]:
+        return Counter(self.records["outcome"][:])
+
+    def notes(self) -> dict[int, str]:
+        """The notes by the row's index."""
+        notes = self.column("note")
+        return {index: notes[index] for index in np.flatnonzero(notes != "").tolist()}
+
+    def locations_at(self, indices: np.ndarray) -> list[str]:
+        return self.records.data.column("where").take(indices).to_pylist()
 
 
 @dataclass(frozen=True)
@@ -17,8 +46,7 @@ class EncodingReport:
     """Counts of rows and tokens that add up: each row read has one outcome, each token read one
     use. End-of-text counts as a token of its row."""
 
-    records: Dataset
-    """A record for each row read, of the columns `llmkit.data.encode.RECORD`."""
+    records: RowRecords | TextRecords
 
     @property
     def num_rows(self) -> int:
@@ -27,7 +55,7 @@ class EncodingReport:
     @cached_property
     def outcomes(self) -> Counter[str]:
         """Number of rows by outcome."""
-        return Counter(self.records["outcome"][:])
+        return self.records.count_outcomes()
 
     @cached_property
     def is_encoded(self) -> np.ndarray:
@@ -51,8 +79,8 @@ class EncodingReport:
     def rows_by_problem(self) -> dict[str, list[str]]:
         """Locations (file:line) of the rows with a problem: an outcome other than `whole`, or
         another kind of `llmkit.data.findings.KINDS`."""
-        outcomes = np.array(self.records["outcome"][:])
-        masks = {outcome: outcomes == outcome for outcome in self.outcomes if outcome != "whole"}
+        outcomes = [outcome for outcome in self.outcomes if outcome != "whole"]
+        masks = {outcome: self.records.has_outcome(outcome) for outcome in outcomes}
         # Only end-of-text is supervised.
         masks["unanswerable"] = (self.column("completion_tokens") == 1) & (
             self.column("supervised_tokens") == 1
@@ -61,16 +89,16 @@ class EncodingReport:
         masks["over-tokenized"] = self.column("is_over_tokenized")
         masks["input empty"] = self.column("has_empty_input") & self.is_encoded
         rows = {problem: self.locations(mask) for problem, mask in masks.items() if mask.any()}
-        return rows | self._rows_with_notes(outcomes == INVALID)
+        return rows | self._rows_with_notes()
 
-    def _rows_with_notes(self, is_invalid: np.ndarray) -> dict[str, list[str]]:
+    def _rows_with_notes(self) -> dict[str, list[str]]:
         """The problem of each invalid row, and the locations of rows with ignored fields."""
-        notes = np.array(self.records["note"][:], dtype=object)
-        has_fields = (notes != "") & ~is_invalid
-        fields = zip(self.locations(has_fields), notes[has_fields], strict=True)
+        notes, is_invalid = self.records.notes(), self.records.has_outcome(INVALID)
+        with_fields = [index for index in notes if not is_invalid[index]]
+        fields = zip(self.locations_at(np.array(with_fields, int)), with_fields, strict=True)
         noted = {
-            INVALID: list(notes[is_invalid]),
-            "fields ignored": [f"{where} ({names})" for where, names in fields],
+            INVALID: [note for index, note in notes.items() if is_invalid[index]],
+            "fields ignored": [f"{where} ({notes[index]})" for where, index in fields],
         }
         return {problem: rows for problem, rows in noted.items() if rows}
 
@@ -85,14 +113,14 @@ class EncodingReport:
         return self.tokens["supervised"] / num_seen if num_seen else 0.0
 
     def column(self, name: str) -> np.ndarray:
-        return self.records.data.column(name).to_numpy()
+        return self.records.column(name)
 
     def locations(self, mask: np.ndarray) -> list[str]:
         """Locations (file:line) of the rows that a mask of shape (num_rows,) picks."""
         return self.locations_at(np.flatnonzero(mask))
 
     def locations_at(self, indices: np.ndarray) -> list[str]:
-        return self.records.data.column("where").take(indices).to_pylist()
+        return self.records.locations_at(indices)
 
     def require_supervised(self, max_length: int, truncate_completion: bool) -> None:
         """Raise UserError if no token is left to train on.
@@ -108,7 +136,7 @@ class EncodingReport:
                 f"raise data.max_length={max_length}, shorten the template, or set "
                 "data.truncate_completion=true"
             )
-        first = self.records[0]["where"]
+        first = self.locations_at(np.array([0]))[0]
         raise UserError(
             f"{first} and following: no row is left to learn from ({reasons}); {advice}"
         )

@@ -45,7 +45,7 @@ class Rows:
         """The rows, and in place of each that cannot be read what is wrong with it."""
         num_yielded = 0
         for index, (where, raw) in enumerate(islice(self.source.read(), self.limit)):
-            row = self._convert(index, where, raw)
+            row = self.convert(index, where, raw)
             if not self._owns(index, row):
                 continue
             yield row
@@ -53,7 +53,8 @@ class Rows:
             if num_yielded == self.first:
                 return
 
-    def _convert(self, index: int, where: str, raw: dict | UserError) -> Row | UserError:
+    def convert(self, index: int, where: str, raw: dict | UserError) -> Row | UserError:
+        """A raw row of the source, given its index there, in the task's columns."""
         if isinstance(raw, UserError):
             return raw
         try:
@@ -69,7 +70,11 @@ class Rows:
         every split, unless it is skipped: then it is reported once."""
         if isinstance(row, UserError):
             return self.reports_source or not self.skips_unreadable
-        return self.assignment is None or self.assignment.split_of(index, row) == self.split
+        return self.split_of(index, row) == self.split
+
+    def split_of(self, index: int, row: Row) -> str:
+        """The split that a row of the source belongs to."""
+        return self.split if self.assignment is None else self.assignment.split_of(index, row)
 
     @property
     def reports_source(self) -> bool:

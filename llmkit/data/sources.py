@@ -1,7 +1,9 @@
-"""Sources of raw rows: local files, a split of a hub data set, or a part of one long text.
+"""Sources of raw rows: local files, a split of a hub data set, a part of one long text, or a folder
+of prepared text.
 
 Each kind of source has a `name` for messages and the run's record, `read` for a new pass over its
-rows, an `identity` that differs for any other content, and `rows_in_quotes`.
+rows, an `identity` that differs for any other content, `rows_in_quotes`, and, as far as they are
+known without reading the source, the number of its rows and of its bytes of text.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,10 +13,19 @@ from pathlib import Path
 
 from llmkit.config.schema import Data
 from llmkit.data.held_out import cut_document
+from llmkit.data.prepared_text import (
+    HeldOutText,
+    PreparedSource,
+    is_prepared,
+    is_unfinished,
+    open_part,
+)
 from llmkit.errors import UserError
 from llmkit.io import row_files
+from llmkit.io.arrow_rows import count_rows
+from llmkit.io.known_files import remembered_sha256
 from llmkit.io.row_files import Raw
-from llmkit.paths import expand, sha256
+from llmkit.paths import TEXT_FORMATS, expand
 
 END_OF_DOCUMENT = "from the end of the text"  # how the end of one long text is held out
 
@@ -37,7 +48,17 @@ class FileSource:
 
     def identity(self) -> str:
         """The sha256 of each file, and how it is read."""
-        return " ".join([*map(sha256, self.paths), self.encoding or "", self.text_rows])
+        return " ".join([*map(remembered_sha256, self.paths), self.encoding or "", self.text_rows])
+
+    def num_rows(self) -> int | None:
+        counts = [count_rows(path) for path in self.paths]
+        return None if None in counts else sum(counts)
+
+    def num_text_bytes(self) -> int | None:
+        """The size of files of plain text, of which the texts are the most part."""
+        if any(path.suffix.lower() not in TEXT_FORMATS for path in self.paths):
+            return None
+        return sum(path.stat().st_size for path in self.paths)
 
     def rows_in_quotes(self) -> list[str]:
         """Locations of quoted fields whose lines look like rows of their own."""
@@ -59,6 +80,12 @@ class HubSource:
 
     def identity(self) -> str:
         return f"{self.name} {self.config}"
+
+    def num_rows(self) -> int | None:
+        return None
+
+    def num_text_bytes(self) -> int | None:
+        return None
 
     def rows_in_quotes(self) -> list[str]:
         return []
@@ -91,14 +118,20 @@ class DocumentPart:
     def identity(self) -> str:
         return f"{self.document.identity()} {self.split} of {self.shares}"
 
+    def num_rows(self) -> int | None:
+        return 1
+
+    def num_text_bytes(self) -> int | None:
+        return self.document.num_text_bytes()
+
     def rows_in_quotes(self) -> list[str]:
         return []
 
 
-Source = FileSource | HubSource | DocumentPart
+Source = FileSource | HubSource | DocumentPart | PreparedSource | HeldOutText
 
 
-def open_source(name: str, data: Data, split: str, given_by: str) -> FileSource | HubSource:
+def open_source(name: str, data: Data, split: str, given_by: str) -> Source:
     """The source that a recipe names for a split.
 
     Args:
@@ -107,6 +140,14 @@ def open_source(name: str, data: Data, split: str, given_by: str) -> FileSource 
         given_by: The key that holds the name, for messages.
     """
     if data.hub is None:
+        folder = expand(name)
+        if is_unfinished(folder):
+            raise UserError(
+                f"{folder}: `llmkit prepare` has not finished it; start it again, with the "
+                f"arguments that it had; check {given_by}"
+            )
+        if is_prepared(folder):
+            return open_part(folder, split, given_by)
         paths = row_files.find(name, given_by, split)
         shown = str(paths[0]) if len(paths) == 1 else str(expand(name))
         return FileSource(shown, tuple(paths), data.encoding, data.rows)

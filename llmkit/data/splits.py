@@ -9,6 +9,7 @@ from llmkit.config.schema import Data, Evaluation
 from llmkit.data.column_mapping import check_columns, check_held_out_columns, columns_of
 from llmkit.data.columns import MissingColumn, shape_of
 from llmkit.data.held_out import Assignment, by_end, by_hash
+from llmkit.data.prepared_text import HeldOutText, PreparedSource, is_prepared, open_prepared
 from llmkit.data.rows import Rows, with_skip_advice
 from llmkit.data.sources import DocumentPart, open_source
 from llmkit.errors import UserError
@@ -116,6 +117,13 @@ def _open_rows(
             data = data.model_copy(update={"columns": {}, "encoding": None})
     source = open_source(name, data, stored_as or split, given_by)
     columns = columns_of(data, split)
+    if isinstance(source, PreparedSource | HeldOutText):
+        if data.limit is not None:
+            raise UserError(
+                f"data.limit: {source.name} is prepared text, which is used whole; set "
+                "data.limit=null, or prepare the text again with the limit"
+            )
+        columns = {}
     rows = Rows(split, source, task, columns, data.limit)
     if not task.accepted_shapes:
         return rows
@@ -171,7 +179,9 @@ def _with_saved_splits(data: Data) -> Data:
     """The data, with validation and test from the folder of `data.train` if it holds them."""
     if data.hub is not None or data.is_embedded:
         return data
-    saved = row_files.saved_splits(expand(data.train))
+    folder = expand(data.train)
+    saved = [*open_prepared(folder).held_out] if is_prepared(folder) else None
+    saved = row_files.saved_splits(folder) if saved is None else saved
     names = {split for split in ("validation", "test") if row_files.pick_split(split, saved)}
     found = {name: data.train for name in names if getattr(data, name) is None}
     return data.model_copy(update=found)

@@ -35,12 +35,14 @@ class Family:
     """The shape of each published model under its hub id, in the config's own keys, by size."""
     scratch_sizes: Sequence[Mapping[str, int]]
     """Shapes that suit a training from random weights, by size."""
-    create: Callable[
-        [Mapping[str, Any], Mapping[str, int], Sequence[Sequence[str]]],
-        tuple[PreTrainedModel, PreTrainedTokenizerBase],
+    create_tokenizer: Callable[
+        [Mapping[str, int], Sequence[Sequence[str]], int], PreTrainedTokenizerBase
     ]
-    """Creates a model with random weights and its tokenizer from the shape, under the config's own
-    keys, and the vocabulary and merges of a byte-level BPE."""
+    """Creates a tokenizer from the vocabulary and merges of a byte-level BPE and the maximum length
+    of a sequence in tokens."""
+    create: Callable[[Mapping[str, Any], PreTrainedTokenizerBase], PreTrainedModel]
+    """Creates a model with random weights from the shape, under the config's own keys, for a
+    tokenizer."""
     optimize: Callable[[PreTrainedModel], None]
     """Replaces layers, in place, by faster ones that compute the same function."""
     embeddings: Callable[[PreTrainedModel], list[nn.Module]]

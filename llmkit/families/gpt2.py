@@ -128,21 +128,24 @@ def _size_in(config: Mapping[str, Any], name: str) -> Any:
     return values[0] if all(value == values[0] for value in values) else None
 
 
-def create(
-    shape: Mapping[str, Any], vocabulary: Mapping[str, int], merges: Sequence[Sequence[str]]
-) -> tuple[GPT2LMHeadModel, GPT2Tokenizer]:
-    tokenizer = GPT2Tokenizer(
+def create_tokenizer(
+    vocabulary: Mapping[str, int], merges: Sequence[Sequence[str]], max_length: int
+) -> GPT2Tokenizer:
+    return GPT2Tokenizer(
         vocab=dict(vocabulary),
         merges=[tuple(merge) for merge in merges],
-        model_max_length=shape["n_positions"],
+        model_max_length=max_length,
     )
+
+
+def create(shape: Mapping[str, Any], tokenizer: GPT2Tokenizer) -> GPT2LMHeadModel:
     config = GPT2Config(
         **shape,
         vocab_size=len(tokenizer),
         bos_token_id=tokenizer.eos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    return GPT2LMHeadModel(config), tokenizer
+    return GPT2LMHeadModel(config)
 
 
 def fuse_gelu(model: GPT2LMHeadModel) -> None:
@@ -188,6 +191,7 @@ GPT2 = Family(
         "gpt2-xl": size(48, 25, 1600),
     },
     scratch_sizes=SCRATCH_SIZES,
+    create_tokenizer=create_tokenizer,
     create=create,
     optimize=fuse_gelu,
     embeddings=lambda model: [model.transformer.wte, model.transformer.wpe],

@@ -25,6 +25,19 @@ def read_arrow(path: Path, encoding: str | None = None) -> Iterator[Raw]:
     return _rows(path, "Arrow")
 
 
+def count_rows(path: Path) -> int | None:
+    """Number of rows of a parquet file; None for any other file, or one that cannot be read."""
+    if path.suffix.lower() != ".parquet":
+        return None
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_metadata(path).num_rows
+    except (pyarrow.ArrowException, OSError):
+        return None
+
+
 def _rows(path: Path, kind: str) -> Iterator[Raw]:
     import pyarrow
 

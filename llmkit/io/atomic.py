@@ -1,6 +1,7 @@
 """Folders and files that are complete or absent: written under another name, synced, renamed."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -123,6 +124,26 @@ def write_text(path: Path, text: str) -> None:
             partial.unlink()
         raise
     sync(path.parent)
+
+
+class HashedFile:
+    """A new file whose size and sha256 are known once it is complete."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.num_bytes = path, 0
+        self.file, self.digest = path.open("wb"), hashlib.sha256()
+
+    def write(self, content: bytes) -> None:
+        self.file.write(content)
+        self.digest.update(content)
+        self.num_bytes += len(content)
+
+    def close(self) -> dict[str, Any]:
+        """Sync the file; returns its entry in a manifest."""
+        with self.file:
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        return {"bytes": self.num_bytes, "sha256": self.digest.hexdigest()}
 
 
 def sync(path: Path) -> None:

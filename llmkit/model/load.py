@@ -2,15 +2,12 @@
 
 import copy
 import hashlib
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from accelerate.utils import set_seed
-from tokenizers import ByteLevelBPETokenizer, Regex
-from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 from torch import Tensor, nn
 from transformers import (
     GenerationConfig,
@@ -22,6 +19,7 @@ from transformers import (
 
 from llmkit.config.schema import Forward, Model, Scratch
 from llmkit.constants import END_OF_TEXT
+from llmkit.data.bpe import Bpe
 from llmkit.errors import OutOfMemory, UserError
 from llmkit.families import SCRATCH_FAMILY, Family, family_of
 from llmkit.io.atomic import disk_errors, write_folder
@@ -31,7 +29,7 @@ from llmkit.runtime.failures import is_out_of_memory, memory_errors
 
 EMBEDDED_MODEL = PACKAGE / "embedded" / "gpt2"
 SMALLER_MODEL = "end other programs, or choose a smaller model"
-MAX_WORD_BYTES = 256  # longer words are split when a BPE is trained
+TrainBpe = Callable[[int], Bpe]
 
 
 def load_model(
@@ -59,8 +57,7 @@ def load_model(
             raise OutOfMemory(
                 f"model: {name}: loading {size / 1e9:.2g} GB: out of memory; {SMALLER_MODEL}"
             ) from None
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"model: {name}: damaged ({reason}); download or save it again") from None
+        raise _damaged(name, error) from None
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[0]
         raise UserError(f"model: {name}: its weights lack {missing}; download it again")
@@ -76,6 +73,11 @@ def load_model(
         )
     family.optimize(model)
     return model, tokenizer
+
+
+def _damaged(name: str | Path, error: Exception) -> UserError:
+    reason = str(error).strip().partition("\n")[0]
+    return UserError(f"model: {name}: damaged ({reason}); download or save it again")
 
 
 def find_model(name: str | Path, revision: str | None = None) -> Path:
@@ -114,17 +116,22 @@ def commit_of(folder: Path) -> str | None:
     return folder.name if folder.parent.name == "snapshots" else None
 
 
+def add_end_of_text(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Ensure that the tokenizer has an end-of-text token; see `require_end_of_text`."""
+    vocabulary = tokenizer.get_vocab()
+    names = (tokenizer.eos_token, END_OF_TEXT, "</s>", tokenizer.sep_token, "[SEP]")
+    tokenizer.add_special_tokens(
+        {"eos_token": next((name for name in names if name in vocabulary), END_OF_TEXT)}
+    )
+
+
 def require_end_of_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Ensure that the tokenizer has an end-of-text token and the model an embedding for it.
 
     Vocabularies like those of BERT and T5 end texts with `[SEP]` or `</s>`. A vocabulary without
     any such token gets a new one, whose embedding is the mean of all others.
     """
-    vocabulary = tokenizer.get_vocab()
-    names = (tokenizer.eos_token, END_OF_TEXT, "</s>", tokenizer.sep_token, "[SEP]")
-    tokenizer.add_special_tokens(
-        {"eos_token": next((name for name in names if name in vocabulary), END_OF_TEXT)}
-    )
+    add_end_of_text(tokenizer)
     vocab_size = model.config.vocab_size
     if tokenizer.eos_token_id < vocab_size or len(tokenizer) > vocab_size + 1:
         return
@@ -137,22 +144,10 @@ def require_end_of_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
         embedding.weight.data[tokenizer.eos_token_id] = mean
 
 
-def scratch_model(
-    shape: Scratch, texts: Iterable[str]
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model with random weights (torch's seed determines them) and a byte-level BPE that is
-    trained on the texts."""
-    bpe = ByteLevelBPETokenizer()
-    # Training takes time quadratic in the length of a word, and text without spaces is one word.
-    bpe.pre_tokenizer = Sequence(
-        [ByteLevel(add_prefix_space=False), Split(Regex(f".{{1,{MAX_WORD_BYTES}}}"), "isolated")]
-    )
-    bpe.train_from_iterator(
-        texts, vocab_size=shape.vocab_size, special_tokens=[END_OF_TEXT], show_progress=False
-    )
-    trained = json.loads(bpe.to_str())["model"]
-    sizes = shape.model_dump(exclude={"vocab_size"})
-    model, tokenizer = SCRATCH_FAMILY.create(sizes, trained["vocab"], trained["merges"])
+def scratch_model(shape: Scratch, bpe: Bpe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model with random weights (torch's seed determines them) and its tokenizer."""
+    tokenizer = scratch_tokenizer(shape, bpe)
+    model = SCRATCH_FAMILY.create(shape.model_dump(exclude={"vocab_size"}), tokenizer)
     SCRATCH_FAMILY.optimize(model)
     return model, tokenizer
 
@@ -167,6 +162,10 @@ def empty_model(like: PreTrainedConfig, **sizes: int) -> PreTrainedModel:
     config = type(like).from_dict({**like.to_dict(), **sizes})
     with torch.device("meta"):
         return family_of(config).model_class(config)
+
+
+def scratch_tokenizer(shape: Scratch, bpe: Bpe) -> PreTrainedTokenizerBase:
+    return SCRATCH_FAMILY.create_tokenizer(bpe.vocabulary, bpe.merges, shape.n_positions)
 
 
 def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -269,7 +268,7 @@ def check_padding_free(config: PreTrainedConfig) -> None:
 
 
 def open_model(
-    settings: Model, forward: Forward, seed: int, texts: Iterable[str], name: str | None = None
+    settings: Model, forward: Forward, seed: int, train_bpe: TrainBpe, name: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model that a recipe's training starts from, with its tokenizer.
 
@@ -277,14 +276,33 @@ def open_model(
         settings: The recipe's section.
         forward: The forward pass; raises UserError if it does not support the model.
         seed: Seed of the weights of `scratch`.
-        texts: Those of the training rows, on which the tokenizer of `scratch` is trained.
+        train_bpe: Returns the BPE of `scratch` for a size of the vocabulary.
         name: Another model, to open in place of the recipe's own.
     """
     name = settings.name if name is None else name
     if name == "scratch":
         set_seed(seed)
-        return scratch_model(settings.scratch, texts)
+        return scratch_model(settings.scratch, train_bpe(settings.scratch.vocab_size))
     model, tokenizer = load_model(name, settings.revision if name == settings.name else None)
     if forward == "padding_free":
         check_padding_free(model.config)
     return model, tokenizer
+
+
+def open_tokenizer(settings: Model, train_bpe: TrainBpe) -> PreTrainedTokenizerBase:
+    """The tokenizer that `open_model` returns, without the weights of the model.
+
+    Args:
+        settings: The recipe's section.
+        train_bpe: Returns the BPE of `scratch` for a size of the vocabulary.
+    """
+    if settings.name == "scratch":
+        return scratch_tokenizer(settings.scratch, train_bpe(settings.scratch.vocab_size))
+    folder = find_model(settings.name, settings.revision)
+    family = check_folder(folder, settings.name)
+    try:
+        tokenizer = _load_tokenizer(folder, family)
+    except Exception as error:  # damaged files make the libraries raise errors of any type
+        raise _damaged(settings.name, error) from None
+    add_end_of_text(tokenizer)
+    return tokenizer

@@ -117,7 +117,7 @@ def show_table(console: Console, header: list[str], groups: list[list[list[str]]
 
 @contextmanager
 def counting(
-    console: Console, what: str, total: int, first: int = 0
+    console: Console, what: str, total: int | None, first: int = 0
 ) -> Iterator[Callable[[int], None]]:
     """Show progress out of `total` and the time left; yields a function that adds to the count.
 
@@ -125,6 +125,7 @@ def counting(
     line every SECONDS_PER_LINE.
 
     Args:
+        total: None if it is not known.
         first: The count at the beginning.
     """
     done, started = first, time.perf_counter()
@@ -148,8 +149,12 @@ def counting(
         done += count
         bar.update(task, completed=done)
         now = time.perf_counter()
-        if not console.is_interactive and now - last_line >= SECONDS_PER_LINE and done < total:
-            last_line = now
+        if console.is_interactive or now - last_line < SECONDS_PER_LINE:
+            return
+        last_line = now
+        if total is None:
+            console.print(f"{what}  {done:,}")
+        elif first < done < total:
             left = (now - started) / (done - first) * (total - done)
             console.print(f"{what}  {done:,}/{total:,}  {left:.0f} s left")
 

@@ -1,5 +1,7 @@
 """The work of `llmkit check`: everything that can be said about a recipe's rows before training."""
 
+from functools import partial
+
 from accelerate import Accelerator
 from datasets import Dataset
 
@@ -7,6 +9,7 @@ from llmkit.config.generation import Generation
 from llmkit.config.schema import Data, Recipe, Train
 from llmkit.data.answers import count_answers, encode_labels
 from llmkit.data.batches import batch_capacity
+from llmkit.data.bpe import bpe_of
 from llmkit.data.duplicates import find_near_copies
 from llmkit.data.encode import (
     EncodingOptions,
@@ -60,7 +63,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     metric = choose_metric(task, recipe.evaluation.metric)
     splits = open_splits(recipe.data, task, recipe.evaluation, skips_unreadable=True)
     model, tokenizer = open_model(
-        recipe.model, recipe.train.forward, recipe.seed, splits["train"].texts()
+        recipe.model, recipe.train.forward, recipe.seed, partial(bpe_of, splits["train"])
     )
     check_max_length(recipe.data.max_length, model)
     check_constraint(recipe.generation, tokenizer)

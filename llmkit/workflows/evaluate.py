@@ -1,6 +1,7 @@
 """Scores of a model, or of predictions from elsewhere, on a recipe's test rows, with baselines."""
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from llmkit.config.generation import Generation
 from llmkit.config.schema import Data, Recipe
 from llmkit.data.answers import count_answers
+from llmkit.data.bpe import bpe_of
 from llmkit.data.encode import EncodingOptions
 from llmkit.data.findings import find_invalid, find_same_ids, find_unscorable, refuse_errors
 from llmkit.data.recipe_task import recipe_task
@@ -71,7 +73,11 @@ def evaluate_model(
     encoded_with: PreTrainedTokenizerBase | None = None
     for label, model_name in names.items():
         model, tokenizer = open_model(
-            recipe.model, recipe.train.forward, recipe.seed, splits["train"].texts(), model_name
+            recipe.model,
+            recipe.train.forward,
+            recipe.seed,
+            partial(bpe_of, splits["train"]),
+            model_name,
         )
         check_max_length(recipe.data.max_length, model)
         check_constraint(recipe.generation, tokenizer)

@@ -4,6 +4,7 @@ import platform
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 from llmkit.config.decided import given_values, with_values
 from llmkit.config.recipe import flat, recipe_keys, with_absolute_paths
 from llmkit.config.schema import Recipe, Train
+from llmkit.data.bpe import bpe_of
 from llmkit.errors import UserError, count_of
 from llmkit.evaluation.samples import take_samples
 from llmkit.families import family_of
@@ -302,8 +304,8 @@ def score_run(
     systems = {FINE_TUNED: evaluator.evaluate_all(tuned, setup.rows.tests)}
     systems[unconstrained(FINE_TUNED)] = evaluator.evaluate_unconstrained(tuned, setup.rows.tests)
     del tuned  # one model at a time
-    texts = setup.rows.splits["train"].texts()
-    untuned, _ = open_model(recipe.model, recipe.train.forward, recipe.seed, texts)
+    train_bpe = partial(bpe_of, setup.rows.splits["train"])
+    untuned, _ = open_model(recipe.model, recipe.train.forward, recipe.seed, train_bpe)
     systems[UNTUNED] = evaluator.evaluate_all(untuned, setup.rows.tests)
     results = compare_on_test_sets(setup.rows.tests, systems, FINE_TUNED, setup.metric)
     if setup.accelerator.is_main_process:

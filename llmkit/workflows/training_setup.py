@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from llmkit.config.schema import Data, Evaluation, Recipe
 from llmkit.constants import END_OF_TEXT
 from llmkit.data.answers import count_answers
 from llmkit.data.batches import batch_capacity
+from llmkit.data.bpe import bpe_of
 from llmkit.data.cache import encode_cached
 from llmkit.data.encode import EncodingOptions
 from llmkit.data.encoded_rows import EncodedRows
@@ -31,9 +33,11 @@ from llmkit.data.findings import (
     find_unscorable,
     refuse_errors,
 )
+from llmkit.data.prepare import is_preparable, with_held_out
 from llmkit.data.recipe_task import prompt_warnings, recipe_task
 from llmkit.data.rows import Rows
 from llmkit.data.splits import open_splits
+from llmkit.data.token_blocks import TokenBlocks
 from llmkit.errors import count_of
 from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_set, read_test_sets
 from llmkit.evaluation.evaluator import Evaluator
@@ -56,13 +60,14 @@ from llmkit.tasks import Row
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.memory import MemoryPlan, plan_memory
 from llmkit.training.optim import warm_up_warning
+from llmkit.workflows.prepare import prepare_splits
 
 
 @dataclass(frozen=True)
 class EncodedTrain:
     """The training rows as tokens."""
 
-    encoded: EncodedRows
+    encoded: EncodedRows | TokenBlocks
     report: EncodingReport
     was_cached: bool
     seconds: float
@@ -119,7 +124,7 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
     warnings = prompt_warnings(recipe.data, task)
     terminal.show_prompt(console, shapes, task.shown_prompt, warnings, warning_console())
     forward, seed = recipe.train.forward, recipe.seed
-    model, tokenizer = open_model(recipe.model, forward, seed, splits["train"].texts())
+    model, tokenizer = open_model(recipe.model, forward, seed, partial(bpe_of, splits["train"]))
     check_max_length(recipe.data.max_length, model)
     check_constraint(recipe.generation, tokenizer)
     tokenizer.chat_template = task.chat.template if task.chat else tokenizer.chat_template
@@ -171,11 +176,7 @@ def prepare_rows(
 ) -> PreparedRows:
     """Encode the training rows, which are cached, and all rows that models are scored on."""
     train_rows, task = splits["train"], splits["train"].task
-    options = EncodingOptions.of(data)
-    started = time.perf_counter()
-    encoded, report, was_cached = encode_cached(train_rows, tokenizer, options, console.print)
-    seconds = time.perf_counter() - started
-    train = EncodedTrain(EncodedRows(encoded), report, was_cached, seconds)
+    train, splits = encode_train(splits, tokenizer, data, console)
     labeled = _with_labels(train_rows)
     answers = count_answers(labeled, task)
     read = {"validation": TestSet.of(splits["validation"], task, answers)}
@@ -187,6 +188,23 @@ def prepare_rows(
     }
     rows = PreparedRows(splits, train, tests.pop("validation"), tests, findings=[])
     return replace(rows, findings=find_problems(rows, labeled))
+
+
+def encode_train(
+    splits: dict[str, Rows], tokenizer: PreTrainedTokenizerBase, data: Data, console: Console
+) -> tuple[EncodedTrain, dict[str, Rows]]:
+    """The training rows as tokens; and the splits, of which those that were held out of plain texts
+    are read from where these are prepared."""
+    train, started = splits["train"], time.perf_counter()
+    if is_preparable(train.task, packing=data.packing):
+        prepared, was_cached = prepare_splits(splits, tokenizer, console)
+        rows, report = TokenBlocks(prepared, data.max_length), prepared.report
+        splits = with_held_out(splits, prepared)
+    else:
+        options = EncodingOptions.of(data)
+        encoded, report, was_cached = encode_cached(train, tokenizer, options, console.print)
+        rows = EncodedRows(encoded)
+    return EncodedTrain(rows, report, was_cached, time.perf_counter() - started), splits
 
 
 def _with_labels(rows: Rows) -> Iterable[Row]:

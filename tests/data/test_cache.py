@@ -14,13 +14,14 @@ from rows import TEXT, summary_rows, write_jsonl
 
 from llmkit.config.schema import Data, Scratch
 from llmkit.data import cache
+from llmkit.data.bpe import train_bpe
 from llmkit.data.cache import encode_cached, encoding_key
 from llmkit.data.encode import EncodingOptions
 from llmkit.data.encoded_rows import EncodedRows
 from llmkit.data.recipe_task import prompt_task
 from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
-from llmkit.model.load import load_model, scratch_model
+from llmkit.model.load import load_model, scratch_tokenizer
 from llmkit.paths import PACKAGE
 from llmkit.tasks import get_task, with_template
 
@@ -63,7 +64,7 @@ def test_any_change_of_the_inputs_changes_the_cache_key(path, tokenizer, tmp_pat
         return encoding_key(rows or open_rows(path), tokenizer, replace(OPTIONS, **options))
 
     summarize = get_task("summarize")
-    other_bpe = scratch_model(Scratch(vocab_size=300), TEXT)[1]
+    other_bpe = scratch_tokenizer(Scratch(), train_bpe(TEXT, 300))
     same = {key(), key(open_rows(path))}
     changed = [
         key(replace(open_rows(path), task=with_template(summarize, "{document} =>"))),

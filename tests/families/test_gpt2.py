@@ -96,7 +96,8 @@ def test_a_created_gpt2_has_the_shape_and_tokenizer_asked_for(tiny_gpt2):
         exclude={"vocab_size"}
     )
     vocabulary = {"<|endoftext|>": 0, "a": 1, "b": 2, "ab": 3}
-    model, tokenizer = GPT2.create(shape, vocabulary, [["a", "b"]])
+    tokenizer = GPT2.create_tokenizer(vocabulary, [["a", "b"]], shape["n_positions"])
+    model = GPT2.create(shape, tokenizer)
     assert {key: getattr(model.config, key) for key in shape} == shape
     assert tokenizer("abab").input_ids == [3, 3]
     assert (tokenizer.model_max_length, model.config.eos_token_id) == (16, 0)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from llmkit.config.schema import Model, Scratch
+from llmkit.data.bpe import train_bpe
 from llmkit.errors import UserError
 from llmkit.model.load import (
     EMBEDDED_MODEL,
@@ -31,7 +33,8 @@ def test_a_scratch_model_has_the_shape_and_spread_asked_for(initializer_range):
         n_layer=2, n_head=2, n_embd=64, n_positions=32, vocab_size=300,
         initializer_range=initializer_range,
     )  # fmt: skip
-    model, tokenizer = scratch_model(shape, [f"the ferry {n} left at noon" for n in range(99)])
+    texts = [f"the ferry {n} left at noon" for n in range(99)]
+    model, tokenizer = scratch_model(shape, train_bpe(texts, shape.vocab_size))
     assert (model.config.n_layer, model.config.n_head, model.config.n_embd) == (2, 2, 64)
     assert model.transformer.wpe.weight.shape == (32, 64)
     assert model.transformer.wte.weight.shape == (len(tokenizer), 64)
@@ -52,7 +55,9 @@ def test_a_scratch_model_is_the_same_each_time_its_recipe_opens_it():
     settings = Model(name="scratch", scratch=shape)
     texts = ["the ferry left at noon"]
     first, again, other = (
-        weights_fingerprint(open_model(settings, "padding_free", seed, texts)[0])
+        weights_fingerprint(
+            open_model(settings, "padding_free", seed, partial(train_bpe, texts))[0]
+        )
         for seed in (3, 3, 4)
     )
     assert first == again != other
@@ -60,8 +65,8 @@ def test_a_scratch_model_is_the_same_each_time_its_recipe_opens_it():
 
 def test_the_recipes_model_can_be_replaced_by_name(tiny_gpt2):
     settings = Model(name=str(tiny_gpt2))
-    own, _ = open_model(settings, "padding_free", 0, [])
-    other, _ = open_model(settings, "padding_free", 0, [], "embedded")
+    own, _ = open_model(settings, "padding_free", 0, partial(train_bpe, []))
+    other, _ = open_model(settings, "padding_free", 0, partial(train_bpe, []), "embedded")
     assert own.config.vocab_size < other.config.vocab_size
 
 

@@ -18,10 +18,11 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from llmkit.config.schema import Scratch
 from llmkit.constants import END_OF_TEXT
+from llmkit.data.bpe import MAX_WORD_BYTES, train_bpe
 from llmkit.data.encode import EncodingOptions, encode_text
 from llmkit.data.encoded_rows import encode_with_bytes
 from llmkit.evaluation.evaluation_set import encode_test_set
-from llmkit.model.load import MAX_WORD_BYTES, load_model, save_model, scratch_model
+from llmkit.model.load import load_model, save_model, scratch_model
 from llmkit.scoring import testset
 from llmkit.tasks import TASKS
 
@@ -131,7 +132,7 @@ def test_a_wordpiece_model_is_trained_scored_and_loaded(llmkit, tokenizers, tmp_
 
 def test_a_bpe_for_text_without_spaces_has_no_overlong_tokens():
     shape = Scratch(n_layer=1, n_head=1, n_embd=8, vocab_size=300)
-    _, tokenizer = scratch_model(shape, ["ab" * 3_000, "北京" * 1_000])
+    _, tokenizer = scratch_model(shape, train_bpe(["ab" * 3_000, "北京" * 1_000], 300))
     tokens = tokenizer.get_vocab()
     assert 16 < max(map(len, tokens.keys() - {END_OF_TEXT})) <= MAX_WORD_BYTES
     assert tokenizer.decode(tokenizer("ab" * 3_000).input_ids) == "ab" * 3_000

@@ -1,0 +1,63 @@
+"""The `prepare` command."""
+
+import click
+
+from llmkit.commands.loading import loading
+from llmkit.commands.options import (
+    overrides_argument,
+    quiet_option,
+    recipe_argument,
+    scale_option,
+)
+from llmkit.commands.verb import Verb, examples
+
+
+@click.command(
+    cls=Verb,
+    short_help="Tokenize the texts of a recipe once, into files.",
+    epilog=examples(
+        "llmkit prepare pretrain data.train=corpus.jsonl.zst",
+        "llmkit prepare pretrain data.train='part-*.parquet' --output tokens",
+        "llmkit finetune pretrain data.train=tokens                     uses the tokens",
+        "llmkit prepare pretrain data.train=tokens --verify             checks the files",
+    ),
+)
+@recipe_argument
+@overrides_argument
+@scale_option
+@click.option(
+    "--output",
+    metavar="FOLDER",
+    help="Folder to write; default: in the cache, where `finetune` finds it.",
+)
+@click.option(
+    "--verify",
+    "is_verified",
+    is_flag=True,
+    help="Compare all files with the checksums that were recorded when they were written.",
+)
+@quiet_option
+def prepare(
+    recipe: str,
+    overrides: tuple[str, ...],
+    scale: str | None,
+    output: str | None,
+    is_verified: bool,
+    is_quiet: bool,
+) -> None:
+    """Tokenize the texts that RECIPE pretrains on, once, into files that are mapped into memory.
+
+    If it is stopped or killed, start it again with the same arguments: it goes on from there.
+    """
+    with loading(is_quiet=is_quiet):
+        from llmkit.paths import check_writable, expand
+        from llmkit.runs.find import open_recipe
+
+        settings = open_recipe(recipe, scale=scale, overrides=overrides)
+        folder = None if output is None else expand(output)
+        if folder is not None:
+            check_writable(folder, "--output")
+        from llmkit.runtime.console import make_console
+        from llmkit.workflows.prepare import prepare_recipe
+
+    prepare_recipe(settings, folder, make_console(quiet=is_quiet), is_verified=is_verified)

@@ -1,0 +1,308 @@
+"""Prepare the texts of plain language modelling: tokenize them once, into shards on disk.
+
+One thread reads rows and decides on their splits, a second one tokenizes on all cores, and the
+caller's writes: the tokenizers library works without Python's lock. No more than a few chunks of
+text are in memory. For the folder, see data/prepared_text.py.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.data.cache import code_version, exclusive, key_of, make_folders
+from llmkit.data.encoding_report import EncodingReport
+from llmkit.data.prepared_text import (
+    FORMAT,
+    TOKENIZER,
+    UNFINISHED,
+    HeldOutText,
+    PreparedSource,
+    PreparedText,
+    is_prepared,
+    is_unfinished,
+    open_prepared,
+    tokenizer_hash,
+)
+from llmkit.data.rows import Rows
+from llmkit.data.text_chunks import Chunk, read_chunks, tokenize
+from llmkit.data.text_records import TextRecords
+from llmkit.data.text_shards import PartWriter, finished_parts, join_held_out, remove
+from llmkit.errors import UserError
+from llmkit.io.atomic import (
+    MANIFEST,
+    CorruptFolder,
+    HashedFile,
+    make_folder,
+    read_json,
+    sync,
+    write_text,
+)
+from llmkit.io.indexed_tokens import token_type
+from llmkit.paths import cache_folder
+from llmkit.runtime.read_ahead import read_ahead
+from llmkit.tasks import Task
+
+CHUNKS_AHEAD = 2
+# With cache.TOKEN_SOURCES, what decides on the content of a folder.
+SHARD_SOURCES = (
+    "data/prepare.py", "data/prepared_text.py", "data/text_chunks.py",
+    "data/text_records.py", "data/text_shards.py",
+    "io/indexed_tokens.py",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What has been prepared so far."""
+
+    num_documents: int = 0
+    num_bytes: int = 0
+    """Of text."""
+    num_tokens: int = 0
+    num_kept_bytes: int = 0
+    """Of text that an earlier run has prepared, which the other counts leave out."""
+
+    def after(self, chunk: "Chunk", encodings: list[Any]) -> "Progress":
+        return Progress(
+            self.num_documents + len(chunk.documents),
+            self.num_bytes + sum(document.num_bytes for document in chunk.documents),
+            self.num_tokens + sum(len(encoding) + 1 for encoding in encodings),
+            self.num_kept_bytes,
+        )
+
+
+Show = Callable[[Progress], None]
+
+
+def is_preparable(task: Task, *, packing: bool) -> bool:
+    """Whether the training rows of a task become one stream of tokens."""
+    return task.output == "text" and not packing
+
+
+def prepare(
+    splits: dict[str, Rows],
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path | None = None,
+    say: Callable[[str], None] = print,
+    show: Show = lambda progress: None,
+) -> tuple[PreparedText, bool]:
+    """The prepared texts of a recipe, and whether they were there already.
+
+    If several processes need the same ones, one prepares them while the others wait.
+
+    Args:
+        splits: The splits; of the held-out ones, those that come from the rows of train are
+            prepared with it, in one pass.
+        folder: Where to write; None: in the cache.
+        say: Called with a message if this process has to wait.
+        show: Called after each chunk.
+
+    Raises:
+        UserError: A row cannot be read, no text is left, or the folder holds something else.
+    """
+    source = splits["train"].source
+    if isinstance(source, PreparedSource):
+        require_tokenizer(source.prepared, tokenizer)
+        return source.prepared, True
+    held_out = {split: rows for split, rows in splits.items() if is_held_out(rows, splits["train"])}
+    read = {"train": splits["train"], **held_out}
+    key = shards_key(read, tokenizer)
+    folder = folder or cache_folder() / "shards" / key
+    was_there = is_prepared(folder) and not is_unfinished(folder)
+    if not was_there:
+        make_folders(folder.parent, cache_folder() / "locks")
+        name = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()
+        with exclusive(name, say):
+            if not is_prepared(folder):  # another process may have prepared it in the meantime
+                _prepare_into(folder, key, read, tokenizer, show)
+            elif is_unfinished(folder):
+                _complete(folder)
+    prepared = open_prepared(folder)
+    if prepared.key != key:
+        raise UserError(f"{folder}: holds other text, or text prepared otherwise; {ELSEWHERE}")
+    return prepared, was_there
+
+
+ELSEWHERE = "name another folder, or delete this one"
+
+
+def require_tokenizer(prepared: PreparedText, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise UserError if the text was prepared with another tokenizer."""
+    if prepared.manifest["tokenizer_sha256"] != tokenizer_hash(tokenizer):
+        raise UserError(
+            f"{prepared.folder}: prepared with the tokenizer of another model; name that model, "
+            "or prepare the text for this one in another folder"
+        )
+
+
+def is_held_out(rows: Rows, train: Rows) -> bool:
+    """Whether a split consists of rows of the source of train."""
+    return rows.split != "train" and rows.assignment is not None and rows.source == train.source
+
+
+def shards_key(splits: dict[str, Rows], tokenizer: PreTrainedTokenizerBase) -> str:
+    """sha256 of everything that the content of the folder depends on."""
+    return key_of(
+        splits["train"],
+        tokenizer,
+        shards=code_version(SHARD_SOURCES),
+        held_out={split: list(rows.by) for split, rows in splits.items()},
+    )
+
+
+def with_held_out(splits: dict[str, Rows], prepared: PreparedText) -> dict[str, Rows]:
+    """The splits, of which those that the folder holds are read from there."""
+    return {
+        split: _read_from(prepared, rows) if is_held_out(rows, splits["train"]) else rows
+        for split, rows in splits.items()
+    }
+
+
+def _read_from(prepared: PreparedText, rows: Rows) -> Rows:
+    split = rows.split
+    source = HeldOutText(rows.source.name, prepared, split)
+    assignment = replace(rows.assignment, split_of=lambda index, row: split)
+    return replace(rows, source=source, assignment=assignment, columns={}, shape=None, limit=None)
+
+
+def _prepare_into(
+    folder: Path,
+    key: str,
+    splits: dict[str, Rows],
+    tokenizer: PreTrainedTokenizerBase,
+    show: Show,
+) -> None:
+    _claim(folder, key)
+    try:
+        parts = finished_parts(folder, {UNFINISHED})
+        parts += _write_parts(folder, parts, splits, tokenizer, show)
+        _finish(folder, key, parts, splits, tokenizer)
+    except UserError:  # an unreadable row, or a connection that is lost
+        if not finished_parts(folder, {UNFINISHED}):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except OSError as error:
+        error.filename = error.filename or str(folder)
+        error.advice = "; start again to go on from the last finished shard"
+        raise
+
+
+def _claim(folder: Path, key: str) -> None:
+    """Mark the folder as one that is being prepared; raises UserError if it holds anything else."""
+    make_folder(folder)
+    if is_unfinished(folder):
+        try:
+            is_own = read_json(folder / UNFINISHED).get("key") == key
+        except CorruptFolder:
+            is_own = False
+        if not is_own:
+            raise UserError(f"{folder}: holds other text, half prepared; {ELSEWHERE}")
+        return
+    names = {path.name for path in folder.iterdir()} - {f"{UNFINISHED}.partial"}
+    if names:
+        raise UserError(f"{folder}: not an empty folder; {ELSEWHERE}")
+    write_text(folder / UNFINISHED, json.dumps({"format": FORMAT, "key": key}))
+
+
+def _write_parts(
+    folder: Path,
+    finished: list[dict[str, Any]],
+    splits: dict[str, Rows],
+    tokenizer: PreTrainedTokenizerBase,
+    show: Show,
+) -> list[dict[str, Any]]:
+    """Write the parts after those that are finished; returns their records."""
+    start = finished[-1]["rows"][1] if finished else 0
+    dtype, end_of_text = token_type(len(tokenizer)), tokenizer.eos_token_id
+    held_out = [split for split in splits if split != "train"]
+    parts: list[dict[str, Any]] = []
+
+    def begin() -> PartWriter:
+        first_row = parts[-1]["rows"][1] if parts else start
+        number = len(finished) + len(parts)
+        return PartWriter(folder, number, first_row, held_out, dtype, end_of_text)
+
+    part: PartWriter | None = None
+    progress = Progress(num_kept_bytes=sum(each["bytes"] for each in finished))
+    chunks = read_ahead(read_chunks(splits, start), CHUNKS_AHEAD)
+    try:
+        with closing(read_ahead(tokenize(chunks, tokenizer), 1)) as tokenized:
+            for chunk, encodings in tokenized:
+                part = part or begin()
+                for document, encoding in zip(chunk.documents, encodings, strict=True):
+                    part.add(document, encoding.ids)
+                part.rows[1] = chunk.end
+                progress = progress.after(chunk, encodings)
+                show(progress)
+                if chunk.ends_part:
+                    parts.append(part.publish())
+                    part = None
+        if part or not finished + parts:
+            parts.append((part or begin()).publish())
+    except BaseException:
+        if part is not None:
+            part.abandon()
+        raise
+    return parts
+
+
+def _finish(
+    folder: Path,
+    key: str,
+    parts: list[dict[str, Any]],
+    splits: dict[str, Rows],
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Join the held-out texts, and write the manifest, which makes the folder complete."""
+    train, dtype = splits["train"], token_type(len(tokenizer))
+    records = TextRecords([folder / f"train-{i:05}.arrow" for i in range(len(parts))])
+    if not len(records):
+        raise UserError(f"{train.source.name}: no row is left to learn from; add rows")
+    EncodingReport(records).require_supervised(0, truncate_completion=True)
+    saved = HashedFile(folder / TOKENIZER)
+    saved.write(tokenizer.backend_tokenizer.to_str().encode())
+    files = {TOKENIZER: saved.close()}
+    for part in parts:
+        files |= {name: file for name, file in part["files"].items() if name.startswith("train-")}
+    held_out = {}
+    for split in (name for name in splits if name != "train"):
+        files |= join_held_out(folder, split, len(parts), dtype)
+        counts = [part["splits"][split] for part in parts]
+        held_out[split] = {
+            name: sum(each[name] for each in counts) for name in ("documents", "tokens")
+        }
+    manifest = {
+        "format": FORMAT,
+        "key": key,
+        "source": train.source.name,
+        "tokenizer_sha256": tokenizer_hash(tokenizer),
+        "vocab_size": len(tokenizer),
+        "end_of_text": tokenizer.eos_token_id,
+        "dtype": dtype.name,
+        "text_bytes": sum(part["bytes"] for part in parts),
+        "rows_in_quotes": train.rows_in_quotes(),
+        "shards": [
+            {"name": f"train-{i:05}", **part["splits"]["train"], "rows": part["rows"]}
+            for i, part in enumerate(parts)
+        ],
+        "held_out": held_out,
+        "files": files,
+    }
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    _complete(folder)
+
+
+def _complete(folder: Path) -> None:
+    """Delete what only an unfinished folder holds; the mark that it is unfinished last."""
+    names = {*read_json(folder / MANIFEST)["files"], MANIFEST, UNFINISHED}
+    remove(path for path in folder.iterdir() if path.name not in names)
+    sync(folder)
+    remove([folder / UNFINISHED])

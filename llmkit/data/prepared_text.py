@@ -1,0 +1,264 @@
+"""A folder of prepared text: tokens in shards, and the texts that are held out.
+
+manifest.json            what the folder holds, and the sha256 of each file
+tokenizer.json           the tokenizer, in the format of the tokenizers library
+train-00000.bin, .idx    tokens, each text ending with end-of-text (io/indexed_tokens.py)
+train-00000.arrow        a record of each text that was read (data/text_records.py)
+validation.jsonl         held-out texts, which are scored as texts; and test.jsonl
+validation.bin, .idx     their tokens
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyarrow import ArrowInvalid
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.data.encoding_report import EncodingReport
+from llmkit.data.text_records import TextRecords
+from llmkit.errors import UserError
+from llmkit.io.atomic import MANIFEST, CorruptFolder, read_json, verify
+from llmkit.io.indexed_tokens import TYPE_CODES, read_lengths
+from llmkit.io.json_rows import read_jsonl
+from llmkit.io.text_lines import Raw
+
+FAMILY = "llmkit prepared text"
+FORMAT = f"{FAMILY} 1"
+UNFINISHED = "unfinished.json"  # in a folder that is being prepared
+TOKENIZER = "tokenizer.json"
+TYPES = {dtype.name: dtype for dtype in TYPE_CODES}
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Consecutive texts of the training split, as tokens."""
+
+    path: Path
+    """Without extension."""
+    num_tokens: int
+    num_documents: int
+    sha256: str
+    """Of the token ids."""
+    dtype: np.dtype
+
+    def file(self, extension: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{extension}")
+
+    def map(self) -> np.ndarray:
+        """The token ids, mapped into memory, (num_tokens,)."""
+        if not self.num_tokens:  # an empty file cannot be mapped
+            return np.zeros(0, self.dtype)
+        return np.memmap(self.file("bin"), self.dtype, "r", shape=(self.num_tokens,))
+
+
+@dataclass(frozen=True)
+class PreparedText:
+    """A complete folder."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that the folder's content depends on."""
+        return self.manifest["key"]
+
+    @property
+    def end_of_text(self) -> int:
+        return self.manifest["end_of_text"]
+
+    @property
+    def held_out(self) -> dict[str, dict[str, Any]]:
+        """Counts of the held-out splits, whose texts the folder holds, by name."""
+        return self.manifest["held_out"]
+
+    @property
+    def shards(self) -> list[Shard]:
+        """Those of the training split, in order."""
+        dtype, files = TYPES[self.manifest["dtype"]], self.manifest["files"]
+        return [
+            Shard(
+                self.folder / shard["name"],
+                shard["tokens"],
+                shard["documents"],
+                files[f"{shard['name']}.bin"]["sha256"],
+                dtype,
+            )
+            for shard in self.manifest["shards"]
+        ]
+
+    @property
+    def num_documents(self) -> int:
+        """Documents of the training split."""
+        return sum(shard.num_documents for shard in self.shards)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the training split, end-of-text included."""
+        return sum(shard.num_tokens for shard in self.shards)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the folder."""
+        return sum(file["bytes"] for file in self.manifest["files"].values())
+
+    @cached_property
+    def report(self) -> EncodingReport:
+        """The report on the texts of the training split."""
+        try:
+            return EncodingReport(TextRecords([shard.file("arrow") for shard in self.shards]))
+        except (OSError, ArrowInvalid) as error:
+            raise damaged(self.folder, str(error).partition("\n")[0]) from None
+
+    @cached_property
+    def records_of_documents(self) -> np.ndarray:
+        """(num_documents,): the index of each document among the records of all texts read."""
+        return np.flatnonzero(self.report.is_encoded)
+
+    def verify(self) -> None:
+        """Raise UserError unless all files are as they were written, byte by byte."""
+        try:
+            verify(self.folder)
+        except CorruptFolder as error:
+            raise damaged(self.folder, str(error)) from None
+
+
+def open_prepared(folder: Path) -> PreparedText:
+    """Open a folder; raises UserError if one of its files is missing or has another size."""
+    try:
+        manifest = read_json(folder / MANIFEST)
+        if manifest.get("format") != FORMAT:
+            raise CorruptFolder(f"{MANIFEST} is of another format than {FORMAT!r}")
+        for name, file in manifest["files"].items():
+            path = folder / name
+            size = path.stat().st_size if path.is_file() else None
+            if size != file["bytes"]:
+                there = "is missing" if size is None else f"has {size:,} bytes"
+                raise CorruptFolder(f"{name} {there}, not {file['bytes']:,} as written")
+    except CorruptFolder as error:
+        raise damaged(folder, str(error)) from None
+    except (KeyError, TypeError, AttributeError):
+        raise damaged(folder, f"{MANIFEST} is not as it was written") from None
+    return PreparedText(folder, manifest)
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder holds prepared text, and all of it."""
+    try:
+        return str(read_json(folder / MANIFEST).get("format")).startswith(FAMILY)
+    except CorruptFolder:
+        return False
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a folder is being prepared, or its preparation was stopped."""
+    return (folder / UNFINISHED).is_file()
+
+
+def damaged(folder: Path, reason: str) -> UserError:
+    return UserError(f"{folder}: this prepared text is damaged ({reason}); delete the folder")
+
+
+@dataclass(frozen=True)
+class PreparedSource:
+    """The training texts of a prepared folder that a recipe names."""
+
+    prepared: PreparedText
+
+    @property
+    def name(self) -> str:
+        return str(self.prepared.folder)
+
+    def read(self) -> Iterator[Raw]:
+        """The texts, decoded, under the locations that they had in their source."""
+        tokenizer = Tokenizer.from_file(str(self.prepared.folder / TOKENIZER))
+        first = 0
+        for shard in self.prepared.shards:
+            records = self.prepared.records_of_documents[first : first + shard.num_documents]
+            locations = self.prepared.report.locations_at(records)
+            ends = np.cumsum(read_lengths(shard.file("idx")))
+            for where, ids in zip(locations, np.split(shard.map(), ends[:-1]), strict=True):
+                text = tokenizer.decode(ids[:-1].tolist(), skip_special_tokens=False)
+                yield where, {"text": text}
+            first += shard.num_documents
+
+    def identity(self) -> str:
+        return self.prepared.key
+
+    def num_rows(self) -> int:
+        return self.prepared.num_documents
+
+    def num_text_bytes(self) -> int | None:
+        return None
+
+    def rows_in_quotes(self) -> list[str]:
+        return self.prepared.manifest["rows_in_quotes"]
+
+
+@dataclass(frozen=True)
+class HeldOutText:
+    """The texts of a held-out split in a prepared folder."""
+
+    name: str
+    """The name of the source that they were read from."""
+    prepared: PreparedText
+    split: str
+
+    def read(self) -> Iterator[Raw]:
+        """The rows under the locations that they had in their source."""
+        for place, row in read_jsonl(self.prepared.folder / f"{self.split}.jsonl"):
+            if isinstance(row, UserError):
+                yield place, row
+            else:
+                yield row["where"], {"id": row["id"], "text": row["text"], **row.get("by", {})}
+
+    def identity(self) -> str:
+        return f"{self.prepared.key} {self.split}"
+
+    def num_rows(self) -> int:
+        return self.prepared.held_out[self.split]["documents"]
+
+    def num_text_bytes(self) -> int | None:
+        return None
+
+    def rows_in_quotes(self) -> list[str]:
+        return []
+
+
+def open_part(folder: Path, split: str, given_by: str) -> PreparedSource | HeldOutText:
+    """A split of a prepared folder.
+
+    given_by: The key that names the folder, for messages.
+    """
+    prepared = open_prepared(folder)
+    if split == "train":
+        return PreparedSource(prepared)
+    if split in prepared.held_out:
+        return HeldOutText(str(folder), prepared, split)
+    raise UserError(f"{folder}: no {split} texts were held out there; name others in {given_by}")
+
+
+def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """sha256 of everything that decides on the tokens of a text."""
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    for part in _parts_of(content["pre_tokenizer"]):
+        part.pop("trim_offsets", None)  # decides on the places of tokens, which are not used
+    typed = [token for token in content["added_tokens"] if not token["special"]]
+    names = ("normalizer", "pre_tokenizer", "model")
+    decisive = [tokenizer.eos_token_id, typed, *(content[name] for name in names)]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _parts_of(component: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """A component of a tokenizer, and those that it is a sequence of."""
+    if component is not None:
+        yield component
+        for part in component.get("pretokenizers", []):
+            yield from _parts_of(part)

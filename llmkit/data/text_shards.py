@@ -1,0 +1,195 @@
+"""Write the texts of a recipe into a folder of prepared text, part by part.
+
+A part is a run of consecutive rows of the source. Where it ends follows from the rows alone, so
+that a run that is killed and started again gives the same files: it keeps the parts that are
+complete, and goes on with the first row after them.
+"""
+
+import json
+import shutil
+from array import array
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmkit.constants import END_OF_TEXT
+from llmkit.data.encode import is_over_tokenized
+from llmkit.data.text_chunks import Document
+from llmkit.data.text_records import (
+    END_OF_TEXT_TYPED,
+    OVER_TOKENIZED,
+    RecordWriter,
+    digest_of,
+)
+from llmkit.io.atomic import CorruptFolder, HashedFile, read_json, sync, write_text
+from llmkit.io.indexed_tokens import index_of, read_lengths
+from llmkit.tasks import is_blank
+
+COPY_BYTES = 2**20
+PARTIAL = ".partial"
+
+
+class SplitTokens:
+    """The .bin and .idx file of a split in a part, while they are written."""
+
+    def __init__(self, path: Path, dtype: np.dtype, end_of_text: int) -> None:
+        """path: The .bin file."""
+        self.path, self.dtype = path, dtype
+        self.lengths = array("i")
+        self.file = HashedFile(partial_path(path))
+        self.end = np.array([end_of_text], dtype).tobytes()
+
+    def add(self, ids: list[int]) -> None:
+        self.file.write(np.array(ids, self.dtype).tobytes() + self.end)
+        self.lengths.append(len(ids) + 1)
+
+    def close(self) -> dict[str, dict[str, Any]]:
+        """Complete both files; returns their entries in a manifest."""
+        index_name = self.path.with_suffix(".idx").name
+        index = HashedFile(partial_path(self.path.with_suffix(".idx")))
+        index.write(index_of(np.array(self.lengths, np.int32), self.dtype))
+        return {self.path.name: self.file.close(), index_name: index.close()}
+
+
+class PartWriter:
+    """The files of one part, while they are written."""
+
+    def __init__(
+        self, folder: Path, number: int, first_row: int, held_out: list[str], dtype: np.dtype,
+        end_of_text: int,
+    ) -> None:  # fmt: skip
+        """held_out: The splits besides train that rows may belong to."""
+        self.folder, self.number = folder, number
+        self.rows = [first_row, first_row]
+        self.num_bytes = 0
+        self.records = RecordWriter()
+        self.tokens = {
+            split: SplitTokens(folder / f"{self.name(split)}.bin", dtype, end_of_text)
+            for split in ("train", *held_out)
+        }
+        self.texts = {
+            split: HashedFile(partial_path(folder / f"{self.name(split)}.jsonl"))
+            for split in held_out
+        }
+
+    def name(self, split: str) -> str:
+        return f"{split}-{self.number:05}"
+
+    def add(self, document: Document, ids: list[int]) -> None:
+        """Add a document with the token ids of its text."""
+        self.num_bytes += document.num_bytes
+        is_empty = is_blank(document.text)
+        if document.split == "train":
+            self._record(document, ids, is_empty)
+        else:
+            self._write_text(document)
+        if document.error is None and not is_empty:
+            self.tokens[document.split].add(ids)
+
+    def _record(self, document: Document, ids: list[int], is_empty: bool) -> None:
+        where, text = document.where, document.text
+        if document.error is not None:
+            self.records.add(where, "invalid", note=str(document.error))
+            return
+        flags = END_OF_TEXT_TYPED * (END_OF_TEXT in text)
+        flags |= OVER_TOKENIZED * is_over_tokenized(text, ids)
+        outcome = "empty" if is_empty else "whole"
+        digest = 0 if is_empty else digest_of(f"\0{text.strip()}")
+        self.records.add(where, outcome, len(ids) + 1, flags, digest)
+
+    def _write_text(self, document: Document) -> None:
+        row = {"id": document.id, "where": document.where, "text": document.text}
+        row |= {"by": document.by} if document.by else {}
+        line = json.dumps(row, ensure_ascii=False) + "\n"
+        self.texts[document.split].write(line.encode())
+
+    def publish(self) -> dict[str, Any]:
+        """Complete the files of the part; returns its record, which is written last."""
+        files: dict[str, dict[str, Any]] = {}
+        for split in self.tokens.values():
+            files |= split.close()
+        for split, file in self.texts.items():
+            files[f"{self.name(split)}.jsonl"] = file.close()
+        records = HashedFile(partial_path(self.folder / f"{self.name('train')}.arrow"))
+        records.write(self.records.to_bytes())
+        files[f"{self.name('train')}.arrow"] = records.close()
+        for name in files:
+            partial_path(self.folder / name).rename(self.folder / name)
+        sync(self.folder)
+        counts = {
+            split: {"documents": len(tokens.lengths), "tokens": sum(tokens.lengths)}
+            for split, tokens in self.tokens.items()
+        }
+        part = {"rows": self.rows, "bytes": self.num_bytes, "splits": counts, "files": files}
+        write_text(self.folder / f"part-{self.number:05}.json", json.dumps(part))
+        return part
+
+    def abandon(self) -> None:
+        """Delete what is written, which frees the space on a full disk."""
+        files = [*(split.file for split in self.tokens.values()), *self.texts.values()]
+        for file in files:
+            with suppress(OSError):
+                file.file.close()
+        remove(self.folder.glob(f"*{PARTIAL}"))
+
+
+def partial_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}{PARTIAL}")
+
+
+def remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def finished_parts(folder: Path, kept: set[str]) -> list[dict[str, Any]]:
+    """The records of the parts of a folder that are complete, in order; all else is deleted.
+
+    kept: Names of further files to keep.
+    """
+    parts = []
+    while (part := _read_part(folder, len(parts))) is not None:
+        parts.append(part)
+    names = {name for part in parts for name in part["files"]}
+    names |= {f"part-{number:05}.json" for number in range(len(parts))} | kept
+    remove(path for path in folder.iterdir() if path.name not in names)
+    return parts
+
+
+def _read_part(folder: Path, number: int) -> dict[str, Any] | None:
+    try:
+        part = read_json(folder / f"part-{number:05}.json")
+        sizes = {name: (folder / name).stat().st_size for name in part["files"]}
+        is_complete = all(sizes[name] == file["bytes"] for name, file in part["files"].items())
+        return part if is_complete else None
+    except (CorruptFolder, OSError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def join_held_out(
+    folder: Path, split: str, num_parts: int, dtype: np.dtype
+) -> dict[str, dict[str, Any]]:
+    """Join the pieces of a held-out split into one file of each kind; returns their entries in a
+    manifest."""
+    pieces = [folder / f"{split}-{number:05}.bin" for number in range(num_parts)]
+    files = {}
+    for extension in ("bin", "jsonl"):
+        file = HashedFile(partial_path(folder / f"{split}.{extension}"))
+        for piece in pieces:
+            with piece.with_suffix(f".{extension}").open("rb") as source:
+                while block := source.read(COPY_BYTES):
+                    file.write(block)
+        files[f"{split}.{extension}"] = file.close()
+    lengths = [read_lengths(piece.with_suffix(".idx")) for piece in pieces]
+    index = HashedFile(partial_path(folder / f"{split}.idx"))
+    index.write(index_of(np.concatenate(lengths), dtype))
+    files[f"{split}.idx"] = index.close()
+    for name in files:
+        partial_path(folder / name).rename(folder / name)
+    return files

@@ -1,0 +1,119 @@
+"""The work of `llmkit prepare`: the texts of a recipe as token shards."""
+
+import time
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.config.schema import Recipe
+from llmkit.data.bpe import bpe_of
+from llmkit.data.prepare import Progress, is_preparable, prepare
+from llmkit.data.prepared_text import PreparedText
+from llmkit.data.recipe_task import recipe_task
+from llmkit.data.rows import Rows
+from llmkit.data.splits import open_splits
+from llmkit.errors import UserError, count_of
+from llmkit.model.load import open_tokenizer
+from llmkit.runtime.console import counting
+from llmkit.tasks import Task
+
+MB = 10**6
+
+
+def prepare_recipe(
+    recipe: Recipe, folder: Path | None, console: Console, *, is_verified: bool = False
+) -> PreparedText:
+    """Prepare the texts of a recipe, unless they are prepared already, and print what there is.
+
+    Args:
+        folder: Where to write; None: in the cache.
+        is_verified: Whether to compare all files with their checksums.
+
+    Raises:
+        UserError: For a mistake in the recipe, the rows or the folder, and for damaged files.
+    """
+    task = recipe_task(recipe)
+    refuse_other_tasks(task, packing=recipe.data.packing)
+    splits = open_splits(recipe.data, task, recipe.evaluation)
+    tokenizer = open_tokenizer(recipe.model, partial(bpe_of, splits["train"], say=console.print))
+    prepared, _ = prepare_splits(splits, tokenizer, console, folder)
+    if is_verified:
+        prepared.verify()
+    show_prepared(prepared, console)
+    return prepared
+
+
+def refuse_other_tasks(task: Task, *, packing: bool) -> None:
+    if is_preparable(task, packing=packing):
+        return
+    if task.output == "text":
+        raise UserError(
+            "data.packing: prepare joins all texts into one stream of tokens; set "
+            "data.packing=false"
+        )
+    raise UserError(
+        f"task: {task.name} has no plain texts to prepare; `llmkit finetune` encodes and caches "
+        "its rows"
+    )
+
+
+def prepare_splits(
+    splits: dict[str, Rows],
+    tokenizer: PreTrainedTokenizerBase,
+    console: Console,
+    folder: Path | None = None,
+) -> tuple[PreparedText, bool]:
+    """Prepare the texts of splits, and show the progress; returns what there is, and whether it was
+    there already."""
+    total, unit = total_of(splits["train"])
+    started, shown, last = time.perf_counter(), 0, Progress()
+    with counting(console, f"prepare {unit}", total) as advance:
+
+        def show(progress: Progress) -> None:
+            nonlocal shown, last
+            last = progress
+            done = progress.num_documents
+            if unit == "MB":
+                done = (progress.num_bytes + progress.num_kept_bytes) // MB
+            advance(done - shown)
+            shown = done
+
+        prepared, was_there = prepare(splits, tokenizer, folder, console.print, show)
+    if last.num_documents:
+        seconds = time.perf_counter() - started
+        console.print(
+            f"prepare {count_of(last.num_documents, 'document')} tokenized in {seconds:.0f} s: "
+            f"{last.num_tokens / seconds:,.0f} tokens/s, {last.num_bytes / MB / seconds:.1f} MB/s"
+        )
+    return prepared, was_there
+
+
+def total_of(train: Rows) -> tuple[int | None, str]:
+    """How much there is to prepare, as far as that is known without reading it, and its unit."""
+    if train.limit is not None:
+        return train.limit, "documents"
+    num_bytes = train.source.num_text_bytes()
+    if num_bytes is not None:
+        return num_bytes // MB, "MB"
+    return train.source.num_rows(), "documents"
+
+
+def show_prepared(prepared: PreparedText, console: Console) -> None:
+    """Print the counts of the prepared text, and where it is."""
+    counts = {"train": (prepared.num_documents, prepared.num_tokens)}
+    counts |= {
+        split: (each["documents"], each["tokens"]) for split, each in prepared.held_out.items()
+    }
+    for split, (documents, tokens) in counts.items():
+        console.print(f"{split:<11} {count_of(documents, 'document')}, {count_of(tokens, 'token')}")
+    num_tokens = sum(tokens for _, tokens in counts.values())
+    num_bytes = prepared.manifest["text_bytes"]
+    console.print(
+        f"text        {num_bytes / MB:,.1f} MB, {num_bytes / num_tokens:.2f} bytes per token"
+    )
+    console.print(
+        f"files       {prepared.folder}: {count_of(len(prepared.shards), 'shard')}, "
+        f"{prepared.num_bytes / MB:,.1f} MB, {prepared.num_bytes / num_tokens:.2f} bytes per token"
+    )

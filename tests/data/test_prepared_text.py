@@ -1,0 +1,133 @@
+"""A folder of prepared text as the source of a recipe, and how damage is found."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from texts import open_texts, write_texts
+
+from llmkit.data.prepare import prepare
+from llmkit.data.prepared_text import open_prepared, tokenizer_hash
+from llmkit.errors import UserError
+from llmkit.model.load import load_model
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory, tokenizer):
+    """The rows, and the folder that they are prepared in."""
+    folder = tmp_path_factory.mktemp("prepared")
+    splits = open_texts(write_texts(folder / "texts.jsonl"), by=["topic"])
+    return splits, prepare(splits, tokenizer, folder / "tokens")[0]
+
+
+@pytest.fixture
+def folder(original, tmp_path):
+    """A copy that may be damaged."""
+    for path in original[1].folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def without_id(rows):
+    return [{name: row[name] for name in ("where", "text")} for row in rows]
+
+
+def test_a_prepared_folder_holds_the_texts_of_all_splits(original):
+    splits, prepared = original
+    read = open_texts(prepared.folder, by=["topic"])
+    kept = [row for row in without_id(splits["train"]) if row["text"].strip()]
+    assert without_id(read["train"]) == kept
+    for split in ("validation", "test"):
+        assert list(read[split]) == list(splits[split])
+    assert {row["by"]["topic"] for row in read["test"]} <= {"ferry", "goose"}
+
+
+def test_text_may_be_prepared_again_from_a_prepared_folder(original, tokenizer):
+    _, prepared = original
+    again, was_there = prepare(open_texts(prepared.folder), tokenizer)
+    assert (again.folder, was_there) == (prepared.folder, True)
+
+
+def test_the_tokenizer_of_another_model_is_refused(original):
+    _, prepared = original
+    with pytest.raises(UserError, match="tokens: prepared with the tokenizer of another model"):
+        prepare(open_texts(prepared.folder), load_model("embedded")[1])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"limit": 5}, "data.limit: .* is prepared text, which is used whole"),
+        ({"tests": {"more": "{folder}"}}, "the more split|no test texts|test"),
+    ],
+)
+def test_keys_that_prepared_text_cannot_follow_are_refused(folder, data, message):
+    if "tests" in data:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        del manifest["held_out"]["test"]
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        data = {"test": str(folder)}
+    with pytest.raises(UserError, match=message):
+        open_texts(folder, **data)
+
+
+def test_an_unfinished_folder_is_no_source(folder):
+    (folder / "unfinished.json").write_text("{}")
+    with pytest.raises(UserError, match="`llmkit prepare` has not finished it; start it again"):
+        open_texts(folder)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda folder: cut(folder / "train-00000.bin"), r"train-00000.bin has [\d,]+ bytes, not"),
+        (lambda folder: (folder / "validation.jsonl").unlink(), "validation.jsonl is missing"),
+        (
+            lambda folder: (folder / "manifest.json").write_text(
+                '{"format": "llmkit prepared text 9"}'
+            ),
+            "manifest.json is of another format",
+        ),
+        (
+            lambda folder: (folder / "manifest.json").write_text(
+                '{"format": "llmkit prepared text 1"}'
+            ),
+            "manifest.json is not as it was written",
+        ),
+    ],
+)
+def test_damage_is_named_when_a_folder_is_opened(folder, damage, reason):
+    damage(folder)
+    with pytest.raises(UserError, match=rf"{folder}: .*damaged \({reason}.*delete the folder"):
+        open_prepared(folder)
+
+
+def test_verifying_finds_a_single_changed_byte(folder):
+    prepared = open_prepared(folder)
+    prepared.verify()
+    path = folder / "train-00000.bin"
+    content = bytearray(path.read_bytes())
+    content[7] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"train-00000\.bin has changed since it was written"):
+        open_prepared(folder).verify()
+
+
+@given(name=st.sampled_from(["model", "normalizer", "pre_tokenizer"]))
+def test_a_tokenizer_has_the_hash_of_what_decides_on_its_tokens(tokenizer, name):
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+
+    class Other:
+        eos_token_id = tokenizer.eos_token_id
+
+        class backend_tokenizer:
+            @staticmethod
+            def to_str():
+                return json.dumps(content | {name: {"type": "other"}})
+
+    assert tokenizer_hash(Other) != tokenizer_hash(tokenizer)

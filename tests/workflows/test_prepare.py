@@ -1,0 +1,81 @@
+"""Pretraining from prepared text."""
+
+import json
+
+import pytest
+from runs import SHORT, read_metrics
+from texts import open_texts, write_texts
+
+from llmkit.data import bpe
+from llmkit.workflows import prepare
+from llmkit.workflows.prepare import total_of
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def losses_of(run):
+    return [line["loss"] for line in read_metrics(run)[0]]
+
+
+def record_of(run):
+    record = json.loads((run / "run.json").read_text())
+    return {name: record[name] for name in ("data", "findings", "train_rows", "num_steps")}
+
+
+def test_a_run_prepares_its_texts_and_the_next_one_finds_them(llmkit, tmp_path, tiny_gpt2):
+    path = write_texts(tmp_path / "texts.jsonl")
+    assert llmkit(
+        "prepare", "pretrain", f"data.train={path}", f"model={tiny_gpt2}", "--output", "tokens"
+    ).exit_code == 0  # fmt: skip
+    for source, run, note in (
+        (path, "first", "tokenized in"),
+        (path, "second", "(encoded rows from the cache)"),
+        ("tokens", "third", "(encoded rows from the cache)"),
+    ):
+        result = llmkit(
+            "finetune", "pretrain", f"data.train={source}", f"model={tiny_gpt2}", *SHORT,
+            "data.max_length=16", "--run-dir", run,
+        )  # fmt: skip
+        assert result.exit_code == 0, result.stderr
+        assert note in result.stdout
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    assert losses_of(first) == losses_of(second) == losses_of(third)
+    assert record_of(first) == record_of(second)
+    scores = [json.loads((run / "metrics.json").read_text()) for run in (first, third)]
+    assert scores[0]["scores"] == scores[1]["scores"]
+    assert any("the same as an earlier row" in text for text in record_of(first)["findings"])
+
+
+def test_the_tokenizer_of_a_scratch_model_is_trained_once(llmkit, tmp_path, monkeypatch):
+    path, trained = write_texts(tmp_path / "texts.jsonl"), []
+    train = bpe.train_bpe
+    monkeypatch.setattr(
+        bpe, "train_bpe", lambda texts, size: trained.append(size) or train(texts, size)
+    )
+    shape = ("model.scratch.n_layer=1", "model.scratch.n_head=1", "model.scratch.n_embd=8",
+             "model.scratch.vocab_size=300", "model.name=scratch")  # fmt: skip
+    assert llmkit("prepare", "pretrain", f"data.train={path}", *shape).exit_code == 0
+    result = llmkit("finetune", "pretrain", f"data.train={path}", *shape, *SHORT)
+    assert result.exit_code == 0, result.stderr
+    assert trained == [300]
+    assert "tokenized in" not in result.stdout
+
+
+def test_the_total_is_known_as_far_as_files_and_recipe_say(tmp_path):
+    import pandas
+
+    path = write_texts(tmp_path / "texts.jsonl")
+    assert total_of(open_texts(path)["train"]) == (path.stat().st_size // prepare.MB, "MB")
+    assert total_of(open_texts(path, limit=50)["train"]) == (50, "documents")
+    parquet = tmp_path / "texts.parquet"
+    pandas.read_json(path, lines=True).to_parquet(parquet)
+    assert total_of(open_texts(parquet)["train"]) == (60, "documents")
+    compressed = tmp_path / "texts.jsonl.gz"
+    import gzip
+
+    compressed.write_bytes(gzip.compress(path.read_bytes()))
+    assert total_of(open_texts(compressed)["train"]) == (None, "documents")
