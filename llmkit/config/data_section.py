@@ -27,9 +27,9 @@ class Data(Section):
     train: str | None = None
     """Training rows: a file (jsonl, json, csv, tsv or txt, optionally compressed as .gz, .bz2, .xz
     or .zst; parquet, arrow, feather), a pattern such as `part-*.parquet`, a folder of such files, a
-    folder written by `save_to_disk` of datasets, a split of the hub data set, or `embedded`, which
-    is the default of a recipe that names no rows. Validation and test splits in the same saved
-    folder are used too."""
+    folder written by `save_to_disk` of datasets or by `llmkit prepare`, a split of the hub data
+    set, or `embedded`, which is the default of a recipe that names no rows. Validation and test
+    splits in the same saved folder are used too."""
     validation: str | None = None
     """Validation rows: a file, a hub split or `embedded`. null: hold out a share of the training
     rows; if those are embedded, the embedded validation rows."""

@@ -26,8 +26,9 @@ class Scratch(Section):
     n_positions: int = Field(512, ge=2)
     """Maximum sequence length of the model, in tokens."""
     vocab_size: int = Field(4096, ge=257)
-    """Vocabulary size of the byte-level BPE, which is trained on the training rows. For this
-    training, words of more than 256 bytes, as in text without spaces, are split."""
+    """Vocabulary size of the byte-level BPE, which is trained on the first 100 MB of the training
+    rows. For this training, words of more than 256 bytes, as in text without spaces, are split.
+    Text that `llmkit prepare` has tokenized brings its own vocabulary."""
     initializer_range: float = Field(0.02, gt=0)
     """Standard deviation of the initial weights; for a small model, about 1/sqrt(n_embd)."""
 
