@@ -31,11 +31,8 @@ class TokenBlocks:
         """(num_rows,): tokens of each block."""
         if num_blocks:
             self.lengths[-1] = num_predicted - (num_blocks - 1) * (max_length - 1) + 1
-
-    @property
-    def supervised(self) -> np.ndarray:
+        self.supervised = self.lengths - 1
         """(num_rows,): supervised tokens of each block."""
-        return self.lengths - 1
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -14,6 +14,7 @@ from llmkit.data.batches import (
     split_into_micro_batches,
 )
 from llmkit.data.encoded_rows import EncodedRows
+from llmkit.data.token_blocks import TokenBlocks
 from llmkit.errors import UserError, first_few
 
 shuffled_once = lru_cache(maxsize=1)(shuffled_indices)  # an epoch's order serves all of its steps
@@ -28,7 +29,7 @@ class BatchSchedule:
 
     def __init__(
         self,
-        rows: EncodedRows,
+        rows: EncodedRows | TokenBlocks,
         train: Train,
         *,
         seed: int,
