@@ -66,7 +66,8 @@ def bpe_of(rows: Rows, vocab_size: int, say: Callable[[str], None] = print) -> B
     """
     if isinstance(rows.source, PreparedSource):
         return _read_tokenizer(rows.source.prepared)
-    parts = {"rows": identity_of(rows), "vocab_size": vocab_size, "bpe": code_version(BPE_SOURCES)}
+    texts = {name: part for name, part in identity_of(rows).items() if name != "skips"}
+    parts = {"texts": texts, "vocab_size": vocab_size, "bpe": code_version(BPE_SOURCES)}
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     path = cache_folder() / "tokenizers" / f"{key}.json"
     if not path.is_file():

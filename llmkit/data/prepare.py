@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,7 @@ class Progress:
 
 
 Show = Callable[[Progress], None]
+OpenProgress = Callable[[], AbstractContextManager[Show]]
 
 
 def is_preparable(task: Task, *, packing: bool) -> bool:
@@ -92,7 +93,7 @@ def prepare(
     tokenizer: PreTrainedTokenizerBase,
     folder: Path | None = None,
     say: Callable[[str], None] = print,
-    show: Show = lambda progress: None,
+    open_progress: OpenProgress = lambda: nullcontext(lambda progress: None),
 ) -> tuple[PreparedText, bool]:
     """The prepared texts of a recipe, and whether they were there already.
 
@@ -103,7 +104,8 @@ def prepare(
             prepared with it, in one pass.
         folder: Where to write; None: in the cache.
         say: Called with a message if this process has to wait.
-        show: Called after each chunk.
+        open_progress: Called if there is something to do; returns a context in which the progress
+            is shown after each chunk.
 
     Raises:
         UserError: A row cannot be read, no text is left, or the folder holds something else.
@@ -122,7 +124,7 @@ def prepare(
         name = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()
         with exclusive(name, say):
             if not is_prepared(folder):  # another process may have prepared it in the meantime
-                _prepare_into(folder, key, read, tokenizer, show)
+                _prepare_into(folder, key, read, tokenizer, open_progress)
             elif is_unfinished(folder):
                 _complete(folder)
     prepared = open_prepared(folder)
@@ -178,12 +180,13 @@ def _prepare_into(
     key: str,
     splits: dict[str, Rows],
     tokenizer: PreTrainedTokenizerBase,
-    show: Show,
+    open_progress: OpenProgress,
 ) -> None:
     _claim(folder, key)
     try:
         parts = finished_parts(folder, {UNFINISHED})
-        parts += _write_parts(folder, parts, splits, tokenizer, show)
+        with open_progress() as show:
+            parts += _write_parts(folder, parts, splits, tokenizer, show)
         _finish(folder, key, parts, splits, tokenizer)
     except UserError:  # an unreadable row, or a connection that is lost
         if not finished_parts(folder, {UNFINISHED}):

@@ -55,7 +55,7 @@ class Shard:
         """The token ids, mapped into memory, (num_tokens,)."""
         if not self.num_tokens:  # an empty file cannot be mapped
             return np.zeros(0, self.dtype)
-        return np.memmap(self.file("bin"), self.dtype, "r", shape=(self.num_tokens,))
+        return np.asarray(np.memmap(self.file("bin"), self.dtype, "r", shape=(self.num_tokens,)))
 
 
 @dataclass(frozen=True)

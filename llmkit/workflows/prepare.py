@@ -1,6 +1,8 @@
 """The work of `llmkit prepare`: the texts of a recipe as token shards."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.config.schema import Recipe
 from llmkit.data.bpe import bpe_of
-from llmkit.data.prepare import Progress, is_preparable, prepare
+from llmkit.data.prepare import Progress, Show, is_preparable, prepare
 from llmkit.data.prepared_text import PreparedText
 from llmkit.data.recipe_task import recipe_task
 from llmkit.data.rows import Rows
@@ -67,6 +69,12 @@ def prepare_splits(
 ) -> tuple[PreparedText, bool]:
     """Prepare the texts of splits, and show the progress; returns what there is, and whether it was
     there already."""
+    return prepare(splits, tokenizer, folder, console.print, partial(progress, splits, console))
+
+
+@contextmanager
+def progress(splits: dict[str, Rows], console: Console) -> Iterator[Show]:
+    """Show how much of the texts has been prepared, and at the end the rate."""
     total, unit = total_of(splits["train"])
     started, shown, last = time.perf_counter(), 0, Progress()
     with counting(console, f"prepare {unit}", total) as advance:
@@ -80,14 +88,12 @@ def prepare_splits(
             advance(done - shown)
             shown = done
 
-        prepared, was_there = prepare(splits, tokenizer, folder, console.print, show)
-    if last.num_documents:
-        seconds = time.perf_counter() - started
-        console.print(
-            f"prepare {count_of(last.num_documents, 'document')} tokenized in {seconds:.0f} s: "
-            f"{last.num_tokens / seconds:,.0f} tokens/s, {last.num_bytes / MB / seconds:.1f} MB/s"
-        )
-    return prepared, was_there
+        yield show
+    seconds = time.perf_counter() - started
+    console.print(
+        f"prepare {count_of(last.num_documents, 'document')} tokenized in {seconds:.0f} s: "
+        f"{last.num_tokens / seconds:,.0f} tokens/s, {last.num_bytes / MB / seconds:.1f} MB/s"
+    )
 
 
 def total_of(train: Rows) -> tuple[int | None, str]:

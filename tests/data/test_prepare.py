@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -185,11 +186,11 @@ def test_finished_parts_are_not_tokenized_again(splits, tokenizer, monkeypatch):
             raise Killed
 
     with pytest.raises(Killed):
-        prepare(splits, tokenizer, show=kill_after)
+        prepare(splits, tokenizer, open_progress=lambda: nullcontext(kill_after))
     (folder,) = (cache.cache_folder() / "shards").iterdir()
     kept = text_shards.finished_parts(folder, {module.UNFINISHED})
     assert len(kept) > 3
-    prepare(splits, tokenizer, show=tokenized.append)
+    prepare(splits, tokenizer, open_progress=lambda: nullcontext(tokenized.append))
     assert tokenized[-1].num_documents == 60 - kept[-1]["rows"][1]
     assert tokenized[-1].num_kept_bytes == sum(part["bytes"] for part in kept)
 
