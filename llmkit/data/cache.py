@@ -32,8 +32,9 @@ SECONDS_BEFORE_NOTICE = 2.0  # wait for another process this long before printin
 # The sources that decide which tokens a row gives; an edit of any of them makes a new key.
 TOKEN_SOURCES = (
     "constants.py", "data/blocks.py", "data/column_mapping.py", "data/columns.py",
-    "data/encode.py", "data/held_out.py", "data/rows.py", "data/shapes.py", "data/sources.py",
-    "data/splits.py", "data/text_records.py", "io/arrow_rows.py", "io/delimited.py", "io/hub.py",
+    "data/encode.py", "data/held_out.py", "data/prepared_text.py", "data/rows.py",
+    "data/shapes.py", "data/sources.py", "data/splits.py", "data/text_records.py",
+    "io/arrow_rows.py", "io/delimited.py", "io/hub.py", "io/indexed_tokens.py",
     "io/json_rows.py", "io/row_files.py", "io/small_json.py", "io/text_lines.py",
     "metrics/labels.py", "paths.py", "tasks/*.py",
 )  # fmt: skip

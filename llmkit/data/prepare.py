@@ -52,11 +52,7 @@ from llmkit.tasks import Task
 
 CHUNKS_AHEAD = 2
 # With cache.TOKEN_SOURCES, what decides on the content of a folder.
-SHARD_SOURCES = (
-    "data/prepare.py", "data/prepared_text.py", "data/text_chunks.py",
-    "data/text_records.py", "data/text_shards.py",
-    "io/indexed_tokens.py",
-)  # fmt: skip
+SHARD_SOURCES = ("data/prepare.py", "data/text_chunks.py", "data/text_shards.py")
 
 
 @dataclass(frozen=True)

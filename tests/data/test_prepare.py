@@ -36,6 +36,7 @@ def cache_folder(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # for a loss of power alone
     monkeypatch.setattr(text_chunks, "CHUNK_BYTES", 500)
     monkeypatch.setattr(text_chunks, "SHARD_BYTES", 1500)
 
@@ -205,8 +206,10 @@ def test_a_process_is_killed_at_20_random_moments(splits, tokenizer, tmp_path, m
         folder = tmp_path / f"killed-{number}"
         child = os.fork()
         if child == 0:
-            prepare(splits, tokenizer, folder)
-            os._exit(0)
+            try:
+                prepare(splits, tokenizer, folder)
+            finally:
+                os._exit(0)
         time.sleep(rng.random() * seconds)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
