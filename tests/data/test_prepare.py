@@ -164,7 +164,7 @@ def test_a_process_that_is_killed_at_any_write_is_continued_to_the_same_files(
     ):  # fmt: skip
         monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
     num_kills = 0
-    for allowed in range(0, 10**6, 3):
+    for allowed in range(0, 10**6, 8):
         folder = tmp_path / f"killed-{allowed}"
         calls["left"] = allowed
         try:
@@ -175,7 +175,7 @@ def test_a_process_that_is_killed_at_any_write_is_continued_to_the_same_files(
             break
         calls["left"] = -1
         assert content_of(prepare(splits, tokenizer, folder)[0].folder) == undisturbed
-    assert num_kills > 30
+    assert num_kills > 10
 
 
 def test_finished_parts_are_not_tokenized_again(splits, tokenizer, monkeypatch):
@@ -190,7 +190,7 @@ def test_finished_parts_are_not_tokenized_again(splits, tokenizer, monkeypatch):
         prepare(splits, tokenizer, open_progress=lambda: nullcontext(kill_after))
     (folder,) = (cache.cache_folder() / "shards").iterdir()
     kept = text_shards.finished_parts(folder, {module.UNFINISHED})
-    assert len(kept) > 3
+    assert len(kept) >= 2
     prepare(splits, tokenizer, open_progress=lambda: nullcontext(tokenized.append))
     assert tokenized[-1].num_documents == 60 - kept[-1]["rows"][1]
     assert tokenized[-1].num_kept_bytes == sum(part["bytes"] for part in kept)
@@ -243,7 +243,7 @@ def test_what_the_content_depends_on_changes_the_key(path, tokenizer):
         shards_key(open_texts(path, **data), tokenizer)
         for data in (
             {}, {"limit": 50}, {"by": ["topic"]}, {"validation_fraction": 0.3},
-            {"skip_invalid": True}, {"columns": {"text": "topic"}}, {"held_out": "end"},
+            {"skip_invalid": True}, {"columns": {"text": "id"}}, {"held_out": "end"},
         )
     }  # fmt: skip
     same = shards_key(open_texts(path, max_length=64), tokenizer)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmkit.data.encoding_report import EncodingReport
@@ -10,6 +10,7 @@ from llmkit.data.text_records import RecordWriter, TextRecords, split_location
 
 
 @given(where=st.one_of(st.text(max_size=12), st.from_regex(r"\A[a-z/]{0,5}:?[0-9]{0,20}\Z")))
+@settings(max_examples=50)
 def test_a_location_is_made_of_its_place_and_line(where):
     place, line = split_location(where)
     assert where == (place if line < 0 else f"{place}{line}")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from megatron_reader import read_documents
 
@@ -20,6 +20,7 @@ def folder(tmp_path_factory):
     lengths=st.lists(st.integers(1, 9), max_size=8),
     data=st.data(),
 )
+@settings(max_examples=50)
 def test_an_independent_reader_finds_each_document(folder, vocab_size, lengths, data):
     ids = st.integers(0, vocab_size - 1)
     documents = [data.draw(st.lists(ids, min_size=n, max_size=n)) for n in lengths]
