@@ -16,21 +16,21 @@ INVALID = "invalid"  # outcome of a row that cannot be read
 class RowRecords:
     """A record for each row read, of the columns `llmkit.data.encode.RECORD`."""
 
-    def __init__(self, records: Dataset) -> None:
-        self.records = records
+    def __init__(self, table: Dataset) -> None:
+        self.table = table
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.table)
 
     def column(self, name: str) -> np.ndarray:
-        return self.records.data.column(name).to_numpy()
+        return self.table.data.column(name).to_numpy()
 
     def has_outcome(self, outcome: str) -> np.ndarray:
         """(num_rows,): whether a row has the outcome."""
         return self.column("outcome") == outcome
 
     def count_outcomes(self) -> Counter[str]:
-        return Counter(self.records["outcome"][:])
+        return Counter(self.table["outcome"][:])
 
     def notes(self) -> dict[int, str]:
         """The notes by the row's index."""
@@ -38,7 +38,7 @@ class RowRecords:
         return {index: notes[index] for index in np.flatnonzero(notes != "").tolist()}
 
     def locations_at(self, indices: np.ndarray) -> list[str]:
-        return self.records.data.column("where").take(indices).to_pylist()
+        return self.table.data.column("where").take(indices).to_pylist()
 
 
 @dataclass(frozen=True)

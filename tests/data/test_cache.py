@@ -55,7 +55,7 @@ def test_rows_are_encoded_once_and_then_cached(path, tokenizer, folder):
     second, report_again, was_cached = encode_cached(open_rows(path), tokenizer, OPTIONS)
     assert was_cached
     assert EncodedRows(first).fingerprint() == EncodedRows(second).fingerprint()
-    assert encoding_report.records[:] == report_again.records[:]
+    assert encoding_report.records.table[:] == report_again.records.table[:]
     assert len(list((folder / "encoded").iterdir())) == 1, "nothing half-made is left"
 
 

@@ -165,7 +165,7 @@ def test_every_answer_of_a_conversation_is_supervised_with_its_end_of_text(
     rows = [{"id": "0", "where": str(i), "messages": talk(c)} for i, c in enumerate(talks)]
     encoded, encoding_report = encode_rows(rows, task, tokenizer, EncodingOptions(max_length))
     found = {int(row["where"]): row for row in encoded}
-    outcomes, num_supervised, num_answer_tokens = encoding_report.records["outcome"][:], 0, 0
+    outcomes, num_supervised, num_answer_tokens = encoding_report.column("outcome").tolist(), 0, 0
     for number, (row, contents) in enumerate(zip(rows, talks, strict=True)):
         whole = [
             t
