@@ -17,6 +17,7 @@ import os
 import statistics
 import subprocess
 import sys
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def finish(*processes: subprocess.Popen) -> None:
 def prepare(options: argparse.Namespace) -> None:
     """Write the text as token files, and the weights that both start from."""
     from llmkit.config.recipe import load_recipe
+    from llmkit.data.bpe import bpe_of
     from llmkit.data.recipe_task import recipe_task
     from llmkit.data.splits import open_splits
     from llmkit.model.load import open_model, save_model
@@ -88,8 +90,8 @@ def prepare(options: argparse.Namespace) -> None:
     keys = overrides(options, 1)
     finish(start("llmkit", "prepare", "pretrain", "--output", str(PREPARED), *keys))
     recipe = load_recipe("pretrain", overrides=tuple(keys))
-    texts = open_splits(recipe.data, recipe_task(recipe))["train"].texts()
-    save_model(*open_model(recipe.model, recipe.train.forward, recipe.seed, texts), START)
+    train_bpe = partial(bpe_of, open_splits(recipe.data, recipe_task(recipe))["train"])
+    save_model(*open_model(recipe.model, recipe.train.forward, recipe.seed, train_bpe), START)
 
 
 def finetune(options: argparse.Namespace, num_steps: int, core: int | None) -> subprocess.Popen:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from llmkit.data.bpe import bpe_of
 from llmkit.data.encode import EncodingOptions
 from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_set
 from llmkit.evaluation.samples import take_samples
@@ -93,8 +94,8 @@ def time_parts(setup: TrainingSetup, found: Measurements) -> None:
         found.load_seconds = time.perf_counter() - started
         time_statistics(setup, results, run, found)
     started = time.perf_counter()
-    texts = setup.rows.splits["train"].texts()
-    again, _ = open_model(recipe.model, recipe.train.forward, recipe.seed, texts)
+    train_bpe = partial(bpe_of, setup.rows.splits["train"])
+    again, _ = open_model(recipe.model, recipe.train.forward, recipe.seed, train_bpe)
     found.open_seconds = time.perf_counter() - started
     del again
     found.peak_bytes = peak_bytes(setup.accelerator.device)

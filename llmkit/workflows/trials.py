@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from accelerate.utils import set_seed
 from rich.console import Console
@@ -9,6 +10,7 @@ from torch import nn
 
 from llmkit.config.schema import Train
 from llmkit.data.batches import batch_capacity
+from llmkit.data.bpe import bpe_of
 from llmkit.errors import UserError, count_of
 from llmkit.evaluation.evaluator import token_losses
 from llmkit.model.load import move_to_device, open_model
@@ -55,8 +57,8 @@ def train_and_score(
     recipe, accelerator = setup.recipe, setup.accelerator
     settings = trial_settings(recipe.train, length, num_steps)
     set_seed(recipe.seed)
-    texts = setup.rows.splits["train"].texts()
-    model, _ = open_model(recipe.model, settings.forward, recipe.seed, texts)
+    train_bpe = partial(bpe_of, setup.rows.splits["train"])
+    model, _ = open_model(recipe.model, settings.forward, recipe.seed, train_bpe)
     model = move_to_device(trainable_model(model, settings), accelerator.device)
     set_activation_checkpointing(model, setup.memory.activation_checkpointing)
     schedule = BatchSchedule(
