@@ -90,4 +90,7 @@ def _read_tokenizer(prepared: PreparedText) -> Bpe:
 
 
 def _read(path: Path) -> Bpe:
-    return Bpe(**json.loads(path.read_text("utf-8")))
+    try:
+        return Bpe(**json.loads(path.read_text("utf-8")))
+    except (ValueError, TypeError):
+        raise UserError(f"{path}: this cached tokenizer is damaged; delete the file") from None

@@ -10,6 +10,7 @@ validation.bin, .idx     their tokens
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -159,7 +160,7 @@ def is_prepared(folder: Path) -> bool:
 
 def is_unfinished(folder: Path) -> bool:
     """Whether a folder is being prepared, or its preparation was stopped."""
-    return (folder / UNFINISHED).is_file()
+    return os.path.isfile(folder / UNFINISHED)  # Path.is_file raises where a name is too long
 
 
 def damaged(folder: Path, reason: str) -> UserError:

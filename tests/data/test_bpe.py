@@ -6,6 +6,7 @@ from texts import open_texts, write_texts
 
 from llmkit.data import bpe
 from llmkit.data.bpe import bpe_of, first_bytes, train_bpe
+from llmkit.errors import UserError
 
 
 @pytest.fixture
@@ -30,6 +31,15 @@ def test_other_texts_give_another_bpe(rows, tmp_path):
     assert other == train_bpe(open_texts(path)["train"].texts(), 300)
     assert len(list((tmp_path / "cache" / "tokenizers").iterdir())) == 1
     assert bpe_of(open_texts(write_texts(path))["train"], 300).merges != other.merges
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"vocabulary": {}}'])
+def test_a_damaged_bpe_is_named(rows, tmp_path, content):
+    bpe_of(rows, 300)
+    (path,) = (tmp_path / "cache" / "tokenizers").iterdir()
+    path.write_text(content)
+    with pytest.raises(UserError, match=f"{path}: this cached tokenizer is damaged; delete"):
+        bpe_of(rows, 300)
 
 
 def test_only_the_first_texts_of_a_large_corpus_decide(monkeypatch):
