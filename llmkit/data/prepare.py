@@ -8,9 +8,8 @@ text are in memory. For the folder, see data/prepared_text.py.
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from llmkit.data.prepared_text import (
 from llmkit.data.rows import Rows
 from llmkit.data.text_chunks import Chunk, read_chunks, tokenize
 from llmkit.data.text_records import TextRecords
-from llmkit.data.text_shards import PartWriter, finished_parts, join_held_out, remove
+from llmkit.data.text_shards import PartWriter, finished_parts, join_held_out, remove, remove_own
 from llmkit.errors import UserError
 from llmkit.io.atomic import (
     MANIFEST,
@@ -180,13 +179,15 @@ def _prepare_into(
 ) -> None:
     _claim(folder, key)
     try:
-        parts = finished_parts(folder, {UNFINISHED})
+        parts = finished_parts(folder)
         with open_progress() as show:
             parts += _write_parts(folder, parts, splits, tokenizer, show)
         _finish(folder, key, parts, splits, tokenizer)
     except UserError:  # an unreadable row, or a connection that is lost
-        if not finished_parts(folder, {UNFINISHED}):
-            shutil.rmtree(folder, ignore_errors=True)
+        if not finished_parts(folder):
+            remove([folder / UNFINISHED, folder / TOKENIZER])
+            with suppress(OSError):  # another program's file
+                folder.rmdir()
         raise
     except OSError as error:
         error.filename = error.filename or str(folder)
@@ -301,7 +302,6 @@ def _finish(
 
 def _complete(folder: Path) -> None:
     """Delete what only an unfinished folder holds; the mark that it is unfinished last."""
-    names = {*read_json(folder / MANIFEST)["files"], MANIFEST, UNFINISHED}
-    remove(path for path in folder.iterdir() if path.name not in names)
+    remove_own(folder, {*read_json(folder / MANIFEST)["files"]})
     sync(folder)
     remove([folder / UNFINISHED])

@@ -6,7 +6,7 @@ complete, and goes on with the first row after them.
 """
 
 import json
-import shutil
+import re
 from array import array
 from collections.abc import Iterable
 from contextlib import suppress
@@ -30,6 +30,10 @@ from llmkit.tasks import is_blank
 
 COPY_BYTES = 2**20
 PARTIAL = ".partial"
+OWN_FILE = re.compile(
+    r"part-\d+\.json|\w+-\d{5,}\.(bin|idx|arrow|jsonl)|(validation|test)\.(bin|idx|jsonl)"
+    rf"|.*{re.escape(PARTIAL)}"
+)
 
 
 class SplitTokens:
@@ -142,23 +146,27 @@ def partial_path(path: Path) -> Path:
 
 def remove(paths: Iterable[Path]) -> None:
     for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
-def finished_parts(folder: Path, kept: set[str]) -> list[dict[str, Any]]:
-    """The records of the parts of a folder that are complete, in order; all else is deleted.
+def remove_own(folder: Path, kept: set[str]) -> None:
+    """Delete the files that a preparation has written, and no others.
 
-    kept: Names of further files to keep.
+    kept: Names of files to keep.
     """
+    own = (path for path in folder.iterdir() if OWN_FILE.fullmatch(path.name))
+    remove(path for path in own if path.name not in kept)
+
+
+def finished_parts(folder: Path) -> list[dict[str, Any]]:
+    """The records of the parts of a folder that are complete, in order; other files that a
+    preparation has written are deleted."""
     parts = []
     while (part := _read_part(folder, len(parts))) is not None:
         parts.append(part)
     names = {name for part in parts for name in part["files"]}
-    names |= {f"part-{number:05}.json" for number in range(len(parts))} | kept
-    remove(path for path in folder.iterdir() if path.name not in names)
+    names |= {f"part-{number:05}.json" for number in range(len(parts))}
+    remove_own(folder, names)
     return parts
 
 

@@ -38,15 +38,15 @@ def test_a_part_holds_its_texts_split_by_split(tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_only_parts_that_are_complete_count_and_all_else_is_deleted(tmp_path):
+def test_only_parts_that_are_complete_count_and_what_else_was_written_is_deleted(tmp_path):
     parts = [write_part(tmp_path, number).publish() for number in range(3)]
     write_part(tmp_path, 3)  # killed
     (tmp_path / "train-00002.bin").write_bytes(b"12")
-    (tmp_path / "mark").touch()
-    assert finished_parts(tmp_path, {"mark"}) == json.loads(json.dumps(parts[:2]))
+    (tmp_path / "notes.txt").touch()
+    assert finished_parts(tmp_path) == json.loads(json.dumps(parts[:2]))
     names = {name for part in parts[:2] for name in part["files"]}
     assert {path.name for path in tmp_path.iterdir()} == names | {
-        "part-00000.json", "part-00001.json", "mark"
+        "part-00000.json", "part-00001.json", "notes.txt"
     }  # fmt: skip
 
 
