@@ -32,7 +32,7 @@ Exit codes:
 
 \b
 Environment variables:
-  LLMKIT_CACHE     folder of encoded rows and prepared text
+  LLMKIT_CACHE     folder of encoded rows and tokens
   HF_HOME          folder of downloads from the hub
   HF_TOKEN         token for private or gated models
   HF_HUB_OFFLINE   1: never contact the hub

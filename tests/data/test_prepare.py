@@ -150,11 +150,11 @@ def test_a_process_that_is_killed_at_any_write_is_continued_to_the_same_files(
     calls = {"left": 0}
 
     def counted(function):
-        def call(*arguments):
+        def call(*arguments, **options):
             if calls["left"] == 0:
                 raise Killed
             calls["left"] -= 1
-            return function(*arguments)
+            return function(*arguments, **options)
 
         return call
 
@@ -236,6 +236,42 @@ def test_one_of_several_processes_prepares_while_the_others_wait(splits, tokeniz
         results = [first.result(), second.result()]
     assert len(calls) == 1
     assert results[0][0].manifest == results[1][0].manifest
+
+
+def test_another_process_goes_on_where_one_was_killed(
+    splits, tokenizer, tmp_path, cache_folder, monkeypatch
+):
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # its threads would not survive a fork
+    undisturbed = content_of(prepare(splits, tokenizer, tmp_path / "undisturbed")[0].folder)
+    notes, note = os.pipe()
+
+    def start(stops_at: int) -> int:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+
+                def show(progress):
+                    if progress.num_documents >= stops_at:
+                        os.write(note, b"x")
+                        signal.pause()
+
+                progress = lambda: nullcontext(show)  # noqa: E731
+                prepare(splits, tokenizer, None, lambda text: None, progress)
+                os.write(note, b"d")
+                code = 0
+            finally:
+                os._exit(code)
+        return child
+
+    first = start(40)
+    assert os.read(notes, 1) == b"x"
+    others = [start(1000) for _ in range(2)]
+    os.kill(first, signal.SIGKILL)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in (first, *others)]
+    assert codes == [-signal.SIGKILL, 0, 0]
+    (folder,) = (cache_folder / "shards").iterdir()
+    assert content_of(folder) == undisturbed
 
 
 def test_what_the_content_depends_on_changes_the_key(path, tokenizer):
