@@ -91,28 +91,13 @@ def finetune(
     resume = resume_option(resume, run_dir)
     starting = f"llmkit: starting {asked_processes} processes ..."
     with loading(LOADING if asked_processes == 1 else starting, is_quiet=is_quiet):
-        from llmkit.config.recipe import recipe_keys
-        from llmkit.config.schema import Recipe
-        from llmkit.data.recipe_task import recipe_task
-        from llmkit.runs.find import choose_run_dir, find_run_to_resume, open_recipe
-        from llmkit.runtime.rendezvous import from_first_process
-
-        def choose() -> tuple["Recipe", Path | None, Path]:
-            settings = open_recipe(recipe, scale=scale, overrides=overrides)
-            check_limits(limits, recipe_task(settings))
-            found = find_run_to_resume(resume, run_dir, recipe_keys(settings)) if resume else None
-            run = found or choose_run_dir(run_dir, recipe, starts_over=resume == "auto")
-            return settings, found, run
-
-        settings, found, run = from_first_process(choose, tuple[Recipe, Path | None, Path])
+        settings, found, run = _choose_run(recipe, overrides, scale, run_dir, resume, limits)
         if asked_processes == 1:
             from llmkit.runtime.console import make_console
             from llmkit.workflows.finetune import finetune as finetune_run
     if asked_processes > 1:
-        options = ["--scale", scale] if scale else []
-        options += _run_options(found, resume, run_dir, allowed_changes)
-        options += [part for limit in limits for part in ("--fail-under", str(limit))]
-        options += ["--quiet"] * is_quiet + ["--json"] * as_json
+        options = _run_options(found, resume, run_dir, allowed_changes)
+        options += _output_options(scale, limits, is_quiet=is_quiet, as_json=as_json)
         _start_processes(["finetune", recipe, *overrides, *options], asked_processes)
     console = make_console(stderr=as_json, quiet=is_quiet)
     if resume and not found and is_rank_zero():
@@ -129,9 +114,36 @@ def finetune(
             is_default_name=run_dir is None,
         )
     if is_rank_zero():
+        from llmkit.data.recipe_task import recipe_task
+
         scores = _show_results(run, as_json)
         _suggest_next_run(recipe, scale, settings, console)
         fail_if_missed(limits, scores, recipe_task(settings))
+
+
+def _choose_run(
+    recipe: str,
+    overrides: tuple[str, ...],
+    scale: str | None,
+    run_dir: str | None,
+    resume: str | None,
+    limits: list[Limit],
+) -> tuple["Recipe", Path | None, Path]:
+    """The recipe, the run to resume, if there is one, and the folder: the same in all processes."""
+    from llmkit.config.recipe import recipe_keys
+    from llmkit.config.schema import Recipe
+    from llmkit.data.recipe_task import recipe_task
+    from llmkit.runs.find import choose_run_dir, find_run_to_resume, open_recipe
+    from llmkit.runtime.rendezvous import from_first_process
+
+    def choose() -> tuple[Recipe, Path | None, Path]:
+        settings = open_recipe(recipe, scale=scale, overrides=overrides)
+        check_limits(limits, recipe_task(settings))
+        found = find_run_to_resume(resume, run_dir, recipe_keys(settings)) if resume else None
+        run = found or choose_run_dir(run_dir, recipe, starts_over=resume == "auto")
+        return settings, found, run
+
+    return from_first_process(choose, tuple[Recipe, Path | None, Path])
 
 
 def _run_options(
@@ -143,6 +155,15 @@ def _run_options(
         return ["--resume", str(found), *options]
     options += ["--resume", resume] if resume else []
     return [*options, *(["--run-dir", run_dir] if run_dir else [])]
+
+
+def _output_options(
+    scale: str | None, limits: list[Limit], *, is_quiet: bool, as_json: bool
+) -> list[str]:
+    """The options of scale, limits and output, as several processes are started with."""
+    options = ["--scale", scale] if scale else []
+    options += [part for limit in limits for part in ("--fail-under", str(limit))]
+    return options + ["--quiet"] * is_quiet + ["--json"] * as_json
 
 
 def _start_processes(arguments: list[str], num_processes: int) -> NoReturn:

@@ -49,12 +49,29 @@ def model_card(
         base_model: The model before fine-tuning: a hub id, a folder, `embedded` or `scratch`.
         data: The recipe's sections, as the next two.
     """
-    task, tuned = results.test.task, results.main_system
-    num_rows = len(results.test.rows)
-    rows = f"{task.name} rows of llmkit" if data.is_embedded else Path(data.train).name
-    data_set = data.hub or rows
+    task = results.test.task
+    metadata = card_metadata(name, results, family, base_model, data)
     base = base_model if is_hub_id(base_model) else Path(base_model).name
-    metadata = ModelCardData(
+    parts = [
+        f"---\n{metadata.to_yaml()}\n---\n\n# {name}\n",
+        f"{family.title} (`{base}`) fine-tuned for {task.name} on {data_set_name(data, task)} "
+        f"with llmkit {__version__}.\n",
+        f"**{results.verdict}**\n",
+        score_table(results.systems),
+        f"{count_of(len(results.test.rows), 'test row')}; {interval_note(results)}. "
+        f"{task.signature()}\n",
+        usage(task, generation),
+        training_settings(train, seed),
+    ]
+    return "\n".join(parts)
+
+
+def card_metadata(
+    name: str, results: TestResults, family: Family, base_model: str, data: Data
+) -> ModelCardData:
+    """The metadata for the hub, with the scores of the main system."""
+    task = results.test.task
+    return ModelCardData(
         model_name=name,
         library_name="transformers",
         pipeline_tag="text-generation",
@@ -66,30 +83,27 @@ def model_card(
                 task_type="text-generation",
                 task_name=task.name,
                 dataset_type=data.hub or "local",
-                dataset_name=data_set,
+                dataset_name=data_set_name(data, task),
                 dataset_config=data.config,
                 metric_type=metric,
                 metric_value=round(value, 4),
             )
-            for metric, value in tuned.scores.items()
+            for metric, value in results.main_system.scores.items()
         ],
     )
-    intervals = (
-        f"{CONFIDENCE_LEVEL:.0%} intervals in brackets, unless all resamples score the same"
-        if num_rows >= MIN_ROWS
-        else f"no intervals for fewer than {MIN_ROWS}"
-    )
-    parts = [
-        f"---\n{metadata.to_yaml()}\n---\n\n# {name}\n",
-        f"{family.title} (`{base}`) fine-tuned for {task.name} on {data_set} "
-        f"with llmkit {__version__}.\n",
-        f"**{results.verdict}**\n",
-        score_table(results.systems),
-        f"{count_of(num_rows, 'test row')}; {intervals}. {task.signature()}\n",
-        usage(task, generation),
-        training_settings(train, seed),
-    ]
-    return "\n".join(parts)
+
+
+def data_set_name(data: Data, task: Task) -> str:
+    """The data set on the hub, or the file of the training rows."""
+    rows = f"{task.name} rows of llmkit" if data.is_embedded else Path(data.train).name
+    return data.hub or rows
+
+
+def interval_note(results: TestResults) -> str:
+    """What the brackets in the table of scores mean."""
+    if len(results.test.rows) < MIN_ROWS:
+        return f"no intervals for fewer than {MIN_ROWS}"
+    return f"{CONFIDENCE_LEVEL:.0%} intervals in brackets, unless all resamples score the same"
 
 
 def is_hub_id(name: str) -> bool:

@@ -4,6 +4,7 @@ from functools import partial
 
 from accelerate import Accelerator
 from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
 
 from llmkit.config.generation import Generation
 from llmkit.config.schema import Data, Recipe, Train
@@ -20,6 +21,7 @@ from llmkit.data.encode import (
     max_prompt_tokens,
 )
 from llmkit.data.encoded_rows import EncodedRows
+from llmkit.data.encoding_report import EncodingReport
 from llmkit.data.findings import (
     Finding,
     by_severity,
@@ -33,9 +35,11 @@ from llmkit.data.findings import (
     find_unreadable,
     find_unscorable,
 )
-from llmkit.data.preview import Check, SplitCheck, is_bad, sample_blocks, sample_rows
+from llmkit.data.preview import Check, Sample, SplitCheck, is_bad, sample_blocks, sample_rows
 from llmkit.data.recipe_task import prompt_warnings, recipe_task
+from llmkit.data.rows import Rows
 from llmkit.data.splits import open_splits
+from llmkit.errors import UserError
 from llmkit.evaluation.evaluation_set import encode_scored_prompts
 from llmkit.generation.constraint import check_constraint
 from llmkit.model.load import check_max_length, open_model
@@ -43,7 +47,7 @@ from llmkit.model.trainable import trainable_model
 from llmkit.runtime.devices import start_accelerator
 from llmkit.scoring.deciding_metric import check_metric, choose_metric
 from llmkit.scoring.testset import TestSet
-from llmkit.tasks import to_example
+from llmkit.tasks import Row, Task, to_example
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.memory import BEST_TOKENS, limit_of, plan_memory
 from llmkit.training.optim import warm_up_warning
@@ -62,53 +66,32 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     task = recipe_task(recipe)
     metric = choose_metric(task, recipe.evaluation.metric)
     splits = open_splits(recipe.data, task, recipe.evaluation, skips_unreadable=True)
-    model, tokenizer = open_model(
-        recipe.model, recipe.train.forward, recipe.seed, partial(bpe_of, splits["train"])
-    )
+    train_bpe = partial(bpe_of, splits["train"])
+    model, tokenizer = open_model(recipe.model, recipe.train.forward, recipe.seed, train_bpe)
     check_max_length(recipe.data.max_length, model)
     check_constraint(recipe.generation, tokenizer)
     model = trainable_model(model, recipe.train)
 
-    read = {split: list(rows.read_all()) for split, rows in splits.items()}
-    errors = {split: list(filter(is_bad, all_rows)) for split, all_rows in read.items()}
-    rows = {split: [row for row in read[split] if not is_bad(row)] for split in splits}
-    findings: list[Finding] = []
-    for split in splits:
-        findings += find_unreadable(split, errors[split], are_skipped=recipe.data.skip_invalid)
-        findings += find_rows_in_quotes(split, splits[split])
-
-    options = EncodingOptions.of(recipe.data)
-    encoded, train_report = encode_rows(rows["train"], task, tokenizer, options)
+    rows, errors = read_splits(splits)
+    findings = find_in_files(splits, errors, are_skipped=recipe.data.skip_invalid)
+    encoded, train_report = encode_rows(
+        rows["train"], task, tokenizer, EncodingOptions.of(recipe.data)
+    )
     reports = {"train": train_report}
-    findings += find_in_split("train", train_report, None)
-    findings += find_spellings("train", rows["train"], task)
-    findings += find_unfinished("train", rows["train"], task)
-    findings += find_kept(splits["train"].kept_in_train)
+    findings += find_in_train(splits["train"], rows["train"], train_report)
     answers = count_answers(rows["train"], task)
     labels = encode_labels(answers, tokenizer) if task.output == "label" else {}
-
     for split in (name for name in splits if name != "train"):
         examples = [to_example(row, task) for row in rows[split]]
         tokenized = list(encode_segments(examples, tokenizer))
-        options_of_scored = EncodingOptions.of(recipe.data, is_scored=True)
-        _, reports[split] = encode_tokenized(
-            tokenized, task, tokenizer.eos_token_id, options_of_scored
-        )
+        reports[split] = report_on_scored(tokenized, task, tokenizer, recipe.data)
         test = TestSet.of_examples(rows[split], examples, task, answers)
         check_prompts(tokenized, test, labels, recipe.data, recipe.generation)
-        findings += find_in_split(split, reports[split], train_report)
-        findings += find_unscorable(split, test.examples, test.task)
         if split == "validation":
             check_metric(metric.name, test, recipe.evaluation.votes)
-        else:
-            findings += find_same_ids(split, test.rows)
+        findings += find_in_scored(split, test, reports[split], train_report)
     findings += find_near(find_near_copies(rows, task), findings)
 
-    samples = (
-        sample_blocks(encoded, num_samples, tokenizer)
-        if task.output == "text"
-        else sample_rows(rows["train"][:num_samples], task, tokenizer, options)
-    )
     schedule = make_schedule(encoded, recipe.train, recipe.data, recipe.seed, accelerator)
     memory = {}
     if schedule is not None:
@@ -117,19 +100,90 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     return Check(
         task.shown_prompt,
         prompt_warnings(recipe.data, task),
-        {
-            split: SplitCheck(
-                splits[split].source.name, splits[split].shape, reports[split], errors[split]
-            )
-            for split in splits
-        },
+        split_checks(splits, reports, errors),
         by_severity(findings),
-        samples,
+        samples_of_train(rows["train"], encoded, task, tokenizer, recipe.data, num_samples),
         schedule.num_steps if schedule else 0,
         schedule.padding_share() if schedule else 0.0,
         warm_up_warning(schedule.num_steps, recipe.train) if schedule else None,
         memory,
     )
+
+
+def read_splits(
+    splits: dict[str, Rows],
+) -> tuple[dict[str, list[Row]], dict[str, list[UserError]]]:
+    """The rows of each split, and a message for each of its rows that cannot be read."""
+    read = {split: list(rows.read_all()) for split, rows in splits.items()}
+    rows = {split: [row for row in read[split] if not is_bad(row)] for split in splits}
+    return rows, {split: list(filter(is_bad, read[split])) for split in splits}
+
+
+def report_on_scored(
+    tokenized: list[TokenizedExample],
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    data: Data,
+) -> EncodingReport:
+    """The report on encoding rows that models are scored on."""
+    options = EncodingOptions.of(data, is_scored=True)
+    _, report = encode_tokenized(tokenized, task, tokenizer.eos_token_id, options)
+    return report
+
+
+def find_in_files(
+    splits: dict[str, Rows], errors: dict[str, list[UserError]], *, are_skipped: bool
+) -> list[Finding]:
+    """Problems of the files. are_skipped: Whether the recipe skips rows that cannot be read."""
+    findings: list[Finding] = []
+    for split, rows in splits.items():
+        findings += find_unreadable(split, errors[split], are_skipped=are_skipped)
+        findings += find_rows_in_quotes(split, rows)
+    return findings
+
+
+def find_in_train(split: Rows, rows: list[Row], report: EncodingReport) -> list[Finding]:
+    """Problems of the training rows. rows: Those of the split that can be read."""
+    return [
+        *find_in_split("train", report, None),
+        *find_spellings("train", rows, split.task),
+        *find_unfinished("train", rows, split.task),
+        *find_kept(split.kept_in_train),
+    ]
+
+
+def find_in_scored(
+    split: str, test: TestSet, report: EncodingReport, train_report: EncodingReport
+) -> list[Finding]:
+    """Problems of rows that models are scored on."""
+    findings = find_in_split(split, report, train_report)
+    findings += find_unscorable(split, test.examples, test.task)
+    return findings + (find_same_ids(split, test.rows) if split != "validation" else [])
+
+
+def split_checks(
+    splits: dict[str, Rows],
+    reports: dict[str, EncodingReport],
+    errors: dict[str, list[UserError]],
+) -> dict[str, SplitCheck]:
+    return {
+        split: SplitCheck(rows.source.name, rows.shape, reports[split], errors[split])
+        for split, rows in splits.items()
+    }
+
+
+def samples_of_train(
+    rows: list[Row],
+    encoded: Dataset,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    data: Data,
+    num_samples: int,
+) -> list[Sample]:
+    """The first training rows as the model sees them; for plain text, blocks of tokens."""
+    if task.output == "text":
+        return sample_blocks(encoded, num_samples, tokenizer)
+    return sample_rows(rows[:num_samples], task, tokenizer, EncodingOptions.of(data))
 
 
 def make_schedule(

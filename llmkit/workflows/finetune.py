@@ -2,7 +2,8 @@
 
 import platform
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,7 @@ from llmkit.runtime.signals import Signals, Stopped
 from llmkit.scoring.baselines import score_baselines
 from llmkit.scoring.comparison import compare_on_test_sets
 from llmkit.scoring.results import write_results
-from llmkit.scoring.scores import TestResults
+from llmkit.scoring.scores import SystemResult, TestResults
 from llmkit.scoring.testset import TestSet
 from llmkit.scoring.verdict import UNTUNED, unconstrained
 from llmkit.tasks import Scores
@@ -119,45 +120,86 @@ def finetune(
     options = [f"--allow-change={key}" for key in allowed_changes]
     peers = Peers(signals, lambda: resume_hint(run, options, has_launcher=True))
     with ExitStack() as locks:
-
-        def find() -> ResumePoint:
-            locks.enter_context(run_lock(run))
-            return find_resume_point(run, console)
-
-        resume_point = from_first_process(find, ResumePoint) if resume else None
+        resume_point = lock_run_to_resume(run, locks, console) if resume else None
         if resume_point is not None:
-            before, now = recipe_keys(resume_point.recipe), recipe_keys(recipe)
-            recipe = with_values(recipe, given_values(now, resume_point.decided, before))
-            check_recipe(before, recipe_keys(recipe), allowed_changes)
-        usage = Usage.now()
-        accelerator = start_devices(recipe.train, recipe.seed, resume_point)
-        setup = setup_training(recipe, accelerator, console)
-        require_same_inputs(setup)
-        if resume_point is not None:
-            key = reproducibility_key(setup.record)
-            check_reproducibility(resume_point, key, allowed_changes)
-        else:
-            share_cores(usage, accelerator, console)
-        check_baselines(setup.rows.tests["test"])
-
-        def claim() -> Path:
-            claimed = claim_run_dir(run) if is_default_name else run
-            locks.enter_context(run_lock(claimed))
-            require_unused(claimed)
-            return claimed
-
-        run = run if resume else from_first_process(claim, Path)
+            recipe = recipe_to_resume(recipe, resume_point, allowed_changes)
+        setup = prepare(recipe, resume_point, allowed_changes, console)
+        if not resume:
+            run = claim_run(run, locks, is_default_name=is_default_name)
         console.print(f"run     {run}")
-        try:
+        with ending_together(run, peers):
             trained = train_in_run(setup, run, console, signals, resume_point)
             results = score_run(setup, run, console, trained, started)
+        return FinishedRun(run, results)
+
+
+def lock_run_to_resume(run: Path, locks: ExitStack, console: Console) -> ResumePoint:
+    """Lock the folder of a run until `locks` ends; returns the checkpoint to resume from."""
+
+    def find() -> ResumePoint:
+        locks.enter_context(run_lock(run))
+        return find_resume_point(run, console)
+
+    return from_first_process(find, ResumePoint)
+
+
+def recipe_to_resume(
+    recipe: Recipe, resume_point: ResumePoint, allowed_changes: tuple[str, ...]
+) -> Recipe:
+    """The recipe, with what the run decided left to the run again; see `given_values`.
+
+    Raises UserError if it differs from the run's recipe in a key that may not change.
+    """
+    before, now = recipe_keys(resume_point.recipe), recipe_keys(recipe)
+    recipe = with_values(recipe, given_values(now, resume_point.decided, before))
+    check_recipe(before, recipe_keys(recipe), allowed_changes)
+    return recipe
+
+
+def claim_run(run: Path, locks: ExitStack, *, is_default_name: bool) -> Path:
+    """Take a folder for a new run, locked until `locks` ends; returns which, as another run may
+    have taken a default name in the meantime."""
+
+    def claim() -> Path:
+        claimed = claim_run_dir(run) if is_default_name else run
+        locks.enter_context(run_lock(claimed))
+        require_unused(claimed)
+        return claimed
+
+    return from_first_process(claim, Path)
+
+
+@contextmanager
+def ending_together(run: Path, peers: Peers) -> Iterator[None]:
+    """Say goodbye to the other processes at the end, or after a stop request, with which all of
+    them end; give any exception the folder as its attribute `run`."""
+    try:
+        yield
+        peers.say_goodbye()
+    except BaseException as error:
+        if isinstance(error, Stopped):
             peers.say_goodbye()
-            return FinishedRun(run, results)
-        except BaseException as error:
-            if isinstance(error, Stopped):  # all processes stop together
-                peers.say_goodbye()
-            error.run = run
-            raise
+        error.run = run
+        raise
+
+
+def prepare(
+    recipe: Recipe,
+    resume_point: ResumePoint | None,
+    allowed_changes: tuple[str, ...],
+    console: Console,
+) -> TrainingSetup:
+    """Start the devices, prepare data and model, and check what only they can show."""
+    usage = Usage.now()
+    accelerator = start_devices(recipe.train, recipe.seed, resume_point)
+    setup = setup_training(recipe, accelerator, console)
+    require_same_inputs(setup)
+    if resume_point is None:
+        share_cores(usage, accelerator, console)
+    else:
+        check_reproducibility(resume_point, reproducibility_key(setup.record), allowed_changes)
+    check_baselines(setup.rows.tests["test"])
+    return setup
 
 
 def start_devices(settings: Train, seed: int, resume_point: ResumePoint | None) -> Accelerator:
@@ -295,34 +337,11 @@ def score_run(
     setup.accelerator.free_memory()
     setup.model.zero_grad(set_to_none=True)
     setup.model.cpu()  # the scored models need its place on the device
-    tuned = best_model(setup, run)
-    num_rows = sum(len(test.rows) for test in setup.rows.tests.values())
-    rows = count_of(num_rows, "test row")
-    console.print(f"scoring the best weights and the untuned model on {rows}")
-    recipe = setup.recipe
-    evaluator = setup.evaluator
-    systems = {FINE_TUNED: evaluator.evaluate_all(tuned, setup.rows.tests)}
-    systems[unconstrained(FINE_TUNED)] = evaluator.evaluate_unconstrained(tuned, setup.rows.tests)
-    del tuned  # one model at a time
-    train_bpe = partial(bpe_of, setup.rows.splits["train"])
-    untuned, _ = open_model(recipe.model, recipe.train.forward, recipe.seed, train_bpe)
-    systems[UNTUNED] = evaluator.evaluate_all(untuned, setup.rows.tests)
+    systems = score_systems(setup, run, console)
     results = compare_on_test_sets(setup.rows.tests, systems, FINE_TUNED, setup.metric)
     if setup.accelerator.is_main_process:
         seconds = round(time.perf_counter() - started, 1)
-        family = family_of(unwrap_model(setup.model).config)
-        card = model_card(
-            run.name,
-            results["test"],
-            family,
-            base_model=recipe.model.name,
-            data=recipe.data,
-            generation=recipe.generation,
-            train=recipe.train,
-            seed=recipe.seed,
-        )
-        write_text(model_dir(run) / "README.md", card)
-        write_manifest(model_dir(run))
+        write_card(setup, run, results["test"])
         write_results(
             run, results, setup.rows.splits["train"], seconds=seconds, **trained._asdict()
         )
@@ -330,6 +349,40 @@ def score_run(
         show_end(console, run, results, seconds, trained)
     wait_for_all(setup.accelerator)  # a launcher may give up on machines that end later
     return results["test"]
+
+
+def score_systems(
+    setup: TrainingSetup, run: Path, console: Console
+) -> dict[str, dict[str, SystemResult]]:
+    """The best weights and the untuned model on each test set, one model in memory at a time."""
+    recipe, evaluator, tests = setup.recipe, setup.evaluator, setup.rows.tests
+    tuned = best_model(setup, run)
+    rows = count_of(sum(len(test.rows) for test in tests.values()), "test row")
+    console.print(f"scoring the best weights and the untuned model on {rows}")
+    systems = {FINE_TUNED: evaluator.evaluate_all(tuned, tests)}
+    systems[unconstrained(FINE_TUNED)] = evaluator.evaluate_unconstrained(tuned, tests)
+    del tuned
+    train_bpe = partial(bpe_of, setup.rows.splits["train"])
+    untuned, _ = open_model(recipe.model, recipe.train.forward, recipe.seed, train_bpe)
+    systems[UNTUNED] = evaluator.evaluate_all(untuned, tests)
+    return systems
+
+
+def write_card(setup: TrainingSetup, run: Path, results: TestResults) -> None:
+    """Write the model card into the folder of the model."""
+    recipe = setup.recipe
+    card = model_card(
+        run.name,
+        results,
+        family_of(unwrap_model(setup.model).config),
+        base_model=recipe.model.name,
+        data=recipe.data,
+        generation=recipe.generation,
+        train=recipe.train,
+        seed=recipe.seed,
+    )
+    write_text(model_dir(run) / "README.md", card)
+    write_manifest(model_dir(run))
 
 
 def best_model(setup: TrainingSetup, run: Path) -> PreTrainedModel:
