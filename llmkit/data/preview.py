@@ -1,13 +1,14 @@
 """The report of `llmkit check` on the data: counts, lengths, findings and sample rows."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from llmkit.data.batches import MicroBatchLimit
 from llmkit.data.encode import Encoded, EncodingOptions, encode_examples
 from llmkit.data.encoding_report import EncodingReport
 from llmkit.data.findings import Finding
@@ -110,6 +111,34 @@ def pieces_of(
 
 
 @dataclass(frozen=True)
+class TrainingCheck:
+    """The training that the rows would get on this machine."""
+
+    num_steps: int
+    """Number of optimizer steps."""
+    padding_share: float
+    """Share of padding in the model's input."""
+    steps: str
+    """How a step is split into micro-batches, as `llmkit finetune` prints it."""
+    limit: MicroBatchLimit
+    activation_checkpointing: bool
+    memory: dict[str, int]
+    """Bytes that the training takes at its peak besides the libraries, by what takes them."""
+    warm_up_warning: str | None
+    """A problem of the learning rate warm-up, if there is one."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "num_steps": self.num_steps,
+            "padding_share": self.padding_share,
+            "micro_batch_size": self.limit.rows,
+            "micro_batch_tokens": self.limit.tokens,
+            "activation_checkpointing": self.activation_checkpointing,
+            "memory": self.memory,
+        }
+
+
+@dataclass(frozen=True)
 class Check:
     """The result of `llmkit check`. All texts are in memory while it is computed."""
 
@@ -120,14 +149,8 @@ class Check:
     splits: dict[str, SplitCheck]
     findings: list[Finding]
     samples: list[Sample]
-    num_steps: int
-    """Number of optimizer steps; 0 if no rows are left to train on."""
-    padding_share: float
-    """Share of padding in the model's input."""
-    warm_up_warning: str | None
-    """A problem of the learning rate warm-up, if there is one."""
-    memory: dict[str, int] = field(default_factory=dict)
-    """Bytes that the training takes at its peak besides the libraries, by what takes them."""
+    training: TrainingCheck | None
+    """None if no rows are left to train on."""
 
     def to_json(self) -> dict[str, Any]:
         splits = {
@@ -151,8 +174,6 @@ class Check:
             "prompt_warnings": self.prompt_warnings,
             "splits": splits,
             "findings": findings,
-            "num_steps": self.num_steps,
-            "padding_share": self.padding_share,
-            "memory": self.memory,
+            **(self.training.to_json() if self.training else {"num_steps": 0}),
             "samples": [asdict(sample) for sample in self.samples],
         }

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from llmkit.data.findings import Finding
-from llmkit.data.preview import PERCENTILES, Check, Sample
+from llmkit.data.preview import PERCENTILES, Check, Sample, TrainingCheck
 from llmkit.errors import NUM_NAMED, count_of
 from llmkit.io.atomic import write_text
 from llmkit.io.safe_json import to_json
@@ -33,11 +33,10 @@ def show_check(console: Console, check: Check) -> None:
     show_table(console, ["", *check.splits], [rows, tokens])
     lengths = [[label, *(f"{v:,}" for v in line)] for label, line in length_lines(check)]
     show_table(console, ["tokens per row", *PERCENTILE_LABELS], [lengths])
-    console.print(batch_line(check))
-    if check.memory:
-        console.print(memory_line(check))
-    if check.warm_up_warning is not None:
-        console.print(f"warning: {check.warm_up_warning}")
+    for line in training_lines(check):
+        console.print(line)
+    if check.training and check.training.warm_up_warning is not None:
+        console.print(f"warning: {check.training.warm_up_warning}")
     console.print()
     show_findings(console, check.findings)
     console.print(summary(check))
@@ -89,21 +88,28 @@ def length_lines(check: Check) -> list[tuple[str, list[int]]]:
     ]
 
 
-def batch_line(check: Check) -> str:
-    if not check.num_steps:
-        return "no rows are left to train on"
+def training_lines(check: Check) -> list[str]:
+    """Steps, tokens, micro-batches and memory of the training."""
+    training = check.training
+    if training is None:
+        return ["no rows are left to train on"]
     share = check.splits["train"].encoding_report.supervised_share
-    return (
-        f"{count_of(check.num_steps, 'step')}; {share:.1%} of their tokens are supervised; "
-        f"{check.padding_share:.1%} of the model's input is padding"
+    tokens = (
+        f"{count_of(training.num_steps, 'step')}; {share:.1%} of their tokens are supervised; "
+        f"{training.padding_share:.1%} of the model's input is padding"
     )
+    return [tokens, training.steps, memory_line(training)]
 
 
-def memory_line(check: Check) -> str:
+def memory_line(training: TrainingCheck) -> str:
     """The memory of the training, and where its time can be read."""
-    parts = ", ".join(f"{show_bytes(size)} {name}" for name, size in check.memory.items())
-    total = show_bytes(sum(check.memory.values()))
-    return f"training takes about {total} besides the libraries: {parts}; `llmkit plan` times it"
+    parts = ", ".join(f"{show_bytes(size)} {name}" for name, size in training.memory.items())
+    total = show_bytes(sum(training.memory.values()))
+    switch = "on" if training.activation_checkpointing else "off"
+    return (
+        f"training takes about {total} besides the libraries: {parts}; activation checkpointing "
+        f"{switch}; `llmkit plan` times it"
+    )
 
 
 def summary(check: Check) -> str:
@@ -129,8 +135,7 @@ def write_html(check: Check, task: str, model: str, path: Path) -> None:
         + "".join(map(_html_finding, check.findings)),
         counts=_html_table(["", *check.splits], count_lines(check)),
         lengths=_html_table(["tokens per row", *PERCENTILE_LABELS], length_lines(check)),
-        batches=escape(batch_line(check)),
-        memory=f"<p>{escape(memory_line(check))}.</p>" if check.memory else "",
+        training="".join(f"<p>{escape(line)}.</p>" for line in training_lines(check)),
         samples="".join(map(_html_sample, check.samples)),
     )
     write_text(path, page)

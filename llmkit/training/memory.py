@@ -96,7 +96,7 @@ def plan_memory(
     recipe asks for, or else micro-batches of two rows, would not fit otherwise.
     """
     longest = int(rows.lengths.max())
-    room = min(gather_object([memory_room(accelerator.device)]))
+    room = min(gather_object([memory_room(model, accelerator.device)]))
     wanted = wanted_tokens(settings, longest, len(rows))
     decided = settings.activation_checkpointing
     for checkpointing in (False, True) if decided is None else (decided,):
@@ -131,11 +131,13 @@ def wanted_tokens(settings: Train, longest: int, num_rows: int) -> int:
     return min(rows * longest, max(longest, tokens or rows * longest))
 
 
-def memory_room(device: torch.device) -> int:
-    """Bytes available to training in each process of this machine, next to its weights."""
+def memory_room(model: nn.Module, device: torch.device) -> int:
+    """Bytes available to training in each process of this machine, next to its weights, some of
+    which may still have to be moved to the device."""
     sharing = num_local_processes() if device.type == "cpu" else 1
     fraction = MEMORY_FRACTION.get(device.type, MEMORY_FRACTION["cpu"])
-    return int(fraction * available_bytes(device) / sharing)
+    missing = sum(w.nbytes for w in model.parameters() if w.device.type != device.type)
+    return int(fraction * (available_bytes(device) - missing) / sharing)
 
 
 def memory_use(

@@ -16,7 +16,6 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.config.recipe import flat
 from llmkit.config.schema import Train
-from llmkit.data.batches import MicroBatchLimit
 from llmkit.errors import UserError, printable
 from llmkit.io.atomic import (
     CorruptFolder,
@@ -142,6 +141,20 @@ def check_reproducibility(
         raise UserError("\n".join(lines))
 
 
+def with_memory_of_run(resume_point: ResumePoint, now: Train, num_processes: int) -> Train:
+    """The settings with the limit of micro-batches and the activation checkpointing that the run
+    had at its checkpoint, as far as recipe and number of processes are those of the run."""
+    before, progress = resume_point.recipe.train, resume_point.progress
+    if num_processes != resume_point.reproducibility_key.num_processes:
+        return now
+    limits = ("micro_batch_size", "micro_batch_tokens")
+    names = list(limits) if all(getattr(before, n) == getattr(now, n) for n in limits) else []
+    if before.activation_checkpointing == now.activation_checkpointing:
+        names.append("activation_checkpointing")
+    of_run = {name: getattr(progress, name) for name in names}
+    return now.model_copy(update={n: value for n, value in of_run.items() if value is not None})
+
+
 def restore_run(
     resume_point: ResumePoint,
     trainer: Trainer,
@@ -183,16 +196,7 @@ def restore_run(
     if trainer.accelerator.scaler is not None and progress.scaler:
         with unusable(run):
             trainer.accelerator.scaler.load_state_dict(progress.scaler)
-    is_same_number = schedule.num_processes == resume_point.reproducibility_key.num_processes
-    if is_same_number and has_same_limits(resume_point.recipe.train, trainer.settings):
-        schedule.limit = MicroBatchLimit(progress.micro_batch_size, progress.micro_batch_tokens)
     trainer.progress = progress
-
-
-def has_same_limits(before: Train, now: Train) -> bool:
-    """Whether both give the same limits of a micro-batch."""
-    limits = [(train.micro_batch_size, train.micro_batch_tokens) for train in (before, now)]
-    return limits[0] == limits[1]
 
 
 @contextmanager

@@ -49,6 +49,9 @@ class TrainingProgress:
     """Largest number of rows of a micro-batch. The dropout masks depend on the micro-batches."""
     micro_batch_tokens: Annotated[int, Field(ge=1)] | None = None
     """Largest number of tokens of a micro-batch."""
+    activation_checkpointing: bool | None = None
+    """Whether activations are computed again in the backward pass, as the plan chose or memory
+    that ran out; earlier versions did not say."""
     scaler: dict[str, Any] = field(default_factory=dict)
     """State of the fp16 gradient scaler; empty without one."""
 

@@ -1,7 +1,8 @@
 """The arithmetic of one optimizer step: its gradient, and what to do if it is not finite."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 
 import torch
@@ -10,6 +11,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from llmkit.data.batches import Batch
+from llmkit.runtime.failures import is_out_of_memory
 from llmkit.training.batch_schedule import BatchSchedule
 
 MAX_OVERFLOWS = 20  # consecutive; a gradient scaler needs fewer to find its scale
@@ -78,17 +80,40 @@ def forward_backward(
 
     Returns:
         The sum of the losses of the step's supervised tokens, over all processes, in nats, and the
-        sums of this process's micro-batches: scalars on the device, which is not waited for.
+        sums of this process's micro-batches: scalars on the device. Only several processes wait
+        for it.
+
+    Raises an out-of-memory error in all processes if one of them runs out of memory.
     """
     num_supervised = schedule.num_supervised(step)
     micro_losses = []
-    for batch in micro_batches:
-        micro_loss = loss_module(batch.to(accelerator.device))
-        accelerator.backward(micro_loss / num_supervised)
-        micro_losses.append(micro_loss.detach())
+    with failing_together(accelerator):
+        for batch in micro_batches:
+            micro_loss = loss_module(batch.to(accelerator.device))
+            accelerator.backward(micro_loss / num_supervised)
+            micro_losses.append(micro_loss.detach())
     if gradients is not None:
         sum_gradients(gradients)
     return accelerator.reduce(torch.stack(micro_losses).sum(), "sum"), micro_losses
+
+
+@contextmanager
+def failing_together(accelerator: Accelerator) -> Iterator[None]:
+    """Context in which all processes run out of memory if one of them does. Otherwise the others
+    would wait for it in the exchange of the gradients."""
+    if accelerator.num_processes == 1:
+        yield
+        return
+    num_failures = torch.zeros((), dtype=torch.int32, device=accelerator.device)
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        num_failures.fill_(1)  # in place, as there is no memory
+    torch.distributed.all_reduce(num_failures)
+    if num_failures.item():
+        raise torch.OutOfMemoryError("in one of the processes")
 
 
 def flat_gradients(parameters: Iterable[nn.Parameter]) -> Tensor:

@@ -131,8 +131,7 @@ class Trainer:
         activation checkpointing before they would be of one row.
 
         The gradient of a step does not depend on how its rows are split, except for the dropout
-        masks. With several processes, the others wait in the exchange of the gradient, so running
-        out of memory ends the run.
+        masks. If one of several processes runs out of memory, all of them repeat the step.
         """
         schedule, step = self.schedule, self.progress.step
         while True:
@@ -155,18 +154,17 @@ class Trainer:
                         f"step {step + 1}: out of memory with micro-batches of up to "
                         f"{schedule.limit}; {self.memory_advice()}"
                     ) from None
-            self.loss_module.zero_grad(set_to_none=True)
+            self.clear_gradient()
             gc.collect()
             if torch.accelerator.is_available():
                 torch.accelerator.empty_cache()
             log.note(step + 1, f"step {step + 1}: out of memory; {remedy}")
 
     def use_less_memory(self) -> str | None:
-        """Have this step's micro-batches take less memory; returns how, or None if they cannot."""
+        """Have this step's micro-batches take less memory, in all processes alike; returns how, or
+        None if they cannot."""
         schedule, step = self.schedule, self.progress.step
-        if schedule.num_processes > 1:
-            return None
-        num_longest = len(schedule.micro_batch_indices(step)[schedule.rank][0])
+        num_longest = max(len(rows[0]) for rows in schedule.micro_batch_indices(step))
         is_open = self.settings.activation_checkpointing is None
         if num_longest // 2 <= 1 and is_open and not has_activation_checkpointing(self.model):
             set_activation_checkpointing(self.model, True)
@@ -182,8 +180,6 @@ class Trainer:
     def memory_advice(self) -> str:
         """What a user can change if a step does not fit into memory."""
         advice = ["lower data.max_length"]
-        if self.schedule.num_processes > 1:
-            advice.append("lower train.micro_batch_tokens")
         if not has_activation_checkpointing(self.model):
             advice.append("set train.activation_checkpointing=true")
         return " or ".join(advice)
@@ -211,14 +207,17 @@ class Trainer:
                 self.optimizer.step()
         elif self.accelerator.scaler is not None:
             self.accelerator.scaler.update()
-        if self.gradients is None:
-            self.optimizer.zero_grad(set_to_none=True)
-        else:
-            self.gradients.zero_()
+        self.clear_gradient()
         progress.num_updates += outcome is StepOutcome.UPDATED
         progress.num_skipped_steps += outcome is StepOutcome.SKIPPED
         overflowed = outcome is StepOutcome.OVERFLOWED
         progress.num_overflows = progress.num_overflows + 1 if overflowed else 0
+
+    def clear_gradient(self) -> None:
+        if self.gradients is None:
+            self.loss_module.zero_grad(set_to_none=True)
+        else:
+            self.gradients.zero_()
 
     def describe(
         self, outcome: StepOutcome, loss: float, grad_norm: float, micro_losses: list[Tensor]
@@ -255,6 +254,7 @@ class Trainer:
             self.progress,
             micro_batch_size=self.schedule.limit.rows,
             micro_batch_tokens=self.schedule.limit.tokens,
+            activation_checkpointing=has_activation_checkpointing(self.model),
             scaler=scaler.state_dict() if scaler else {},
         )
 

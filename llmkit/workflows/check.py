@@ -4,12 +4,12 @@ from functools import partial
 
 from accelerate import Accelerator
 from datasets import Dataset
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.config.generation import Generation
 from llmkit.config.schema import Data, Recipe, Train
 from llmkit.data.answers import count_answers, encode_labels
-from llmkit.data.batches import batch_capacity
 from llmkit.data.bpe import bpe_of
 from llmkit.data.duplicates import find_near_copies
 from llmkit.data.encode import (
@@ -35,7 +35,15 @@ from llmkit.data.findings import (
     find_unreadable,
     find_unscorable,
 )
-from llmkit.data.preview import Check, Sample, SplitCheck, is_bad, sample_blocks, sample_rows
+from llmkit.data.preview import (
+    Check,
+    Sample,
+    SplitCheck,
+    TrainingCheck,
+    is_bad,
+    sample_blocks,
+    sample_rows,
+)
 from llmkit.data.recipe_task import prompt_warnings, recipe_task
 from llmkit.data.rows import Rows
 from llmkit.data.splits import open_splits
@@ -48,9 +56,8 @@ from llmkit.runtime.devices import start_accelerator
 from llmkit.scoring.deciding_metric import check_metric, choose_metric
 from llmkit.scoring.testset import TestSet
 from llmkit.tasks import Row, Task, to_example
-from llmkit.training.batch_schedule import BatchSchedule
-from llmkit.training.memory import BEST_TOKENS, limit_of, plan_memory
 from llmkit.training.optim import warm_up_warning
+from llmkit.workflows.training_setup import plan_training, steps_line
 
 
 def check(recipe: Recipe, num_samples: int) -> Check:
@@ -92,21 +99,13 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         findings += find_in_scored(split, test, reports[split], train_report)
     findings += find_near(find_near_copies(rows, task), findings)
 
-    schedule = make_schedule(encoded, recipe.train, recipe.data, recipe.seed, accelerator)
-    memory = {}
-    if schedule is not None:
-        use = plan_memory(model, recipe.train, schedule.rows, accelerator).use
-        memory = use.parts(schedule.largest_size(0))
     return Check(
         task.shown_prompt,
         prompt_warnings(recipe.data, task),
         split_checks(splits, reports, errors),
         by_severity(findings),
         samples_of_train(rows["train"], encoded, task, tokenizer, recipe.data, num_samples),
-        schedule.num_steps if schedule else 0,
-        schedule.padding_share() if schedule else 0.0,
-        warm_up_warning(schedule.num_steps, recipe.train) if schedule else None,
-        memory,
+        check_training(model, encoded, recipe.train, recipe.data, recipe.seed, accelerator),
     )
 
 
@@ -186,19 +185,26 @@ def samples_of_train(
     return sample_rows(rows[:num_samples], task, tokenizer, EncodingOptions.of(data))
 
 
-def make_schedule(
-    encoded: Dataset, train: Train, data: Data, seed: int, accelerator: Accelerator
-) -> BatchSchedule | None:
-    """The batches that training would use, before memory is measured; None without rows."""
+def check_training(
+    model: nn.Module,
+    encoded: Dataset,
+    settings: Train,
+    data: Data,
+    seed: int,
+    accelerator: Accelerator,
+) -> TrainingCheck | None:
+    """The training that the encoded rows would get on this machine; None without rows."""
     if not len(encoded):
         return None
-    return BatchSchedule(
-        EncodedRows(encoded),
-        train,
-        seed=seed,
-        capacity=batch_capacity(data, train.forward),
-        limit=limit_of(train, BEST_TOKENS),
-        num_processes=accelerator.num_processes,
+    memory, schedule = plan_training(model, EncodedRows(encoded), settings, data, seed, accelerator)
+    return TrainingCheck(
+        schedule.num_steps,
+        schedule.padding_share(),
+        steps_line(schedule),
+        schedule.limit,
+        memory.activation_checkpointing,
+        memory.use.parts(schedule.largest_size(0)),
+        warm_up_warning(schedule.num_steps, settings),
     )
 
 

@@ -192,7 +192,7 @@ def prepare(
     """Start the devices, prepare data and model, and check what only they can show."""
     usage = Usage.now()
     accelerator = start_devices(recipe.train, recipe.seed, resume_point)
-    setup = setup_training(recipe, accelerator, console)
+    setup = setup_training(recipe, accelerator, console, resume_point)
     require_same_inputs(setup)
     if resume_point is None:
         share_cores(usage, accelerator, console)

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.config.generation import Generation
-from llmkit.config.schema import Data, Evaluation, Recipe
+from llmkit.config.schema import Data, Evaluation, Recipe, Train
 from llmkit.constants import END_OF_TEXT
 from llmkit.data.answers import count_answers
 from llmkit.data.batches import batch_capacity
@@ -60,6 +60,7 @@ from llmkit.tasks import Row
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.memory import MemoryPlan, plan_memory
 from llmkit.training.optim import warm_up_warning
+from llmkit.training.resume import ResumePoint, with_memory_of_run
 from llmkit.workflows.prepare import prepare_splits
 
 
@@ -111,8 +112,15 @@ class TrainingSetup:
     """The record of data and model for run.json."""
 
 
-def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -> TrainingSetup:
+def setup_training(
+    recipe: Recipe,
+    accelerator: Accelerator,
+    console: Console,
+    resume_point: ResumePoint | None = None,
+) -> TrainingSetup:
     """Prepare the data and the model of a recipe.
+
+    resume_point: The checkpoint of which the run resumes.
 
     Raises:
         UserError: For every mistake in the recipe or the rows that can be found before training.
@@ -137,17 +145,13 @@ def setup_training(recipe: Recipe, accelerator: Accelerator, console: Console) -
         recipe.model.name, weights_fingerprint(model), commit_of(Path(model.name_or_path))
     )
     model = move_to_device(trainable_model(model, recipe.train), accelerator.device)
-    memory = plan_memory(model, recipe.train, rows.train.encoded, accelerator)
-    set_activation_checkpointing(model, memory.activation_checkpointing)
-    schedule = BatchSchedule(
-        rows.train.encoded,
-        recipe.train,
-        seed=seed,
-        capacity=batch_capacity(recipe.data, forward),
-        limit=memory.limit,
-        rank=accelerator.process_index,
-        num_processes=accelerator.num_processes,
+    settings = recipe.train
+    if resume_point is not None:
+        settings = with_memory_of_run(resume_point, settings, accelerator.num_processes)
+    memory, schedule = plan_training(
+        model, rows.train.encoded, settings, recipe.data, seed, accelerator
     )
+    set_activation_checkpointing(model, memory.activation_checkpointing)
     evaluator = Evaluator(
         tokenizer, recipe.evaluation, recipe.generation, forward, seed, accelerator
     )
@@ -232,6 +236,31 @@ def find_problems(rows: PreparedRows, labeled: Iterable[Row]) -> list[Finding]:
     return findings
 
 
+def plan_training(
+    model: nn.Module,
+    rows: EncodedRows | TokenBlocks,
+    settings: Train,
+    data: Data,
+    seed: int,
+    accelerator: Accelerator,
+) -> tuple[MemoryPlan, BatchSchedule]:
+    """How the training fits into memory, and its batches.
+
+    model: With its adapters and frozen layers.
+    """
+    memory = plan_memory(model, settings, rows, accelerator)
+    schedule = BatchSchedule(
+        rows,
+        settings,
+        seed=seed,
+        capacity=batch_capacity(data, settings.forward),
+        limit=memory.limit,
+        rank=accelerator.process_index,
+        num_processes=accelerator.num_processes,
+    )
+    return memory, schedule
+
+
 def run_record(
     rows: PreparedRows,
     model: ModelRecord,
@@ -285,8 +314,8 @@ def show_setup(setup: TrainingSetup, console: Console) -> None:
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in report.outcomes.most_common())
     cached = "  (encoded rows from the cache)" if rows.train.was_cached else ""
     console.print(f"rows    {report.num_rows:,} read: {counts}{cached}")
-    for line in schedule_lines(setup.schedule):
-        console.print(line)
+    console.print(tokens_line(setup.schedule))
+    console.print(steps_line(setup.schedule))
     console.print(memory_line(setup.memory, setup.schedule))
     warm_up = warm_up_warning(setup.schedule.num_steps, settings)
     if warm_up is not None:
@@ -302,18 +331,24 @@ def model_line(model: nn.Module, name: str, method: str) -> str:
     return f"model   {name}: {num_all:,} parameters, {num_trainable:,} trainable ({method})"
 
 
-def schedule_lines(schedule: BatchSchedule) -> list[str]:
-    """Number of tokens, and how a step is split into micro-batches."""
+def tokens_line(schedule: BatchSchedule) -> str:
+    """Number of tokens."""
     rows = schedule.rows
     num_tokens, num_supervised = int(rows.lengths.sum()), int(rows.supervised.sum())
-    num_micro_batches = len(schedule.micro_batch_indices(0)[schedule.rank])
-    return [
+    return (
         f"tokens  {num_tokens:,} in {len(rows):,} encoded rows, "
-        f"{num_supervised:,} ({num_supervised / num_tokens:.0%}) supervised",
+        f"{num_supervised:,} ({num_supervised / num_tokens:.0%}) supervised"
+    )
+
+
+def steps_line(schedule: BatchSchedule) -> str:
+    """How a step is split into micro-batches."""
+    num_micro_batches = len(schedule.micro_batch_indices(0)[schedule.rank])
+    return (
         f"steps   {schedule.num_steps:,} of {count_of(schedule.global_batch_size, 'row')}: "
         f"{count_of(num_micro_batches, 'micro-batch')} of up to {schedule.limit} "
-        f"x {count_of(schedule.num_processes, 'process')}",
-    ]
+        f"x {count_of(schedule.num_processes, 'process')}"
+    )
 
 
 def memory_line(memory: MemoryPlan, schedule: BatchSchedule) -> str:

@@ -243,8 +243,11 @@ def signal_at_step(count: int, number: int) -> None:
     around(PLACES["train"], after=At(count, lambda *_: os.kill(os.getpid(), number)))
 
 
-def break_loss(number: int, kind: str) -> None:
-    """Make the loss of a step NaN, or let micro-batches of more than one row run out of memory."""
+def break_loss(number: int, kind: str, rank: int | None = None) -> None:
+    """Make the loss of a step NaN, or let micro-batches of more than one row run out of memory, in
+    all processes or in one of them."""
+    if rank not in (None, int(os.environ.get("RANK", "0"))):
+        return
     forward = SupervisedLoss.forward
 
     def broken(self, batch):

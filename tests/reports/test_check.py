@@ -46,7 +46,7 @@ def test_control_characters_of_rows_do_not_reach_the_terminal():
 def test_the_summary_counts_problems_the_worst_first(severities, expected):
     kinds = {"note": "unanswerable", "warning": "repeated", "error": "same id"}
     findings = [Finding("test", kinds[severity], ["a:1"]) for severity in severities]
-    check = Check(None, [], {}, findings, [], 0, 0.0, None)
+    check = Check(None, [], {}, findings, [], None)
     assert summary(check) == expected
 
 

@@ -140,6 +140,31 @@ def test_a_run_goes_on_with_two_processes_and_with_one_again(
     figure(claim, same, len(expected), f"worst {worst:.0e}")
 
 
+def test_processes_repeat_a_step_together_if_one_runs_out_of_memory(
+    tiny_gpt2, rows, tmp_path, fork_server
+):
+    settings = load_recipe(
+        "summarize",
+        overrides=(
+            f"model={tiny_gpt2}", f"data.train={rows}", *SHORT, "train.mixed_precision=no",
+            "train.dropout=0.0", "train.activation_checkpointing=false", "train.device=cpu",
+        ),
+    )  # fmt: skip
+    run_to_the_end(settings, tmp_path / "whole")
+    process = fork_server.start(
+        ("finetune", tmp_path / "whole" / "recipe.yaml", "--run-dir", "run", "--num-processes", 2),
+        cwd=tmp_path, fault=["break_loss", 1, "memory", 1], forks_ranks=True,
+    )  # fmt: skip
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    (note,) = [line["note"] for line in lines if "note" in line]
+    assert note.startswith("step 1: out of memory; micro-batches of up to ")
+    expected, reached = log_of(tmp_path / "whole"), log_of(tmp_path / "run")
+    del reached[1, "train", "note"]
+    assert reached == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("num_processes", [2, 3, 4])
 def test_a_resume_with_several_processes_is_bit_by_bit(

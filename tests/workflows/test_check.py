@@ -1,11 +1,18 @@
 """`llmkit check`: every planted fault is found where it stands, and no clean row is accused."""
 
 import json
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from checked_rows import DEFAULTS, clean_rows
+from rich.console import Console
 from rows import write_jsonl
+from runs import forget_accelerator
+
+from llmkit.config.recipe import load_recipe
+from llmkit.runtime.devices import start_accelerator
+from llmkit.workflows.training_setup import setup_training
 
 
 def test_check_names_all_unreadable_rows_and_counts_the_others(check):
@@ -61,6 +68,37 @@ def test_an_unreadable_row_is_counted_once_for_splits_by_hash(llmkit, tmp_path):
     report = json.loads(result.stdout)
     assert [(f["split"], f["kind"]) for f in report["findings"]] == [("train", "unreadable")]
     assert sum(sum(split["rows"].values()) for split in report["splits"].values()) == 80
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ((), "8,192 tokens"),
+        (("train.method=lora", "train.micro_batch_size=2"), "2 rows"),
+        (("train.activation_checkpointing=true",), "activation checkpointing on"),
+    ],
+)
+def test_check_prints_the_plan_of_the_training_as_finetune_does(
+    llmkit, tiny_gpt2, tmp_path, settings, shown
+):
+    path = write_jsonl(tmp_path / "rows.jsonl", clean_rows(40, seed=1))
+    arguments = ("summarize", f"data.train={path}", f"model={tiny_gpt2}", *DEFAULTS, *settings)
+    checked = llmkit("check", *arguments)
+    assert checked.exit_code == 0, checked.output
+    forget_accelerator()
+    recipe = load_recipe("summarize", overrides=arguments[1:])
+    console = Console(file=StringIO(), width=200)
+    accelerator = start_accelerator("auto", "auto", 0)
+    setup = setup_training(recipe, accelerator, console)
+    prepared = console.file.getvalue().splitlines()
+    (steps,) = [line for line in prepared if line.startswith("steps ")]
+    (memory,) = [line for line in prepared if line.startswith("memory ")]
+    assert shown in steps + memory
+    assert steps in checked.output
+    assert memory.rpartition("; ")[2] in checked.output, "activation checkpointing"
+    report = json.loads(llmkit("check", *arguments, "--json").stdout)
+    assert report["micro_batch_size"] == setup.schedule.limit.rows
+    assert report["memory"] == setup.memory.use.parts(setup.schedule.largest_size(0))
 
 
 @pytest.mark.parametrize(
