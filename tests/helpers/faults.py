@@ -30,12 +30,12 @@ with library_imports():
     from llmkit.runs import folder
     from llmkit.training import log, saver
     from llmkit.training.trainer import Trainer
-    from llmkit.workflows import finetune, training_setup
+    from llmkit.workflows import score_run, training_setup
 PLACES = {
     "tokenize": (training_setup, "encode_cached"), "train": (Trainer, "train_step"),
     "evaluate": (Evaluator, "evaluate"), "save": (saver, "save_checkpoint"),
     "prune": (saver, "prune"), "keep": (saver, "save_model"), "log": (log.RunLog, "_write"),
-    "tables": (finetune, "write_results"), "report": (html, "write_report"),
+    "tables": (score_run, "write_results"), "report": (html, "write_report"),
 }  # fmt: skip
 system_open = os.open  # calls of this are not counted
 RUN = os.environ.get("FAULT_RUN", "")
