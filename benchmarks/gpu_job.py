@@ -23,6 +23,7 @@ WEIGHT_DECAY = 0.01
 MAX_GRAD_NORM = 1.0
 MATMUL_SIZE = 8192  # of the square product whose rate is measured
 MATMUL_REPEATS = 20
+FAST_MODEL = {"attn_implementation": "sdpa", "activation_function": "gelu_pytorch_tanh"}
 VOCABULARY_MULTIPLE = 64  # nanoGPT pads GPT-2's vocabulary of 50,257 to 50,304
 
 
@@ -79,7 +80,7 @@ def random_rows(job: GpuJob) -> list[dict[str, Any]]:
 
 def random_model(job: GpuJob, **changes: Any) -> GPT2LMHeadModel:
     torch.manual_seed(SEED)
-    return GPT2LMHeadModel(GPT2Config(**job.config, **changes))
+    return GPT2LMHeadModel(GPT2Config(**(job.config | changes)))
 
 
 def train_llmkit(job: GpuJob, clock: StepClock, *, compiled: bool = False) -> list[float]:
@@ -156,35 +157,37 @@ def trainer_arguments(job: GpuJob, folder: str) -> dict[str, Any]:
     }
 
 
-def run_trainer(trainer: Any, clock: StepClock) -> list[float]:
+def run_trainer(
+    job: GpuJob, clock: StepClock, trainer_class: type, arguments_class: type, **options: Any
+) -> list[float]:
+    """Train with one of the Trainers. Rows are of equal length, so that batches have no padding."""
     from transformers import TrainerCallback
 
     class Marks(TrainerCallback):
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             clock.mark()
 
-    trainer.add_callback(Marks())
-    trainer.train()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = trainer_class(
+            model=random_model(job, **FAST_MODEL),
+            args=arguments_class(**trainer_arguments(job, folder)),
+            train_dataset=Dataset.from_list(random_rows(job)),
+            callbacks=[Marks()],
+            **options,
+        )
+        trainer.train()
     return [line["loss"] for line in trainer.state.log_history if "loss" in line]
 
 
 def train_hf_trainer(job: GpuJob, clock: StepClock) -> list[float]:
-    """The Hugging Face Trainer. Rows are of equal length, so that batches have no padding."""
+    """The Hugging Face Trainer."""
     from transformers import Trainer, TrainingArguments, default_data_collator
 
-    model = random_model(job, attn_implementation="sdpa", activation_function="gelu_pytorch_tanh")
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            model=model,
-            args=TrainingArguments(**trainer_arguments(job, folder)),
-            train_dataset=Dataset.from_list(random_rows(job)),
-            data_collator=default_data_collator,
-        )
-        return run_trainer(trainer, clock)
+    return run_trainer(job, clock, Trainer, TrainingArguments, data_collator=default_data_collator)
 
 
 def train_trl(job: GpuJob, clock: StepClock) -> list[float]:
-    """TRL's SFTTrainer, without padding for the same reason."""
+    """TRL's SFTTrainer."""
     from transformers import AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
@@ -192,15 +195,7 @@ def train_trl(job: GpuJob, clock: StepClock) -> list[float]:
 
     tokenizer = AutoTokenizer.from_pretrained(PACKAGE / "embedded" / "gpt2")
     tokenizer.pad_token = tokenizer.eos_token
-    model = random_model(job, attn_implementation="sdpa", activation_function="gelu_pytorch_tanh")
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = SFTTrainer(
-            model=model,
-            args=SFTConfig(**trainer_arguments(job, folder)),
-            train_dataset=Dataset.from_list(random_rows(job)),
-            processing_class=tokenizer,
-        )
-        return run_trainer(trainer, clock)
+    return run_trainer(job, clock, SFTTrainer, SFTConfig, processing_class=tokenizer)
 
 
 def train_plain_loop(job: GpuJob, clock: StepClock) -> list[float]:
@@ -208,10 +203,7 @@ def train_plain_loop(job: GpuJob, clock: StepClock) -> list[float]:
     torch.set_float32_matmul_precision("high")
     vocab_size = GPT2Config(**job.config).vocab_size
     padded = -(-vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
-    changes = {"attn_implementation": "sdpa", "activation_function": "gelu_pytorch_tanh"}
-    torch.manual_seed(SEED)
-    model = GPT2LMHeadModel(GPT2Config(**{**job.config, "vocab_size": padded}, **changes))
-    model.to(job.device).train()
+    model = random_model(job, vocab_size=padded, **FAST_MODEL).to(job.device).train()
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY},

@@ -41,20 +41,22 @@ def test_flops_of_a_token_are_six_per_weight_of_a_product(gpu):
     assert gpu.flops_per_token(model.config, 240) - 6 * weights == attention
 
 
-def table_of(gpu, monkeypatch, output, *contestants: str) -> dict[str, list[str]]:
-    """The rows of the table by contestant, of a run in this process; TRL fails."""
+def table_of(gpu, monkeypatch, output, *contestants: str, failing: str = "") -> dict[str, list]:
+    """The rows of the table by contestant, of a run in this process in which one fails."""
     from benchmarks import gpu_job
 
     def run_here(job):
         forget_accelerator()
-        return gpu_job.run(job) if job.contestant != "TRL" else {**vars(job), "error": "no trl"}
+        if job.contestant == failing:
+            return {**vars(job), "error": f"no {failing}"}
+        return gpu_job.run(job)
 
     monkeypatch.setattr(gpu, "run_in_process", run_here)
     code = gpu.main(
         ["--device", "cpu", "--tiny", "--rows", "2", "--length", "8", "--rounds", "1",
          "--warmup", "1", "--steps", "2", "--contestants", *contestants, "--output", str(output)]
     )  # fmt: skip
-    assert code == ("TRL" in contestants), "whether a contestant failed"
+    assert code == bool(failing)
     lines = output.read_text("utf-8").splitlines()
     assert "## 2 rows per step" in lines
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
@@ -63,16 +65,23 @@ def table_of(gpu, monkeypatch, output, *contestants: str) -> dict[str, list[str]
 
 
 def test_the_benchmark_runs_on_a_cpu_and_writes_its_table(gpu, monkeypatch, tmp_path):
-    found = table_of(gpu, monkeypatch, tmp_path / "GPU.md", "llmkit", "TRL")
-    assert found["TRL"][1] == "failed: no trl"
+    found = table_of(gpu, monkeypatch, tmp_path / "GPU.md", "llmkit", "TRL", failing="TRL")
+    assert found["TRL"][1] == "failed: no TRL"
     assert found["llmkit"][2] == "1.00"
     assert float(found["llmkit"][-1]) == pytest.approx(math.log(100), rel=0.1)
 
 
 @pytest.mark.slow
-def test_contestants_of_the_benchmark_train_on_the_same_tokens(gpu, monkeypatch, tmp_path):
-    found = table_of(gpu, monkeypatch, tmp_path / "GPU.md", "llmkit", "HF Trainer", "compiled loop")
-    losses = [float(found[name][-1]) for name in ("llmkit", "HF Trainer")]
+@pytest.mark.parametrize(
+    ("contestant", "library"),
+    [("HF Trainer", "transformers"), ("TRL", "trl"), ("compiled loop", "torch")],
+)
+def test_contestants_of_the_benchmark_train_on_the_same_tokens(
+    gpu, monkeypatch, tmp_path, contestant, library
+):
+    pytest.importorskip(library)
+    found = table_of(gpu, monkeypatch, tmp_path / "GPU.md", "llmkit", contestant)
+    losses = [float(row[-1]) for row in found.values()]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
