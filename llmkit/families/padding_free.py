@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 QUERY_BLOCK = 256  # queries of a long row per matrix product; keys after the last are skipped
 MAX_BUNDLED_SCORES = 2**15  # attention scores, per head, of short rows that share a product
+MAX_FLASH_HEAD = 192  # dimensions; some GPUs cannot train more, see PyTorch's sdp_utils.cpp
 INT_DTYPES = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of an element
 
 
@@ -78,15 +79,16 @@ def attend(
 def cuda_attention(qkv: Tensor, rows: RowBounds, num_heads: int, dropout: float) -> Tensor:
     """Causal attention of all rows in one call of PyTorch's kernels; see `attend`.
 
-    Flash attention (Dao, 2023) in half precision from compute capability 8.0 on, otherwise
-    memory-efficient attention (Rabe and Staats, 2021). The kernels are called directly because the
+    Flash attention (Dao, 2023) in half precision from compute capability 8.0 on, for heads that its
+    backward pass supports on all of these GPUs; otherwise memory-efficient attention (Rabe and
+    Staats, 2021). The kernels are called directly because the
     public function for rows of different lengths, torch.nn.attention.varlen, supports neither
     dropout nor float32.
     """
     q, k, v = qkv.unflatten(1, (3, num_heads, -1)).unbind(1)  # (N, num_heads, head_dim) each
     bounds = rows.starts, rows.starts, max(rows.lengths), max(rows.lengths)
     has_flash = torch.cuda.get_device_capability(qkv.device) >= (8, 0)
-    if has_flash and qkv.dtype != torch.float32:
+    if has_flash and qkv.dtype in (torch.bfloat16, torch.float16) and q.shape[2] <= MAX_FLASH_HEAD:
         attended = torch.ops.aten._flash_attention_forward(q, k, v, *bounds, dropout, True, False)
         return attended[0].flatten(1)
     causal_from_top_left = 1  # the number of this mask in PyTorch's sdp_utils.h
