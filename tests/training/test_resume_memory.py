@@ -47,7 +47,7 @@ def test_resume_starts_with_what_a_lack_of_memory_has_changed(
 
 
 def resume_point_of(recipe, **progress) -> ResumePoint:
-    key = ReproducibilityKey.model_construct(num_processes=2)
+    key = ReproducibilityKey.model_construct(num_processes=2, device="cpu")
     progress = TrainingProgress(**progress)
     return ResumePoint.model_construct(recipe=recipe, reproducibility_key=key, progress=progress)
 
