@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Model, GPT2Tokenizer
 from transformers.models.gpt2.modeling_gpt2 import GPT2Attention, GPT2Block
 
+from llmkit.families.adapters import linear
 from llmkit.families.compiled import Compiler, as_it_is
 from llmkit.families.family import Family
 from llmkit.families.padding_free import Attention, FastDropout, checkpointed
@@ -68,14 +69,14 @@ def run_block(
 
 def queries_keys_values(x: Tensor, block: GPT2Block) -> Tensor:
     """(N, 3 * D): the input of a block's attention."""
-    return scale_queries(block.attn.c_attn(block.ln_1(x)), block.attn)
+    return scale_queries(linear(block.attn.c_attn, block.ln_1(x)), block.attn)
 
 
 def after_attention(x: Tensor, attended: Tensor, block: GPT2Block, drop: FastDropout) -> Tensor:
     """The output of a block, given its input and the values that its attention gave, all (N, D)."""
-    x = drop.add(x, block.attn.c_proj(attended), block.attn.resid_dropout)
-    hidden = block.mlp.act(block.mlp.c_fc(block.ln_2(x)))
-    return drop.add(x, block.mlp.c_proj(hidden), block.mlp.dropout)
+    x = drop.add(x, linear(block.attn.c_proj, attended), block.attn.resid_dropout)
+    hidden = block.mlp.act(linear(block.mlp.c_fc, block.ln_2(x)))
+    return drop.add(x, linear(block.mlp.c_proj, hidden), block.mlp.dropout)
 
 
 def scale_queries(qkv: Tensor, attention: GPT2Attention) -> Tensor:

@@ -1,51 +1,57 @@
 """Weights in half precision, cast once per optimizer step instead of in every forward pass."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+GROUP_WEIGHTS = 2**23  # whose gradients are added together: a block of GPT-2, or all adapters
 VOCABULARY_MULTIPLE = 64  # of the rows of the output embedding: keeps reads on GPUs aligned
-WEIGHTS_PER_GROUP = 8  # whose gradients are converted together: those of a block of GPT-2
 
 
 class HalfWeights:
     """Half-precision copies of the weights of a model's linear layers.
 
     They equal the copies that autocast would make in each forward pass, so losses and gradients are
-    bit-identical. A few kernels refresh all copies, or convert the gradients of a whole block.
+    bit-identical. A few kernels refresh all copies, and one or two add the gradients of a block, or
+    of all adapters, to those of earlier micro-batches.
     """
 
-    def __init__(self, model: nn.Module, output: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(
+        self, model: nn.Module, blocks: Iterable[nn.Module], output: nn.Module, dtype: torch.dtype
+    ) -> None:
         """
         Args:
+            blocks: The transformer blocks of the model.
             output: The output embedding of the model.
             dtype: The dtype of autocast.
         """
         others = {output, *adapters_after_dropout(model)}
-        layers = [
+        copied = {
             layer
             for layer in model.modules()
             if isinstance(layer, (nn.Linear, Conv1D)) and layer not in others
-        ]
-        places = [
-            (layer._parameters, name, weight)
-            for layer in layers
-            for name, weight in layer._parameters.items()
-            if weight is not None
-        ]
-        self.places = sorted(places, key=lambda place: not place[2].requires_grad)
-        """(the parameters of a layer, name, weight), the trained ones first."""
-        weights = [weight for *_, weight in self.places]
-        self.trained = [weight for weight in weights if weight.requires_grad]
-        self.copies = [weight.detach().to(dtype) for weight in weights]
+        }
+        self.groups = grouped([
+            [_Place.of(layer, name, dtype if layer in copied else weight.dtype)
+             for layer in block.modules()
+             for name, weight in layer.named_parameters(recurse=False)
+             if layer in copied or weight.requires_grad]
+            for block in blocks
+        ])  # fmt: skip
+        """The weights of the blocks that are copied or trained; see `grouped`."""
         self.output = output_copy(output.weight, dtype)
         """(vocab_size or more, D), for the loss; see `output_copy`."""
-        self.refreshed = list(zip(self.copies, self.trained, strict=False))
+        self.refreshed = [
+            (place.copy, place.weight)
+            for group in self.groups
+            for place in group
+            if place.weight.requires_grad and place.copy.dtype != place.weight.dtype
+        ]
         if output.weight.requires_grad:
             self.refreshed.append((self.output[: len(output.weight)], output.weight))
 
@@ -60,17 +66,55 @@ class HalfWeights:
     def in_use(self) -> Iterator[None]:
         """Context in which the layers compute with the copies; their gradients are passed on to the
         weights."""
-        copies = list(self.copies)
-        for start in range(0, len(self.trained), WEIGHTS_PER_GROUP):
-            group = slice(start, min(start + WEIGHTS_PER_GROUP, len(self.trained)))
-            copies[group] = _Copies.apply(copies[group], *self.trained[group])
+        places = [place for group in self.groups for place in group]
+        copies = [copy for group in self.groups for copy in connected_copies(group)]
         try:
-            for (parameters, name, _), copy in zip(self.places, copies, strict=True):
-                parameters[name] = copy
+            for place, copy in zip(places, copies, strict=True):
+                place.parameters[place.name] = copy
             yield
         finally:
-            for parameters, name, weight in self.places:
-                parameters[name] = weight
+            for place in places:
+                place.parameters[place.name] = place.weight
+
+
+class _Place(NamedTuple):
+    """A weight of a layer."""
+
+    parameters: dict[str, nn.Parameter | None]
+    """Those of the layer."""
+    name: str
+    weight: nn.Parameter
+    copy: Tensor
+    """The weight in half precision, or itself."""
+
+    @classmethod
+    def of(cls, layer: nn.Module, name: str, dtype: torch.dtype) -> "_Place":
+        weight = layer._parameters[name]
+        return cls(layer._parameters, name, weight, weight.detach().to(dtype))
+
+
+def grouped(blocks: list[list[_Place]]) -> list[list[_Place]]:
+    """The weights of the blocks, those of neighbors joined as long as few of them are trained."""
+    groups: list[list[_Place]] = []
+    for block in blocks:
+        if groups and num_trained(groups[-1]) + num_trained(block) <= GROUP_WEIGHTS:
+            groups[-1] += block
+        else:
+            groups.append(list(block))
+    return groups
+
+
+def num_trained(places: list[_Place]) -> int:
+    return sum(place.weight.numel() for place in places if place.weight.requires_grad)
+
+
+def connected_copies(group: list[_Place]) -> list[Tensor]:
+    """The copies of the weights of a group, with those of the trained ones connected to them."""
+    trained = [place for place in group if place.weight.requires_grad]
+    if not trained:
+        return [place.copy for place in group]
+    connected = iter(_Copies.apply([each.copy for each in trained], *(e.weight for e in trained)))
+    return [next(connected) if each.weight.requires_grad else each.copy for each in group]
 
 
 def adapters_after_dropout(model: nn.Module) -> list[nn.Module]:
@@ -98,19 +142,44 @@ def padded(weight: Tensor) -> Tensor:
 
 
 class _Copies(torch.autograd.Function):
-    """Connects the copies to their weights: converts the half-precision gradients of the copies to
-    gradients of the weights."""
+    """Connects the copies of a group to their weights: adds the gradients of the copies to those of
+    the weights, all of them together. Autograd would add them one by one."""
 
     @staticmethod
     def forward(ctx: Any, copies: list[Tensor], *weights: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        ctx.dtype = weights[0].dtype
+        ctx.weights = weights
         return tuple(copy.view_as(copy) for copy in copies)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        found = [grad for grad in grads if grad is not None]
-        converted = [torch.empty_like(grad, dtype=ctx.dtype) for grad in found]
-        torch._foreach_copy_(converted, found)
-        rest = iter(converted)
-        return None, *(None if grad is None else next(rest) for grad in grads)
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[None, ...]:
+        found = [(w, g) for w, g in zip(ctx.weights, grads, strict=True) if g is not None]
+        add_gradients(*map(list, zip(*found, strict=True)))
+        return None, *(None for _ in grads)
+
+
+def add_gradients(weights: list[Tensor], gradients: list[Tensor]) -> None:
+    """Add gradients, in any precision, to those that the weights have.
+
+    gradients: Become those of weights that have none.
+    """
+    gradients = in_dtype_of(weights, gradients)
+    pairs = list(zip(weights, gradients, strict=True))
+    earlier = [(weight.grad, gradient) for weight, gradient in pairs if weight.grad is not None]
+    for weight, gradient in pairs:
+        if weight.grad is None:
+            weight.grad = gradient
+    if earlier:
+        torch._foreach_add_(*map(list, zip(*earlier, strict=True)))
+
+
+def in_dtype_of(weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+    """The gradients, each in the dtype and layout of its weight."""
+    converted = [
+        gradient if gradient.dtype == weight.dtype else torch.empty_like(weight)
+        for weight, gradient in zip(weights, gradients, strict=True)
+    ]
+    pairs = [(new, old) for new, old in zip(converted, gradients, strict=True) if new is not old]
+    if pairs:
+        torch._foreach_copy_(*map(list, zip(*pairs, strict=True)))
+    return converted

@@ -6,7 +6,6 @@ the whole step.
 Shapes: B sequences of T tokens, D the model's hidden size.
 """
 
-import math
 from contextlib import nullcontext
 
 import torch
@@ -48,8 +47,9 @@ class SupervisedLoss(nn.Module):
     def use_half_weights(self, dtype: torch.dtype) -> None:
         """From now on, compute with copies of the weights in autocast's dtype, which have to be
         refreshed whenever the weights have changed."""
-        output = unwrap_model(self.model).get_output_embeddings()
-        self.half_weights = HalfWeights(self.model, output, dtype)
+        bare = unwrap_model(self.model)
+        output, blocks = bare.get_output_embeddings(), self.family.blocks(bare)
+        self.half_weights = HalfWeights(self.model, blocks, output, dtype)
 
     def forward(self, batch: Batch) -> Tensor:
         """Sum of the cross-entropy over the supervised tokens; nats.
@@ -119,19 +119,21 @@ class SumCrossEntropy(torch.autograd.Function):
         total = hidden.new_zeros((), dtype=precise)
         grad_hidden, grad_weight = torch.zeros_like(hidden), None
         factor = weight if copy is None else copy
+        minus_one = hidden.new_full((1, 1), -1, dtype=precise)
         logit_rows = LOGIT_ROWS_ON_GPU if hidden.is_cuda else LOGIT_ROWS
         for start in range(0, len(targets), logit_rows):
             rows = slice(start, start + logit_rows)
             logits = F.linear(hidden[rows], factor)
-            if len(factor) > len(weight):
-                logits[:, len(weight) :] = -math.inf
-            log_p = logits.to(precise).log_softmax(-1)
+            of_vocabulary = logits[:, : len(weight)]
+            log_p = of_vocabulary.to(precise).log_softmax(-1)
             wanted = targets[rows, None]
             total -= log_p.gather(1, wanted).sum()
             if not any(ctx.needs_input_grad):
                 continue
-            grad_logits = log_p.exp_().scatter_add_(1, wanted, -torch.ones_like(log_p[:, :1]))
-            grad_logits = grad_logits.to(logits.dtype)
+            grad_logits = log_p.exp_().scatter_add_(1, wanted, minus_one.expand_as(wanted))
+            if grad_logits.shape != logits.shape or grad_logits.dtype != logits.dtype:
+                of_vocabulary.copy_(grad_logits)
+                grad_logits = logits  # where it exceeds the vocabulary, 0 as the rows of factor
             if ctx.needs_input_grad[0]:
                 grad_hidden[rows] = grad_logits @ factor
             if ctx.needs_input_grad[1]:

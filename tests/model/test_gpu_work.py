@@ -11,20 +11,31 @@ from gradient_cases import random_rows, schedule_of
 from rich.console import Console
 from runs import forget_accelerator
 from torch import nn
+from torch.nn.utils import clip_grad_norm_
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from llmkit.config.recipe import load_recipe
-from llmkit.config.schema import Lora
+from llmkit.config.schema import Lora, Train
 from llmkit.data.batches import UNLIMITED, Batch, collate
 from llmkit.families.gpt2 import fuse_gelu
+from llmkit.families.padding_free import RowBounds, cuda_attention
+from llmkit.model import half_weights
 from llmkit.model import loss as loss_file
 from llmkit.model.load import load_model
 from llmkit.model.loss import SupervisedLoss
 from llmkit.model.trainable import add_lora, freeze_layers, set_dropout
 from llmkit.runtime.devices import start_accelerator
 from llmkit.training.log import RunLog
+from llmkit.training.optim import build_optimizer
 from llmkit.training.step import forward_backward
 from llmkit.training.trainer import Trainer
+
+
+def group_as_wide_models(monkeypatch, trained: str) -> None:
+    """Group weights as in GPT-2 124M, of which two blocks are too large to share a group, but all
+    adapters are not."""
+    if trained != "lora":
+        monkeypatch.setattr(half_weights, "GROUP_WEIGHTS", 0)
 
 
 def twelve_blocks(trained: str, dropout: float = 0.1) -> nn.Module:
@@ -86,14 +97,73 @@ def test_loss_and_gradients_of_the_gpu_path_are_close_to_float32(trained, case):
         assert (found[name] - gradient).norm() <= 0.05 * gradient.norm() + 1e-6, name
 
 
-@pytest.mark.parametrize(("trained", "most"), [("full", 600), ("lora", 1000), ("frozen", 500)])
-def test_kernels_are_few_and_do_not_depend_on_the_number_of_rows(monkeypatch, trained, most):
+@pytest.mark.parametrize(
+    ("trained", "dropout", "most"),
+    [("full", 0.1, 600), ("lora", 0.1, 730), ("lora", 0.0, 680), ("frozen", 0.1, 500)],
+)
+def test_kernels_are_few_and_do_not_depend_on_the_number_of_rows(
+    monkeypatch, trained, dropout, most
+):
     # Sixteen times shorter than 64 rows of 240 tokens, with the same number of pieces of logits.
     monkeypatch.setattr(loss_file, "LOGIT_ROWS_ON_GPU", loss_file.LOGIT_ROWS_ON_GPU // 16)
-    model = twelve_blocks(trained)
+    group_as_wide_models(monkeypatch, trained)
+    model = twelve_blocks(trained, dropout)
     many = kernels_of(model, batch_of(64, 15))
     assert many <= most
     assert many == kernels_of(model, batch_of(4, 240))
+
+
+@pytest.mark.parametrize(("trained", "most"), [("full", 16), ("lora", 2), ("frozen", 8)])
+def test_a_further_micro_batch_adds_its_gradients_in_few_kernels(monkeypatch, trained, most):
+    """In one for each block, and for weights outside of the blocks one each."""
+    group_as_wide_models(monkeypatch, trained)
+    model, counts = twelve_blocks(trained), []
+    with gpu_path(), torch.autocast("cpu", torch.bfloat16):
+        loss = loss_in_half_precision(model)
+        for _ in range(3):
+            with DeviceWork("cpu") as work:
+                loss(batch_of(4, 20)).backward()
+            counts.append(sum(work.kernels.values()))
+    assert counts[1] <= counts[0] + most
+    assert counts[2] == counts[1]
+
+
+@pytest.mark.parametrize(("trained", "most"), [("full", 30), ("lora", 20)])
+def test_the_update_of_all_weights_takes_few_kernels(trained, most):
+    """Clipping, optimizer and copies in half precision: a kernel or two for 64 weights each."""
+    model = twelve_blocks(trained)
+    loss = loss_in_half_precision(model)
+    optimizer = build_optimizer(model, Train(max_steps=1))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss(batch_of(2, 5)).backward()
+    optimizer.step()  # the first one allocates its state
+    with DeviceWork("cpu") as work:
+        clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        loss.half_weights.refresh()
+    assert sum(work.kernels.values()) <= most, work.kernels
+
+
+@pytest.mark.parametrize(
+    ("head_dim", "dtype", "capability", "kernel"),
+    [
+        (64, torch.bfloat16, (9, 0), "flash"),
+        (192, torch.float16, (8, 0), "flash"),
+        (200, torch.bfloat16, (9, 0), "efficient"),
+        (512, torch.float16, (8, 6), "efficient"),
+        (64, torch.float32, (9, 0), "efficient"),
+        (64, torch.float16, (7, 5), "efficient"),
+    ],
+)
+def test_flash_attention_is_called_only_where_it_is_implemented(
+    monkeypatch, head_dim, dtype, capability, kernel
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    qkv = torch.empty(9, 3 * 2 * head_dim, dtype=dtype, device="meta")
+    rows = RowBounds([4, 5], torch.empty(3, dtype=torch.int32, device="meta"))
+    with DeviceWork("meta") as work:
+        assert cuda_attention(qkv, rows, 2, 0.0).shape == (9, 2 * head_dim)
+    assert list(work.kernels) == [f"aten._{kernel}_attention_forward"]
 
 
 @pytest.mark.parametrize("num_micro_batches", [1, 3])
