@@ -2,7 +2,7 @@
 
 from llmkit.planning.prediction import Prediction, count_checkpoints, count_validations
 from llmkit.planning.work import training_work
-from llmkit.workflows.measure import Measurements, size_of
+from llmkit.workflows.measure import Measurements, cached_bytes, size_of
 from llmkit.workflows.probes import MeanStep
 from llmkit.workflows.training_setup import TrainingSetup
 
@@ -84,8 +84,20 @@ def predicted_memory(setup: TrainingSetup, found: Measurements, step: MeanStep) 
     if setup.accelerator.device.type == "cuda":
         return parts
     more = use.activations(step.largest) - use.activations(found.steps.largest_timed)
-    peak = found.peak_bytes + max(0, more)
+    peak = found.peak_bytes + max(0, more) + more_cached_bytes(setup, found)
     return {"libraries, rows and reserve": max(0, peak - sum(parts.values())), **parts}
+
+
+def more_cached_bytes(setup: TrainingSetup, found: Measurements) -> int:
+    """Bytes of the keys and values of rows that are generated at once, beyond those timed."""
+    more = []
+    for name, costs in found.tuned.items():
+        task = setup.rows.scored[name].task.name
+        sets = [rows for rows in setup.rows.scored.values() if rows.task.name == task]
+        most = min(costs.at_once, max(map(size_of, sets)))
+        row_bytes = max(cached_bytes(setup, rows) for rows in sets)
+        more.append(max(0, most - costs.num_timed) * row_bytes)
+    return max(more)
 
 
 def predicted_disk(

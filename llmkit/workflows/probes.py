@@ -154,6 +154,8 @@ class RowCosts:
     per_row: float
     at_once: int
     """Rows that are worked on together; of more rows, each such group costs as much."""
+    num_timed: int = 0
+    """The most rows that were timed."""
     first: float = 0.0
     """What the first time takes longer than later ones."""
 
@@ -171,7 +173,7 @@ def time_rows(
     allowed: float,
     least: int = 1,
 ) -> RowCosts:
-    """Time something on more and more of the rows, as long as time is left.
+    """Time something on a few rows, and then on as many as time is left for.
 
     Args:
         prepare: Returns what does it with the first so many rows; this itself is not timed.
@@ -185,15 +187,16 @@ def time_rows(
     run = prepare(sizes[0])
     first, seconds = seconds_of(run), [seconds_of(run)]
     while sizes[-1] < most:
-        size = min(most, GROWTH * sizes[-1])
-        if deadline - time.perf_counter() < 1.2 * seconds[-1] * size / sizes[-1]:
+        left = deadline - time.perf_counter()
+        size = min(most, int(sizes[-1] * left / (1.3 * seconds[-1])))
+        if size < 1.5 * sizes[-1]:
             break
         sizes.append(size)
         seconds.append(seconds_of(prepare(size)))
     last = slice(-2, None)  # the largest tell most about all rows
     amounts = np.array([[1.0, size] for size in sizes[last]])
     fixed, per_row = fit_costs(amounts, np.array(seconds[last])).tolist()
-    return RowCosts(fixed, per_row, at_once, max(0.0, first - seconds[0]))
+    return RowCosts(fixed, per_row, at_once, sizes[-1], max(0.0, first - seconds[0]))
 
 
 def seconds_of(run: Callable[[], object]) -> float:
