@@ -37,6 +37,8 @@ class Plan:
     quickest: Proposal | None = None
     lightest: Proposal | None = None
     """What would do, if nothing fits."""
+    num_devices: int | None = None
+    """About how many of the device keep the budget with what is quickest on one of them."""
     trials: list[Trial] = field(default_factory=list)
     curve: list[CurvePoint] = field(default_factory=list)
     """Loss over length; without trials, the difference from the recipe as it is written."""
@@ -53,6 +55,7 @@ class Plan:
             "proposals": [proposal.as_dict() for proposal in self.proposals],
             "quickest": self.quickest and self.quickest.as_dict(),
             "lightest": self.lightest and self.lightest.as_dict(),
+            "num_devices": self.num_devices,
             "trials": [vars(trial) for trial in self.trials],
             "curve": [vars(point) for point in self.curve],
         }

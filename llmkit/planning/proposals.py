@@ -1,5 +1,6 @@
 """Proposals: the variants of a recipe that serve a budget of time and memory best."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,8 @@ from llmkit.planning.scaling_law import PUBLISHED, Forecast, Trial, effective_to
 from llmkit.planning.work import Amounts
 
 NUM_SHOWN = 6
+SHARED = 0.9  # of the work of several devices that is not lost in their exchange of gradients
+MAX_DEVICES = 64
 MAX_EPOCHS = {"pretrain": 16.0}  # beyond which more of the same rows adds next to nothing
 MAX_EPOCHS_OF_TASKS = 4.0  # of tasks with few supervised tokens per row, which overfit
 
@@ -239,3 +242,14 @@ def smallest(
     quickest = min(in_room, key=lambda each: each.seconds, default=None)
     lightest = min((proposal for _, proposal in made), key=lambda each: each.num_bytes)
     return quickest, lightest
+
+
+def devices_within(budget: float, seconds: float, fixed: float) -> int | None:
+    """About how many devices shorten a run of so many seconds to the budget; None if too many.
+
+    fixed: Seconds that they do not share.
+    """
+    if budget <= fixed:
+        return None
+    number = math.ceil((seconds - fixed) / (budget - fixed) / SHARED)
+    return number if number <= MAX_DEVICES else None

@@ -76,6 +76,8 @@ def refusal_lines(plan: Plan) -> list[str]:
             f"the quickest that fits into memory takes {show_seconds(plan.quickest.seconds)}: "
             f"{to_type(plan.quickest.changes)}"
         )
+        if plan.num_devices is not None:
+            lines.append(f"about {plan.num_devices} such devices would do (--num-processes)")
     else:
         lines.append(
             f"the lightest takes {show_bytes(plan.lightest.num_bytes)} of memory and "

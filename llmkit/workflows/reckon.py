@@ -22,6 +22,7 @@ from llmkit.planning.proposals import (
     Rates,
     Schedule,
     costs_of,
+    devices_within,
     propose,
     smallest,
 )
@@ -240,7 +241,11 @@ def with_proposals(
     bounds = (schedule, outlook, plan.budget, machine.room, machine.base_bytes)
     proposals = propose(found, plan.task, *bounds)
     quickest, lightest = (None, None) if proposals else smallest(found, *bounds)
-    return replace(plan, fits=fits, proposals=proposals, quickest=quickest, lightest=lightest)
+    plan = replace(plan, fits=fits, proposals=proposals, quickest=quickest, lightest=lightest)
+    if plan.budget is None or quickest is None or machine.device_type != "cuda":
+        return plan
+    number = devices_within(plan.budget, quickest.seconds, machine.rates.fixed)
+    return replace(plan, num_devices=number)
 
 
 def curve_of(costs: Costs, schedule: Schedule, outlook: Outlook) -> list[CurvePoint]:

@@ -12,6 +12,7 @@ from llmkit.planning.proposals import (
     Rates,
     Schedule,
     costs_of,
+    devices_within,
     propose,
     smallest,
 )
@@ -123,6 +124,13 @@ def test_trials_give_a_loss_with_an_interval():
 
 def test_a_recipe_does_not_differ_from_itself():
     assert OUTLOOK.loss(10**6, 1000) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("budget", "number"), [(2000, 1), (600, 2), (110, 11), (10, None), (10.5, None)]
+)
+def test_several_devices_share_all_but_the_fixed_part(budget, number):
+    assert devices_within(budget, 1000.0, 10.0) == number
 
 
 def test_costs_do_not_depend_on_how_long_a_run_is():

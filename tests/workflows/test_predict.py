@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from llmkit.training.memory import MemoryUse
+from llmkit.workflows.measure import cached_bytes
 from llmkit.workflows.predict import predict, predicted_memory
 from llmkit.workflows.probes import RowCosts, StepCosts
 
@@ -33,12 +34,26 @@ def test_parts_add_up_over_steps_validations_and_checkpoints(planned):
 def test_larger_micro_batches_than_were_timed_are_added_to_the_peak(planned):
     setup, found, step = planned
     use: MemoryUse = setup.memory.use
-    timed = replace(found, steps=replace(found.steps, largest_timed=step.largest))
-    smaller = replace(found, steps=replace(found.steps, largest_timed=step.largest // 2))
+    all_rows = {name: replace(costs, num_timed=4) for name, costs in found.tuned.items()}
+    known = replace(found, tuned=all_rows)
+    timed = replace(known, steps=replace(found.steps, largest_timed=step.largest))
+    smaller = replace(known, steps=replace(found.steps, largest_timed=step.largest // 2))
     peak = sum(predicted_memory(setup, timed, step).values())
     more = sum(predicted_memory(setup, smaller, step).values()) - peak
     assert peak == found.peak_bytes
     assert more == use.activations(step.largest) - use.activations(step.largest // 2) > 0
+
+
+def test_rows_that_were_not_timed_take_memory_for_their_keys_and_values(planned):
+    setup, found, step = planned
+    peaks = {}
+    for number in (1, 4):
+        tuned = {name: replace(costs, num_timed=number) for name, costs in found.tuned.items()}
+        parts = predicted_memory(setup, replace(found, tuned=tuned), step)
+        peaks[number] = sum(parts.values())
+    assert peaks[1] - peaks[4] == 3 * max(
+        cached_bytes(setup, rows) for rows in setup.rows.scored.values()
+    )
 
 
 def test_early_stopping_is_said_to_end_a_run_sooner(planned):
