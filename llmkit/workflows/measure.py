@@ -1,5 +1,6 @@
 """Time parts of a run for real, on the rows, the model and the machine of a recipe."""
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -8,13 +9,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from llmkit.data.bpe import bpe_of
 from llmkit.data.encode import EncodingOptions
 from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_set
 from llmkit.evaluation.samples import take_samples
 from llmkit.generation.generate import max_running_rows
 from llmkit.generation.kv_cache import KeyValueCache
-from llmkit.model.load import load_model, open_model
+from llmkit.model.load import count_parameters, load_model, open_model
 from llmkit.model.loss import unwrap_model
 from llmkit.model.packed import generation_dtype
 from llmkit.paths import RUNS
@@ -26,8 +30,9 @@ from llmkit.scoring.results import write_results
 from llmkit.scoring.scores import SystemResult, score_predictions
 from llmkit.scoring.testset import TestSet
 from llmkit.scoring.verdict import UNTUNED
+from llmkit.training.checkpoint import prune, save_checkpoint
 from llmkit.training.saver import RunSaver
-from llmkit.training.state import reproducibility_key
+from llmkit.training.state import TrainingProgress, reproducibility_key
 from llmkit.training.trainer import Trainer
 from llmkit.workflows.decide import decided_values
 from llmkit.workflows.probes import RowCosts, StepCosts, folder_bytes, time_rows, time_steps
@@ -36,7 +41,8 @@ from llmkit.workflows.training_setup import TrainingSetup
 STEP_SECONDS = 6.0  # to time optimizer steps
 SCORE_SECONDS = 4.0  # to time each of the untuned model, the tuned model, and statistics
 MIN_SCORED = 2  # rows to begin with
-MAX_SAVED_BYTES = 2e9  # of weights whose checkpoint is written to time it
+MAX_SAVED_BYTES = 2e9  # of a checkpoint with its model that is written to time it
+SMALL_SAVE_WIDTH = 6000  # of a square matrix of 144 MB
 FINE_TUNED = "fine-tuned"
 Results = dict[str, dict[str, SystemResult]]
 """By test set and system."""
@@ -89,9 +95,6 @@ def time_parts(setup: TrainingSetup, found: Measurements) -> None:
     time_samples(setup, results, found)
     with temporary_run() as run:
         time_saves(setup, trainer, run, found)
-        started = time.perf_counter()
-        load_model(model_dir(run))
-        found.load_seconds = time.perf_counter() - started
         time_statistics(setup, results, run, found)
     started = time.perf_counter()
     train_bpe = partial(bpe_of, setup.rows.splits["train"])
@@ -123,15 +126,18 @@ def size_of(rows: EvaluationSet) -> int:
 
 
 def rows_at_once(setup: TrainingSetup, rows: EvaluationSet) -> int:
-    """Rows that an evaluation works on together."""
-    batch_size = setup.recipe.evaluation.batch_size
+    """Rows whose completions are generated together; all, where batches follow each other."""
+    evaluation, generation = setup.recipe.evaluation, setup.recipe.generation
     if rows.task.output != "completion":
-        return batch_size
-    return max_running_rows(batch_size, cached_bytes(setup, rows))
+        return sys.maxsize
+    if generation.num_beams > 1:
+        return evaluation.batch_size
+    row_bytes = cached_bytes(setup, rows)
+    return max(1, max_running_rows(evaluation.batch_size, row_bytes) // evaluation.votes)
 
 
 def cached_bytes(setup: TrainingSetup, rows: EvaluationSet) -> int:
-    """Bytes of the keys and values of a row while its completion is generated."""
+    """Bytes of the keys and values of a completion while it is generated."""
     if rows.task.output != "completion":
         return 0
     model = unwrap_model(setup.model)
@@ -169,12 +175,18 @@ def temporary_run() -> Iterator[Path]:
 
 
 def time_saves(setup: TrainingSetup, trainer: Trainer, run: Path, found: Measurements) -> None:
-    """Time a checkpoint and the saved model; of huge models, reckon from the size alone."""
-    decided = decided_values(setup)
-    key = reproducibility_key(setup.record)
+    """Time a checkpoint and the saved model; those of large models in proportion to a small one."""
+    key, decided = reproducibility_key(setup.record), decided_values(setup)
     saver = RunSaver(run, setup.tokenizer, setup.recipe, key, decided)
     checkpoints_dir(run).mkdir()
     log_path(run).touch()
+    num_all, num_trained = count_parameters(trainer.model)
+    if 4 * (3 * num_trained + num_all) > MAX_SAVED_BYTES:
+        found.checkpoint_bytes, found.model_bytes = 12 * num_trained, 4 * num_all
+        rate = time_small_save(saver, run)
+        found.checkpoint_seconds = rate * found.checkpoint_bytes
+        found.model_seconds = found.load_seconds = rate * found.model_bytes
+        return
     started = time.perf_counter()
     saver.save_checkpoint(trainer)
     found.checkpoint_seconds = time.perf_counter() - started
@@ -183,6 +195,19 @@ def time_saves(setup: TrainingSetup, trainer: Trainer, run: Path, found: Measure
     found.model_seconds = time.perf_counter() - started
     found.checkpoint_bytes = folder_bytes([checkpoints_dir(run)])
     found.model_bytes = folder_bytes([model_dir(run)])
+    started = time.perf_counter()
+    load_model(model_dir(run))
+    found.load_seconds = time.perf_counter() - started
+
+
+def time_small_save(saver: RunSaver, run: Path) -> float:
+    """Seconds per byte of a checkpoint, by one of a layer that stands for a large model."""
+    layer = nn.Linear(SMALL_SAVE_WIDTH, SMALL_SAVE_WIDTH)
+    state = saver.state(TrainingProgress()).model_dump(mode="json")
+    started = time.perf_counter()
+    saved = save_checkpoint(run, layer, torch.optim.SGD(layer.parameters()), state)
+    prune(run, saved, keep=1)
+    return (time.perf_counter() - started) / folder_bytes([saved])
 
 
 def time_statistics(setup: TrainingSetup, results: Results, run: Path, found: Measurements) -> None:

@@ -95,7 +95,8 @@ def more_cached_bytes(setup: TrainingSetup, found: Measurements) -> int:
         task = setup.rows.scored[name].task.name
         sets = [rows for rows in setup.rows.scored.values() if rows.task.name == task]
         most = min(costs.at_once, max(map(size_of, sets)))
-        row_bytes = max(cached_bytes(setup, rows) for rows in sets)
+        votes = setup.recipe.evaluation.votes
+        row_bytes = votes * max(cached_bytes(setup, rows) for rows in sets)
         more.append(max(0, most - costs.num_timed) * row_bytes)
     return max(more)
 

@@ -62,8 +62,9 @@ def time_steps(trainer: Trainer, work: Work, allowed: float) -> StepCosts:
     def has_time(seconds: float) -> bool:
         return deadline - time.perf_counter() > seconds
 
-    first, second = (time_step(trainer, with_rows(whole, trainer, 1), 0, work) for _ in range(2))
-    partial, num_rows = [second], GROWTH
+    one_row, num_rows = with_rows(whole, trainer, 1), GROWTH
+    first = time_step(trainer, one_row, 0, work)
+    partial = [time_step(trainer, one_row, 0, work) if has_time(first.seconds) else first]
     while num_rows < whole.global_batch_size and has_time(GROWTH * partial[-1].seconds):
         partial.append(time_step(trainer, with_rows(whole, trainer, num_rows), 0, work))
         num_rows *= GROWTH
@@ -76,7 +77,7 @@ def time_steps(trainer: Trainer, work: Work, allowed: float) -> StepCosts:
     trainer.schedule = whole
     # Where memory is allocated and kernels are chosen, a step is slower: the first of one row, and
     # the first complete one.
-    warm_up = first.seconds - second.seconds
+    warm_up = first.seconds - partial[0].seconds
     timed = partial + complete
     if len(complete) > MIN_STEPS:
         others = [timing.seconds for timing in complete[1:]]
@@ -185,7 +186,8 @@ def time_rows(
     deadline, most = time.perf_counter() + allowed, min(num_rows, at_once)
     sizes = [min(least, most)]
     run = prepare(sizes[0])
-    first, seconds = seconds_of(run), [seconds_of(run)]
+    first = seconds_of(run)
+    seconds = [seconds_of(run) if first < allowed / 2 else first]
     while sizes[-1] < most:
         left = deadline - time.perf_counter()
         size = min(most, int(sizes[-1] * left / (1.3 * seconds[-1])))

@@ -1,5 +1,6 @@
 """Reckon what variants of a recipe take: on this machine, or on a device by its data sheet."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -167,7 +168,7 @@ def set_seconds(machine: Machine, setup: TrainingSetup, variant: Variant, name: 
     per_token = max(
         blocks * SECONDS_PER_BLOCK, bytes_read / (BANDWIDTH_EFFICIENCY * 1e9 * sheet.bandwidth)
     )
-    groups = -(-size_of(rows) // rows_at_once(setup, rows))
+    groups = math.ceil(size_of(rows) / rows_at_once(setup, rows))
     return seconds + groups * setup.recipe.generation.max_new_tokens * per_token
 
 

@@ -1,5 +1,11 @@
 """Measuring a run: each part is timed, and nothing of it stays."""
 
+from dataclasses import replace
+
+import pytest
+
+from llmkit.training.trainer import Trainer
+from llmkit.workflows import measure
 from llmkit.workflows.measure import first_rows, rows_at_once, size_of
 
 
@@ -33,3 +39,25 @@ def test_the_first_rows_of_a_set_are_scored_like_all(planned):
     assert first.references == rows.references[:2]
     assert first_rows(setup, rows, 4) is rows
     assert rows_at_once(setup, rows) >= setup.recipe.evaluation.batch_size
+
+
+def test_large_models_are_saved_in_proportion_to_a_small_one(planned, tmp_path, monkeypatch):
+    """Rather than written to disk: bytes of weights and optimizer state are known."""
+    setup, found, _ = planned
+    monkeypatch.setattr(measure, "MAX_SAVED_BYTES", 0)
+    monkeypatch.setattr(measure, "SMALL_SAVE_WIDTH", 100)
+    trainer = Trainer.build(setup.model, setup.schedule, setup.recipe.train, setup.accelerator)
+    reckoned = measure.Measurements(0.0)
+    measure.time_saves(setup, trainer, tmp_path, reckoned)
+    assert reckoned.checkpoint_bytes == pytest.approx(found.checkpoint_bytes, rel=0.2)
+    assert reckoned.checkpoint_bytes == 3 * reckoned.model_bytes
+    assert reckoned.checkpoint_seconds == pytest.approx(3 * reckoned.model_seconds)
+    assert reckoned.load_seconds > 0
+
+
+@pytest.mark.parametrize(("changes", "number"), [({}, 128), ({"num_beams": 2}, 32)])
+def test_rows_run_together_as_in_an_evaluation(planned, changes, number):
+    setup, *_ = planned
+    generation = setup.recipe.generation.model_copy(update=changes)
+    changed = replace(setup, recipe=setup.recipe.model_copy(update={"generation": generation}))
+    assert rows_at_once(changed, setup.rows.validation) == number
