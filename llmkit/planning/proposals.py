@@ -123,8 +123,10 @@ class Outlook:
     def with_trials(self, trials: Sequence[Trial], whole_steps: int) -> "Outlook":
         """The outlook that trials give on a run of `whole_steps`."""
         whole = self.tokens(whole_steps)
-        fractions = [self.tokens(trial.num_steps) / whole for trial in trials]
-        found = forecast(fractions, [trial.loss for trial in trials])
+        trained = [trial for trial in trials if trial.num_steps]
+        untuned = next((trial.loss for trial in trials if not trial.num_steps), None)
+        fractions = [self.tokens(trial.num_steps) / whole for trial in trained]
+        found = forecast(fractions, [trial.loss for trial in trained], untuned)
         return replace(self, forecast=found, whole_steps=whole_steps)
 
     def loss(self, num_weights: int, num_steps: int) -> tuple[float, float, float]:

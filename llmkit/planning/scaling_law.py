@@ -96,27 +96,27 @@ class Trial:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Loss over the length of a run: plausible curves E + B / D^beta, with their weights."""
+    """Loss over the length of a run: curves E + B / (D + S)^beta, equally plausible.
+
+    D is 1 for the whole run. S is what the model has learned before: a model that was trained on
+    other text improves slowly at first (Hernandez et al. 2021, arXiv 2102.01293).
+    """
 
     e: np.ndarray
     b: np.ndarray
-    """Per curve; D is 1 for the whole run."""
+    start: np.ndarray
+    """S of each curve."""
     beta: np.ndarray
     noise: np.ndarray
     """Standard deviation of log loss between runs that differ in their seeds."""
-    weight: np.ndarray
 
     def at(self, fraction: float) -> tuple[float, float, float]:
         """(low, median, high) of the loss of a run with this fraction of the whole one's tokens:
         the middle LEVEL of what is plausible."""
-        curves = self.e + self.b * fraction**-self.beta
-        points = NOISE_QUANTILES
-        values = (curves[:, None] * np.exp(self.noise[:, None] * points)).ravel()
-        weights = np.repeat(self.weight / len(points), len(points))
-        order = np.argsort(values)
-        below = (np.cumsum(weights[order]) - weights[order] / 2) / weights.sum()
-        ends = ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2)
-        return tuple(float(value) for value in np.interp(ends, below, values[order]))
+        curves = self.e + self.b * (fraction + self.start) ** -self.beta
+        values = curves[:, None] * np.exp(self.noise[:, None] * NOISE_QUANTILES)
+        ends = np.quantile(values, ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2))
+        return tuple(map(float, ends))
 
 
 # Of a standard normal distribution, the middles of 15 parts that are equally likely.
@@ -126,36 +126,42 @@ NOISE_QUANTILES = np.array(
 )  # fmt: skip
 # What is plausible before any trial. Published exponents over tokens reach from 0.1 (Kaplan et al.
 # 2020) to 0.37 (Hoffmann et al. 2022); short runs of small models fall faster.
-BETAS = np.geomspace(0.05, 1.5, 30)
+BETAS = np.geomspace(0.05, 2.0, 24)
 TYPICAL_BETA, BETA_SPREAD = 0.3, 0.8  # median, and standard deviation of its logarithm
-FLOORS = np.linspace(0, 0.99, 34)  # E as a fraction of the lowest loss
+FLOORS = np.linspace(0, 0.99, 25)  # E as a fraction of the lowest loss
+STARTS = np.array([0, 1 / 128, 1 / 32, 1 / 8, 1 / 2])
+START_CHANCES = np.array([0.4, 0.15, 0.15, 0.15, 0.15])
 NOISES = np.array([0.002, 0.004, 0.008, 0.016, 0.032])
 TYPICAL_NOISE, NOISE_SPREAD = 0.006, 0.8
-NUM_B = 9  # values of B around the best for each of the others
+UNTUNED_NOISE = 0.1  # of log loss at D = 0, where the curve is a rough guide only
+NO_START_DENSITY = 0.4  # of any log loss at D = 0, if S = 0 and the curve has no value there
+NUM_CURVES = 3000  # that stand for all plausible ones
+NUM_B = 7  # values of B around the best for each of the others
 
 
-def forecast(fractions: Sequence[float], losses: Sequence[float]) -> Forecast:
+def forecast(
+    fractions: Sequence[float], losses: Sequence[float], untuned: float | None = None
+) -> Forecast:
     """The curves that trials leave plausible.
 
-    Two or three trials cannot tell exponent, floor and noise apart, so these have priors, and the
+    A few trials cannot tell exponent, floor, start and noise apart, so these have priors, and the
     forecast is the distribution over all of them (Bayes) instead of one fitted curve.
 
     Args:
         fractions: Tokens of each trial as a fraction of those of the whole run.
         losses: Of the trials.
+        untuned: The loss before any training.
     """
     x, y = np.asarray(fractions, float), np.log(losses)
-    lowest = math.exp(y.min())
-    e, beta, noise = (
-        grid.ravel() for grid in np.meshgrid(FLOORS * lowest, BETAS, NOISES, indexing="ij")
-    )
-    shape = x[None] ** -beta[:, None]  # (curves, trials)
+    floors = FLOORS * math.exp(y.min())
+    grids = np.meshgrid(floors, BETAS, STARTS, NOISES, indexing="ij")
+    e, beta, start, noise = (grid.ravel() for grid in grids)
+    shape = (x[None] + start[:, None]) ** -beta[:, None]  # (curves, trials)
     reach = np.exp(y)[None] - e[:, None]
-    middle = np.maximum((shape * reach).sum(1) / (shape**2).sum(1), 1e-12)
+    middle = (shape * reach).sum(1) / (shape**2).sum(1)
     # B varies around its best value by as much as the noise allows.
     spread = np.exp(y).mean() * noise / np.sqrt((shape**2).sum(1))
-    b = middle[:, None] + spread[:, None] * np.linspace(-2.5, 2.5, NUM_B)
-    b = np.maximum(b, 1e-12)
+    b = np.maximum(middle[:, None] + spread[:, None] * np.linspace(-2.5, 2.5, NUM_B), 1e-12)
     predicted = np.log(e[:, None, None] + b[:, :, None] * shape[:, None])
     errors = (y - predicted) / noise[:, None, None]
     log_weight = -0.5 * (errors**2).sum(2) - len(y) * np.log(noise)[:, None]
@@ -164,8 +170,16 @@ def forecast(fractions: Sequence[float], losses: Sequence[float]) -> Forecast:
     log_weight += np.log(noise)[:, None]
     log_weight -= 0.5 * ((np.log(beta / TYPICAL_BETA) / BETA_SPREAD) ** 2)[:, None]
     log_weight -= 0.5 * ((np.log(noise / TYPICAL_NOISE) / NOISE_SPREAD) ** 2)[:, None]
+    log_weight += np.log(START_CHANCES)[np.searchsorted(STARTS, start)][:, None]
+    if untuned is not None:
+        with np.errstate(divide="ignore"):
+            at_zero = np.log(e[:, None] + b * (start**-beta)[:, None])
+        error = (math.log(untuned) - at_zero) / UNTUNED_NOISE
+        density = -0.5 * error**2 - math.log(UNTUNED_NOISE * math.sqrt(2 * math.pi))
+        log_weight += np.where(start[:, None] > 0, density, math.log(NO_START_DENSITY))
     weight = np.exp(log_weight - log_weight.max()).ravel()
-    kept = weight > 1e-6
-    curves = (np.repeat(values, NUM_B)[kept] for values in (e, beta, noise))
-    e, beta, noise = curves
-    return Forecast(e, b.ravel()[kept], beta, noise, weight[kept])
+    # Systematic resampling: curves in proportion to their weights, without random numbers.
+    marks = (np.arange(NUM_CURVES) + 0.5) / NUM_CURVES * weight.sum()
+    kept = np.searchsorted(np.cumsum(weight), marks)
+    e, start, beta, noise = (np.repeat(each, NUM_B)[kept] for each in (e, start, beta, noise))
+    return Forecast(e, b.ravel()[kept], start, beta, noise)

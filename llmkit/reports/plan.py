@@ -159,7 +159,8 @@ def picture(plan: Plan) -> str:
     """Loss over the time of the run, with its interval and the trials, as SVG."""
     points = plan.curve
     lows, highs = [point.low for point in points], [point.high for point in points]
-    trials = {trial.num_steps: trial.loss for trial in plan.trials}
+    # The untuned model has no place on a logarithmic axis.
+    trials = {trial.num_steps: trial.loss for trial in plan.trials if trial.num_steps}
     bottom, top = min([*lows, *trials.values()]), max([*highs, *trials.values()])
     bottom, top = (bottom, top) if top > bottom else (bottom - 0.5, top + 0.5)
     start, end = (math.log(point.seconds) for point in (points[0], points[-1]))

@@ -27,7 +27,8 @@ MIN_STEPS = 4  # of the shortest trial: fewer say nothing about more
 
 
 def run_trials(setup: TrainingSetup, num_steps: int, console: Console) -> list[Trial]:
-    """Train for each of FRACTIONS of the steps, and score the validation rows at the end.
+    """Train for each of FRACTIONS of the steps, and score the validation rows at the end; the first
+    trial is the untuned model.
 
     num_steps: Those of the whole run.
 
@@ -38,7 +39,7 @@ def run_trials(setup: TrainingSetup, num_steps: int, console: Console) -> list[T
             f"--trials: {count_of(num_steps, 'step')} are too few: the shortest trial, of "
             f"1/{round(1 / min(FRACTIONS))}, needs {MIN_STEPS}; train longer, or leave --trials out"
         )
-    lengths = [round(fraction * num_steps) for fraction in FRACTIONS]
+    lengths = [0, *(round(fraction * num_steps) for fraction in FRACTIONS)]
     with counting(console, "trials", sum(lengths)) as advance:
         return [
             Trial(length, train_and_score(setup, length, num_steps, advance)) for length in lengths
@@ -55,7 +56,7 @@ def train_and_score(
         advance: Called with the number of steps that are done.
     """
     recipe, accelerator = setup.recipe, setup.accelerator
-    settings = trial_settings(recipe.train, length, num_steps)
+    settings = trial_settings(recipe.train, max(1, length), num_steps)
     set_seed(recipe.seed)
     train_bpe = partial(bpe_of, setup.rows.splits["train"])
     model, _ = open_model(recipe.model, settings.forward, recipe.seed, train_bpe)
