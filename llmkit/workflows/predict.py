@@ -1,12 +1,13 @@
 """The prediction of a run from what was measured of it."""
 
+from llmkit.data.token_blocks import TokenBlocks
 from llmkit.planning.prediction import Prediction, count_checkpoints, count_validations
 from llmkit.planning.work import training_work
 from llmkit.workflows.measure import Measurements, cached_bytes, size_of
 from llmkit.workflows.probes import MeanStep
 from llmkit.workflows.training_setup import TrainingSetup
 
-TOKEN_BYTES = 8  # of an encoded row in the cache: token and label
+TOKEN_BYTES, SHARD_TOKEN_BYTES = 8, 2  # in the cache: token and label of rows; of plain text
 
 
 def predict(setup: TrainingSetup, found: Measurements, step: MeanStep) -> Prediction:
@@ -106,10 +107,12 @@ def predicted_disk(
 ) -> dict[str, int]:
     """Bytes that stay on the disk, by what takes them."""
     keep = min(setup.recipe.checkpoint.keep + 1, num_checkpoints)  # and the one of the best weights
-    num_rows = sum(len(rows.rows) for rows in setup.rows.tests.values())
+    num_rows = sum(len(test.rows) for test in setup.rows.tests.values())
+    rows = setup.schedule.rows
+    token_bytes = SHARD_TOKEN_BYTES if isinstance(rows, TokenBlocks) else TOKEN_BYTES
     return {
         "checkpoints": keep * found.checkpoint_bytes,
         "model": found.model_bytes,
         "predictions": int(found.prediction_bytes * num_rows),
-        "encoded rows in the cache": TOKEN_BYTES * int(setup.schedule.rows.lengths.sum()),
+        "encoded rows in the cache": token_bytes * int(rows.lengths.sum()),
     }
