@@ -246,13 +246,12 @@ def signal_at_step(count: int, number: int) -> None:
 def break_loss(number: int, kind: str, rank: int | None = None) -> None:
     """Make the loss of a step NaN, or let micro-batches of more than one row run out of memory, in
     all processes or in one of them."""
-    if rank not in (None, int(os.environ.get("RANK", "0"))):
-        return
     forward = SupervisedLoss.forward
 
     def broken(self, batch):
         loss = forward(self, batch)
-        is_due = training and training[-1].progress.step + 1 == number
+        is_here = rank in (None, int(os.environ.get("RANK", "0")))
+        is_due = is_here and training and training[-1].progress.step + 1 == number
         if is_due and kind == "nan":
             return loss * float("nan")
         if is_due and len(batch.lengths) > 1:
