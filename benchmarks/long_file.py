@@ -66,7 +66,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict:
 def write_model(folder: Path) -> None:
     torch.manual_seed(0)
     shape = Scratch(n_layer=2, n_head=2, n_embd=32, n_positions=128, vocab_size=320)
-    model, tokenizer = scratch_model(shape, train_bpe([TEXT] * 20, shape.vocab_size))
+    model, tokenizer = scratch_model(shape, lambda size: train_bpe([TEXT] * 20, size))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

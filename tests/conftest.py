@@ -168,7 +168,7 @@ def tiny_gpt2(tmp_path_factory) -> Path:
 
     torch.manual_seed(0)
     shape = Scratch(n_layer=2, n_head=2, n_embd=32, n_positions=128, vocab_size=320)
-    model, tokenizer = scratch_model(shape, train_bpe(TEXT, shape.vocab_size))
+    model, tokenizer = scratch_model(shape, partial(train_bpe, TEXT))
     folder = tmp_path_factory.mktemp("models") / "tiny-gpt2"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -12,9 +12,8 @@ SOURCES = ("hub", "train", "validation", "test", "tests")
 Column = str | Annotated[list[str], Field(min_length=1)]
 
 
-class Data(Section):
-    """The sources of the rows, and how rows are tokenized. A recipe that names no rows uses those
-    that are embedded in the package."""
+class RowSource(Section):
+    """Where rows are, and how they are read."""
 
     hub: str | None = None
     """Hub id of a data set, such as rajpurkar/squad."""
@@ -24,28 +23,6 @@ class Data(Section):
     """Branch, tag or commit of the hub data set."""
     streaming: bool = False
     """Stream the hub data set instead of downloading it; requires `limit`."""
-    train: str | None = None
-    """Training rows: a file (jsonl, json, csv, tsv or txt, optionally compressed as .gz, .bz2, .xz
-    or .zst; parquet, arrow, feather), a pattern such as `part-*.parquet`, a folder of such files, a
-    folder written by `save_to_disk` of datasets or by `llmkit prepare`, a split of the hub data
-    set, or `embedded`, which is the default of a recipe that names no rows. Validation and test
-    splits in the same saved folder are used too."""
-    validation: str | None = None
-    """Validation rows: a file, a hub split or `embedded`. null: hold out a share of the training
-    rows; if those are embedded, the embedded validation rows."""
-    test: str | None = None
-    """Test rows: a file, a hub split or `embedded`. null: hold out a share of the training rows; if
-    those are embedded, the embedded test rows."""
-    tests: dict[str, str] = Field({})
-    """Further test sets by a name of your choice: files, hub splits or `embedded`. Each is scored
-    separately."""
-    validation_fraction: float = Field(0.1, gt=0, lt=0.5)
-    """Share of the training rows to hold out for validation if `validation` is null."""
-    test_fraction: float = Field(0.1, gt=0, lt=0.5)
-    """Share of the training rows to hold out for testing if `test` is null."""
-    held_out: Literal["hash", "end"] = "hash"
-    """Rows to hold out. hash: chosen by the hash of their source, so that copies stay in one split;
-    end: the last rows, validation before test, or the end of one long text (`rows: document`)."""
     rows: Literal["document", "paragraph", "line"] = "paragraph"
     """Unit of a .txt file that counts as a row: the whole file, a paragraph (blank lines in
     between), or a line."""
@@ -55,47 +32,8 @@ class Data(Section):
     """For each column of the task, the column of the data to read; dots access nested values
     (answers.text). A list names several references ([summary1, summary2]); the model is trained on
     the first. A split can have its own mapping (columns.test.summary=abstract)."""
-    source_language: str | None = None
-    """Source language of `translate` as the prompt names it, such as English. null: the language
-    that the column is named after (en, translation.en), else English."""
-    target_language: str | None = None
-    """Target language of `translate`. null: the language that the column is named after, else
-    German. A template can contain both languages: {source_language}, {target_language}."""
-    skip_invalid: bool = False
-    """Skip rows that cannot be read, such as conversations with tool calls, and report their number
-    and location. false: stop with an error at the first such row."""
     limit: int | None = Field(None, ge=1)
     """Number of rows to read from the start of each split. null: all."""
-    template: str | None = None
-    """Prompt template with {column} placeholders for any columns of the data. A section
-    {#column}...{/column} is omitted if the column is empty. null: the task's own template."""
-    max_length: int = Field(512, ge=2)
-    """Maximum length of a training row, with prompt, completion and end-of-text; in tokens."""
-    truncate_completion: bool = False
-    """Truncate a completion that does not fit into max_length instead of dropping the row."""
-    packing: bool = False
-    """Pack several rows into one sequence of max_length tokens, without attention between them:
-    less padding, the same result (train.forward=padding_free never pads). With `pretrain`, texts
-    become separate rows instead of one stream."""
-
-    @property
-    def is_embedded(self) -> bool:
-        """Whether the training rows are those of the package."""
-        return self.hub is None and self.train == EMBEDDED
-
-    @property
-    def names_others(self) -> bool:
-        """Whether some rows are not those of the package."""
-        names = {self.train, self.validation, self.test, *self.tests.values()}
-        return self.hub is not None or bool(names - {EMBEDDED, None})
-
-    @model_validator(mode="before")
-    @classmethod
-    def _embedded_by_default(cls, content: Any) -> Any:
-        if not isinstance(content, dict):
-            return content
-        names_none = all(content.get(key) in (None, {}) for key in SOURCES)
-        return {**content, "train": EMBEDDED} if names_none else content
 
     @field_validator("encoding")
     @classmethod
@@ -127,20 +65,120 @@ class Data(Section):
         return columns
 
     @model_validator(mode="after")
-    def _sources_fit(self) -> "Data":
+    def _streaming_fits(self) -> "RowSource":
         if self.streaming and (self.hub is None or self.limit is None):
-            raise ValueError("streaming needs data.hub and data.limit")
+            raise ValueError("streaming needs hub and limit in the same section")
+        return self
+
+
+class MixedSet(RowSource):
+    """A further set of training rows; the keys that are not its own are those of `data`."""
+
+    share: float = Field(gt=0, lt=1)
+    """Share of the tokens of each epoch."""
+    train: str
+    """Its rows: as `data.train`, a file, a pattern, a folder or a split of the hub data set."""
+
+
+class Data(RowSource):
+    """The sources of the rows, and how rows are tokenized. A recipe that names no rows uses those
+    that are embedded in the package."""
+
+    train: str | None = None
+    """Training rows: a file (jsonl, json, csv, tsv or txt, optionally compressed as .gz, .bz2, .xz
+    or .zst; parquet, arrow, feather), a pattern such as `part-*.parquet`, a folder of such files, a
+    folder written by `save_to_disk` of datasets or by `llmkit prepare`, a split of the hub data
+    set, or `embedded`, which is the default of a recipe that names no rows. Validation and test
+    splits in the same saved folder are used too."""
+    mix: dict[str, MixedSet] = Field({})
+    """Further sets of training rows by a name of your choice (only `pretrain`), mixed by their
+    shares of the tokens; `train` has the rest. They have no part in validation and test."""
+    validation: str | None = None
+    """Validation rows: a file, a hub split or `embedded`. null: hold out a share of the training
+    rows; if those are embedded, the embedded validation rows."""
+    test: str | None = None
+    """Test rows: a file, a hub split or `embedded`. null: hold out a share of the training rows; if
+    those are embedded, the embedded test rows."""
+    tests: dict[str, str] = Field({})
+    """Further test sets by a name of your choice: files, hub splits or `embedded`. Each is scored
+    separately."""
+    validation_fraction: float = Field(0.1, gt=0, lt=0.5)
+    """Share of the training rows to hold out for validation if `validation` is null."""
+    test_fraction: float = Field(0.1, gt=0, lt=0.5)
+    """Share of the training rows to hold out for testing if `test` is null."""
+    held_out: Literal["hash", "end"] = "hash"
+    """Rows to hold out. hash: chosen by the hash of their source, so that copies stay in one split;
+    end: the last rows, validation before test, or the end of one long text (`rows: document`)."""
+    source_language: str | None = None
+    """Source language of `translate` as the prompt names it, such as English. null: the language
+    that the column is named after (en, translation.en), else English."""
+    target_language: str | None = None
+    """Target language of `translate`. null: the language that the column is named after, else
+    German. A template can contain both languages: {source_language}, {target_language}."""
+    skip_invalid: bool = False
+    """Skip rows that cannot be read, such as conversations with tool calls, and report their number
+    and location. false: stop with an error at the first such row."""
+    remove_duplicates: Literal["exact", "near"] | None = None
+    """Remove training rows that repeat an earlier or a held-out row; the first occurrence stays.
+    exact: all texts are equal apart from white space around them; near (only `pretrain`): also
+    texts that have about 80 % of their pairs of words in common. null: keep them."""
+    template: str | None = None
+    """Prompt template with {column} placeholders for any columns of the data. A section
+    {#column}...{/column} is omitted if the column is empty. null: the task's own template."""
+    max_length: int = Field(512, ge=2)
+    """Maximum length of a training row, with prompt, completion and end-of-text; in tokens."""
+    truncate_completion: bool = False
+    """Truncate a completion that does not fit into max_length instead of dropping the row."""
+    packing: bool = False
+    """Pack several rows into one sequence of max_length tokens, without attention between them:
+    less padding, the same result (train.forward=padding_free never pads). With `pretrain`, texts
+    become separate rows instead of one stream."""
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the training rows are those of the package."""
+        return self.hub is None and self.train == EMBEDDED
+
+    @property
+    def names_others(self) -> bool:
+        """Whether some rows are not those of the package."""
+        names = {self.train, self.validation, self.test, *self.tests.values()}
+        return self.hub is not None or bool(names - {EMBEDDED, None})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _embedded_by_default(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        names_none = all(content.get(key) in (None, {}) for key in SOURCES)
+        return {**content, "train": EMBEDDED} if names_none else content
+
+    @model_validator(mode="after")
+    def _sources_fit(self) -> "Data":
         if self.train is None:
             embedded = "" if self.hub else f"; data.train={EMBEDDED} for the embedded rows"
             raise ValueError(
                 f"data.train is missing: labels and baselines come from it; name it{embedded}"
             )
         taken = ["train", "validation", "test"]
-        for name in self.tests:
+        named = [f"tests.{name}" for name in self.tests] + [f"mix.{name}" for name in self.mix]
+        for key in named:
+            _, _, name = key.partition(".")
             if not re.fullmatch(r"[\w-]{1,60}", name) or name.casefold() in taken:
                 raise ValueError(
-                    f"data.tests.{name}: choose a name of up to 60 letters, digits, _ and - that "
+                    f"data.{key}: choose a name of up to 60 letters, digits, _ and - that "
                     f"differs from {', '.join(taken)}, and not in case alone"
                 )
             taken.append(name.casefold())
+        shares = {name: mixed.share for name, mixed in self.mix.items()}
+        if sum(shares.values()) >= 1:
+            raise ValueError(
+                f"data.mix: the shares add up to {sum(shares.values()):g}, which leaves nothing "
+                "for data.train; lower them"
+            )
         return self
+
+    def of_mixed_set(self, name: str) -> "Data":
+        """The section with the rows of a set of `mix` in place of its own."""
+        fields = self.mix[name].model_dump(exclude={"share"})
+        return self.model_copy(update={**fields, "mix": {}, "tests": {}})

@@ -115,6 +115,12 @@ ADVICE = _expand(
             "name the folder of the run with --run-dir DIR"
         ),
         "run_name experiment_name": "the folder names the run: --run-dir DIR",
+        "dataset_exact_deduplication deduplicate deduplication dedup": (
+            "set data.remove_duplicates=exact, or near for texts of `pretrain`"
+        ),
+        "dataset_mixer interleave_probs probabilities data_mix": (
+            "name further sets of `pretrain` in data.mix, each with its share of the tokens"
+        ),
         "dataset_text_field": "name the column of the texts with data.columns.text=COLUMN",
         "resume_from_checkpoint auto_resume_from_checkpoints": "use --resume RUN",
         "overwrite_output_dir": (

@@ -17,7 +17,7 @@ from llmkit.config.hints import other_name
 from llmkit.config.moved_keys import moved_key, upgrade_recipe
 from llmkit.config.recipe_files import Loader, find_recipe, read_yaml
 from llmkit.config.schema import Recipe
-from llmkit.config.schema_keys import find_field, iter_fields
+from llmkit.config.schema_keys import NAME, documented_key, find_field, iter_fields
 from llmkit.config.values import is_list, refusal
 from llmkit.errors import UserError, did_you_mean, printable
 from llmkit.paths import expand
@@ -95,6 +95,12 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
                 for split in ("train", "validation", "test")
             },
             "tests": {name: absolute(of, is_path=is_local) for name, of in data.tests.items()},
+            "mix": {
+                name: mixed.model_copy(
+                    update={"train": absolute(mixed.train, is_path=mixed.hub is None)}
+                )
+                for name, mixed in data.mix.items()
+            },
         }
     )
     general_text, encoder = evaluation.general_text, evaluation.bertscore.model
@@ -104,9 +110,14 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
             "bertscore": evaluation.bertscore.model_copy(update={"model": absolute(encoder)}),
         }
     )
-    name = recipe.model.name
-    is_folder = os.path.isdir(expand(name))  # else a hub id, `embedded` or `scratch`
-    model = recipe.model.model_copy(update={"name": absolute(name, is_path=is_folder)})
+    model, scratch = recipe.model, recipe.model.scratch
+
+    def absolute_model(name: str | None) -> str | None:
+        is_folder = name is not None and os.path.isdir(expand(name))
+        return absolute(name, is_path=is_folder)  # else a hub id, `embedded` or `scratch`
+
+    scratch = scratch.model_copy(update={"tokenizer": absolute_model(scratch.tokenizer)})
+    model = model.model_copy(update={"name": absolute_model(model.name), "scratch": scratch})
     return recipe.model_copy(update={"data": data, "evaluation": evaluation, "model": model})
 
 
@@ -183,13 +194,14 @@ def _parse_override(override: str) -> tuple[str, Any]:
     key = "model.name" if key == "model" else key
     if not equals or not key or key[0] in "+~":
         raise UserError(f"{override!r}: {_how_to_override(key, text)}")
-    is_column = key.startswith("data.columns.")
-    if key in _TEXT_KEYS or (is_column and not text.startswith("[")):
+    documented, _ = documented_key(key)
+    is_column = documented.startswith(("data.columns.", f"data.mix.{NAME}.columns."))
+    if documented in _TEXT_KEYS or (is_column and not text.startswith("[")):
         return key, None if text == "null" else text  # data.config=3.0 is no number
-    if key in _LIST_KEYS and text != "null" and not text.startswith("["):
+    if documented in _LIST_KEYS and text != "null" and not text.startswith("["):
         text = f"[{text}]"
     # In a list of texts, 2024 is a text.
-    loader = yaml.BaseLoader if key in _TEXT_LIST_KEYS and text != "null" else Loader
+    loader = yaml.BaseLoader if documented in _TEXT_LIST_KEYS and text != "null" else Loader
     try:
         value = loader(text).get_single_data()
     except (yaml.YAMLError, RecursionError):  # RecursionError: of the BaseLoader
@@ -271,15 +283,18 @@ def _where(key: str, path: Path, lines: dict[str, int]) -> str:
 
 
 def _first_key(section: str) -> str:
-    return next(key for key, *_ in iter_fields() if key.startswith(f"{section}."))
+    documented, name = documented_key(section)
+    keys = (key for key, *_ in iter_fields() if key.startswith(f"{documented}."))
+    return next(keys).replace(NAME, name)
 
 
 def _nearest_key(key: str) -> str:
     """A suggestion for an unknown key: the present name of an earlier key, llmkit's name for a key
-    of another toolkit, the same name in another section, a similar name in the same section, or the
-    most similar key."""
+    of another toolkit, a name of the same section that differs by a letter, the same name in
+    another section, a similar name in the same section, or the most similar key."""
+    _, own_name = documented_key(key)
     section, _, name = key.rpartition(".")
-    keys = [dotted for dotted, *_ in iter_fields()]
+    keys = [dotted.replace(NAME, own_name) for dotted, *_ in iter_fields()]
     keys += sorted({dotted.rpartition(".")[0] for dotted in keys} - {""})
     moved = moved_key(key)
     if moved is not None:
@@ -291,5 +306,7 @@ def _nearest_key(key: str) -> str:
     siblings = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == section}
     near = [sibling for sibling in siblings if sorted(sibling) == sorted(name)]  # letters swapped
     near = near or difflib.get_close_matches(name, siblings, n=1, cutoff=0.6)
-    meant = elsewhere or [siblings[sibling] for sibling in near]
+    by_one_letter = difflib.get_close_matches(name, near, n=1, cutoff=0.9)
+    similar = [siblings[sibling] for sibling in by_one_letter or near]
+    meant = similar if by_one_letter else elsewhere or similar
     return f"; did you mean {meant[0]}?" if meant else did_you_mean(key, keys)

@@ -25,10 +25,13 @@ class Scratch(Section):
     """Embedding size."""
     n_positions: int = Field(512, ge=2)
     """Maximum sequence length of the model, in tokens."""
+    tokenizer: str | None = None
+    """Tokenizer of another model: `embedded`, a folder, or a hub id such as gpt2. null: train a
+    byte-level BPE on the training rows; words of more than 256 bytes, as in text without spaces,
+    are split for that."""
     vocab_size: int = Field(4096, ge=257)
-    """Vocabulary size of the byte-level BPE, which is trained on the first 100 MB of the training
-    rows. For this training, words of more than 256 bytes, as in text without spaces, are split.
-    Text that `llmkit prepare` has tokenized brings its own vocabulary."""
+    """Vocabulary size of the BPE that is trained if `tokenizer` is null. Text that `llmkit prepare`
+    has tokenized brings its own vocabulary."""
     initializer_range: float = Field(0.02, gt=0)
     """Standard deviation of the initial weights; for a small model, about 1/sqrt(n_embd)."""
 
@@ -45,7 +48,7 @@ class Model(Section):
     name: str = "embedded"
     """`embedded`, `scratch`, the folder of a GPT-2, or a hub id such as gpt2 or gpt2-medium."""
     revision: str | None = None
-    """Branch, tag or commit of the hub model."""
+    """Branch, tag or commit of the hub model, or of the model of `scratch.tokenizer`."""
     scratch: Scratch = Scratch()
     """Size of the model if `name` is `scratch`."""
 
@@ -266,6 +269,24 @@ class Recipe(Section):
             raise ValueError(
                 "evaluation.votes requires generation.temperature above 0; otherwise all votes are "
                 "identical"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mixed_sets_are_texts(self) -> "Recipe":
+        if self.data.mix and self.task != "pretrain":
+            raise ValueError(
+                "data.mix: only texts of task=pretrain are mixed by weight; name the files of "
+                "other tasks together, such as data.train='part-*.jsonl'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _near_duplicates_are_texts(self) -> "Recipe":
+        if self.data.remove_duplicates == "near" and self.task != "pretrain":
+            raise ValueError(
+                "data.remove_duplicates=near compares whole texts, so it would remove different "
+                "questions about one text; use exact, or task=pretrain"
             )
         return self
 

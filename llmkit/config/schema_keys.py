@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from llmkit.config.schema import Recipe, Section
+
+NAME = "NAME"  # stands for the user's own names in documented keys: data.mix.NAME.share
 
 
 def find_field(place: tuple[str, ...]) -> tuple[str, FieldInfo | None]:
@@ -15,13 +17,16 @@ def find_field(place: tuple[str, ...]) -> tuple[str, FieldInfo | None]:
     The field is None if the path leads to a section or to nothing.
     """
     section = Recipe
-    for depth, name in enumerate(place, start=1):
+    names = iter(enumerate(place, start=1))
+    for depth, name in names:
         field = section.model_fields.get(name)
         if field is None:
             break
-        if not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
+        section, is_named = _section_in(field.annotation)
+        if section is None or (is_named and depth == len(place)):
             return ".".join(place[:depth]), field
-        section = field.annotation
+        if is_named:
+            next(names)
     return ".".join(place), None
 
 
@@ -31,16 +36,41 @@ def iter_fields(
     """(dotted key, type, default, documentation) of every key."""
     for name, field in section.model_fields.items():
         key = f"{prefix}{name}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield from iter_fields(field.annotation, f"{key}.")
-        else:
+        inner, is_named = _section_in(field.annotation)
+        if inner is None or is_named:
             default = "required" if field.is_required() else _as_typed(field.default)
             yield key, field.annotation, default, field.description or ""
+        if inner is not None:
+            yield from iter_fields(inner, f"{key}.{NAME}." if is_named else f"{key}.")
+
+
+def documented_key(key: str) -> tuple[str, str]:
+    """The key with NAME in place of the user's name of a section, and that name:
+    data.mix.books.share is data.mix.NAME.share."""
+    for named in _NAMED_SECTIONS:
+        if key.startswith(f"{named}."):
+            name, dot, rest = key.removeprefix(f"{named}.").partition(".")
+            return f"{named}.{NAME}{dot}{rest}", name
+    return key, NAME
+
+
+def _section_in(annotation: Any) -> tuple[type[Section] | None, bool]:
+    """The section that a key holds, and whether it holds several by name; None for a value."""
+    if get_origin(annotation) is dict:
+        inner, _ = _section_in(get_args(annotation)[1])
+        return inner, inner is not None
+    is_section = isinstance(annotation, type) and issubclass(annotation, Section)
+    return (annotation if is_section else None), False
 
 
 def _as_typed(value: Any) -> str:
     """A value as it is written in KEY=VALUE and in a recipe file."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+_NAMED_SECTIONS = sorted(
+    {key.partition(f".{NAME}.")[0] for key, *_ in iter_fields() if f".{NAME}." in key}
+)
 
 
 def file_schema() -> dict[str, Any]:

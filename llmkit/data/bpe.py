@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tokenizers import ByteLevelBPETokenizer, Regex
 from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
@@ -66,16 +67,33 @@ def bpe_of(rows: Rows, vocab_size: int, say: Callable[[str], None] = print) -> B
     """
     if isinstance(rows.source, PreparedSource):
         return _read_tokenizer(rows.source.prepared)
-    texts = {name: part for name, part in identity_of(rows).items() if name != "skips"}
-    parts = {"texts": texts, "vocab_size": vocab_size, "bpe": code_version(BPE_SOURCES)}
+    mixed = {name: [of_set.share, _texts_of(of_set.rows)] for name, of_set in rows.mixed.items()}
+    parts = {
+        "texts": _texts_of(rows),
+        "mixed": mixed,
+        "vocab_size": vocab_size,
+        "bpe": code_version(BPE_SOURCES),
+    }
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     path = cache_folder() / "tokenizers" / f"{key}.json"
     if not path.is_file():
         make_folders(path.parent, cache_folder() / "locks")
         with exclusive(key, say):
             if not path.is_file():  # another process may have trained it in the meantime
-                write_text(path, json.dumps(asdict(train_bpe(rows.texts(), vocab_size))))
+                write_text(path, json.dumps(asdict(train_bpe(sample(rows), vocab_size))))
     return _read(path)
+
+
+def _texts_of(rows: Rows) -> dict[str, Any]:
+    return {name: part for name, part in identity_of(rows).items() if name != "skips"}
+
+
+def sample(rows: Rows) -> Iterator[str]:
+    """The first SAMPLE_BYTES of the texts; of sets that are mixed in, each its share of them."""
+    own_share = 1 - sum(of_set.share for of_set in rows.mixed.values())
+    yield from first_bytes(rows.texts(), round(own_share * SAMPLE_BYTES))
+    for of_set in rows.mixed.values():
+        yield from first_bytes(of_set.rows.texts(), round(of_set.share * SAMPLE_BYTES))
 
 
 def _read_tokenizer(prepared: PreparedText) -> Bpe:

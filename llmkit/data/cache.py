@@ -8,9 +8,10 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +22,7 @@ from filelock import FileLock, Timeout
 from pyarrow import ArrowInvalid
 from transformers import PreTrainedTokenizerBase
 
+from llmkit.data.duplicate_filter import version_of
 from llmkit.data.encode import EncodingOptions, encode_rows, load_encoded
 from llmkit.data.encoding_report import EncodingReport
 from llmkit.data.rows import Rows
@@ -32,7 +34,8 @@ SECONDS_BEFORE_NOTICE = 2.0  # wait for another process this long before printin
 # The sources that decide which tokens a row gives; an edit of any of them makes a new key.
 TOKEN_SOURCES = (
     "constants.py", "data/blocks.py", "data/column_mapping.py", "data/columns.py",
-    "data/encode.py", "data/held_out.py", "data/prepared_text.py", "data/rows.py",
+    "data/digest_set.py", "data/duplicate_filter.py", "data/duplicates.py", "data/encode.py",
+    "data/held_out.py", "data/prepared_text.py", "data/row_records.py", "data/rows.py",
     "data/shapes.py", "data/sources.py", "data/splits.py", "data/text_records.py",
     "io/arrow_rows.py", "io/delimited.py", "io/hub.py", "io/indexed_tokens.py",
     "io/json_rows.py", "io/row_files.py", "io/small_json.py", "io/text_lines.py",
@@ -45,14 +48,17 @@ def encode_cached(
     tokenizer: PreTrainedTokenizerBase,
     options: EncodingOptions,
     say: Callable[[str], None] = print,
+    held_out: Sequence[Rows] = (),
 ) -> tuple[Dataset, EncodingReport, bool]:
     """The result of `encode_rows`, and whether it came from the cache.
 
     If several processes need the same rows, one encodes them while the others wait.
 
-    say: Called with a message if this process has to wait.
+    Args:
+        say: Called with a message if this process has to wait.
+        held_out: Other splits, whose duplicates are removed if the options say so.
     """
-    key = encoding_key(rows, tokenizer, options)
+    key = encoding_key(rows, tokenizer, options, held_out)
     folder = cache_folder() / "encoded" / key
     is_there = folder.is_dir()
     if not is_there:
@@ -60,7 +66,7 @@ def encode_cached(
         with exclusive(key, say):
             _remove_leftovers(folder.parent, key)
             if not folder.is_dir():  # another process may have created it in the meantime
-                _encode_into(folder, rows, tokenizer, options)
+                _encode_into(folder, rows, tokenizer, options, held_out)
     try:
         return *load_encoded(folder), is_there
     except (OSError, ArrowInvalid):
@@ -68,13 +74,18 @@ def encode_cached(
 
 
 def _encode_into(
-    folder: Path, rows: Rows, tokenizer: PreTrainedTokenizerBase, options: EncodingOptions
+    folder: Path,
+    rows: Rows,
+    tokenizer: PreTrainedTokenizerBase,
+    options: EncodingOptions,
+    held_out: Sequence[Rows],
 ) -> None:
     staging = folder.parent / f"{PARTIAL}{folder.name}-{uuid4().hex}"
     staging.mkdir(0o755)
     try:
         read = rows.read_all() if rows.skips_unreadable else rows
-        _, encoding_report = encode_rows(read, rows.task, tokenizer, options, staging)
+        others = chain.from_iterable(held_out)
+        _, encoding_report = encode_rows(read, rows.task, tokenizer, options, staging, others)
         encoding_report.require_supervised(options.max_length, options.truncate_completion)
         _publish(staging, folder)
     finally:
@@ -143,9 +154,17 @@ def make_folders(*folders: Path) -> None:
             ) from None
 
 
-def encoding_key(rows: Rows, tokenizer: PreTrainedTokenizerBase, options: EncodingOptions) -> str:
-    """The key of encoded rows."""
-    return key_of(rows, tokenizer, options=asdict(options))
+def encoding_key(
+    rows: Rows,
+    tokenizer: PreTrainedTokenizerBase,
+    options: EncodingOptions,
+    held_out: Sequence[Rows] = (),
+) -> str:
+    """The key of encoded rows. held_out: Other splits, which count if duplicates are removed."""
+    kind, removed = options.remove_duplicates, []
+    if kind is not None:
+        removed = [version_of(kind), *map(identity_of, held_out)]
+    return key_of(rows, tokenizer, options=asdict(options), removed=removed)
 
 
 def key_of(rows: Rows, tokenizer: PreTrainedTokenizerBase, **more: Any) -> str:

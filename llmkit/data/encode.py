@@ -17,11 +17,17 @@ from datasets.arrow_writer import ArrowWriter
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.config.schema import Data
-from llmkit.constants import END_OF_TEXT, IGNORE_INDEX
 from llmkit.data.blocks import split_into_blocks, split_into_pieces
+from llmkit.data.duplicate_filter import RemovedDuplicates, without_duplicates
 from llmkit.data.encoded_rows import open_arrow
-from llmkit.data.encoding_report import INVALID, EncodingReport, RowRecords
-from llmkit.data.text_records import digest_of
+from llmkit.data.encoding_report import EncodingReport, RowRecords
+from llmkit.data.row_records import (
+    RECORD,
+    Encoded,
+    invalid_row_record,
+    removed_row_record,
+    row_record,
+)
 from llmkit.errors import UserError
 from llmkit.tasks import Example, Row, Segment, Task, is_blank, to_example
 
@@ -32,61 +38,10 @@ FEATURES = Features(
         "where": Value("string"),  # file:line of the row, or of a block's first text
     }
 )
-# What `EncodingReport` is made of: one record for each row read, whatever became of it. Tokens are
-# counted as read; end-of-text is a token of the completion or of the supervised segment it ends.
-RECORD = Features(
-    {
-        "where": Value("string"),  # file:line of the row
-        "outcome": Value("string"),  # `Encoded.outcome`, or INVALID
-        "prompt_tokens": Value("int64"),
-        "completion_tokens": Value("int64"),  # including supervised prompt segments
-        "kept_prompt_tokens": Value("int64"),
-        "supervised_tokens": Value("int64"),
-        "has_end_of_text": Value("bool"),  # `<|endoftext|>` is typed in a text
-        "is_over_tokenized": Value("bool"),
-        "has_empty_input": Value("bool"),
-        "note": Value("string"),  # ignored fields, or what is wrong with an invalid row
-        "digest": Value("int64"),  # hash of prompt and completion; 0 for a row that is left out
-        "source_digest": Value("int64"),  # hash of the source
-    }
-)
 # An example with the token ids of its prompt segments and, last, of its completion.
 TokenizedExample = tuple[Example, list[list[int]]]
 CHUNK_ROWS = 1000  # rows tokenized together
 ROWS_FILE, RECORDS_FILE = "rows.arrow", "records.arrow"  # in the folder of an encoded split
-MAX_TOKENS_PER_CHARACTER = 0.8  # English has about 0.25 with GPT-2's tokenizer
-MIN_CHARACTERS = 20  # shorter texts say nothing about how well the tokenizer fits
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Token ids of an example, as far as they fit, and which of them are supervised."""
-
-    prompt: list[list[int]]
-    """The token ids of each prompt segment after truncation."""
-    completion: list[int]
-    """Ends in end-of-text unless it was truncated; empty if the row is left out."""
-    outcome: str
-    """`whole`, `prompt truncated` or `completion truncated`; or, for a row that is left out,
-    `completion too long` or `empty`."""
-    supervised_segments: tuple[int, ...] = ()
-    """Indices of prompt segments that are supervised too, each with its end-of-text."""
-
-    @property
-    def input_ids(self) -> list[int]:
-        return [token for tokens in self.prompt for token in tokens] + self.completion
-
-    @property
-    def labels(self) -> list[int]:
-        """The supervised tokens in their own positions (not shifted), IGNORE_INDEX elsewhere."""
-        if not self.supervised_segments:
-            return [IGNORE_INDEX] * sum(map(len, self.prompt)) + self.completion
-        prompt = [
-            token if index in self.supervised_segments else IGNORE_INDEX
-            for index, tokens in enumerate(self.prompt)
-            for token in tokens
-        ]
-        return prompt + self.completion
 
 
 @dataclass(frozen=True)
@@ -96,11 +51,18 @@ class EncodingOptions:
     max_length: int
     truncate_completion: bool = False
     packing: bool = False
+    remove_duplicates: RemovedDuplicates | None = None
 
     @classmethod
     def of(cls, data: Data, *, is_scored: bool = False) -> "EncodingOptions":
-        """is_scored: truncate completions in any case, since what is left still has a loss."""
-        return cls(data.max_length, data.truncate_completion or is_scored, data.packing)
+        """is_scored: truncate completions in any case, since what is left still has a loss, and
+        keep all rows."""
+        return cls(
+            data.max_length,
+            data.truncate_completion or is_scored,
+            data.packing,
+            None if is_scored else data.remove_duplicates,
+        )
 
 
 def encode_text(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
@@ -229,18 +191,27 @@ def encode_rows(
     tokenizer: PreTrainedTokenizerBase,
     options: EncodingOptions,
     folder: Path | None = None,
+    held_out: Iterable[Row] = (),
 ) -> tuple[Dataset, EncodingReport]:
     """Encoded rows in memory-mapped Arrow, and a report on every row and token read.
 
     Args:
         rows: A UserError among them stands for a row that cannot be read; it counts as invalid.
+        held_out: Rows of other splits, whose duplicates are removed too if the options say so.
         folder: Where the Arrow files are written; None: a temporary folder that is deleted with the
             data sets.
     """
     temporary = tempfile.TemporaryDirectory(prefix="llmkit-") if folder is None else None
     folder = folder or Path(temporary.name)
     with _open_writers(folder) as (writer, records):
-        encoded = encode_examples(_record_invalid(rows, records), task, tokenizer, options)
+        read = _record_invalid(rows, records)
+        if options.remove_duplicates is not None:
+
+            def record(row: Row, outcome: str) -> None:
+                records.write(removed_row_record(row["where"], outcome))
+
+            read = without_duplicates(read, task, options.remove_duplicates, held_out, record)
+        encoded = encode_examples(read, task, tokenizer, options)
         _write_examples(encoded, task, options, writer, records)
     return load_encoded(folder, temporary)
 
@@ -325,49 +296,6 @@ def load_encoded(
     encoded, records = (open_arrow(folder / name) for name in (ROWS_FILE, RECORDS_FILE))
     encoded.folder = records.folder = temporary
     return encoded, EncodingReport(RowRecords(records))
-
-
-def row_record(example: Example, ids: list[list[int]], encoded: Encoded) -> dict[str, Any]:
-    """A row's RECORD. ids: the tokens read of its prompt segments and of its completion."""
-    *prompt_ids, completion = ids
-    # A text of plain language modelling has no prompt of its own, only an end-of-text before it.
-    kept = encoded.prompt if prompt_ids else []
-    supervised = [index for index, segment in enumerate(example.prompt) if segment.is_supervised]
-    num_supervised = sum(len(prompt_ids[index]) for index in supervised)
-    num_supervised_kept = sum(len(kept[index]) for index in supervised) if kept else 0
-    supervised_tokens = len(encoded.completion) + num_supervised_kept
-    prompt_text = example.prompt_text
-    texts = [*(segment.text for segment in example.prompt), example.completion]
-    sources = (s.text for s in example.prompt if s.is_source or s.turn is not None)
-    source = "".join(sources) or example.completion
-    is_kept = supervised_tokens > 0
-    return {
-        "where": example.where,
-        "outcome": encoded.outcome,
-        "prompt_tokens": sum(map(len, prompt_ids)) - num_supervised,
-        "completion_tokens": len(completion) + 1 + num_supervised,
-        "kept_prompt_tokens": sum(map(len, kept)) - num_supervised_kept,
-        "supervised_tokens": supervised_tokens,
-        "has_end_of_text": END_OF_TEXT in prompt_text + example.completion,
-        "is_over_tokenized": any(map(is_over_tokenized, texts, ids)),
-        "has_empty_input": any(s.is_from_row and not s.text.strip() for s in example.prompt),
-        "note": ", ".join(example.ignored),
-        "digest": digest_of(f"{prompt_text}\0{example.completion.strip()}") if is_kept else 0,
-        "source_digest": digest_of(source.strip()) if is_kept else 0,
-    }
-
-
-def invalid_row_record(error: UserError) -> dict[str, Any]:
-    """The RECORD of a row that cannot be read."""
-    empty = {"string": "", "int64": 0, "bool": False}
-    record = {name: empty[value.dtype] for name, value in RECORD.items()}
-    where = str(error).partition(": ")[0]
-    return record | {"where": where, "outcome": INVALID, "note": str(error)}
-
-
-def is_over_tokenized(text: str, ids: list[int]) -> bool:
-    """Whether a text has too many tokens for a tokenizer that covers its language."""
-    return len(text) >= MIN_CHARACTERS and len(ids) > MAX_TOKENS_PER_CHARACTER * len(text)
 
 
 def max_prompt_tokens(max_length: int, max_new_tokens: int, labels: dict[str, list[int]]) -> int:

@@ -69,7 +69,7 @@ def open_arrow(path: Path) -> Dataset:
 
 def count_tokens(encoded: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Tokens and supervised tokens of each row, (num_rows,) each; the first is never supervised."""
-    lengths, supervised = [], []
+    lengths, supervised = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for chunk in encoded.data.column("labels").chunks:  # never all tokens at once
         ends = chunk.offsets.to_numpy()
         is_supervised = chunk.values.to_numpy()[ends[0] : ends[-1]] != IGNORE_INDEX

@@ -1,11 +1,12 @@
 """A report on encoding: the outcome of each row, and counts of rows and tokens."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
 from llmkit.data.text_records import TextRecords
 from llmkit.errors import UserError
@@ -14,10 +15,15 @@ INVALID = "invalid"  # outcome of a row that cannot be read
 
 
 class RowRecords:
-    """A record for each row read, of the columns `llmkit.data.encode.RECORD`."""
+    """A record for each row read, of the columns `llmkit.data.row_records.RECORD`."""
 
     def __init__(self, table: Dataset) -> None:
         self.table = table
+
+    @classmethod
+    def join(cls, parts: "Sequence[RowRecords]") -> "RowRecords":
+        """The records of all parts, in order."""
+        return cls(concatenate_datasets([part.table for part in parts]))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -140,3 +146,9 @@ class EncodingReport:
         raise UserError(
             f"{first} and following: no row is left to learn from ({reasons}); {advice}"
         )
+
+
+def join_reports(reports: Sequence[EncodingReport]) -> EncodingReport:
+    """The report on the rows of several sets, in order."""
+    records = [report.records for report in reports]
+    return EncodingReport(type(records[0]).join(records))

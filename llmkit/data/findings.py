@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from llmkit.constants import END_OF_TEXT
 from llmkit.data.duplicates import MIN_ROW_SIMILARITY, NearCopy, repeated_rows, rows_in_train
-from llmkit.data.encode import MAX_TOKENS_PER_CHARACTER
 from llmkit.data.encoding_report import EncodingReport
+from llmkit.data.row_records import MAX_TOKENS_PER_CHARACTER
 from llmkit.data.rows import Rows
 from llmkit.errors import UserError, count_of, first_few
 from llmkit.metrics import misjudged_as
@@ -49,6 +49,14 @@ KINDS = {
         f"more than {MAX_TOKENS_PER_CHARACTER} tokens per character: the tokenizer does not cover "
         "this language or notation",
         "use a model that was trained on such text",
+    ),
+    "duplicate": (
+        "note", "removed: the same as an earlier or held-out row (data.remove_duplicates)",
+        "nothing needs to be done",
+    ),
+    "near duplicate": (
+        "note", "removed: nearly the same as an earlier or held-out row (data.remove_duplicates)",
+        "compare a few of them, or set data.remove_duplicates=exact",
     ),
     "repeated": ("warning", "the same as an earlier row", "delete the copies"),
     "nearly repeated": (

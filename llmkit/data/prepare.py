@@ -34,6 +34,12 @@ from llmkit.data.rows import Rows
 from llmkit.data.text_chunks import Chunk, read_chunks, tokenize
 from llmkit.data.text_records import TextRecords
 from llmkit.data.text_shards import PartWriter, finished_parts, join_held_out, remove, remove_own
+from llmkit.data.unique_texts import (
+    HELD_OUT_DIGESTS,
+    Removal,
+    open_filter,
+    without_duplicates,
+)
 from llmkit.errors import UserError
 from llmkit.io.atomic import (
     MANIFEST,
@@ -51,7 +57,9 @@ from llmkit.tasks import Task
 
 CHUNKS_AHEAD = 2
 # With cache.TOKEN_SOURCES, what decides on the content of a folder.
-SHARD_SOURCES = ("data/prepare.py", "data/text_chunks.py", "data/text_shards.py")
+SHARD_SOURCES = (
+    "data/prepare.py", "data/text_chunks.py", "data/text_shards.py", "data/unique_texts.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,7 @@ def prepare(
     folder: Path | None = None,
     say: Callable[[str], None] = print,
     open_progress: OpenProgress = lambda: nullcontext(lambda progress: None),
+    removal: Removal | None = None,
 ) -> tuple[PreparedText, bool]:
     """The prepared texts of a recipe, and whether they were there already.
 
@@ -101,6 +110,8 @@ def prepare(
         say: Called with a message if this process has to wait.
         open_progress: Called if there is something to do; returns a context in which the progress
             is shown after each chunk.
+        removal: Duplicates to remove from the training texts; those of `splits` that are held out
+            count among the rows that must not occur there. None: keep all.
 
     Raises:
         UserError: A row cannot be read, no text is left, or the folder holds something else.
@@ -108,10 +119,14 @@ def prepare(
     source = splits["train"].source
     if isinstance(source, PreparedSource):
         require_tokenizer(source.prepared, tokenizer)
+        require_removal(source.prepared, removal)
         return source.prepared, True
     held_out = {split: rows for split, rows in splits.items() if is_held_out(rows, splits["train"])}
     read = {"train": splits["train"], **held_out}
-    key = shards_key(read, tokenizer)
+    if removal is not None:
+        others = [rows for rows in removal.held_out if not is_held_out(rows, splits["train"])]
+        removal = replace(removal, held_out=others)
+    key = shards_key(read, tokenizer, removal)
     folder = folder or cache_folder() / "shards" / key
     was_there = is_prepared(folder) and not is_unfinished(folder)
     if not was_there:
@@ -119,7 +134,7 @@ def prepare(
         name = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()
         with exclusive(name, say):
             if not is_prepared(folder):  # another process may have prepared it in the meantime
-                _prepare_into(folder, key, read, tokenizer, open_progress)
+                _prepare_into(folder, key, read, tokenizer, open_progress, removal)
             elif is_unfinished(folder):
                 _complete(folder)
     prepared = open_prepared(folder)
@@ -140,18 +155,32 @@ def require_tokenizer(prepared: PreparedText, tokenizer: PreTrainedTokenizerBase
         )
 
 
+def require_removal(prepared: PreparedText, removal: Removal | None) -> None:
+    """Raise UserError if duplicates should be removed from text that was prepared otherwise."""
+    done, asked = prepared.manifest.get("remove_duplicates"), removal and removal.kind
+    if asked not in (None, done):
+        raise UserError(
+            f"data.remove_duplicates: {prepared.folder} is prepared text, from which duplicates "
+            f"were not removed as {asked}; set data.remove_duplicates=null, or prepare the text "
+            "again with this setting"
+        )
+
+
 def is_held_out(rows: Rows, train: Rows) -> bool:
     """Whether a split consists of rows of the source of train."""
     return rows.split != "train" and rows.assignment is not None and rows.source == train.source
 
 
-def shards_key(splits: dict[str, Rows], tokenizer: PreTrainedTokenizerBase) -> str:
+def shards_key(
+    splits: dict[str, Rows], tokenizer: PreTrainedTokenizerBase, removal: Removal | None = None
+) -> str:
     """sha256 of everything that the content of the folder depends on."""
     return key_of(
         splits["train"],
         tokenizer,
         shards=code_version(SHARD_SOURCES),
         held_out={split: list(rows.by) for split, rows in splits.items()},
+        removed=removal.identity() if removal else [],
     )
 
 
@@ -176,16 +205,17 @@ def _prepare_into(
     splits: dict[str, Rows],
     tokenizer: PreTrainedTokenizerBase,
     open_progress: OpenProgress,
+    removal: Removal | None,
 ) -> None:
     _claim(folder, key)
     try:
         parts = finished_parts(folder)
         with open_progress() as show:
-            parts += _write_parts(folder, parts, splits, tokenizer, show)
-        _finish(folder, key, parts, splits, tokenizer)
+            parts += _write_parts(folder, parts, splits, tokenizer, show, removal)
+        _finish(folder, key, parts, splits, tokenizer, removal)
     except UserError:  # an unreadable row, or a connection that is lost
         if not finished_parts(folder):
-            remove([folder / UNFINISHED, folder / TOKENIZER])
+            remove([folder / name for name in (UNFINISHED, TOKENIZER, HELD_OUT_DIGESTS)])
             with suppress(OSError):  # another program's file
                 folder.rmdir()
         raise
@@ -218,6 +248,7 @@ def _write_parts(
     splits: dict[str, Rows],
     tokenizer: PreTrainedTokenizerBase,
     show: Show,
+    removal: Removal | None,
 ) -> list[dict[str, Any]]:
     """Write the parts after those that are finished; returns their records."""
     start = finished[-1]["rows"][1] if finished else 0
@@ -228,17 +259,23 @@ def _write_parts(
     def begin() -> PartWriter:
         first_row = parts[-1]["rows"][1] if parts else start
         number = len(finished) + len(parts)
-        return PartWriter(folder, number, first_row, held_out, dtype, end_of_text)
+        digests = None if removal is None else []
+        return PartWriter(folder, number, first_row, held_out, dtype, end_of_text, digests)
 
     part: PartWriter | None = None
     progress = Progress(num_kept_bytes=sum(each["bytes"] for each in finished))
     chunks = read_ahead(read_chunks(splits, start), CHUNKS_AHEAD)
+    if removal is not None:
+        kept = open_filter(folder, len(finished), splits, removal)
+        chunks = read_ahead(without_duplicates(chunks, kept, removal.kind), 1)
     try:
         with closing(read_ahead(tokenize(chunks, tokenizer), 1)) as tokenized:
             for chunk, encodings in tokenized:
                 part = part or begin()
                 for document, encoding in zip(chunk.documents, encodings, strict=True):
                     part.add(document, encoding.ids)
+                if chunk.digests is not None:
+                    part.digests.append(chunk.digests)
                 part.rows[1] = chunk.end
                 progress = progress.after(chunk, encodings)
                 show(progress)
@@ -260,6 +297,7 @@ def _finish(
     parts: list[dict[str, Any]],
     splits: dict[str, Rows],
     tokenizer: PreTrainedTokenizerBase,
+    removal: Removal | None,
 ) -> None:
     """Join the held-out texts, and write the manifest, which makes the folder complete."""
     train, dtype = splits["train"], token_type(len(tokenizer))
@@ -288,6 +326,7 @@ def _finish(
         "end_of_text": tokenizer.eos_token_id,
         "dtype": dtype.name,
         "text_bytes": sum(part["bytes"] for part in parts),
+        "remove_duplicates": removal and removal.kind,
         "rows_in_quotes": train.rows_in_quotes(),
         "shards": [
             {"name": f"train-{i:05}", **part["splits"]["train"], "rows": part["rows"]}
@@ -303,5 +342,6 @@ def _finish(
 def _complete(folder: Path) -> None:
     """Delete what only an unfinished folder holds; the mark that it is unfinished last."""
     remove_own(folder, {*read_json(folder / MANIFEST)["files"]})
+    remove([folder / HELD_OUT_DIGESTS])
     sync(folder)
     remove([folder / UNFINISHED])

@@ -1,7 +1,7 @@
 """The report of `llmkit check` on the data: counts, lengths, findings and sample rows."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,11 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.data.batches import MicroBatchLimit
-from llmkit.data.encode import Encoded, EncodingOptions, encode_examples
+from llmkit.data.encode import EncodingOptions, encode_examples
 from llmkit.data.encoding_report import EncodingReport
 from llmkit.data.findings import Finding
+from llmkit.data.mixed_rows import DrawnSet
+from llmkit.data.row_records import Encoded
 from llmkit.data.shapes import Shape
 from llmkit.errors import UserError
 from llmkit.tasks import Row, Task
@@ -126,6 +128,13 @@ class TrainingCheck:
     """Bytes that the training takes at its peak besides the libraries, by what takes them."""
     warm_up_warning: str | None
     """A problem of the learning rate warm-up, if there is one."""
+    mix: list[DrawnSet] = field(default_factory=list)
+    """What an epoch has of each set that is mixed; empty for a single set."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """Problems of the learning rate warm-up and of the mix."""
+        return list(filter(None, (self.warm_up_warning, *(drawn.warning for drawn in self.mix))))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -135,6 +144,7 @@ class TrainingCheck:
             "micro_batch_tokens": self.limit.tokens,
             "activation_checkpointing": self.activation_checkpointing,
             "memory": self.memory,
+            "mix": [asdict(drawn) | {"passes": drawn.passes} for drawn in self.mix],
         }
 
 

@@ -1,9 +1,11 @@
 """Rows of one split of the data, converted to a task's columns as they are read."""
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
+from llmkit.config.data_section import RowSource
 from llmkit.data.column_mapping import Columns
 from llmkit.data.columns import group_of, read_columns, row_id
 from llmkit.data.held_out import Assignment
@@ -32,6 +34,10 @@ class Rows:
     by: tuple[str, ...] = ()
     """Columns that rows are grouped by when they are scored; their values are the row's `by`."""
     skips_unreadable: bool = False
+    section: str = "data"
+    """Section of the recipe that names the rows, for messages."""
+    mixed: dict[str, "MixedIn"] = field(default_factory=dict)
+    """Further sets of `data.mix` by name, for the training rows."""
 
     def __iter__(self) -> Iterator[Row]:
         """The rows; raises UserError at the first that cannot be read, unless they are skipped."""
@@ -56,13 +62,13 @@ class Rows:
     def convert(self, index: int, where: str, raw: dict | UserError) -> Row | UserError:
         """A raw row of the source, given its index there, in the task's columns."""
         if isinstance(raw, UserError):
-            return raw
+            return in_section(raw, self.section)
         try:
             row = read_columns(raw, self.task, self.columns, self.shape, where)
             if self.by:
                 row |= {"by": {column: group_of(raw, column, where) for column in self.by}}
         except UserError as error:
-            return error
+            return in_section(error, self.section)
         return {"id": row_id(raw, index), "where": where, **row}
 
     def _owns(self, index: int, row: Row | UserError) -> bool:
@@ -110,6 +116,25 @@ class Rows:
     def rows_in_quotes(self) -> list[str]:
         """Locations of quoted fields of the source whose lines look like rows of their own."""
         return self.source.rows_in_quotes() if self.reports_source else []
+
+
+@dataclass(frozen=True)
+class MixedIn:
+    """A further set of training rows."""
+
+    rows: Rows
+    share: float
+    """Share of the tokens of each epoch."""
+
+
+SOURCE_KEYS = re.compile(rf"\bdata\.({'|'.join([*RowSource.model_fields, 'train'])})\b")
+
+
+def in_section(error: UserError, section: str) -> UserError:
+    """The error, with keys of the section that names its row in place of those of `data`."""
+    if section == "data":
+        return error
+    return UserError(SOURCE_KEYS.sub(rf"{section}.\1", str(error)))
 
 
 def with_skip_advice(error: UserError) -> UserError:

@@ -10,7 +10,7 @@ from llmkit.data.column_mapping import check_columns, check_held_out_columns, co
 from llmkit.data.columns import MissingColumn, shape_of
 from llmkit.data.held_out import Assignment, by_end, by_hash
 from llmkit.data.prepared_text import HeldOutText, PreparedSource, is_prepared, open_prepared
-from llmkit.data.rows import Rows, with_skip_advice
+from llmkit.data.rows import MixedIn, Rows, in_section, with_skip_advice
 from llmkit.data.sources import DocumentPart, open_source
 from llmkit.errors import UserError
 from llmkit.io import row_files
@@ -42,6 +42,7 @@ def open_splits(
     data = _with_saved_splits(data)
     check_columns(data, task)
     check_held_out_columns(data)
+    mixed = {name: _open_mixed(data, name, task, skips_unreadable) for name in data.mix}
     splits = _open_named_and_held_out(data, task)
     for name, file in data.tests.items():
         splits[name] = _open_rows(file, data, task, name, f"data.tests.{name}", stored_as="test")
@@ -52,15 +53,38 @@ def open_splits(
             by=tuple(evaluation.by) if is_test else (),
             skips_unreadable=skips_unreadable or data.skip_invalid,
         )
-        _require_rows(rows)
+        _require_rows(rows, f"data.{split}" if split in SPLITS else f"data.tests.{split}")
+    splits["train"] = replace(splits["train"], mixed=mixed)
     return {
         split: replace(rows, first=evaluation.limits.get("test" if split in data.tests else split))
         for split, rows in splits.items()
     }
 
 
-def _require_rows(rows: Rows) -> None:
-    """Raise UserError if the split is empty, or if it starts with a row that cannot be read."""
+def held_out_rows(splits: dict[str, Rows]) -> list[Rows]:
+    """The splits other than train with all of their rows, of which a recipe may score only some."""
+    return [replace(rows, first=None) for split, rows in splits.items() if split != "train"]
+
+
+def _open_mixed(data: Data, name: str, task: Task, skips_unreadable: bool) -> MixedIn:
+    """A set of `data.mix`; all of its rows are training rows."""
+    key, section = f"data.mix.{name}", data.of_mixed_set(name)
+    try:
+        check_columns(section, task)
+        rows = _open_rows(section.train, section, task, "train", f"{key}.train")
+        skips_unreadable = skips_unreadable or data.skip_invalid
+        rows = replace(rows, section=key, skips_unreadable=skips_unreadable)
+        _require_rows(rows, f"{key}.train")
+    except UserError as error:
+        raise in_section(error, key) from None
+    return MixedIn(rows, data.mix[name].share)
+
+
+def _require_rows(rows: Rows, key: str) -> None:
+    """Raise UserError if the split is empty, or if it starts with a row that cannot be read.
+
+    key: The recipe's key that names the rows.
+    """
     errors = []
     for row in replace(rows, skips_unreadable=False).read_all():
         if not isinstance(row, UserError):
@@ -71,7 +95,6 @@ def _require_rows(rows: Rows) -> None:
     else:
         if errors:
             raise _first_error(errors[0], rows)
-        key = f"data.{rows.split}" if rows.split in SPLITS else f"data.tests.{rows.split}"
         raise UserError(f"{rows.source.name}: the {rows.split} split has no rows; check {key}")
     if errors and not rows.skips_unreadable:
         raise with_skip_advice(errors[0])

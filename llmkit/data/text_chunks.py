@@ -7,6 +7,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.data.rows import Rows, with_skip_advice
@@ -29,6 +30,8 @@ class Document:
     by: dict[str, str] = field(default_factory=dict)
     """The row's values in the columns of evaluation.by."""
     error: UserError | None = None
+    removed_as: str | None = None
+    """The outcome if the text is left out as a duplicate."""
 
     @cached_property
     def num_bytes(self) -> int:
@@ -44,6 +47,8 @@ class Chunk:
     end: int
     """Index in the source of the row after them."""
     ends_part: bool
+    digests: np.ndarray | None = None
+    """Those of the training texts that are kept, if duplicates are removed: one row each."""
 
 
 def tokenize(
@@ -55,7 +60,7 @@ def tokenize(
     backend.encode_special_tokens = True
     with closing(chunks):
         for chunk in chunks:
-            texts = [document.text for document in chunk.documents]
+            texts = ["" if document.removed_as else document.text for document in chunk.documents]
             yield chunk, backend.encode_batch_fast(texts, add_special_tokens=False)
 
 

@@ -7,13 +7,14 @@ as the record of any other row. One Arrow file per shard holds them, which is ma
 import hashlib
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-OUTCOMES = ("whole", "empty", "invalid")  # by code
+OUTCOMES = ("whole", "empty", "invalid", "duplicate", "near duplicate")  # by code
 END_OF_TEXT_TYPED, OVER_TOKENIZED = 1, 2  # flags
 DIGITS = "0123456789"
 NOT_NUMBERED = -1
@@ -99,14 +100,20 @@ class TextRecords:
 
     def __init__(self, paths: list[Path]) -> None:
         """paths: The Arrow files in order; raises OSError or pyarrow.ArrowInvalid for others."""
+        self.paths = paths
         tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in paths]
         self.table = pa.concat_tables(tables).unify_dictionaries()
+
+    @classmethod
+    def join(cls, parts: "Sequence[TextRecords]") -> "TextRecords":
+        """The records of all parts, in order."""
+        return cls([path for part in parts for path in part.paths])
 
     def __len__(self) -> int:
         return self.table.num_rows
 
     def column(self, name: str) -> np.ndarray:
-        """A column of `llmkit.data.encode.RECORD`, (num_rows,)."""
+        """A column of `llmkit.data.row_records.RECORD`, (num_rows,)."""
         match name:
             case "completion_tokens":
                 return self._values("tokens").astype(np.int64)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from llmkit.constants import END_OF_TEXT
-from llmkit.data.encode import is_over_tokenized
+from llmkit.data.row_records import is_over_tokenized
 from llmkit.data.text_chunks import Document
 from llmkit.data.text_records import (
     END_OF_TEXT_TYPED,
@@ -24,6 +24,7 @@ from llmkit.data.text_records import (
     RecordWriter,
     digest_of,
 )
+from llmkit.data.unique_texts import digests_name, write_digests
 from llmkit.io.atomic import CorruptFolder, HashedFile, read_json, sync, write_text
 from llmkit.io.indexed_tokens import index_of, read_lengths
 from llmkit.tasks import is_blank
@@ -31,7 +32,7 @@ from llmkit.tasks import is_blank
 COPY_BYTES = 2**20
 PARTIAL = ".partial"
 OWN_FILE = re.compile(
-    r"part-\d+\.json|\w+-\d{5,}\.(bin|idx|arrow|jsonl)|(validation|test)\.(bin|idx|jsonl)"
+    r"part-\d+\.json|\w+-\d{5,}\.(bin|idx|arrow|jsonl|npy)|(validation|test)\.(bin|idx|jsonl)"
     rf"|.*{re.escape(PARTIAL)}"
 )
 
@@ -63,13 +64,18 @@ class PartWriter:
 
     def __init__(
         self, folder: Path, number: int, first_row: int, held_out: list[str], dtype: np.dtype,
-        end_of_text: int,
+        end_of_text: int, digests: list[np.ndarray] | None = None,
     ) -> None:  # fmt: skip
-        """held_out: The splits besides train that rows may belong to."""
+        """
+        Args:
+            held_out: The splits besides train that rows may belong to.
+            digests: If duplicates are removed, collects those of the texts that are kept.
+        """
         self.folder, self.number = folder, number
         self.rows = [first_row, first_row]
         self.num_bytes = 0
         self.records = RecordWriter()
+        self.digests = digests
         self.tokens = {
             split: SplitTokens(folder / f"{self.name(split)}.bin", dtype, end_of_text)
             for split in ("train", *held_out)
@@ -90,13 +96,16 @@ class PartWriter:
             self._record(document, ids, is_empty)
         else:
             self._write_text(document)
-        if document.error is None and not is_empty:
+        if document.error is None and document.removed_as is None and not is_empty:
             self.tokens[document.split].add(ids)
 
     def _record(self, document: Document, ids: list[int], is_empty: bool) -> None:
         where, text = document.where, document.text
         if document.error is not None:
             self.records.add(where, "invalid", note=str(document.error))
+            return
+        if document.removed_as is not None:
+            self.records.add(where, document.removed_as)
             return
         flags = END_OF_TEXT_TYPED * (END_OF_TEXT in text)
         flags |= OVER_TOKENIZED * is_over_tokenized(text, ids)
@@ -120,6 +129,9 @@ class PartWriter:
         records = HashedFile(partial_path(self.folder / f"{self.name('train')}.arrow"))
         records.write(self.records.to_bytes())
         files[f"{self.name('train')}.arrow"] = records.close()
+        if self.digests is not None:
+            name = digests_name(self.number)
+            files[name] = write_digests(partial_path(self.folder / name), self.digests)
         for name in files:
             partial_path(self.folder / name).rename(self.folder / name)
         sync(self.folder)

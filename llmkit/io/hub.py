@@ -14,9 +14,10 @@ from huggingface_hub import errors as hub_errors
 
 from llmkit.errors import UserError
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
 MODEL_FILES = (
     "config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json",
-    "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
+    *TOKENIZER_FILES,
 )  # fmt: skip
 UNREACHABLE_HINT = (
     "check the connection and the name; without a network, name a folder on disk, or set "
@@ -25,13 +26,14 @@ UNREACHABLE_HINT = (
 OFFLINE_HINT = "name a folder on disk, or unset HF_HUB_OFFLINE to download it"
 
 
-def download_model(name: str, revision: str | None) -> Path:
+def download_model(name: str, revision: str | None, files: tuple[str, ...] = MODEL_FILES) -> Path:
     """Download a model; returns its folder in the local cache, whose name is the commit.
 
-    Only the configuration, safetensors and the tokenizer are fetched: never pickle, never code.
+    files: Patterns of the files to fetch: at most the configuration, safetensors and the tokenizer,
+        never pickle, never code.
     """
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(MODEL_FILES)))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(files)))
     except Exception as error:
         raise _explain(error, f"model: {name}", revision) from None
 

@@ -23,7 +23,7 @@ from llmkit.data.bpe import Bpe
 from llmkit.errors import OutOfMemory, UserError
 from llmkit.families import SCRATCH_FAMILY, Family, family_of
 from llmkit.io.atomic import disk_errors, write_folder
-from llmkit.model.untrusted import check_folder
+from llmkit.model.untrusted import check_folder, check_tokenizer_folder
 from llmkit.paths import PACKAGE, RUNS, expand
 from llmkit.runtime.failures import is_out_of_memory, memory_errors
 
@@ -80,8 +80,11 @@ def _damaged(name: str | Path, error: Exception) -> UserError:
     return UserError(f"model: {name}: damaged ({reason}); download or save it again")
 
 
-def find_model(name: str | Path, revision: str | None = None) -> Path:
-    """The folder of the model with this name; a hub model is downloaded first."""
+def find_model(
+    name: str | Path, revision: str | None = None, *, tokenizer_only: bool = False
+) -> Path:
+    """The folder of the model with this name; a hub model, or only its tokenizer, is downloaded
+    first."""
     if name == "embedded":
         return EMBEDDED_MODEL
     path = expand(str(name))
@@ -91,7 +94,8 @@ def find_model(name: str | Path, revision: str | None = None) -> Path:
         raise UserError(f"model: {name}: no such folder; check the path")
     from llmkit.io import hub
 
-    return hub.download_model(name, revision)
+    files = hub.TOKENIZER_FILES if tokenizer_only else hub.MODEL_FILES
+    return hub.download_model(name, revision, files)
 
 
 def is_path(name: str) -> bool:
@@ -144,10 +148,14 @@ def require_end_of_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
         embedding.weight.data[tokenizer.eos_token_id] = mean
 
 
-def scratch_model(shape: Scratch, bpe: Bpe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model with random weights (torch's seed determines them) and its tokenizer."""
-    tokenizer = scratch_tokenizer(shape, bpe)
-    model = SCRATCH_FAMILY.create(shape.model_dump(exclude={"vocab_size"}), tokenizer)
+def scratch_model(
+    shape: Scratch, train_bpe: TrainBpe, revision: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model with random weights (torch's seed determines them) and its tokenizer; see
+    `scratch_tokenizer`."""
+    tokenizer = scratch_tokenizer(shape, train_bpe, revision)
+    sizes = shape.model_dump(exclude={"vocab_size", "tokenizer"})
+    model = SCRATCH_FAMILY.create(sizes, tokenizer)
     SCRATCH_FAMILY.optimize(model)
     return model, tokenizer
 
@@ -164,8 +172,31 @@ def empty_model(like: PreTrainedConfig, **sizes: int) -> PreTrainedModel:
         return family_of(config).model_class(config)
 
 
-def scratch_tokenizer(shape: Scratch, bpe: Bpe) -> PreTrainedTokenizerBase:
-    return SCRATCH_FAMILY.create_tokenizer(bpe.vocabulary, bpe.merges, shape.n_positions)
+def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of `embedded`, of a folder, or of a hub id; the weights are not read."""
+    folder = find_model(name, revision, tokenizer_only=True)
+    check_tokenizer_folder(folder, name)
+    try:
+        tokenizer = _load_tokenizer(folder, SCRATCH_FAMILY)
+    except Exception as error:  # damaged files make the libraries raise errors of any type
+        raise _damaged(name, error) from None
+    add_end_of_text(tokenizer)
+    return tokenizer
+
+
+def scratch_tokenizer(
+    shape: Scratch, train_bpe: TrainBpe, revision: str | None = None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer that the shape names, or else a BPE of its size.
+
+    revision: Branch, tag or commit of the hub model of the named tokenizer.
+    """
+    if shape.tokenizer is None:
+        bpe = train_bpe(shape.vocab_size)
+        return SCRATCH_FAMILY.create_tokenizer(bpe.vocabulary, bpe.merges, shape.n_positions)
+    tokenizer = load_tokenizer(shape.tokenizer, revision)
+    tokenizer.model_max_length = shape.n_positions
+    return tokenizer
 
 
 def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -282,7 +313,7 @@ def open_model(
     name = settings.name if name is None else name
     if name == "scratch":
         set_seed(seed)
-        return scratch_model(settings.scratch, train_bpe(settings.scratch.vocab_size))
+        return scratch_model(settings.scratch, train_bpe, settings.revision)
     model, tokenizer = load_model(name, settings.revision if name == settings.name else None)
     if forward == "padding_free":
         check_padding_free(model.config)
@@ -297,7 +328,7 @@ def open_tokenizer(settings: Model, train_bpe: TrainBpe) -> PreTrainedTokenizerB
         train_bpe: Returns the BPE of `scratch` for a size of the vocabulary.
     """
     if settings.name == "scratch":
-        return scratch_tokenizer(settings.scratch, train_bpe(settings.scratch.vocab_size))
+        return scratch_tokenizer(settings.scratch, train_bpe, settings.revision)
     folder = find_model(settings.name, settings.revision)
     family = check_folder(folder, settings.name)
     try:

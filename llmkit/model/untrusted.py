@@ -31,9 +31,20 @@ def check_folder(folder: Path, name: str | Path) -> Family:
     check_files(folder, name)
     family = check_contents(folder, name)
     check_weights(folder, name)
+    require_tokenizer(folder, name)
+    return family
+
+
+def check_tokenizer_folder(folder: Path, name: str | Path) -> None:
+    """Raise UserError, which names the tokenizer, unless the folder holds one and no programs."""
+    check_files(folder, name)
+    read_objects(folder)
+    require_tokenizer(folder, name)
+
+
+def require_tokenizer(folder: Path, name: str | Path) -> None:
     if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.json")):
         raise UserError(f"model: {name}: no tokenizer in it; add tokenizer.json from its model")
-    return family
 
 
 def check_files(folder: Path, name: str | Path) -> None:
@@ -53,16 +64,9 @@ def check_files(folder: Path, name: str | Path) -> None:
 
 
 def check_contents(folder: Path, name: str | Path) -> Family:
-    """Refuse JSON that names code, an index that leads out of the folder, models of other families
-    and configs that ask for more memory than the weights need."""
-    paths = (folder / file for file in JSON_FILES)
-    contents = {path.name: read_object(path) for path in paths if path.is_file()}
-    for file, content in contents.items():
-        for key in find_code_keys(content):
-            raise UserError(
-                f"{folder / file}: {key} names code to be run; llmkit runs none: remove the key "
-                "if you trust the rest"
-            )
+    """Refuse an index that leads out of the folder, models of other families, configs that ask for
+    more memory than the weights need, and what `read_objects` refuses."""
+    contents = read_objects(folder)
     parts = contents.get("model.safetensors.index.json", {}).get("weight_map", {})
     for part in parts.values() if isinstance(parts, dict) else [None]:
         if not isinstance(part, str) or Path(part).name != part:
@@ -83,6 +87,19 @@ def check_contents(folder: Path, name: str | Path) -> Family:
     num_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     check_shape(config, family, num_bytes, name)
     return family
+
+
+def read_objects(folder: Path) -> dict[str, dict[str, Any]]:
+    """The content of the folder's JSON_FILES by name; refuses JSON that names code."""
+    paths = (folder / file for file in JSON_FILES)
+    contents = {path.name: read_object(path) for path in paths if path.is_file()}
+    for file, content in contents.items():
+        for key in find_code_keys(content):
+            raise UserError(
+                f"{folder / file}: {key} names code to be run; llmkit runs none: remove the key "
+                "if you trust the rest"
+            )
+    return contents
 
 
 def check_shape(config: dict[str, Any], family: Family, num_bytes: int, name: str | Path) -> None:

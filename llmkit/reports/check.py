@@ -35,8 +35,8 @@ def show_check(console: Console, check: Check) -> None:
     show_table(console, ["tokens per row", *PERCENTILE_LABELS], [lengths])
     for line in training_lines(check):
         console.print(line)
-    if check.training and check.training.warm_up_warning is not None:
-        console.print(f"warning: {check.training.warm_up_warning}")
+    for warning in check.training.warnings if check.training else ():
+        console.print(f"warning: {warning}")
     console.print()
     show_findings(console, check.findings)
     console.print(summary(check))
@@ -98,7 +98,8 @@ def training_lines(check: Check) -> list[str]:
         f"{count_of(training.num_steps, 'step')}; {share:.1%} of their tokens are supervised; "
         f"{training.padding_share:.1%} of the model's input is padding"
     )
-    return [tokens, training.steps, memory_line(training)]
+    mix = (f"mix {drawn}" for drawn in training.mix)
+    return [*mix, tokens, training.steps, memory_line(training)]
 
 
 def memory_line(training: TrainingCheck) -> str:

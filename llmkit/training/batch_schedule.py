@@ -1,7 +1,7 @@
 """The rows of each optimizer step and process."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 
 from llmkit.config.schema import Train
@@ -10,14 +10,10 @@ from llmkit.data.batches import (
     MicroBatchLimit,
     collate,
     padded_size,
-    shuffled_indices,
     split_into_micro_batches,
 )
-from llmkit.data.encoded_rows import EncodedRows
-from llmkit.data.token_blocks import TokenBlocks
+from llmkit.data.mixed_rows import MixedRows, TrainRows, epoch_order
 from llmkit.errors import UserError, first_few
-
-shuffled_once = lru_cache(maxsize=1)(shuffled_indices)  # an epoch's order serves all of its steps
 
 
 class BatchSchedule:
@@ -29,7 +25,7 @@ class BatchSchedule:
 
     def __init__(
         self,
-        rows: EncodedRows | TokenBlocks,
+        rows: TrainRows | MixedRows,
         train: Train,
         *,
         seed: int,
@@ -48,6 +44,8 @@ class BatchSchedule:
             rank: Number of this process, from 0.
         """
         self.rows = rows
+        # The order of an epoch serves all of its steps.
+        self.order_of_epoch = lru_cache(maxsize=1)(partial(epoch_order, rows, seed))
         self.seed, self.capacity = seed, capacity
         self.rank, self.num_processes = rank, num_processes
         self.global_batch_size = min(train.global_batch_size, len(rows))
@@ -62,7 +60,7 @@ class BatchSchedule:
         """Indices of the rows of a step, over all processes. An epoch's last step may be short."""
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.global_batch_size
-        order = shuffled_once(len(self.rows), self.seed, epoch)
+        order = self.order_of_epoch(epoch)
         return order[start : start + self.global_batch_size].tolist()
 
     def micro_batch_indices(self, step: int) -> list[list[list[int]]]:

@@ -88,8 +88,12 @@ class RunLog:
         learning_rate: float,
         grad_norm: float,
         tokens_per_second: float,
+        tokens_seen: int,
     ) -> None:
-        """A step that changed the weights; the first, the last and every n-th are logged."""
+        """A step that changed the weights; the first, the last and every n-th are logged.
+
+        tokens_seen: Tokens of all steps so far, without padding.
+        """
         if self.run is None:
             return
         status = f"loss {loss:.3f}  {tokens_per_second:,.0f} tokens/s"
@@ -101,6 +105,7 @@ class RunLog:
             "learning_rate": learning_rate,
             "grad_norm": grad_norm,
             "tokens_per_second": round(tokens_per_second, 1),
+            "tokens_seen": tokens_seen,
         }
         self._write(step=step, **figures)
         self.track(figures, step)

@@ -10,8 +10,7 @@ from transformers import PreTrainedConfig
 
 from llmkit.config.schema import Forward, Train
 from llmkit.data.batches import MicroBatchLimit
-from llmkit.data.encoded_rows import EncodedRows
-from llmkit.data.token_blocks import TokenBlocks
+from llmkit.data.mixed_rows import MixedRows, TrainRows
 from llmkit.families import family_of
 from llmkit.families.padding_free import causal_pieces
 from llmkit.model.load import count_parameters
@@ -88,7 +87,7 @@ class MemoryPlan:
 
 
 def plan_memory(
-    model: nn.Module, settings: Train, rows: EncodedRows | TokenBlocks, accelerator: Accelerator
+    model: nn.Module, settings: Train, rows: TrainRows | MixedRows, accelerator: Accelerator
 ) -> MemoryPlan:
     """The same plan in every process, for the one with the least free memory.
 

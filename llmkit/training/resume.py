@@ -1,5 +1,6 @@
 """Resuming a stopped run: from which checkpoint, and whether it is still the same run."""
 
+import re
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator
@@ -44,7 +45,9 @@ from llmkit.training.state import DROPOUT_VERSION, CheckpointState, Reproducibil
 from llmkit.training.trainer import Trainer
 
 # These may move: their content is compared, not their path.
-MOVABLE_KEYS = ("model.name", "data.train", "data.validation", "data.test")
+MOVABLE_KEYS = (
+    "model.name", "model.scratch.tokenizer", "data.train", "data.validation", "data.test",
+)  # fmt: skip
 
 
 class ResumePoint(CheckpointState):
@@ -99,7 +102,8 @@ def check_recipe(
     def may_move(key: str) -> bool:
         is_extra_set = key.startswith("data.tests.") or key == "evaluation.general_text"
         is_in_both = None not in (before.get(key), now.get(key))
-        return key in MOVABLE_KEYS or (is_extra_set and is_in_both)
+        is_mixed_file = re.fullmatch(r"data\.mix\.[^.]+\.train", key) is not None
+        return key in MOVABLE_KEYS or ((is_extra_set or is_mixed_file) and is_in_both)
 
     keys = [key for key in {**before, **now} if not may_move(key)]
     changed = [key for key in keys if before.get(key) != now.get(key)]
@@ -170,6 +174,8 @@ def restore_run(
             f"{resume_point.path}: saved after step {progress.step}, but the run now ends at step "
             f"{schedule.num_steps}; raise train.max_steps, or start a new run"
         )
+    if progress.num_tokens is None:
+        progress.num_tokens = sum(map(schedule.num_tokens, range(progress.step)))
     if progress.step == schedule.num_steps and not is_same_recipe:
         progress.validation_pending = True  # the step was not the last one then
     optimizer = trainer.optimizer

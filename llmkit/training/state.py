@@ -41,6 +41,9 @@ class TrainingProgress:
     """Validations since the best step."""
     num_skipped_steps: int = 0
     """Steps skipped because their loss or gradient was not finite."""
+    num_tokens: int | None = 0
+    """Tokens of the rows of all steps so far, without padding; None: unknown, as an earlier version
+    did not count them."""
     num_updates: int = 0
     """Steps that changed the weights."""
     num_overflows: int = 0
@@ -116,6 +119,7 @@ class CheckpointState(BaseModel):
         if not isinstance(progress, dict):
             return progress
         progress = {MOVED_PROGRESS.get(key, key): value for key, value in progress.items()}
+        progress.setdefault("num_tokens", None)
         if "is_validated" in progress:
             progress["validation_pending"] = progress.pop("is_validated") is False
         return progress

@@ -106,14 +106,17 @@ class Trainer:
         progress.step += 1
         seconds = time.perf_counter() - started
         self.keep_pace(step, seconds, log)
+        num_tokens = self.schedule.num_tokens(step)
+        progress.num_tokens += num_tokens
         if outcome is StepOutcome.UPDATED:
-            tokens_per_second = self.schedule.num_tokens(step) / seconds
+            tokens_per_second = num_tokens / seconds
             log.step(
                 step + 1,
                 loss=loss,
                 learning_rate=learning_rate,
                 grad_norm=grad_norm,
                 tokens_per_second=tokens_per_second,
+                tokens_seen=progress.num_tokens,
             )
         else:
             log.skipped_step(step + 1, problem)

@@ -1,9 +1,9 @@
 """The work of `llmkit check`: everything that can be said about a recipe's rows before training."""
 
 from functools import partial
+from itertools import chain
 
 from accelerate import Accelerator
-from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -11,6 +11,7 @@ from llmkit.config.generation import Generation
 from llmkit.config.schema import Data, Recipe, Train
 from llmkit.data.answers import count_answers, encode_labels
 from llmkit.data.bpe import bpe_of
+from llmkit.data.duplicate_filter import REMOVED
 from llmkit.data.duplicates import find_near_copies
 from llmkit.data.encode import (
     EncodingOptions,
@@ -21,7 +22,8 @@ from llmkit.data.encode import (
     max_prompt_tokens,
 )
 from llmkit.data.encoded_rows import EncodedRows
-from llmkit.data.encoding_report import EncodingReport
+from llmkit.data.encoded_train import EncodedTrain, mix
+from llmkit.data.encoding_report import EncodingReport, join_reports
 from llmkit.data.findings import (
     Finding,
     by_severity,
@@ -35,6 +37,7 @@ from llmkit.data.findings import (
     find_unreadable,
     find_unscorable,
 )
+from llmkit.data.mixed_rows import MixedRows, drawn_sets
 from llmkit.data.preview import (
     Check,
     Sample,
@@ -45,8 +48,8 @@ from llmkit.data.preview import (
     sample_rows,
 )
 from llmkit.data.recipe_task import prompt_warnings, recipe_task
-from llmkit.data.rows import Rows
-from llmkit.data.splits import open_splits
+from llmkit.data.rows import MixedIn, Rows
+from llmkit.data.splits import held_out_rows, open_splits
 from llmkit.errors import UserError
 from llmkit.evaluation.evaluation_set import encode_scored_prompts
 from llmkit.generation.constraint import check_constraint
@@ -79,12 +82,14 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     check_constraint(recipe.generation, tokenizer)
     model = trainable_model(model, recipe.train)
 
-    rows, errors = read_splits(splits)
-    findings = find_in_files(splits, errors, are_skipped=recipe.data.skip_invalid)
-    encoded, train_report = encode_rows(
-        rows["train"], task, tokenizer, EncodingOptions.of(recipe.data)
-    )
-    reports = {"train": train_report}
+    mixed = splits["train"].mixed
+    opened = splits | {f"mix.{name}": of_set.rows for name, of_set in mixed.items()}
+    rows, errors = read_splits(opened)
+    findings = find_in_files(opened, errors, are_skipped=recipe.data.skip_invalid)
+    of_train = {name: rows[name] for name in opened if name == "train" or name not in splits}
+    sets = encode_sets(of_train, splits, tokenizer, recipe.data)
+    reports = {name: of_set.report for name, of_set in sets.items()}
+    train_report = join_reports(list(reports.values()))
     findings += find_in_train(splits["train"], rows["train"], train_report)
     answers = count_answers(rows["train"], task)
     labels = encode_labels(answers, tokenizer) if task.output == "label" else {}
@@ -97,15 +102,19 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         if split == "validation":
             check_metric(metric.name, test, recipe.evaluation.votes)
         findings += find_in_scored(split, test, reports[split], train_report)
-    findings += find_near(find_near_copies(rows, task), findings)
+    kept = without_removed(of_train, train_report)
+    read = {split: rows[split] for split in splits} | {"train": kept}
+    findings += find_near(find_near_copies(read, task), findings)
 
     return Check(
         task.shown_prompt,
         prompt_warnings(recipe.data, task),
-        split_checks(splits, reports, errors),
+        split_checks(opened, reports, errors),
         by_severity(findings),
-        samples_of_train(rows["train"], encoded, task, tokenizer, recipe.data, num_samples),
-        check_training(model, encoded, recipe.train, recipe.data, recipe.seed, accelerator),
+        samples_of_train(kept, sets["train"], task, tokenizer, recipe.data, num_samples),
+        check_training(
+            model, mixed_rows(sets, mixed), recipe.train, recipe.data, recipe.seed, accelerator
+        ),
     )
 
 
@@ -116,6 +125,40 @@ def read_splits(
     read = {split: list(rows.read_all()) for split, rows in splits.items()}
     rows = {split: [row for row in read[split] if not is_bad(row)] for split in splits}
     return rows, {split: list(filter(is_bad, read[split])) for split in splits}
+
+
+def encode_sets(
+    rows: dict[str, list[Row]],
+    splits: dict[str, Rows],
+    tokenizer: PreTrainedTokenizerBase,
+    data: Data,
+) -> dict[str, EncodedTrain]:
+    """Each set of training rows as tokens. rows: Those of `train` and of the sets of `data.mix`."""
+    task, options = splits["train"].task, EncodingOptions.of(data)
+    sets = {}
+    for name, of_set in rows.items():
+        held_out = chain.from_iterable(held_out_rows(splits))
+        encoded, report = encode_rows(of_set, task, tokenizer, options, held_out=held_out)
+        sets[name] = EncodedTrain(EncodedRows(encoded), report, was_cached=False)
+    return sets
+
+
+def mixed_rows(
+    sets: dict[str, EncodedTrain], mixed: dict[str, MixedIn]
+) -> EncodedRows | MixedRows | None:
+    """The rows that training would read; None if a set has none."""
+    if not all(len(of_set.encoded) for of_set in sets.values()):
+        return None
+    if not mixed:
+        return sets["train"].encoded
+    named = {name.removeprefix("mix."): of_set for name, of_set in sets.items()}
+    return mix(named, {name: of_set.share for name, of_set in mixed.items()}).encoded
+
+
+def without_removed(rows: dict[str, list[Row]], report: EncodingReport) -> list[Row]:
+    """The rows of all sets but those that are removed as duplicates."""
+    removed = {where for kind in REMOVED for where in report.rows_by_problem.get(kind, [])}
+    return [row for row in chain.from_iterable(rows.values()) if row["where"] not in removed]
 
 
 def report_on_scored(
@@ -173,7 +216,7 @@ def split_checks(
 
 def samples_of_train(
     rows: list[Row],
-    encoded: Dataset,
+    encoded: EncodedTrain,
     task: Task,
     tokenizer: PreTrainedTokenizerBase,
     data: Data,
@@ -181,22 +224,22 @@ def samples_of_train(
 ) -> list[Sample]:
     """The first training rows as the model sees them; for plain text, blocks of tokens."""
     if task.output == "text":
-        return sample_blocks(encoded, num_samples, tokenizer)
+        return sample_blocks(encoded.encoded.encoded, num_samples, tokenizer)
     return sample_rows(rows[:num_samples], task, tokenizer, EncodingOptions.of(data))
 
 
 def check_training(
     model: nn.Module,
-    encoded: Dataset,
+    rows: EncodedRows | MixedRows | None,
     settings: Train,
     data: Data,
     seed: int,
     accelerator: Accelerator,
 ) -> TrainingCheck | None:
     """The training that the encoded rows would get on this machine; None without rows."""
-    if not len(encoded):
+    if rows is None:
         return None
-    memory, schedule = plan_training(model, EncodedRows(encoded), settings, data, seed, accelerator)
+    memory, schedule = plan_training(model, rows, settings, data, seed, accelerator)
     return TrainingCheck(
         schedule.num_steps,
         schedule.padding_share(),
@@ -205,6 +248,7 @@ def check_training(
         memory.activation_checkpointing,
         memory.use.parts(schedule.largest_size(0)),
         warm_up_warning(schedule.num_steps, settings),
+        drawn_sets(rows),
     )
 
 

@@ -9,13 +9,16 @@ from pathlib import Path
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.config.schema import Recipe
+from llmkit.config.schema import Data, Recipe
 from llmkit.data.bpe import bpe_of
-from llmkit.data.prepare import Progress, Show, is_preparable, prepare
+from llmkit.data.duplicate_filter import REMOVED
+from llmkit.data.encoded_train import OWN_ROWS
+from llmkit.data.prepare import Progress, Show, is_preparable, prepare, with_held_out
 from llmkit.data.prepared_text import PreparedText
 from llmkit.data.recipe_task import recipe_task
 from llmkit.data.rows import Rows
-from llmkit.data.splits import open_splits
+from llmkit.data.splits import held_out_rows, open_splits
+from llmkit.data.unique_texts import Removal
 from llmkit.errors import UserError, count_of
 from llmkit.model.load import open_tokenizer
 from llmkit.runtime.console import counting
@@ -26,8 +29,10 @@ MB = 10**6
 
 def prepare_recipe(
     recipe: Recipe, folder: Path | None, console: Console, *, is_verified: bool = False
-) -> PreparedText:
+) -> dict[str, PreparedText]:
     """Prepare the texts of a recipe, unless they are prepared already, and print what there is.
+
+    Returns the text of each set, see `prepare_sets`.
 
     Args:
         folder: Where to write; None: in the cache.
@@ -38,13 +43,22 @@ def prepare_recipe(
     """
     task = recipe_task(recipe)
     refuse_other_tasks(task, packing=recipe.data.packing)
+    if folder is not None and recipe.data.mix:
+        raise UserError(
+            "--output: writes one set of texts; leave it out to prepare all sets of data.mix in "
+            "the cache, or prepare each set by itself"
+        )
     splits = open_splits(recipe.data, task, recipe.evaluation)
     tokenizer = open_tokenizer(recipe.model, partial(bpe_of, splits["train"], say=console.print))
-    prepared, _ = prepare_splits(splits, tokenizer, console, folder)
-    if is_verified:
-        prepared.verify()
-    show_prepared(prepared, console)
-    return prepared
+    found = prepare_sets(splits, tokenizer, recipe.data, console, folder)
+    sets = {name: prepared for name, (prepared, _) in found.items()}
+    for name, prepared in sets.items():
+        if is_verified:
+            prepared.verify()
+        if len(sets) > 1:
+            console.print(f"set         {name}")
+        show_prepared(prepared, console)
+    return sets
 
 
 def refuse_other_tasks(task: Task, *, packing: bool) -> None:
@@ -61,15 +75,32 @@ def refuse_other_tasks(task: Task, *, packing: bool) -> None:
     )
 
 
-def prepare_splits(
+def prepare_sets(
     splits: dict[str, Rows],
     tokenizer: PreTrainedTokenizerBase,
+    data: Data,
     console: Console,
     folder: Path | None = None,
-) -> tuple[PreparedText, bool]:
-    """Prepare the texts of splits, and show the progress; returns what there is, and whether it was
-    there already."""
-    return prepare(splits, tokenizer, folder, console.print, partial(progress, splits, console))
+) -> dict[str, tuple[PreparedText, bool]]:
+    """The prepared texts of `data.train`, under OWN_ROWS, and of each set of `data.mix` by name,
+    and whether they were there already; shows the progress.
+
+    folder: Where to write those of `data.train`; None: in the cache.
+    """
+
+    def prepare_set(
+        splits: dict[str, Rows], held_out: list[Rows], folder: Path | None = None
+    ) -> tuple[PreparedText, bool]:
+        kind, show = data.remove_duplicates, partial(progress, splits, console)
+        removal = Removal(kind, held_out) if kind else None
+        return prepare(splits, tokenizer, folder, console.print, show, removal)
+
+    own = prepare_set(splits, held_out_rows(splits), folder)
+    held_out = held_out_rows(with_held_out(splits, own[0]))
+    mixed = splits["train"].mixed
+    return {OWN_ROWS: own} | {
+        name: prepare_set({"train": of_set.rows}, held_out) for name, of_set in mixed.items()
+    }
 
 
 @contextmanager
@@ -119,6 +150,9 @@ def show_prepared(prepared: PreparedText, console: Console) -> None:
     console.print(
         f"text        {num_bytes / MB:,.1f} MB, {num_bytes / num_tokens:.2f} bytes per token"
     )
+    outcomes = prepared.report.outcomes
+    for outcome in (name for name in REMOVED if outcomes[name]):
+        console.print(f"removed     {count_of(outcomes[outcome], outcome)}")
     console.print(
         f"files       {prepared.folder}: {count_of(len(prepared.shards), 'shard')}, "
         f"{prepared.num_bytes / MB:,.1f} MB, {prepared.num_bytes / num_tokens:.2f} bytes per token"

@@ -1,6 +1,5 @@
 """Prepare and check the data and the model of a recipe, before anything is written."""
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,10 +17,9 @@ from llmkit.constants import END_OF_TEXT
 from llmkit.data.answers import count_answers
 from llmkit.data.batches import batch_capacity
 from llmkit.data.bpe import bpe_of
-from llmkit.data.cache import encode_cached
 from llmkit.data.encode import EncodingOptions
 from llmkit.data.encoded_rows import EncodedRows
-from llmkit.data.encoding_report import EncodingReport
+from llmkit.data.encoded_train import EncodedTrain
 from llmkit.data.findings import (
     Finding,
     find_in_split,
@@ -33,11 +31,10 @@ from llmkit.data.findings import (
     find_unscorable,
     refuse_errors,
 )
-from llmkit.data.prepare import is_preparable, with_held_out
+from llmkit.data.mixed_rows import MixedRows, TrainRows, drawn_sets
 from llmkit.data.recipe_task import prompt_warnings, recipe_task
 from llmkit.data.rows import Rows
 from llmkit.data.splits import open_splits
-from llmkit.data.token_blocks import TokenBlocks
 from llmkit.errors import count_of
 from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_set, read_test_sets
 from llmkit.evaluation.evaluator import Evaluator
@@ -61,18 +58,7 @@ from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.memory import MemoryPlan, plan_memory
 from llmkit.training.optim import warm_up_warning
 from llmkit.training.resume import ResumePoint, with_memory_of_run
-from llmkit.workflows.prepare import prepare_splits
-
-
-@dataclass(frozen=True)
-class EncodedTrain:
-    """The training rows as tokens."""
-
-    encoded: EncodedRows | TokenBlocks
-    report: EncodingReport
-    was_cached: bool
-    seconds: float
-    """Time that it took to encode the rows, or to read them from the cache."""
+from llmkit.workflows.encode_train import encode_train
 
 
 @dataclass(frozen=True)
@@ -194,23 +180,6 @@ def prepare_rows(
     return replace(rows, findings=find_problems(rows, labeled))
 
 
-def encode_train(
-    splits: dict[str, Rows], tokenizer: PreTrainedTokenizerBase, data: Data, console: Console
-) -> tuple[EncodedTrain, dict[str, Rows]]:
-    """The training rows as tokens; and the splits, of which those that were held out of plain texts
-    are read from where these are prepared."""
-    train, started = splits["train"], time.perf_counter()
-    if is_preparable(train.task, packing=data.packing):
-        prepared, was_cached = prepare_splits(splits, tokenizer, console)
-        rows, report = TokenBlocks(prepared, data.max_length), prepared.report
-        splits = with_held_out(splits, prepared)
-    else:
-        options = EncodingOptions.of(data)
-        encoded, report, was_cached = encode_cached(train, tokenizer, options, console.print)
-        rows = EncodedRows(encoded)
-    return EncodedTrain(rows, report, was_cached, time.perf_counter() - started), splits
-
-
 def _with_labels(rows: Rows) -> Iterable[Row]:
     """The rows; of a classifier's, only location and label, which are read once and kept."""
     task = rows.task
@@ -226,7 +195,8 @@ def find_problems(rows: PreparedRows, labeled: Iterable[Row]) -> list[Finding]:
     findings += find_spellings("train", labeled, task)
     findings += find_unfinished("train", train, task)
     findings += find_kept(train.kept_in_train)
-    for name, split in rows.splits.items():
+    mixed = {f"mix.{name}": of_set.rows for name, of_set in train.mixed.items()}
+    for name, split in {**rows.splits, **mixed}.items():
         findings += find_rows_in_quotes(name, split)
     for name, scored in rows.scored.items():
         if scored.task.name == task.name:
@@ -238,7 +208,7 @@ def find_problems(rows: PreparedRows, labeled: Iterable[Row]) -> list[Finding]:
 
 def plan_training(
     model: nn.Module,
-    rows: EncodedRows | TokenBlocks,
+    rows: TrainRows | MixedRows,
     settings: Train,
     data: Data,
     seed: int,
@@ -272,12 +242,17 @@ def run_record(
 ) -> RunRecord:
     """The content of run.json. deterministic: train.deterministic."""
     encoded = {
-        "train": (rows.train.report.num_rows, rows.train.encoded),
-        **{name: (len(each.rows), EncodedRows(each.encoded)) for name, each in rows.scored.items()},
+        name: (of_set.report.num_rows, of_set.encoded) for name, of_set in rows.train.sets.items()
+    }
+    encoded |= {
+        name: (len(each.rows), EncodedRows(each.encoded)) for name, each in rows.scored.items()
+    }
+    read = rows.splits | {
+        f"mix.{name}": mixed.rows for name, mixed in rows.splits["train"].mixed.items()
     }
     data = {
         name: SplitRecord(
-            rows.splits[name].source.name if name in rows.splits else general_text,
+            read[name].source.name if name in read else general_text,
             num_rows,
             tokens.fingerprint(),
         )
@@ -314,12 +289,17 @@ def show_setup(setup: TrainingSetup, console: Console) -> None:
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in report.outcomes.most_common())
     cached = "  (encoded rows from the cache)" if rows.train.was_cached else ""
     console.print(f"rows    {report.num_rows:,} read: {counts}{cached}")
+    mix = drawn_sets(rows.train.encoded)
+    for drawn in mix:
+        console.print(f"mix     {drawn}")
     console.print(tokens_line(setup.schedule))
     console.print(steps_line(setup.schedule))
     console.print(memory_line(setup.memory, setup.schedule))
     warm_up = warm_up_warning(setup.schedule.num_steps, settings)
     if warm_up is not None:
         warning_console().print(f"warning: {warm_up}")
+    for warning in filter(None, (drawn.warning for drawn in mix)):
+        warning_console().print(f"warning: {warning}")
     terminal.show_held_out(console, rows.splits, report.num_rows, rows.scored)
     warnings = [finding for finding in rows.findings if finding.severity == "warning"]
     terminal.show_findings(warning_console(), warnings)

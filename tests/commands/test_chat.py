@@ -1,6 +1,7 @@
 """`llmkit chat` in a real terminal."""
 
 import json
+from functools import partial
 
 import pytest
 from rows import TEXT, write_jsonl
@@ -64,7 +65,7 @@ def test_a_conversation_at_a_terminal(llmkit, start, terminal, tiny_gpt2, tmp_pa
 
 def test_ctrl_c_stops_the_answer_but_not_the_program(start, terminal, tmp_path):
     shape = Scratch(n_layer=1, n_head=1, n_embd=8, n_positions=20_000, vocab_size=320)
-    save_model(*scratch_model(shape, train_bpe(TEXT, shape.vocab_size)), tmp_path / "model")
+    save_model(*scratch_model(shape, partial(train_bpe, TEXT)), tmp_path / "model")
     endless = ("--max-new-tokens", 19_000, "--min-new-tokens", 19_000)
     process = start("--model", "model", *endless)
     terminal.wait_for("> ")

@@ -7,7 +7,7 @@ import yaml
 
 from llmkit.config.recipe import load_recipe
 from llmkit.config.recipe_files import list_recipes
-from llmkit.config.schema_keys import iter_fields
+from llmkit.config.schema_keys import NAME, iter_fields
 
 
 def test_recipes_are_listed_and_every_key_documented(llmkit):
@@ -52,7 +52,12 @@ def test_the_json_schema_describes_every_key(llmkit):
         for name, value in section["properties"].items():
             references = [value, *value.get("anyOf", [])]  # the model is a section or its name
             target = next((r["$ref"] for r in references if "$ref" in r), "#").rpartition("/")[2]
-            if target in schema["$defs"]:
+            named = value.get("additionalProperties")
+            if isinstance(named, dict) and "$ref" in named and name != "scales":
+                yield f"{prefix}{name}"
+                inner = schema["$defs"][named["$ref"].rpartition("/")[2]]
+                yield from keys(inner, f"{prefix}{name}.{NAME}.")
+            elif target in schema["$defs"]:
                 yield from keys(schema["$defs"][target], f"{prefix}{name}.")
             else:
                 yield f"{prefix}{name}"

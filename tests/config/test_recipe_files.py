@@ -19,6 +19,29 @@ def test_every_recipe_has_both_scales_and_a_known_task():
             assert (recipe.data.hub is None) == (scale == "sample")
 
 
+def test_the_full_pretraining_has_the_published_settings_of_nanogpt():
+    """config/train_gpt2.py and the defaults of train.py, at commit 3adf61e1."""
+    recipe = load_recipe("pretrain", scale="full")
+    train, scratch = recipe.train, recipe.model.scratch
+    tokens_per_step = train.global_batch_size * recipe.data.max_length
+    assert tokens_per_step == 12 * 1024 * 5 * 8
+    assert (train.max_steps, train.warmup_steps, train.schedule) == (600_000, 2_000, "cosine")
+    assert (train.learning_rate, train.min_learning_rate) == (6e-4, 6e-5)
+    assert (train.optimizer, train.betas, train.weight_decay) == ("adamw", [0.9, 0.95], 0.1)
+    assert (train.max_grad_norm, train.dropout) == (1.0, 0.0)
+    assert (scratch.n_layer, scratch.n_head, scratch.n_embd) == (12, 12, 768)
+    assert (scratch.tokenizer, scratch.n_positions, scratch.initializer_range) == (
+        "gpt2", 1024, 0.02,
+    )  # fmt: skip
+
+
+def test_gpt2_is_trained_further_on_the_same_texts():
+    scratch, pretrained = (load_recipe("pretrain", scale=s) for s in ("full", "full-from-gpt2"))
+    assert pretrained.model.name == "gpt2"
+    assert pretrained.data == scratch.data
+    assert pretrained.evaluation == scratch.evaluation
+
+
 def test_yaml_floats_and_no_are_read_as_users_expect(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("task: qa\ntrain: {epochs: 1, learning_rate: 2e-5, mixed_precision: no}\n")

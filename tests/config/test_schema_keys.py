@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 import yaml
-from recipe_mistakes import KEYS, SECTIONS, mistakes
+from recipe_mistakes import KEYS, MIXED_SET, SECTIONS, mistakes
 
-from llmkit.config.recipe import load_recipe
-from llmkit.config.schema_keys import iter_fields
+from llmkit.config.recipe import load_recipe, recipe_keys
+from llmkit.config.schema_keys import NAME, documented_key, find_field, iter_fields
 from llmkit.paths import PACKAGE
 
 
@@ -45,7 +45,9 @@ def test_a_mistyped_key_is_refused_with_the_right_one(key, tally):
             "recipe keys misspelled in three ways each: rejected with the right suggestion"
         )
         expected = f"{typed}=1: unknown key {typed}; did you mean {key}?"
-        assert mistakes("qa", f"{typed}=1") == [expected]
+        section, dot, _ = key.partition(f"{NAME}.")
+        needed = [f"{section}{NAME}.{name}={value}" for name, value in MIXED_SET.items() if dot]
+        assert mistakes("qa", *needed, f"{typed}=1") == [expected]
         passed()
 
 
@@ -54,7 +56,7 @@ def test_a_mistake_in_a_file_names_file_and_line(tmp_path, key):
     *sections, _ = key.split(".")
     content = section = load_recipe("qa").model_dump(mode="json")
     for name in sections:
-        section = section[name]
+        section = section.setdefault(name, dict(MIXED_SET))
     section |= {typed.rpartition(".")[2]: 1 for typed in clear_slips(key)}
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
@@ -86,3 +88,58 @@ def test_every_key_is_documented_and_used_in_the_code():
         if not key.startswith(passed_whole):
             assert key.rpartition(".")[2] in read, f"nothing reads {key}"
     assert len(KEYS) > 50
+
+
+def test_sections_with_a_name_of_the_users_choice_have_documented_keys():
+    fields = {key for key, *_ in iter_fields()}
+    assert {"data.mix", "data.mix.NAME.share", "data.mix.NAME.hub"} <= fields
+    assert documented_key("data.mix.my-books.share") == ("data.mix.NAME.share", "my-books")
+    assert documented_key("data.tests.hard") == ("data.tests.hard", NAME)
+    key, field = find_field(("data", "mix", "my-books", "share"))
+    assert key == "data.mix.my-books.share"
+    assert field.annotation is float
+    assert find_field(("data", "mix", "my-books"))[1] is None
+    assert find_field(("data", "mix", "my-books", "none"))[1] is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["train=b.jsonl"], "the key data.mix.books.share is missing; add it"),
+        (["share=0.5"], "the key data.mix.books.train is missing; add it"),
+        (["train=b.jsonl", "share=1"], "takes a number above 0 and below 1; got 1"),
+        (["train=b.jsonl", "share=0.5", "shar=2"], "did you mean data.mix.books.share?"),
+        (["train=b.jsonl", "share=0.5", "columns.text=[]"], "list of names"),
+        (["train=b.jsonl", "share=0.5", "streaming=true"], "streaming needs hub and limit"),
+        (["train=b.jsonl", "share=0.5", "encoding=klingon"], "not a text encoding"),
+    ],
+)
+def test_mistakes_in_a_mixed_set_are_refused_with_its_name(overrides, expected):
+    found = mistakes("pretrain", *(f"data.mix.books.{override}" for override in overrides))
+    assert any(expected in mistake for mistake in found), found
+    assert all("data.mix.books" in mistake for mistake in found)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "expected"),
+    [
+        ("qa", ["books.share=0.1"], "only texts of task=pretrain are mixed by weight"),
+        ("pretrain", ["books.share=0.6", "code.train=c", "code.share=0.4"], "add up to 1"),
+        ("pretrain", ["books.share=0.1", "x y.train=c", "x y.share=0.1"], "choose a name"),
+        ("pretrain", ["books.share=0.1", "Books.train=c", "Books.share=0.1"], "choose a name"),
+        ("pretrain", ["books=b.jsonl"], "data.mix.books is a section; set one of its keys"),
+    ],
+)
+def test_sets_that_cannot_be_mixed_are_refused(recipe, overrides, expected):
+    given = [f"data.mix.{override}" for override in ("books.train=b.jsonl", *overrides)]
+    (mistake,) = mistakes(recipe, *given)
+    assert expected in mistake
+
+
+def test_a_mixed_set_is_text_whatever_it_looks_like():
+    given = ("train=2024", "share=0.25", "config=3.0", "columns.text=7")
+    recipe = load_recipe("pretrain", overrides=[f"data.mix.books.{each}" for each in given])
+    books = recipe.data.mix["books"]
+    assert (books.train, books.config, books.columns) == ("2024", "3.0", {"text": "7"})
+    assert recipe_keys(recipe)["data.mix.books.train"].endswith("/2024")
+    assert recipe_keys(recipe)["data.mix.books.share"] == 0.25

@@ -4,6 +4,7 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from threading import Event
 
 import pytest
@@ -19,7 +20,7 @@ from llmkit.data.cache import encode_cached, encoding_key
 from llmkit.data.encode import EncodingOptions
 from llmkit.data.encoded_rows import EncodedRows
 from llmkit.data.recipe_task import prompt_task
-from llmkit.data.splits import open_splits
+from llmkit.data.splits import held_out_rows, open_splits
 from llmkit.errors import UserError
 from llmkit.model.load import load_model, scratch_tokenizer
 from llmkit.paths import PACKAGE
@@ -59,12 +60,24 @@ def test_rows_are_encoded_once_and_then_cached(path, tokenizer, folder):
     assert len(list((folder / "encoded").iterdir())) == 1, "nothing half-made is left"
 
 
+def test_removed_duplicates_are_counted_and_not_encoded(path, tokenizer):
+    whole, _, _ = encode_cached(open_rows(path), tokenizer, OPTIONS)
+    line = int(next(iter(open_rows(path)))["where"].rpartition(":")[2])
+    first = path.read_text("utf-8").splitlines()[line - 1]
+    path.write_text("\n".join([path.read_text("utf-8"), first, first]), "utf-8")
+    options = replace(OPTIONS, remove_duplicates="exact")
+    encoded, report, _ = encode_cached(open_rows(path), tokenizer, options)
+    assert report.outcomes["duplicate"] == 2
+    assert report.num_rows == len(whole) + 2
+    assert EncodedRows(encoded).fingerprint() == EncodedRows(whole).fingerprint()
+
+
 def test_any_change_of_the_inputs_changes_the_cache_key(path, tokenizer, tmp_path, monkeypatch):
     def key(rows=None, tokenizer=tokenizer, **options):
         return encoding_key(rows or open_rows(path), tokenizer, replace(OPTIONS, **options))
 
     summarize = get_task("summarize")
-    other_bpe = scratch_tokenizer(Scratch(), train_bpe(TEXT, 300))
+    other_bpe = scratch_tokenizer(Scratch(vocab_size=300), partial(train_bpe, TEXT))
     same = {key(), key(open_rows(path))}
     changed = [
         key(replace(open_rows(path), task=with_template(summarize, "{document} =>"))),
@@ -78,6 +91,11 @@ def test_any_change_of_the_inputs_changes_the_cache_key(path, tokenizer, tmp_pat
         key(open_rows(path, task="pretrain")),
         key(open_splits(Data(train=str(path)), get_task("summarize"))["test"]),
     ]
+    held_out = held_out_rows(open_splits(Data(train=str(path)), summarize))
+    removing = replace(OPTIONS, remove_duplicates="exact")
+    changed.append(encoding_key(open_rows(path), tokenizer, removing))
+    changed.append(encoding_key(open_rows(path), tokenizer, removing, held_out))
+    same.add(encoding_key(open_rows(path), tokenizer, OPTIONS, held_out))
     moved = path.with_name("moved.jsonl")
     moved.write_bytes(path.read_bytes())
     changed.append(key(open_rows(moved)))  # rows are named by their file

@@ -91,16 +91,22 @@ def test_the_forward_pass_without_padding_scales_attention_as_the_config_says(sc
     torch.testing.assert_close(states, torch.cat(rows))
 
 
-def test_a_created_gpt2_has_the_shape_and_tokenizer_asked_for(tiny_gpt2):
+def test_a_created_gpt2_has_the_shape_asked_for(tiny_gpt2):
     shape = Scratch(n_layer=1, n_head=1, n_embd=8, n_positions=16).model_dump(
-        exclude={"vocab_size"}
+        exclude={"vocab_size", "tokenizer"}
     )
+    tokenizer = load_model(str(tiny_gpt2))[1]
+    config = GPT2.create(shape, tokenizer).config
+    assert {key: getattr(config, key) for key in shape} == shape
+    assert config.vocab_size == len(tokenizer)
+    assert config.eos_token_id == tokenizer.eos_token_id
+
+
+def test_a_created_tokenizer_merges_as_it_was_trained():
     vocabulary = {"<|endoftext|>": 0, "a": 1, "b": 2, "ab": 3}
-    tokenizer = GPT2.create_tokenizer(vocabulary, [["a", "b"]], shape["n_positions"])
-    model = GPT2.create(shape, tokenizer)
-    assert {key: getattr(model.config, key) for key in shape} == shape
+    tokenizer = GPT2.create_tokenizer(vocabulary, [["a", "b"]], 16)
     assert tokenizer("abab").input_ids == [3, 3]
-    assert (tokenizer.model_max_length, model.config.eos_token_id) == (16, 0)
+    assert (tokenizer.model_max_length, tokenizer.eos_token_id) == (16, 0)
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

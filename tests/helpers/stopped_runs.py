@@ -1,6 +1,5 @@
 """Runs that are stopped and resumed, and the traces that they leave."""
 
-import hashlib
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ from runs import forget_accelerator
 
 from llmkit.config.recipe import load_recipe
 from llmkit.config.schema import Recipe
+from llmkit.paths import sha256
 from llmkit.runtime.signals import Signals, Stopped
 from llmkit.training.trainer import Trainer
 from llmkit.workflows.finetune import finetune
@@ -95,7 +95,9 @@ def traces(run: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     samples = run / "samples.jsonl"
     return {
-        **{path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        **{
+            path.name: sha256(path) for path in files if path.is_file()
+        },  # pretrain predicts nothing
         "checkpoint": last.name,
         "progress": json.loads((last / "state.json").read_text())["progress"],
         "log": [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines],

@@ -41,6 +41,11 @@ def hub_root(tmp_path_factory, tiny_gpt2):
     (gated / "config.json").write_text("{}")
     (gated / ".gated").touch()
 
+    words = root / "models" / "someone" / "words"  # a tokenizer without a model
+    words.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (words / name).write_text((tiny_gpt2 / name).read_text())
+
     news = root / "datasets" / "abisee" / "cnn_dailymail"
     (news / "3.0.0").mkdir(parents=True)
     names = {"train": "train", "validation": "validation", "test": "test"}
@@ -101,8 +106,10 @@ NESTED = (
     "qa", "--scale", "full", "--run-dir", "nested", "data.validation_fraction=0.2",
 )  # fmt: skip
 STREAMED = (
-    "pretrain", "--scale", "full", "--run-dir", "streamed", "data.limit=60",
+    "pretrain", "--scale", "full", "--run-dir", "streamed", "data.limit=60", "data.streaming=true",
     "data.validation_fraction=0.1", "data.test_fraction=0.1",
+    "model.scratch.tokenizer=someone/words",
+    *(f"model.scratch.n_{size}" for size in ("layer=1", "head=1", "embd=16")),
 )  # fmt: skip
 
 REFUSED = [
@@ -178,12 +185,17 @@ def test_nested_columns_and_a_validation_split_by_hash(online):
     assert 60 <= facts["data"]["train"]["rows"] < 90
 
 
-def test_streamed_text_at_a_revision(online):
+def test_streamed_text_at_a_revision_with_the_tokenizer_of_the_hub(online, hub_root):
     code, errors = online.results["streamed"]
     assert code == 0, errors
     data = json.loads((online.folder / "streamed" / "run.json").read_text())["data"]
     assert 40 <= data["train"]["rows"] < 60
     assert data["validation"]["rows"] >= 1
+    ours, of_tokenizer = (
+        json.loads((folder / "config.json").read_text())
+        for folder in (online.folder / "streamed" / "model", hub_root / "models" / "gpt2")
+    )
+    assert (ours["n_layer"], ours["vocab_size"]) == (1, of_tokenizer["vocab_size"])
 
 
 @pytest.mark.parametrize("expected", [expected for _, expected in REFUSED])

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import ByteLevelBPETokenizer
+from transformers import PreTrainedTokenizerFast
 
 from llmkit.config.schema import Model, Scratch
 from llmkit.data.bpe import train_bpe
@@ -34,13 +36,63 @@ def test_a_scratch_model_has_the_shape_and_spread_asked_for(initializer_range):
         initializer_range=initializer_range,
     )  # fmt: skip
     texts = [f"the ferry {n} left at noon" for n in range(99)]
-    model, tokenizer = scratch_model(shape, train_bpe(texts, shape.vocab_size))
+    model, tokenizer = scratch_model(shape, partial(train_bpe, texts))
     assert (model.config.n_layer, model.config.n_head, model.config.n_embd) == (2, 2, 64)
     assert model.transformer.wpe.weight.shape == (32, 64)
     assert model.transformer.wte.weight.shape == (len(tokenizer), 64)
     assert 257 < len(tokenizer) <= 300
     spread = model.transformer.wte.weight.std().item()
     assert spread == pytest.approx(initializer_range, rel=0.05)
+
+
+def no_bpe(vocab_size):
+    raise AssertionError("the tokenizer of another model needs no training")
+
+
+@pytest.mark.parametrize("given", ["folder", "embedded"])
+def test_a_scratch_model_takes_the_tokenizer_of_another_model(given, tiny_gpt2, tmp_path):
+    folder = tmp_path / "tokenizer alone"
+    load_model(tiny_gpt2)[1].save_pretrained(folder)
+    name = str(folder) if given == "folder" else given
+    shape = Scratch(n_layer=1, n_head=1, n_embd=8, n_positions=16, tokenizer=name)
+    model, tokenizer = scratch_model(shape, no_bpe)
+    other = load_model(tiny_gpt2 if given == "folder" else given)[1]
+    assert tokenizer.get_vocab() == other.get_vocab()
+    text = "The ferry left at noon.\n"
+    assert tokenizer(text).input_ids == other(text).input_ids
+    assert model.config.vocab_size == len(other)
+    assert model.config.eos_token_id == other.eos_token_id
+    assert tokenizer.model_max_length == 16
+    save_model(model, tokenizer, tmp_path / "saved")
+    again, tokenizer = load_model(tmp_path / "saved")
+    assert tokenizer(text).input_ids == other(text).input_ids
+    assert weights_fingerprint(again) == weights_fingerprint(model)
+
+
+def test_a_tokenizer_without_end_of_text_gets_one_with_an_embedding(tmp_path):
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(["the ferry left"], vocab_size=300, show_progress=False)
+    PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer).save_pretrained(tmp_path)
+    shape = Scratch(n_layer=1, n_head=1, n_embd=8, n_positions=16, tokenizer=str(tmp_path))
+    model, tokenizer = scratch_model(shape, no_bpe)
+    assert tokenizer.eos_token == "<|endoftext|>"
+    assert tokenizer.eos_token_id == model.config.vocab_size - 1
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "no tokenizer in it"),
+        ({"tokenizer.json": "{}"}, "damaged"),
+        ({"tokenizer.json": '{"auto_map": {"AutoTokenizer": "x.X"}}'}, "names code to be run"),
+        ({"tokenizer.json": "{}", "run.py": ""}, "carries a program"),
+    ],
+)
+def test_a_folder_without_a_plain_tokenizer_is_refused(files, message, tmp_path):
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        scratch_model(Scratch(tokenizer=str(tmp_path)), no_bpe)
 
 
 def test_a_saved_model_has_the_permissions_of_other_new_files(tiny_gpt2, tmp_path):

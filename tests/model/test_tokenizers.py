@@ -1,6 +1,7 @@
 """Tokenizers of other kinds than GPT-2's: bytes per token, and the end-of-text token."""
 
 from collections import Counter
+from functools import partial
 
 import hypothesis
 import pytest
@@ -132,7 +133,7 @@ def test_a_wordpiece_model_is_trained_scored_and_loaded(llmkit, tokenizers, tmp_
 
 def test_a_bpe_for_text_without_spaces_has_no_overlong_tokens():
     shape = Scratch(n_layer=1, n_head=1, n_embd=8, vocab_size=300)
-    _, tokenizer = scratch_model(shape, train_bpe(["ab" * 3_000, "北京" * 1_000], 300))
+    _, tokenizer = scratch_model(shape, partial(train_bpe, ["ab" * 3_000, "北京" * 1_000]))
     tokens = tokenizer.get_vocab()
     assert 16 < max(map(len, tokens.keys() - {END_OF_TEXT})) <= MAX_WORD_BYTES
     assert tokenizer.decode(tokenizer("ab" * 3_000).input_ids) == "ab" * 3_000

@@ -23,7 +23,8 @@ def run_log(tmp_path):
 
 
 def step(log, number):
-    log.step(number, loss=1.5, learning_rate=1e-3, grad_norm=0.5, tokens_per_second=123.45)
+    figures = {"loss": 1.5, "learning_rate": 1e-3, "grad_norm": 0.5, "tokens_per_second": 123.45}
+    log.step(number, **figures, tokens_seen=100 * number)
 
 
 def test_first_and_last_and_every_nth_step_are_logged_printed_and_tracked(run_log, tmp_path):
@@ -35,6 +36,7 @@ def test_first_and_last_and_every_nth_step_are_logged_printed_and_tracked(run_lo
     assert [line["step"] for line in lines] == [1, 4, 6]
     assert lines[0] == {
         "step": 1, "loss": 1.5, "learning_rate": 1e-3, "grad_norm": 0.5, "tokens_per_second": 123.5,
+        "tokens_seen": 100,
     }  # fmt: skip
     printed = output.getvalue().splitlines()
     assert [line.partition("  ")[0] for line in printed] == ["step 1/6", "step 4/6", "step 6/6"]

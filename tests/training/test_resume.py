@@ -1,5 +1,6 @@
 """Resuming: a run that was stopped ends as one that was not."""
 
+import json
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ from stopped_runs import (
     traces,
 )
 
+from llmkit.config.recipe import load_recipe
 from llmkit.config.recipe_files import to_yaml
 from llmkit.errors import UserError
 from llmkit.runs.start import run_lock
@@ -198,6 +200,36 @@ def test_lost_best_weights_are_restored_from_their_checkpoint(stopped, whole):
     shutil.rmtree(run / "model")
     run_to_the_end(settings, run, resume=True)
     assert traces(run) == whole
+
+
+def test_a_mix_is_resumed_exactly_and_its_sets_are_compared_by_name(
+    tiny_gpt2, tmp_path, monkeypatch
+):
+    files = [
+        write_jsonl(tmp_path / f"{name}.jsonl", [{"text": row["document"]} for row in rows])
+        for name, rows in (("web", summary_rows(60)), ("books", summary_rows(70)[60:]))
+    ]
+    settings = load_recipe(
+        "pretrain",
+        overrides=(
+            f"model={tiny_gpt2}", f"data.train={files[0]}", f"data.mix.books.train={files[1]}",
+            "data.mix.books.share=0.5", "data.max_length=32", "train.max_steps=10",
+            "train.global_batch_size=8", "train.log_every=1", "train.mixed_precision=no",
+        ),
+    )  # fmt: skip
+    run_to_the_end(settings, tmp_path / "whole")
+    data = json.loads((tmp_path / "whole" / "run.json").read_text())["data"]
+    assert data["mix.books"]["source"] == str(files[1])
+    assert data["mix.books"]["rows"] == 10
+    run = tmp_path / "stopped"
+    run_until(settings, run, monkeypatch, 7)
+    content = files[1].read_text("utf-8")
+    files[1].write_text(content.replace("ferry", "barge"), "utf-8")
+    with pytest.raises(UserError, match=r"^data.mix.books: the rows, or their tokens, are not"):
+        run_to_the_end(settings, run, resume=True)
+    files[1].write_text(content, "utf-8")
+    run_to_the_end(settings, run, resume=True)
+    assert traces(run) == traces(tmp_path / "whole")
 
 
 def test_run_without_disk_space_is_refused_before_training(recipe, tmp_path, monkeypatch):

@@ -128,6 +128,7 @@ def as_an_earlier_version(run):
         assert state.pop("dropout_version") == DROPOUT_VERSION
         assert state.pop("decided")
         state["facts"] = state.pop("reproducibility_key")
+        del state["progress"]["num_tokens"]
         state["progress"]["is_validated"] = not state["progress"].pop("validation_pending")
         (checkpoint / "state.json").write_text(json.dumps(state), "utf-8")
         (checkpoint / "manifest.json").unlink()
@@ -138,6 +139,10 @@ def test_resume_of_an_earlier_version_warns_once_if_the_run_has_dropout(stopped,
     run, settings = stopped
     as_an_earlier_version(run)
     run_to_the_end(settings, run, resume=True)
+    steps = [line for line in traces(run)["log"] if "loss" in line and "split" not in line]
+    seen = [line["tokens_seen"] for line in steps]
+    assert seen[0] > 0
+    assert seen == sorted(seen), "earlier versions did not count the tokens"
     warnings = "".join(capsys.readouterr().err.splitlines())
     assert warnings.count("which seeded dropout differently: from here on") == 1
 

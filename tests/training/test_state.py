@@ -56,6 +56,7 @@ def test_state_of_an_earlier_version_is_read(is_validated):
     assert state.progress.validation_pending is not is_validated
     assert state.progress.validations_without_improvement == 2
     assert state.progress.num_skipped_steps == 1
+    assert state.progress.num_tokens is None
     assert state.reproducibility_key == ReproducibilityKey(**KEY)
     assert state.decided == {}
     assert state.dropout_version == 1

@@ -21,8 +21,9 @@ from safetensors.torch import load_file
 
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data.batches import UNLIMITED, collate
-from llmkit.data.encode import RECORD, EncodingOptions, encode_examples, row_record
+from llmkit.data.encode import EncodingOptions, encode_examples
 from llmkit.data.encoding_report import EncodingReport
+from llmkit.data.row_records import RECORD, row_record
 from llmkit.evaluation.evaluator import token_losses
 from llmkit.model.load import load_model
 from llmkit.model.loss import SupervisedLoss

@@ -1,13 +1,14 @@
 """`llmkit check`: every planted fault is found where it stands, and no clean row is accused."""
 
 import json
+import re
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from checked_rows import DEFAULTS, clean_rows
 from rich.console import Console
-from rows import write_jsonl
+from rows import TEXT, write_jsonl
 from runs import forget_accelerator
 
 from llmkit.config.recipe import load_recipe
@@ -120,3 +121,17 @@ def test_check_refuses_what_finetune_would_refuse(llmkit, tmp_path, arguments, e
     assert result.exit_code == 2
     assert expected in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_each_mixed_set_is_counted_and_many_passes_are_warned_of(llmkit, tmp_path):
+    web = write_jsonl(tmp_path / "web.jsonl", [{"text": f"{TEXT[i % 3]} {i}"} for i in range(60)])
+    books = write_jsonl(tmp_path / "books.jsonl", [{"text": TEXT[0]}, {"text": ""}])
+    mix = (f"data.mix.books.train={books}", "data.mix.books.share=0.5")
+    result = llmkit("check", "pretrain", f"data.train={web}", *mix, "data.max_length=32")
+    assert result.exit_code == 0, result.output
+    output = " ".join(result.output.split())
+    assert "mix.books" in output
+    assert re.search(r"mix train: [45]\d\.\d% of the tokens; \d+ encoded rows per epoch", output)
+    assert re.search(r"mix books: [45]\d\.\d% of the tokens", output)
+    assert re.search(r"warning: data.mix: an epoch repeats books \d+\.\d times", output)
+    assert "1 row: a text is empty" in output

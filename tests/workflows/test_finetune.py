@@ -27,7 +27,9 @@ def test_files_of_a_finished_run(recipe, tmp_path):
     }  # fmt: skip
     steps, validations = read_metrics(run)
     assert [line["step"] for line in steps] == [1, 2, 3, 4]
-    assert set(steps[0]) == {"step", "loss", "learning_rate", "grad_norm", "tokens_per_second"}
+    assert set(steps[0]) == {
+        "step", "loss", "learning_rate", "grad_norm", "tokens_per_second", "tokens_seen",
+    }  # fmt: skip
     assert [line["step"] for line in validations] == [2, 4]
     predictions = [json.loads(line) for line in (run / "predictions.jsonl").open()]
     columns = {"id", "prompt", "prediction", "references", "score", "ended", "expected_tokens"}

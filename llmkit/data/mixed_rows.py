@@ -1,0 +1,139 @@
+"""Sets of encoded rows mixed by weight: which rows an epoch has, and in which order.
+
+An epoch has as many rows as all sets together. Each set contributes as many of them as make up its
+share of the tokens, taken from consecutive passes over the set, each in its own random order: a
+small set is repeated within an epoch, and a large one continues in the next. All rows of an epoch
+are then shuffled together. The order is a pure function of seed, epoch and the sizes of the sets.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmkit.data.batches import shuffled_indices
+from llmkit.data.encoded_rows import EncodedRows
+from llmkit.data.token_blocks import TokenBlocks
+
+TrainRows = EncodedRows | TokenBlocks
+MAX_PASSES = 4  # in an epoch; beyond, repeated text is worth less (Muennighoff et al. 2023)
+
+
+class MixedRows:
+    """The rows of all sets, numbered one set after the other."""
+
+    def __init__(self, sets: dict[str, TrainRows], shares: dict[str, float]) -> None:
+        """
+        Args:
+            sets: The sets by name.
+            shares: Share of the tokens of an epoch of each set; they add up to 1.
+        """
+        self.sets, self.shares = sets, shares
+        self.first_rows = np.cumsum([0, *map(len, sets.values())])
+        self.lengths = np.concatenate([rows.lengths for rows in sets.values()])
+        self.supervised = np.concatenate([rows.supervised for rows in sets.values()])
+        """Tokens and supervised tokens of each row, (num_rows,) each."""
+        means = np.array([rows.lengths.mean() for rows in sets.values()])
+        weights = np.array([shares[name] for name in sets]) / means
+        self.num_drawn = distribute(len(self), weights)
+
+    def __len__(self) -> int:
+        return int(self.first_rows[-1])
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """`input_ids` and `labels` (T,) of a row, which must not be changed."""
+        rows, index = self._locate(index)
+        return rows[index]
+
+    def where(self, index: int) -> str:
+        """The location (file:line) of a row."""
+        rows, index = self._locate(index)
+        return rows.where(index)
+
+    def _locate(self, index: int) -> tuple[TrainRows, int]:
+        number = int(np.searchsorted(self.first_rows, index, "right")) - 1
+        return list(self.sets.values())[number], int(index - self.first_rows[number])
+
+    def fingerprint(self) -> str:
+        """sha256 of the tokens and labels of all sets, in their order."""
+        parts = [rows.fingerprint() for rows in self.sets.values()]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """The rows (num_rows,) of an epoch."""
+        drawn = [
+            first + rows_of_passes(len(rows), epoch * count, (epoch + 1) * count, seed)
+            for first, rows, count in zip(
+                self.first_rows[:-1], self.sets.values(), self.num_drawn, strict=True
+            )
+        ]
+        return np.concatenate(drawn)[shuffled_indices(len(self), seed, epoch)]
+
+
+@dataclass(frozen=True)
+class DrawnSet:
+    """What an epoch has of a set."""
+
+    name: str
+    num_rows: int
+    """Rows of the set."""
+    num_drawn: int
+    """Rows of the set in an epoch, repeated ones included."""
+    share: float
+    """Its expected share of the tokens."""
+
+    @property
+    def passes(self) -> float:
+        """How often an epoch has each row, on average."""
+        return self.num_drawn / self.num_rows
+
+    @property
+    def warning(self) -> str | None:
+        """What is wrong with the share; None if nothing is."""
+        if self.passes <= MAX_PASSES:
+            return None
+        return (
+            f"data.mix: an epoch repeats {self.name} {self.passes:.1f} times; beyond {MAX_PASSES} "
+            "passes, repeated text is worth less and less (Muennighoff et al. 2023): lower its "
+            "share, or add text"
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: {self.share:.1%} of the tokens; {self.num_drawn:,} encoded rows per "
+            f"epoch of {self.num_rows:,} ({self.passes:.2g} passes)"
+        )
+
+
+def drawn_sets(rows: TrainRows | MixedRows) -> list[DrawnSet]:
+    """What an epoch has of each set that is mixed; empty for a single set."""
+    if not isinstance(rows, MixedRows):
+        return []
+    sets = list(zip(rows.sets.items(), rows.num_drawn, strict=True))
+    tokens = {name: count * encoded.lengths.mean() for (name, encoded), count in sets}
+    return [
+        DrawnSet(name, len(encoded), count, tokens[name] / sum(tokens.values()))
+        for (name, encoded), count in sets
+    ]
+
+
+def epoch_order(rows: TrainRows | MixedRows, seed: int, epoch: int) -> np.ndarray:
+    """The rows (num_rows,) in the order of an epoch: a pure function of seed and epoch."""
+    if isinstance(rows, MixedRows):
+        return rows.order(seed, epoch)
+    return shuffled_indices(len(rows), seed, epoch)
+
+
+def rows_of_passes(num_rows: int, start: int, end: int, seed: int) -> np.ndarray:
+    """The rows from `start` to `end` of consecutive passes over a set, each in an order of its own
+    that depends on the seed and the number of the pass."""
+    first, last = start // num_rows, (end - 1) // num_rows
+    passes = [shuffled_indices(num_rows, seed, number) for number in range(first, last + 1)]
+    return np.concatenate(passes)[start - first * num_rows : end - first * num_rows]
+
+
+def distribute(total: int, weights: np.ndarray) -> list[int]:
+    """Whole numbers in proportion to the weights that add up to the total, each at least 1."""
+    counts = np.maximum(1, np.rint(total * weights / weights.sum())).astype(int)
+    counts[counts.argmax()] += total - counts.sum()
+    return counts.tolist()
