@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from forward_cases import CASES, small_model, trained_model
+from forward_cases import SHORT_CASES as CASES
+from forward_cases import small_model, trained_model
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 

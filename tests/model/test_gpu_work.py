@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from device_work import DeviceWork, gpu_path
-from forward_cases import CASES, loss_and_gradients, trained_model
+from forward_cases import CASES, SHORT_CASES, loss_and_gradients, trained_model
 from gradient_cases import random_rows, schedule_of
 from rich.console import Console
 from runs import forget_accelerator
@@ -75,19 +75,25 @@ def kernels_of(model: nn.Module, batch: Batch) -> int:
     return sum(work.kernels.values())
 
 
-LONG = ("1,024 tokens", "all labels")
+SHORT = CASES | {name: SHORT_CASES[name] for name in ("ragged", "all labels")}
+LONG = {f"{name}, long": CASES[name] for name in ("ragged", "all labels")}
+SLOW = ("1,024 tokens", *LONG)
 
 
 @pytest.mark.parametrize("trained", ["full", "lora", "frozen"])
 @pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=[pytest.mark.slow] if c in LONG else []) for c in CASES]
+    "rows",
+    [
+        pytest.param(rows, id=case, marks=[pytest.mark.slow] if case in SLOW else [])
+        for case, rows in (SHORT | LONG).items()
+    ],
 )
-def test_loss_and_gradients_of_the_gpu_path_are_close_to_float32(trained, case):
+def test_loss_and_gradients_of_the_gpu_path_are_close_to_float32(trained, rows):
     model = trained_model(trained)
-    exact, gradients = loss_and_gradients(model, CASES[case], "transformers")
+    exact, gradients = loss_and_gradients(model, rows, "transformers")
     model.zero_grad()
     with gpu_path(), torch.autocast("cpu", torch.bfloat16):
-        loss = loss_in_half_precision(model)(collate(CASES[case], UNLIMITED))
+        loss = loss_in_half_precision(model)(collate(rows, UNLIMITED))
         loss.backward()
     assert loss.item() == pytest.approx(exact, rel=2e-3)
     found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}

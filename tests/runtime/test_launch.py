@@ -107,7 +107,7 @@ def log_of(run):
 def test_a_run_goes_on_with_two_processes_and_with_one_again(
     tiny_gpt2, tmp_path, fork_server, monkeypatch, trials, figure
 ):
-    num_steps = len(trials(36, 90))
+    num_steps = len(trials(20, 90))
     first_stop, second_stop = num_steps // 7, num_steps * 5 // 9
     path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(50))
     settings = load_recipe(
