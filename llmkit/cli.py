@@ -9,6 +9,7 @@ import click
 from llmkit import __version__
 from llmkit.config.hints import RECIPE_OPTIONS, command_hint, last_part
 from llmkit.errors import OutOfMemory, UserError, did_you_mean
+from llmkit.runtime.ranks import is_rank_zero
 from llmkit.runtime.signals import Stopped
 
 # In the order of the help. Each is a module of llmkit.commands, imported when it is needed, with a
@@ -100,11 +101,11 @@ class CommandGroup(click.Group):
         except UserError as error:
             _fail(str(error), 2)
         except Stopped as stop:
-            _fail(f"{stop}{advice_of(stop)}", stop.exit_code)
+            _fail_together(f"{stop}{advice_of(stop)}", stop.exit_code)
         except (KeyboardInterrupt, click.Abort):
             _fail("stopped by Ctrl-C", 130)
         except FloatingPointError as error:
-            _fail(f"{error}{advice_of(error)}", 1)
+            _fail_together(f"{error}{advice_of(error)}", 1)
         except BrokenPipeError:
             sys.exit(1)
         except OSError as error:
@@ -142,6 +143,13 @@ def _fail(message: str, code: int) -> None:
     for line in message.splitlines():
         click.echo(f"llmkit: {line}", err=True)
     sys.exit(code)
+
+
+def _fail_together(message: str, code: int) -> None:
+    """`_fail` in all processes of a run, of which the first one prints the message."""
+    if not is_rank_zero():
+        sys.exit(code)
+    _fail(message, code)
 
 
 @click.group(

@@ -11,6 +11,7 @@ import pytest
 
 from llmkit import __main__ as program
 from llmkit import cli
+from llmkit.runtime.signals import Stopped
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,21 @@ def test_ctrl_c_while_python_exits_shows_no_traceback(monkeypatch):
         assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(Stopped(signal.SIGTERM), 143), (FloatingPointError("a NaN"), 1)]
+)
+def test_what_ends_all_processes_is_said_by_the_first(llmkit, monkeypatch, error, code):
+    def end(*_, **__):
+        raise error
+
+    monkeypatch.setattr(cli.main, "invoke", end)
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        result = llmkit("finetune", "qa")
+        assert result.exit_code == code
+        assert len(result.stderr.splitlines()) == (rank == "0")
 
 
 VERBS = list(cli.VERBS)

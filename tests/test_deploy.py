@@ -76,7 +76,7 @@ def test_a_slurm_job_is_queued_again_after_its_time_limit_only(stand_ins, code, 
     done = bash("slurm.sbatch", "summarize", "seed=1", **job)
     assert (done.returncode, done.stderr) == (code, "")
     *requeued, (srun, kill, *command) = stand_ins()
-    assert (srun, kill) == ("srun", "--kill-on-bad-exit=1")
+    assert (srun, kill) == ("srun", "--kill-on-bad-exit=0")
     parse(command)
     run = ["--run-dir", "runs/slurm-7", "--resume", "auto"]
     assert command[2:] == ["summarize", "seed=1", *run]

@@ -1,11 +1,16 @@
 """Launchers: which process of a run this is, and those under which no run would train."""
 
 import os
+import shutil
+import subprocess
+import sys
+import time
 
 import pytest
 from runs import start_ranks
 from stopped_runs import run_to_the_end, run_until, six_steps, traces
 
+from llmkit.config.recipe_files import to_yaml
 from llmkit.errors import UserError
 from llmkit.model.load import is_path
 from llmkit.runtime import ranks
@@ -16,6 +21,7 @@ from llmkit.runtime.ranks import (
     overridden_precision,
     resume_option,
 )
+from llmkit.training.checkpoint import newest
 
 OPEN_MPI = {
     "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2",
@@ -305,3 +311,40 @@ def test_mpirun_resumes_a_run(tiny_gpt2, tmp_path, subprocess_env, monkeypatch):
     assert "resume  after step 3" in output
     assert silence == ""
     assert traces(tmp_path / "run")["checkpoint"] == traces(tmp_path / "whole")["checkpoint"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="needs Open MPI's mpirun")
+def test_mpirun_itself_stops_a_run_which_resumes(tiny_gpt2, tmp_path, subprocess_env):
+    settings = six_steps(tiny_gpt2, tmp_path, "train.max_steps=100000", "evaluation.every=100000")
+    (tmp_path / "recipe.yaml").write_text(to_yaml(settings.model_dump(mode="json")), "utf-8")
+    environment = {
+        **subprocess_env, "OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "MASTER_PORT": str(free_port()),
+    }  # fmt: skip
+
+    def start(*options):
+        return subprocess.Popen(
+            ["mpirun", "--oversubscribe", "--mca", "odls_base_sigkill_timeout", "600", "-n", "2",
+             sys.executable, "-m", "llmkit", "finetune", "recipe.yaml", *options],
+            cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    process, log = start("--run-dir", "run"), tmp_path / "run" / "metrics.jsonl"
+    while process.poll() is None and not (log.is_file() and log.read_text().count("\n") > 3):
+        time.sleep(0.1)
+    process.terminate()
+    output, _ = process.communicate()
+    assert process.returncode not in (0, 2), output
+    assert output.count("llmkit: stopped by SIGTERM; resume under the same launcher with") == 1
+    found, reasons = newest(tmp_path / "run")
+    assert found is not None
+    assert not reasons
+    step = int(found.name.removeprefix("step-"))
+    longer = (f"train.max_steps={step + 2}", "--allow-change", "train.max_steps")
+    process = start("--resume", "run", *longer)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert f"resume  after step {step}: " in output
+    assert newest(tmp_path / "run")[0].name == f"step-{step + 2:08}"
