@@ -74,7 +74,7 @@ def test_the_benchmark_runs_on_a_cpu_and_writes_its_table(gpu, monkeypatch, tmp_
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("contestant", "library"),
-    [("HF Trainer", "transformers"), ("TRL", "trl"), ("compiled loop", "torch")],
+    [("HF Trainer", "transformers"), ("TRL", "trl")],
 )
 def test_contestants_of_the_benchmark_train_on_the_same_tokens(
     gpu, monkeypatch, tmp_path, contestant, library
@@ -83,6 +83,12 @@ def test_contestants_of_the_benchmark_train_on_the_same_tokens(
     found = table_of(gpu, monkeypatch, tmp_path / "GPU.md", "llmkit", contestant)
     losses = [float(row[-1]) for row in found.values()]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+@pytest.mark.slow
+def test_the_compiled_loop_of_the_benchmark_pads_the_vocabulary(gpu, monkeypatch, tmp_path):
+    found = table_of(gpu, monkeypatch, tmp_path / "GPU.md", "compiled loop")
+    assert float(found["compiled loop"][-1]) == pytest.approx(math.log(128), rel=0.02)
 
 
 def test_a_contestant_that_takes_other_steps_is_not_timed(gpu, monkeypatch):
