@@ -8,7 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 
 import numpy as np
 
@@ -116,7 +116,7 @@ def shingles(text: str) -> set[str]:
     """Pairs of adjacent words in lower case, without punctuation; in scripts without spaces, of
     characters."""
     words = WORD.findall(text.lower()) or [text]
-    return {" ".join(words[i : i + 2]) for i in range(max(1, len(words) - 1))}
+    return {f"{first} {second}" for first, second in pairwise(words)} or set(words)
 
 
 def _propose(

@@ -61,13 +61,16 @@ class MixedRows:
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
         """The rows (num_rows,) of an epoch."""
-        drawn = [
-            first + rows_of_passes(len(rows), epoch * count, (epoch + 1) * count, seed)
-            for first, rows, count in zip(
-                self.first_rows[:-1], self.sets.values(), self.num_drawn, strict=True
-            )
-        ]
-        return np.concatenate(drawn)[shuffled_indices(len(self), seed, epoch)]
+        drawn = np.empty(len(self), np.int32 if len(self) < 2**31 else np.int64)
+        start = 0
+        for first, rows, count in zip(
+            self.first_rows, self.sets.values(), self.num_drawn, strict=False
+        ):
+            part = drawn[start : start + count]
+            fill_with_passes(part, len(rows), epoch * count, seed)
+            part += int(first)
+            start += count
+        return drawn[shuffled_indices(len(self), seed, epoch)]
 
 
 @dataclass(frozen=True)
@@ -124,12 +127,15 @@ def epoch_order(rows: TrainRows | MixedRows, seed: int, epoch: int) -> np.ndarra
     return shuffled_indices(len(rows), seed, epoch)
 
 
-def rows_of_passes(num_rows: int, start: int, end: int, seed: int) -> np.ndarray:
-    """The rows from `start` to `end` of consecutive passes over a set, each in an order of its own
-    that depends on the seed and the number of the pass."""
-    first, last = start // num_rows, (end - 1) // num_rows
-    passes = [shuffled_indices(num_rows, seed, number) for number in range(first, last + 1)]
-    return np.concatenate(passes)[start - first * num_rows : end - first * num_rows]
+def fill_with_passes(drawn: np.ndarray, num_rows: int, start: int, seed: int) -> None:
+    """Fill `drawn` with rows of consecutive passes over a set, from place `start` on; each pass is
+    in an order of its own that depends on the seed and the number of the pass."""
+    filled = 0
+    while filled < len(drawn):
+        number, offset = divmod(start + filled, num_rows)
+        part = shuffled_indices(num_rows, seed, number)[offset : offset + len(drawn) - filled]
+        drawn[filled : filled + len(part)] = part
+        filled += len(part)
 
 
 def distribute(total: int, weights: np.ndarray) -> list[int]:

@@ -44,8 +44,8 @@ class BatchSchedule:
             rank: Number of this process, from 0.
         """
         self.rows = rows
-        # The order of an epoch serves all of its steps.
-        self.order_of_epoch = lru_cache(maxsize=1)(partial(epoch_order, rows, seed))
+        # The order of an epoch serves all of its steps; between two epochs, both are needed.
+        self.order_of_epoch = lru_cache(maxsize=2)(partial(epoch_order, rows, seed))
         self.seed, self.capacity = seed, capacity
         self.rank, self.num_processes = rank, num_processes
         self.global_batch_size = min(train.global_batch_size, len(rows))

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from llmkit.data.batches import shuffled_indices
 from llmkit.data.encode import FEATURES
 from llmkit.data.encoded_rows import EncodedRows
-from llmkit.data.mixed_rows import MixedRows, distribute, drawn_sets, epoch_order, rows_of_passes
+from llmkit.data.mixed_rows import (
+    MixedRows,
+    distribute,
+    drawn_sets,
+    epoch_order,
+    fill_with_passes,
+)
 
 
 class Blocks:
@@ -109,7 +115,9 @@ def test_one_set_has_the_order_of_an_epoch_without_a_mix():
 @given(st.integers(1, 12), st.lists(st.integers(0, 30), min_size=1, max_size=6))
 def test_consecutive_parts_of_passes_are_whole_passes(num_rows, counts):
     ends = np.cumsum([0, *(count + 1 for count in counts)]).tolist()
-    parts = [rows_of_passes(num_rows, start, end, seed=1) for start, end in pairwise(ends)]
+    parts = [np.empty(end - start, np.int32) for start, end in pairwise(ends)]
+    for part, start in zip(parts, ends, strict=False):
+        fill_with_passes(part, num_rows, start, seed=1)
     drawn = np.concatenate(parts).tolist()
     for start in range(0, len(drawn), num_rows):
         whole = drawn[start : start + num_rows]

@@ -2,6 +2,7 @@
 
 import random
 from functools import partial
+from itertools import chain
 
 import pytest
 from gradient_cases import random_rows, schedule_of
@@ -9,6 +10,7 @@ from runs import four_steps
 
 from llmkit.data.batches import UNLIMITED, MicroBatchLimit
 from llmkit.data.encoded_rows import EncodedRows
+from llmkit.data.mixed_rows import MixedRows
 from llmkit.training.batch_schedule import BatchSchedule
 
 ONE_ROW, FOUR_ROWS = MicroBatchLimit(rows=1), MicroBatchLimit(rows=4)
@@ -51,6 +53,28 @@ def test_each_epoch_trains_on_every_row_once_in_some_process(recipe, num_process
         assert sorted(trained) == list(range(11))
     first, second = (schedules[0].step_indices(step) for step in (0, 3))
     assert first != second, "each epoch has its own order"
+
+
+def test_the_rows_of_a_mixed_step_do_not_depend_on_the_number_of_processes(recipe):
+    rng, train = random.Random(0), recipe("train.global_batch_size=8").train
+    sets = {name: EncodedRows(random_rows(rng, size)) for name, size in (("train", 30), ("a", 7))}
+    rows = MixedRows(sets, {"train": 0.4, "a": 0.6})
+
+    def steps(num_processes):
+        schedule = BatchSchedule(
+            rows, train, seed=5, capacity=None, limit=ONE_ROW, num_processes=num_processes
+        )
+        return [
+            [list(chain(*batches)) for batches in schedule.micro_batch_indices(step)]
+            for step in range(2 * schedule.steps_per_epoch)
+        ]
+
+    alone = [sorted(chain(*by_process)) for by_process in steps(1)]
+    assert sum(map(len, alone)) == 2 * len(rows)
+    for num_processes in (2, 4):
+        by_step = steps(num_processes)
+        assert [sorted(chain(*by_process)) for by_process in by_step] == alone
+        assert all(len(by_process) == num_processes for by_process in by_step)
 
 
 @pytest.mark.parametrize(
