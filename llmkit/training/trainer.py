@@ -126,7 +126,7 @@ class Trainer:
         """Count the step; after the first few, predict and log what all of them will take."""
         self.pace.add(seconds, self.schedule.num_tokens(step))
         num_steps = self.schedule.num_steps - (step + 1 - self.pace.num_steps)
-        if self.pace.predict(num_steps, num_steps * self.schedule.mean_step_tokens):
+        if self.pace.predict(num_steps, self.schedule.mean_step_tokens):
             log.predicted_pace(self.pace)
 
     def forward_backward_in_memory(self, log: RunLog) -> tuple[Tensor, list[Tensor]]:
