@@ -203,9 +203,11 @@ def picture(plan: Plan) -> str:
     for name, seconds in marks.items():
         if seconds is not None and points[0].seconds <= seconds <= points[-1].seconds:
             at = f"{x(seconds):.1f}"
+            anchor = "end" if x(seconds) > 0.8 * WIDTH else "middle"
+            above = TOP - (3 if name == "recipe" else 15)  # the two may be close
             parts.append(
                 f'<line class="cursor" x1="{at}" x2="{at}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-                f'<text x="{at}" y="{TOP - 3}" text-anchor="middle">{name}</text>'
+                f'<text x="{at}" y="{above}" text-anchor="{anchor}">{name}</text>'
             )
     up = LOSS_TITLES[bool(plan.trials)]
     caption = f"{up.capitalize()} over the time of the run"
