@@ -24,6 +24,7 @@ class Variant:
     changes: Mapping[str, Any]
     """Keys of the recipe with their values, where they differ from the recipe."""
     num_weights: int
+    """Without adapters, which are merged."""
     training: Work
     scoring: Work
     use: MemoryUse
@@ -147,9 +148,10 @@ def build(
     fits = use.fitting_tokens(int(room) - use.weights)
     tokens = wanted if fits >= wanted else max(rows.longest, fits // 256 * 256)
     num_all, num_trained = count_parameters(model)
+    num_adapters = num_trained if settings.method == "lora" else 0
     return Variant(
         {},
-        num_all,
+        num_all - num_adapters,
         training_work(model, checkpointing=checkpointing),
         forward_work(model),
         use,

@@ -43,6 +43,12 @@ class Plan:
     curve: list[CurvePoint] = field(default_factory=list)
     """Loss over length; without trials, the difference from the recipe as it is written."""
 
+    @property
+    def has_loss(self) -> bool:
+        """Whether a loss can be expected: with trials, or from random weights by the published law,
+        which says nothing about models that were trained before."""
+        return bool(self.trials) or self.model == "scratch"
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON object."""
         return {
@@ -52,10 +58,14 @@ class Plan:
             "budget_seconds": self.budget,
             "memory_bytes": self.memory,
             "fits": self.fits,
-            "proposals": [proposal.as_dict() for proposal in self.proposals],
-            "quickest": self.quickest and self.quickest.as_dict(),
-            "lightest": self.lightest and self.lightest.as_dict(),
+            "proposals": [self._as_dict(proposal) for proposal in self.proposals],
+            "quickest": self.quickest and self._as_dict(self.quickest),
+            "lightest": self.lightest and self._as_dict(self.lightest),
             "num_devices": self.num_devices,
             "trials": [vars(trial) for trial in self.trials],
-            "curve": [vars(point) for point in self.curve],
+            "curve": [vars(point) for point in self.curve] if self.has_loss else [],
         }
+
+    def _as_dict(self, proposal: Proposal) -> dict[str, Any]:
+        content = proposal.as_dict()
+        return content if self.has_loss else {**content, "loss": None}

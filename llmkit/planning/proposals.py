@@ -191,9 +191,11 @@ def propose(
     return sorted(best.values(), key=rank)[:NUM_SHOWN]
 
 
-def rank(proposal: Proposal) -> tuple[float, float, int]:
-    """Sorts proposals, the best first: by loss, then by time, then by what they change."""
-    return round(proposal.loss[1], 4), round(proposal.seconds), len(proposal.changes)
+def rank(proposal: Proposal) -> tuple[float, bool, float, int]:
+    """Sorts proposals, the best first: by loss, full fine-tuning before adapters, which learn less
+    (Biderman et al. 2024, arXiv 2405.09673), then by time, and by what they change."""
+    is_lora = proposal.changes.get("train.method") == "lora"
+    return round(proposal.loss[1], 4), is_lora, round(proposal.seconds), len(proposal.changes)
 
 
 def make_proposal(

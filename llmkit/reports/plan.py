@@ -30,8 +30,11 @@ def show_plan(console: Console, plan: Plan) -> None:
         console.print(f"note: {note}")
     if plan.proposals:
         console.print(f"\n{proposals_title(plan)}")
-        header = ["", LOSS_TITLES[bool(plan.trials)], "time", "memory", "parameters"]
-        show_table(console, header, [[proposal_line(plan, each) for each in plan.proposals]])
+        show_table(
+            console,
+            ["", *proposal_header(plan)],
+            [[proposal_line(plan, each) for each in plan.proposals]],
+        )
     for line in refusal_lines(plan):
         console.print(line)
 
@@ -44,12 +47,18 @@ def proposals_title(plan: Plan) -> str:
     budget = [] if plan.budget is None else [show_seconds(plan.budget)]
     budget += [] if plan.memory is None else [show_bytes(plan.memory)]
     limits = f" for {' and '.join(budget)}" if budget else ""
-    how = (
-        "the trials' loss, and for other sizes the published law"
-        if plan.trials
-        else "the published law of Hoffmann et al. (2022), not fitted to these rows"
-    )
-    return f"proposals{limits}, ranked by {how}:"
+    if plan.trials:
+        how = "the trials' loss, and for other sizes the published law"
+    else:
+        how = "the published law of Hoffmann et al. (2022), not fitted to these rows"
+    hint = "" if plan.has_loss else "; --trials gives the loss to expect"
+    return f"proposals{limits}, ranked by {how}{hint}:"
+
+
+def proposal_header(plan: Plan) -> list[str]:
+    """The columns of proposals, without the first."""
+    loss = [LOSS_TITLES[bool(plan.trials)]] if plan.has_loss else []
+    return [*loss, "time", "memory", "parameters"]
 
 
 def proposal_line(plan: Plan, proposal: Proposal) -> list[str]:
@@ -58,7 +67,7 @@ def proposal_line(plan: Plan, proposal: Proposal) -> list[str]:
     loss = f"{expected:.3f}\n{low:.3f}-{high:.3f}" if plan.trials else f"{expected:+.3f}"
     weights = f"{proposal.num_weights / 1e6:.1f}M"
     shown = show_seconds(proposal.seconds), show_bytes(proposal.num_bytes)
-    return [to_type(proposal.changes), loss, *shown, weights]
+    return [to_type(proposal.changes), *([loss] if plan.has_loss else []), *shown, weights]
 
 
 def to_type(changes: dict[str, Any]) -> str:
@@ -119,10 +128,11 @@ def write_html(plan: Plan, path: Path) -> None:
     prediction = plan.prediction
     proposals = ""
     if plan.proposals:
-        header = [LOSS_TITLES[bool(plan.trials)], "time", "memory", "parameters"]
         lines = [proposal_line(plan, each) for each in plan.proposals]
         title = f"<p>{escape(proposals_title(plan))}</p>"
-        proposals = f"<h2>Proposals</h2>{title}{html_table(['type', *header], lines)}"
+        proposals = (
+            f"<h2>Proposals</h2>{title}{html_table(['type', *proposal_header(plan)], lines)}"
+        )
     notes = [*prediction.notes, *refusal_lines(plan)]
     page = fill(
         "plan.html",
@@ -133,7 +143,7 @@ def write_html(plan: Plan, path: Path) -> None:
         disk=html_table(["disk", ""], bytes_lines(prediction.disk)),
         notes="".join(f"<li>{escape(note)}</li>" for note in notes),
         proposals=proposals,
-        picture=picture(plan),
+        picture=picture(plan) if plan.has_loss else "",
     )
     write_text(path, page)
 

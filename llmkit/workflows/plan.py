@@ -53,7 +53,7 @@ def make_plan(
         prediction = predict(setup, found, step)
         machine = machine_here(setup, found, step, prediction, memory)
     else:
-        machine = machine_of(device, setup, memory)
+        machine = machine_of(device, setup, found, memory)
         prediction = predict_for(machine, setup, found, step)
     plan = Plan(recipe.task, recipe.model.name, prediction, budget, memory)
     trials = []

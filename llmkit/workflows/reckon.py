@@ -92,7 +92,9 @@ def machine_here(
     return Machine(kind, (precision,), rates, room, base, None, scoring)
 
 
-def machine_of(device: Device, setup: TrainingSetup, memory: int | None) -> Machine:
+def machine_of(
+    device: Device, setup: TrainingSetup, found: Measurements, memory: int | None
+) -> Machine:
     """A device, at a stated part of the rates of its data sheet."""
     asked = setup.recipe.train.mixed_precision
     own = asked if asked in device.rates else device.precision
@@ -103,7 +105,7 @@ def machine_of(device: Device, setup: TrainingSetup, memory: int | None) -> Mach
         per_step=blocks * SECONDS_PER_BLOCK,
         per_micro_batch=3 * blocks * SECONDS_PER_BLOCK,
         per_saved_byte=1 / DISK_RATE,
-        fixed=0.0,
+        fixed=found.setup_seconds,
     )
     room = (device.num_bytes if memory is None else memory) * MEMORY_FRACTION["cuda"] - CUDA_BYTES
     return Machine("cuda", precisions, rates, room, int(CUDA_BYTES), device)
@@ -228,11 +230,10 @@ def with_proposals(
 ) -> Plan:
     """The plan with the loss to expect over the length of the run, and proposals for its budget."""
     schedule = schedule_of(setup, step)
-    num_weights, _ = count_parameters(setup.model)
-    outlook = Outlook(num_weights, schedule)
+    found = list(variants_here(machine, setup, step))
+    outlook = Outlook(found[0][0].num_weights, schedule)
     if trials:
         outlook = outlook.with_trials(trials, whole_steps(plan, machine, setup, step))
-    found = list(variants_here(machine, setup, step))
     plan = replace(plan, trials=list(trials), curve=curve_of(found[0][1], schedule, outlook))
     peak = plan.prediction.peak_bytes
     is_in_time = plan.budget is None or plan.prediction.total_seconds <= plan.budget

@@ -1,6 +1,7 @@
 """The result of a plan as plain data."""
 
 import json
+from dataclasses import replace
 
 from llmkit.planning.plan import CurvePoint, Plan
 from llmkit.planning.prediction import Prediction
@@ -17,6 +18,8 @@ def test_a_plan_is_plain_data():
     )  # fmt: skip
     content = json.loads(json.dumps(plan.as_dict()))
     assert content["proposals"][0]["loss"] == {"low": 1.0, "expected": 2.0, "high": 3.0}
+    without = replace(plan, trials=[]).as_dict()
+    assert (without["proposals"][0]["loss"], without["curve"]) == (None, [])
     assert content["trials"] == [{"num_steps": 4, "loss": 3.0}]
     assert content["curve"][0]["num_steps"] == 4
     assert content["lightest"] is None

@@ -35,6 +35,7 @@ CURVE = [
 ]
 PLAN = Plan("summarize", "gpt2", PREDICTION, 7200.0, 16 * 10**9, proposals=PROPOSALS, curve=CURVE)
 TRIED = replace(PLAN, trials=[Trial(31, 4.6), Trial(62, 3.9), Trial(125, 3.4)])
+SCRATCH = replace(PLAN, model="scratch")
 NOTHING = replace(PLAN, proposals=[], quickest=PROPOSALS[0], lightest=PROPOSALS[1])
 
 
@@ -59,13 +60,23 @@ def test_everything_is_shown_at_any_width(plan, width):
 
 
 def test_a_loss_without_trials_is_a_difference_with_its_source():
-    text = " ".join(shown(PLAN, 200).split())
+    text = " ".join(shown(SCRATCH, 200).split())
     assert "loss against the recipe" in text
     assert "+2.100" in text
     assert "Hoffmann et al. (2022), not fitted to these rows" in text
     tried = " ".join(shown(TRIED, 200).split())
     assert "2.100" in tried
     assert "2.000-2.200" in tried
+
+
+def test_a_model_that_was_trained_before_has_no_loss_without_trials(tmp_path):
+    text = " ".join(shown(PLAN, 200).split())
+    assert "loss against" not in text
+    assert "--trials gives the loss to expect" in text
+    for name, plan in (("none", PLAN), ("scratch", SCRATCH), ("tried", TRIED)):
+        write_html(plan, tmp_path / f"{name}.html")
+        page = (tmp_path / f"{name}.html").read_text("utf-8")
+        assert ("<svg" in page) == (name != "none")
 
 
 def test_what_would_fit_is_shown_if_nothing_does():
@@ -96,7 +107,12 @@ def test_the_picture_holds_curve_interval_trials_and_marks():
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 def test_pages_never_scroll_sideways(tmp_path):
     pages = []
-    for name, plan in (("plain", PLAN), ("tried", TRIED), ("nothing", NOTHING)):
+    for name, plan in (
+        ("plain", PLAN),
+        ("scratch", SCRATCH),
+        ("tried", TRIED),
+        ("nothing", NOTHING),
+    ):
         pages.append(tmp_path / f"{name}.html")
         write_html(plan, pages[-1])
     assert overflowing_widths(*pages) == []

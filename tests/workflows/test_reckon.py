@@ -39,7 +39,7 @@ def test_the_recipe_itself_costs_here_what_was_predicted(planned, here):
 def test_a_device_takes_the_work_over_a_part_of_its_rate(planned):
     setup, found, step = planned
     sheet = find_device("a100")
-    machine = machine_of(sheet, setup, None)
+    machine = machine_of(sheet, setup, found, None)
     variant, costs = next(variants_here(machine, setup, step))
     flop = training_work(setup.model, checkpointing=False).of(step.amounts)
     work = flop / (EFFICIENCY * sheet.rates["no"] * 1e12)
@@ -47,9 +47,11 @@ def test_a_device_takes_the_work_over_a_part_of_its_rate(planned):
     launches = machine.rates.per_step + machine.rates.per_micro_batch * micro_batches
     assert costs.per_step == pytest.approx(work + launches, rel=1e-6)
     prediction = predict_for(machine, setup, found, step)
+    seconds = costs.seconds(setup.schedule.num_steps, schedule_of(setup, step))
+    assert seconds == pytest.approx(prediction.total_seconds, rel=0.05)
     assert prediction.basis == "reckoned for a100"
     assert "35% are assumed" in prediction.notes[0]
-    faster = predict_for(machine_of(find_device("h100"), setup, None), setup, found, step)
+    faster = predict_for(machine_of(find_device("h100"), setup, found, None), setup, found, step)
     assert faster.seconds["optimizer steps"] <= prediction.seconds["optimizer steps"]
 
 
