@@ -15,12 +15,13 @@ from llmkit.config.recipe import load_recipe
 from llmkit.runtime.console import library_imports
 from llmkit.runtime.devices import start_accelerator
 
+LENGTH = ("train.epochs=null", "train.max_steps=640", "train.global_batch_size=8")
 RECIPES = {
-    "summarize": ("summarize", "train.epochs=4"),
-    "translate": ("translate", "train.epochs=3"),
-    "instruct": ("instruct", "train.epochs=3"),
-    "qa": ("qa", "train.epochs=3"),
-    "pretrain, scratch": ("pretrain", "train.epochs=3"),
+    "translate": ("translate", *LENGTH),
+    "classify": ("classify", *LENGTH),
+    "reason": ("reason", *LENGTH),
+    "qa, LoRA": ("qa", *LENGTH, "train.method=lora"),
+    "pretrain, scratch": ("pretrain", *LENGTH),
 }
 
 

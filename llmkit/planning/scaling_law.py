@@ -125,14 +125,15 @@ NOISE_QUANTILES = np.array(
      0.168, 0.341, 0.524, 0.728, 0.967, 1.282, 1.834]
 )  # fmt: skip
 # What is plausible before any trial. Published exponents over tokens reach from 0.1 (Kaplan et al.
-# 2020) to 0.37 (Hoffmann et al. 2022); short runs of small models fall faster.
-BETAS = np.geomspace(0.05, 2.0, 24)
-TYPICAL_BETA, BETA_SPREAD = 0.3, 0.8  # median, and standard deviation of its logarithm
+# 2020) to 0.37 (Hoffmann et al. 2022); short runs of small models fall faster, and losses near 0
+# vary more between seeds.
+BETAS = np.geomspace(0.05, 16, 24)
+TYPICAL_BETA, BETA_SPREAD = 0.6, 1.3  # median, and standard deviation of its logarithm
 FLOORS = np.linspace(0, 0.99, 25)  # E as a fraction of the lowest loss
-STARTS = np.array([0, 1 / 128, 1 / 32, 1 / 8, 1 / 2])
-START_CHANCES = np.array([0.4, 0.15, 0.15, 0.15, 0.15])
-NOISES = np.array([0.002, 0.004, 0.008, 0.016, 0.032])
-TYPICAL_NOISE, NOISE_SPREAD = 0.006, 0.8
+STARTS = np.array([0, 1 / 64, 1 / 16, 1 / 4, 1, 3])
+START_CHANCES = np.array([0.25, 0.1, 0.15, 0.15, 0.15, 0.2])
+NOISES = np.array([0.003, 0.01, 0.03, 0.1, 0.2])
+TYPICAL_NOISE, NOISE_SPREAD = 0.006, 1.3
 UNTUNED_NOISE = 0.1  # of log loss at D = 0, where the curve is a rough guide only
 NO_START_DENSITY = 0.4  # of any log loss at D = 0, if S = 0 and the curve has no value there
 NUM_CURVES = 3000  # that stand for all plausible ones

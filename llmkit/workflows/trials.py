@@ -23,7 +23,7 @@ from llmkit.training.trainer import Trainer
 from llmkit.workflows.training_setup import TrainingSetup
 
 FRACTIONS = (1 / 32, 1 / 16, 1 / 8)  # of the whole run's steps; 7/32 of its cost
-MIN_STEPS = 4  # of the shortest trial: fewer say nothing about more
+MIN_STEPS = 16  # of the shortest trial: fewer say little about more
 
 
 def run_trials(setup: TrainingSetup, num_steps: int, console: Console) -> list[Trial]:
