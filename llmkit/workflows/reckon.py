@@ -107,7 +107,8 @@ def machine_of(
         per_saved_byte=1 / DISK_RATE,
         fixed=found.setup_seconds,
     )
-    room = (device.num_bytes if memory is None else memory) * MEMORY_FRACTION["cuda"] - CUDA_BYTES
+    limit = MEMORY_FRACTION["cuda"] * device.num_bytes if memory is None else memory
+    room = limit - CUDA_BYTES
     return Machine("cuda", precisions, rates, room, int(CUDA_BYTES), device)
 
 

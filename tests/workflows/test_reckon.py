@@ -78,3 +78,10 @@ def test_the_expected_loss_falls_with_the_length_of_the_run(planned, here):
     curve = with_proposals(plan, machine, setup, step).curve
     assert all(a.seconds < b.seconds for a, b in itertools.pairwise(curve))
     assert all(a.expected >= b.expected for a, b in itertools.pairwise(curve))
+
+
+def test_memory_that_is_asked_for_may_be_used_whole(planned):
+    setup, found, _ = planned
+    machine = machine_of(find_device("a100"), setup, found, 10**9)
+    assert machine.room + machine.base_bytes == 10**9
+    assert machine_of(find_device("a100"), setup, found, None).room < 40e9
