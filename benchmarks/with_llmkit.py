@@ -15,6 +15,7 @@ from llmkit.model.trainable import set_activation_checkpointing, trainable_model
 from llmkit.runtime.devices import start_accelerator
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.memory import plan_memory
+from llmkit.training.pace import Pace
 from llmkit.training.trainer import Trainer
 
 
@@ -34,6 +35,9 @@ class Log:
 
     def note(self, step: int, text: str) -> None:
         raise RuntimeError(text)
+
+    def predicted_pace(self, pace: Pace) -> None:
+        """Nothing: the benchmark has its own clock."""
 
 
 def overrides_of(job: Job) -> dict[str, Any]:
