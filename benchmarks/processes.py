@@ -27,10 +27,9 @@ from torch import nn
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from benchmarks.job import Clock
-from benchmarks.with_llmkit import Log
+from benchmarks.with_llmkit import Log, build_trainer
 from llmkit.config.recipe import load_recipe
 from llmkit.config.schema import Recipe
-from llmkit.data.batches import batch_capacity
 from llmkit.data.cache import encode_cached
 from llmkit.data.encode import EncodingOptions
 from llmkit.data.encoded_rows import EncodedRows
@@ -38,14 +37,11 @@ from llmkit.data.recipe_task import recipe_task
 from llmkit.data.splits import open_splits
 from llmkit.families import GPT2
 from llmkit.model.load import load_model
-from llmkit.model.trainable import set_activation_checkpointing, trainable_model
+from llmkit.model.trainable import trainable_model
 from llmkit.runtime.devices import start_accelerator
 from llmkit.runtime.launch import free_port
 from llmkit.runtime.signals import Signals
-from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.loop import sync_stop_requests
-from llmkit.training.memory import plan_memory
-from llmkit.training.trainer import Trainer
 
 ONE, TWO, APART = "1 process", "2 processes", "2 separate runs"
 
@@ -144,19 +140,8 @@ def measure(workload: Workload, options: argparse.Namespace) -> float:
     recipe = load_recipe("summarize", overrides=overrides_of(workload, options))
     accelerator = start_accelerator("cpu", "auto", recipe.seed)
     model, rows = prepare(recipe, workload, options.tokenizer)
-    memory = plan_memory(model, recipe.train, rows, accelerator)
-    set_activation_checkpointing(model, memory.activation_checkpointing)
-    schedule = BatchSchedule(
-        rows,
-        recipe.train,
-        seed=recipe.seed,
-        capacity=batch_capacity(recipe.data, recipe.train.forward),
-        limit=memory.limit,
-        rank=accelerator.process_index,
-        num_processes=accelerator.num_processes,
-    )
+    trainer, schedule = build_trainer(model, rows, recipe, accelerator)
     clock = Clock()
-    trainer = Trainer.build(model, schedule, recipe.train, accelerator)
     never_overdue = SimpleNamespace(is_overdue=lambda: False)
     while trainer.progress.step < schedule.num_steps:
         trainer.train_step(Log(clock))

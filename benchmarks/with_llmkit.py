@@ -2,21 +2,22 @@
 
 from typing import Any
 
+from accelerate import Accelerator
 from datasets import load_from_disk
+from torch import nn
 
 from benchmarks import job as shared
 from benchmarks.job import Clock, Job, read_job, write_result
 from llmkit.config.recipe import load_recipe
 from llmkit.config.schema import Recipe
-from llmkit.data.batches import batch_capacity
 from llmkit.data.encoded_rows import EncodedRows
 from llmkit.model.load import load_model
 from llmkit.model.trainable import set_activation_checkpointing, trainable_model
 from llmkit.runtime.devices import start_accelerator
 from llmkit.training.batch_schedule import BatchSchedule
-from llmkit.training.memory import plan_memory
 from llmkit.training.pace import Pace
 from llmkit.training.trainer import Trainer
+from llmkit.workflows.training_setup import plan_training
 
 
 class Log:
@@ -60,22 +61,24 @@ def overrides_of(job: Job) -> dict[str, Any]:
     }
 
 
+def build_trainer(
+    model: nn.Module, rows: EncodedRows, recipe: Recipe, accelerator: Accelerator
+) -> tuple[Trainer, BatchSchedule]:
+    """The trainer of a recipe, as `finetune` builds it, and its batches."""
+    memory, schedule = plan_training(
+        model, rows, recipe.train, recipe.data, recipe.seed, accelerator
+    )
+    set_activation_checkpointing(model, memory.activation_checkpointing)
+    return Trainer.build(model, schedule, recipe.train, accelerator), schedule
+
+
 def run(job: Job, recipe: Recipe, settings: dict[str, Any]) -> None:
     accelerator = start_accelerator(recipe.train.device, recipe.train.mixed_precision, recipe.seed)
     model, _ = load_model(job.model)
     model = trainable_model(model, recipe.train)
     rows = EncodedRows(load_from_disk(job.rows))
-    memory = plan_memory(model, recipe.train, rows, accelerator)
-    set_activation_checkpointing(model, memory.activation_checkpointing)
-    schedule = BatchSchedule(
-        rows,
-        recipe.train,
-        seed=recipe.seed,
-        capacity=batch_capacity(recipe.data, recipe.train.forward),
-        limit=memory.limit,
-    )
+    trainer, schedule = build_trainer(model, rows, recipe, accelerator)
     log = Log(Clock())
-    trainer = Trainer.build(model, schedule, recipe.train, accelerator)
     while trainer.progress.step < schedule.num_steps:
         trainer.train_step(log)
     steps = range(job.steps)

@@ -251,7 +251,7 @@ def plan(
             None if budget is None else parse_duration(budget, "budget"),
             None if memory is None else parse_bytes(memory, "memory"),
             None if device is None else find_device(device, "device"),
-            tries=trials,
+            runs_trials=trials,
         )
 
 

@@ -30,7 +30,7 @@ from llmkit.errors import UserError
 @click.option("--device", metavar="NAME", help="Reckon for this GPU, such as a100 or rtx-4090.")
 @click.option(
     "--trials",
-    "tries",
+    "runs_trials",
     is_flag=True,
     help="Train three small runs, 7/32 of the budget, to forecast the loss.",
 )
@@ -43,7 +43,7 @@ def plan(
     budget: str | None,
     memory: str | None,
     device: str | None,
-    tries: bool,
+    runs_trials: bool,
     output: str | None,
     as_json: bool,
 ) -> None:
@@ -67,10 +67,10 @@ def plan(
         sheet = None if device is None else find_device(device)
         page = check_output(output, "--output", ".html")
         settings = open_recipe(recipe, scale=scale, overrides=overrides)
-    if sheet is not None and tries:
+    if sheet is not None and runs_trials:
         raise UserError("--trials: they run on this machine; leave --device out")
     result = make_plan(
-        settings, make_console(stderr=as_json), seconds, num_bytes, sheet, tries=tries
+        settings, make_console(stderr=as_json), seconds, num_bytes, sheet, runs_trials=runs_trials
     )
     if as_json:
         click.echo(to_json(result.as_dict(), ensure_ascii=False, indent=2))

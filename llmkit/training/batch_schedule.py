@@ -56,6 +56,18 @@ class BatchSchedule:
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
         self.ahead: dict[tuple[int, MicroBatchLimit], Future[list[Batch]]] = {}
 
+    def with_settings(self, train: Train) -> "BatchSchedule":
+        """The batches of the same rows for another length of the training or other batch sizes."""
+        return BatchSchedule(
+            self.rows,
+            train,
+            seed=self.seed,
+            capacity=self.capacity,
+            limit=self.limit,
+            rank=self.rank,
+            num_processes=self.num_processes,
+        )
+
     def step_indices(self, step: int) -> list[int]:
         """Indices of the rows of a step, over all processes. An epoch's last step may be short."""
         epoch, position = divmod(step, self.steps_per_epoch)

@@ -31,7 +31,7 @@ def make_plan(
     memory: int | None = None,
     device: Device | None = None,
     *,
-    tries: bool = False,
+    runs_trials: bool = False,
 ) -> Plan:
     """The plan of a recipe.
 
@@ -40,7 +40,7 @@ def make_plan(
         budget: Seconds for the run.
         memory: Bytes for the run.
         device: To reckon for, in place of this machine.
-        tries: Whether to train a few small runs, to forecast the loss.
+        runs_trials: Whether to train a few small runs, to forecast the loss.
 
     Raises:
         UserError: For every mistake in the recipe or the rows that `finetune` would refuse.
@@ -57,7 +57,7 @@ def make_plan(
         prediction = predict_for(machine, setup, found, step)
     plan = Plan(recipe.task, recipe.model.name, prediction, budget, memory)
     trials = []
-    if tries:
+    if runs_trials:
         trials = run_trials(setup, whole_steps(plan, machine, setup, step), console)
     return with_proposals(plan, machine, setup, step, trials)
 

@@ -62,11 +62,16 @@ def time_steps(trainer: Trainer, work: Work, allowed: float) -> StepCosts:
     def has_time(seconds: float) -> bool:
         return deadline - time.perf_counter() > seconds
 
-    one_row, num_rows = with_rows(whole, trainer, 1), GROWTH
+    def with_rows(number: int) -> BatchSchedule:
+        return whole.with_settings(
+            trainer.settings.model_copy(update={"global_batch_size": number})
+        )
+
+    one_row, num_rows = with_rows(1), GROWTH
     first = time_step(trainer, one_row, 0, work)
     partial = [time_step(trainer, one_row, 0, work) if has_time(first.seconds) else first]
     while num_rows < whole.global_batch_size and has_time(GROWTH * partial[-1].seconds):
-        partial.append(time_step(trainer, with_rows(whole, trainer, num_rows), 0, work))
+        partial.append(time_step(trainer, with_rows(num_rows), 0, work))
         num_rows *= GROWTH
     complete: list[StepTiming] = []
     steps = spread(whole.num_steps, NUM_STEPS) if num_rows >= whole.global_batch_size else []
@@ -98,17 +103,6 @@ def time_step(trainer: Trainer, schedule: BatchSchedule, step: int, work: Work) 
     seconds = time.perf_counter() - started
     micro_batches, amounts = amounts_of(schedule, step)
     return StepTiming(seconds, micro_batches, work.of(amounts), schedule.largest_size(step))
-
-
-def with_rows(schedule: BatchSchedule, trainer: Trainer, num_rows: int) -> BatchSchedule:
-    """The same schedule with steps of fewer rows."""
-    return BatchSchedule(
-        schedule.rows,
-        trainer.settings.model_copy(update={"global_batch_size": num_rows}),
-        seed=schedule.seed,
-        capacity=schedule.capacity,
-        limit=schedule.limit,
-    )
 
 
 def spread(number: int, most: int) -> list[int]:

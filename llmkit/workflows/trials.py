@@ -9,7 +9,6 @@ from rich.console import Console
 from torch import nn
 
 from llmkit.config.schema import Train
-from llmkit.data.batches import batch_capacity
 from llmkit.data.bpe import bpe_of
 from llmkit.errors import UserError, count_of
 from llmkit.evaluation.evaluator import token_losses
@@ -17,7 +16,6 @@ from llmkit.model.load import move_to_device, open_model
 from llmkit.model.trainable import set_activation_checkpointing, trainable_model
 from llmkit.planning.scaling_law import Trial
 from llmkit.runtime.console import counting
-from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.log import RunLog
 from llmkit.training.trainer import Trainer
 from llmkit.workflows.training_setup import TrainingSetup
@@ -62,13 +60,7 @@ def train_and_score(
     model, _ = open_model(recipe.model, settings.forward, recipe.seed, train_bpe)
     model = move_to_device(trainable_model(model, settings), accelerator.device)
     set_activation_checkpointing(model, setup.memory.activation_checkpointing)
-    schedule = BatchSchedule(
-        setup.schedule.rows,
-        settings,
-        seed=recipe.seed,
-        capacity=batch_capacity(recipe.data, settings.forward),
-        limit=setup.schedule.limit,
-    )
+    schedule = setup.schedule.with_settings(settings)
     trainer = Trainer.build(model, schedule, settings, accelerator)
     log = RunLog(None, length, 1, Console(quiet=True), lambda figures, step: None)
     for _ in range(length):
