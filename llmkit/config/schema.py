@@ -35,6 +35,11 @@ class Scratch(Section):
     initializer_range: float = Field(0.02, gt=0)
     """Standard deviation of the initial weights; for a small model, about 1/sqrt(n_embd)."""
 
+    @property
+    def max_length(self) -> int:
+        """The maximum sequence length under a name that no model family uses."""
+        return self.n_positions
+
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "Scratch":
         if self.n_embd % self.n_head:

@@ -193,9 +193,9 @@ def scratch_tokenizer(
     """
     if shape.tokenizer is None:
         bpe = train_bpe(shape.vocab_size)
-        return SCRATCH_FAMILY.create_tokenizer(bpe.vocabulary, bpe.merges, shape.n_positions)
+        return SCRATCH_FAMILY.create_tokenizer(bpe.vocabulary, bpe.merges, shape.max_length)
     tokenizer = load_tokenizer(shape.tokenizer, revision)
-    tokenizer.model_max_length = shape.n_positions
+    tokenizer.model_max_length = shape.max_length
     return tokenizer
 
 

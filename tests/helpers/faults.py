@@ -30,9 +30,9 @@ with library_imports():
     from llmkit.runs import folder
     from llmkit.training import log, saver
     from llmkit.training.trainer import Trainer
-    from llmkit.workflows import score_run, training_setup
+    from llmkit.workflows import encode_train, score_run
 PLACES = {
-    "tokenize": (training_setup, "encode_cached"), "train": (Trainer, "train_step"),
+    "tokenize": (encode_train, "encode_cached"), "train": (Trainer, "train_step"),
     "evaluate": (Evaluator, "evaluate"), "save": (saver, "save_checkpoint"),
     "prune": (saver, "prune"), "keep": (saver, "save_model"), "log": (log.RunLog, "_write"),
     "tables": (score_run, "write_results"), "report": (html, "write_report"),

@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset
 from forward_cases import rows_of
 from peak_memory import peak_bytes
-from torch import nn
+from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from llmkit.config.schema import Train
@@ -107,7 +107,10 @@ def test_estimate_of_the_blocks_on_cuda_is_what_their_tensors_take(monkeypatch, 
         ids = torch.zeros(num_tokens, dtype=torch.int64)
         rows = RowBounds([LENGTH] * NUM_ROWS, torch.zeros(NUM_ROWS + 1, dtype=torch.int32))
     set_activation_checkpointing(model, checkpointing)
-    attend = lambda block, qkv, layer: cuda_attention(qkv, rows, CONFIG.n_head, 0.0)  # noqa: E731
+
+    def attend(block: int, qkv: Tensor, layer: nn.Dropout, used: Tensor | None) -> Tensor:
+        attended = cuda_attention(qkv, rows, CONFIG.n_head, 0.0)
+        return attended if used is None else attended.index_select(0, used)
 
     def forward_backward() -> None:
         drop = FastDropout(ids.device)

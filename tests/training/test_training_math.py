@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data.batches import UNLIMITED, collate
 from llmkit.data.encode import EncodingOptions, encode_examples
-from llmkit.data.encoding_report import EncodingReport
+from llmkit.data.encoding_report import EncodingReport, RowRecords
 from llmkit.data.row_records import RECORD, row_record
 from llmkit.evaluation.evaluator import token_losses
 from llmkit.model.load import load_model
@@ -143,7 +143,7 @@ def test_supervised_text_is_the_completion_and_its_end(tiny_gpt2, trials, figure
         prompt = 0 if task.output == "text" else sum(map(len, encoded.prompt))
         record = row_record(example, ids, encoded)
         table = pa.Table.from_pylist([record], schema=RECORD.arrow_schema)
-        encoding_report = EncodingReport(Dataset(table, fingerprint="unused"))
+        encoding_report = EncodingReport(RowRecords(Dataset(table, fingerprint="unused")))
         whole = [*ids[:-1], [*ids[-1], tokenizer.eos_token_id]]
         if not encoded.completion:
             num_left_out = sum(map(len, whole))
