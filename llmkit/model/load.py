@@ -176,8 +176,16 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     """The tokenizer of `embedded`, of a folder, or of a hub id; the weights are not read."""
     folder = find_model(name, revision, tokenizer_only=True)
     check_tokenizer_folder(folder, name)
+    return _tokenizer_in(folder, name, SCRATCH_FAMILY)
+
+
+def _tokenizer_in(folder: Path, name: str, family: Family) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checked folder, with an end-of-text token.
+
+    name: The name of the model, for messages.
+    """
     try:
-        tokenizer = _load_tokenizer(folder, SCRATCH_FAMILY)
+        tokenizer = _load_tokenizer(folder, family)
     except Exception as error:  # damaged files make the libraries raise errors of any type
         raise _damaged(name, error) from None
     add_end_of_text(tokenizer)
@@ -330,10 +338,4 @@ def open_tokenizer(settings: Model, train_bpe: TrainBpe) -> PreTrainedTokenizerB
     if settings.name == "scratch":
         return scratch_tokenizer(settings.scratch, train_bpe, settings.revision)
     folder = find_model(settings.name, settings.revision)
-    family = check_folder(folder, settings.name)
-    try:
-        tokenizer = _load_tokenizer(folder, family)
-    except Exception as error:  # damaged files make the libraries raise errors of any type
-        raise _damaged(settings.name, error) from None
-    add_end_of_text(tokenizer)
-    return tokenizer
+    return _tokenizer_in(folder, settings.name, check_folder(folder, settings.name))
