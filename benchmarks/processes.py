@@ -24,7 +24,7 @@ from types import SimpleNamespace
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 
 from benchmarks.job import Clock
 from benchmarks.with_llmkit import Log, build_trainer
@@ -174,7 +174,7 @@ def prepare(
         model = GPT2LMHeadModel(GPT2Config())
         GPT2.optimize(model)
         if tokenizer_folder is not None:
-            tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+            tokenizer = GPT2Tokenizer.from_pretrained(tokenizer_folder)
     train = open_splits(recipe.data, recipe_task(recipe))["train"]
     rows, *_ = encode_cached(train, tokenizer, EncodingOptions.of(recipe.data))
     return trainable_model(model, recipe.train), EncodedRows(rows)
