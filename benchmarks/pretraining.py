@@ -1,7 +1,10 @@
 """Pretrain a GPT-2 with llmkit and with a plain loop like nanoGPT's, side by side.
 
     python -m benchmarks.pretraining parity --train train.txt
-    python -m benchmarks.pretraining race --train train.jsonl --minutes 120
+    python -m benchmarks.pretraining race --train wiki.txt papers.jsonl:abstract --minutes 120
+
+Training texts are paragraphs of text files, articles where the file has WikiText's headings, and
+columns of JSON Lines, `text` unless another is named.
 
 parity: both start from the same weights and train on the same blocks in the same order; the losses
 of all steps are compared.
@@ -14,9 +17,11 @@ the learning rate has to decay until the end. Both models are then scored on the
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -25,7 +30,8 @@ from typing import Any
 from benchmarks.generation import processor
 
 BUILD = Path(__file__).parents[1] / "build" / "benchmark" / "pretraining"
-START, PREPARED = BUILD / "start", BUILD / "prepared"
+START, PREPARED, TEXTS = BUILD / "start", BUILD / "prepared", BUILD / "texts.jsonl"
+ARTICLE = re.compile(r"^(?= = [^=\n]+ = $)", re.MULTILINE)  # WikiText's heading of an article
 # About 10 million parameters with a vocabulary of 4,096, and about 25 million with one of 8,192.
 SHAPES = {
     "parity": {"n_layer": 7, "n_head": 5, "n_embd": 320, "vocab_size": 4096},
@@ -43,8 +49,7 @@ def overrides(options: argparse.Namespace, num_steps: int) -> list[str]:
     return [
         "model=scratch",
         *(f"model.scratch.{key}={value}" for key, value in shape.items()),
-        f"data.train={options.train}",
-        *([f"data.rows={options.rows}"] if options.rows else []),
+        f"data.train={TEXTS}",
         f"data.max_length={LENGTH}",
         "train.epochs=null",
         f"train.max_steps={num_steps}",
@@ -79,6 +84,25 @@ def finish(*processes: subprocess.Popen) -> None:
             sys.exit(f"failed: {' '.join(process.args)}; see {BUILD}/*.log")
 
 
+def read_texts(source: str) -> Iterator[str]:
+    """The texts of FILE or FILE:COLUMN."""
+    name, _, column = source.partition(":")
+    content = Path(name).read_text("utf-8")
+    if name.endswith(".jsonl"):
+        yield from (json.loads(line)[column or "text"] for line in content.split("\n") if line)
+    else:
+        articles = ARTICLE.split(content)
+        yield from articles if len(articles) > 1 else content.split("\n\n")
+
+
+def write_texts(sources: list[str]) -> None:
+    """Write each text once."""
+    texts = dict.fromkeys(text.strip() for source in sources for text in read_texts(source))
+    lines = [json.dumps({"text": text}) + "\n" for text in texts if text]
+    TEXTS.write_text("".join(lines), "utf-8")
+    print(f"{len(lines):,} texts, {TEXTS.stat().st_size:,} bytes of JSON Lines", flush=True)
+
+
 def prepare(options: argparse.Namespace) -> None:
     """Write the text as token files, and the weights that both start from."""
     from llmkit.config.recipe import load_recipe
@@ -87,6 +111,7 @@ def prepare(options: argparse.Namespace) -> None:
     from llmkit.data.splits import open_splits
     from llmkit.model.load import open_model, save_model
 
+    write_texts(options.train)
     keys = overrides(options, 1)
     finish(start("llmkit", "prepare", "pretrain", "--output", str(PREPARED), *keys))
     recipe = load_recipe("pretrain", overrides=tuple(keys))
@@ -100,7 +125,7 @@ def finetune(options: argparse.Namespace, num_steps: int, core: int | None) -> s
 
 
 def plain(options: argparse.Namespace, num_steps: int, core: int | None) -> subprocess.Popen:
-    arguments = [options.kind, "--train", options.train, "--plain-steps", str(num_steps)]
+    arguments = [options.kind, "--plain-steps", str(num_steps)]
     return start("benchmarks.pretraining", *arguments, core=core)
 
 
@@ -200,8 +225,9 @@ def write_table(options: argparse.Namespace, num_steps: int, num_plain_steps: in
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("kind", choices=("parity", "race"))
-    parser.add_argument("--train", required=True, help="text to train on")
-    parser.add_argument("--rows", help="data.rows of .txt files")
+    parser.add_argument(
+        "--train", nargs="+", metavar="FILE[:COLUMN]", default=[], help="texts to train on"
+    )
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--output", type=Path, default=Path("build/PRETRAINING.md"))
     parser.add_argument("--plain-steps", type=int, help="internal: run the plain loop")
@@ -210,6 +236,8 @@ def main() -> int:
     if options.plain_steps:
         run_plain(options.kind, options.plain_steps)
         return 0
+    if not options.train:
+        parser.error("--train: name at least one file")
     prepare(options)
     return {"parity": parity, "race": race}[options.kind](options)
 
