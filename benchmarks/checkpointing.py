@@ -33,7 +33,7 @@ from llmkit.families import GPT2
 from llmkit.model.trainable import set_activation_checkpointing, trainable_model
 from llmkit.runtime.devices import start_accelerator
 from llmkit.training.batch_schedule import BatchSchedule
-from llmkit.training.memory import limit_of, memory_use
+from llmkit.training.memory import limit_of, memory_usage
 from llmkit.training.trainer import Trainer
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -92,7 +92,7 @@ def measure(options: argparse.Namespace) -> dict:
         seconds.append(time.monotonic() - started)
         cpu_seconds.append(time.process_time() - cpu)
         peaks.append(peak_resident() - level)
-    use = memory_use(
+    use = memory_usage(
         model,
         settings,
         device="cpu",

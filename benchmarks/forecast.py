@@ -28,8 +28,8 @@ RECIPES = {
 def forecast_one(arguments: tuple[str, ...], seed: int) -> tuple[float, float, float, float]:
     """(low, expected, high) of the forecast, and the loss of the whole run."""
     from llmkit.planning.proposals import Outlook
+    from llmkit.workflows.estimate import schedule_of
     from llmkit.workflows.probes import mean_step
-    from llmkit.workflows.reckon import schedule_of
     from llmkit.workflows.training_setup import setup_training
     from llmkit.workflows.trials import run_trials, train_and_score
 

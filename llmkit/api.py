@@ -222,15 +222,15 @@ def plan(
     trials: bool = False,
     verbose: bool = False,
 ) -> "Plan":
-    """Predict time, memory and disk of a run, and propose changes that serve a budget best.
+    """Predict time, memory and disk space of a run, and propose changes for a budget.
 
     Args:
-        recipe: What `load_recipe` returns.
-        budget: Time for the run, such as "3h".
-        memory: Memory for the run, such as "16GB".
-        device: A GPU to reckon for by its data sheet, such as "a100"; default: this machine, on
+        recipe: A recipe, as returned by `load_recipe`.
+        budget: Time budget, such as "3h".
+        memory: Memory budget, such as "16GB".
+        device: GPU to estimate for from its data sheet, such as "a100"; default: this machine, on
             which a few seconds of the run are timed.
-        trials: Train three small runs to forecast the loss.
+        trials: Whether to train three short runs to forecast the loss.
         verbose: Print the progress of `llmkit plan`.
 
     Example:

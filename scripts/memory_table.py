@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from llmkit.config.schema import Train
 from llmkit.model.trainable import trainable_model
-from llmkit.training.memory import MemoryUse, memory_use
+from llmkit.training.memory import MemoryUsage, memory_usage
 
 SHAPES = {
     "gpt2": {"n_layer": 12, "n_head": 12, "n_embd": 768},
@@ -39,12 +39,12 @@ def model_of(name: str, method: str) -> nn.Module:
 
 
 @cache
-def uses_of(name: str, method: str) -> tuple[MemoryUse, MemoryUse]:
+def uses_of(name: str, method: str) -> tuple[MemoryUsage, MemoryUsage]:
     """The memory of training in bf16 on a GPU, without and with activation checkpointing."""
     settings = SETTINGS[method]
     model = model_of(name, settings.method)
-    use = partial(memory_use, model, settings, device="cuda", precision="bf16", longest=LENGTH)
-    return use(checkpointing=False), use(checkpointing=True)
+    usage = partial(memory_usage, model, settings, device="cuda", precision="bf16", longest=LENGTH)
+    return usage(checkpointing=False), usage(checkpointing=True)
 
 
 def row(name: str, method: str) -> str:

@@ -154,19 +154,19 @@ def test_named_source_files_exist(page):
             assert any((folder / span).is_file() for folder in folders), f"{span}: no such file"
 
 
-def test_the_internals_page_shows_how_rooms_import_each_other():
+def test_the_internals_page_shows_how_packages_import_each_other():
     text = (ROOT / "docs" / "internals.md").read_text("utf-8")
     levels = {
-        re.sub(r"/|\.py", "", room): int(level)
-        for level, rooms in re.findall(r"^\| (\d+) \| (`.*?`) \|", text, re.MULTILINE)
-        for room in re.findall(r"`(.*?)`", rooms)
+        re.sub(r"/|\.py", "", package): int(level)
+        for level, packages in re.findall(r"^\| (\d+) \| (`.*?`) \|", text, re.MULTILINE)
+        for package in re.findall(r"`(.*?)`", packages)
     }
-    rooms = {module.partition(".")[0] for module in MODULES} - {"__init__"}
-    assert set(levels) == rooms
+    packages = {module.partition(".")[0] for module in MODULES} - {"__init__"}
+    assert set(levels) == packages
     for module in set(MODULES) - {"__init__"}:
         for imported in imports_of(module):
-            room, its_room = module.partition(".")[0], imported.partition(".")[0]
-            assert room == its_room or levels[its_room] < levels[room], f"{module}: {imported}"
+            package, other = module.partition(".")[0], imported.partition(".")[0]
+            assert package == other or levels[other] < levels[package], f"{module}: {imported}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

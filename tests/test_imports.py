@@ -1,4 +1,4 @@
-"""The rooms of the package import one way: down the list below, never up, never in a circle."""
+"""The sub-packages import each other one way, and never in a circle."""
 
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -8,7 +8,7 @@ from package_imports import MODULES, imports_of
 
 from llmkit.paths import PACKAGE
 
-# Rooms and top files by level; a module imports only from levels above its own in this list.
+# Packages and top-level files by level; a module imports only from levels above its own here.
 LEVELS = [
     ["batching", "constants", "errors"],
     ["paths", "metrics"],
@@ -23,34 +23,34 @@ LEVELS = [
     ["cli"],
     ["__main__"],
 ]
-LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+LEVEL_OF = {package: level for level, packages in enumerate(LEVELS) for package in packages}
 MAX_TOP_FILES = 8
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     return module.partition(".")[0]
 
 
-def test_every_room_and_top_file_has_a_level():
-    rooms = {room_of(module) for module in MODULES} - {"__init__"}
-    assert rooms == set(LEVEL_OF)
+def test_every_package_and_top_level_file_has_a_level():
+    packages = {package_of(module) for module in MODULES} - {"__init__"}
+    assert packages == set(LEVEL_OF)
     assert len(list(PACKAGE.glob("*.py"))) <= MAX_TOP_FILES
-    assert all(module.count(".") <= 1 for module in MODULES), "rooms are one level deep"
+    assert all(module.count(".") <= 1 for module in MODULES), "packages are one level deep"
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name != "__init__"])
-def test_a_module_imports_only_rooms_below_its_own(module):
-    own = room_of(module)
+def test_a_module_imports_only_packages_of_lower_levels(module):
+    package = package_of(module)
     for imported in imports_of(module):
-        room = room_of(imported)
-        if room != own:
-            assert LEVEL_OF[room] < LEVEL_OF[own], f"{module} imports {imported}"
+        other = package_of(imported)
+        if other != package:
+            assert LEVEL_OF[other] < LEVEL_OF[package], f"{module} imports {imported}"
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if "__" not in name])
 def test_a_module_has_a_test_file_of_its_name(module):
-    *room, name = module.split(".")
-    path = Path(__file__).parent.joinpath(*room, f"test_{name}.py")
+    *package, name = module.split(".")
+    path = Path(__file__).parent.joinpath(*package, f"test_{name}.py")
     assert "def test_" in path.read_text("utf-8")
 
 

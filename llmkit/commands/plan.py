@@ -15,7 +15,7 @@ from llmkit.errors import UserError
 
 @click.command(
     cls=Verb,
-    short_help="Predict time and memory of a recipe, and propose a better use of them.",
+    short_help="Predict time, memory and disk space of a run, and propose changes for a budget.",
     epilog=examples(
         "llmkit plan summarize",
         "llmkit plan pretrain --budget 3h --memory 16GB --output plan.html",
@@ -25,14 +25,18 @@ from llmkit.errors import UserError
 @recipe_argument
 @overrides_argument
 @scale_option
-@click.option("--budget", metavar="TIME", help="Time for the run, such as 45m or 3h.")
-@click.option("--memory", metavar="SIZE", help="Memory for the run, such as 16GB.")
-@click.option("--device", metavar="NAME", help="Reckon for this GPU, such as a100 or rtx-4090.")
+@click.option("--budget", metavar="TIME", help="Time budget, such as 45m or 3h.")
+@click.option("--memory", metavar="SIZE", help="Memory budget, such as 16GB.")
+@click.option(
+    "--device",
+    metavar="NAME",
+    help="Estimate for this GPU from its data sheet, such as a100 or rtx-4090.",
+)
 @click.option(
     "--trials",
     "runs_trials",
     is_flag=True,
-    help="Train three small runs, 7/32 of the budget, to forecast the loss.",
+    help="Train three short runs to forecast the loss; takes 7/32 of the budget.",
 )
 @click.option("--output", metavar="FILE", help="Also write the plan to FILE as an HTML page.")
 @json_option
@@ -47,9 +51,9 @@ def plan(
     output: str | None,
     as_json: bool,
 ) -> None:
-    """Predict what RECIPE takes: time, memory and disk, from a few seconds of it.
+    """Predict time, memory and disk space of a run of RECIPE by timing a few seconds of it.
 
-    With --budget or --memory, propose changes that serve them best.
+    With --budget, --memory or --device, also propose changes that make the best use of them.
     """
     from llmkit.planning.units import parse_bytes, parse_duration
 
@@ -68,7 +72,7 @@ def plan(
         page = check_output(output, "--output", ".html")
         settings = open_recipe(recipe, scale=scale, overrides=overrides)
     if sheet is not None and runs_trials:
-        raise UserError("--trials: they run on this machine; leave --device out")
+        raise UserError("--trials: trials run on this machine only; leave --device out")
     result = make_plan(
         settings, make_console(stderr=as_json), seconds, num_bytes, sheet, runs_trials=runs_trials
     )

@@ -14,12 +14,12 @@ from llmkit.commands.verb import Verb, examples
 
 @click.command(
     cls=Verb,
-    short_help="Tokenize the texts of a recipe once, into files.",
+    short_help="Tokenize the pretraining texts of a recipe into files.",
     epilog=examples(
         "llmkit prepare pretrain data.train=corpus.jsonl.zst",
         "llmkit prepare pretrain data.train='part-*.parquet' --output tokens",
-        "llmkit finetune pretrain data.train=tokens                     uses the tokens",
-        "llmkit prepare pretrain data.train=tokens --verify             checks the files",
+        "llmkit finetune pretrain data.train=tokens                     trains on the tokens",
+        "llmkit prepare pretrain data.train=tokens --verify             verifies the files",
     ),
 )
 @recipe_argument
@@ -28,13 +28,13 @@ from llmkit.commands.verb import Verb, examples
 @click.option(
     "--output",
     metavar="FOLDER",
-    help="Folder to write; default: in the cache, where `finetune` finds it.",
+    help="Output folder; default: a folder in the cache, where `finetune` finds it.",
 )
 @click.option(
     "--verify",
     "is_verified",
     is_flag=True,
-    help="Compare all files with the checksums that were recorded when they were written.",
+    help="Verify the checksums of all files.",
 )
 @quiet_option
 def prepare(
@@ -45,9 +45,9 @@ def prepare(
     is_verified: bool,
     is_quiet: bool,
 ) -> None:
-    """Tokenize the texts that RECIPE pretrains on, once, into files that are mapped into memory.
+    """Tokenize the pretraining texts of RECIPE into files that training maps into memory.
 
-    If it is stopped or killed, start it again with the same arguments: it goes on from there.
+    If the command is interrupted, run it again with the same arguments: it continues from there.
     """
     with loading(is_quiet=is_quiet):
         from llmkit.paths import check_writable, expand

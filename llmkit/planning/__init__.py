@@ -1,3 +1,5 @@
-"""What a training will take and reach, reckoned from measurements: time, memory, disk and loss.
+"""Estimates of the time, memory, disk space and loss of a training run.
 
-Nothing here opens rows or trains; llmkit/workflows/plan.py measures, and this room computes."""
+This package only computes: it opens no data and trains nothing. The measurements that it needs are
+taken by llmkit/workflows/plan.py.
+"""

@@ -1,4 +1,4 @@
-"""Variants of a recipe, and what each takes: memory from its shape, time from a machine's rates."""
+"""Variants of a recipe, with their memory and FLOPs by the shape of the model."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,42 +12,45 @@ from llmkit.families import FAMILIES, SCRATCH_FAMILY, family_of
 from llmkit.model.load import count_parameters, empty_model
 from llmkit.model.trainable import trainable_model
 from llmkit.planning.work import Work, forward_work, training_work
-from llmkit.training.memory import BEST_TOKENS, MemoryUse, memory_use
+from llmkit.training.memory import BEST_TOKENS, MemoryUsage, memory_usage
 
-MAX_GROWTH = 64  # of the weights of a proposed model, over those of the recipe's
+MAX_GROWTH = 64  # maximum ratio between the sizes of a proposed model and of the recipe's
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A model and a way to train it."""
+    """A model and the settings that it is trained with."""
 
     changes: Mapping[str, Any]
-    """Keys of the recipe with their values, where they differ from the recipe."""
+    """Recipe keys that differ from the recipe, with their new values."""
     num_weights: int
-    """Without adapters, which are merged."""
+    """Number of weights, without adapters, which are merged."""
     training: Work
+    """FLOPs of a forward and a backward pass."""
     scoring: Work
-    use: MemoryUse
+    """FLOPs of a forward pass."""
+    usage: MemoryUsage
     tokens: int
-    """Of a micro-batch, at most."""
+    """Maximum tokens per micro-batch."""
     precision: str
+    """Mixed precision: no, bf16 or fp16."""
     saved_bytes: int
-    """Of a checkpoint and of the saved model together."""
+    """Size of a checkpoint and the saved model together, in bytes."""
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the training, without the libraries."""
-        return self.use.total(self.tokens)
+        """Memory of the training in bytes, without the libraries."""
+        return self.usage.total(self.tokens)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What variants need to know of the training rows."""
+    """Sizes of the training rows that variants depend on."""
 
     longest: int
-    """Tokens of the longest row."""
+    """Tokens in the longest row."""
     step_tokens: int
-    """Tokens of a step."""
+    """Tokens per step."""
 
 
 def variants(
@@ -57,29 +60,39 @@ def variants(
     rows: Rows,
     device: str,
     precisions: tuple[str, ...],
-    room: float,
+    memory_budget: float,
 ) -> Iterator[Variant]:
-    """All combinations of model, method, precision and activation checkpointing, each with the
-    largest micro-batches that fit; with those of one row if none fits.
+    """Iterate over all combinations of model, method, precision and activation checkpointing.
+
+    The first one is the recipe as written. Each has the largest micro-batches that fit into memory,
+    or micro-batches of one row if none fit.
 
     Args:
-        model: The recipe's section.
-        settings: The recipe's section.
-        config: Of the recipe's model.
-        device: Its type: cpu or cuda.
-        precisions: Those that the device has; the first is the one that the recipe would get.
-        room: Bytes for the training, without the libraries.
+        model: The `model` section of the recipe.
+        settings: The `train` section of the recipe.
+        config: Config of the recipe's model.
+        rows: Sizes of the training rows.
+        device: Device type: cpu or cuda.
+        precisions: Precisions that the device supports, the one that the recipe uses there first.
+        memory_budget: Bytes available to the training, without the libraries.
     """
     for model_changes, sizes in shapes(model, config):
         for method in dict.fromkeys((settings.method, "full", "lora")):
             if model.name == "scratch" and method == "lora":  # random weights stay random
                 continue
             changed = settings.model_copy(update={"method": method})
-            bare = trainable_model(empty_model(config, **sizes), fitting(changed, config, sizes))
+            model_settings = scale_frozen_layers(changed, config, sizes)
+            empty = trainable_model(empty_model(config, **sizes), model_settings)
             for precision in precisions:
                 for checkpointing in (False, True):
                     variant = build(
-                        bare, changed, rows, device, precision, room, checkpointing=checkpointing
+                        empty,
+                        changed,
+                        rows,
+                        device,
+                        precision,
+                        memory_budget,
+                        checkpointing=checkpointing,
                     )
                     changes = {**model_changes}
                     if method != settings.method:
@@ -93,32 +106,36 @@ def variants(
                     yield replace(variant, changes=changes)
 
 
-def fitting(settings: Train, config: PreTrainedConfig, sizes: Mapping[str, int]) -> Train:
-    """The settings with the same share of frozen blocks."""
+def scale_frozen_layers(
+    settings: Train, config: PreTrainedConfig, sizes: Mapping[str, int]
+) -> Train:
+    """The settings with `freeze_layers` scaled to the depth of a model of other sizes."""
     if not settings.freeze_layers:
         return settings
-    blocks = empty_blocks(config, sizes)
-    frozen = settings.freeze_layers * blocks // config.num_hidden_layers
+    frozen = settings.freeze_layers * num_blocks(config, sizes) // config.num_hidden_layers
     return settings.model_copy(update={"freeze_layers": frozen})
 
 
-def empty_blocks(config: PreTrainedConfig, sizes: Mapping[str, int]) -> int:
+def num_blocks(config: PreTrainedConfig, sizes: Mapping[str, int]) -> int:
+    """Number of blocks of a model of these sizes."""
     return type(config).from_dict({**config.to_dict(), **sizes}).num_hidden_layers
 
 
 def shapes(
     model: Model, config: PreTrainedConfig
 ) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
-    """(changes of the recipe, changes of the config) of each model: the recipe's own, then others
-    that can take its place."""
+    """Iterate over the recipe's model and the models that can replace it.
+
+    Yields the changes to the recipe and the changes to the config of each model.
+    """
     yield {}, {}
-    own = family_of(config).count_weights(config.to_dict())
+    num_weights = family_of(config).count_weights(config.to_dict())
     if model.name == "scratch":
         for sizes in SCRATCH_FAMILY.scratch_sizes:
             weights = SCRATCH_FAMILY.count_weights({**config.to_dict(), **sizes})
             if all(getattr(model.scratch, name) == value for name, value in sizes.items()):
                 continue
-            if own / MAX_GROWTH < weights < own * MAX_GROWTH:
+            if num_weights / MAX_GROWTH < weights < num_weights * MAX_GROWTH:
                 yield {f"model.scratch.{name}": value for name, value in sizes.items()}, sizes
         return
     for family in FAMILIES:
@@ -135,18 +152,18 @@ def build(
     rows: Rows,
     device: str,
     precision: str,
-    room: float,
+    memory_budget: float,
     *,
     checkpointing: bool,
 ) -> Variant:
-    """The variant with the largest micro-batches that fit into `room` bytes."""
-    use = memory_use(
+    """Build a variant with the largest micro-batches that fit into `memory_budget` bytes."""
+    usage = memory_usage(
         model, settings, device=device, precision=precision, longest=rows.longest,
         checkpointing=checkpointing,
     )  # fmt: skip
     wanted = micro_batch_tokens(settings, rows)
-    fits = use.fitting_tokens(int(room) - use.weights)
-    tokens = wanted if fits >= wanted else max(rows.longest, fits // 256 * 256)
+    fitting = usage.fitting_tokens(int(memory_budget) - usage.weights)
+    tokens = wanted if fitting >= wanted else max(rows.longest, fitting // 256 * 256)
     num_all, num_trained = count_parameters(model)
     num_adapters = num_trained if settings.method == "lora" else 0
     return Variant(
@@ -154,7 +171,7 @@ def build(
         num_all - num_adapters,
         training_work(model, checkpointing=checkpointing),
         forward_work(model),
-        use,
+        usage,
         tokens,
         precision,
         4 * (3 * num_trained + num_all),
@@ -162,8 +179,8 @@ def build(
 
 
 def micro_batch_tokens(settings: Train, rows: Rows) -> int:
-    """Tokens of a micro-batch with all the memory that it could use."""
-    given = settings.micro_batch_tokens
+    """Tokens per micro-batch if memory were unlimited."""
+    limit = settings.micro_batch_tokens
     if settings.micro_batch_size is not None:
-        given = settings.micro_batch_size * rows.longest
-    return max(rows.longest, min(given or BEST_TOKENS, rows.step_tokens))
+        limit = settings.micro_batch_size * rows.longest
+    return max(rows.longest, min(limit or BEST_TOKENS, rows.step_tokens))

@@ -1,9 +1,9 @@
-"""Devices that a plan can be reckoned for, with the figures of their makers' data sheets.
+"""GPUs that a plan can be estimated for, with the specifications from their data sheets.
 
-Rates are those of dense products, without sparsity, in TFLOP/s. Volta and Turing have no bf16, and
-train in fp16. No program reaches the rates of a data sheet: `EFFICIENCY` of them is what training
-of GPT-2 reaches, counting the products of forward and backward pass alone (nanoGPT states 34 to
-50 % on an A100, PaLM, arXiv 2204.02311, lists 21 to 46 % for large models).
+Rates are peak rates of dense matrix products, without sparsity, in TFLOP/s. Volta and Turing have
+no bf16 and train in fp16. No program reaches the peak rate. Training GPT-2 is assumed to reach
+`EFFICIENCY` of it, counting only the matrix products of the forward and backward pass: nanoGPT
+reports 34 to 50 % on an A100, and PaLM (arXiv 2204.02311) lists 21 to 46 % for large models.
 """
 
 import difflib
@@ -11,21 +11,22 @@ from dataclasses import dataclass
 
 from llmkit.errors import UserError, printable
 
-EFFICIENCY = 0.35  # of a data sheet's rate, in training and in the forward pass of evaluations
-BANDWIDTH_EFFICIENCY = 0.6  # of a data sheet's bandwidth, when weights are read for each new token
-SECONDS_PER_BLOCK = 0.0008  # launching the kernels of a block, for one step of generation
+EFFICIENCY = 0.35  # fraction of the peak rate reached in training and in evaluation
+BANDWIDTH_EFFICIENCY = 0.6  # fraction of the peak bandwidth reached when generating
+SECONDS_PER_BLOCK = 0.0008  # to launch the kernels of one block for one generated token
 
 
 @dataclass(frozen=True)
 class Device:
-    """The data sheet of a device."""
+    """Specifications of a GPU from its data sheet."""
 
     name: str
     gigabytes: int
+    """Memory in GB."""
     bandwidth: float
-    """Of its memory, GB/s."""
+    """Memory bandwidth in GB/s."""
     rates: dict[str, float]
-    """TFLOP/s by mixed precision: no (float32), bf16, fp16."""
+    """Peak rate in TFLOP/s by mixed precision: no (float32), bf16, fp16."""
 
     @property
     def num_bytes(self) -> float:
@@ -33,11 +34,11 @@ class Device:
 
     @property
     def precision(self) -> str:
-        """The precision that `train.mixed_precision=auto` chooses there."""
+        """The precision that `train.mixed_precision=auto` selects on this device."""
         return next(name for name in ("bf16", "fp16", "no") if name in self.rates)
 
 
-# name, GB of memory, GB/s, float32, bf16 (None: not in hardware), fp16; TFLOP/s
+# Name, memory in GB, bandwidth in GB/s, and TFLOP/s in float32, bf16 and fp16 (None: unsupported).
 SHEETS = (
     ("t4", 16, 320, 8.1, None, 65),
     ("p100", 16, 732, 9.5, None, None),
@@ -79,9 +80,9 @@ DEVICES = {sheet[0]: _device(*sheet) for sheet in SHEETS}
 
 
 def find_device(name: str, given_by: str = "--device") -> Device:
-    """The device with this name, however it is written: `RTX 4090`, `rtx4090`, `nvidia-a100`.
+    """Find a device by name, in any spelling: `RTX 4090`, `rtx4090`, `nvidia-a100`.
 
-    Raises UserError, with the nearest name, for a device that is not listed.
+    Raises UserError with the closest name if the device is not listed.
     """
     by_key = {_key(known): device for known, device in DEVICES.items()}
     key = _key(name)
@@ -90,8 +91,8 @@ def find_device(name: str, given_by: str = "--device") -> Device:
     near = difflib.get_close_matches(key, by_key, n=1, cutoff=0.6)
     hint = f"did you mean {by_key[near[0]].name}? " if near else ""
     raise UserError(
-        f"{given_by}: no data sheet of {printable(name, 60)!r}; {hint}"
-        f"there are {', '.join(DEVICES)}"
+        f"{given_by}: unknown device {printable(name, 60)!r}; {hint}"
+        f"known devices: {', '.join(DEVICES)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Seconds as a sum of costs, fitted to measurements."""
+"""Fit a cost model to measured seconds."""
 
 from itertools import combinations
 
@@ -8,16 +8,17 @@ import numpy as np
 def fit_costs(
     amounts: np.ndarray, seconds: np.ndarray, weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """The costs (K,), none of them negative, with which `amounts @ costs` is close to `seconds`.
+    """Fit non-negative costs (K,) so that `amounts @ costs` is close to `seconds`.
 
-    Least squares of the relative errors, so that a short measurement counts as much as a long one:
-    the best of the solutions that set some costs to 0 and have no negative one. Ambiguous costs, of
-    amounts that do not vary independently, come out as the solution of smallest norm.
+    Minimizes the squared relative errors, so that a short measurement counts as much as a long one.
+    Least squares is solved for every subset of the costs, with the others set to 0; the best
+    solution without a negative cost is returned. If amounts do not vary independently, it is the
+    solution of smallest norm.
 
     Args:
-        amounts: (N, K): how often each measurement has what a cost is paid for.
-        seconds: (N,), each above 0.
-        weights: (N,): factor of each relative error; default: 1.
+        amounts: Quantities that each measurement pays for, (N, K), such as steps and FLOPs.
+        seconds: Measured seconds, (N,), all positive.
+        weights: Weight of each relative error, (N,); default: 1.
     """
     weights = np.ones(len(seconds)) if weights is None else weights
     scale = np.maximum(amounts.max(0), 1e-300)

@@ -10,7 +10,7 @@ from llmkit.planning.scaling_law import Trial
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """The loss to expect of a run of this length."""
+    """Expected loss of a run of this length, with its interval."""
 
     num_steps: int
     seconds: float
@@ -21,32 +21,33 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a recipe takes, and what would serve a budget better."""
+    """Predicted costs of a recipe, and proposals for a budget."""
 
     task: str
     model: str
     prediction: Prediction
     budget: float | None
-    """Seconds."""
+    """Time budget in seconds."""
     memory: int | None
-    """Bytes."""
+    """Memory budget in bytes."""
     fits: bool = True
-    """Whether the recipe as it is written fits the budget of time and memory."""
+    """Whether the recipe as written fits the time and memory budget."""
     proposals: list[Proposal] = field(default_factory=list)
-    """The best ones first."""
+    """Proposals that fit, best first."""
     quickest: Proposal | None = None
+    """The fastest variant that fits into memory; set only if there are no proposals."""
     lightest: Proposal | None = None
-    """What would do, if nothing fits."""
+    """The variant that needs the least memory; set only if there are no proposals."""
     num_devices: int | None = None
-    """About how many of the device keep the budget with what is quickest on one of them."""
+    """Approximate number of devices on which `quickest` would fit the time budget."""
     trials: list[Trial] = field(default_factory=list)
     curve: list[CurvePoint] = field(default_factory=list)
-    """Loss over length; without trials, the difference from the recipe as it is written."""
+    """Loss by run length; without trials, the difference from the recipe as written."""
 
     @property
     def has_loss(self) -> bool:
-        """Whether a loss can be expected: with trials, or from random weights by the published law,
-        which says nothing about models that were trained before."""
+        """Whether the plan predicts a loss: from trials, or from the published scaling law, which
+        applies only to training from random weights."""
         return bool(self.trials) or self.model == "scratch"
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a run will take: the prediction of its time, memory and disk, by part."""
+"""Predicted time, memory and disk space of a run, by part."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,21 +6,21 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a recipe takes as it is written, at its full length."""
+    """Predicted costs of the recipe as written, without early stopping."""
 
     basis: str
-    """Where the seconds come from: measured here, or reckoned for a device."""
+    """Source of the seconds: `measured here` or `estimated for DEVICE`."""
     seconds: dict[str, float]
-    """By part, in the order of the run."""
+    """Seconds by part, in the order of the run."""
     memory: dict[str, int]
-    """Bytes at the peak, by what takes them."""
+    """Peak memory in bytes, by part."""
     disk: dict[str, int]
-    """Bytes that stay on the disk, by what takes them."""
+    """Disk space of the finished run in bytes, by part."""
     num_steps: int
     num_validations: int
     num_checkpoints: int
     notes: list[str] = field(default_factory=list)
-    """What the prediction assumes."""
+    """Assumptions of the prediction."""
 
     @property
     def total_seconds(self) -> float:
@@ -52,22 +52,22 @@ class Prediction:
 
 
 def count_validations(num_steps: int, every: int) -> int:
-    """Validations of a run that is not stopped early: after each `every` steps and the last."""
+    """Number of validations without early stopping: one every `every` steps and one at the end."""
     return -(-num_steps // every)
 
 
 def count_checkpoints(
     num_steps: int, num_validations: int, every: int | None, minutes: float | None, seconds: float
 ) -> int:
-    """About how many checkpoints a run writes.
+    """Approximate number of checkpoints that a run writes, including one after each validation.
 
     Args:
-        every: The recipe's checkpoint.every; if it gives none, each validation is followed by one.
+        every: The recipe's checkpoint.every.
         minutes: The recipe's checkpoint.minutes.
         seconds: Duration of the training.
     """
     number = num_validations + (num_steps // every if every else 0)
     if minutes is None:
         return number
-    between = seconds / number  # further ones are written in longer intervals
+    between = seconds / number  # longer intervals contain further checkpoints
     return number * max(1, 1 + int(between // (60 * minutes)))

@@ -1,4 +1,4 @@
-"""Proposals: the variants of a recipe that serve a budget of time and memory best."""
+"""Propose the variants of a recipe that make the best use of a time and memory budget."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,36 +11,37 @@ from llmkit.planning.scaling_law import PUBLISHED, Forecast, Trial, effective_to
 from llmkit.planning.work import Amounts
 
 NUM_SHOWN = 6
-SHARED = 0.9  # of the work of several devices that is not lost in their exchange of gradients
+PARALLEL_EFFICIENCY = 0.9  # of several devices, which also exchange gradients
 MAX_DEVICES = 64
-MAX_EPOCHS = {"pretrain": 16.0}  # beyond which more of the same rows adds next to nothing
-MAX_EPOCHS_OF_TASKS = 4.0  # of tasks with few supervised tokens per row, which overfit
+MAX_EPOCHS = {"pretrain": 16.0}  # repeating the text more often hardly improves the loss
+DEFAULT_MAX_EPOCHS = 4.0  # other tasks have few supervised tokens per row and overfit
 
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast a machine is, for a recipe."""
+    """Speed of a machine for a recipe, in seconds per unit."""
 
     per_flop: dict[str, float]
-    """Seconds of training, by precision."""
+    """Seconds per FLOP of training, by precision."""
     per_step: float
     per_micro_batch: float
     per_saved_byte: float
     fixed: float
-    """Seconds of preparation and statistics, which depend on the rows alone."""
+    """Seconds of preparation and statistics, which depend only on the rows."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The length of a run, and what a step of it consists of."""
+    """Length of a run, and the size of its steps."""
 
     num_steps: int
     steps_per_epoch: int
     validate_every: int | None
-    """The recipe's evaluation.every; None: once an epoch."""
+    """The recipe's evaluation.every; None: once per epoch."""
     step: Amounts
+    """Mean size of a step."""
     is_given_in_steps: bool
-    """Whether the recipe gives max_steps instead of epochs."""
+    """Whether the recipe sets max_steps instead of epochs."""
 
     @property
     def epoch_tokens(self) -> float:
@@ -52,21 +53,22 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds that a variant takes, by what they grow with."""
+    """Cost model of a variant, in seconds."""
 
     fixed: float
     per_step: float
     per_validation: float
-    """With the checkpoint after it."""
+    """Seconds per validation, including the checkpoint after it."""
 
     def seconds(self, num_steps: int, schedule: Schedule) -> float:
+        """Seconds of a run of this many steps."""
         validations = schedule.num_validations(num_steps)
         return self.fixed + num_steps * self.per_step + validations * self.per_validation
 
     def steps_within(self, budget: float, schedule: Schedule) -> int:
-        """The most steps that a budget allows; 0 if it allows none."""
+        """Maximum number of steps within a time budget; 0 if none fit."""
         every = schedule.validate_every or schedule.steps_per_epoch
-        left = budget - self.fixed - self.per_validation  # the last step is validated, too
+        left = budget - self.fixed - self.per_validation  # the last step is validated as well
         steps = max(0, int(left / (self.per_step + self.per_validation / every)))
         while steps and self.seconds(steps, schedule) > budget:
             steps -= 1
@@ -75,18 +77,18 @@ class Costs:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A variant at a length that fits the budget."""
+    """A variant, with a length that fits the budget."""
 
     changes: dict[str, Any]
-    """Keys to set, with their values."""
+    """Recipe keys to override, with their values."""
     num_weights: int
     num_steps: int
     epochs: float
     seconds: float
     num_bytes: int
     loss: tuple[float, float, float]
-    """(low, expected, high) in nats per token; without trials, the difference from the recipe as
-    it is written, without an interval."""
+    """(low, expected, high) loss in nats per token; without trials, all three are the difference
+    from the recipe as written."""
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object."""
@@ -104,48 +106,49 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Outlook:
-    """The loss to expect of a model at a length."""
+    """Expected loss as a function of model size and run length."""
 
     num_weights: int
-    """Of the recipe's model."""
+    """Number of weights of the recipe's model."""
     schedule: Schedule
-    """Of the recipe as it is written."""
+    """Schedule of the recipe as written."""
     forecast: Forecast | None = None
-    """From trials; None: only differences from the recipe are known."""
-    whole_steps: int = 0
-    """Steps of the run that the forecast calls the whole one."""
+    """Forecast from trials; None: only differences from the recipe as written are known."""
+    full_run_steps: int = 0
+    """Steps of the full run that the forecast is for."""
 
     def tokens(self, num_steps: float) -> float:
-        """Tokens of fresh text that are worth as much as those of the steps."""
+        """Effective number of unique tokens in this many steps, see `effective_tokens`."""
         seen = num_steps * self.schedule.step.tokens
         return effective_tokens(self.schedule.epoch_tokens, seen)
 
-    def with_trials(self, trials: Sequence[Trial], whole_steps: int) -> "Outlook":
-        """The outlook that trials give on a run of `whole_steps`."""
-        whole = self.tokens(whole_steps)
+    def with_trials(self, trials: Sequence[Trial], full_run_steps: int) -> "Outlook":
+        """The outlook with a forecast from trials, for a full run of `full_run_steps`."""
+        full_run = self.tokens(full_run_steps)
         trained = [trial for trial in trials if trial.num_steps]
         untuned = next((trial.loss for trial in trials if not trial.num_steps), None)
-        fractions = [self.tokens(trial.num_steps) / whole for trial in trained]
-        found = forecast(fractions, [trial.loss for trial in trained], untuned)
-        return replace(self, forecast=found, whole_steps=whole_steps)
+        fractions = [self.tokens(trial.num_steps) / full_run for trial in trained]
+        fitted = forecast(fractions, [trial.loss for trial in trained], untuned)
+        return replace(self, forecast=fitted, full_run_steps=full_run_steps)
 
     def loss(self, num_weights: int, num_steps: int) -> tuple[float, float, float]:
-        """(low, expected, high), see Proposal.loss."""
-        own, tokens = self.tokens(self.schedule.num_steps), self.tokens(num_steps)
+        """(low, expected, high) loss of a run, see `Proposal.loss`."""
+        recipe_tokens, tokens = self.tokens(self.schedule.num_steps), self.tokens(num_steps)
         change = PUBLISHED.loss(num_weights, tokens) - PUBLISHED.loss(self.num_weights, tokens)
         if self.forecast is not None:
-            low, expected, high = self.forecast.at(tokens / self.tokens(self.whole_steps))
+            low, expected, high = self.forecast.at(tokens / self.tokens(self.full_run_steps))
             return low + change, expected + change, high + change
-        change += PUBLISHED.loss(self.num_weights, tokens) - PUBLISHED.loss(self.num_weights, own)
+        recipe_loss = PUBLISHED.loss(self.num_weights, recipe_tokens)
+        change += PUBLISHED.loss(self.num_weights, tokens) - recipe_loss
         return change, change, change
 
 
 def costs_of(
     variant: Variant, rates: Rates, schedule: Schedule, scoring: tuple[float, float]
 ) -> Costs:
-    """What a variant takes on a machine.
+    """Cost model of a variant on a machine.
 
-    scoring: Seconds of a validation, and of the final scores with their models.
+    scoring: Seconds of one validation and of the final scores.
     """
     micro_batches = max(1.0, schedule.step.tokens / variant.tokens)
     per_step = (
@@ -159,30 +162,34 @@ def costs_of(
 
 
 def propose(
-    found: Iterable[tuple[Variant, Costs]],
+    candidates: Iterable[tuple[Variant, Costs]],
     task: str,
     schedule: Schedule,
     outlook: Outlook,
     budget: float | None,
-    room: float,
+    memory_budget: float,
     base_bytes: int,
 ) -> list[Proposal]:
-    """The variants that fit, each at the best length, the best ones first.
+    """Propose variants that fit the budget, each at its best length, best first.
 
     Args:
-        found: Variants with their costs.
-        budget: Seconds of the run; None: the recipe's own length, whatever it takes.
-        room: Bytes for the training, without the libraries.
-        base_bytes: Bytes of the libraries.
+        candidates: Variants with their costs.
+        task: Name of the task.
+        schedule: Schedule of the recipe as written.
+        outlook: Expected loss of each variant.
+        budget: Time budget in seconds; None: no limit, and the length of the recipe.
+        memory_budget: Bytes available to the training, without the libraries.
+        base_bytes: Memory of the libraries in bytes.
     """
     epochs = schedule.num_steps / schedule.steps_per_epoch
-    most = max(epochs, MAX_EPOCHS.get(task, MAX_EPOCHS_OF_TASKS)) * schedule.steps_per_epoch
+    max_epochs = max(epochs, MAX_EPOCHS.get(task, DEFAULT_MAX_EPOCHS))
+    max_steps = int(max_epochs * schedule.steps_per_epoch)
     best: dict[tuple, Proposal] = {}
-    for variant, costs in found:
+    for variant, costs in candidates:
         steps = schedule.num_steps
         if budget is not None:
-            steps = min(int(most), costs.steps_within(budget, schedule))
-        if steps < 1 or variant.num_bytes > room:
+            steps = min(max_steps, costs.steps_within(budget, schedule))
+        if steps < 1 or variant.num_bytes > memory_budget:
             continue
         proposal = make_proposal(variant, costs, steps, schedule, outlook, base_bytes)
         key = variant.num_weights, variant.changes.get("train.method")
@@ -192,8 +199,11 @@ def propose(
 
 
 def rank(proposal: Proposal) -> tuple[float, bool, float, int]:
-    """Sorts proposals, the best first: by loss, full fine-tuning before adapters, which learn less
-    (Biderman et al. 2024, arXiv 2405.09673), then by time, and by what they change."""
+    """Sort key of proposals, best first.
+
+    Proposals are sorted by loss; full fine-tuning comes before LoRA, which learns less (Biderman et
+    al. 2024, arXiv 2405.09673); then by time and by the number of changed keys.
+    """
     is_lora = proposal.changes.get("train.method") == "lora"
     return round(proposal.loss[1], 4), is_lora, round(proposal.seconds), len(proposal.changes)
 
@@ -206,7 +216,7 @@ def make_proposal(
     outlook: Outlook,
     base_bytes: int,
 ) -> Proposal:
-    """The variant at this length."""
+    """A proposal to train the variant for this many steps."""
     epochs = num_steps / schedule.steps_per_epoch
     changes = dict(variant.changes)
     if num_steps != schedule.num_steps:
@@ -228,32 +238,37 @@ def make_proposal(
 
 
 def smallest(
-    found: Iterable[tuple[Variant, Costs]],
+    candidates: Iterable[tuple[Variant, Costs]],
     schedule: Schedule,
     outlook: Outlook,
     budget: float | None,
-    room: float,
+    memory_budget: float,
     base_bytes: int,
 ) -> tuple[Proposal | None, Proposal | None]:
-    """What would fit if nothing does: a single epoch that takes the least time of those that fit
-    into memory, and the variant that takes the least memory."""
+    """The fastest variant that fits into memory, and the variant that needs the least memory, both
+    trained for at most one epoch. Shown if no variant fits the budget."""
     steps = min(schedule.num_steps, schedule.steps_per_epoch)
     made = [
         (variant, make_proposal(variant, costs, steps, schedule, outlook, base_bytes))
-        for variant, costs in found
+        for variant, costs in candidates
     ]
-    in_room = [proposal for variant, proposal in made if variant.num_bytes <= room]
-    quickest = min(in_room, key=lambda each: each.seconds, default=None)
+    fitting = [proposal for variant, proposal in made if variant.num_bytes <= memory_budget]
+    quickest = min(fitting, key=lambda each: each.seconds, default=None)
     lightest = min((proposal for _, proposal in made), key=lambda each: each.num_bytes)
     return quickest, lightest
 
 
 def devices_within(budget: float, seconds: float, fixed: float) -> int | None:
-    """About how many devices shorten a run of so many seconds to the budget; None if too many.
+    """Approximate number of devices that shorten a run to a time budget.
 
-    fixed: Seconds that they do not share.
+    Returns None if more than MAX_DEVICES would be needed, or if no number suffices.
+
+    Args:
+        budget: Time budget in seconds.
+        seconds: Seconds of the run on one device.
+        fixed: Seconds of it that further devices do not shorten.
     """
     if budget <= fixed:
         return None
-    number = math.ceil((seconds - fixed) / (budget - fixed) / SHARED)
+    number = math.ceil((seconds - fixed) / (budget - fixed) / PARALLEL_EFFICIENCY)
     return number if number <= MAX_DEVICES else None

@@ -1,7 +1,7 @@
-"""Loss as a function of model size and training tokens: published, fitted, and forecast.
+"""Loss as a function of model size and training tokens: a published law, and forecasts.
 
-L(N, D) = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, arXiv 2203.15556): N weights, D
-tokens; E is what no model can predict.
+L(N, D) = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, arXiv 2203.15556) is the loss of a
+model with N weights after D tokens; E is the irreducible loss.
 """
 
 import math
@@ -12,15 +12,15 @@ import numpy as np
 
 from llmkit.planning.fit import fit_costs
 
-HUBER = 1e-3  # of the error of log loss, as in the paper: larger errors count linearly
-LEVEL = 0.9  # of intervals
-REPEATED_VALUE = 15.39  # epochs after which repeated text adds little (Muennighoff et al. 2023,
-# arXiv 2305.16264, R*_D)
+HUBER = 1e-3  # delta of the Huber loss of log-loss errors, as in the paper
+LEVEL = 0.9  # confidence level of intervals
+REPEATED_VALUE = 15.39  # R*_D of Muennighoff et al. 2023 (arXiv 2305.16264): epochs after which
+# repeated text adds little
 
 
 @dataclass(frozen=True)
 class Law:
-    """L(N, D) in nats per token."""
+    """The coefficients of L(N, D), in nats per token."""
 
     e: float
     a: float
@@ -33,25 +33,32 @@ class Law:
 
 
 PUBLISHED = Law(1.69, 406.4, 0.34, 410.7, 0.28)
-"""Of Hoffmann et al. 2022, approach 3: web text, their tokenizer."""
+"""Coefficients from Hoffmann et al. 2022, approach 3, for web text and their tokenizer."""
 
 
 def effective_tokens(unique: float, seen: float) -> float:
-    """Tokens of fresh text that are worth as much as `seen` tokens of text that has `unique` ones:
-    repetitions are worth less and less (Muennighoff et al. 2023)."""
+    """Number of unique tokens that are worth as much as `seen` tokens of repeated text.
+
+    The value of each further repetition decays (Muennighoff et al. 2023).
+
+    Args:
+        unique: Number of tokens in one epoch.
+        seen: Number of tokens in all epochs.
+    """
     repeats = max(0.0, seen / unique - 1)
     worth = REPEATED_VALUE * (1 - math.exp(-repeats / REPEATED_VALUE))
     return min(seen, unique) + unique * worth
 
 
 def fit_law(weights: Sequence[float], tokens: Sequence[float], losses: Sequence[float]) -> Law:
-    """The law that is closest to the losses of several runs, each at the end of its own schedule.
+    """Fit the law to the final losses of several runs, each with a complete schedule.
 
-    The exponents are searched in a grid, which is then refined; for each pair the other three
-    numbers follow by least squares, reweighted to Huber's loss of the error of log loss.
+    The exponents are found by a grid search that is refined several times. For each pair of
+    exponents, iteratively reweighted least squares minimizes the Huber loss of the log-loss errors.
 
     Args:
-        weights, tokens, losses: Of each run; at least five, of several sizes and lengths.
+        weights, tokens, losses: Model size, training tokens and final loss of each run; at least
+            five runs of several sizes and lengths.
     """
     n, d, y = (np.asarray(values, float) for values in (weights, tokens, losses))
     n0, d0 = np.exp(np.log(n).mean()), np.exp(np.log(d).mean())  # exponents and factors decouple
@@ -72,7 +79,7 @@ def fit_law(weights: Sequence[float], tokens: Sequence[float], losses: Sequence[
 
 
 def _huber_fit(amounts: np.ndarray, losses: np.ndarray) -> tuple[float, np.ndarray]:
-    """Huber's loss at its minimum, and the factors of the amounts there, none negative."""
+    """The minimum of the Huber loss, and the non-negative factors at which it is reached."""
     weights = np.ones_like(losses)
     for _ in range(5):
         factors = fit_costs(amounts, losses, weights)
@@ -87,19 +94,19 @@ def _huber_fit(amounts: np.ndarray, losses: np.ndarray) -> tuple[float, np.ndarr
 
 @dataclass(frozen=True)
 class Trial:
-    """A small run with a complete schedule of its own."""
+    """A short run with a complete schedule."""
 
     num_steps: int
     loss: float
-    """Of the validation rows at its end; nats per supervised token."""
+    """Final validation loss in nats per supervised token."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Loss over the length of a run: curves E + B / (D + S)^beta, equally plausible.
+    """Loss as a function of run length: samples of curves E + B / (D + S)^beta, equally plausible.
 
-    D is 1 for the whole run. S is what the model has learned before: a model that was trained on
-    other text improves slowly at first (Hernandez et al. 2021, arXiv 2102.01293).
+    D is the fraction of the full run's tokens. S accounts for pretraining: a model that was trained
+    on other text improves slowly at first (Hernandez et al. 2021, arXiv 2102.01293).
     """
 
     e: np.ndarray
@@ -108,25 +115,25 @@ class Forecast:
     """S of each curve."""
     beta: np.ndarray
     noise: np.ndarray
-    """Standard deviation of log loss between runs that differ in their seeds."""
+    """Standard deviation of the log loss between seeds, for each curve."""
 
     def at(self, fraction: float) -> tuple[float, float, float]:
-        """(low, median, high) of the loss of a run with this fraction of the whole one's tokens:
-        the middle LEVEL of what is plausible."""
+        """(low, median, high) loss of a run with this fraction of the full run's tokens; low and
+        high bound the central LEVEL interval."""
         curves = self.e + self.b * (fraction + self.start) ** -self.beta
         values = curves[:, None] * np.exp(self.noise[:, None] * NOISE_QUANTILES)
         ends = np.quantile(values, ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2))
         return tuple(map(float, ends))
 
 
-# Of a standard normal distribution, the middles of 15 parts that are equally likely.
+# Midpoint quantiles of 15 equally likely parts of the standard normal distribution.
 NOISE_QUANTILES = np.array(
     [-1.834, -1.282, -0.967, -0.728, -0.524, -0.341, -0.168, 0,
      0.168, 0.341, 0.524, 0.728, 0.967, 1.282, 1.834]
 )  # fmt: skip
-# What is plausible before any trial. Published exponents over tokens reach from 0.1 (Kaplan et al.
-# 2020) to 0.37 (Hoffmann et al. 2022); short runs of small models fall faster, and losses near 0
-# vary more between seeds.
+# Priors. Published exponents of the tokens range from 0.1 (Kaplan et al. 2020) to 0.37 (Hoffmann
+# et al. 2022); the loss of short runs of small models falls faster, and losses near 0 vary more
+# between seeds.
 BETAS = np.geomspace(0.05, 16, 24)
 TYPICAL_BETA, BETA_SPREAD = 0.6, 1.3  # median, and standard deviation of its logarithm
 FLOORS = np.linspace(0, 0.99, 25)  # E as a fraction of the lowest loss
@@ -134,40 +141,40 @@ STARTS = np.array([0, 1 / 64, 1 / 16, 1 / 4, 1, 3])
 START_CHANCES = np.array([0.25, 0.1, 0.15, 0.15, 0.15, 0.2])
 NOISES = np.array([0.003, 0.01, 0.03, 0.1, 0.2])
 TYPICAL_NOISE, NOISE_SPREAD = 0.006, 1.3
-UNTUNED_NOISE = 0.1  # of log loss at D = 0, where the curve is a rough guide only
-NO_START_DENSITY = 0.4  # of any log loss at D = 0, if S = 0 and the curve has no value there
-NUM_CURVES = 3000  # that stand for all plausible ones
-NUM_B = 7  # values of B around the best for each of the others
+UNTUNED_NOISE = 0.1  # standard deviation of the log loss at D = 0, where the curve is a rough guide
+NO_START_DENSITY = 0.4  # density of any log loss at D = 0 if S = 0, where the curve is infinite
+NUM_CURVES = 3000  # samples of the posterior
+NUM_B = 7  # values of B around the best one for each combination of the other parameters
 
 
 def forecast(
     fractions: Sequence[float], losses: Sequence[float], untuned: float | None = None
 ) -> Forecast:
-    """The curves that trials leave plausible.
+    """Forecast the loss of a long run from short trials.
 
-    A few trials cannot tell exponent, floor, start and noise apart, so these have priors, and the
-    forecast is the distribution over all of them (Bayes) instead of one fitted curve.
+    A few trials do not determine exponent, floor, start and noise, so these have priors, and the
+    forecast is a sample of their posterior distribution instead of one fitted curve.
 
     Args:
-        fractions: Tokens of each trial as a fraction of those of the whole run.
-        losses: Of the trials.
-        untuned: The loss before any training.
+        fractions: Tokens of each trial as a fraction of the full run's tokens.
+        losses: Final loss of each trial.
+        untuned: Loss before training.
     """
     x, y = np.asarray(fractions, float), np.log(losses)
     floors = FLOORS * math.exp(y.min())
     grids = np.meshgrid(floors, BETAS, STARTS, NOISES, indexing="ij")
     e, beta, start, noise = (grid.ravel() for grid in grids)
     shape = (x[None] + start[:, None]) ** -beta[:, None]  # (curves, trials)
-    reach = np.exp(y)[None] - e[:, None]
-    middle = (shape * reach).sum(1) / (shape**2).sum(1)
+    above_floor = np.exp(y)[None] - e[:, None]
+    middle = (shape * above_floor).sum(1) / (shape**2).sum(1)
     # B varies around its best value by as much as the noise allows.
     spread = np.exp(y).mean() * noise / np.sqrt((shape**2).sum(1))
     b = np.maximum(middle[:, None] + spread[:, None] * np.linspace(-2.5, 2.5, NUM_B), 1e-12)
     predicted = np.log(e[:, None, None] + b[:, :, None] * shape[:, None])
     errors = (y - predicted) / noise[:, None, None]
     log_weight = -0.5 * (errors**2).sum(2) - len(y) * np.log(noise)[:, None]
-    # The grid of B is as wide as the noise; its prior is flat at the trials, not at the whole run,
-    # which would favor slow curves.
+    # The grid of B is as wide as the noise. The prior of B is flat in the loss at the trials: one
+    # that is flat in the loss of the full run would favor slow curves.
     log_weight += np.log(noise)[:, None]
     log_weight -= 0.5 * ((np.log(beta / TYPICAL_BETA) / BETA_SPREAD) ** 2)[:, None]
     log_weight -= 0.5 * ((np.log(noise / TYPICAL_NOISE) / NOISE_SPREAD) ** 2)[:, None]

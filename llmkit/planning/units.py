@@ -1,4 +1,4 @@
-"""Durations and sizes as users type them, and as they are shown."""
+"""Parse and format durations and sizes."""
 
 import math
 import re
@@ -11,7 +11,7 @@ NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 
 
 def parse_duration(text: str, given_by: str = "--budget") -> float:
-    """Seconds of a duration such as 90s, 45m, 3h, 1h30m or 2d.
+    """Parse a duration such as 90s, 45m, 3h, 1h30m or 2d into seconds.
 
     Raises UserError unless it is a positive duration with units.
     """
@@ -28,7 +28,7 @@ def parse_duration(text: str, given_by: str = "--budget") -> float:
 
 
 def parse_bytes(text: str, given_by: str = "--memory") -> int:
-    """Bytes of a size such as 16GB, 512MB or 24GiB; the B may be missing.
+    """Parse a size such as 16GB, 512MB or 24GiB into bytes; the B may be missing.
 
     Raises UserError unless it is a positive size with a unit.
     """
@@ -43,7 +43,7 @@ def parse_bytes(text: str, given_by: str = "--memory") -> int:
 
 
 def show_seconds(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`, `3 d 4 h`."""
+    """Format a duration: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`, `3 d 4 h`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -59,7 +59,7 @@ def show_seconds(seconds: float) -> str:
 
 
 def show_bytes(num_bytes: float) -> str:
-    """`12 MB`, `1.23 GB`, `45.6 GB`, `1.20 TB`."""
+    """Format a size: `12 MB`, `1.23 GB`, `45.6 GB`, `1.20 TB`."""
     for unit, size in (("TB", 1e12), ("GB", 1e9)):
         if num_bytes >= 0.9995 * size:
             value = num_bytes / size

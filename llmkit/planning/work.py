@@ -1,8 +1,8 @@
-"""The products of a training, counted: FLOP of a micro-batch, from the shape of the model.
+"""Count the FLOPs of the matrix products of a training, from the shape of the model.
 
-Two FLOP for each weight and token that passes through it, and two more for each product of the
-backward pass: one for the gradient of the input, one for that of the weight (Kaplan et al. 2020,
-arXiv 2001.08361, appendix B).
+The forward pass takes two FLOPs per weight and token. The backward pass takes two more for the
+gradient of the input and two for the gradient of the weight (Kaplan et al. 2020, arXiv 2001.08361,
+appendix B).
 """
 
 from collections.abc import Iterable
@@ -14,22 +14,23 @@ from llmkit.families import family_of
 from llmkit.model.loss import unwrap_model
 from llmkit.training.memory import count_trained_blocks
 
-# Shares of a block's weights, of which there are 12 * width^2 in its four products.
+# Shares of the 12 * width^2 weights in the four matrix products of a block.
 FIRST_PRODUCT = 1 / 4
-COMPUTED_AGAIN = 2 / 3  # for the backward pass: its last product is not needed there
+RECOMPUTED = 2 / 3  # by activation checkpointing: all products except the last
 
 
 @dataclass(frozen=True)
 class Work:
-    """FLOP of a pass over rows, by what it grows with."""
+    """FLOPs of a pass over rows, per unit of their size."""
 
     per_token: float
     per_pair: float
-    """For each pair of a token and one that it attends to."""
+    """FLOPs per pair of a token and a token that it attends to."""
     per_supervised: float
+    """FLOPs per supervised token, for its logits."""
 
     def of(self, amounts: "Amounts") -> float:
-        """FLOP of a pass over these rows."""
+        """FLOPs of a pass over rows of this size."""
         return (
             self.per_token * amounts.tokens
             + self.per_pair * amounts.pairs
@@ -39,12 +40,13 @@ class Work:
 
 @dataclass(frozen=True)
 class Amounts:
-    """What the work of rows grows with."""
+    """Size of rows, in the units that their FLOPs depend on."""
 
     tokens: float
     pairs: float
-    """Of a token and one of the same row that it attends to, itself included."""
+    """Number of pairs of a token and a token that it attends to, itself included."""
     supervised: float
+    """Number of supervised tokens."""
 
     @classmethod
     def of_rows(cls, lengths: Iterable[int], num_supervised: int) -> "Amounts":
@@ -56,41 +58,41 @@ class Amounts:
 
 
 def forward_work(model: nn.Module) -> Work:
-    """The work of a forward pass, as in an evaluation."""
-    bare = unwrap_model(model)
-    blocks = family_of(bare.config).blocks(bare)
-    head = bare.get_output_embeddings().weight
-    width, num_blocks = bare.config.hidden_size, bare.config.num_hidden_layers
+    """FLOPs of a forward pass, as in an evaluation."""
+    unwrapped = unwrap_model(model)
+    blocks = family_of(unwrapped.config).blocks(unwrapped)
+    head = unwrapped.get_output_embeddings().weight
+    width, num_blocks = unwrapped.config.hidden_size, unwrapped.config.num_hidden_layers
     return Work(2 * _matrices(blocks), 4 * width * num_blocks, 2 * head.numel())
 
 
 def training_work(model: nn.Module, *, checkpointing: bool) -> Work:
-    """The work of a forward and a backward pass.
+    """FLOPs of a forward and a backward pass.
 
     Args:
-        model: With its adapters and frozen layers.
-        checkpointing: Whether blocks are computed again for the backward pass.
+        model: The model with its adapters and frozen layers.
+        checkpointing: Whether activation checkpointing recomputes the blocks.
     """
-    bare = unwrap_model(model)
+    unwrapped = unwrap_model(model)
     forward = forward_work(model)
-    blocks = family_of(bare.config).blocks(bare)
-    lowest = [*family_of(bare.config).embeddings(bare)]
+    blocks = family_of(unwrapped.config).blocks(unwrapped)
+    lowest = [*family_of(unwrapped.config).embeddings(unwrapped)]
     has_trained_input = any(w.requires_grad for module in lowest for w in module.parameters())
-    # Blocks through which a gradient flows, the lowest up to its first product.
-    through = count_trained_blocks(model) - FIRST_PRODUCT * (not has_trained_input)
-    share = through / len(blocks)
-    again = share * COMPUTED_AGAIN * checkpointing
+    # The gradient flows through the lowest trained block down to its first product.
+    with_gradient = count_trained_blocks(model) - FIRST_PRODUCT * (not has_trained_input)
+    share = with_gradient / len(blocks)
+    recomputed = share * RECOMPUTED * checkpointing
     trained = _matrices(blocks, only_trained=True)
-    head = bare.get_output_embeddings().weight
+    head = unwrapped.get_output_embeddings().weight
     return Work(
-        forward.per_token * (1 + share + again) + 2 * trained,
-        forward.per_pair * (1 + 2 * share + again / COMPUTED_AGAIN),
+        forward.per_token * (1 + share + recomputed) + 2 * trained,
+        forward.per_pair * (1 + 2 * share + recomputed / RECOMPUTED),
         forward.per_supervised * (2 + head.requires_grad),
     )
 
 
 def _matrices(module: nn.Module, *, only_trained: bool = False) -> int:
-    """Number of weights in matrices."""
+    """Number of weights in the matrices of a module."""
     return sum(
         weight.numel()
         for weight in module.parameters()

@@ -39,30 +39,32 @@ def show_plan(console: Console, plan: Plan) -> None:
         console.print(line)
 
 
-LOSS_TITLES = {False: "loss against the recipe", True: "loss"}  # by whether there were trials
+LOSS_TITLES = {False: "loss vs. recipe", True: "loss"}  # without and with trials
 
 
 def proposals_title(plan: Plan) -> str:
-    """What the proposals fit, and how they are ranked."""
+    """Title of the proposals: their budget, and how they are ranked."""
     budget = [] if plan.budget is None else [show_seconds(plan.budget)]
     budget += [] if plan.memory is None else [show_bytes(plan.memory)]
     limits = f" for {' and '.join(budget)}" if budget else ""
     if plan.trials:
-        how = "the trials' loss, and for other sizes the published law"
+        how = (
+            "the loss of the trials, and for other sizes the scaling law of Hoffmann et al. (2022)"
+        )
     else:
-        how = "the published law of Hoffmann et al. (2022), not fitted to these rows"
-    hint = "" if plan.has_loss else "; --trials gives the loss to expect"
+        how = "the scaling law of Hoffmann et al. (2022), not fitted to these rows"
+    hint = "" if plan.has_loss else "; use --trials to forecast the loss"
     return f"proposals{limits}, ranked by {how}{hint}:"
 
 
 def proposal_header(plan: Plan) -> list[str]:
-    """The columns of proposals, without the first."""
+    """Header of the proposals, without the first column."""
     loss = [LOSS_TITLES[bool(plan.trials)]] if plan.has_loss else []
     return [*loss, "time", "memory", "parameters"]
 
 
 def proposal_line(plan: Plan, proposal: Proposal) -> list[str]:
-    """The cells of a proposal: what to type, and what to expect."""
+    """Cells of a proposal: overrides, loss, time, memory and size."""
     low, expected, high = proposal.loss
     loss = f"{expected:.3f}\n{low:.3f}-{high:.3f}" if plan.trials else f"{expected:+.3f}"
     weights = f"{proposal.num_weights / 1e6:.1f}M"
@@ -71,25 +73,28 @@ def proposal_line(plan: Plan, proposal: Proposal) -> list[str]:
 
 
 def to_type(changes: dict[str, Any]) -> str:
-    """The overrides of a proposal."""
-    return " ".join(to_override(key, value) for key, value in changes.items()) or "as it is"
+    """The overrides of a proposal, as typed on the command line."""
+    return " ".join(to_override(key, value) for key, value in changes.items()) or "no changes"
 
 
 def refusal_lines(plan: Plan) -> list[str]:
-    """What would fit, if nothing does."""
+    """If nothing fits the budget, the variant that comes closest."""
     if plan.proposals or plan.lightest is None:
         return []
-    lines = ["nothing fits this budget"]
+    lines = ["no variant fits this budget"]
     if plan.quickest is not None:
         lines.append(
-            f"the quickest that fits into memory takes {show_seconds(plan.quickest.seconds)}: "
-            f"{to_type(plan.quickest.changes)}"
+            "the fastest variant that fits into memory takes "
+            f"{show_seconds(plan.quickest.seconds)}: {to_type(plan.quickest.changes)}"
         )
         if plan.num_devices is not None:
-            lines.append(f"about {plan.num_devices} such devices would do (--num-processes)")
+            lines.append(
+                f"about {plan.num_devices} such devices would fit the budget (--num-processes)"
+            )
     else:
         lines.append(
-            f"the lightest takes {show_bytes(plan.lightest.num_bytes)} of memory and "
+            "the variant with the least memory takes "
+            f"{show_bytes(plan.lightest.num_bytes)} of memory and "
             f"{show_seconds(plan.lightest.seconds)}: {to_type(plan.lightest.changes)}"
         )
     return lines
@@ -100,18 +105,18 @@ def summary(prediction: Prediction) -> str:
     return (
         f"{prediction.num_steps:,} steps: about {show_seconds(prediction.total_seconds)}, "
         f"{show_bytes(prediction.peak_bytes)} of memory, "
-        f"{show_bytes(prediction.disk_bytes)} on the disk"
+        f"{show_bytes(prediction.disk_bytes)} of disk space"
     )
 
 
 def time_lines(prediction: Prediction) -> list[list[str]]:
-    """(part, seconds) of the run, and their sum."""
+    """Rows (part, seconds) of the run, with their total."""
     parts = {**prediction.seconds, "total": prediction.total_seconds}
     return [[name, show_seconds(value)] for name, value in parts.items()]
 
 
 def bytes_lines(parts: dict[str, int]) -> list[list[str]]:
-    """(part, bytes), and their sum."""
+    """Rows (part, bytes), with their total."""
     shown = {name: size for name, size in parts.items() if size}
     return [
         [name, show_bytes(size)] for name, size in {**shown, "total": sum(parts.values())}.items()
@@ -149,7 +154,7 @@ def write_html(plan: Plan, path: Path) -> None:
 
 
 def html_table(header: list[str], lines: list[list[str]]) -> str:
-    """A table whose first column labels its rows; the first line of a cell stands out."""
+    """An HTML table with row headers in the first column; further lines of a cell are small."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
 
     def cell(text: str) -> str:
@@ -166,10 +171,10 @@ def html_table(header: list[str], lines: list[list[str]]) -> str:
 
 
 def picture(plan: Plan) -> str:
-    """Loss over the time of the run, with its interval and the trials, as SVG."""
+    """SVG chart of the loss by run time, with its interval and the trials."""
     points = plan.curve
     lows, highs = [point.low for point in points], [point.high for point in points]
-    # The untuned model has no place on a logarithmic axis.
+    # The untuned model is at 0 steps, which a logarithmic axis cannot show.
     trials = {trial.num_steps: trial.loss for trial in plan.trials if trial.num_steps}
     bottom, top = min([*lows, *trials.values()]), max([*highs, *trials.values()])
     bottom, top = (bottom, top) if top > bottom else (bottom - 0.5, top + 0.5)
@@ -220,7 +225,7 @@ def picture(plan: Plan) -> str:
                 f'<text x="{at}" y="{above}" text-anchor="{anchor}">{name}</text>'
             )
     up = LOSS_TITLES[bool(plan.trials)]
-    caption = f"{up.capitalize()} over the time of the run"
+    caption = f"{up.capitalize()} by run time"
     if plan.trials:
         caption += f", with its {LEVEL:.0%} interval"
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">time</text>')
@@ -232,5 +237,5 @@ def picture(plan: Plan) -> str:
 
 
 def coordinates(points: list[tuple[float, float]]) -> str:
-    """The points as SVG writes them."""
+    """Points in SVG notation."""
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

@@ -246,7 +246,7 @@ def check_training(
         steps_line(schedule),
         schedule.limit,
         memory.activation_checkpointing,
-        memory.use.parts(schedule.largest_size(0)),
+        memory.usage.parts(schedule.largest_size(0)),
         warm_up_warning(schedule.num_steps, settings),
         drawn_sets(rows),
     )

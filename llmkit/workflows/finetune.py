@@ -271,10 +271,10 @@ def predicted_peak(setup: TrainingSetup) -> int:
     """The memory that the training will take at its peak, before it starts: on a CPU with all that
     the process has now, its libraries and rows."""
     tokens = max(map(setup.schedule.largest_size, range(min(NUM_SIZED, setup.schedule.num_steps))))
-    total = setup.memory.use.total(tokens)
+    total = setup.memory.usage.total(tokens)
     if setup.accelerator.device.type == "cuda":
         return total
-    return resident_bytes() + total - setup.memory.use.weights
+    return resident_bytes() + total - setup.memory.usage.weights
 
 
 def costs_of(pace: Pace, predicted_bytes: int, num_bytes: int) -> dict[str, dict[str, float]]:

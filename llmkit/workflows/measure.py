@@ -1,4 +1,4 @@
-"""Time parts of a run for real, on the rows, the model and the machine of a recipe."""
+"""Time the parts of a run on this machine, with the rows and the model of the recipe."""
 
 import sys
 import tempfile
@@ -39,30 +39,32 @@ from llmkit.workflows.probes import RowCosts, StepCosts, folder_bytes, time_rows
 from llmkit.workflows.training_setup import TrainingSetup
 
 STEP_SECONDS = 6.0  # to time optimizer steps
-SCORE_SECONDS = 4.0  # to time each of the untuned model, the tuned model, and statistics
-MIN_SCORED = 2  # rows to begin with
-MAX_SAVED_BYTES = 2e9  # of a checkpoint with its model that is written to time it
-SMALL_SAVE_WIDTH = 6000  # of a square matrix of 144 MB
+SCORE_SECONDS = 4.0  # to time the untuned model, the tuned model, and the statistics, each
+MIN_SCORED = 2  # rows in the first measurement
+MAX_SAVED_BYTES = 2e9  # larger checkpoints are not written, but extrapolated from a small one
+SMALL_SAVE_WIDTH = 6000  # width of a square matrix of 144 MB
 FINE_TUNED = "fine-tuned"
 Results = dict[str, dict[str, SystemResult]]
-"""By test set and system."""
+"""Results by test set and system."""
 
 
 @dataclass
 class Measurements:
-    """What a short look at the run found; seconds and bytes."""
+    """Measured seconds and bytes of the parts of a run."""
 
     setup_seconds: float
+    """Seconds to prepare the data and the model."""
     build_seconds: float = 0.0
-    """To build the trainer."""
+    """Seconds to build the trainer."""
     open_seconds: float = 0.0
-    """To open the untuned model once more."""
+    """Seconds to open the untuned model again."""
     load_seconds: float = 0.0
-    """To load the run's model."""
+    """Seconds to load the saved model."""
     steps: StepCosts | None = None
     untuned: dict[str, RowCosts] = field(default_factory=dict)
-    """Costs of scoring by test set."""
+    """Costs of scoring the untuned model, by evaluation set."""
     tuned: dict[str, RowCosts] = field(default_factory=dict)
+    """Costs of scoring the tuned model, by evaluation set."""
     statistics: RowCosts | None = None
     samples_seconds: float = 0.0
     checkpoint_seconds: float = 0.0
@@ -70,12 +72,12 @@ class Measurements:
     model_seconds: float = 0.0
     model_bytes: int = 0
     prediction_bytes: float = 0.0
-    """Per row."""
+    """Bytes per row of predictions.jsonl."""
     peak_bytes: int = 0
 
 
-def time_parts(setup: TrainingSetup, found: Measurements) -> None:
-    """Time each part of a run, in the order in which a run first does it."""
+def time_parts(setup: TrainingSetup, measured: Measurements) -> None:
+    """Time each part of a run, in the order of the run."""
     recipe = setup.recipe
     kinds = {each.task.name: name for name, each in setup.rows.scored.items()}
     chosen = {name: setup.rows.scored[name] for name in kinds.values()}  # one set of each task
@@ -83,33 +85,33 @@ def time_parts(setup: TrainingSetup, found: Measurements) -> None:
     for name, rows in chosen.items():
         results[name] = {}
         keep = partial(results[name].__setitem__, UNTUNED)
-        found.untuned[name] = time_scoring(setup, rows, keep)
+        measured.untuned[name] = time_scoring(setup, rows, keep)
     started = time.perf_counter()
     trainer = Trainer.build(setup.model, setup.schedule, recipe.train, setup.accelerator)
-    found.build_seconds = time.perf_counter() - started
+    measured.build_seconds = time.perf_counter() - started
     work = training_work(setup.model, checkpointing=setup.memory.activation_checkpointing)
-    found.steps = time_steps(trainer, work, STEP_SECONDS)
+    measured.steps = time_steps(trainer, work, STEP_SECONDS)
     for name, rows in chosen.items():
         keep = partial(results[name].__setitem__, FINE_TUNED)
-        found.tuned[name] = time_scoring(setup, rows, keep)
-    time_samples(setup, results, found)
+        measured.tuned[name] = time_scoring(setup, rows, keep)
+    time_samples(setup, results, measured)
     with temporary_run() as run:
-        time_saves(setup, trainer, run, found)
-        time_statistics(setup, results, run, found)
+        time_saves(setup, trainer, run, measured)
+        time_statistics(setup, results, run, measured)
     started = time.perf_counter()
     train_bpe = partial(bpe_of, setup.rows.splits["train"])
     again, _ = open_model(recipe.model, recipe.train.forward, recipe.seed, train_bpe)
-    found.open_seconds = time.perf_counter() - started
+    measured.open_seconds = time.perf_counter() - started
     del again
-    found.peak_bytes = peak_bytes(setup.accelerator.device)
+    measured.peak_bytes = peak_bytes(setup.accelerator.device)
 
 
 def time_scoring(
     setup: TrainingSetup, rows: EvaluationSet, keep: Callable[[SystemResult], None]
 ) -> RowCosts:
-    """Time the scores of the model, as it is now, on the first rows.
+    """Time the scoring of the current model on the first rows of a set.
 
-    keep: Called with each result, the last of which is for most rows.
+    keep: Called with each result; the last one covers the most rows.
     """
 
     def prepare(num_rows: int) -> Callable[[], None]:
@@ -121,12 +123,13 @@ def time_scoring(
 
 
 def size_of(rows: EvaluationSet) -> int:
-    """The rows that are scored: of plain text, its blocks."""
+    """Number of rows that are scored; for plain text, number of blocks."""
     return len(rows.encoded) if rows.task.output == "text" else len(rows.rows)
 
 
 def rows_at_once(setup: TrainingSetup, rows: EvaluationSet) -> int:
-    """Rows whose completions are generated together; all, where batches follow each other."""
+    """Number of rows whose completions are generated together; unlimited for tasks that generate no
+    text."""
     evaluation, generation = setup.recipe.evaluation, setup.recipe.generation
     if rows.task.output != "completion":
         return sys.maxsize
@@ -137,7 +140,7 @@ def rows_at_once(setup: TrainingSetup, rows: EvaluationSet) -> int:
 
 
 def cached_bytes(setup: TrainingSetup, rows: EvaluationSet) -> int:
-    """Bytes of the keys and values of a completion while it is generated."""
+    """Bytes of the key-value cache of one row while its completion is generated."""
     if rows.task.output != "completion":
         return 0
     model = unwrap_model(setup.model)
@@ -146,7 +149,7 @@ def cached_bytes(setup: TrainingSetup, rows: EvaluationSet) -> int:
 
 
 def first_rows(setup: TrainingSetup, rows: EvaluationSet, number: int) -> EvaluationSet:
-    """The first rows of a set; of plain text, its first blocks."""
+    """The first rows of a set; for plain text, the first blocks."""
     if number >= size_of(rows):
         return rows
     if rows.task.output == "text":
@@ -157,51 +160,52 @@ def first_rows(setup: TrainingSetup, rows: EvaluationSet, number: int) -> Evalua
     return encode_test_set(test, setup.tokenizer, options, setup.recipe.generation.max_new_tokens)
 
 
-def time_samples(setup: TrainingSetup, results: Results, found: Measurements) -> None:
-    """Time the sample predictions of a validation, which only plain text needs to generate."""
+def time_samples(setup: TrainingSetup, results: Results, measured: Measurements) -> None:
+    """Time the samples of a validation. Only those of plain text are generated separately."""
     rows = setup.rows.validation
     if rows.task.output == "text" and setup.recipe.evaluation.samples:
         started = time.perf_counter()
         take_samples(setup.evaluator, setup.model, rows, [])
-        found.samples_seconds = time.perf_counter() - started
+        measured.samples_seconds = time.perf_counter() - started
 
 
 @contextmanager
 def temporary_run() -> Iterator[Path]:
-    """A folder where runs are made, deleted at the end."""
+    """A temporary run folder on the same disk as the runs."""
     parent = RUNS if RUNS.is_dir() else Path.cwd()
     with tempfile.TemporaryDirectory(prefix=".llmkit-plan-", dir=parent) as folder:
         yield Path(folder)
 
 
-def time_saves(setup: TrainingSetup, trainer: Trainer, run: Path, found: Measurements) -> None:
-    """Time a checkpoint and the saved model; those of large models in proportion to a small one."""
+def time_saves(setup: TrainingSetup, trainer: Trainer, run: Path, measured: Measurements) -> None:
+    """Time the writing of a checkpoint and of the model; for large models, extrapolate from a small
+    checkpoint."""
     key, decided = reproducibility_key(setup.record), decided_values(setup)
     saver = RunSaver(run, setup.tokenizer, setup.recipe, key, decided)
     checkpoints_dir(run).mkdir()
     log_path(run).touch()
     num_all, num_trained = count_parameters(trainer.model)
     if 4 * (3 * num_trained + num_all) > MAX_SAVED_BYTES:
-        found.checkpoint_bytes, found.model_bytes = 12 * num_trained, 4 * num_all
+        measured.checkpoint_bytes, measured.model_bytes = 12 * num_trained, 4 * num_all
         rate = time_small_save(saver, run)
-        found.checkpoint_seconds = rate * found.checkpoint_bytes
-        found.model_seconds = found.load_seconds = rate * found.model_bytes
+        measured.checkpoint_seconds = rate * measured.checkpoint_bytes
+        measured.model_seconds = measured.load_seconds = rate * measured.model_bytes
         return
     started = time.perf_counter()
     saver.save_checkpoint(trainer)
-    found.checkpoint_seconds = time.perf_counter() - started
+    measured.checkpoint_seconds = time.perf_counter() - started
     started = time.perf_counter()
     saver.save_best_model(trainer)
-    found.model_seconds = time.perf_counter() - started
-    found.checkpoint_bytes = folder_bytes([checkpoints_dir(run)])
-    found.model_bytes = folder_bytes([model_dir(run)])
+    measured.model_seconds = time.perf_counter() - started
+    measured.checkpoint_bytes = folder_bytes([checkpoints_dir(run)])
+    measured.model_bytes = folder_bytes([model_dir(run)])
     started = time.perf_counter()
     load_model(model_dir(run))
-    found.load_seconds = time.perf_counter() - started
+    measured.load_seconds = time.perf_counter() - started
 
 
 def time_small_save(saver: RunSaver, run: Path) -> float:
-    """Seconds per byte of a checkpoint, by one of a layer that stands for a large model."""
+    """Seconds per byte, measured on the checkpoint of a single layer."""
     layer = nn.Linear(SMALL_SAVE_WIDTH, SMALL_SAVE_WIDTH)
     state = saver.state(TrainingProgress()).model_dump(mode="json")
     started = time.perf_counter()
@@ -210,8 +214,10 @@ def time_small_save(saver: RunSaver, run: Path) -> float:
     return (time.perf_counter() - started) / folder_bytes([saved])
 
 
-def time_statistics(setup: TrainingSetup, results: Results, run: Path, found: Measurements) -> None:
-    """Time intervals, tests, baselines and what is written of them, for the test set."""
+def time_statistics(
+    setup: TrainingSetup, results: Results, run: Path, measured: Measurements
+) -> None:
+    """Time intervals, tests, baselines and result files for the test set."""
     rows = setup.rows.tests["test"]
     (of_task,) = (of for name, of in results.items()
                   if setup.rows.scored[name].task.name == rows.task.name)  # fmt: skip
@@ -232,13 +238,13 @@ def time_statistics(setup: TrainingSetup, results: Results, run: Path, found: Me
 
         return run_all
 
-    least = min(most, 12)  # from 10 rows on, there are intervals
-    found.statistics = time_rows(prepare, most, most, SCORE_SECONDS, least)
+    least = min(most, 12)  # intervals are computed for 10 rows or more
+    measured.statistics = time_rows(prepare, most, most, SCORE_SECONDS, least)
     if predictions_path(run).is_file():
-        found.prediction_bytes = predictions_path(run).stat().st_size / most
+        measured.prediction_bytes = predictions_path(run).stat().st_size / most
 
 
 def first_results(result: SystemResult, rows: EvaluationSet, number: int) -> SystemResult:
-    """The result on the first rows."""
+    """The result restricted to the first rows."""
     statistics = {name: values[:number] for name, values in result.statistics.items()}
     return score_predictions(rows.task, statistics, result.predictions[:number])

@@ -1,4 +1,5 @@
-"""The work of `llmkit plan`: measure parts of a run here, predict all of it, and propose."""
+"""The implementation of `llmkit plan`: measure parts of a run, predict its costs, and propose
+variants."""
 
 import time
 
@@ -10,16 +11,16 @@ from llmkit.planning.devices import Device
 from llmkit.planning.plan import Plan
 from llmkit.runtime.cores import Usage, reduce_threads
 from llmkit.runtime.devices import start_accelerator
+from llmkit.workflows.estimate import (
+    full_run_steps,
+    machine_from_datasheet,
+    predict_on_device,
+    this_machine,
+    with_proposals,
+)
 from llmkit.workflows.measure import Measurements, time_parts
 from llmkit.workflows.predict import predict
 from llmkit.workflows.probes import mean_step
-from llmkit.workflows.reckon import (
-    machine_here,
-    machine_of,
-    predict_for,
-    whole_steps,
-    with_proposals,
-)
 from llmkit.workflows.training_setup import TrainingSetup, setup_training
 from llmkit.workflows.trials import run_trials
 
@@ -33,37 +34,38 @@ def make_plan(
     *,
     runs_trials: bool = False,
 ) -> Plan:
-    """The plan of a recipe.
+    """Make a plan for a recipe.
 
     Args:
-        console: For progress.
-        budget: Seconds for the run.
-        memory: Bytes for the run.
-        device: To reckon for, in place of this machine.
-        runs_trials: Whether to train a few small runs, to forecast the loss.
+        recipe: The recipe.
+        console: Console for the progress.
+        budget: Time budget in seconds.
+        memory: Memory budget in bytes.
+        device: Device to estimate the costs for; default: this machine, by measurements.
+        runs_trials: Whether to train a few short runs to forecast the loss.
 
     Raises:
-        UserError: For every mistake in the recipe or the rows that `finetune` would refuse.
+        UserError: The recipe or the rows have a mistake that `finetune` would reject.
     """
-    setup, found = prepare(recipe)
+    setup, measured = prepare(recipe)
     step = mean_step(setup.schedule)
     if device is None:
         console.print("timing a few steps, predictions and saves ...")
-        time_parts(setup, found)
-        prediction = predict(setup, found, step)
-        machine = machine_here(setup, found, step, prediction, memory)
+        time_parts(setup, measured)
+        prediction = predict(setup, measured, step)
+        machine = this_machine(setup, measured, step, prediction, memory)
     else:
-        machine = machine_of(device, setup, found, memory)
-        prediction = predict_for(machine, setup, found, step)
+        machine = machine_from_datasheet(device, setup, measured, memory)
+        prediction = predict_on_device(machine, setup, measured, step)
     plan = Plan(recipe.task, recipe.model.name, prediction, budget, memory)
     trials = []
     if runs_trials:
-        trials = run_trials(setup, whole_steps(plan, machine, setup, step), console)
+        trials = run_trials(setup, full_run_steps(plan, machine, setup, step), console)
     return with_proposals(plan, machine, setup, step, trials)
 
 
 def prepare(recipe: Recipe) -> tuple[TrainingSetup, Measurements]:
-    """Prepare a recipe as `finetune` does."""
+    """Prepare a recipe as `finetune` does, and time it."""
     started, usage = time.perf_counter(), Usage.now()
     accelerator = start_accelerator(
         recipe.train.device,
@@ -77,6 +79,6 @@ def prepare(recipe: Recipe) -> tuple[TrainingSetup, Measurements]:
     if accelerator.device.type == "cpu":
         reduce_threads(usage)
     seconds = time.perf_counter() - started
-    if not setup.rows.train.was_cached:  # `finetune` will find the rows in the cache
+    if not setup.rows.train.was_cached:  # `finetune` will read these rows from the cache
         seconds -= setup.rows.train.seconds
     return setup, Measurements(setup_seconds=seconds)

@@ -1,4 +1,4 @@
-"""Time parts of a run for real, each on as many rows as a few seconds allow."""
+"""Time optimizer steps, and other work on rows, within a few seconds each."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -14,25 +14,25 @@ from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.log import RunLog
 from llmkit.training.trainer import Trainer
 
-NUM_STEPS = 48  # at most, of full size; further ones add nothing to the mean
-MIN_STEPS = 3  # of full size that tell more than those of fewer rows
-NUM_SAMPLED = 256  # steps whose work stands for that of all
-GROWTH = 4  # from one number of rows to the next that is timed
+NUM_STEPS = 48  # maximum number of full steps to time; more hardly change the mean
+MIN_STEPS = 3  # with more full steps than this, steps of fewer rows are ignored
+NUM_SAMPLED = 256  # steps to compute the mean step from
+GROWTH = 4  # factor between the numbers of rows that are timed one after the other
 
 
 @dataclass(frozen=True)
 class StepCosts:
-    """Seconds of an optimizer step, by what it consists of."""
+    """Cost model of an optimizer step, in seconds."""
 
     per_step: float
     per_micro_batch: float
     per_flop: float
     warm_up: float
-    """What the first step takes longer than a later one."""
+    """Additional seconds of the first step."""
     num_timed: int
-    """Steps that were timed."""
+    """Number of steps that the costs were fitted to."""
     largest_timed: int
-    """Tokens of the largest micro-batch among them."""
+    """Tokens in the largest micro-batch that was timed."""
 
     def seconds(self, num_micro_batches: float, flop: float) -> float:
         """Seconds of a step after the first."""
@@ -41,47 +41,49 @@ class StepCosts:
 
 @dataclass(frozen=True)
 class StepTiming:
-    """A step that was timed."""
+    """Measured time and size of a step."""
 
     seconds: float
     micro_batches: int
     flop: float
     largest: int
-    """Tokens of its largest micro-batch."""
+    """Tokens in the largest micro-batch."""
 
 
 def time_steps(trainer: Trainer, work: Work, allowed: float) -> StepCosts:
-    """Time optimizer steps: of one row, of more and more rows, and then of the schedule's own, as
-    long as time is left. The weights change.
+    """Time optimizer steps of one row, then of more and more rows, and then full steps, as long as
+    time is left. The weights change.
 
-    work: That of the trainer's model, as it is trained.
-    allowed: Seconds.
+    Args:
+        trainer: The trainer.
+        work: FLOPs of training the trainer's model.
+        allowed: Time limit in seconds.
     """
-    whole, deadline = trainer.schedule, time.perf_counter() + allowed
+    schedule, deadline = trainer.schedule, time.perf_counter() + allowed
 
     def has_time(seconds: float) -> bool:
         return deadline - time.perf_counter() > seconds
 
     def with_rows(number: int) -> BatchSchedule:
-        return whole.with_settings(
+        return schedule.with_settings(
             trainer.settings.model_copy(update={"global_batch_size": number})
         )
 
     one_row, num_rows = with_rows(1), GROWTH
     first = time_step(trainer, one_row, 0, work)
     partial = [time_step(trainer, one_row, 0, work) if has_time(first.seconds) else first]
-    while num_rows < whole.global_batch_size and has_time(GROWTH * partial[-1].seconds):
+    while num_rows < schedule.global_batch_size and has_time(GROWTH * partial[-1].seconds):
         partial.append(time_step(trainer, with_rows(num_rows), 0, work))
         num_rows *= GROWTH
     complete: list[StepTiming] = []
-    steps = spread(whole.num_steps, NUM_STEPS) if num_rows >= whole.global_batch_size else []
+    steps = spread(schedule.num_steps, NUM_STEPS) if num_rows >= schedule.global_batch_size else []
     for step in steps:
         if not has_time(complete[-1].seconds if complete else GROWTH * partial[-1].seconds):
             break
-        complete.append(time_step(trainer, whole, step, work))
-    trainer.schedule = whole
-    # Where memory is allocated and kernels are chosen, a step is slower: the first of one row, and
-    # the first complete one.
+        complete.append(time_step(trainer, schedule, step, work))
+    trainer.schedule = schedule
+    # The first step of one row and the first full step are slower, because they allocate memory and
+    # select kernels.
     warm_up = first.seconds - partial[0].seconds
     timed = partial + complete
     if len(complete) > MIN_STEPS:
@@ -95,7 +97,7 @@ def time_steps(trainer: Trainer, work: Work, allowed: float) -> StepCosts:
 
 
 def time_step(trainer: Trainer, schedule: BatchSchedule, step: int, work: Work) -> StepTiming:
-    """Take a step of a schedule with the trainer."""
+    """Time one step of a schedule."""
     trainer.schedule, trainer.progress.step = schedule, step
     log = RunLog(None, 1, 1, Console(quiet=True), lambda figures, step: None)
     started = time.perf_counter()
@@ -106,14 +108,14 @@ def time_step(trainer: Trainer, schedule: BatchSchedule, step: int, work: Work) 
 
 
 def spread(number: int, most: int) -> list[int]:
-    """At most so many of the numbers below `number`, evenly spaced, in a random but fixed order."""
+    """At most `most` evenly spaced integers from range(number), in a fixed random order."""
     count = min(number, most)
     chosen = [index * number // count for index in range(count)]
     return [chosen[index] for index in np.random.default_rng(0).permutation(count)]
 
 
 def amounts_of(schedule: BatchSchedule, step: int) -> tuple[int, Amounts]:
-    """The micro-batches of a step of this process, and what its work grows with."""
+    """Number of micro-batches of a step in this process, and the size of its rows."""
     micro_batches = schedule.micro_batch_indices(step)[schedule.rank]
     rows = [row for of_one in micro_batches for row in of_one]
     lengths = [int(schedule.rows.lengths[row]) for row in rows]
@@ -123,16 +125,16 @@ def amounts_of(schedule: BatchSchedule, step: int) -> tuple[int, Amounts]:
 
 @dataclass(frozen=True)
 class MeanStep:
-    """What a step of a schedule consists of, on average over the schedule."""
+    """Mean size of the steps of a schedule."""
 
     micro_batches: float
     amounts: Amounts
     largest: int
-    """Tokens of the largest micro-batch of any step."""
+    """Tokens in the largest micro-batch of any step."""
 
 
 def mean_step(schedule: BatchSchedule) -> MeanStep:
-    """The mean of NUM_SAMPLED steps."""
+    """The mean size of NUM_SAMPLED steps."""
     steps = spread(schedule.num_steps, NUM_SAMPLED)
     found = [amounts_of(schedule, step) for step in steps]
     rows = [(number, each.tokens, each.pairs, each.supervised) for number, each in found]
@@ -143,19 +145,20 @@ def mean_step(schedule: BatchSchedule) -> MeanStep:
 
 @dataclass(frozen=True)
 class RowCosts:
-    """Seconds of something that is done with a number of rows."""
+    """Cost model of an operation on rows, in seconds."""
 
     fixed: float
     per_row: float
     at_once: int
-    """Rows that are worked on together; of more rows, each such group costs as much."""
+    """Number of rows that are processed together. More rows are processed in groups of this size,
+    and each group has the fixed cost again."""
     num_timed: int = 0
-    """The most rows that were timed."""
+    """Largest number of rows that was timed."""
     first: float = 0.0
-    """What the first time takes longer than later ones."""
+    """Additional seconds of the first call."""
 
     def seconds(self, num_rows: int) -> float:
-        """Seconds for so many rows, not for the first time."""
+        """Seconds for this many rows, without the additional seconds of the first call."""
         if num_rows <= self.at_once:
             return self.fixed + self.per_row * num_rows
         return (self.fixed + self.per_row * self.at_once) * num_rows / self.at_once
@@ -168,14 +171,15 @@ def time_rows(
     allowed: float,
     least: int = 1,
 ) -> RowCosts:
-    """Time something on a few rows, and then on as many as time is left for.
+    """Time an operation on a few rows, and then on as many as the remaining time allows.
 
     Args:
-        prepare: Returns what does it with the first so many rows; this itself is not timed.
-        num_rows: All of them.
-        at_once: Rows that are worked on together: no more are timed.
-        allowed: Seconds.
-        least: Rows to begin with.
+        prepare: Takes a number of rows and returns a function that performs the operation on them.
+            Only the returned function is timed.
+        num_rows: Total number of rows.
+        at_once: Number of rows that are processed together; no more are timed.
+        allowed: Time limit in seconds.
+        least: Number of rows to begin with.
     """
     deadline, most = time.perf_counter() + allowed, min(num_rows, at_once)
     sizes = [min(least, most)]
@@ -189,7 +193,7 @@ def time_rows(
             break
         sizes.append(size)
         seconds.append(seconds_of(prepare(size)))
-    last = slice(-2, None)  # the largest tell most about all rows
+    last = slice(-2, None)  # the largest sizes predict the cost of all rows best
     amounts = np.array([[1.0, size] for size in sizes[last]])
     fixed, per_row = fit_costs(amounts, np.array(seconds[last])).tolist()
     return RowCosts(fixed, per_row, at_once, sizes[-1], max(0.0, first - seconds[0]))
@@ -202,5 +206,5 @@ def seconds_of(run: Callable[[], object]) -> float:
 
 
 def folder_bytes(paths: Iterable[Path]) -> int:
-    """Bytes of the files below these folders."""
+    """Total size of the files in these folders, in bytes."""
     return sum(file.stat().st_size for path in paths for file in path.rglob("*") if file.is_file())

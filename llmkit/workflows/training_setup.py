@@ -333,7 +333,7 @@ def steps_line(schedule: BatchSchedule) -> str:
 
 def memory_line(memory: MemoryPlan, schedule: BatchSchedule) -> str:
     """The estimate of the memory that the training takes, and of what."""
-    parts = memory.use.parts(schedule.largest_size(0))
+    parts = memory.usage.parts(schedule.largest_size(0))
     shown = ", ".join(f"{num_bytes / 1e9:.2f} {name}" for name, num_bytes in parts.items())
     switch = "on" if memory.activation_checkpointing else "off"
     return (

@@ -1,4 +1,4 @@
-"""Small runs, each with a complete schedule, whose losses forecast that of a long run."""
+"""Trials: short runs with complete schedules, whose losses forecast the loss of a long run."""
 
 import math
 from collections.abc import Callable
@@ -20,22 +20,24 @@ from llmkit.training.log import RunLog
 from llmkit.training.trainer import Trainer
 from llmkit.workflows.training_setup import TrainingSetup
 
-FRACTIONS = (1 / 32, 1 / 16, 1 / 8)  # of the whole run's steps; 7/32 of its cost
-MIN_STEPS = 16  # of the shortest trial: fewer say little about more
+FRACTIONS = (1 / 32, 1 / 16, 1 / 8)  # of the steps of the full run; 7/32 of its cost
+MIN_STEPS = 16  # of the shortest trial; shorter trials predict little
 
 
 def run_trials(setup: TrainingSetup, num_steps: int, console: Console) -> list[Trial]:
-    """Train for each of FRACTIONS of the steps, and score the validation rows at the end; the first
-    trial is the untuned model.
+    """Train for each of FRACTIONS of the steps, and compute the validation loss at the end.
 
-    num_steps: Those of the whole run.
+    The first trial returned is the untuned model.
+
+    num_steps: Number of steps of the full run.
 
     Raises UserError if the run is too short for trials.
     """
     if num_steps * min(FRACTIONS) < MIN_STEPS:
         raise UserError(
-            f"--trials: {count_of(num_steps, 'step')} are too few: the shortest trial, of "
-            f"1/{round(1 / min(FRACTIONS))}, needs {MIN_STEPS}; train longer, or leave --trials out"
+            f"--trials: {count_of(num_steps, 'step')} are too few: the shortest trial takes "
+            f"1/{round(1 / min(FRACTIONS))} of them and needs at least {MIN_STEPS}; train longer, "
+            "or leave --trials out"
         )
     lengths = [0, *(round(fraction * num_steps) for fraction in FRACTIONS)]
     with counting(console, "trials", sum(lengths)) as advance:
@@ -47,11 +49,12 @@ def run_trials(setup: TrainingSetup, num_steps: int, console: Console) -> list[T
 def train_and_score(
     setup: TrainingSetup, length: int, num_steps: int, advance: Callable[[int], None]
 ) -> float:
-    """The validation loss after a run of `length` steps; nats per supervised token.
+    """Train for `length` steps; returns the validation loss in nats per supervised token.
 
     Args:
-        num_steps: Those of the whole run, by which the warm-up and the decay are shortened.
-        advance: Called with the number of steps that are done.
+        length: Number of steps of the trial.
+        num_steps: Number of steps of the full run, to shorten warm-up and decay in proportion.
+        advance: Called after each step with the number of steps done since the last call.
     """
     recipe, accelerator = setup.recipe, setup.accelerator
     settings = trial_settings(recipe.train, max(1, length), num_steps)
@@ -72,7 +75,7 @@ def train_and_score(
 
 
 def trial_settings(settings: Train, length: int, num_steps: int) -> Train:
-    """The settings of a trial: its schedule is as complete as that of the whole run."""
+    """The settings of a trial, with the schedule of the full run in proportion."""
     changes = {"max_steps": length, "epochs": None}
     if isinstance(settings.warmup_steps, int):
         changes["warmup_steps"] = math.ceil(settings.warmup_steps * length / num_steps)
@@ -82,7 +85,7 @@ def trial_settings(settings: Train, length: int, num_steps: int) -> Train:
 
 
 def validation_loss(setup: TrainingSetup, model: nn.Module) -> float:
-    """Mean nats per supervised token of the validation rows."""
+    """Mean loss of the validation rows in nats per supervised token."""
     rows, evaluator = setup.rows.validation, setup.evaluator
     nats = token_losses(
         model, rows.encoded, evaluator.evaluation.batch_size, evaluator.accelerator,

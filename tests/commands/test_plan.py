@@ -19,8 +19,8 @@ SMALL = (
         (("--budget", "-3h"), "llmkit: --budget: '-3h' is not a duration above 0"),
         (("--memory", "much"), "llmkit: --memory: 'much' is not a size above 0"),
         (("--memory", "0GB"), "llmkit: --memory: '0GB' is not a size above 0"),
-        (("--device", "a1000"), "llmkit: --device: no data sheet of 'a1000'; did you mean a100"),
-        (("--device", "a100", "--trials"), "llmkit: --trials: they run on this machine"),
+        (("--device", "a1000"), "llmkit: --device: unknown device 'a1000'; did you mean a100"),
+        (("--device", "a100", "--trials"), "llmkit: --trials: trials run on this machine"),
         (("--output", "plan.txt"), "llmkit: --output: plan.txt: name a file that ends in .html"),
         (("--bugdet", "3h"), "llmkit: plan: No such option '--bugdet'. Did you mean '--budget'"),
     ],
@@ -32,7 +32,7 @@ def test_a_mistake_ends_in_one_line(llmkit, options, message):
     assert line.startswith(message)
 
 
-def test_no_rows_are_refused_as_in_finetune(llmkit, tmp_path):
+def test_an_empty_file_is_rejected_as_in_finetune(llmkit, tmp_path):
     path = write_jsonl(tmp_path / "none.jsonl", [])
     result = llmkit("plan", "summarize", f"data.train={path}")
     assert result.exit_code == 2
@@ -48,7 +48,7 @@ def quick(monkeypatch):
 
 
 def test_a_plan_is_printed_and_written(llmkit, tiny_gpt2, rows, tmp_path, quick):
-    """In lines that a file or a terminal of 60 columns can hold."""
+    """No line is cut in a file or a terminal of 60 columns."""
     recipe = ("summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SMALL)
     result = llmkit("plan", *recipe, "--budget", "2h", "--output", "plan.html")
     assert result.exit_code == 0, result.output
@@ -62,11 +62,11 @@ def test_a_plan_is_printed_and_written(llmkit, tiny_gpt2, rows, tmp_path, quick)
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_plan_is_an_object_of_json(llmkit, tiny_gpt2, rows, quick):
+def test_a_plan_is_a_json_object(llmkit, tiny_gpt2, rows, quick):
     recipe = ("summarize", f"model={tiny_gpt2}", f"data.train={rows}", *SMALL)
     result = llmkit("plan", *recipe, "--device", "v100", "--memory", "8GB", "--json")
     plan = json.loads(result.stdout)
     assert plan["memory_bytes"] == 8e9
     assert plan["prediction"]["num_steps"] > 0
-    assert plan["prediction"]["basis"] == "reckoned for v100"
+    assert plan["prediction"]["basis"] == "estimated for v100"
     assert all(proposal["bytes"] <= 8e9 for proposal in plan["proposals"])

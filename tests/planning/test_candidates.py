@@ -1,4 +1,4 @@
-"""Variants of a recipe: which there are, and what each takes by its shape."""
+"""Variants of a recipe, and their estimated memory."""
 
 import pytest
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -6,7 +6,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from llmkit.config.schema import Model, Scratch, Train
 from llmkit.model.trainable import trainable_model
 from llmkit.planning.candidates import Rows, Variant, variants
-from llmkit.training.memory import memory_use
+from llmkit.training.memory import memory_usage
 
 SHAPE = Scratch(n_layer=4, n_head=4, n_embd=128, vocab_size=2048)
 CONFIG = GPT2Config(
@@ -14,31 +14,33 @@ CONFIG = GPT2Config(
     eos_token_id=0,
 )  # fmt: skip
 ROWS = Rows(longest=256, step_tokens=8192)
-ROOM = 8e9
+MEMORY_BUDGET = 8e9
 
 
-def found(model: Model, precisions=("no",), room=ROOM, **settings) -> list[Variant]:
+def variants_of(
+    model: Model, precisions=("no",), memory_budget=MEMORY_BUDGET, **settings
+) -> list[Variant]:
     train = Train(max_steps=1, **settings)
-    return list(variants(model, train, CONFIG, ROWS, "cpu", precisions, room))
+    return list(variants(model, train, CONFIG, ROWS, "cpu", precisions, memory_budget))
 
 
-def test_the_first_variant_is_the_recipe_as_it_is():
-    first = found(Model(name="embedded"))[0]
+def test_the_first_variant_is_the_recipe_as_written():
+    first = variants_of(Model(name="embedded"))[0]
     model = trainable_model(GPT2LMHeadModel(CONFIG), Train(max_steps=1))
-    use = memory_use(model, Train(max_steps=1), device="cpu", precision="no", longest=256,
+    usage = memory_usage(model, Train(max_steps=1), device="cpu", precision="no", longest=256,
                      checkpointing=False)  # fmt: skip
     assert first.changes == {}
-    assert first.use == use
+    assert first.usage == usage
     assert first.num_weights == sum(weight.numel() for weight in model.parameters())
 
 
-def test_a_model_of_its_own_has_no_other_sizes_but_adapters():
-    names = {key for variant in found(Model(name="embedded")) for key in variant.changes}
+def test_a_model_without_published_sizes_is_varied_only_in_its_training():
+    names = {key for variant in variants_of(Model(name="embedded")) for key in variant.changes}
     assert names == {"train.method", "train.activation_checkpointing"}
 
 
-def test_a_model_from_scratch_has_other_shapes_and_no_adapters():
-    shapes = found(Model(name="scratch", scratch=SHAPE))
+def test_a_model_from_scratch_is_varied_in_shape_and_gets_no_adapters():
+    shapes = variants_of(Model(name="scratch", scratch=SHAPE))
     assert {variant.changes.get("train.method") for variant in shapes} == {None}
     weights = [variant.num_weights for variant in shapes]
     assert min(weights) < weights[0] < max(weights)
@@ -48,28 +50,28 @@ def test_a_model_from_scratch_has_other_shapes_and_no_adapters():
 
 
 def test_published_models_are_proposed_in_place_of_each_other():
-    names = {variant.changes.get("model") for variant in found(Model(name="gpt2"))}
+    names = {variant.changes.get("model") for variant in variants_of(Model(name="gpt2"))}
     assert names == {None, "gpt2-medium", "gpt2-large", "gpt2-xl"}
 
 
 def test_adapters_and_activation_checkpointing_save_memory():
     by_changes = {
-        tuple(variant.changes): variant.num_bytes for variant in found(Model(name="embedded"))
+        tuple(variant.changes): variant.num_bytes for variant in variants_of(Model(name="embedded"))
     }
     plain = by_changes[()]
     assert by_changes["train.method",] < plain
     assert by_changes["train.activation_checkpointing",] < plain
 
 
-@pytest.mark.parametrize("room", [60e6, 100e6, 200e6, 1e9])
-def test_micro_batches_are_as_large_as_the_memory_allows(room):
-    for variant in found(Model(name="embedded"), room=room):
+@pytest.mark.parametrize("memory_budget", [60e6, 100e6, 200e6, 1e9])
+def test_micro_batches_fit_the_memory_budget(memory_budget):
+    for variant in variants_of(Model(name="embedded"), memory_budget=memory_budget):
         if variant.tokens > ROWS.longest:
-            assert variant.num_bytes <= room
+            assert variant.num_bytes <= memory_budget
         assert ROWS.longest <= variant.tokens <= ROWS.step_tokens
 
 
-def test_a_precision_is_a_change_unless_it_is_the_recipes_own():
+def test_only_a_precision_other_than_the_recipes_is_a_change():
     precisions = {v.changes.get("train.mixed_precision") for v in
-                  found(Model(name="embedded"), ("bf16", "fp16"))}  # fmt: skip
+                  variants_of(Model(name="embedded"), ("bf16", "fp16"))}  # fmt: skip
     assert precisions == {None, "fp16"}

@@ -1,4 +1,4 @@
-"""Proposals: what fits a budget, and which of it is best."""
+"""Proposals: variants that fit a budget, and their ranking."""
 
 import itertools
 from dataclasses import replace
@@ -18,7 +18,7 @@ from llmkit.planning.proposals import (
 )
 from llmkit.planning.scaling_law import Trial
 from llmkit.planning.work import Amounts, Work
-from llmkit.training.memory import MemoryUse
+from llmkit.training.memory import MemoryUsage
 
 STEP = Amounts(tokens=8000, pairs=8000 * 100, supervised=8000)
 SCHEDULE = Schedule(1000, 500, None, STEP, is_given_in_steps=False)
@@ -26,25 +26,27 @@ SCHEDULE = Schedule(1000, 500, None, STEP, is_given_in_steps=False)
 
 def variant(num_weights: int, changes: dict | None = None, tokens: int = 8000) -> Variant:
     """A model whose training takes 6 FLOP per weight and token, and 16 bytes per weight."""
-    use = MemoryUse(4 * num_weights, 0, 4 * num_weights, 8 * num_weights, 0, 0, 1000, 0)
+    usage = MemoryUsage(4 * num_weights, 0, 4 * num_weights, 8 * num_weights, 0, 0, 1000, 0)
     changes = {} if changes is None else changes
     return Variant(changes, num_weights, Work(6 * num_weights, 0, 0), Work(2 * num_weights, 0, 0),
-                   use, tokens, "no", 16 * num_weights)  # fmt: skip
+                   usage, tokens, "no", 16 * num_weights)  # fmt: skip
 
 
 RATES = Rates({"no": 1e-11}, per_step=0.01, per_micro_batch=0.0, per_saved_byte=1e-9, fixed=20.0)
 SMALL, MIDDLE, LARGE = variant(10**6), variant(10**7, {"m": 7}), variant(10**8, {"m": 8})
-FOUND = [(each, costs_of(each, RATES, SCHEDULE, (1.0, 5.0))) for each in (SMALL, MIDDLE, LARGE)]
+CANDIDATES = [
+    (each, costs_of(each, RATES, SCHEDULE, (1.0, 5.0))) for each in (SMALL, MIDDLE, LARGE)
+]
 OUTLOOK = Outlook(10**6, SCHEDULE)
-ROOM = 4e9
+MEMORY_BUDGET = 4e9
 
 
-def best(budget: float, room: float = ROOM, outlook: Outlook = OUTLOOK):
-    return propose(FOUND, "pretrain", SCHEDULE, outlook, budget, room, 10**8)
+def best(budget: float, memory_budget: float = MEMORY_BUDGET, outlook: Outlook = OUTLOOK):
+    return propose(CANDIDATES, "pretrain", SCHEDULE, outlook, budget, memory_budget, 10**8)
 
 
 def test_costs_add_up():
-    costs = FOUND[0][1]
+    costs = CANDIDATES[0][1]
     assert costs.per_step == pytest.approx(0.01 + 6e6 * 8000 * 1e-11)
     assert costs.seconds(1000, SCHEDULE) == pytest.approx(
         25 + 1000 * costs.per_step + 2 * (1.0 + 16e6 * 1e-9)
@@ -53,27 +55,29 @@ def test_costs_add_up():
 
 @pytest.mark.parametrize("budget", [30, 100, 1000, 12_345])
 def test_the_steps_within_a_budget_are_the_most_that_fit(budget):
-    for _, costs in FOUND:
+    for _, costs in CANDIDATES:
         steps = costs.steps_within(budget, SCHEDULE)
         assert steps == 0 or costs.seconds(steps, SCHEDULE) <= budget
         assert costs.seconds(steps + 2, SCHEDULE) > budget - costs.per_validation
 
 
-def test_every_proposal_keeps_the_budget_and_the_memory():
+def test_every_proposal_fits_the_time_and_memory_budget():
     for budget in (60, 600, 6000, 60_000):
-        for room in (0.1e9, 0.5e9, 4e9):
-            for proposal in best(budget, room):
+        for memory_budget in (0.1e9, 0.5e9, 4e9):
+            for proposal in best(budget, memory_budget):
                 assert proposal.seconds <= budget
-                assert proposal.num_bytes <= room + 10**8
+                assert proposal.num_bytes <= memory_budget + 10**8
 
 
 def test_more_time_or_memory_never_gives_a_worse_loss():
-    for room in (0.1e9, 0.5e9, 4e9):
-        found = [best(budget, room) for budget in (60, 200, 600, 2000, 6000, 60_000, 600_000)]
+    for memory_budget in (0.1e9, 0.5e9, 4e9):
+        found = [
+            best(budget, memory_budget) for budget in (60, 200, 600, 2000, 6000, 60_000, 600_000)
+        ]
         losses = [proposals[0].loss[1] for proposals in found if proposals]
         assert all(b <= a + 1e-9 for a, b in itertools.pairwise(losses))
     for budget in (200, 6000):
-        losses = [best(budget, room)[0].loss[1] for room in (0.1e9, 0.5e9, 4e9)]
+        losses = [best(budget, memory_budget)[0].loss[1] for memory_budget in (0.1e9, 0.5e9, 4e9)]
         assert losses == sorted(losses, reverse=True)
 
 
@@ -83,32 +87,32 @@ def test_a_larger_budget_calls_for_a_larger_model():
     assert sizes[0] < sizes[-1]
 
 
-def test_the_length_is_given_as_the_recipe_gives_it():
+def test_the_length_is_set_by_the_key_that_the_recipe_uses():
     (proposal, *_) = best(600)
     assert set(proposal.changes) <= {"m", "train.epochs"}
     in_steps = replace(SCHEDULE, is_given_in_steps=True)
-    (proposal, *_) = propose(FOUND[:1], "pretrain", in_steps, OUTLOOK, 100, ROOM, 0)
+    (proposal, *_) = propose(CANDIDATES[:1], "pretrain", in_steps, OUTLOOK, 100, MEMORY_BUDGET, 0)
     assert proposal.changes == {"train.max_steps": proposal.num_steps}
 
 
-def test_without_a_budget_of_time_the_length_stays():
-    for proposal in propose(FOUND, "pretrain", SCHEDULE, OUTLOOK, None, ROOM, 0):
+def test_without_a_time_budget_the_length_is_unchanged():
+    for proposal in propose(CANDIDATES, "pretrain", SCHEDULE, OUTLOOK, None, MEMORY_BUDGET, 0):
         assert proposal.num_steps == SCHEDULE.num_steps
         assert not any(key.startswith("train.") for key in proposal.changes)
 
 
-def test_tasks_are_not_repeated_without_end():
-    (proposal, *_) = propose(FOUND[:1], "qa", SCHEDULE, OUTLOOK, 1e9, ROOM, 0)
+def test_the_number_of_epochs_is_limited():
+    (proposal, *_) = propose(CANDIDATES[:1], "qa", SCHEDULE, OUTLOOK, 1e9, MEMORY_BUDGET, 0)
     assert proposal.epochs == 4
 
 
-def test_if_nothing_fits_the_quickest_and_the_lightest_are_known():
+def test_if_nothing_fits_the_fastest_and_the_smallest_variant_are_returned():
     assert best(10) == []
-    quickest, lightest = smallest(FOUND, SCHEDULE, OUTLOOK, 10, ROOM, 10**8)
+    quickest, lightest = smallest(CANDIDATES, SCHEDULE, OUTLOOK, 10, MEMORY_BUDGET, 10**8)
     assert quickest.num_weights == lightest.num_weights == 10**6
     assert quickest.epochs == 1
     assert best(quickest.seconds)[0].num_weights == 10**6
-    nothing, lightest = smallest(FOUND, SCHEDULE, OUTLOOK, 10, 1e6, 10**8)
+    nothing, lightest = smallest(CANDIDATES, SCHEDULE, OUTLOOK, 10, 1e6, 10**8)
     assert nothing is None
     assert lightest.num_bytes == SMALL.num_bytes + 10**8
 
@@ -122,7 +126,7 @@ def test_trials_give_a_loss_with_an_interval():
     assert all(each.loss[0] < each.loss[1] < each.loss[2] for each in best(600, outlook=outlook))
 
 
-def test_a_recipe_does_not_differ_from_itself():
+def test_the_loss_difference_of_the_recipe_to_itself_is_zero():
     assert OUTLOOK.loss(10**6, 1000) == (0, 0, 0)
 
 
@@ -133,6 +137,6 @@ def test_several_devices_share_all_but_the_fixed_part(budget, number):
     assert devices_within(budget, 1000.0, 10.0) == number
 
 
-def test_costs_do_not_depend_on_how_long_a_run_is():
+def test_steps_within_a_budget_without_validations():
     costs = Costs(fixed=1.0, per_step=0.1, per_validation=0.0)
     assert costs.steps_within(2.05, SCHEDULE) == 10

@@ -59,9 +59,9 @@ def test_everything_is_shown_at_any_width(plan, width):
     assert max(map(len, text.splitlines())) <= width
 
 
-def test_a_loss_without_trials_is_a_difference_with_its_source():
+def test_without_trials_the_loss_is_a_difference_from_the_recipe():
     text = " ".join(shown(SCRATCH, 200).split())
-    assert "loss against the recipe" in text
+    assert "loss vs. recipe" in text
     assert "+2.100" in text
     assert "Hoffmann et al. (2022), not fitted to these rows" in text
     tried = " ".join(shown(TRIED, 200).split())
@@ -69,32 +69,35 @@ def test_a_loss_without_trials_is_a_difference_with_its_source():
     assert "2.000-2.200" in tried
 
 
-def test_a_model_that_was_trained_before_has_no_loss_without_trials(tmp_path):
+def test_a_pretrained_model_has_no_loss_without_trials(tmp_path):
     text = " ".join(shown(PLAN, 200).split())
-    assert "loss against" not in text
-    assert "--trials gives the loss to expect" in text
+    assert "loss vs." not in text
+    assert "use --trials to forecast the loss" in text
     for name, plan in (("none", PLAN), ("scratch", SCRATCH), ("tried", TRIED)):
         write_html(plan, tmp_path / f"{name}.html")
         page = (tmp_path / f"{name}.html").read_text("utf-8")
         assert ("<svg" in page) == (name != "none")
 
 
-def test_what_would_fit_is_shown_if_nothing_does():
+def test_the_closest_variant_is_shown_if_nothing_fits():
     text = " ".join(shown(NOTHING, 200).split())
-    assert "nothing fits this budget" in text
+    assert "no variant fits this budget" in text
     assert "takes 1 h 57 min: model=gpt2-medium" in text
     light = " ".join(shown(replace(NOTHING, quickest=None), 200).split())
-    assert "the lightest takes 1.00 GB of memory and 1 h 01 min: as it is" in light
+    assert (
+        "the variant with the least memory takes 1.00 GB of memory and 1 h 01 min: no changes"
+        in light
+    )
 
 
-def test_changes_are_typed_as_overrides():
+def test_changes_are_shown_as_overrides():
     assert to_type(CHANGES) == (
         "model=gpt2-medium train.method=lora train.activation_checkpointing=true "
         "train.micro_batch_tokens=4096 train.epochs=1.5"
     )
 
 
-def test_the_picture_holds_curve_interval_trials_and_marks():
+def test_the_chart_shows_curve_interval_trials_and_marks():
     plain, tried = picture(PLAN), picture(TRIED)
     assert 'class="curve"' in plain
     assert ">recipe</text>" in plain

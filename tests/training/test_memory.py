@@ -1,4 +1,4 @@
-"""The memory of a training by reckoning, against what its tensors take, and the plan for it."""
+"""Estimates of the memory of training against measurements, and the choice of micro-batches."""
 
 import sys
 from functools import partial
@@ -24,7 +24,7 @@ from llmkit.model import loss
 from llmkit.model.loss import SupervisedLoss
 from llmkit.model.trainable import set_activation_checkpointing, trainable_model
 from llmkit.training import memory
-from llmkit.training.memory import BEST_TOKENS, bytes_per_token, memory_use, plan_memory
+from llmkit.training.memory import BEST_TOKENS, bytes_per_token, memory_usage, plan_memory
 from llmkit.training.optim import build_optimizer
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +80,7 @@ def micro_batch(model: nn.Module, forward: str, precision: str, *, checkpointing
         ("bf16", settings_of(dropout=0.1, forward="transformers", method="lora", freeze_layers=2)),
     ],
 )
-def test_estimate_of_a_micro_batch_is_what_its_tensors_take(
+def test_the_estimate_for_a_micro_batch_matches_its_tensors(
     short_pieces, settings, precision, checkpointing
 ):
     model, forward = model_of(settings), settings.forward
@@ -88,16 +88,16 @@ def test_estimate_of_a_micro_batch_is_what_its_tensors_take(
     run = partial(micro_batch, model, forward, precision, checkpointing=checkpointing)
     run()  # the first one of a step allocates the gradients
     taken = peak_bytes(run)
-    use = memory_use(
+    usage = memory_usage(
         model, settings, device="cpu", precision=precision, longest=LENGTH,
         checkpointing=checkpointing,
     )  # fmt: skip
-    expected = use.copies + use.head_gradient + use.activations(NUM_ROWS * LENGTH)
+    expected = usage.copies + usage.head_gradient + usage.activations(NUM_ROWS * LENGTH)
     assert expected == pytest.approx(taken, rel=MARGIN)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_estimate_of_the_blocks_on_cuda_is_what_their_tensors_take(monkeypatch, checkpointing):
+def test_the_estimate_for_blocks_on_cuda_matches_their_tensors(monkeypatch, checkpointing):
     """In float32 and without dropout, as on the meta device there is neither autocast nor a fused
     dropout. Attention is that of CUDA, which keeps no probabilities."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
@@ -126,7 +126,7 @@ def test_estimate_of_the_blocks_on_cuda_is_what_their_tensors_take(monkeypatch, 
 
 
 @pytest.mark.parametrize("optimizer", get_args(Train.model_fields["optimizer"].annotation))
-def test_estimate_of_the_optimizer_is_what_its_state_takes(optimizer):
+def test_the_estimate_for_the_optimizer_matches_its_state(optimizer):
     settings = settings_of(optimizer=optimizer, freeze_layers=3)
     model = model_of(settings)
     stepped = build_optimizer(model, settings)
@@ -134,11 +134,11 @@ def test_estimate_of_the_optimizer_is_what_its_state_takes(optimizer):
         weight.grad = torch.ones_like(weight) if weight.requires_grad else None
     stepped.step()
     taken = sum(tensor.nbytes for state in stepped.state.values() for tensor in state.values())
-    use = memory_use(
+    usage = memory_usage(
         model, settings, device="cpu", precision="no", longest=LENGTH, checkpointing=False
     )
-    assert use.optimizer == taken
-    assert use.gradient == sum(w.nbytes for w in model.parameters() if w.requires_grad)
+    assert usage.optimizer == taken
+    assert usage.gradient == sum(w.nbytes for w in model.parameters() if w.requires_grad)
 
 
 def test_activations_on_cuda_hold_no_attention_probabilities():
@@ -179,10 +179,10 @@ def plan(monkeypatch, tiny_model):
 
 def free_for(tokens: int, model: nn.Module, *, checkpointing: bool = False) -> float:
     """Free bytes of which a training with this micro-batch may take all but a byte per token."""
-    use = memory_use(
+    usage = memory_usage(
         model, settings_of(), device="cpu", precision="no", longest=40, checkpointing=checkpointing
     )
-    return (use.overhead + use.activations(tokens) + 1) / memory.MEMORY_FRACTION["cpu"]
+    return (usage.overhead + usage.activations(tokens) + 1) / memory.MEMORY_FRACTION["cpu"]
 
 
 def test_micro_batches_shrink_with_free_memory(plan, tiny_model):
@@ -193,7 +193,7 @@ def test_micro_batches_shrink_with_free_memory(plan, tiny_model):
     assert plan(0).limit == MicroBatchLimit(tokens=40), "a row is never split"
 
 
-def test_checkpointing_is_chosen_before_micro_batches_would_be_of_one_row(plan, tiny_model):
+def test_checkpointing_is_enabled_before_micro_batches_shrink_to_one_row(plan, tiny_model):
     two, one = (free_for(tokens, tiny_model) for tokens in (81, 79))
     assert not plan(two).activation_checkpointing
     chosen = plan(one)
@@ -204,7 +204,9 @@ def test_checkpointing_is_chosen_before_micro_batches_would_be_of_one_row(plan, 
     assert plan(10**12, activation_checkpointing=True).activation_checkpointing
 
 
-def test_checkpointing_is_chosen_if_the_recipes_micro_batches_would_not_fit(plan, tiny_model):
+def test_checkpointing_is_enabled_if_the_micro_batches_of_the_recipe_would_not_fit(
+    plan, tiny_model
+):
     four = free_for(161, tiny_model)
     assert not plan(four, micro_batch_size=4).activation_checkpointing
     assert plan(four, micro_batch_size=5).activation_checkpointing
@@ -215,7 +217,7 @@ def test_checkpointing_is_chosen_if_the_recipes_micro_batches_would_not_fit(plan
     assert not plan(four, micro_batch_tokens=9).activation_checkpointing
 
 
-def test_the_documented_table_of_memory_is_what_training_reckons_with():
+def test_the_documented_memory_table_is_computed_by_the_estimate_of_training():
     text = (ROOT / "docs" / "training.md").read_text("utf-8")
     assert memory_table.table() in text
 
@@ -225,6 +227,6 @@ def test_the_documented_table_of_memory_is_what_training_reckons_with():
 )
 def test_gpt2_xl_fits_on_the_documented_cards(name, method, card):
     """With micro-batches of several rows of 1,024 tokens."""
-    _, use = memory_table.uses_of(name, method)
-    room = memory.MEMORY_FRACTION["cuda"] * (card - use.weights)
-    assert use.fitting_tokens(int(room)) >= 4 * 1024
+    _, usage = memory_table.uses_of(name, method)
+    memory_budget = memory.MEMORY_FRACTION["cuda"] * (card - usage.weights)
+    assert usage.fitting_tokens(int(memory_budget)) >= 4 * 1024

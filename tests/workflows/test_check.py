@@ -99,7 +99,7 @@ def test_check_prints_the_plan_of_the_training_as_finetune_does(
     assert memory.rpartition("; ")[2] in checked.output, "activation checkpointing"
     report = json.loads(llmkit("check", *arguments, "--json").stdout)
     assert report["micro_batch_size"] == setup.schedule.limit.rows
-    assert report["memory"] == setup.memory.use.parts(setup.schedule.largest_size(0))
+    assert report["memory"] == setup.memory.usage.parts(setup.schedule.largest_size(0))
 
 
 @pytest.mark.parametrize(

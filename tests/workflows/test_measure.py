@@ -1,4 +1,4 @@
-"""Measuring a run: each part is timed, and nothing of it stays."""
+"""Timing the parts of a run, which leaves no files."""
 
 from dataclasses import replace
 
@@ -41,22 +41,22 @@ def test_the_first_rows_of_a_set_are_scored_like_all(planned):
     assert rows_at_once(setup, rows) >= setup.recipe.evaluation.batch_size
 
 
-def test_large_models_are_saved_in_proportion_to_a_small_one(planned, tmp_path, monkeypatch):
-    """Rather than written to disk: bytes of weights and optimizer state are known."""
+def test_saves_of_large_models_are_extrapolated_from_a_small_one(planned, tmp_path, monkeypatch):
+    """Large checkpoints are not written: their size is known."""
     setup, found, _ = planned
     monkeypatch.setattr(measure, "MAX_SAVED_BYTES", 0)
     monkeypatch.setattr(measure, "SMALL_SAVE_WIDTH", 100)
     trainer = Trainer.build(setup.model, setup.schedule, setup.recipe.train, setup.accelerator)
-    reckoned = measure.Measurements(0.0)
-    measure.time_saves(setup, trainer, tmp_path, reckoned)
-    assert reckoned.checkpoint_bytes == pytest.approx(found.checkpoint_bytes, rel=0.2)
-    assert reckoned.checkpoint_bytes == 3 * reckoned.model_bytes
-    assert reckoned.checkpoint_seconds == pytest.approx(3 * reckoned.model_seconds)
-    assert reckoned.load_seconds > 0
+    extrapolated = measure.Measurements(0.0)
+    measure.time_saves(setup, trainer, tmp_path, extrapolated)
+    assert extrapolated.checkpoint_bytes == pytest.approx(found.checkpoint_bytes, rel=0.2)
+    assert extrapolated.checkpoint_bytes == 3 * extrapolated.model_bytes
+    assert extrapolated.checkpoint_seconds == pytest.approx(3 * extrapolated.model_seconds)
+    assert extrapolated.load_seconds > 0
 
 
 @pytest.mark.parametrize(("changes", "number"), [({}, 128), ({"num_beams": 2}, 32)])
-def test_rows_run_together_as_in_an_evaluation(planned, changes, number):
+def test_as_many_rows_are_generated_at_once_as_in_an_evaluation(planned, changes, number):
     setup, *_ = planned
     generation = setup.recipe.generation.model_copy(update=changes)
     changed = replace(setup, recipe=setup.recipe.model_copy(update={"generation": generation}))

@@ -1,16 +1,16 @@
-"""The prediction of a whole run from what was measured of it."""
+"""Predicting the costs of a run from measurements."""
 
 from dataclasses import replace
 
 import pytest
 
-from llmkit.training.memory import MemoryUse
+from llmkit.training.memory import MemoryUsage
 from llmkit.workflows.measure import cached_bytes
 from llmkit.workflows.predict import predict, predicted_memory
 from llmkit.workflows.probes import RowCosts, StepCosts
 
 
-def test_parts_add_up_over_steps_validations_and_checkpoints(planned):
+def test_seconds_add_up_over_steps_validations_and_checkpoints(planned):
     setup, found, step = planned
     (name,) = found.tuned
     known = replace(
@@ -31,9 +31,9 @@ def test_parts_add_up_over_steps_validations_and_checkpoints(planned):
     })  # fmt: skip
 
 
-def test_larger_micro_batches_than_were_timed_are_added_to_the_peak(planned):
+def test_micro_batches_larger_than_those_timed_raise_the_peak(planned):
     setup, found, step = planned
-    use: MemoryUse = setup.memory.use
+    usage: MemoryUsage = setup.memory.usage
     all_rows = {name: replace(costs, num_timed=4) for name, costs in found.tuned.items()}
     known = replace(found, tuned=all_rows)
     timed = replace(known, steps=replace(found.steps, largest_timed=step.largest))
@@ -41,10 +41,10 @@ def test_larger_micro_batches_than_were_timed_are_added_to_the_peak(planned):
     peak = sum(predicted_memory(setup, timed, step).values())
     more = sum(predicted_memory(setup, smaller, step).values()) - peak
     assert peak == found.peak_bytes
-    assert more == use.activations(step.largest) - use.activations(step.largest // 2) > 0
+    assert more == usage.activations(step.largest) - usage.activations(step.largest // 2) > 0
 
 
-def test_rows_that_were_not_timed_take_memory_for_their_keys_and_values(planned):
+def test_rows_that_were_not_timed_add_their_key_value_cache(planned):
     setup, found, step = planned
     peaks = {}
     for number in (1, 4):
@@ -56,7 +56,7 @@ def test_rows_that_were_not_timed_take_memory_for_their_keys_and_values(planned)
     )
 
 
-def test_early_stopping_is_said_to_end_a_run_sooner(planned):
+def test_a_note_says_that_early_stopping_may_end_the_run_sooner(planned):
     setup, found, step = planned
     evaluation = setup.recipe.evaluation.model_copy(update={"early_stopping_patience": 2})
     stopped = replace(setup, recipe=setup.recipe.model_copy(update={"evaluation": evaluation}))
