@@ -1,4 +1,4 @@
-"""The byte-level BPE of a model that is trained from random weights (`model: scratch`)."""
+"""Train the byte-level BPE of a model with random weights (`model: scratch`)."""
 
 import hashlib
 import json
@@ -18,9 +18,9 @@ from llmkit.errors import UserError
 from llmkit.io.atomic import write_text
 from llmkit.paths import cache_folder
 
-SAMPLE_BYTES = 10**8  # of text that a BPE is trained on: 30 s, and more changes few merges
-MAX_WORD_BYTES = 256  # longer words are split when a BPE is trained
-BPE_SOURCES = ("data/bpe.py",)  # with cache.TOKEN_SOURCES, what decides on the merges
+SAMPLE_BYTES = 10**8  # bytes of text to train on: takes 30 s, and more text changes few merges
+MAX_WORD_BYTES = 256  # longer words are split for the training
+BPE_SOURCES = ("data/bpe.py",)  # the merges depend on these sources and on cache.TOKEN_SOURCES
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Bpe:
 def train_bpe(texts: Iterable[str], vocab_size: int) -> Bpe:
     """Train a BPE on the first SAMPLE_BYTES of the texts."""
     bpe = ByteLevelBPETokenizer()
-    # Training takes time quadratic in the length of a word, and text without spaces is one word.
+    # Training time is quadratic in the length of a word, and text without spaces is one word.
     bpe.pre_tokenizer = Sequence(
         [ByteLevel(add_prefix_space=False), Split(Regex(f".{{1,{MAX_WORD_BYTES}}}"), "isolated")]
     )
@@ -49,7 +49,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Bpe:
 
 
 def first_bytes(texts: Iterable[str], num_bytes: int) -> Iterator[str]:
-    """The texts, until they have so many bytes together."""
+    """Yields texts until their total size reaches `num_bytes`."""
     for text in texts:
         yield text
         num_bytes -= len(text) if text.isascii() else len(text.encode())
@@ -58,10 +58,10 @@ def first_bytes(texts: Iterable[str], num_bytes: int) -> Iterator[str]:
 
 
 def bpe_of(rows: Rows, vocab_size: int, say: Callable[[str], None] = print) -> Bpe:
-    """The BPE of training rows, which is trained once and then read from the cache. Prepared text
-    brings its own, of whatever size.
+    """The BPE of training rows, which is trained once and then read from the cache.
 
-    If several processes need the same one, one trains it while the others wait.
+    For prepared text, it is the tokenizer of its folder, of any size. If several processes need the
+    same BPE, one trains it while the others wait.
 
     say: Called with a message if this process has to wait.
     """
@@ -89,9 +89,10 @@ def _texts_of(rows: Rows) -> dict[str, Any]:
 
 
 def sample(rows: Rows) -> Iterator[str]:
-    """The first SAMPLE_BYTES of the texts; of sets that are mixed in, each its share of them."""
-    own_share = 1 - sum(of_set.share for of_set in rows.mixed.values())
-    yield from first_bytes(rows.texts(), round(own_share * SAMPLE_BYTES))
+    """Yields the first SAMPLE_BYTES of the texts; in a mix, the first texts of each set by its
+    share."""
+    train_share = 1 - sum(of_set.share for of_set in rows.mixed.values())
+    yield from first_bytes(rows.texts(), round(train_share * SAMPLE_BYTES))
     for of_set in rows.mixed.values():
         yield from first_bytes(of_set.rows.texts(), round(of_set.share * SAMPLE_BYTES))
 

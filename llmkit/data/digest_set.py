@@ -1,25 +1,25 @@
-"""A set of 64-bit digests for streams of any length: 8 bytes each, in sorted arrays."""
+"""A compact set of 64-bit digests: 8 bytes per digest, in sorted arrays."""
 
 import numpy as np
 
-BUFFER = 2**16  # digests in the Python set of the newest, before they become a sorted array
+BUFFER = 2**16  # maximum number of new digests before they become a sorted array
 
 
 class DigestSet:
-    """A set of 64-bit digests that grows: sorted arrays, and a small set of the newest.
+    """A growing set of 64-bit digests: sorted arrays, and a small Python set of the newest digests.
 
-    As in a log-structured merge tree (O'Neil et al. 1996), an array is merged with the one before
-    it unless that one is more than twice as long. So n digests are in O(log n) arrays, each was
-    moved O(log n) times, and no array is ever copied as a whole to add a few.
+    As in a log-structured merge tree (O'Neil et al. 1996), an array is merged with the previous one
+    unless that is more than twice as long. So n digests are in O(log n) arrays, and each digest is
+    moved O(log n) times.
     """
 
     def __init__(self) -> None:
         self.newest: set[int] = set()
         self.arrays: list[np.ndarray] = []
-        """Sorted, the longest first."""
+        """Sorted arrays, longest first."""
 
     def among_older(self, digests: np.ndarray) -> np.ndarray:
-        """Whether each digest (N,) is in a sorted array: in the set, but not among `newest`."""
+        """Whether each digest (N,) is in one of the sorted arrays; `newest` is not searched."""
         found = np.zeros(len(digests), bool)
         for array in self.arrays:
             places = np.minimum(np.searchsorted(array, digests), len(array) - 1)
@@ -36,7 +36,7 @@ class DigestSet:
             self.arrays.append(merged)
 
     def settle(self) -> None:
-        """Turn the newest digests into a sorted array if there are many."""
+        """Move the newest digests into a sorted array if there are at least BUFFER."""
         if len(self.newest) >= BUFFER:
             self.add(np.fromiter(self.newest, np.uint64, len(self.newest)))
             self.newest.clear()

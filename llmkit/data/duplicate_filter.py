@@ -1,14 +1,14 @@
-"""Removal of exact and near duplicates from a stream of rows: the first occurrence stays.
+"""Remove exact and near duplicates from a stream of rows; the first occurrence is kept.
 
 Exact duplicates have equal digests. Near duplicates agree in a band of their MinHash signatures
-(Broder 1997); since the texts of earlier rows are not kept, no pair is compared in full. With 14
-bands of 8 values, as in FineWeb (Penedo et al. 2024), two texts with Jaccard similarity s of their
-word pairs agree in some band with probability 1 - (1 - s^8)^14:
+(Broder 1997). Earlier texts are not kept, so no pair is compared in full. With 14 bands of 8
+values, as in FineWeb (Penedo et al. 2024), two texts whose sets of word pairs have Jaccard
+similarity s agree in some band with probability 1 - (1 - s^8)^14:
 
     s               0.3     0.5     0.6     0.7     0.8     0.9
     probability   0.1 %     5 %    21 %    56 %    92 %   100 %
 
-What is removed is a function of the rows in their order alone.
+The result depends only on the rows and their order.
 """
 
 import hashlib
@@ -26,25 +26,28 @@ from llmkit.tasks import Row, Task, texts_of
 RemovedDuplicates = Literal["exact", "near"]
 NUM_BANDS, BAND_SIZE = 14, 8
 DUPLICATE, NEAR_DUPLICATE = REMOVED = "duplicate", "near duplicate"  # outcomes of removed rows
-NO_TEXT = 0  # digest of a row without text, which repeats no other
-CHUNK_ROWS = 1000  # rows whose digests are computed together
+NO_TEXT = 0  # digest of a row without text, which is never a duplicate
+CHUNK_ROWS = 1000  # number of rows whose digests are computed together
 
 
 class DuplicateFilter:
-    """The digests of the rows that were kept so far; 8 bytes per row, with near duplicates 120."""
+    """Digests of the rows kept so far: 8 bytes per row, or 120 with near duplicates."""
 
     def __init__(self, num_digests: int) -> None:
-        """num_digests: Digests of each row, see `row_digests`."""
+        """num_digests: Number of digests per row, see `row_digests`."""
         self.contents, *self.bands = (DigestSet() for _ in range(num_digests))
 
     def add(self, digests: np.ndarray) -> None:
-        """Add rows (N, num_digests) that were kept before or that must not occur again."""
+        """Add digests (N, num_digests) of rows that were kept before or must not be repeated."""
         for column, known in enumerate((self.contents, *self.bands)):
             known.add(digests[:, column])
 
     def outcomes(self, digests: np.ndarray) -> list[str | None]:
-        """For each of the next rows (N, num_digests) of the stream, whether it is a DUPLICATE or a
-        NEAR_DUPLICATE; None: it is kept, and its digests are added."""
+        """Outcomes of the next rows of the stream: DUPLICATE, NEAR_DUPLICATE, or None if the row is
+        kept and its digests are added.
+
+        digests: Digests of the rows, (N, num_digests).
+        """
         for known in (self.contents, *self.bands):
             known.settle()
         is_equal = self.contents.among_older(digests[:, 0])
@@ -72,20 +75,20 @@ class DuplicateFilter:
 
 
 def num_digests(kind: RemovedDuplicates) -> int:
-    """Digests of a row."""
+    """Number of digests per row."""
     return 1 if kind == "exact" else 1 + NUM_BANDS
 
 
 def version_of(kind: RemovedDuplicates) -> str:
-    """The version of the library that decides on near duplicates."""
+    """Version of the library that computes the MinHash signatures."""
     return "" if kind == "exact" else version("rensa")
 
 
 def row_digests(texts: list[list[str]], kind: RemovedDuplicates) -> np.ndarray:
-    """64-bit digests (num_rows, num_digests) of rows: of the content, and for near duplicates of
-    each band. A pure function of each row, so that processes can share the work.
+    """64-bit digests (num_rows, num_digests) of rows: one of the content and, for near duplicates,
+    one of each band. Each row's digests depend only on the row.
 
-    texts: The texts of each row, one per column.
+    texts: Texts of each row, one per column.
     """
     stripped = [[text.strip() for text in row] for row in texts]
     contents = [_digest("\0".join(row).encode()) if any(row) else NO_TEXT for row in stripped]
@@ -109,9 +112,9 @@ def _digest(content: bytes) -> int:
 def open_filter(
     kind: RemovedDuplicates, task: Task, held_out: Iterable[Row] = ()
 ) -> DuplicateFilter:
-    """A filter that has kept no row yet.
+    """Create a filter for a new stream.
 
-    held_out: Rows of other splits, which must not occur in the stream.
+    held_out: Rows of other splits, which must not be repeated in the stream.
     """
     kept = DuplicateFilter(num_digests(kind))
     for _, digests in _with_digests(held_out, task, kind):
@@ -126,9 +129,9 @@ def without_duplicates(
     held_out: Iterable[Row],
     on_removed: Callable[[Row, str], None],
 ) -> Iterator[Row]:
-    """The rows without those that repeat an earlier or a held-out row.
+    """Yields the rows that repeat neither an earlier nor a held-out row.
 
-    on_removed: Called with each removed row and with its outcome.
+    on_removed: Called with each removed row and its outcome.
     """
     kept = open_filter(kind, task, held_out)
     for chunk, digests in _with_digests(rows, task, kind):
@@ -142,7 +145,7 @@ def without_duplicates(
 def _with_digests(
     rows: Iterable[Row], task: Task, kind: RemovedDuplicates
 ) -> Iterator[tuple[list[Row], np.ndarray]]:
-    """Chunks of rows with their digests."""
+    """Yields chunks of rows with their digests."""
     rows = iter(rows)
     while chunk := list(islice(rows, CHUNK_ROWS)):
         yield chunk, row_digests([texts_of(row, task) for row in chunk], kind)

@@ -1,7 +1,7 @@
-"""Copies and near copies of rows.
+"""Find copies and near copies of rows.
 
-Exact copies are found by a digest of each row. For near copies, MinHash (Broder 1997) with banding
-proposes pairs, and the texts are then compared, so that no row is reported by chance.
+Exact copies have equal digests. Candidates for near copies are found by MinHash (Broder 1997) with
+banding, and their texts are then compared, so there are no false positives.
 """
 
 import re
@@ -18,16 +18,16 @@ from llmkit.tasks import Row, Task, texts_of
 # Two rows are near copies if the Jaccard similarity of their word pairs is at least
 MIN_ROW_SIMILARITY = 0.7  # over the whole row, and
 MIN_COLUMN_SIMILARITY = 0.4  # in each column: two questions about one text are not copies
-NUM_BANDS, BAND_SIZE = 25, 5  # proposes 99 % of the pairs at 0.7, 6 % of those at 0.3
-MAX_BUCKET = 50  # maximum number of rows remembered per band value; more are boilerplate
-MAX_CANDIDATES = 20  # most likely originals in train, and in the own split, compared in full
+NUM_BANDS, BAND_SIZE = 25, 5  # finds 99 % of the pairs at 0.7, and 6 % of those at 0.3
+MAX_BUCKET = 50  # maximum number of rows kept per band value; more are boilerplate
+MAX_CANDIDATES = 20  # most likely originals compared in full, in train and in the row's own split
 
 Location = tuple[str, str]  # split, file:line
 
 
 @dataclass(frozen=True)
 class NearCopy:
-    """A row and an earlier one that it nearly repeats."""
+    """A row and the earlier row that it nearly repeats."""
 
     split: str
     where: str
@@ -36,7 +36,7 @@ class NearCopy:
 
 
 def repeated_rows(encoding_report: EncodingReport) -> list[tuple[str, str]]:
-    """Locations of each row that equals an earlier row of its split, and of that earlier row."""
+    """Find rows that equal an earlier row of their split; returns the locations of both."""
     digests = encoding_report.column("digest")
     _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
     originals = first[inverse]
@@ -47,8 +47,8 @@ def repeated_rows(encoding_report: EncodingReport) -> list[tuple[str, str]]:
 def rows_in_train(
     encoding_report: EncodingReport, train: EncodingReport, column: str
 ) -> list[tuple[str, str]]:
-    """Locations of each row whose `digest` (or `source_digest`) occurs in train, and of the first
-    training row that has it."""
+    """Find rows whose `digest` (or `source_digest`) occurs in train; returns their locations and
+    those of the first such training rows."""
     digests = encoding_report.column(column)
     known, first = np.unique(train.column(column), return_index=True)
     copies = np.flatnonzero(np.isin(digests, known) & (digests != 0))
@@ -67,10 +67,10 @@ def _pairs(
 
 
 def find_near_copies(splits: dict[str, Iterable[Row]], task: Task) -> list[NearCopy]:
-    """Rows that nearly repeat an earlier row of train or of their own split; exact copies are left
-    out.
+    """Find rows that nearly repeat an earlier row of train or of their own split. Exact copies are
+    not reported.
 
-    splits: The rows by split, train first; each split is read twice.
+    splits: Rows by split, train first; each split is read twice.
     """
     locations, candidates = _propose(splits, task)
     wanted = set(candidates) | {other for others in candidates.values() for other in others}
@@ -86,23 +86,24 @@ def find_near_copies(splits: dict[str, Iterable[Row]], task: Task) -> list[NearC
 
 
 class Shingled:
-    """The texts of a row, one per column, and the word pairs by which they are compared."""
+    """The texts of a row, one per column, and their word pairs."""
 
     def __init__(self, texts: list[str]) -> None:
         self.texts = texts
-        self.columns = [shingles(text) for text in texts]
-        self.whole = shingles("\n".join(texts))
+        self.column_pairs = [shingles(text) for text in texts]
+        self.row_pairs = shingles("\n".join(texts))
 
 
 def are_near(row: Shingled, other: Shingled) -> bool:
     """Whether two rows are similar enough to be near copies, but not equal."""
-    if row.texts == other.texts or jaccard(row.whole, other.whole) < MIN_ROW_SIMILARITY:
+    if row.texts == other.texts or jaccard(row.row_pairs, other.row_pairs) < MIN_ROW_SIMILARITY:
         return False
-    return all(map(lambda a, b: jaccard(a, b) >= MIN_COLUMN_SIMILARITY, row.columns, other.columns))
+    columns = zip(row.column_pairs, other.column_pairs, strict=False)
+    return all(jaccard(a, b) >= MIN_COLUMN_SIMILARITY for a, b in columns)
 
 
 def jaccard(a: set[str], b: set[str]) -> float:
-    """Jaccard similarity: the share of common members."""
+    """Jaccard similarity: size of the intersection divided by size of the union."""
     common = len(a & b)
     return common / (len(a) + len(b) - common)
 
@@ -113,8 +114,8 @@ WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 
 
 def shingles(text: str) -> set[str]:
-    """Pairs of adjacent words in lower case, without punctuation; in scripts without spaces, of
-    characters."""
+    """Pairs of adjacent words in lower case, without punctuation; pairs of characters in scripts
+    without spaces."""
     words = WORD.findall(text.lower()) or [text]
     return {f"{first} {second}" for first, second in pairwise(words)} or set(words)
 
@@ -122,8 +123,11 @@ def shingles(text: str) -> set[str]:
 def _propose(
     splits: dict[str, Iterable[Row]], task: Task
 ) -> tuple[list[Location], dict[int, list[int]]]:
-    """The location of each row, and for each row the earlier rows that MinHash proposes as its
-    original, the most likely first."""
+    """Find candidates for near copies by MinHash.
+
+    Returns the location of each row and, by row index, the earlier rows that may be its original,
+    most likely first.
+    """
     from rensa import RMinHash
 
     locations: list[Location] = []
@@ -154,7 +158,7 @@ def _propose(
 
 
 def _texts(splits: dict[str, Iterable[Row]], task: Task) -> Iterator[tuple[Location, list[str]]]:
-    """The location of each row, and its text in each column."""
+    """Yields the location of each row and its text in each column."""
     for split, rows in splits.items():
         for row in rows:
             yield (split, row["where"]), [text.strip() for text in texts_of(row, task)]

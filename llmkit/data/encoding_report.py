@@ -143,9 +143,7 @@ class EncodingReport:
                 "data.truncate_completion=true"
             )
         first = self.locations_at(np.array([0]))[0]
-        raise UserError(
-            f"{first} and following: no row is left to learn from ({reasons}); {advice}"
-        )
+        raise UserError(f"{first} and following: no row is left to train on ({reasons}); {advice}")
 
 
 def join_reports(reports: Sequence[EncodingReport]) -> EncodingReport:

@@ -1,7 +1,8 @@
 """Hold out training rows for validation and test if a recipe names no rows for them.
 
-Rows are chosen by the hash of their source, so that copies stay together and rows added later
-change the split of few others; or from the end of the file, for a book or rows in order of time.
+Rows are held out by the hash of their source, so that copies stay in one split and adding rows
+changes the split of few others; or from the end of the file, for a book or rows in chronological
+order.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from llmkit.errors import UserError, count_of
 from llmkit.metrics.labels import label_of
 from llmkit.tasks import Row, Task
 
-MAX_SOURCES = 10_000  # distinct ones remembered, to fill a split that the hashes leave empty
+MAX_SOURCES = 10_000  # maximum number of distinct sources among which to fill an empty split
 PARAGRAPH = re.compile(r"\n[ \t\r]*\n\s*")
 SENTENCE = re.compile(r"""[.!?]["'”’»)]*\s+|[。！？][」』”]*""")
 BLANK = re.compile(r"\s+")
@@ -30,7 +31,7 @@ class Assignment:
     how: str
     """Description of how rows were chosen, for a message."""
     identity: str
-    """Text that differs for any other assignment of the same rows."""
+    """Text that identifies the assignment, for cache keys."""
     kept_in_train: list[str] = field(default_factory=list)
     """Locations (file:line) of rows that were not held out because train needs their label."""
 
@@ -44,8 +45,8 @@ def by_hash(
 ) -> Assignment:
     """Hold out rows by the hash of their source.
 
-    A split that would be empty gets the source with the lowest hash. A label of which all rows
-    would be held out stays in train.
+    A split that would be empty gets the source with the lowest hash. If all rows of a label would
+    be held out, they stay in train.
 
     Args:
         shares: Share of the rows by split.
@@ -77,9 +78,9 @@ def by_hash(
 def by_end(
     read: Callable[[], Iterable[Row | UserError]], task: Task, shares: dict[str, float], source: str
 ) -> Assignment:
-    """Hold out rows from the end, in the order of the shares.
+    """Hold out the last rows, in the order of the shares.
 
-    A label that no earlier row has stays in train.
+    Rows with a label that no earlier row has stay in train.
 
     Args:
         read: Starts a new pass over the rows.
@@ -147,7 +148,7 @@ def cut_document(text: str, shares: dict[str, float], source: str) -> dict[str, 
 
 
 def _cut(text: str, target: int, reach: int) -> int:
-    """The best position to cut the text, at most `reach` characters from the target."""
+    """The best position to cut the text, within `reach` characters of the target."""
     low, high = max(0, target - reach), target + reach
     for pattern in (PARAGRAPH, SENTENCE, BLANK):
         ends = [found.end() for found in pattern.finditer(text, low, high)]
@@ -163,7 +164,7 @@ class _Survey:
     shares: dict[str, float]
     num_rows: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    """Number of rows of each split, if the hash alone decides."""
+    """Number of rows of each split by the hash alone."""
     labels: dict[float, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Labels of the rows of each source, by the source's hash; empty if there are too many
     sources."""
@@ -177,7 +178,7 @@ class _Survey:
 
 
 def _survey(rows: Iterable[Row], task: Task, shares: dict[str, float]) -> _Survey:
-    """Read the rows; without labels, only until each split has a row."""
+    """Count the rows; for tasks without labels, stop when each split has a row."""
     survey = _Survey(shares)
     in_train: set[str] = set()
     waiting: dict[str, list[tuple[float, str]]] = defaultdict(list)
@@ -216,17 +217,17 @@ def _fill(splits: dict[float, str], labels: dict[float, set[str]], shares: list[
         if sizes[split]:
             continue
         in_train = Counter(
-            chain.from_iterable(labels[p] for p, own in splits.items() if own == "train")
+            chain.from_iterable(labels[p] for p, current in splits.items() if current == "train")
         )
-        able = [
+        movable = [
             point
-            for point, own in sorted(splits.items())
-            if sizes[own] > 1
-            and (own != "train" or all(in_train[label] > 1 for label in labels[point]))
+            for point, current in sorted(splits.items())
+            if sizes[current] > 1
+            and (current != "train" or all(in_train[label] > 1 for label in labels[point]))
         ]
-        if not able:
+        if not movable:
             return False
-        preferred = [point for point in able if splits[point] == "train"] or able
+        preferred = [point for point in movable if splits[point] == "train"] or movable
         splits[preferred[-1 if split == "train" else 0]] = split
     return True
 
@@ -246,7 +247,7 @@ def _too_few(survey: _Survey, shares: dict[str, float], task: Task) -> str:
 
 
 def _labels_of(row: Row | UserError, task: Task) -> set[str]:
-    """The row's label in a set; empty if the task or the row has none."""
+    """A set with the row's label; empty if the task or the row has no label."""
     if isinstance(row, UserError) or task.output != "label":
         return set()
     return {label_of(row[task.target])} - {""}

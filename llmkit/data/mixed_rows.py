@@ -1,9 +1,9 @@
-"""Sets of encoded rows mixed by weight: which rows an epoch has, and in which order.
+"""Mix several sets of encoded rows: the rows of each epoch, and their order.
 
-An epoch has as many rows as all sets together. Each set contributes as many of them as make up its
-share of the tokens, taken from consecutive passes over the set, each in its own random order: a
-small set is repeated within an epoch, and a large one continues in the next. All rows of an epoch
-are then shuffled together. The order is a pure function of seed, epoch and the sizes of the sets.
+An epoch has as many rows as all sets together. Each set contributes its share of the tokens from
+consecutive passes over the set, each in its own random order: a small set is repeated within an
+epoch, and a large one continues in the next epoch. All rows of an epoch are then shuffled together.
+The order is a pure function of seed, epoch and the sizes of the sets.
 """
 
 import hashlib
@@ -16,23 +16,24 @@ from llmkit.data.encoded_rows import EncodedRows
 from llmkit.data.token_blocks import TokenBlocks
 
 TrainRows = EncodedRows | TokenBlocks
-MAX_PASSES = 4  # in an epoch; beyond, repeated text is worth less (Muennighoff et al. 2023)
+MAX_PASSES = 4  # per epoch; further passes are worth less (Muennighoff et al. 2023)
 
 
 class MixedRows:
-    """The rows of all sets, numbered one set after the other."""
+    """The rows of all sets, with consecutive indices."""
 
     def __init__(self, sets: dict[str, TrainRows], shares: dict[str, float]) -> None:
         """
         Args:
             sets: The sets by name.
-            shares: Share of the tokens of an epoch of each set; they add up to 1.
+            shares: Fraction of the tokens of an epoch for each set; the fractions add up to 1.
         """
         self.sets, self.shares = sets, shares
         self.first_rows = np.cumsum([0, *map(len, sets.values())])
         self.lengths = np.concatenate([rows.lengths for rows in sets.values()])
+        """Number of tokens of each row, (num_rows,)."""
         self.supervised = np.concatenate([rows.supervised for rows in sets.values()])
-        """Tokens and supervised tokens of each row, (num_rows,) each."""
+        """Number of supervised tokens of each row, (num_rows,)."""
         means = np.array([rows.lengths.mean() for rows in sets.values()])
         weights = np.array([shares[name] for name in sets]) / means
         self.num_drawn = distribute(len(self), weights)
@@ -41,12 +42,12 @@ class MixedRows:
         return int(self.first_rows[-1])
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """`input_ids` and `labels` (T,) of a row, which must not be changed."""
+        """`input_ids` and `labels` (T,) of a row; read-only."""
         rows, index = self._locate(index)
         return rows[index]
 
     def where(self, index: int) -> str:
-        """The location (file:line) of a row."""
+        """Location (file:line) of a row."""
         rows, index = self._locate(index)
         return rows.where(index)
 
@@ -55,12 +56,12 @@ class MixedRows:
         return list(self.sets.values())[number], int(index - self.first_rows[number])
 
     def fingerprint(self) -> str:
-        """sha256 of the tokens and labels of all sets, in their order."""
+        """SHA-256 of the tokens and labels of all sets, in order."""
         parts = [rows.fingerprint() for rows in self.sets.values()]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
-        """The rows (num_rows,) of an epoch."""
+        """Indices (num_rows,) of the rows of an epoch, in order."""
         drawn = np.empty(len(self), np.int32 if len(self) < 2**31 else np.int64)
         start = 0
         for first, rows, count in zip(
@@ -75,30 +76,30 @@ class MixedRows:
 
 @dataclass(frozen=True)
 class DrawnSet:
-    """What an epoch has of a set."""
+    """The contribution of a set to an epoch."""
 
     name: str
     num_rows: int
-    """Rows of the set."""
+    """Number of rows in the set."""
     num_drawn: int
-    """Rows of the set in an epoch, repeated ones included."""
+    """Number of rows drawn from the set per epoch, including repetitions."""
     share: float
-    """Its expected share of the tokens."""
+    """Expected fraction of the tokens of an epoch."""
 
     @property
     def passes(self) -> float:
-        """How often an epoch has each row, on average."""
+        """Passes over the set per epoch."""
         return self.num_drawn / self.num_rows
 
     @property
     def warning(self) -> str | None:
-        """What is wrong with the share; None if nothing is."""
+        """A warning if the set is repeated too often."""
         if self.passes <= MAX_PASSES:
             return None
         return (
-            f"data.mix: an epoch repeats {self.name} {self.passes:.1f} times; beyond {MAX_PASSES} "
-            "passes, repeated text is worth less and less (Muennighoff et al. 2023): lower its "
-            "share, or add text"
+            f"data.mix: an epoch makes {self.passes:.1f} passes over {self.name}; with more than "
+            f"{MAX_PASSES}, repeated text is worth less and less (Muennighoff et al. 2023): lower "
+            "its share, or add text"
         )
 
     def __str__(self) -> str:
@@ -109,7 +110,7 @@ class DrawnSet:
 
 
 def drawn_sets(rows: TrainRows | MixedRows) -> list[DrawnSet]:
-    """What an epoch has of each set that is mixed; empty for a single set."""
+    """The contribution of each set of a mix to an epoch; empty for a single set."""
     if not isinstance(rows, MixedRows):
         return []
     sets = list(zip(rows.sets.items(), rows.num_drawn, strict=True))
@@ -121,15 +122,15 @@ def drawn_sets(rows: TrainRows | MixedRows) -> list[DrawnSet]:
 
 
 def epoch_order(rows: TrainRows | MixedRows, seed: int, epoch: int) -> np.ndarray:
-    """The rows (num_rows,) in the order of an epoch: a pure function of seed and epoch."""
+    """Indices (num_rows,) of the rows of an epoch, in order: a pure function of seed and epoch."""
     if isinstance(rows, MixedRows):
         return rows.order(seed, epoch)
     return shuffled_indices(len(rows), seed, epoch)
 
 
 def fill_with_passes(drawn: np.ndarray, num_rows: int, start: int, seed: int) -> None:
-    """Fill `drawn` with rows of consecutive passes over a set, from place `start` on; each pass is
-    in an order of its own that depends on the seed and the number of the pass."""
+    """Fill `drawn` with row indices of consecutive passes over a set, beginning at position `start`
+    of all passes. Each pass has its own random order, which depends on the seed and its number."""
     filled = 0
     while filled < len(drawn):
         number, offset = divmod(start + filled, num_rows)
@@ -139,7 +140,7 @@ def fill_with_passes(drawn: np.ndarray, num_rows: int, start: int, seed: int) ->
 
 
 def distribute(total: int, weights: np.ndarray) -> list[int]:
-    """Whole numbers in proportion to the weights that add up to the total, each at least 1."""
+    """Integers that are proportional to the weights and add up to the total, each at least 1."""
     counts = np.maximum(1, np.rint(total * weights / weights.sum())).astype(int)
     counts[counts.argmax()] += total - counts.sum()
     return counts.tolist()

@@ -1,8 +1,8 @@
-"""Prepare the texts of plain language modelling: tokenize them once, into shards on disk.
+"""Tokenize the documents of plain language modelling once, into shards on disk.
 
-One thread reads rows and decides on their splits, a second one tokenizes on all cores, and the
-caller's writes: the tokenizers library works without Python's lock. No more than a few chunks of
-text are in memory. For the folder, see data/prepared_text.py.
+One thread reads rows and assigns them to splits, a second one tokenizes on all cores (the
+tokenizers library releases the GIL), and the calling thread writes. Only a few chunks of text are
+in memory at a time. The format of the folder is described in data/prepared_text.py.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ from llmkit.runtime.read_ahead import read_ahead
 from llmkit.tasks import Task
 
 CHUNKS_AHEAD = 2
-# With cache.TOKEN_SOURCES, what decides on the content of a folder.
+# The content of a folder depends on these sources and on cache.TOKEN_SOURCES.
 SHARD_SOURCES = (
     "data/prepare.py", "data/text_chunks.py", "data/text_shards.py", "data/unique_texts.py",
 )  # fmt: skip
@@ -64,16 +64,17 @@ SHARD_SOURCES = (
 
 @dataclass(frozen=True)
 class Progress:
-    """What has been prepared so far."""
+    """Amounts prepared so far by this process."""
 
     num_documents: int = 0
     num_bytes: int = 0
-    """Of text."""
+    """Bytes of text."""
     num_tokens: int = 0
     num_kept_bytes: int = 0
-    """Of text that an earlier run has prepared, which the other counts leave out."""
+    """Bytes of text that an earlier run had prepared; not included in the other counts."""
 
     def after(self, chunk: "Chunk", encodings: list[Any]) -> "Progress":
+        """The progress after a further chunk."""
         return Progress(
             self.num_documents + len(chunk.documents),
             self.num_bytes + sum(document.num_bytes for document in chunk.documents),
@@ -87,7 +88,7 @@ OpenProgress = Callable[[], AbstractContextManager[Show]]
 
 
 def is_preparable(task: Task, *, packing: bool) -> bool:
-    """Whether the training rows of a task become one stream of tokens."""
+    """Whether the training rows of a task are joined into one stream of tokens."""
     return task.output == "text" and not packing
 
 
@@ -99,22 +100,24 @@ def prepare(
     open_progress: OpenProgress = lambda: nullcontext(lambda progress: None),
     removal: Removal | None = None,
 ) -> tuple[PreparedText, bool]:
-    """The prepared texts of a recipe, and whether they were there already.
+    """Prepare the documents of a recipe.
 
-    If several processes need the same ones, one prepares them while the others wait.
+    Returns the prepared text and whether it was already there. If several processes need the same
+    text, one prepares it while the others wait.
 
     Args:
-        splits: The splits; of the held-out ones, those that come from the rows of train are
-            prepared with it, in one pass.
-        folder: Where to write; None: in the cache.
+        splits: The splits. Held-out splits that are taken from the training rows are prepared in
+            the same pass.
+        tokenizer: The tokenizer.
+        folder: Output folder; None: a folder in the cache.
         say: Called with a message if this process has to wait.
-        open_progress: Called if there is something to do; returns a context in which the progress
-            is shown after each chunk.
-        removal: Duplicates to remove from the training texts; those of `splits` that are held out
-            count among the rows that must not occur there. None: keep all.
+        open_progress: Called if there is something to prepare; returns a context manager for a
+            function that is called with the progress after each chunk.
+        removal: Duplicates to remove from the training documents. Documents that repeat a held-out
+            document of `splits` are removed as well. None: keep all.
 
     Raises:
-        UserError: A row cannot be read, no text is left, or the folder holds something else.
+        UserError: A row cannot be read, no document is left, or the folder has other contents.
     """
     source = splits["train"].source
     if isinstance(source, PreparedSource):
@@ -139,7 +142,9 @@ def prepare(
                 _complete(folder)
     prepared = open_prepared(folder)
     if prepared.key != key:
-        raise UserError(f"{folder}: holds other text, or text prepared otherwise; {ELSEWHERE}")
+        raise UserError(
+            f"{folder}: contains other text, or text prepared with other settings; {ELSEWHERE}"
+        )
     return prepared, was_there
 
 
@@ -150,13 +155,13 @@ def require_tokenizer(prepared: PreparedText, tokenizer: PreTrainedTokenizerBase
     """Raise UserError if the text was prepared with another tokenizer."""
     if prepared.manifest["tokenizer_sha256"] != tokenizer_hash(tokenizer):
         raise UserError(
-            f"{prepared.folder}: prepared with the tokenizer of another model; name that model, "
-            "or prepare the text for this one in another folder"
+            f"{prepared.folder}: prepared with the tokenizer of another model; use that model, "
+            "or prepare the text for this model in another folder"
         )
 
 
 def require_removal(prepared: PreparedText, removal: Removal | None) -> None:
-    """Raise UserError if duplicates should be removed from text that was prepared otherwise."""
+    """Raise UserError if the text was prepared without removing the requested duplicates."""
     done, asked = prepared.manifest.get("remove_duplicates"), removal and removal.kind
     if asked not in (None, done):
         raise UserError(
@@ -167,14 +172,14 @@ def require_removal(prepared: PreparedText, removal: Removal | None) -> None:
 
 
 def is_held_out(rows: Rows, train: Rows) -> bool:
-    """Whether a split consists of rows of the source of train."""
+    """Whether a split is taken from the training rows."""
     return rows.split != "train" and rows.assignment is not None and rows.source == train.source
 
 
 def shards_key(
     splits: dict[str, Rows], tokenizer: PreTrainedTokenizerBase, removal: Removal | None = None
 ) -> str:
-    """sha256 of everything that the content of the folder depends on."""
+    """SHA-256 of everything that the content of the folder depends on."""
     return key_of(
         splits["train"],
         tokenizer,
@@ -185,7 +190,7 @@ def shards_key(
 
 
 def with_held_out(splits: dict[str, Rows], prepared: PreparedText) -> dict[str, Rows]:
-    """The splits, of which those that the folder holds are read from there."""
+    """The splits, where held-out splits that are in the folder are read from it."""
     return {
         split: _read_from(prepared, rows) if is_held_out(rows, splits["train"]) else rows
         for split, rows in splits.items()
@@ -213,7 +218,7 @@ def _prepare_into(
         with open_progress() as show:
             parts += _write_parts(folder, parts, splits, tokenizer, show, removal)
         _finish(folder, key, parts, splits, tokenizer, removal)
-    except UserError:  # an unreadable row, or a connection that is lost
+    except UserError:  # an unreadable row or a lost connection
         if not finished_parts(folder):
             remove([folder / name for name in (UNFINISHED, TOKENIZER, HELD_OUT_DIGESTS)])
             with suppress(OSError):  # another program's file
@@ -221,12 +226,12 @@ def _prepare_into(
         raise
     except OSError as error:
         error.filename = error.filename or str(folder)
-        error.advice = "; start again to go on from the last finished shard"
+        error.advice = "; run the command again to continue after the last finished shard"
         raise
 
 
 def _claim(folder: Path, key: str) -> None:
-    """Mark the folder as one that is being prepared; raises UserError if it holds anything else."""
+    """Mark the folder as unfinished; raises UserError if it has other contents."""
     make_folder(folder)
     if is_unfinished(folder):
         try:
@@ -234,7 +239,9 @@ def _claim(folder: Path, key: str) -> None:
         except CorruptFolder:
             is_own = False
         if not is_own:
-            raise UserError(f"{folder}: holds other text, half prepared; {ELSEWHERE}")
+            raise UserError(
+                f"{folder}: contains the unfinished preparation of other text; {ELSEWHERE}"
+            )
         return
     names = {path.name for path in folder.iterdir()} - {f"{UNFINISHED}.partial"}
     if names:
@@ -250,7 +257,7 @@ def _write_parts(
     show: Show,
     removal: Removal | None,
 ) -> list[dict[str, Any]]:
-    """Write the parts after those that are finished; returns their records."""
+    """Write the parts after the finished ones; returns their records."""
     start = finished[-1]["rows"][1] if finished else 0
     dtype, end_of_text = token_type(len(tokenizer)), tokenizer.eos_token_id
     held_out = [split for split in splits if split != "train"]
@@ -299,11 +306,11 @@ def _finish(
     tokenizer: PreTrainedTokenizerBase,
     removal: Removal | None,
 ) -> None:
-    """Join the held-out texts, and write the manifest, which makes the folder complete."""
+    """Join the held-out documents, and write the manifest, which completes the folder."""
     train, dtype = splits["train"], token_type(len(tokenizer))
     records = TextRecords([folder / f"train-{i:05}.arrow" for i in range(len(parts))])
     if not len(records):
-        raise UserError(f"{train.source.name}: no row is left to learn from; add rows")
+        raise UserError(f"{train.source.name}: no row is left to train on; add rows")
     EncodingReport(records).require_supervised(0, truncate_completion=True)
     saved = HashedFile(folder / TOKENIZER)
     saved.write(tokenizer.backend_tokenizer.to_str().encode())
@@ -340,7 +347,7 @@ def _finish(
 
 
 def _complete(folder: Path) -> None:
-    """Delete what only an unfinished folder holds; the mark that it is unfinished last."""
+    """Delete the files of an unfinished preparation, and last the mark that it is unfinished."""
     remove_own(folder, {*read_json(folder / MANIFEST)["files"]})
     remove([folder / HELD_OUT_DIGESTS])
     sync(folder)

@@ -1,11 +1,11 @@
-"""A folder of prepared text: tokens in shards, and the texts that are held out.
+"""A folder of prepared text: training documents as token shards, and held-out documents.
 
-manifest.json            what the folder holds, and the sha256 of each file
-tokenizer.json           the tokenizer, in the format of the tokenizers library
-train-00000.bin, .idx    tokens, each text ending with end-of-text (io/indexed_tokens.py)
-train-00000.arrow        a record of each text that was read (data/text_records.py)
-validation.jsonl         held-out texts, which are scored as texts; and test.jsonl
-validation.bin, .idx     their tokens
+manifest.json                  counts, and the SHA-256 of each file
+tokenizer.json                 the tokenizer, in the format of the tokenizers library
+train-00000.bin, .idx          token ids; end-of-text follows each document (io/indexed_tokens.py)
+train-00000.arrow              a record of each row that was read (data/text_records.py)
+validation.jsonl, test.jsonl   the held-out documents as text, for scoring
+validation.bin, .idx, ...      the token ids of the held-out documents
 """
 
 import hashlib
@@ -32,28 +32,29 @@ from llmkit.io.text_lines import Raw
 
 FAMILY = "llmkit prepared text"
 FORMAT = f"{FAMILY} 1"
-UNFINISHED = "unfinished.json"  # in a folder that is being prepared
+UNFINISHED = "unfinished.json"  # marks a folder whose preparation is not finished
 TOKENIZER = "tokenizer.json"
 TYPES = {dtype.name: dtype for dtype in TYPE_CODES}
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Consecutive texts of the training split, as tokens."""
+    """The tokens of consecutive training documents."""
 
     path: Path
-    """Without extension."""
+    """Path without extension."""
     num_tokens: int
     num_documents: int
     sha256: str
-    """Of the token ids."""
+    """SHA-256 of the token ids."""
     dtype: np.dtype
 
     def file(self, extension: str) -> Path:
+        """Path of the file with this extension."""
         return self.path.with_name(f"{self.path.name}.{extension}")
 
     def map(self) -> np.ndarray:
-        """The token ids, mapped into memory, (num_tokens,)."""
+        """The token ids (num_tokens,), memory-mapped."""
         if not self.num_tokens:  # an empty file cannot be mapped
             return np.zeros(0, self.dtype)
         return np.asarray(np.memmap(self.file("bin"), self.dtype, "r", shape=(self.num_tokens,)))
@@ -61,14 +62,14 @@ class Shard:
 
 @dataclass(frozen=True)
 class PreparedText:
-    """A complete folder."""
+    """A complete folder of prepared text."""
 
     folder: Path
     manifest: dict[str, Any]
 
     @property
     def key(self) -> str:
-        """Hash of everything that the folder's content depends on."""
+        """Hash of everything that the content of the folder depends on."""
         return self.manifest["key"]
 
     @property
@@ -77,12 +78,12 @@ class PreparedText:
 
     @property
     def held_out(self) -> dict[str, dict[str, Any]]:
-        """Counts of the held-out splits, whose texts the folder holds, by name."""
+        """Number of documents and tokens of each held-out split in the folder."""
         return self.manifest["held_out"]
 
     @property
     def shards(self) -> list[Shard]:
-        """Those of the training split, in order."""
+        """Shards of the training split, in order."""
         dtype, files = TYPES[self.manifest["dtype"]], self.manifest["files"]
         return [
             Shard(
@@ -97,22 +98,22 @@ class PreparedText:
 
     @property
     def num_documents(self) -> int:
-        """Documents of the training split."""
+        """Number of training documents."""
         return sum(shard.num_documents for shard in self.shards)
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of the training split, end-of-text included."""
+        """Number of training tokens, including end-of-text."""
         return sum(shard.num_tokens for shard in self.shards)
 
     @property
     def num_bytes(self) -> int:
-        """Size of the folder."""
+        """Total size of the files in bytes."""
         return sum(file["bytes"] for file in self.manifest["files"].values())
 
     @cached_property
     def report(self) -> EncodingReport:
-        """The report on the texts of the training split."""
+        """Report on the rows of the training split."""
         try:
             return EncodingReport(TextRecords([shard.file("arrow") for shard in self.shards]))
         except (OSError, ArrowInvalid) as error:
@@ -120,11 +121,11 @@ class PreparedText:
 
     @cached_property
     def records_of_documents(self) -> np.ndarray:
-        """(num_documents,): the index of each document among the records of all texts read."""
+        """Index of each document's record among the records of all rows read, (num_documents,)."""
         return np.flatnonzero(self.report.is_encoded)
 
     def verify(self) -> None:
-        """Raise UserError unless all files are as they were written, byte by byte."""
+        """Raise UserError if a file differs from its checksum."""
         try:
             verify(self.folder)
         except CorruptFolder as error:
@@ -136,22 +137,22 @@ def open_prepared(folder: Path) -> PreparedText:
     try:
         manifest = read_json(folder / MANIFEST)
         if manifest.get("format") != FORMAT:
-            raise CorruptFolder(f"{MANIFEST} is of another format than {FORMAT!r}")
+            raise CorruptFolder(f"the format of {MANIFEST} is not {FORMAT!r}")
         for name, file in manifest["files"].items():
             path = folder / name
             size = path.stat().st_size if path.is_file() else None
             if size != file["bytes"]:
                 there = "is missing" if size is None else f"has {size:,} bytes"
-                raise CorruptFolder(f"{name} {there}, not {file['bytes']:,} as written")
+                raise CorruptFolder(f"{name} {there}, expected {file['bytes']:,} bytes")
     except CorruptFolder as error:
         raise damaged(folder, str(error)) from None
     except (KeyError, TypeError, AttributeError):
-        raise damaged(folder, f"{MANIFEST} is not as it was written") from None
+        raise damaged(folder, f"{MANIFEST} is malformed") from None
     return PreparedText(folder, manifest)
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether a folder holds prepared text, and all of it."""
+    """Whether a folder contains complete prepared text."""
     try:
         return str(read_json(folder / MANIFEST).get("format")).startswith(FAMILY)
     except CorruptFolder:
@@ -159,7 +160,7 @@ def is_prepared(folder: Path) -> bool:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether a folder is being prepared, or its preparation was stopped."""
+    """Whether a folder is being prepared, or its preparation was interrupted."""
     return os.path.isfile(folder / UNFINISHED)  # Path.is_file raises where a name is too long
 
 
@@ -169,7 +170,7 @@ def damaged(folder: Path, reason: str) -> UserError:
 
 @dataclass(frozen=True)
 class PreparedSource:
-    """The training texts of a prepared folder that a recipe names."""
+    """The training documents of a folder of prepared text, as a source of rows."""
 
     prepared: PreparedText
 
@@ -178,7 +179,7 @@ class PreparedSource:
         return str(self.prepared.folder)
 
     def read(self) -> Iterator[Raw]:
-        """The texts, decoded, under the locations that they had in their source."""
+        """Decode the documents; yields them with their locations in the original source."""
         tokenizer = Tokenizer.from_file(str(self.prepared.folder / TOKENIZER))
         first = 0
         for shard in self.prepared.shards:
@@ -205,15 +206,15 @@ class PreparedSource:
 
 @dataclass(frozen=True)
 class HeldOutText:
-    """The texts of a held-out split in a prepared folder."""
+    """A held-out split of a folder of prepared text, as a source of rows."""
 
     name: str
-    """The name of the source that they were read from."""
+    """Name of the original source."""
     prepared: PreparedText
     split: str
 
     def read(self) -> Iterator[Raw]:
-        """The rows under the locations that they had in their source."""
+        """Yields the rows with their locations in the original source."""
         for place, row in read_jsonl(self.prepared.folder / f"{self.split}.jsonl"):
             if isinstance(row, UserError):
                 yield place, row
@@ -234,31 +235,34 @@ class HeldOutText:
 
 
 def open_part(folder: Path, split: str, given_by: str) -> PreparedSource | HeldOutText:
-    """A split of a prepared folder.
+    """Open a split of a folder of prepared text.
 
-    given_by: The key that names the folder, for messages.
+    given_by: Recipe key that names the folder, for messages.
     """
     prepared = open_prepared(folder)
     if split == "train":
         return PreparedSource(prepared)
     if split in prepared.held_out:
         return HeldOutText(str(folder), prepared, split)
-    raise UserError(f"{folder}: no {split} texts were held out there; name others in {given_by}")
+    raise UserError(
+        f"{folder}: this prepared text has no held-out {split} documents; name other rows in "
+        f"{given_by}"
+    )
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """sha256 of everything that decides on the tokens of a text."""
+    """SHA-256 of everything that the tokens of a text depend on."""
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     for part in _parts_of(content["pre_tokenizer"]):
-        part.pop("trim_offsets", None)  # decides on the places of tokens, which are not used
+        part.pop("trim_offsets", None)  # affects only the offsets of tokens, which are not used
     typed = [token for token in content["added_tokens"] if not token["special"]]
     names = ("normalizer", "pre_tokenizer", "model")
-    decisive = [tokenizer.eos_token_id, typed, *(content[name] for name in names)]
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    relevant = [tokenizer.eos_token_id, typed, *(content[name] for name in names)]
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
 def _parts_of(component: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """A component of a tokenizer, and those that it is a sequence of."""
+    """Iterate over a component of a tokenizer and its nested components."""
     if component is not None:
         yield component
         for part in component.get("pretokenizers", []):

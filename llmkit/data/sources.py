@@ -132,19 +132,20 @@ Source = FileSource | HubSource | DocumentPart | PreparedSource | HeldOutText
 
 
 def open_source(name: str, data: Data, split: str, given_by: str) -> Source:
-    """The source that a recipe names for a split.
+    """Open the source that a recipe names for a split.
 
     Args:
         name: A file, a pattern, a folder, or a split of the hub data set.
-        split: The split to read from a folder that holds several.
-        given_by: The key that holds the name, for messages.
+        data: The `data` section of the recipe.
+        split: Split to read from a folder that contains several.
+        given_by: Recipe key that contains the name, for messages.
     """
     if data.hub is None:
         folder = expand(name)
         if is_unfinished(folder):
             raise UserError(
-                f"{folder}: `llmkit prepare` has not finished it; start it again, with the "
-                f"arguments that it had; check {given_by}"
+                f"{given_by}: {folder}: the preparation of this folder is not finished; run "
+                "`llmkit prepare` again with the same arguments"
             )
         if is_prepared(folder):
             return open_part(folder, split, given_by)

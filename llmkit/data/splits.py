@@ -130,9 +130,9 @@ def _open_named_and_held_out(data: Data, task: Task) -> dict[str, Rows]:
 def _open_rows(
     name: str, data: Data, task: Task, split: str, given_by: str, stored_as: str | None = None
 ) -> Rows:
-    """The rows that a recipe names for a split, with the shape of the first row that has one.
+    """Open the rows that a recipe names for a split, with the shape of the first row that has one.
 
-    stored_as: the split to read from a folder that holds several; None: the one of the same name.
+    stored_as: Split to read from a folder that contains several; default: the same name.
     """
     if name == EMBEDDED and data.hub is None:
         name = str(EMBEDDED_ROWS / task.name / f"{stored_as or split}.jsonl")
@@ -143,8 +143,8 @@ def _open_rows(
     if isinstance(source, PreparedSource | HeldOutText):
         if data.limit is not None:
             raise UserError(
-                f"data.limit: {source.name} is prepared text, which is used whole; set "
-                "data.limit=null, or prepare the text again with the limit"
+                f"data.limit: {source.name} is prepared text, to which no limit can be applied; "
+                "set data.limit=null, or prepare the text again with the limit"
             )
         columns = {}
     rows = Rows(split, source, task, columns, data.limit)
@@ -156,7 +156,7 @@ def _open_rows(
 
 
 def _hold_out(train: Rows, shares: dict[str, float], data: Data) -> dict[str, Rows]:
-    """train without the rows that are held out, and the splits that these make up."""
+    """Split train into the remaining training rows and the held-out splits."""
     name = train.source.name
     is_text = row_format(expand(name)) == ".txt"
     if data.held_out == "hash":

@@ -1,4 +1,4 @@
-"""Read the rows of a source in chunks of documents, and tokenize these on all cores."""
+"""Read the rows of a source in chunks of documents, and tokenize each chunk on all cores."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,29 +13,29 @@ from transformers import PreTrainedTokenizerBase
 from llmkit.data.rows import Rows, with_skip_advice
 from llmkit.errors import UserError
 
-SHARD_BYTES = 2**28  # of text, after which a shard ends
-SHARD_ROWS = 2**20  # rows after which a shard ends in any case
-CHUNK_BYTES = 2**21  # of text that is tokenized together; its encodings take 100 MB
+SHARD_BYTES = 2**28  # a shard ends after this many bytes of text
+SHARD_ROWS = 2**20  # a shard ends after this many rows, even if they are short
+CHUNK_BYTES = 2**21  # bytes of text that are tokenized together; the encodings take 100 MB
 CHUNK_ROWS = 4096
 
 
 @dataclass(frozen=True)
 class Document:
-    """A row of the source, or what is wrong with it."""
+    """A row of the source, or the error of a row that cannot be read."""
 
     split: str
     where: str
     text: str
     id: str = ""
     by: dict[str, str] = field(default_factory=dict)
-    """The row's values in the columns of evaluation.by."""
+    """Values of the columns of evaluation.by."""
     error: UserError | None = None
     removed_as: str | None = None
-    """The outcome if the text is left out as a duplicate."""
+    """Outcome of a document that is removed as a duplicate."""
 
     @cached_property
     def num_bytes(self) -> int:
-        """Bytes of the text in UTF-8."""
+        """Length of the text in UTF-8 bytes."""
         return len(self.text) if self.text.isascii() else len(self.text.encode())
 
 
@@ -45,17 +45,18 @@ class Chunk:
 
     documents: list[Document]
     end: int
-    """Index in the source of the row after them."""
+    """Index in the source of the row after the chunk."""
     ends_part: bool
     digests: np.ndarray | None = None
-    """Those of the training texts that are kept, if duplicates are removed: one row each."""
+    """Digests of the training documents that are kept, one row per document, if duplicates are
+    removed."""
 
 
 def tokenize(
     chunks: Iterator[Chunk], tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[tuple[Chunk, list[Any]]]:
-    """Each chunk with the encoding of each of its texts. User text never becomes a special
-    token."""
+    """Yields each chunk with the encodings of its documents. Text in documents never becomes a
+    special token."""
     backend = tokenizer.backend_tokenizer
     backend.encode_special_tokens = True
     with closing(chunks):
@@ -65,7 +66,7 @@ def tokenize(
 
 
 def read_chunks(splits: dict[str, Rows], start: int) -> Iterator[Chunk]:
-    """The rows from index `start` of the source on, where a part begins."""
+    """Read the rows of the source in chunks, beginning with row `start`, the first of a part."""
     documents: list[Document] = []
     chunk_bytes = part_bytes = part_rows = 0
     end = start
@@ -83,9 +84,9 @@ def read_chunks(splits: dict[str, Rows], start: int) -> Iterator[Chunk]:
 
 
 def read_documents(splits: dict[str, Rows], start: int) -> Iterator[Document]:
-    """The rows from index `start` of the source on.
+    """Read the rows of the source, beginning with row `start`.
 
-    Raises UserError at one that cannot be read, unless such rows are skipped.
+    Raises UserError for a row that cannot be read, unless such rows are skipped.
     """
     train = splits["train"]
     for index, (where, raw) in islice(enumerate(train.source.read()), start, train.limit):

@@ -1,7 +1,7 @@
-"""A compact record of each text that was prepared, from which `EncodingReport` counts.
+"""Compact records of the rows that were prepared, as input of `EncodingReport`.
 
-A text of plain language modelling has no prompt and is never truncated, so 30 bytes say as much
-as the record of any other row. One Arrow file per shard holds them, which is mapped into memory.
+A document of plain language modelling has no prompt and is never truncated, so its record needs
+only 30 bytes. Each shard has one memory-mapped Arrow file of records.
 """
 
 import hashlib
@@ -20,26 +20,26 @@ DIGITS = "0123456789"
 NOT_NUMBERED = -1
 SCHEMA = pa.schema(
     {
-        # file:line of a text is its place and then, unless that is negative, its line.
+        # The location (file:line) is split into place and line; the line may be NOT_NUMBERED.
         "place": pa.dictionary(pa.int32(), pa.string()),
         "line": pa.int64(),
         "outcome": pa.uint8(),
-        "tokens": pa.uint32(),  # with end-of-text, whatever became of the text
+        "tokens": pa.uint32(),  # number of tokens with end-of-text, whatever the outcome
         "flags": pa.uint8(),
-        "note": pa.string(),  # what is wrong with an invalid row
-        "digest": pa.int64(),  # of the text; 0 if it is left out
+        "note": pa.string(),  # error message of an invalid row
+        "digest": pa.int64(),  # of the text; 0 if the row is left out
     }
 )
 
 
 def digest_of(text: str) -> int:
-    """64 bits by which copies of a text are found."""
+    """64-bit digest to find copies of a text."""
     code = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(code, "big", signed=True)
 
 
 class RecordWriter:
-    """Collects the records of the texts of a shard."""
+    """Collects the records of a shard."""
 
     def __init__(self) -> None:
         self.places: dict[str, int] = {}
@@ -87,7 +87,7 @@ class RecordWriter:
 
 
 def split_location(where: str) -> tuple[str, int]:
-    """A location as its place and its line: `rows.jsonl:17` as `rows.jsonl:` and 17."""
+    """Split a location into place and line: `rows.jsonl:17` into `rows.jsonl:` and 17."""
     place = where.rstrip(DIGITS)
     number = where[len(place) :]
     if not number or (number[0] == "0" and number != "0") or len(number) > 18:
@@ -96,17 +96,20 @@ def split_location(where: str) -> tuple[str, int]:
 
 
 class TextRecords:
-    """The records of all texts of a split; see `llmkit.data.encoding_report.RowRecords`."""
+    """The records of a split; see `llmkit.data.encoding_report.RowRecords`."""
 
     def __init__(self, paths: list[Path]) -> None:
-        """paths: The Arrow files in order; raises OSError or pyarrow.ArrowInvalid for others."""
+        """Open the Arrow files of all shards, in order.
+
+        Raises OSError or pyarrow.ArrowInvalid if a file is not an Arrow file.
+        """
         self.paths = paths
         tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in paths]
         self.table = pa.concat_tables(tables).unify_dictionaries()
 
     @classmethod
     def join(cls, parts: "Sequence[TextRecords]") -> "TextRecords":
-        """The records of all parts, in order."""
+        """Concatenate the records of several parts."""
         return cls([path for part in parts for path in part.paths])
 
     def __len__(self) -> int:
@@ -127,14 +130,14 @@ class TextRecords:
                 return (self._values("flags") & OVER_TOKENIZED) > 0
             case "has_empty_input":
                 return np.zeros(len(self), bool)
-        # A text has no prompt; its source is the text itself, which `digest` covers.
+        # A document has no prompt; its source is the text itself, which `digest` covers.
         return np.zeros(len(self), np.int64)
 
     def _values(self, name: str) -> np.ndarray:
         return self.table.column(name).to_numpy()
 
     def has_outcome(self, outcome: str) -> np.ndarray:
-        """(num_rows,): whether a row has the outcome."""
+        """Whether each row has the outcome, (num_rows,)."""
         return self._values("outcome") == OUTCOMES.index(outcome)
 
     def count_outcomes(self) -> Counter[str]:
@@ -142,7 +145,7 @@ class TextRecords:
         return Counter({name: n for name, n in zip(OUTCOMES, counts, strict=True) if n})
 
     def notes(self) -> dict[int, str]:
-        """The notes by the row's index."""
+        """Notes by row index."""
         column = self.table.column("note")
         indices = np.flatnonzero(pc.is_valid(column).to_numpy())
         return dict(zip(indices.tolist(), column.take(indices).to_pylist(), strict=True))

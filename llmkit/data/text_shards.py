@@ -1,8 +1,9 @@
-"""Write the texts of a recipe into a folder of prepared text, part by part.
+"""Write the documents of a recipe into a folder of prepared text, part by part.
 
-A part is a run of consecutive rows of the source. Where it ends follows from the rows alone, so
-that a run that is killed and started again gives the same files: it keeps the parts that are
-complete, and goes on with the first row after them.
+A part consists of consecutive rows of the source: a shard of training tokens, and the held-out
+documents among these rows. The boundaries of the parts depend only on the rows, so an interrupted
+preparation that is continued writes the same files: it keeps the complete parts and continues with
+the first row after them.
 """
 
 import json
@@ -38,10 +39,10 @@ OWN_FILE = re.compile(
 
 
 class SplitTokens:
-    """The .bin and .idx file of a split in a part, while they are written."""
+    """Writes the .bin and .idx files of a split in a part."""
 
     def __init__(self, path: Path, dtype: np.dtype, end_of_text: int) -> None:
-        """path: The .bin file."""
+        """path: Path of the .bin file."""
         self.path, self.dtype = path, dtype
         self.lengths = array("i")
         self.file = HashedFile(partial_path(path))
@@ -52,7 +53,7 @@ class SplitTokens:
         self.lengths.append(len(ids) + 1)
 
     def close(self) -> dict[str, dict[str, Any]]:
-        """Complete both files; returns their entries in a manifest."""
+        """Complete both files; returns their manifest entries."""
         index_name = self.path.with_suffix(".idx").name
         index = HashedFile(partial_path(self.path.with_suffix(".idx")))
         index.write(index_of(np.array(self.lengths, np.int32), self.dtype))
@@ -60,7 +61,7 @@ class SplitTokens:
 
 
 class PartWriter:
-    """The files of one part, while they are written."""
+    """Writes the files of one part."""
 
     def __init__(
         self, folder: Path, number: int, first_row: int, held_out: list[str], dtype: np.dtype,
@@ -68,8 +69,14 @@ class PartWriter:
     ) -> None:  # fmt: skip
         """
         Args:
-            held_out: The splits besides train that rows may belong to.
-            digests: If duplicates are removed, collects those of the texts that are kept.
+            folder: Folder of the prepared text.
+            number: Index of the part.
+            first_row: Index of its first row in the source.
+            held_out: Names of the held-out splits.
+            dtype: Type of the token ids.
+            end_of_text: Token id of end-of-text.
+            digests: List that collects the digests of the documents that are kept, if duplicates
+                are removed.
         """
         self.folder, self.number = folder, number
         self.rows = [first_row, first_row]
@@ -120,7 +127,7 @@ class PartWriter:
         self.texts[document.split].write(line.encode())
 
     def publish(self) -> dict[str, Any]:
-        """Complete the files of the part; returns its record, which is written last."""
+        """Complete the files of the part, and write its record last; returns the record."""
         files: dict[str, dict[str, Any]] = {}
         for split in self.tokens.values():
             files |= split.close()
@@ -144,7 +151,7 @@ class PartWriter:
         return part
 
     def abandon(self) -> None:
-        """Delete what is written, which frees the space on a full disk."""
+        """Delete the files of the part, to free space on a full disk."""
         files = [*(split.file for split in self.tokens.values()), *self.texts.values()]
         for file in files:
             with suppress(OSError):
@@ -162,17 +169,14 @@ def remove(paths: Iterable[Path]) -> None:
 
 
 def remove_own(folder: Path, kept: set[str]) -> None:
-    """Delete the files that a preparation has written, and no others.
-
-    kept: Names of files to keep.
-    """
+    """Delete the files of a preparation except for `kept`; other files are not touched."""
     own = (path for path in folder.iterdir() if OWN_FILE.fullmatch(path.name))
     remove(path for path in own if path.name not in kept)
 
 
 def finished_parts(folder: Path) -> list[dict[str, Any]]:
-    """The records of the parts of a folder that are complete, in order; other files that a
-    preparation has written are deleted."""
+    """The records of the complete parts of a folder, in order. Deletes the files of incomplete
+    parts."""
     parts = []
     while (part := _read_part(folder, len(parts))) is not None:
         parts.append(part)
@@ -195,8 +199,8 @@ def _read_part(folder: Path, number: int) -> dict[str, Any] | None:
 def join_held_out(
     folder: Path, split: str, num_parts: int, dtype: np.dtype
 ) -> dict[str, dict[str, Any]]:
-    """Join the pieces of a held-out split into one file of each kind; returns their entries in a
-    manifest."""
+    """Join the pieces of a held-out split into one file per extension; returns their manifest
+    entries."""
     pieces = [folder / f"{split}-{number:05}.bin" for number in range(num_parts)]
     files = {}
     for extension in ("bin", "jsonl"):

@@ -1,7 +1,7 @@
-"""Duplicates are removed from texts while these are prepared; see data/duplicate_filter.py.
+"""Remove duplicates from documents while they are prepared; see data/duplicate_filter.py.
 
-Each part of a folder that is being prepared has the digests of the texts that it keeps, so that a
-restart computes them for the remaining texts only.
+Each part of an unfinished folder stores the digests of the documents that it keeps, so that a
+restart computes digests only for the remaining documents.
 """
 
 import io
@@ -27,26 +27,26 @@ from llmkit.data.rows import Rows
 from llmkit.data.text_chunks import Chunk, Document, read_documents
 from llmkit.io.atomic import HashedFile
 
-HELD_OUT_DIGESTS = "held-out.npy"  # of an unfinished folder
+HELD_OUT_DIGESTS = "held-out.npy"  # in an unfinished folder
 
 
 @dataclass(frozen=True)
 class Removal:
-    """Which duplicates are removed from the training texts."""
+    """Duplicates to remove from the training documents."""
 
     kind: RemovedDuplicates
     held_out: list[Rows]
-    """Rows of other sources that must not occur in the training texts."""
+    """Rows of other sources that training documents must not repeat."""
 
     def identity(self) -> list[Any]:
-        """What decides on the texts that are removed."""
+        """Everything that the result depends on."""
         return [self.kind, version_of(self.kind), *map(identity_of, self.held_out)]
 
 
 def open_filter(
     folder: Path, num_parts: int, splits: dict[str, Rows], removal: Removal
 ) -> DuplicateFilter:
-    """The filter after the first parts of a folder, which are finished."""
+    """Create a filter that contains the held-out documents and the finished parts of a folder."""
     kept = DuplicateFilter(num_digests(removal.kind))
     path = folder / HELD_OUT_DIGESTS
     if not path.is_file():
@@ -64,7 +64,7 @@ def digests_name(part: int) -> str:
 
 
 def write_digests(path: Path, digests: list[np.ndarray]) -> dict[str, Any]:
-    """Write digests (N, num_digests), given in pieces; returns the file's entry in a manifest."""
+    """Write arrays of digests (N, num_digests) into one file; returns its manifest entry."""
     content = io.BytesIO()
     np.save(content, np.concatenate(digests))
     file = HashedFile(path)
@@ -75,7 +75,8 @@ def write_digests(path: Path, digests: list[np.ndarray]) -> dict[str, Any]:
 def without_duplicates(
     chunks: Iterator[Chunk], kept: DuplicateFilter, kind: RemovedDuplicates
 ) -> Iterator[Chunk]:
-    """The chunks, with a mark on training texts that are removed and the digests of the others."""
+    """Yields the chunks with duplicates marked as removed, and the digests of the other training
+    documents."""
     with closing(chunks):
         for chunk in chunks:
             indices = [i for i, document in enumerate(chunk.documents) if _is_compared(document)]

@@ -105,7 +105,7 @@ def verify(folder: Path) -> None:
             raise CorruptFolder(f"{name} is not a regular file")
         if path.stat().st_size != expected.get("bytes"):
             raise CorruptFolder(
-                f"{name} has {path.stat().st_size:,} bytes, not {expected.get('bytes')} as written"
+                f"{name} has {path.stat().st_size:,} bytes, expected {expected.get('bytes')} bytes"
             )
         if sha256(path) != expected.get("sha256"):
             raise CorruptFolder(f"{name} has changed since it was written (its sha256 differs)")

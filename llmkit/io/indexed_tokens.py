@@ -1,7 +1,7 @@
-"""Token ids on disk, in the layout of Megatron-LM's indexed datasets.
+"""Token ids on disk, in the format of Megatron-LM's indexed datasets.
 
-`NAME.bin` holds nothing but the ids, little-endian, so that `np.memmap(file, dtype)` reads it as
-nanoGPT does. `NAME.idx` holds, little-endian and without padding:
+`NAME.bin` contains only the ids, little-endian, so that `np.memmap(file, dtype)` can read it, as in
+nanoGPT. `NAME.idx` contains, little-endian and without padding:
 
     9 bytes                b"MMIDIDX" and two zero bytes
     uint64                 version, 1
@@ -29,15 +29,15 @@ TYPE_CODES = {np.dtype("<u2"): 8, np.dtype("<i4"): 4}
 
 
 def token_type(vocab_size: int) -> np.dtype:
-    """The smallest type of the layout for the ids of a vocabulary."""
+    """The smallest type of the format for token ids of a vocabulary."""
     return np.dtype("<u2" if vocab_size <= 2**16 else "<i4")
 
 
 def index_of(lengths: np.ndarray, dtype: np.dtype) -> bytes:
-    """The content of an .idx file.
+    """Contents of an .idx file.
 
     Args:
-        lengths: Tokens of each document, (num_documents,).
+        lengths: Number of tokens of each document, (num_documents,).
         dtype: Type of the ids in the .bin file.
     """
     lengths = np.asarray(lengths, "<i4")
@@ -51,9 +51,9 @@ def index_of(lengths: np.ndarray, dtype: np.dtype) -> bytes:
 
 
 def read_lengths(path: Path) -> np.ndarray:
-    """Tokens of each document of a shard, (num_documents,), from its .idx file.
+    """Read the number of tokens of each document, (num_documents,), from an .idx file.
 
-    Raises CorruptFolder for any other file.
+    Raises CorruptFolder if the file has another format.
     """
     with path.open("rb") as file:
         header = file.read(HEADER.size)
@@ -63,5 +63,5 @@ def read_lengths(path: Path) -> np.ndarray:
     if (magic, version) != (MAGIC, VERSION) or code not in TYPE_CODES.values():
         raise CorruptFolder(f"{path.name} is not an index of token ids")
     if path.stat().st_size != HEADER.size + count * (4 + 8 + 8) + 8:
-        raise CorruptFolder(f"{path.name} is not of the size that its {count:,} documents take")
+        raise CorruptFolder(f"{path.name} has the wrong size for {count:,} documents")
     return np.fromfile(path, "<i4", count, offset=HEADER.size)

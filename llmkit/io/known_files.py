@@ -1,4 +1,4 @@
-"""The checksums of large files, which are computed once and remembered."""
+"""Cache the checksums of large files."""
 
 import hashlib
 import json
@@ -10,17 +10,17 @@ from pathlib import Path
 from llmkit.io.atomic import CorruptFolder, read_json, write_text
 from llmkit.paths import cache_folder, sha256
 
-MIN_BYTES = 2**25  # of a file that is worth remembering
-# A file that changed less than this before it was read may change again at the same time stamp.
+MIN_BYTES = 2**25  # minimum size of a file whose checksum is cached
+# A file that was modified within this time before it was read may change again without changing its
+# time stamp.
 SETTLED_NANOSECONDS = 2 * 10**9
 
 
 def remembered_sha256(path: Path) -> str:
-    """The sha256 of a file; of a large one, read again only if it may have changed.
+    """SHA-256 of a file. A large file is read again only if it may have changed.
 
-    A file is taken for unchanged while its device, inode, size and the times of its last change
-    are the same. Programs can set the time of the content's change (mtime) to an earlier one, but
-    not that of the inode's change (ctime), which is set whenever they do so.
+    A file is considered unchanged if its device, inode, size, mtime and ctime are the same.
+    Programs can set mtime to an earlier time, but doing so updates ctime.
     """
     state = _state_of(path)
     if state["bytes"] < MIN_BYTES:
@@ -35,7 +35,7 @@ def remembered_sha256(path: Path) -> str:
     digest = sha256(path)
     is_settled = started - max(state["mtime"], state["ctime"]) > SETTLED_NANOSECONDS
     if is_settled and _state_of(path) == state:
-        with suppress(OSError):  # a cache that cannot be written
+        with suppress(OSError):  # the cache may not be writable
             record.parent.mkdir(parents=True, exist_ok=True)
             content = {"path": os.path.abspath(path), "state": state, "sha256": digest}
             write_text(record, json.dumps(content))

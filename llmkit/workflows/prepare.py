@@ -1,4 +1,4 @@
-"""The work of `llmkit prepare`: the texts of a recipe as token shards."""
+"""The implementation of `llmkit prepare`: tokenize the pretraining documents of a recipe."""
 
 import time
 from collections.abc import Iterator
@@ -30,28 +30,30 @@ MB = 10**6
 def prepare_recipe(
     recipe: Recipe, folder: Path | None, console: Console, *, is_verified: bool = False
 ) -> dict[str, PreparedText]:
-    """Prepare the texts of a recipe, unless they are prepared already, and print what there is.
+    """Prepare the documents of a recipe, unless they are already prepared, and print their counts.
 
-    Returns the text of each set, see `prepare_sets`.
+    Returns the prepared text of each set, see `prepare_sets`.
 
     Args:
-        folder: Where to write; None: in the cache.
-        is_verified: Whether to compare all files with their checksums.
+        recipe: The recipe.
+        folder: Output folder; None: a folder in the cache.
+        console: Console for progress and results.
+        is_verified: Whether to verify the checksums of all files.
 
     Raises:
-        UserError: For a mistake in the recipe, the rows or the folder, and for damaged files.
+        UserError: The recipe, the rows or the folder have a mistake, or a file is damaged.
     """
     task = recipe_task(recipe)
     refuse_other_tasks(task, packing=recipe.data.packing)
     if folder is not None and recipe.data.mix:
         raise UserError(
-            "--output: writes one set of texts; leave it out to prepare all sets of data.mix in "
-            "the cache, or prepare each set by itself"
+            "--output: the folder can hold only one set; leave it out to prepare all sets of "
+            "data.mix in the cache, or prepare each set separately"
         )
     splits = open_splits(recipe.data, task, recipe.evaluation)
     tokenizer = open_tokenizer(recipe.model, partial(bpe_of, splits["train"], say=console.print))
-    found = prepare_sets(splits, tokenizer, recipe.data, console, folder)
-    sets = {name: prepared for name, (prepared, _) in found.items()}
+    prepared_sets = prepare_sets(splits, tokenizer, recipe.data, console, folder)
+    sets = {name: prepared for name, (prepared, _) in prepared_sets.items()}
     for name, prepared in sets.items():
         if is_verified:
             prepared.verify()
@@ -66,12 +68,12 @@ def refuse_other_tasks(task: Task, *, packing: bool) -> None:
         return
     if task.output == "text":
         raise UserError(
-            "data.packing: prepare joins all texts into one stream of tokens; set "
+            "data.packing: prepare joins all documents into one stream of tokens; set "
             "data.packing=false"
         )
     raise UserError(
-        f"task: {task.name} has no plain texts to prepare; `llmkit finetune` encodes and caches "
-        "its rows"
+        f"task: only pretrain can be prepared, not {task.name}; `llmkit finetune` encodes and "
+        "caches its rows"
     )
 
 
@@ -82,10 +84,12 @@ def prepare_sets(
     console: Console,
     folder: Path | None = None,
 ) -> dict[str, tuple[PreparedText, bool]]:
-    """The prepared texts of `data.train`, under OWN_ROWS, and of each set of `data.mix` by name,
-    and whether they were there already; shows the progress.
+    """Prepare `data.train` and each set of `data.mix`, and show the progress.
 
-    folder: Where to write those of `data.train`; None: in the cache.
+    Returns, by name of the set (OWN_ROWS for `data.train`), the prepared text and whether it was
+    already there.
+
+    folder: Output folder for `data.train`; None: a folder in the cache.
     """
 
     def prepare_set(
@@ -105,7 +109,7 @@ def prepare_sets(
 
 @contextmanager
 def progress(splits: dict[str, Rows], console: Console) -> Iterator[Show]:
-    """Show how much of the texts has been prepared, and at the end the rate."""
+    """Show the progress of the preparation, and the rate at the end."""
     total, unit = total_of(splits["train"])
     started, shown, last = time.perf_counter(), 0, Progress()
     with counting(console, f"prepare {unit}", total) as advance:
@@ -128,7 +132,7 @@ def progress(splits: dict[str, Rows], console: Console) -> Iterator[Show]:
 
 
 def total_of(train: Rows) -> tuple[int | None, str]:
-    """How much there is to prepare, as far as that is known without reading it, and its unit."""
+    """Total amount to prepare and its unit; None if it is unknown without reading the rows."""
     if train.limit is not None:
         return train.limit, "documents"
     num_bytes = train.source.num_text_bytes()
@@ -138,7 +142,7 @@ def total_of(train: Rows) -> tuple[int | None, str]:
 
 
 def show_prepared(prepared: PreparedText, console: Console) -> None:
-    """Print the counts of the prepared text, and where it is."""
+    """Print the counts and the folder of the prepared text."""
     counts = {"train": (prepared.num_documents, prepared.num_tokens)}
     counts |= {
         split: (each["documents"], each["tokens"]) for split, each in prepared.held_out.items()

@@ -1,4 +1,4 @@
-"""The end of a run: score the best weights beside the untuned model, and write the results."""
+"""The end of a run: score the best weights and the untuned model, and write the results."""
 
 import time
 from functools import partial
@@ -28,11 +28,11 @@ from llmkit.scoring.scores import SystemResult, TestResults
 from llmkit.scoring.verdict import UNTUNED, unconstrained
 from llmkit.workflows.training_setup import TrainingSetup
 
-FINE_TUNED = "fine-tuned"  # name of the system
+FINE_TUNED = "fine-tuned"  # name of the run's model in the results
 
 
 class Trained(NamedTuple):
-    """The figures of the training in metrics.json."""
+    """Figures of the training for metrics.json."""
 
     best_step: int
     train_seconds: float
@@ -45,11 +45,11 @@ def score_run(
 ) -> TestResults:
     """Score the best weights, the untuned model and the baselines; write and print the results.
 
-    started: When the run did, by time.perf_counter.
+    started: Start of the run, by time.perf_counter.
     """
     setup.accelerator.free_memory()
     setup.model.zero_grad(set_to_none=True)
-    setup.model.cpu()  # the scored models need its place on the device
+    setup.model.cpu()  # frees device memory for the models that are scored
     systems = score_systems(setup, run, console)
     results = compare_on_test_sets(setup.rows.tests, systems, FINE_TUNED, setup.metric)
     if setup.accelerator.is_main_process:
@@ -60,14 +60,14 @@ def score_run(
         )
         write_report([run], report_path(run))
         show_end(console, run, results, seconds, trained)
-    wait_for_all(setup.accelerator)  # a launcher may give up on machines that end later
+    wait_for_all(setup.accelerator)  # launchers may kill processes that end later than others
     return results["test"]
 
 
 def score_systems(
     setup: TrainingSetup, run: Path, console: Console
 ) -> dict[str, dict[str, SystemResult]]:
-    """The best weights and the untuned model on each test set, one model in memory at a time."""
+    """Score the best weights and the untuned model on each test set, one after the other."""
     recipe, evaluator, tests = setup.recipe, setup.evaluator, setup.rows.tests
     tuned = best_model(setup, run)
     rows = count_of(sum(len(test.rows) for test in tests.values()), "test row")
@@ -99,7 +99,7 @@ def write_card(setup: TrainingSetup, run: Path, results: TestResults) -> None:
 
 
 def best_model(setup: TrainingSetup, run: Path) -> PreTrainedModel:
-    """The run's model, which the first process reads and the others receive."""
+    """Load the run's model in the first process, and broadcast it to the others."""
     accelerator = setup.accelerator
     if accelerator.num_processes == 1:
         return load_model(model_dir(run))[0]
@@ -116,7 +116,7 @@ def show_end(
     seconds: float,
     trained: Trained,
 ) -> None:
-    """Print the results, and what to do with the model."""
+    """Print the results, and the command to use the model."""
     terminal.show_results(console, results)
     terminal.show_examples(console, results["test"])
     terminal.show_verdict(console, results["test"])
@@ -128,7 +128,7 @@ def show_end(
 
 
 def costs_line(costs: dict[str, dict[str, float]]) -> str:
-    """What was predicted, next to what it came to."""
+    """Actual and predicted costs in one line."""
     parts = []
     if "step_seconds" in costs:
         steps = costs["step_seconds"]

@@ -63,7 +63,7 @@ from llmkit.workflows.encode_train import encode_train
 
 @dataclass(frozen=True)
 class PreparedRows:
-    """The rows of a recipe: read, encoded and checked."""
+    """The rows of a recipe, encoded and checked."""
 
     splits: dict[str, Rows]
     train: EncodedTrain
@@ -75,7 +75,7 @@ class PreparedRows:
 
     @property
     def scored(self) -> dict[str, EvaluationSet]:
-        """All rows that models are scored on."""
+        """All evaluation sets by name: validation and the test sets."""
         return {"validation": self.validation, **self.tests}
 
 
@@ -89,11 +89,11 @@ class TrainingSetup:
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
     schedule: BatchSchedule
-    """The encoded training rows, step by step."""
+    """The training rows of each step."""
     memory: MemoryPlan
     evaluator: Evaluator
     metric: DecidingMetric
-    """Score that chooses the best weights."""
+    """The score that selects the best weights."""
     record: RunRecord
     """The record of data and model for run.json."""
 
@@ -106,10 +106,10 @@ def setup_training(
 ) -> TrainingSetup:
     """Prepare the data and the model of a recipe.
 
-    resume_point: The checkpoint of which the run resumes.
+    resume_point: The checkpoint that the run resumes from.
 
     Raises:
-        UserError: For every mistake in the recipe or the rows that can be found before training.
+        UserError: The recipe or the rows have a mistake that can be found before training.
     """
     task = recipe_task(recipe)
     metric = choose_metric(task, recipe.evaluation.metric)
@@ -164,7 +164,7 @@ def prepare_rows(
     generation: Generation,
     console: Console,
 ) -> PreparedRows:
-    """Encode the training rows, which are cached, and all rows that models are scored on."""
+    """Encode the training rows, or read them from the cache, and encode all evaluation sets."""
     train_rows, task = splits["train"], splits["train"].task
     train, splits = encode_train(splits, tokenizer, data, console)
     labeled = _with_labels(train_rows)
@@ -181,7 +181,8 @@ def prepare_rows(
 
 
 def _with_labels(rows: Rows) -> Iterable[Row]:
-    """The rows; of a classifier's, only location and label, which are read once and kept."""
+    """The rows; for a classifier, a list of their locations and labels, to read the rows only
+    once."""
     task = rows.task
     if task.output != "label":
         return rows
@@ -189,7 +190,7 @@ def _with_labels(rows: Rows) -> Iterable[Row]:
 
 
 def find_problems(rows: PreparedRows, labeled: Iterable[Row]) -> list[Finding]:
-    """The findings of all splits, those of the training rows first."""
+    """Inspect all splits; returns their findings, those of the training rows first."""
     train, task = rows.splits["train"], rows.splits["train"].task
     findings = find_in_split("train", rows.train.report, None)
     findings += find_spellings("train", labeled, task)
@@ -214,9 +215,9 @@ def plan_training(
     seed: int,
     accelerator: Accelerator,
 ) -> tuple[MemoryPlan, BatchSchedule]:
-    """How the training fits into memory, and its batches.
+    """Choose micro-batches that fit into memory, and build the batch schedule.
 
-    model: With its adapters and frozen layers.
+    model: The model with its adapters and frozen layers.
     """
     memory = plan_memory(model, settings, rows, accelerator)
     schedule = BatchSchedule(
@@ -277,7 +278,7 @@ def run_record(
 
 
 def show_setup(setup: TrainingSetup, console: Console) -> None:
-    """Print sizes of model, data and batches, and warnings."""
+    """Print the sizes of model, data and batches, and warnings."""
     settings, rows, tokenizer = setup.recipe.train, setup.rows, setup.tokenizer
     if tokenizer.eos_token != END_OF_TEXT:
         console.print(f"texts   end with the tokenizer's {tokenizer.eos_token}", highlight=False)
@@ -306,13 +307,13 @@ def show_setup(setup: TrainingSetup, console: Console) -> None:
 
 
 def model_line(model: nn.Module, name: str, method: str) -> str:
-    """Number of the model's weights."""
+    """Number of parameters, in one line."""
     num_all, num_trainable = count_parameters(model)
     return f"model   {name}: {num_all:,} parameters, {num_trainable:,} trainable ({method})"
 
 
 def tokens_line(schedule: BatchSchedule) -> str:
-    """Number of tokens."""
+    """Number of training tokens, in one line."""
     rows = schedule.rows
     num_tokens, num_supervised = int(rows.lengths.sum()), int(rows.supervised.sum())
     return (
@@ -322,7 +323,7 @@ def tokens_line(schedule: BatchSchedule) -> str:
 
 
 def steps_line(schedule: BatchSchedule) -> str:
-    """How a step is split into micro-batches."""
+    """Number of steps and micro-batches, in one line."""
     num_micro_batches = len(schedule.micro_batch_indices(0)[schedule.rank])
     return (
         f"steps   {schedule.num_steps:,} of {count_of(schedule.global_batch_size, 'row')}: "
@@ -332,7 +333,7 @@ def steps_line(schedule: BatchSchedule) -> str:
 
 
 def memory_line(memory: MemoryPlan, schedule: BatchSchedule) -> str:
-    """The estimate of the memory that the training takes, and of what."""
+    """Estimated memory of the training by part, in one line."""
     parts = memory.usage.parts(schedule.largest_size(0))
     shown = ", ".join(f"{num_bytes / 1e9:.2f} {name}" for name, num_bytes in parts.items())
     switch = "on" if memory.activation_checkpointing else "off"

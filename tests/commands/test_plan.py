@@ -1,4 +1,4 @@
-"""The command `plan`: what it prints and writes, and what it refuses."""
+"""The command `plan`: output, files and errors."""
 
 import json
 

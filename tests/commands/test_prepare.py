@@ -1,4 +1,4 @@
-"""`prepare`: what it prints, and what it refuses."""
+"""The command `prepare`: output and errors."""
 
 import pytest
 from texts import write_texts
@@ -16,7 +16,7 @@ def command(tmp_path, tiny_gpt2):
     return ("prepare", "pretrain", f"data.train={path}", f"model={tiny_gpt2}")
 
 
-def test_counts_and_place_of_the_tokens_are_printed(llmkit, command, tmp_path, cache_folder):
+def test_counts_and_folder_are_printed(llmkit, command, tmp_path, cache_folder):
     result = llmkit(*command)
     assert result.exit_code == 0, result.stderr
     assert "60 documents tokenized in" in result.stdout
@@ -30,7 +30,7 @@ def test_counts_and_place_of_the_tokens_are_printed(llmkit, command, tmp_path, c
     assert llmkit(*command, "--quiet").stdout == ""
 
 
-def test_a_named_folder_can_be_verified(llmkit, command, tmp_path):
+def test_an_output_folder_can_be_verified(llmkit, command, tmp_path):
     assert llmkit(*command, "--output", "tokens").exit_code == 0
     verify = ("prepare", "pretrain", "data.train=tokens", command[-1], "--verify")
     assert llmkit(*verify).exit_code == 0
@@ -45,15 +45,15 @@ def test_a_named_folder_can_be_verified(llmkit, command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("prepare", "summarize"), "task: summarize has no plain texts to prepare; `llmkit fine"),
-        (("prepare", "pretrain", "data.packing=true"), "data.packing: prepare joins all texts"),
+        (("prepare", "summarize"), "task: only pretrain can be prepared, not summarize; `llmkit"),
+        (("prepare", "pretrain", "data.packing=true"), "data.packing: prepare joins all documents"),
         (("prepare", "pretrain", "data.train=none.jsonl"), "none.jsonl: no such file"),
         (("prepare", "pretrain", "--output", "file"), "--output: file: "),
         (("prepare", "pretrain", "--output", "full"), "full: not an empty folder"),
         (("prepare", "pretrain", "data.train=empty.jsonl"), "empty.jsonl"),
     ],
 )
-def test_a_mistake_is_named_in_one_line(llmkit, tmp_path, arguments, message):
+def test_a_mistake_is_reported_in_one_line(llmkit, tmp_path, arguments, message):
     (tmp_path / "file").touch()
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "full").mkdir()

@@ -1,4 +1,4 @@
-"""The BPE of a model that is trained from random weights."""
+"""The BPE of a model with random weights."""
 
 import pytest
 from rows import TEXT
@@ -34,7 +34,7 @@ def test_other_texts_give_another_bpe(rows, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"vocabulary": {}}'])
-def test_a_damaged_bpe_is_named(rows, tmp_path, content):
+def test_a_damaged_bpe_is_reported(rows, tmp_path, content):
     bpe_of(rows, 300)
     (path,) = (tmp_path / "cache" / "tokenizers").iterdir()
     path.write_text(content)
@@ -42,7 +42,7 @@ def test_a_damaged_bpe_is_named(rows, tmp_path, content):
         bpe_of(rows, 300)
 
 
-def test_only_the_first_texts_of_a_large_corpus_decide(monkeypatch):
+def test_only_the_first_texts_of_a_large_corpus_are_used(monkeypatch):
     assert list(first_bytes(["ab", "ü", "c", "d"], 4)) == ["ab", "ü"]
     assert list(first_bytes(TEXT, 10**8)) == TEXT
     monkeypatch.setattr(bpe, "SAMPLE_BYTES", 200)

@@ -1,4 +1,4 @@
-"""The set of digests, compared with Python's."""
+"""The set of digests, compared with a Python set."""
 
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ DIGESTS = st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 9), max_size=20)
 
 
 @given(st.lists(DIGESTS, max_size=12), DIGESTS)
-def test_older_digests_are_those_of_a_set(batches, asked):
+def test_older_digests_equal_those_of_a_python_set(batches, asked):
     digests, known = DigestSet(), set()
     for batch in batches:
         digests.add(np.array(batch, np.uint64))

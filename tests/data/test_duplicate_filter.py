@@ -1,4 +1,4 @@
-"""Removal of duplicates: which rows of a stream stay."""
+"""Removal of duplicates from a stream of rows."""
 
 import random
 
@@ -40,14 +40,14 @@ def random_text(rng: random.Random, length: int) -> str:
 
 
 @given(st.lists(st.sampled_from(["a", "b", " b ", "c d", "", "  "]), max_size=30))
-def test_the_first_of_equal_texts_stays(texts):
+def test_the_first_of_equal_texts_is_kept(texts):
     first = {}
     for index, text in enumerate(texts):
         first.setdefault(text.strip() or index, text)  # a text that is empty repeats nothing
     assert kept_texts(texts, "exact") == list(first.values())
 
 
-def test_near_duplicates_go_and_different_texts_stay():
+def test_near_duplicates_are_removed_and_different_texts_kept():
     rng = random.Random(0)
     texts = [random_text(rng, 200) for _ in range(50)]
     edited = [f"{text.upper()}, and an end" for text in texts[:20]]
@@ -61,7 +61,7 @@ def test_near_duplicates_go_and_different_texts_stay():
 
 
 @pytest.mark.parametrize("kind", ["exact", "near"])
-def test_texts_that_are_held_out_are_removed(kind):
+def test_copies_of_held_out_texts_are_removed(kind):
     rng = random.Random(1)
     texts = [random_text(rng, 100) for _ in range(6)]
     held_out = [f" {texts[2]}\n", f"{texts[4]} more", ""]
@@ -92,7 +92,7 @@ def test_near_duplicates_are_found_with_the_documented_probability(num_replaced)
     assert abs(num_found - probabilities.sum()) < 4 * deviation
 
 
-def test_what_is_removed_depends_neither_on_chunks_nor_on_a_restart(monkeypatch):
+def test_the_result_depends_neither_on_chunks_nor_on_a_restart(monkeypatch):
     monkeypatch.setattr(digest_set, "BUFFER", 16)
     rng = random.Random(2)
     originals = [random_text(rng, 60) for _ in range(40)]
@@ -140,6 +140,6 @@ def test_near_duplicates_are_removed_from_the_rows_of_a_recipe(check):
     assert not found(report, "nearly in train", "test")
 
 
-def test_near_duplicates_of_other_tasks_are_refused():
+def test_near_duplicates_of_other_tasks_are_rejected():
     (mistake,) = mistakes("qa", "data.remove_duplicates=near")
     assert "use exact" in mistake

@@ -134,7 +134,7 @@ def test_rows_without_any_supervised_token_are_refused(tokenizer):
     row = {"id": "0", "document": "d", "summary": "long " * 50}
     encoded, encoding_report = encode_rows([row], task, tokenizer, options)
     assert len(encoded) == 0
-    with pytest.raises(UserError, match=r"no row is left to learn from .*completion too long"):
+    with pytest.raises(UserError, match=r"no row is left to train on .*completion too long"):
         encoding_report.require_supervised(20, False)
 
 

@@ -1,4 +1,4 @@
-"""Sets mixed by weight: shares of an epoch, and how often each row is used."""
+"""Mixed sets: shares of an epoch, and how often each row is used."""
 
 from collections import Counter
 from itertools import pairwise
@@ -106,14 +106,14 @@ def test_the_rows_of_an_epoch_are_shuffled_across_sets():
         assert 0.4 < part.mean() < 0.6
 
 
-def test_one_set_has_the_order_of_an_epoch_without_a_mix():
+def test_a_mix_of_one_set_has_the_order_of_the_set_itself():
     rows = Blocks([9] * 50)
     assert epoch_order(rows, 3, 2).tolist() == shuffled_indices(50, 3, 2).tolist()
     assert drawn_sets(rows) == []
 
 
 @given(st.integers(1, 12), st.lists(st.integers(0, 30), min_size=1, max_size=6))
-def test_consecutive_parts_of_passes_are_whole_passes(num_rows, counts):
+def test_consecutive_parts_add_up_to_complete_passes(num_rows, counts):
     ends = np.cumsum([0, *(count + 1 for count in counts)]).tolist()
     parts = [np.empty(end - start, np.int32) for start, end in pairwise(ends)]
     for part, start in zip(parts, ends, strict=False):
@@ -125,7 +125,7 @@ def test_consecutive_parts_of_passes_are_whole_passes(num_rows, counts):
 
 
 @given(st.integers(8, 10**7), st.lists(st.floats(0.001, 1), min_size=1, max_size=5))
-def test_whole_numbers_add_up_and_are_close_to_the_weights(total, weights):
+def test_integers_add_up_and_are_close_to_the_weights(total, weights):
     counts = distribute(total, np.array(weights))
     assert sum(counts) == total
     assert min(counts) >= 1

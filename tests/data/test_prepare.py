@@ -1,5 +1,5 @@
-"""Texts are prepared once: the tokens, counts and held-out rows that `encode_rows` gives, in files
-that do not depend on when the process was killed."""
+"""Preparing documents: the tokens, counts and held-out rows match those of `encode_rows`, and
+interruptions do not change the files."""
 
 import os
 import random
@@ -56,7 +56,7 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("has_invalid", [False, True])
-def test_rows_and_report_are_those_of_encoded_rows(path, tokenizer, has_invalid):
+def test_blocks_and_report_equal_those_of_encoded_rows(path, tokenizer, has_invalid):
     if has_invalid:
         path.write_text("{broken\n" + path.read_text("utf-8") + "[]\n", "utf-8")
     splits = open_texts(path, skip_invalid=has_invalid)
@@ -81,7 +81,7 @@ def test_rows_and_report_are_those_of_encoded_rows(path, tokenizer, has_invalid)
     assert blocks_of(TokenBlocks(prepared, 32)) == expected
 
 
-def test_held_out_rows_are_those_of_the_source(path, tokenizer):
+def test_held_out_rows_equal_those_of_the_source(path, tokenizer):
     splits = open_texts(path, by=["topic"])
     prepared, _ = prepare(splits, tokenizer)
     read = with_held_out(splits, prepared)
@@ -114,7 +114,7 @@ def test_the_end_of_one_long_text_is_held_out(tmp_path, tokenizer):
     assert document == [*ids, tokenizer.eos_token_id]
 
 
-def test_other_kits_read_the_shards(splits, tokenizer):
+def test_nanogpt_and_megatron_can_read_the_shards(splits, tokenizer):
     prepared, _ = prepare(splits, tokenizer)
     for split, names in (
         ("train", [shard.path.name for shard in prepared.shards]),
@@ -129,7 +129,7 @@ def test_other_kits_read_the_shards(splits, tokenizer):
         assert np.concatenate(flat).tolist() == [token for ids in expected for token in ids]
 
 
-def test_texts_are_tokenized_once(splits, tokenizer, monkeypatch):
+def test_documents_are_tokenized_once(splits, tokenizer, monkeypatch):
     prepared, _ = prepare(splits, tokenizer)
     monkeypatch.setattr(module, "tokenize", None)
     again, was_there = prepare(splits, tokenizer)
@@ -141,7 +141,7 @@ class Killed(BaseException):
     pass
 
 
-def test_a_process_that_is_killed_at_any_write_is_continued_to_the_same_files(
+def test_a_preparation_killed_at_any_write_continues_to_the_same_files(
     splits, tokenizer, tmp_path, monkeypatch
 ):
     undisturbed = content_of(prepare(splits, tokenizer, tmp_path / "undisturbed")[0].folder)
@@ -197,7 +197,9 @@ def test_finished_parts_are_not_tokenized_again(splits, tokenizer, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_process_is_killed_at_20_random_moments(splits, tokenizer, tmp_path, monkeypatch):
+def test_a_preparation_killed_at_20_random_moments_continues_to_the_same_files(
+    splits, tokenizer, tmp_path, monkeypatch
+):
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # its threads would not survive a fork
     started = time.monotonic()
     undisturbed = content_of(prepare(splits, tokenizer, tmp_path / "undisturbed")[0].folder)
@@ -217,7 +219,7 @@ def test_a_process_is_killed_at_20_random_moments(splits, tokenizer, tmp_path, m
 
 
 def test_one_of_several_processes_prepares_while_the_others_wait(splits, tokenizer, monkeypatch):
-    """Threads here, which the lock keeps apart as it does processes."""
+    """The test uses threads, which the lock separates like processes."""
     is_preparing, is_waiting, calls = Event(), Event(), []
     write_parts = module._write_parts
 
@@ -238,7 +240,7 @@ def test_one_of_several_processes_prepares_while_the_others_wait(splits, tokeniz
     assert results[0][0].manifest == results[1][0].manifest
 
 
-def test_another_process_goes_on_where_one_was_killed(
+def test_another_process_continues_where_one_was_killed(
     splits, tokenizer, tmp_path, cache_folder, monkeypatch
 ):
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # its threads would not survive a fork
@@ -274,7 +276,7 @@ def test_another_process_goes_on_where_one_was_killed(
     assert content_of(folder) == undisturbed
 
 
-def test_what_the_content_depends_on_changes_the_key(path, tokenizer):
+def test_everything_that_the_content_depends_on_changes_the_key(path, tokenizer):
     keys = {
         shards_key(open_texts(path, **data), tokenizer)
         for data in (
@@ -287,7 +289,9 @@ def test_what_the_content_depends_on_changes_the_key(path, tokenizer):
     assert same in keys
 
 
-def test_a_folder_that_holds_anything_else_is_left_alone(splits, path, tokenizer, tmp_path):
+def test_a_folder_with_other_contents_is_rejected_and_not_changed(
+    splits, path, tokenizer, tmp_path
+):
     folder = tmp_path / "tokens"
     folder.mkdir()
     (folder / "thesis.txt").write_text("mine")
@@ -297,10 +301,14 @@ def test_a_folder_that_holds_anything_else_is_left_alone(splits, path, tokenizer
     (folder / "thesis.txt").unlink()
     prepare(splits, tokenizer, folder)
     before = content_of(folder)
-    with pytest.raises(UserError, match="tokens: holds other text, or text prepared otherwise"):
+    with pytest.raises(
+        UserError, match="tokens: contains other text, or text prepared with other settings"
+    ):
         prepare(open_texts(path, limit=50), tokenizer, folder)
     (folder / "manifest.json").rename(folder / "unfinished.json")
-    with pytest.raises(UserError, match="tokens: holds other text, half prepared"):
+    with pytest.raises(
+        UserError, match="tokens: contains the unfinished preparation of other text"
+    ):
         prepare(open_texts(path, limit=50), tokenizer, folder)
     assert len(content_of(folder)) == len(before)
 
@@ -308,10 +316,12 @@ def test_a_folder_that_holds_anything_else_is_left_alone(splits, path, tokenizer
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ([" "] * 60, r"texts.jsonl:1 and following: no row is left to learn from \(\d+ empty\)"),
+        ([" "] * 60, r"texts.jsonl:1 and following: no row is left to train on \(\d+ empty\)"),
     ],
 )
-def test_texts_without_anything_to_learn_leave_nothing(tmp_path, tokenizer, texts, message):
+def test_documents_without_tokens_are_rejected_and_leave_no_files(
+    tmp_path, tokenizer, texts, message
+):
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(f'{{"text": "{text}{" " * i}"}}\n' for i, text in enumerate(texts)))
     splits = open_texts(path, held_out="end")
@@ -319,7 +329,9 @@ def test_texts_without_anything_to_learn_leave_nothing(tmp_path, tokenizer, text
         prepare(splits, tokenizer)
 
 
-def test_a_row_that_cannot_be_read_leaves_nothing(path, tokenizer, cache_folder, monkeypatch):
+def test_an_unreadable_row_is_rejected_and_leaves_no_files(
+    path, tokenizer, cache_folder, monkeypatch
+):
     monkeypatch.setattr(text_chunks, "SHARD_BYTES", 10**6)
     with path.open("a") as file:
         file.write("{broken\n")
@@ -328,7 +340,7 @@ def test_a_row_that_cannot_be_read_leaves_nothing(path, tokenizer, cache_folder,
     assert list((cache_folder / "shards").iterdir()) == []
 
 
-def test_a_full_disk_frees_the_space_of_the_unfinished_part(
+def test_on_a_full_disk_the_unfinished_part_is_deleted(
     splits, tokenizer, cache_folder, monkeypatch
 ):
     write = HashedFile.write

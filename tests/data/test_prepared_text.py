@@ -1,4 +1,4 @@
-"""A folder of prepared text as the source of a recipe, and how damage is found."""
+"""A folder of prepared text as a source of rows, and the detection of damage."""
 
 import json
 
@@ -15,7 +15,7 @@ from llmkit.model.load import load_model
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory, tokenizer):
-    """The rows, and the folder that they are prepared in."""
+    """The rows, and a folder with them as prepared text."""
     folder = tmp_path_factory.mktemp("prepared")
     splits = open_texts(write_texts(folder / "texts.jsonl"), by=["topic"])
     return splits, prepare(splits, tokenizer, folder / "tokens")[0]
@@ -23,7 +23,7 @@ def original(tmp_path_factory, tokenizer):
 
 @pytest.fixture
 def folder(original, tmp_path):
-    """A copy that may be damaged."""
+    """A copy that a test may damage."""
     for path in original[1].folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path
@@ -33,7 +33,7 @@ def without_id(rows):
     return [{name: row[name] for name in ("where", "text")} for row in rows]
 
 
-def test_a_prepared_folder_holds_the_texts_of_all_splits(original):
+def test_a_prepared_folder_contains_the_documents_of_all_splits(original):
     splits, prepared = original
     read = open_texts(prepared.folder, by=["topic"])
     kept = [row for row in without_id(splits["train"]) if row["text"].strip()]
@@ -49,7 +49,7 @@ def test_text_may_be_prepared_again_from_a_prepared_folder(original, tokenizer):
     assert (again.folder, was_there) == (prepared.folder, True)
 
 
-def test_the_tokenizer_of_another_model_is_refused(original):
+def test_the_tokenizer_of_another_model_is_rejected(original):
     _, prepared = original
     with pytest.raises(UserError, match="tokens: prepared with the tokenizer of another model"):
         prepare(open_texts(prepared.folder), load_model("embedded")[1])
@@ -58,11 +58,11 @@ def test_the_tokenizer_of_another_model_is_refused(original):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"limit": 5}, "data.limit: .* is prepared text, which is used whole"),
+        ({"limit": 5}, "data.limit: .* is prepared text, to which no limit can be applied"),
         ({"tests": {"more": "{folder}"}}, "the more split|no test texts|test"),
     ],
 )
-def test_keys_that_prepared_text_cannot_follow_are_refused(folder, data, message):
+def test_keys_that_cannot_apply_to_prepared_text_are_rejected(folder, data, message):
     if "tests" in data:
         manifest = json.loads((folder / "manifest.json").read_text())
         del manifest["held_out"]["test"]
@@ -72,9 +72,11 @@ def test_keys_that_prepared_text_cannot_follow_are_refused(folder, data, message
         open_texts(folder, **data)
 
 
-def test_an_unfinished_folder_is_no_source(folder):
+def test_an_unfinished_folder_is_rejected_as_source(folder):
     (folder / "unfinished.json").write_text("{}")
-    with pytest.raises(UserError, match="`llmkit prepare` has not finished it; start it again"):
+    with pytest.raises(
+        UserError, match=r"data.train: .* is not finished; run `llmkit prepare` again"
+    ):
         open_texts(folder)
 
 
@@ -85,23 +87,26 @@ def cut(path):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda folder: cut(folder / "train-00000.bin"), r"train-00000.bin has [\d,]+ bytes, not"),
+        (
+            lambda folder: cut(folder / "train-00000.bin"),
+            r"train-00000.bin has [\d,]+ bytes, expected",
+        ),
         (lambda folder: (folder / "validation.jsonl").unlink(), "validation.jsonl is missing"),
         (
             lambda folder: (folder / "manifest.json").write_text(
                 '{"format": "llmkit prepared text 9"}'
             ),
-            "manifest.json is of another format",
+            "the format of manifest.json is not",
         ),
         (
             lambda folder: (folder / "manifest.json").write_text(
                 '{"format": "llmkit prepared text 1"}'
             ),
-            "manifest.json is not as it was written",
+            "manifest.json is malformed",
         ),
     ],
 )
-def test_damage_is_named_when_a_folder_is_opened(folder, damage, reason):
+def test_opening_a_folder_reports_damage(folder, damage, reason):
     damage(folder)
     with pytest.raises(UserError, match=rf"{folder}: .*damaged \({reason}.*delete the folder"):
         open_prepared(folder)
@@ -119,7 +124,7 @@ def test_verifying_finds_a_single_changed_byte(folder):
 
 
 @given(name=st.sampled_from(["model", "normalizer", "pre_tokenizer"]))
-def test_a_tokenizer_has_the_hash_of_what_decides_on_its_tokens(tokenizer, name):
+def test_the_hash_of_a_tokenizer_depends_only_on_what_changes_tokens(tokenizer, name):
     content = json.loads(tokenizer.backend_tokenizer.to_str())
 
     class Other:

@@ -1,4 +1,4 @@
-"""Rows in chunks: their borders follow from the rows alone."""
+"""Chunks of rows, whose boundaries depend only on the rows."""
 
 import pytest
 from texts import open_texts, text_rows, write_texts
@@ -19,7 +19,7 @@ def small(monkeypatch):
     monkeypatch.setattr(text_chunks, "SHARD_BYTES", 1000)
 
 
-def test_chunks_hold_all_rows_and_part_borders_do_not_depend_on_where_reading_starts(path):
+def test_chunks_contain_all_rows_and_part_boundaries_do_not_depend_on_the_start(path):
     splits = open_texts(path, by=["topic"])
     chunks = list(read_chunks(splits, 0))
     documents = [document for chunk in chunks for document in chunk.documents]
@@ -34,17 +34,17 @@ def test_chunks_hold_all_rows_and_part_borders_do_not_depend_on_where_reading_st
         assert list(read_chunks(splits, start)) == rest
 
 
-def test_a_part_ends_after_so_many_rows_however_short_their_texts(path, monkeypatch):
+def test_a_part_ends_after_a_maximum_number_of_rows(path, monkeypatch):
     monkeypatch.setattr(text_chunks, "SHARD_ROWS", 7)
     ends = [chunk.end for chunk in read_chunks(open_texts(path), 0) if chunk.ends_part]
     assert len(ends) >= 60 // 7
 
 
-def test_bytes_are_those_of_utf_8():
+def test_bytes_are_counted_in_utf_8():
     assert Document("train", "a:1", "Größe").num_bytes == 7
 
 
-def test_a_row_that_cannot_be_read_ends_the_reading_unless_it_is_skipped(path):
+def test_an_unreadable_row_is_an_error_unless_it_is_skipped(path):
     with path.open("a") as file:
         file.write("{broken\n")
     with pytest.raises(UserError, match=r"texts.jsonl:61: .*data.skip_invalid=true"):

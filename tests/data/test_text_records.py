@@ -1,4 +1,4 @@
-"""Compact records of texts: the same report as the records of any other row."""
+"""Compact records of documents, which give the same report as other records."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from llmkit.data.text_records import RecordWriter, TextRecords, split_location
 
 @given(where=st.one_of(st.text(max_size=12), st.from_regex(r"\A[a-z/]{0,5}:?[0-9]{0,20}\Z")))
 @settings(max_examples=50)
-def test_a_location_is_made_of_its_place_and_line(where):
+def test_a_location_is_split_into_place_and_line(where):
     place, line = split_location(where)
     assert where == (place if line < 0 else f"{place}{line}")
     assert line < 2**63
@@ -40,7 +40,7 @@ def test_the_shards_of_a_split_give_one_report(tmp_path):
 
 
 @pytest.mark.parametrize("with_notes", [False, True])
-def test_the_records_of_many_texts_take_30_bytes_each(with_notes):
+def test_a_record_takes_30_bytes(with_notes):
     writer = RecordWriter()
     for line in range(10_000):
         writer.add(f"corpus.jsonl:{line}", "whole", 1000, digest=line)

@@ -1,4 +1,4 @@
-"""The files of one part: complete under their names, or gone."""
+"""The files of one part, which are complete or absent."""
 
 import json
 
@@ -27,7 +27,7 @@ def write_part(folder, number):
     return part
 
 
-def test_a_part_holds_its_texts_split_by_split(tmp_path):
+def test_a_part_contains_its_documents_by_split(tmp_path):
     written = write_part(tmp_path, 1).publish()
     assert read_documents(tmp_path / "train-00001") == [[5, 6, 0]]
     assert read_documents(tmp_path / "validation-00001") == [[7, 0]]
@@ -38,7 +38,7 @@ def test_a_part_holds_its_texts_split_by_split(tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_only_parts_that_are_complete_count_and_what_else_was_written_is_deleted(tmp_path):
+def test_files_of_incomplete_parts_are_deleted(tmp_path):
     parts = [write_part(tmp_path, number).publish() for number in range(3)]
     write_part(tmp_path, 3)  # killed
     (tmp_path / "train-00002.bin").write_bytes(b"12")
@@ -50,7 +50,7 @@ def test_only_parts_that_are_complete_count_and_what_else_was_written_is_deleted
     }  # fmt: skip
 
 
-def test_an_abandoned_part_leaves_nothing(tmp_path):
+def test_an_abandoned_part_leaves_no_files(tmp_path):
     write_part(tmp_path, 0).abandon()
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""Training rows of plain language modelling as views of the tokens in shards."""
+"""Training blocks of plain language modelling, as views of memory-mapped token shards."""
 
 import os
 from itertools import chain
@@ -33,9 +33,7 @@ def folder(tmp_path_factory):
     vocab_size=st.sampled_from([300, 70_000]),
 )
 @settings(max_examples=60)
-def test_blocks_are_those_that_the_joined_texts_are_split_into(
-    folder, parts, max_length, vocab_size
-):
+def test_blocks_equal_those_of_the_joined_documents(folder, parts, max_length, vocab_size):
     parts = named(parts)
     blocks = TokenBlocks(write_shards(folder, parts, vocab_size), max_length)
     texts = ((where, [0, *ids, 0]) for where, ids in chain.from_iterable(parts) if ids)
@@ -54,7 +52,7 @@ def test_a_block_within_a_shard_is_a_view_of_the_file(folder):
         blocks[len(blocks)]
 
 
-def test_the_fingerprint_follows_the_tokens_and_the_blocks(folder, tmp_path):
+def test_the_fingerprint_depends_on_tokens_and_block_length(folder, tmp_path):
     def fingerprint(texts, max_length=4):
         return TokenBlocks(write_shards(folder, named([texts])), max_length).fingerprint()
 

@@ -1,4 +1,4 @@
-"""Duplicates are removed from texts while they are prepared, whenever the process is killed."""
+"""Removal of duplicates while documents are prepared, with interruptions."""
 
 import os
 import random
@@ -34,7 +34,7 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["exact", "near"])
-def test_the_texts_that_are_removed_are_those_of_encoded_rows(path, tokenizer, kind):
+def test_the_same_documents_are_removed_as_from_encoded_rows(path, tokenizer, kind):
     splits = open_texts(path)
     held_out = held_out_rows(splits)
     prepared, _ = prepare(splits, tokenizer, removal=Removal(kind, held_out))
@@ -58,7 +58,7 @@ class Killed(BaseException):
     pass
 
 
-def test_a_killed_process_is_continued_to_the_same_files(path, tokenizer, tmp_path, monkeypatch):
+def test_a_killed_preparation_continues_to_the_same_files(path, tokenizer, tmp_path, monkeypatch):
     splits = open_texts(path)
     removal = Removal("near", held_out_rows(splits))
 
@@ -104,7 +104,7 @@ def test_the_key_depends_on_what_is_removed(path, tokenizer, tmp_path):
     assert len({shards_key(splits, tokenizer, removal) for removal in removals}) == 4
 
 
-def test_prepared_text_has_to_be_prepared_without_the_duplicates(path, tokenizer, tmp_path):
+def test_text_prepared_with_its_duplicates_is_rejected(path, tokenizer, tmp_path):
     removal = Removal("exact", held_out_rows(open_texts(path)))
     folder = prepare(open_texts(path), tokenizer, tmp_path / "unique", removal=removal)[0].folder
     splits = open_texts(folder)

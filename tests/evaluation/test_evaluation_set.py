@@ -165,8 +165,8 @@ def test_a_classification_set_has_the_labels_of_the_training_rows(tokenizer):
         ("classify", {"text": "a", "label": "maybe"}, ["no", "yes"], "no training row has the"),
         ("classify", {"text": "a", "label": ""}, ["no", "yes"], "no row from here on has a label"),
         ("qa", {"context": "a", "question": "long " * 40, "answers": ["b"]}, [], "leaves no room"),
-        ("summarize", {"document": " ", "summary": "a"}, [], "no row is left to learn"),
-        ("pretrain", {"text": " "}, [], "no row is left to learn"),
+        ("summarize", {"document": " ", "summary": "a"}, [], "no row is left to train on"),
+        ("pretrain", {"text": " "}, [], "no row is left to train on"),
     ],
 )
 def test_a_set_that_cannot_be_scored_is_refused(tokenizer, task, row, answers, expected):

@@ -46,7 +46,7 @@ def test_a_folder_whose_writing_fails_leaves_the_old_one(tmp_path):
     ("spoil", "reason"),
     [
         (lambda folder: (folder / "one").write_text("2"), "one has changed since it was written"),
-        (lambda folder: (folder / "one").write_text("12"), "one has 2 bytes, not 1 as written"),
+        (lambda folder: (folder / "one").write_text("12"), "one has 2 bytes, expected 1 bytes"),
         (lambda folder: (folder / "one").unlink(), "one is missing"),
         (lambda folder: (folder / "more").touch(), "more does not belong there"),
         (lambda folder: (folder / MANIFEST).unlink(), "manifest.json is missing"),

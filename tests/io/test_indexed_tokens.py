@@ -1,4 +1,4 @@
-"""Token ids in the layout of Megatron-LM's indexed datasets."""
+"""Token ids in the format of Megatron-LM's indexed datasets."""
 
 import numpy as np
 import pytest
@@ -41,10 +41,10 @@ def test_an_independent_reader_finds_each_document(folder, vocab_size, lengths, 
         (lambda index: b"TNTIDX\0\0\0" + index[9:], "is not an index of token ids"),
         (lambda index: index[:9] + b"\2" + index[10:], "is not an index of token ids"),
         (lambda index: index[:17] + b"\7" + index[18:], "is not an index of token ids"),
-        (lambda index: index[:-1], "is not of the size that its 2 documents take"),
+        (lambda index: index[:-1], "has the wrong size for 2 documents"),
     ],
 )
-def test_a_damaged_index_is_refused(tmp_path, change, reason):
+def test_a_damaged_index_is_rejected(tmp_path, change, reason):
     path = tmp_path / "train.idx"
     path.write_bytes(change(index_of(np.array([3, 4]), token_type(300))))
     with pytest.raises(CorruptFolder, match=reason):

@@ -1,4 +1,4 @@
-"""Checksums of large files: computed once, and again whenever the file may have changed."""
+"""Cached checksums of large files."""
 
 import os
 import time
@@ -72,7 +72,7 @@ def test_a_file_that_was_just_written_and_a_small_one_are_always_read(path, read
     assert len(read) == 4
 
 
-def test_a_cache_that_cannot_be_used_only_costs_time(path, read, monkeypatch, tmp_path):
+def test_without_a_usable_cache_the_file_is_read_every_time(path, read, monkeypatch, tmp_path):
     monkeypatch.setenv("LLMKIT_CACHE", str(path))  # a file
     assert remembered_sha256(path) == remembered_sha256(path) == sha256(path)
     monkeypatch.setenv("LLMKIT_CACHE", str(tmp_path / "cache"))

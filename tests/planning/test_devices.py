@@ -1,4 +1,4 @@
-"""Data sheets of devices, and how they are named."""
+"""Data sheets of devices, and finding them by name."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from llmkit.planning.devices import DEVICES, find_device
         ("GeForce RTX 3090", "rtx-3090"), ("tesla t4", "t4"), ("h100_pcie", "h100-pcie"),
     ],
 )  # fmt: skip
-def test_a_device_is_found_however_its_name_is_written(typed, name):
+def test_a_device_is_found_in_any_spelling(typed, name):
     assert find_device(typed).name == name
 
 
@@ -21,7 +21,7 @@ def test_a_device_is_found_however_its_name_is_written(typed, name):
     ("typed", "hint"),
     [("a1000", "did you mean a100?"), ("rtx-4095", "did you mean rtx-4090?"), ("toaster", "a100")],
 )
-def test_an_unknown_device_is_refused_with_the_nearest_name(typed, hint):
+def test_an_unknown_device_is_rejected_with_the_nearest_name(typed, hint):
     with pytest.raises(UserError, match=r"^--device: unknown device .*known devices") as error:
         find_device(typed)
     assert hint in str(error.value)

@@ -1,4 +1,4 @@
-"""Costs fitted to measurements: known ones are found, none is negative."""
+"""Fitting costs to measurements."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_no_cost_is_negative_and_the_fit_is_no_worse_than_a_constant(seconds):
     assert errors <= ((constant / seconds - 1) ** 2).sum() + 1e-9
 
 
-def test_noise_of_measurements_averages_out():
+def test_noise_averages_out():
     rng = np.random.default_rng(0)
     amounts = np.tile(AMOUNTS, (30, 1))
     seconds = amounts @ [0.2, 0.05, 1e-4] * np.exp(0.05 * rng.normal(size=len(amounts)))
@@ -37,13 +37,13 @@ def test_noise_of_measurements_averages_out():
     assert ratio == pytest.approx(np.ones(len(AMOUNTS)), rel=0.02)
 
 
-def test_equal_amounts_predict_themselves():
+def test_equal_amounts_are_predicted_exactly():
     amounts = np.array([[1.0, 1.0, 500.0]] * 4)
     seconds = np.array([1.0, 1.1, 0.9, 1.0])
     assert amounts[0] @ fit_costs(amounts, seconds) == pytest.approx(1.0, rel=0.02)
 
 
-def test_a_weight_counts_like_repetitions():
+def test_a_weight_is_equivalent_to_repetitions():
     amounts, seconds = np.array([[1.0], [1.0]]), np.array([1.0, 2.0])
     weighted = fit_costs(amounts, seconds, np.sqrt([3.0, 1.0]))
     repeated = fit_costs(np.ones((4, 1)), np.array([1.0, 1.0, 1.0, 2.0]))

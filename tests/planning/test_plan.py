@@ -1,4 +1,4 @@
-"""The result of a plan as plain data."""
+"""A plan as a JSON object."""
 
 import json
 from dataclasses import replace
@@ -9,7 +9,7 @@ from llmkit.planning.proposals import Proposal
 from llmkit.planning.scaling_law import Trial
 
 
-def test_a_plan_is_plain_data():
+def test_a_plan_converts_to_json():
     prediction = Prediction("measured here", {"steps": 1.0}, {"weights": 1}, {"model": 1}, 1, 1, 1)
     proposal = Proposal({"train.epochs": 2.0}, 5, 10, 2.0, 3.0, 7, (1.0, 2.0, 3.0))
     plan = Plan(

@@ -1,4 +1,4 @@
-"""The prediction of a run: sums, and how often it validates and saves."""
+"""Predictions: totals, and the number of validations and checkpoints."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The scaling law: published numbers, fits to known curves, and forecasts with their intervals."""
+"""The scaling law: published values, fits to known curves, and forecasts with intervals."""
 
 import math
 from itertools import pairwise, product
@@ -28,7 +28,7 @@ def test_larger_models_and_more_tokens_are_never_worse():
         assert PUBLISHED.loss(n, 2 * d) < PUBLISHED.loss(n, d)
 
 
-def test_repeated_text_is_worth_less_and_less():
+def test_the_value_of_repeated_text_decays():
     assert effective_tokens(100, 60) == 60
     assert effective_tokens(100, 100) == 100
     worth = [effective_tokens(100, 100 * epochs) for epochs in (1, 2, 4, 16, 64, 1000)]
@@ -49,7 +49,7 @@ def test_a_known_law_is_found_from_runs_of_several_sizes_and_lengths(law):
     assert found.loss(1e9, 1e11) == pytest.approx(law.loss(1e9, 1e11), rel=1e-3)
 
 
-def test_one_run_that_went_wrong_does_not_bend_the_law():
+def test_one_outlier_does_not_change_the_law():
     runs = list(product((1e6, 1e7, 1e8), (1e8, 1e9, 1e10)))
     weights, tokens = zip(*runs, strict=True)
     losses = [PUBLISHED.loss(*run) for run in runs]
@@ -61,7 +61,7 @@ def test_one_run_that_went_wrong_does_not_bend_the_law():
 FRACTIONS = (1 / 32, 1 / 16, 1 / 8)
 
 
-def test_the_interval_holds_the_loss_at_least_as_often_as_it_says_without_being_vacuous():
+def test_the_interval_has_its_nominal_coverage_without_being_vacuous():
     """On power laws with floors, with noise of seeds."""
     rng, inside, widths, num_curves = np.random.default_rng(0), 0, [], 100
     for _ in range(num_curves):
@@ -78,7 +78,7 @@ def test_the_interval_holds_the_loss_at_least_as_often_as_it_says_without_being_
     assert np.median(widths) < 0.4
 
 
-def test_a_longer_run_is_never_expected_to_be_worse():
+def test_the_expected_loss_never_rises_with_length():
     curve = forecast(FRACTIONS, [4.1, 3.7, 3.45])
     expected = [curve.at(fraction)[1] for fraction in np.geomspace(1 / 32, 8, 30)]
     assert all(later <= sooner for sooner, later in pairwise(expected))
@@ -91,7 +91,7 @@ def test_the_interval_is_narrow_at_the_trials_and_widens_with_the_distance():
     assert curve.at(1 / 8)[1] == pytest.approx(3.45, abs=0.08)
 
 
-def test_a_curve_that_bends_down_late_is_that_of_a_model_that_was_trained_before():
+def test_a_late_drop_is_explained_by_pretraining():
     """E + B / (D + S)^beta with S = 1/8: flat at the trials, if S were not known."""
     losses = [1 + 0.5 * (fraction + 1 / 8) ** -0.5 for fraction in (0, *FRACTIONS, 1)]
     found = forecast(FRACTIONS, losses[1:4], losses[0])

@@ -1,4 +1,4 @@
-"""Durations and sizes as users type them, and as they are shown."""
+"""Parsing and formatting durations and sizes."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def test_durations_have_units(text, seconds):
 @pytest.mark.parametrize(
     "text", ["3x", "0", "0h", "-3h", "3", "", "h", "3h-1m", "nan h", "1e3h", "inf", "3 hours ago"]
 )
-def test_other_durations_are_refused_in_one_line(text):
+def test_invalid_durations_are_rejected_in_one_line(text):
     with pytest.raises(UserError, match=r"^--budget: .*write 90s, 45m, 3h or 1h30m$"):
         parse_duration(text)
 
@@ -37,7 +37,7 @@ def test_sizes_have_units(text, num_bytes):
 
 
 @pytest.mark.parametrize("text", ["16", "0GB", "-1GB", "lots", "", "GB", "16 GBs", "1e9", "16KB"])
-def test_other_sizes_are_refused_in_one_line(text):
+def test_invalid_sizes_are_rejected_in_one_line(text):
     with pytest.raises(UserError, match=r"^--memory: .*write 16GB, 512MB or 24GiB$"):
         parse_bytes(text)
 
@@ -65,5 +65,5 @@ def test_bytes_are_shown_with_three_digits(num_bytes, shown):
 
 
 @pytest.mark.parametrize("seconds", [1, 61, 3601, 90_000])
-def test_shown_durations_can_be_typed(seconds):
+def test_formatted_durations_can_be_parsed(seconds):
     assert parse_duration(show_seconds(seconds)) == pytest.approx(seconds, rel=0.05)

@@ -1,4 +1,4 @@
-"""FLOP of a training step, against torch's own counter of the products that it runs."""
+"""FLOPs of a training step, compared with PyTorch's FLOP counter."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def counted(changes: dict, *, checkpointing: bool, backward: bool) -> tuple[floa
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("changes", [{}, {"freeze_layers": 2}, {"method": "lora"}])
-def test_a_step_is_counted_as_torch_counts_it(changes, checkpointing):
+def test_the_flops_of_a_step_match_the_counter_of_pytorch(changes, checkpointing):
     """Within a tenth: the counter also has full instead of causal attention, and no head's gradient
     that the loss computes with its own products."""
     torch.manual_seed(0)
@@ -46,6 +46,6 @@ def test_a_step_is_counted_as_torch_counts_it(changes, checkpointing):
     assert found == pytest.approx(expected, rel=0.1)
 
 
-def test_work_grows_with_tokens_pairs_and_supervised_tokens():
+def test_flops_grow_with_tokens_pairs_and_supervised_tokens():
     amounts = Amounts.of_rows([3, 1], 2)
     assert (amounts.tokens, amounts.pairs, amounts.supervised) == (4, 7, 2)

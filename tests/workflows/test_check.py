@@ -133,5 +133,5 @@ def test_each_mixed_set_is_counted_and_many_passes_are_warned_of(llmkit, tmp_pat
     assert "mix.books" in output
     assert re.search(r"mix train: [45]\d\.\d% of the tokens; \d+ encoded rows per epoch", output)
     assert re.search(r"mix books: [45]\d\.\d% of the tokens", output)
-    assert re.search(r"warning: data.mix: an epoch repeats books \d+\.\d times", output)
+    assert re.search(r"warning: data.mix: an epoch makes \d+\.\d passes over books", output)
     assert "1 row: a text is empty" in output

@@ -21,7 +21,7 @@ def losses_of(run):
     return [line["loss"] for line in read_metrics(run)[0]]
 
 
-def test_a_run_prepares_its_texts_and_the_next_one_finds_them(llmkit, tmp_path, tiny_gpt2):
+def test_a_run_prepares_its_documents_and_the_next_run_reuses_them(llmkit, tmp_path, tiny_gpt2):
     path = write_texts(tmp_path / "texts.jsonl")
     assert llmkit(
         "prepare", "pretrain", f"data.train={path}", f"model={tiny_gpt2}", "--output", "tokens"
@@ -63,7 +63,7 @@ def test_the_tokenizer_of_a_scratch_model_is_trained_once(llmkit, tmp_path, monk
     assert "tokenized in" not in result.stdout
 
 
-def test_the_total_is_known_as_far_as_files_and_recipe_say(tmp_path):
+def test_the_total_comes_from_the_limit_or_the_file_sizes(tmp_path):
     import pandas
 
     path = write_texts(tmp_path / "texts.jsonl")

@@ -1,4 +1,4 @@
-"""Probes: what they time, on how many rows, and what follows for all rows."""
+"""Timing steps and work on rows, and the costs that are fitted to it."""
 
 import pytest
 
@@ -12,19 +12,19 @@ def test_numbers_are_spread_evenly_and_each_occurs_once():
     assert spread(1000, 10) == spread(1000, 10) != chosen
 
 
-def test_a_step_costs_what_it_consists_of():
+def test_the_cost_of_a_step_is_the_sum_of_its_parts():
     costs = StepCosts(0.5, 0.1, 1e-9, warm_up=3.0, num_timed=4, largest_timed=64)
     assert costs.seconds(2, 1e9) == pytest.approx(0.5 + 0.2 + 1.0)
 
 
-def test_rows_beyond_those_that_run_at_once_cost_as_much_again():
+def test_each_group_of_rows_costs_the_same():
     costs = RowCosts(fixed=1.0, per_row=0.1, at_once=10)
     assert costs.seconds(5) == pytest.approx(1.5)
     assert costs.seconds(10) == pytest.approx(2.0)
     assert costs.seconds(40) == pytest.approx(8.0)
 
 
-def test_as_many_rows_are_timed_as_time_is_left_for():
+def test_as_many_rows_are_timed_as_the_time_limit_allows():
     done: list[int] = []
 
     def prepare(number: int):
@@ -37,7 +37,7 @@ def test_as_many_rows_are_timed_as_time_is_left_for():
     assert done == [2]
 
 
-def test_the_mean_step_is_that_of_all_steps(planned):
+def test_the_mean_step_is_the_mean_of_all_steps(planned):
     schedule = planned[0].schedule
     step = mean_step(schedule)
     found = [amounts_of(schedule, number) for number in range(schedule.num_steps)]

@@ -1,9 +1,9 @@
-"""The end of a run: what it says of its costs."""
+"""The end of a run: the line with its costs."""
 
 from llmkit.workflows.score_run import costs_line
 
 
-def test_costs_are_shown_next_to_what_was_predicted():
+def test_actual_and_predicted_costs_are_shown():
     costs = {
         "step_seconds": {"predicted": 61.0, "actual": 59.5},
         "peak_bytes": {"predicted": 2_000_000_000, "actual": 1_900_000_000},

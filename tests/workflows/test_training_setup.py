@@ -1,4 +1,4 @@
-"""Preparations and checks before training."""
+"""Preparing and checking data and model before training."""
 
 from rich.console import Console
 from rows import TEXT, write_jsonl
