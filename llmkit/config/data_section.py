@@ -13,7 +13,7 @@ Column = str | Annotated[list[str], Field(min_length=1)]
 
 
 class RowSource(Section):
-    """Where rows are, and how they are read."""
+    """The location of rows, and how they are read."""
 
     hub: str | None = None
     """Hub id of a data set, such as rajpurkar/squad."""
@@ -27,9 +27,10 @@ class RowSource(Section):
     """Unit of a .txt file that counts as a row: the whole file, a paragraph (blank lines in
     between), or a line."""
     encoding: str | None = None
-    """Encoding of text files, such as cp1252. null: UTF-8, or UTF-16 if the first bytes show it."""
+    """Encoding of text files, such as cp1252. null: UTF-8, or UTF-16 if the file starts with a byte
+    order mark."""
     columns: dict[str, Column | dict[str, Column]] = Field({})
-    """For each column of the task, the column of the data to read; dots access nested values
+    """Mapping from the columns of the task to those of the data; dots access nested values
     (answers.text). A list names several references ([summary1, summary2]); the model is trained on
     the first. A split can have its own mapping (columns.test.summary=abstract)."""
     limit: int | None = Field(None, ge=1)
@@ -72,12 +73,13 @@ class RowSource(Section):
 
 
 class MixedSet(RowSource):
-    """A further set of training rows; the keys that are not its own are those of `data`."""
+    """A further set of training rows; keys that are not listed here are taken from `data`."""
 
     share: float = Field(gt=0, lt=1)
     """Share of the tokens of each epoch."""
     train: str
-    """Its rows: as `data.train`, a file, a pattern, a folder or a split of the hub data set."""
+    """Training rows of the set: a file, a pattern, a folder or a split of the hub data set, as in
+    `data.train`."""
 
 
 class Data(RowSource):
@@ -92,7 +94,8 @@ class Data(RowSource):
     splits in the same saved folder are used too."""
     mix: dict[str, MixedSet] = Field({})
     """Further sets of training rows by a name of your choice (only `pretrain`), mixed by their
-    shares of the tokens; `train` has the rest. They have no part in validation and test."""
+    shares of the tokens; `train` gets the remaining share. They are not used for validation and
+    test."""
     validation: str | None = None
     """Validation rows: a file, a hub split or `embedded`. null: hold out a share of the training
     rows; if those are embedded, the embedded validation rows."""
@@ -119,20 +122,20 @@ class Data(RowSource):
     """Skip rows that cannot be read, such as conversations with tool calls, and report their number
     and location. false: stop with an error at the first such row."""
     remove_duplicates: Literal["exact", "near"] | None = None
-    """Remove training rows that repeat an earlier or a held-out row; the first occurrence stays.
-    exact: all texts are equal apart from white space around them; near (only `pretrain`): also
-    texts that have about 80 % of their pairs of words in common. null: keep them."""
+    """Remove training rows that repeat an earlier or a held-out row; the first occurrence is kept.
+    exact: all texts are equal apart from white space at both ends; near (only `pretrain`): also
+    documents that have about 80 % of their word pairs in common. null: keep duplicates."""
     template: str | None = None
     """Prompt template with {column} placeholders for any columns of the data. A section
     {#column}...{/column} is omitted if the column is empty. null: the task's own template."""
     max_length: int = Field(512, ge=2)
-    """Maximum length of a training row, with prompt, completion and end-of-text; in tokens."""
+    """Maximum length of a training row in tokens, including prompt, completion and end-of-text."""
     truncate_completion: bool = False
     """Truncate a completion that does not fit into max_length instead of dropping the row."""
     packing: bool = False
     """Pack several rows into one sequence of max_length tokens, without attention between them:
-    less padding, the same result (train.forward=padding_free never pads). With `pretrain`, texts
-    become separate rows instead of one stream."""
+    less padding, the same result (train.forward=padding_free never pads). With `pretrain`,
+    documents become separate rows instead of one stream."""
 
     @property
     def is_embedded(self) -> bool:
@@ -158,7 +161,7 @@ class Data(RowSource):
         if self.train is None:
             embedded = "" if self.hub else f"; data.train={EMBEDDED} for the embedded rows"
             raise ValueError(
-                f"data.train is missing: labels and baselines come from it; name it{embedded}"
+                f"data.train is missing: labels and baselines come from it; set it{embedded}"
             )
         taken = ["train", "validation", "test"]
         named = [f"tests.{name}" for name in self.tests] + [f"mix.{name}" for name in self.mix]

@@ -1,7 +1,7 @@
-"""Keys of a recipe that may leave a value to the run, with null or auto, and what a run decides.
+"""Recipe keys with null or auto, whose values a run chooses.
 
-The recipe.yaml of a run holds the decided values. Its run.json and its checkpoints also hold what
-the recipe said: on another machine or other rows, the decision may be another one.
+The recipe.yaml of a run contains the chosen values. Its run.json and its checkpoints also contain
+the values of the recipe, because a run on another machine or on other rows may choose differently.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 
 def undecided(keys: Mapping[str, Any], choices: Mapping[str, Value]) -> dict[str, Value]:
-    """Those of the choices that the recipe leaves to the run.
+    """The choices for keys whose value the recipe leaves to the run.
 
     Args:
         keys: The recipe's keys, as `recipe_keys` returns them.

@@ -27,11 +27,11 @@ class Scratch(Section):
     """Maximum sequence length of the model, in tokens."""
     tokenizer: str | None = None
     """Tokenizer of another model: `embedded`, a folder, or a hub id such as gpt2. null: train a
-    byte-level BPE on the training rows; words of more than 256 bytes, as in text without spaces,
-    are split for that."""
+    byte-level BPE on the training rows; for the training, words of more than 256 bytes are split,
+    as in text without spaces."""
     vocab_size: int = Field(4096, ge=257)
-    """Vocabulary size of the BPE that is trained if `tokenizer` is null. Text that `llmkit prepare`
-    has tokenized brings its own vocabulary."""
+    """Vocabulary size of the BPE that is trained if `tokenizer` is null. Prepared text (`llmkit
+    prepare`) has its own tokenizer, so this key has no effect."""
     initializer_range: float = Field(0.02, gt=0)
     """Standard deviation of the initial weights; for a small model, about 1/sqrt(n_embd)."""
 
@@ -109,9 +109,9 @@ class Train(Section):
     has a forward pass of its own. null: as many as fit into memory, up to a few thousand, unless
     train.micro_batch_size is given."""
     activation_checkpointing: bool | None = None
-    """Keep only the input of each block for the backward pass, and compute the rest again: less
-    memory, up to a third more time, bit-identical results. null: only if micro-batches would
-    otherwise be of one row."""
+    """Keep only the input of each block for the backward pass, and recompute the other activations:
+    less memory, up to a third more time, bit-identical results. null: only if micro-batches of two
+    rows would not fit otherwise."""
     optimizer: Literal["adamw", "rmsprop", "sgd", "adafactor"] = "adamw"
     """Optimizer; sgd uses momentum."""
     learning_rate: float = Field(5e-5, gt=0)
@@ -142,9 +142,9 @@ class Train(Section):
     forward: Forward = "padding_free"
     """Forward pass: llmkit's own, without padding, or the one of Hugging Face transformers."""
     compile: bool = False
-    """Compile what surrounds the attention of each block of the padding_free forward pass, on a GPU
-    with torch.compile: fewer kernels per step, after a compilation at the start. Dropout then draws
-    other masks. Nothing is compiled on a CPU."""
+    """On a GPU, compile the parts around the attention of each block of the padding_free forward
+    pass with torch.compile: fewer kernels per step, after a compilation at the start. Dropout masks
+    differ from those without it. Nothing is compiled on a CPU."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Precision of the forward and backward pass; weights stay in float32. auto: on a CPU, bf16 if
     a short benchmark shows that it is faster, else no; on a GPU, bf16 if the hardware supports it,
@@ -237,7 +237,7 @@ class Evaluation(Section):
     too. Above 1, generation.temperature is required."""
     batch_size: int = Field(32, ge=1)
     """Number of rows per batch in evaluation and generation; scores do not depend on it. Up to four
-    times as many completions run at once if their keys and values fit into 2 GiB."""
+    times as many completions are generated at once if their key-value cache fits into 2 GiB."""
 
     @property
     def limits(self) -> dict[str, int | None]:
@@ -281,8 +281,8 @@ class Recipe(Section):
     def _mixed_sets_are_texts(self) -> "Recipe":
         if self.data.mix and self.task != "pretrain":
             raise ValueError(
-                "data.mix: only texts of task=pretrain are mixed by weight; name the files of "
-                "other tasks together, such as data.train='part-*.jsonl'"
+                "data.mix: only task=pretrain can mix sets by their shares; for other tasks, name "
+                "all files together, such as data.train='part-*.jsonl'"
             )
         return self
 
@@ -290,7 +290,7 @@ class Recipe(Section):
     def _near_duplicates_are_texts(self) -> "Recipe":
         if self.data.remove_duplicates == "near" and self.task != "pretrain":
             raise ValueError(
-                "data.remove_duplicates=near compares whole texts, so it would remove different "
+                "data.remove_duplicates=near compares complete rows, so it would remove different "
                 "questions about one text; use exact, or task=pretrain"
             )
         return self

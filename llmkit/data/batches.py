@@ -1,4 +1,4 @@
-"""From the rows of a step to batches: row order, distribution over processes, padding, packing."""
+"""Build batches from the rows of a step: row order, distribution over processes, padding, packing."""
 
 import sys
 from bisect import bisect_right
@@ -14,39 +14,39 @@ from llmkit.config.schema import Data, Forward
 from llmkit.constants import IGNORE_INDEX
 from llmkit.errors import count_of
 
-Lengths = Sequence[int] | Mapping[int, int]  # tokens by index of the row
-UNLIMITED = sys.maxsize  # capacity of a sequence that holds all rows of a batch
-# Stands in for the rows of a process that has none: its loss is 0, and it joins all collectives.
+Lengths = Sequence[int] | Mapping[int, int]  # number of tokens by row index
+UNLIMITED = sys.maxsize  # capacity of a sequence that contains all rows of a batch
+# Placeholder for a process without rows: its loss is 0, and it takes part in all collectives.
 NO_ROW = {"input_ids": [0, 0], "labels": [IGNORE_INDEX] * 2}
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Encoded rows laid out for one forward pass.
+    """Encoded rows as the input of one forward pass.
 
-    B sequences of T tokens hold one row each or, if rows are packed, several. Everything that
-    depends on the lengths of the rows is computed here, so that the host never waits for the
+    Each of the B sequences of T tokens contains one row or, if rows are packed, several. Everything
+    that depends on the lengths of the rows is computed here, so that the host never waits for the
     device.
     """
 
     lengths: list[int]
-    """Tokens of each row, in the order in which they are packed."""
+    """Number of tokens of each row, in the order in which they are packed."""
     supervised_rows: np.ndarray
-    """(num_supervised,): for each supervised token, the index of its row in the batch."""
+    """Index in the batch of the row of each supervised token, (num_supervised,)."""
     input_ids: Tensor
-    """(B, T), padded on the right with token 0."""
+    """Token ids (B, T), padded on the right with token 0."""
     used: Tensor
-    """(num_supervised,): index among the B * T positions of the one from which each supervised
-    token is predicted, ascending."""
+    """Flat index in (B, T) of the position that predicts each supervised token, (num_supervised,),
+    ascending."""
     targets: Tensor
-    """(num_supervised,): the supervised tokens."""
+    """Supervised tokens, (num_supervised,)."""
     row_starts: Tensor
-    """(num_rows + 1,): index of each row's first token, and the number of tokens, if all rows are
-    packed in one sequence."""
+    """Index of the first token of each row and, last, the number of tokens, (num_rows + 1,), if all
+    rows are packed into one sequence."""
     position_ids: Tensor | None = None
-    """(B, T), starting again with each row; None if rows are not packed."""
+    """Positions (B, T), which restart with each row; None if rows are not packed."""
     row_ids: Tensor | None = None
-    """(B, T): index of the row of each token, -1 for padding; None if rows are not packed."""
+    """Index of the row of each token, (B, T), -1 for padding; None if rows are not packed."""
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device, by a single asynchronous copy."""
@@ -64,7 +64,7 @@ class Batch:
 
 
 def batch_capacity(data: Data, forward_pass: Forward) -> int | None:
-    """Tokens that a sequence of several rows can hold; None: one row per sequence."""
+    """Maximum tokens of a sequence of several rows; None: one row per sequence."""
     if forward_pass == "padding_free":
         return UNLIMITED
     return data.max_length if data.packing else None

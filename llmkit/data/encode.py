@@ -1,7 +1,7 @@
-"""Rows as token ids with labels, written to Arrow files.
+"""Encode rows as token ids with labels, and write them to Arrow files.
 
-Prompt segments and the completion are tokenized one by one and joined, so the labels follow from
-how an example is put together. Training and generation truncate prompts by the same function.
+Prompt segments and the completion are tokenized separately and joined, so the labels are known by
+construction. Training and generation truncate prompts by the same function.
 """
 
 import tempfile
@@ -35,7 +35,7 @@ FEATURES = Features(
     {
         "input_ids": List(Value("int32")),
         "labels": List(Value("int32")),
-        "where": Value("string"),  # file:line of the row, or of a block's first text
+        "where": Value("string"),  # file:line of the row, or of the first document of a block
     }
 )
 # An example with the token ids of its prompt segments and, last, of its completion.
@@ -46,7 +46,7 @@ ROWS_FILE, RECORDS_FILE = "rows.arrow", "records.arrow"  # in the folder of an e
 
 @dataclass(frozen=True)
 class EncodingOptions:
-    """The keys of a recipe's `data` section that decide how rows become tokens."""
+    """The keys of the `data` section that the encoding of rows depends on."""
 
     max_length: int
     truncate_completion: bool = False
@@ -55,7 +55,7 @@ class EncodingOptions:
 
     @classmethod
     def of(cls, data: Data, *, is_scored: bool = False) -> "EncodingOptions":
-        """is_scored: truncate completions in any case, since what is left still has a loss, and
+        """is_scored: Always truncate completions, since the remaining tokens still have a loss, and
         keep all rows."""
         return cls(
             data.max_length,
@@ -146,7 +146,8 @@ def encode_examples(
     tokenizer: PreTrainedTokenizerBase,
     options: EncodingOptions,
 ) -> Iterator[tuple[Example, list[list[int]], Encoded]]:
-    """Each row as an example, the ids of its segments and completion, and what is kept of them."""
+    """Yields the example of each row, the token ids of its segments and completion, and the
+    encoded row."""
     tokenized = encode_segments((to_example(row, task) for row in rows), tokenizer)
     return _truncate_examples(tokenized, task, tokenizer.eos_token_id, options)
 
@@ -154,10 +155,9 @@ def encode_examples(
 def _truncate_examples(
     tokenized: Iterable[TokenizedExample], task: Task, eos: int, options: EncodingOptions
 ) -> Iterator[tuple[Example, list[list[int]], Encoded]]:
-    """Tokenized examples with what is kept of them.
+    """Yields tokenized examples with their encoded rows.
 
-    A text of plain language modelling is kept whole, with an end-of-text before it, whatever its
-    length.
+    Documents of plain language modelling are never truncated; end-of-text precedes them.
     """
     for example, ids in tokenized:
         if task.output != "text":
@@ -174,7 +174,7 @@ def _truncate_examples(
 def encode_segments(
     examples: Iterable[Example], tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[TokenizedExample]:
-    """Each example with the ids of its prompt segments and of its completion, chunk by chunk."""
+    """Yields each example with the token ids of its prompt segments and completion."""
     examples, eos = iter(examples), tokenizer.eos_token_id
     while chunk := list(islice(examples, CHUNK_ROWS)):
         rows = [[*(s.text for s in e.prompt), e.completion] for e in chunk]
@@ -193,11 +193,11 @@ def encode_rows(
     folder: Path | None = None,
     held_out: Iterable[Row] = (),
 ) -> tuple[Dataset, EncodingReport]:
-    """Encoded rows in memory-mapped Arrow, and a report on every row and token read.
+    """Encode rows into memory-mapped Arrow; also returns a report on every row and token read.
 
     Args:
-        rows: A UserError among them stands for a row that cannot be read; it counts as invalid.
-        held_out: Rows of other splits, whose duplicates are removed too if the options say so.
+        rows: The rows; a UserError stands for a row that cannot be read, and counts as invalid.
+        held_out: Rows of other splits, whose duplicates are removed as well if the options say so.
         folder: Where the Arrow files are written; None: a temporary folder that is deleted with the
             data sets.
     """

@@ -22,21 +22,21 @@ class EncodedRows:
         self.encoded = encoded
         self.columns = {name: ListColumn(encoded.data.column(name)) for name in TOKEN_COLUMNS}
         self.lengths, self.supervised = count_tokens(encoded)
-        """Tokens and supervised tokens of each row, (num_rows,) each."""
+        """Number of tokens and of supervised tokens of each row, (num_rows,) each."""
 
     def __len__(self) -> int:
         return len(self.encoded)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """`input_ids` and `labels` (T,) of a row, which must not be changed."""
+        """`input_ids` and `labels` (T,) of a row; read-only."""
         return {name: column[index] for name, column in self.columns.items()}
 
     def where(self, index: int) -> str:
-        """The location (file:line) of a row."""
+        """Location (file:line) of a row."""
         return self.encoded[index]["where"]
 
     def fingerprint(self) -> str:
-        """sha256 of the tokens and labels, in their order."""
+        """SHA-256 of the tokens and labels, in order."""
         digest = hashlib.sha256()
         for name in TOKEN_COLUMNS:
             for chunk in self.encoded.data.column(name).chunks:
@@ -68,7 +68,8 @@ def open_arrow(path: Path) -> Dataset:
 
 
 def count_tokens(encoded: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens and supervised tokens of each row, (num_rows,) each; the first is never supervised."""
+    """Number of tokens and of supervised tokens of each row, (num_rows,) each. The first token of a
+    row is never supervised."""
     lengths, supervised = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for chunk in encoded.data.column("labels").chunks:  # never all tokens at once
         ends = chunk.offsets.to_numpy()
@@ -83,12 +84,11 @@ def count_tokens(encoded: Dataset) -> tuple[np.ndarray, np.ndarray]:
 def encode_with_bytes(
     texts: list[str], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[list[list[int]], list[np.ndarray]]:
-    """For each text, its token ids as `encode_text` returns them, and the number of bytes of each
-    of its tokens and of the end-of-text after them.
+    """Tokenize texts like `encode_text`, and count the bytes of each token and of the end-of-text
+    after each text.
 
-    For any tokenizer the bytes add up to those of the text, since a token counts the bytes from the
-    end of the previous token to its own end: a space counts for the token after it, and so do
-    characters that the tokenizer drops.
+    For any tokenizer, the bytes add up to those of the text: a token counts the bytes from the end
+    of the previous token to its own end, including spaces and characters that the tokenizer drops.
     """
     backend = tokenizer.backend_tokenizer
     backend.encode_special_tokens = True

@@ -1,4 +1,4 @@
-"""The training rows of a recipe as tokens: those of `data.train`, and sets mixed in by weight."""
+"""The encoded training rows of a recipe: `data.train`, and the sets of `data.mix`."""
 
 from dataclasses import dataclass, field
 
@@ -10,25 +10,28 @@ OWN_ROWS = "train"  # name of the rows of data.train among the sets that are mix
 
 @dataclass(frozen=True)
 class EncodedTrain:
-    """The training rows as tokens."""
+    """Encoded training rows."""
 
     encoded: TrainRows | MixedRows
     report: EncodingReport
     was_cached: bool
     mixed: dict[str, "EncodedTrain"] = field(default_factory=dict)
-    """The sets that are mixed, by name, the one of OWN_ROWS first; empty if there is but one."""
+    """The sets of a mix by name, OWN_ROWS first; empty if there is no mix."""
     seconds: float = 0.0
-    """Time that it took to encode the rows, or to read them from the cache."""
+    """Seconds to encode the rows or to read them from the cache."""
 
     @property
     def sets(self) -> dict[str, "EncodedTrain"]:
-        """Each set of training rows, under the name that a run records it by."""
+        """The sets of training rows by their names in run.json."""
         others = {f"mix.{name}": of_set for name, of_set in self.mixed.items() if name != OWN_ROWS}
         return {OWN_ROWS: self.mixed.get(OWN_ROWS, self), **others}
 
 
 def mix(sets: dict[str, EncodedTrain], shares: dict[str, float]) -> EncodedTrain:
-    """Several sets as one, OWN_ROWS first. shares: Shares of the tokens of the others."""
+    """Mix several sets, OWN_ROWS first.
+
+    shares: Share of the tokens of each of the other sets.
+    """
     shares = {OWN_ROWS: 1 - sum(shares.values()), **shares}
     return EncodedTrain(
         MixedRows({name: of_set.encoded for name, of_set in sets.items()}, shares),

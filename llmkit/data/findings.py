@@ -1,7 +1,7 @@
-"""Problems of rows: how severe they are, and what to do about them.
+"""Findings: problems of rows, with severity and advice.
 
-An error means that training would be wrong; a warning, that something is lost or counted twice; a
-note, that nothing is wrong but worth knowing.
+An error means that training would be wrong; a warning, that data is lost or counted twice; a note
+is for information.
 """
 
 from collections.abc import Iterable, Sequence
@@ -141,9 +141,9 @@ class Finding:
     split: str
     kind: str
     rows: list[str]
-    """Locations (file:line); of unreadable rows, with the error."""
+    """Locations (file:line); for unreadable rows, with the error."""
     originals: list[str] = field(default_factory=list)
-    """For copies: the row that each of them repeats."""
+    """Location of the original of each row, if the rows are copies."""
 
     @property
     def severity(self) -> str:
@@ -151,7 +151,7 @@ class Finding:
 
     @property
     def locations(self) -> list[str]:
-        """The rows, of copies each with the row that it repeats."""
+        """Locations of the rows; for copies, with those of their originals."""
         if not self.originals:
             return self.rows
         pairs = zip(self.rows, self.originals, strict=True)

@@ -75,7 +75,7 @@ def is_bad(row: Row | UserError) -> bool:
 def sample_rows(
     rows: Iterable[Row], task: Task, tokenizer: PreTrainedTokenizerBase, options: EncodingOptions
 ) -> list[Sample]:
-    """Each row as the pieces that the model sees, is trained on, or does not see."""
+    """Split each row into its prompt, supervised and truncated text."""
     return [
         Sample(example.where, encoded.outcome, list(pieces_of(ids, encoded, tokenizer)))
         for example, ids, encoded in encode_examples(rows, task, tokenizer, options)
@@ -101,7 +101,7 @@ def sample_blocks(encoded: Dataset, count: int, tokenizer: PreTrainedTokenizerBa
 def pieces_of(
     ids: list[list[int]], encoded: Encoded, tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[Piece]:
-    """The prompt, what is truncated of it, and what is supervised, end-of-text written out."""
+    """Yields the prompt, truncated and supervised text of a row, with end-of-text spelled out."""
     *prompt_ids, completion = ids
     kept = encoded.prompt if len(encoded.prompt) == len(prompt_ids) else [[]] * len(prompt_ids)
     for index, (whole, tokens) in enumerate(zip(prompt_ids, kept, strict=True)):
@@ -114,22 +114,22 @@ def pieces_of(
 
 @dataclass(frozen=True)
 class TrainingCheck:
-    """The training that the rows would get on this machine."""
+    """Steps, micro-batches and memory of the training on this machine."""
 
     num_steps: int
     """Number of optimizer steps."""
     padding_share: float
     """Share of padding in the model's input."""
     steps: str
-    """How a step is split into micro-batches, as `llmkit finetune` prints it."""
+    """Number of steps and micro-batches, as printed by `llmkit finetune`."""
     limit: MicroBatchLimit
     activation_checkpointing: bool
     memory: dict[str, int]
-    """Bytes that the training takes at its peak besides the libraries, by what takes them."""
+    """Estimated peak memory in bytes by part, without the libraries."""
     warm_up_warning: str | None
     """A problem of the learning rate warm-up, if there is one."""
     mix: list[DrawnSet] = field(default_factory=list)
-    """What an epoch has of each set that is mixed; empty for a single set."""
+    """Contribution of each set of a mix to an epoch; empty for a single set."""
 
     @property
     def warnings(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What became of each row: its tokens with their labels, and the record of its outcome."""
+"""Encoded rows, and the record of the outcome of each row."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +11,8 @@ from llmkit.data.text_records import digest_of
 from llmkit.errors import UserError
 from llmkit.tasks import Example
 
-# What `EncodingReport` is made of: one record for each row read, whatever became of it. Tokens are
-# counted as read; end-of-text is a token of the completion or of the supervised segment it ends.
+# Input of `EncodingReport`: one record for each row read, whatever its outcome. Tokens are counted
+# as read; end-of-text counts as a token of the completion or supervised segment that it ends.
 RECORD = Features(
     {
         "where": Value("string"),  # file:line of the row
@@ -24,7 +24,7 @@ RECORD = Features(
         "has_end_of_text": Value("bool"),  # `<|endoftext|>` is typed in a text
         "is_over_tokenized": Value("bool"),
         "has_empty_input": Value("bool"),
-        "note": Value("string"),  # ignored fields, or what is wrong with an invalid row
+        "note": Value("string"),  # ignored fields, or the error of an invalid row
         "digest": Value("int64"),  # hash of prompt and completion; 0 for a row that is left out
         "source_digest": Value("int64"),  # hash of the source
     }
@@ -35,12 +35,13 @@ MIN_CHARACTERS = 20  # shorter texts say nothing about how well the tokenizer fi
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of an example, as far as they fit, and which of them are supervised."""
+    """Token ids of an example after truncation, and which of them are supervised."""
 
     prompt: list[list[int]]
     """The token ids of each prompt segment after truncation."""
     completion: list[int]
-    """Ends in end-of-text unless it was truncated; empty if the row is left out."""
+    """Token ids of the completion, ending with end-of-text unless it was truncated; empty if the
+    row is left out."""
     outcome: str
     """`whole`, `prompt truncated` or `completion truncated`; or, for a row that is left out,
     `completion too long` or `empty`."""

@@ -26,7 +26,7 @@ class Rows:
     limit: int | None
     """Read only this many rows of the source."""
     shape: Shape | None = None
-    """The shape of instruction data that the rows have, if the task reads such rows."""
+    """Recognized shape of the rows, for tasks that read instruction data."""
     assignment: Assignment | None = None
     """Assignment of the source's rows to splits; None: all of them belong to this one."""
     first: int | None = None
@@ -40,7 +40,8 @@ class Rows:
     """Further sets of `data.mix` by name, for the training rows."""
 
     def __iter__(self) -> Iterator[Row]:
-        """The rows; raises UserError at the first that cannot be read, unless they are skipped."""
+        """Yields the rows; raises UserError for a row that cannot be read, unless such rows are
+        skipped."""
         for row in self.read_all():
             if not isinstance(row, UserError):
                 yield row
@@ -48,7 +49,7 @@ class Rows:
                 raise with_skip_advice(row)
 
     def read_all(self) -> Iterator[Row | UserError]:
-        """The rows, and in place of each that cannot be read what is wrong with it."""
+        """Yields the rows, with an error in place of each row that cannot be read."""
         num_yielded = 0
         for index, (where, raw) in enumerate(islice(self.source.read(), self.limit)):
             row = self.convert(index, where, raw)
@@ -60,7 +61,10 @@ class Rows:
                 return
 
     def convert(self, index: int, where: str, raw: dict | UserError) -> Row | UserError:
-        """A raw row of the source, given its index there, in the task's columns."""
+        """Convert a raw row of the source to the columns of the task.
+
+        index: Index of the row in the source.
+        """
         if isinstance(raw, UserError):
             return in_section(raw, self.section)
         try:
@@ -103,18 +107,18 @@ class Rows:
         return self.assignment.kept_in_train if self.assignment and self.split == "train" else []
 
     def texts(self) -> Iterator[str]:
-        """The text in each column of each row."""
+        """Yields the text of each column of each row."""
         return (text for row in self for text in texts_of(row, self.task))
 
     def identity(self) -> str:
-        """Text that identifies the rows: the content of the source, and their part of it."""
+        """Text that identifies the content of the source and the split."""
         identity = self.source.identity()
         if self.assignment is None:
             return identity
         return f"{identity} {self.split} of {self.assignment.identity}"
 
     def rows_in_quotes(self) -> list[str]:
-        """Locations of quoted fields of the source whose lines look like rows of their own."""
+        """Locations of quoted fields in the source whose lines look like separate rows."""
         return self.source.rows_in_quotes() if self.reports_source else []
 
 

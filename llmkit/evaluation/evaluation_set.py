@@ -127,12 +127,12 @@ def _tokenize_with_bytes(
 def predicted_bytes(
     encoded: Dataset, report: EncodingReport, sizes: list[np.ndarray]
 ) -> np.ndarray:
-    """For each encoded row, the bytes of text of its predicted tokens: of all but the first.
+    """Bytes of text of the predicted tokens, which are all except the first, of each encoded row.
 
-    The encoded rows are pieces of one stream, in which an end-of-text follows each text.
+    The encoded rows are pieces of one stream, in which end-of-text follows each document.
 
     Args:
-        sizes: For each text, the bytes of each of its tokens and of the end-of-text.
+        sizes: Bytes of each token and of the end-of-text, for each document.
     """
     kept = [of_text for of_text, is_kept in zip(sizes, report.is_encoded, strict=True) if is_kept]
     sums = np.cumsum(np.concatenate([[0], *kept]))

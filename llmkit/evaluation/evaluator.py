@@ -174,7 +174,7 @@ def batch_losses(
     accelerator: Accelerator,
     forward_pass: Forward,
 ) -> list[tuple[list[int], list[np.ndarray]]]:
-    """For each batch, the indices of its rows, and the nats of each supervised token of these."""
+    """Loss in nats of each supervised token; returns row indices and losses by row, per batch."""
     loss = SupervisedLoss(model, forward_pass)
     capacity = UNLIMITED if forward_pass == "padding_free" else None
     losses = []
@@ -190,9 +190,10 @@ def batch_losses(
 def token_probabilities(
     encoded: Dataset, nats: list[np.ndarray], tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[list[tuple[str, float | None]]]:
-    """For each encoded row, the tokens of the expected answer, as text, with their probabilities.
+    """Yields the tokens of the expected answer as text, with their probabilities, for each encoded
+    row.
 
-    Tokens that form a character only together are merged.
+    Tokens that are only parts of a character are merged.
     """
     decode = lru_cache(maxsize=None)(lambda ids: tokenizer.decode(list(ids)))
     for labels, of_row in zip(encoded["labels"], nats, strict=True):

@@ -44,7 +44,7 @@ class ChatMode(Protocol):
 
 
 def message_kind(task: Task) -> Literal["turn", "input", "text"]:
-    """What a message is for a task: a turn, an independent input, or a text to continue."""
+    """How a task reads a message: as a turn, an independent input, or a text to continue."""
     if task.output == "text":
         return "text"
     return "input" if task.chat is None else "turn"

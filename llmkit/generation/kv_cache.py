@@ -120,14 +120,14 @@ class RunningRows:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A row that reads its prompt, or the rest of it."""
+    """A row that processes its prompt, or the rest of it."""
 
     rows: slice
     added: tuple[Tensor, ...]
-    """Where each block stores the keys and values of the T new tokens, (2, num_heads, T,
-    head_dim): views of the cache."""
+    """Views of the cache for the keys and values of the T new tokens, (2, num_heads, T, head_dim),
+    one per block."""
     known: tuple[Tensor, ...]
-    """Keys and values of all tokens of the row so far, likewise."""
+    """Views of the cache with the keys and values of all tokens so far, one per block."""
     bias: Tensor | None
     """See `causal_bias`; None without cached tokens, or if the only new token attends to all."""
 

@@ -28,7 +28,7 @@ class Prompt:
 
     id: Any
     where: str
-    """Where the prompt comes from, for messages: file:line or an option."""
+    """Origin of the prompt for messages: file:line or an option."""
     segments: list[Segment]
     columns: dict[str, Any]
     """All columns of the input row, by their names in the output."""

@@ -37,8 +37,8 @@ class Sequence:
         self.token_ids: list[int] = []
         """Generated tokens, without end-of-text."""
         self.finish_reason: FinishReason | None = None
-        """None while it runs; `stop` after end-of-text, a stop string or a completed constraint;
-        `length` if the text was truncated; `cancelled` after Engine.cancel."""
+        """`stop` after end-of-text, a stop string or a completed constraint; `length` if the text
+        was truncated; `cancelled` after Engine.cancel; None while the sequence is running."""
         self.decoding = generation.model_dump_json(exclude=NOT_DECODING)
         """The decoding settings that determine how tokens are chosen, as a dictionary key."""
         self.num_cached = 0

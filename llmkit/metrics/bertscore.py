@@ -73,8 +73,8 @@ def f1(prediction: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor]) -> f
 
 @torch.inference_mode()
 def embed(texts: Sequence[str], encoder: str) -> list[tuple[Tensor, Tensor]]:
-    """For each text, unit vectors (T, D) of its tokens, and a mask (T,) of those that are counted:
-    all but the special tokens."""
+    """Embed texts; returns unit vectors (T, D) of the tokens of each text, and a mask (T,) that
+    excludes special tokens."""
     folder, layer = _parse(encoder)
     model, tokenizer = _load(folder)
     longest = tokenizer.model_max_length

@@ -37,7 +37,7 @@ def misjudged_as(text: str, settings: str = "western") -> str | None:
 
 @lru_cache
 def scorer(settings: str) -> TER:
-    """With sacreBLEU's defaults; its support of Asian scripts needs its normalization."""
+    """sacreBLEU's TER with default settings; Asian scripts also require its normalization."""
     is_asian = settings == "asian"
     return TER(normalized=is_asian, asian_support=is_asian)
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-GROUP_WEIGHTS = 2**23  # whose gradients are added together: a block of GPT-2, or all adapters
-VOCABULARY_MULTIPLE = 64  # of the rows of the output embedding: keeps reads on GPUs aligned
+GROUP_WEIGHTS = 2**23  # weights per group of added gradients: a block of GPT-2, or all adapters
+VOCABULARY_MULTIPLE = 64  # pads the rows of the output embedding, to keep reads on GPUs aligned
 
 
 class HalfWeights:

@@ -38,13 +38,13 @@ class BatchSchedule:
         Args:
             rows: The encoded training rows.
             train: Length of the training and batch sizes.
-            seed: Decides on the order of the rows, together with the epoch.
-            capacity: Tokens of a sequence that holds several rows; None: one row per sequence.
-            limit: How much a micro-batch holds at most.
-            rank: Number of this process, from 0.
+            seed: Seed of the row order.
+            capacity: Maximum tokens of a sequence of several rows; None: one row per sequence.
+            limit: Maximum size of a micro-batch.
+            rank: Index of this process.
         """
         self.rows = rows
-        # The order of an epoch serves all of its steps; between two epochs, both are needed.
+        # Cached, since all steps of an epoch use its order; between two epochs, both are needed.
         self.order_of_epoch = lru_cache(maxsize=2)(partial(epoch_order, rows, seed))
         self.seed, self.capacity = seed, capacity
         self.rank, self.num_processes = rank, num_processes
@@ -57,7 +57,7 @@ class BatchSchedule:
         self.ahead: dict[tuple[int, MicroBatchLimit], Future[list[Batch]]] = {}
 
     def with_settings(self, train: Train) -> "BatchSchedule":
-        """The batches of the same rows for another length of the training or other batch sizes."""
+        """A schedule of the same rows with another length of training or other batch sizes."""
         return BatchSchedule(
             self.rows,
             train,
@@ -69,14 +69,14 @@ class BatchSchedule:
         )
 
     def step_indices(self, step: int) -> list[int]:
-        """Indices of the rows of a step, over all processes. An epoch's last step may be short."""
+        """Row indices of a step, over all processes. The last step of an epoch may be smaller."""
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.global_batch_size
         order = self.order_of_epoch(epoch)
         return order[start : start + self.global_batch_size].tolist()
 
     def micro_batch_indices(self, step: int) -> list[list[list[int]]]:
-        """For each process, the rows of each of its micro-batches of a step."""
+        """Row indices of a step by process and micro-batch."""
         indices = self.step_indices(step)
         return split_into_micro_batches(
             indices,
@@ -90,8 +90,8 @@ class BatchSchedule:
         return dict(zip(indices, self.rows.lengths[indices].tolist(), strict=True))
 
     def micro_batches(self, step: int) -> list[Batch]:
-        """This process's micro-batches of the step; a thread then lays out those of the next one,
-        so that a GPU need not wait for them."""
+        """The micro-batches of a step in this process. A thread then prepares those of the next
+        step, so that a GPU does not wait for them."""
         laid_out = self.ahead.pop((step, self.limit), None)  # a failed layout is tried again
         batches = laid_out.result() if laid_out else self._lay_out(step)
         following = step + 1, self.limit

@@ -71,7 +71,7 @@ class RunLog:
         self.progress.stop()
 
     def resume_from(self, step: int, validation_pending: bool) -> None:
-        """Drop what was written after that step, or after its validation: it will come again."""
+        """Delete the lines after this step, or after its validation, which will be repeated."""
         self.first = step
         self.progress.update(self.bar, completed=step)
         if self.run is None:
@@ -90,9 +90,9 @@ class RunLog:
         tokens_per_second: float,
         tokens_seen: int,
     ) -> None:
-        """A step that changed the weights; the first, the last and every n-th are logged.
+        """Log a step that changed the weights: the first, the last and every n-th.
 
-        tokens_seen: Tokens of all steps so far, without padding.
+        tokens_seen: Number of tokens of all steps so far, without padding.
         """
         if self.run is None:
             return
@@ -117,17 +117,17 @@ class RunLog:
             )
 
     def predicted_pace(self, pace: Pace) -> None:
-        """What the optimizer steps of this process will take; printed only, as a resumed run
-        predicts anew."""
+        """Print the predicted time of the optimizer steps. It is not logged, because a resumed run
+        predicts it again."""
         if self.run is None:
             return
         self.console.print(
-            f"time    about {pace.predicted:.0f} s of optimizer steps, going by the first "
+            f"time    about {pace.predicted:.0f} s of optimizer steps, predicted from the first "
             f"{pace.num_steps}"
         )
 
     def note(self, step: int, text: str) -> None:
-        """Something that a reader of the log should know about this step."""
+        """Log a note about a step."""
         if self.run is None:
             return
         self._write(step=step, note=text)

@@ -14,7 +14,7 @@ from llmkit.runs.record import RunRecord
 from llmkit.runtime.devices import Arithmetic
 from llmkit.tasks import Scores
 
-DROPOUT_VERSION = 2  # how dropout masks are seeded: 1 by Python's hash, 2 by `dropout_seed`
+DROPOUT_VERSION = 2  # seeding of dropout masks: 1 by Python's hash, 2 by `dropout_seed`
 # Names of earlier versions.
 MOVED_PROGRESS = {
     "misses": "validations_without_improvement",
@@ -26,7 +26,7 @@ MOVED_PROGRESS = {
 class TrainingProgress:
     """The state of a run between steps, apart from weights and optimizer state.
 
-    Plain numbers, so that a checkpoint can hold them as JSON.
+    All values are plain numbers, so that a checkpoint can store them as JSON.
     """
 
     step: Annotated[int, Field(ge=0)] = 0
@@ -36,7 +36,7 @@ class TrainingProgress:
     best_step: Annotated[int, Field(ge=0)] = 0
     """The step whose weights scored best; 0: none yet."""
     best_rank: list[float] | None = None
-    """Its score, negated if lower is better, and its negated loss."""
+    """Score of the best step, negated if lower is better, and its negated loss."""
     validations_without_improvement: int = 0
     """Validations since the best step."""
     num_skipped_steps: int = 0
@@ -53,8 +53,8 @@ class TrainingProgress:
     micro_batch_tokens: Annotated[int, Field(ge=1)] | None = None
     """Largest number of tokens of a micro-batch."""
     activation_checkpointing: bool | None = None
-    """Whether activations are computed again in the backward pass, as the plan chose or memory
-    that ran out; earlier versions did not say."""
+    """Whether activation checkpointing is enabled, by the memory plan or after running out of
+    memory; None in checkpoints of earlier versions."""
     scaler: dict[str, Any] = field(default_factory=dict)
     """State of the fp16 gradient scaler; empty without one."""
 

@@ -48,7 +48,7 @@ class Trainer:
     settings: Train
     accelerator: Accelerator
     gradients: Tensor | None = None
-    """Those of all weights in one buffer, as several processes sum them."""
+    """Gradients of all weights in one buffer, for the sum over several processes."""
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     pace: Pace = field(default_factory=Pace)
 
@@ -56,7 +56,7 @@ class Trainer:
     def build(
         cls, model: nn.Module, schedule: BatchSchedule, settings: Train, accelerator: Accelerator
     ) -> "Trainer":
-        """A trainer before its first step; all processes get the weights of the first one."""
+        """Build a trainer; the weights of the first process are broadcast to all others."""
         loss_module = prepare_loss(model, settings.forward, accelerator)
         broadcast([weight.data for weight in model.parameters()])
         dtype = HALF_PRECISION.get(accelerator.mixed_precision)
@@ -181,7 +181,7 @@ class Trainer:
         )
 
     def memory_advice(self) -> str:
-        """What a user can change if a step does not fit into memory."""
+        """Advice for a step that does not fit into memory."""
         advice = ["lower data.max_length"]
         if not has_activation_checkpointing(self.model):
             advice.append("set train.activation_checkpointing=true")
@@ -195,10 +195,11 @@ class Trainer:
         return clip_grad_norm_(self.loss_module.parameters(), max_norm)
 
     def update(self, outcome: StepOutcome) -> None:
-        """Change the weights, or leave them and have the scaler lower its scale; drop the gradient.
+        """Update the weights, or skip the update and let the scaler reduce its scale; then clear
+        the gradient.
 
-        The outcome decides, as accelerate's optimizer_step_was_skipped is always False for an
-        optimizer that handles overflows itself, which fused AdamW does.
+        This depends on the outcome, because accelerate's optimizer_step_was_skipped is always False
+        for an optimizer that handles overflows itself, such as fused AdamW.
         """
         progress = self.progress
         if outcome is StepOutcome.UPDATED:
@@ -225,9 +226,10 @@ class Trainer:
     def describe(
         self, outcome: StepOutcome, loss: float, grad_norm: float, micro_losses: list[Tensor]
     ) -> str:
-        """For log and error message: what was not finite, and in which rows; empty after an update.
+        """Describe a non-finite loss or gradient and its rows, for log and error message; empty
+        after an update.
 
-        With several processes, all of them have to call this.
+        With several processes, all of them must call this.
         """
         step = self.progress.step + 1
         if outcome is StepOutcome.UPDATED:

@@ -72,7 +72,7 @@ def test_a_run_of_an_earlier_version_names_its_embedded_rows_by_null(llmkit, emb
     result = llmkit(*other)
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
-    assert line.endswith("come from it; name it; data.train=embedded for the embedded rows")
+    assert line.endswith("come from it; set it; data.train=embedded for the embedded rows")
     assert llmkit(*other, "data.train=embedded").exit_code == 0
 
 

@@ -10,7 +10,7 @@ from llmkit.config.schema import Data
     ("data", "expected"),
     [
         ({"streaming": True, "hub": "a/b", "train": "train"}, "streaming needs"),
-        ({"validation": "rows.jsonl"}, "data.train is missing.*name it; data.train=embedded for"),
+        ({"validation": "rows.jsonl"}, "data.train is missing.*set it; data.train=embedded for"),
         ({"train": "a", "tests": {"TEST": "b"}}, "choose a name"),
         ({"train": "a", "tests": {"x y": "b"}}, "choose a name"),
         ({"train": "a", "tests": {"hard": "b", "Hard": "c"}}, "choose a name"),

@@ -123,7 +123,7 @@ def test_mistakes_in_a_mixed_set_are_refused_with_its_name(overrides, expected):
 @pytest.mark.parametrize(
     ("recipe", "overrides", "expected"),
     [
-        ("qa", ["books.share=0.1"], "only texts of task=pretrain are mixed by weight"),
+        ("qa", ["books.share=0.1"], "only task=pretrain can mix sets by their shares"),
         ("pretrain", ["books.share=0.6", "code.train=c", "code.share=0.4"], "add up to 1"),
         ("pretrain", ["books.share=0.1", "x y.train=c", "x y.share=0.1"], "choose a name"),
         ("pretrain", ["books.share=0.1", "Books.train=c", "Books.share=0.1"], "choose a name"),
