@@ -1,4 +1,4 @@
-"""Build batches from the rows of a step: row order, distribution over processes, padding, packing."""
+"""Build batches from rows: row order, distribution over processes, padding and packing."""
 
 import sys
 from bisect import bisect_right

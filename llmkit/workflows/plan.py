@@ -74,7 +74,7 @@ def prepare(recipe: Recipe) -> tuple[TrainingSetup, Measurements]:
         deterministic=recipe.train.deterministic,
     )
     if accelerator.num_processes > 1:
-        raise UserError("plan: start it as a single process")
+        raise UserError("plan: runs in a single process only; start it without a launcher")
     setup = setup_training(recipe, accelerator, Console(quiet=True))
     if accelerator.device.type == "cpu":
         reduce_threads(usage)
