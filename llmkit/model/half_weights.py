@@ -81,7 +81,7 @@ class _Place(NamedTuple):
     """A weight of a layer."""
 
     parameters: dict[str, nn.Parameter | None]
-    """Those of the layer."""
+    """Parameters of the layer by name."""
     name: str
     weight: nn.Parameter
     copy: Tensor

@@ -175,5 +175,5 @@ def _format(score: float | None) -> str:
 
 
 def _format_interval(ends: tuple[float, float] | None) -> str:
-    """With fewer digits than the score, to keep tables of many scores narrow."""
+    """Format an interval with fewer digits than the score, to keep tables narrow."""
     return "" if ends is None else "-".join(f"{end:.{1 if end >= 10 else 2}f}" for end in ends)

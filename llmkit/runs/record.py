@@ -1,4 +1,4 @@
-"""The content of run.json: what a run is made of, apart from its recipe."""
+"""The content of run.json: data, model and settings of a run that are not in its recipe."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ class RunRecord:
     mixed_precision: str
     float32_matmul_precision: str
     deterministic: bool
-    """Whether the run adds in a fixed order: on a CPU always."""
+    """Whether the run uses only deterministic kernels; always true on a CPU."""
     num_processes: int
     model: ModelRecord
     data: dict[str, SplitRecord]

@@ -66,8 +66,8 @@ class SavedResults:
     train_seconds: float | None = None
     """Duration of the training."""
     costs: dict[str, dict[str, float]] = field(default_factory=dict)
-    """What the run took, by what was `predicted` and what was `actual`: `step_seconds` of the
-    optimizer steps, `peak_bytes` of memory."""
+    """Costs of the run, each `predicted` and `actual`: `step_seconds` of the optimizer steps, and
+    `peak_bytes` of memory."""
 
     @property
     def deciding_metric(self) -> DecidingMetric | None:

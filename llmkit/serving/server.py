@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
         yield  # handled by `Signals`
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether to stop; called ten times per second."""
+        """Returns whether to stop; called ten times per second."""
         service = self._service
         if not service.engine.is_alive:
             service.fail_jobs(engine_failed())

@@ -49,7 +49,7 @@ def save_checkpoint(
 
 
 def newest(run: Path) -> tuple[Path | None, list[str]]:
-    """The intact checkpoint of the latest step, and what is wrong with those of later steps."""
+    """The newest intact checkpoint, and the damage of newer ones."""
     reasons = []
     for path in checkpoints(run):
         try:

@@ -24,12 +24,12 @@ class Validation:
     score: Callable[[], tuple[Scores, list[Sample]]]
     """Scores the current weights on the validation rows; samples are for the log."""
     metric: str
-    """The score that chooses the best weights."""
+    """The score that selects the best weights."""
     higher_is_better: bool
     every: int
-    """Optimizer steps from one validation to the next; the last step is validated, too."""
+    """Optimizer steps between validations; the last step is validated as well."""
     patience: int | None
-    """Validations without a better score after which training stops; None: never."""
+    """Number of validations without improvement after which training stops; None: never."""
 
     def is_due(self, step: int, num_steps: int) -> bool:
         """Whether the weights are scored after this step."""

@@ -1,4 +1,4 @@
-"""Resuming a stopped run: from which checkpoint, and whether it is still the same run."""
+"""Resume a stopped run: find its checkpoint, and check that it is still the same run."""
 
 import re
 import shlex
@@ -51,7 +51,7 @@ MOVABLE_KEYS = (
 
 
 class ResumePoint(CheckpointState):
-    """A checkpoint to resume from, and what it says of its run."""
+    """A checkpoint to resume from, and its record of the run."""
 
     path: Path
 
@@ -72,7 +72,7 @@ class ResumePoint(CheckpointState):
 
 
 def find_resume_point(run: Path, console: Console) -> ResumePoint:
-    """The newest intact checkpoint of a run; prints which, and what is wrong with newer ones."""
+    """Find the newest intact checkpoint of a run; prints its name and the damage of newer ones."""
     if results_path(run).is_file():
         raise UserError(
             f"{run}: this run has finished; to train its model further, start a new run with "
@@ -121,7 +121,7 @@ def check_reproducibility(
     resume_point: ResumePoint, key: ReproducibilityKey, allowed_changes: tuple[str, ...]
 ) -> None:
     """Raise UserError if the rows, the tokenizer or the base model are not those of the run; warn
-    of what else keeps the rest of the run from being bit-identical."""
+    of any other difference that prevents bit-identical results."""
     if not key.deterministic:
         warning_console().print(
             f"warning: resumed on {key.device} without train.deterministic: not bit-identical"
@@ -217,7 +217,7 @@ def unusable(run: Path) -> Iterator[None]:
 def share_state(
     model: nn.Module, optimizer: torch.optim.Optimizer | None, device: torch.device
 ) -> None:
-    """Give all processes the weights, and the optimizer state, that the first one has restored."""
+    """Broadcast the restored weights and optimizer state of the first process to all others."""
     weights = trained(model)
     for weight in weights.values():
         broadcast(weight.data)
@@ -256,7 +256,7 @@ def restore_best_model(
 def check_disk_space(
     trainer: Trainer, tokenizer: PreTrainedTokenizerBase, run: Path, keep: int
 ) -> None:
-    """Raise UserError, before the first step, if what the run saves has no room in its folder.
+    """Raise UserError, before the first step, if the disk has no space for the files of the run.
 
     keep: Checkpoints that are kept.
     """

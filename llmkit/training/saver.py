@@ -1,4 +1,4 @@
-"""Saving checkpoints and the best weights during training."""
+"""Save checkpoints and the best weights during training."""
 
 import math
 import time
@@ -86,7 +86,7 @@ class RunSaver:
 
 
 def saving_in_memory(trainer: Trainer, what: str) -> AbstractContextManager[None]:
-    """A context in which a failed allocation is explained."""
+    """Context in which out-of-memory errors get an explanation."""
     num_bytes = sum(weight.nbytes for weight in trainer.model.parameters())
     return memory_errors(
         f"saving {what} of step {trainer.progress.step}",

@@ -1,4 +1,4 @@
-"""The arithmetic of one optimizer step: its gradient, and what to do if it is not finite."""
+"""The arithmetic of one optimizer step: its gradient, and the handling of non-finite values."""
 
 import math
 from collections.abc import Iterable, Iterator

@@ -278,7 +278,7 @@ def predicted_peak(setup: TrainingSetup) -> int:
 
 
 def costs_of(pace: Pace, predicted_bytes: int, num_bytes: int) -> dict[str, dict[str, float]]:
-    """What was predicted, and what it came to; see SavedResults.costs."""
+    """Predicted and actual costs, see `SavedResults.costs`."""
     costs = {"peak_bytes": {"predicted": predicted_bytes, "actual": num_bytes}}
     if pace.predicted is not None:
         predicted, actual = round(pace.predicted, 1), round(pace.seconds, 1)
