@@ -1,19 +1,20 @@
-"""Texts of plain language modelling, split into sequences of at most `max_length` tokens.
+"""Split documents of plain language modelling into sequences of at most `max_length` tokens.
 
-The first token of a sequence is not predicted, so a sequence begins with the last token of the one
-before it, and every token is supervised once.
+The first token of a sequence is not predicted, so each sequence begins with the last token of the
+previous one, and every token is supervised once.
 """
 
 from collections.abc import Iterable, Iterator
 
-Sequences = Iterator[tuple[str, list[int]]]  # file:line of the first text, and its token ids
+Sequences = Iterator[tuple[str, list[int]]]  # file:line of the first document, and token ids
 
 
 def split_into_blocks(texts: Iterable[tuple[str, list[int]]], max_length: int) -> Sequences:
-    """All texts joined and split into blocks of `max_length` tokens; the last one may be shorter.
+    """Join all documents, and split them into blocks of `max_length` tokens; the last block may be
+    shorter.
 
-    This is how GPT-2 was trained (Radford et al. 2019). Each text begins and ends with end-of-text;
-    where two meet, one of them is dropped.
+    GPT-2 was trained in this way (Radford et al. 2019). Each document begins and ends with
+    end-of-text; between two documents, one of them is dropped.
     """
     buffer: list[int] = []
     step = max_length - 1
@@ -32,7 +33,8 @@ def split_into_blocks(texts: Iterable[tuple[str, list[int]]], max_length: int) -
 
 
 def split_into_pieces(texts: Iterable[tuple[str, list[int]]], max_length: int) -> Sequences:
-    """Split each text separately into pieces of `max_length` tokens; the last may be shorter."""
+    """Split each document separately into pieces of `max_length` tokens; the last piece of each may
+    be shorter."""
     for where, ids in texts:
         for start in range(0, len(ids) - 1, max_length - 1):
             yield where, ids[start : start + max_length]

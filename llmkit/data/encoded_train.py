@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from llmkit.data.encoding_report import EncodingReport, join_reports
 from llmkit.data.mixed_rows import MixedRows, TrainRows
 
-OWN_ROWS = "train"  # name of the rows of data.train among the sets that are mixed
+TRAIN_SET = "train"  # name of the rows of data.train among the sets of a mix
 
 
 @dataclass(frozen=True)
@@ -16,23 +16,23 @@ class EncodedTrain:
     report: EncodingReport
     was_cached: bool
     mixed: dict[str, "EncodedTrain"] = field(default_factory=dict)
-    """The sets of a mix by name, OWN_ROWS first; empty if there is no mix."""
+    """The sets of a mix by name, TRAIN_SET first; empty if there is no mix."""
     seconds: float = 0.0
     """Seconds to encode the rows or to read them from the cache."""
 
     @property
     def sets(self) -> dict[str, "EncodedTrain"]:
         """The sets of training rows by their names in run.json."""
-        others = {f"mix.{name}": of_set for name, of_set in self.mixed.items() if name != OWN_ROWS}
-        return {OWN_ROWS: self.mixed.get(OWN_ROWS, self), **others}
+        others = {f"mix.{name}": of_set for name, of_set in self.mixed.items() if name != TRAIN_SET}
+        return {TRAIN_SET: self.mixed.get(TRAIN_SET, self), **others}
 
 
 def mix(sets: dict[str, EncodedTrain], shares: dict[str, float]) -> EncodedTrain:
-    """Mix several sets, OWN_ROWS first.
+    """Mix several sets, TRAIN_SET first.
 
     shares: Share of the tokens of each of the other sets.
     """
-    shares = {OWN_ROWS: 1 - sum(shares.values()), **shares}
+    shares = {TRAIN_SET: 1 - sum(shares.values()), **shares}
     return EncodedTrain(
         MixedRows({name: of_set.encoded for name, of_set in sets.items()}, shares),
         join_reports([of_set.report for of_set in sets.values()]),

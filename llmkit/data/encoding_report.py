@@ -1,4 +1,4 @@
-"""A report on encoding: the outcome of each row, and counts of rows and tokens."""
+"""Report on encoding: the outcome of each row, and counts of rows and tokens."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ INVALID = "invalid"  # outcome of a row that cannot be read
 
 
 class RowRecords:
-    """A record for each row read, of the columns `llmkit.data.row_records.RECORD`."""
+    """A record for each row read, with the columns of `llmkit.data.row_records.RECORD`."""
 
     def __init__(self, table: Dataset) -> None:
         self.table = table
 
     @classmethod
     def join(cls, parts: "Sequence[RowRecords]") -> "RowRecords":
-        """The records of all parts, in order."""
+        """Concatenate the records of several parts."""
         return cls(concatenate_datasets([part.table for part in parts]))
 
     def __len__(self) -> int:
@@ -32,14 +32,14 @@ class RowRecords:
         return self.table.data.column(name).to_numpy()
 
     def has_outcome(self, outcome: str) -> np.ndarray:
-        """(num_rows,): whether a row has the outcome."""
+        """Whether each row has the outcome, (num_rows,)."""
         return self.column("outcome") == outcome
 
     def count_outcomes(self) -> Counter[str]:
         return Counter(self.table["outcome"][:])
 
     def notes(self) -> dict[int, str]:
-        """The notes by the row's index."""
+        """Notes by row index."""
         notes = self.column("note")
         return {index: notes[index] for index in np.flatnonzero(notes != "").tolist()}
 
@@ -49,8 +49,8 @@ class RowRecords:
 
 @dataclass(frozen=True)
 class EncodingReport:
-    """Counts of rows and tokens that add up: each row read has one outcome, each token read one
-    use. End-of-text counts as a token of its row."""
+    """Counts of rows by outcome and of tokens by use. Each row read has exactly one outcome, and
+    each token read exactly one use. End-of-text counts as a token of its row."""
 
     records: RowRecords | TextRecords
 
@@ -65,7 +65,7 @@ class EncodingReport:
 
     @cached_property
     def is_encoded(self) -> np.ndarray:
-        """Whether each row has supervised tokens; the others are left out. Shape (num_rows,)."""
+        """Whether each row has supervised tokens, (num_rows,); the others are left out."""
         return self.column("supervised_tokens") > 0
 
     @cached_property
@@ -122,7 +122,7 @@ class EncodingReport:
         return self.records.column(name)
 
     def locations(self, mask: np.ndarray) -> list[str]:
-        """Locations (file:line) of the rows that a mask of shape (num_rows,) picks."""
+        """Locations (file:line) of the rows that a mask (num_rows,) selects."""
         return self.locations_at(np.flatnonzero(mask))
 
     def locations_at(self, indices: np.ndarray) -> list[str]:
@@ -131,7 +131,7 @@ class EncodingReport:
     def require_supervised(self, max_length: int, truncate_completion: bool) -> None:
         """Raise UserError if no token is left to train on.
 
-        max_length, truncate_completion: the options that the rows were encoded with, for advice.
+        max_length, truncate_completion: Options that the rows were encoded with, for advice.
         """
         if self.tokens["supervised"]:
             return
@@ -147,6 +147,6 @@ class EncodingReport:
 
 
 def join_reports(reports: Sequence[EncodingReport]) -> EncodingReport:
-    """The report on the rows of several sets, in order."""
+    """Join the reports on several sets, in order."""
     records = [report.records for report in reports]
     return EncodingReport(type(records[0]).join(records))

@@ -1,9 +1,9 @@
 """Sources of raw rows: local files, a split of a hub data set, a part of one long text, or a folder
 of prepared text.
 
-Each kind of source has a `name` for messages and the run's record, `read` for a new pass over its
-rows, an `identity` that differs for any other content, `rows_in_quotes`, and, as far as they are
-known without reading the source, the number of its rows and of its bytes of text.
+Each kind of source has a `name` for messages and run.json, `read` for a new pass over its rows, an
+`identity` that identifies its content, `rows_in_quotes`, and the number of rows and bytes of text,
+if they are known without reading the source.
 """
 
 from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ class FileSource:
         )
 
     def identity(self) -> str:
-        """The sha256 of each file, and how it is read."""
+        """SHA-256 of each file, and how it is read."""
         return " ".join([*map(remembered_sha256, self.paths), self.encoding or "", self.text_rows])
 
     def num_rows(self) -> int | None:
@@ -55,13 +55,13 @@ class FileSource:
         return None if None in counts else sum(counts)
 
     def num_text_bytes(self) -> int | None:
-        """The size of files of plain text, of which the texts are the most part."""
+        """Total size of the files if they are in a text format, where it approximates the text."""
         if any(path.suffix.lower() not in TEXT_FORMATS for path in self.paths):
             return None
         return sum(path.stat().st_size for path in self.paths)
 
     def rows_in_quotes(self) -> list[str]:
-        """Locations of quoted fields whose lines look like rows of their own."""
+        """Locations of quoted fields whose lines look like separate rows."""
         found = (row_files.rows_in_quotes(path, encoding=self.encoding) for path in self.paths)
         return list(chain.from_iterable(found))
 
@@ -98,7 +98,7 @@ class DocumentPart:
     document: FileSource
     split: str
     shares: dict[str, float]
-    """Share of each held-out split; train has the rest."""
+    """Share of each held-out split; the remaining text belongs to train."""
 
     @property
     def name(self) -> str:

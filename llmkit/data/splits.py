@@ -29,11 +29,14 @@ def open_splits(
     *,
     skips_unreadable: bool = False,
 ) -> dict[str, Rows]:
-    """The splits of a recipe by name: train, validation, test, and those of `data.tests`.
+    """Open the splits of a recipe by name: train, validation, test, and those of `data.tests`.
 
     Args:
-        evaluation: How many rows of a split are scored, and by which columns; None: all, by none.
-        skips_unreadable: Skip rows that cannot be read, whatever `data.skip_invalid` says.
+        data: The `data` section of the recipe.
+        task: The task.
+        evaluation: The `evaluation` section, which limits the rows and names the columns to group
+            by; None: all rows, no groups.
+        skips_unreadable: Skip rows that cannot be read, regardless of `data.skip_invalid`.
 
     Raises:
         UserError: A split is empty, or its first row cannot be read.
@@ -62,12 +65,12 @@ def open_splits(
 
 
 def held_out_rows(splits: dict[str, Rows]) -> list[Rows]:
-    """The splits other than train with all of their rows, of which a recipe may score only some."""
+    """The splits other than train, with all rows, including those that are not scored."""
     return [replace(rows, first=None) for split, rows in splits.items() if split != "train"]
 
 
 def _open_mixed(data: Data, name: str, task: Task, skips_unreadable: bool) -> MixedIn:
-    """A set of `data.mix`; all of its rows are training rows."""
+    """Open a set of `data.mix`; all of its rows are training rows."""
     key, section = f"data.mix.{name}", data.of_mixed_set(name)
     try:
         check_columns(section, task)
@@ -81,9 +84,9 @@ def _open_mixed(data: Data, name: str, task: Task, skips_unreadable: bool) -> Mi
 
 
 def _require_rows(rows: Rows, key: str) -> None:
-    """Raise UserError if the split is empty, or if it starts with a row that cannot be read.
+    """Raise UserError if the split is empty, or if its first row cannot be read.
 
-    key: The recipe's key that names the rows.
+    key: Recipe key that names the rows.
     """
     errors = []
     for row in replace(rows, skips_unreadable=False).read_all():
@@ -101,14 +104,14 @@ def _require_rows(rows: Rows, key: str) -> None:
 
 
 def _first_error(error: UserError, rows: Rows) -> UserError:
-    """The error of a split's first row, which names the split's own key for a missing column."""
+    """The error of the first row of a split, with the key of the split for a missing column."""
     if rows.split == "train" or rows.held_out or not isinstance(error, MissingColumn):
         return error
     return error.of_split(rows.split, rows.task)
 
 
 def _open_named_and_held_out(data: Data, task: Task) -> dict[str, Rows]:
-    """train, validation and test."""
+    """Open train, validation and test."""
     if data.is_embedded:
         names = {split: getattr(data, split) or EMBEDDED for split in SPLITS}
         return {
@@ -199,7 +202,7 @@ def _assign_by_hash(train: Rows, shares: dict[str, float], data: Data, is_text: 
 
 
 def _with_saved_splits(data: Data) -> Data:
-    """The data, with validation and test from the folder of `data.train` if it holds them."""
+    """The section, with validation and test from the folder of `data.train` if it contains them."""
     if data.hub is not None or data.is_embedded:
         return data
     folder = expand(data.train)
@@ -211,7 +214,7 @@ def _with_saved_splits(data: Data) -> Data:
 
 
 def open_general_text(name: str) -> Rows:
-    """Texts that show what a model has forgotten: those of a file, or the embedded ones."""
+    """Open the texts that show what a model has forgotten: a file, or the embedded texts."""
     if name == EMBEDDED:
         name = str(EMBEDDED_ROWS / "pretrain" / "test.jsonl")
     source = open_source(name, Data(), "test", "evaluation.general_text")

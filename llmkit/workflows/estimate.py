@@ -214,7 +214,7 @@ def predict_on_device(
         f"{EFFICIENCY:.0%} are assumed to be reached"
     ]
     keep = min(checkpoint.keep + 1, num_checkpoints)
-    memory = {"CUDA libraries": int(CUDA_BYTES), **variant.use.parts(variant.tokens)}
+    memory = {"CUDA libraries": int(CUDA_BYTES), **variant.usage.parts(variant.tokens)}
     disk = {"checkpoints": keep * saved, "model": variant.num_weights * 4}
     return Prediction(
         f"estimated for {sheet.name}", seconds, memory, disk, schedule.num_steps, num_validations,

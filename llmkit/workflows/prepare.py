@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from llmkit.config.schema import Data, Recipe
 from llmkit.data.bpe import bpe_of
 from llmkit.data.duplicate_filter import REMOVED
-from llmkit.data.encoded_train import OWN_ROWS
+from llmkit.data.encoded_train import TRAIN_SET
 from llmkit.data.prepare import Progress, Show, is_preparable, prepare, with_held_out
 from llmkit.data.prepared_text import PreparedText
 from llmkit.data.recipe_task import recipe_task
@@ -86,7 +86,7 @@ def prepare_sets(
 ) -> dict[str, tuple[PreparedText, bool]]:
     """Prepare `data.train` and each set of `data.mix`, and show the progress.
 
-    Returns, by name of the set (OWN_ROWS for `data.train`), the prepared text and whether it was
+    Returns, by name of the set (TRAIN_SET for `data.train`), the prepared text and whether it was
     already there.
 
     folder: Output folder for `data.train`; None: a folder in the cache.
@@ -102,7 +102,7 @@ def prepare_sets(
     own = prepare_set(splits, held_out_rows(splits), folder)
     held_out = held_out_rows(with_held_out(splits, own[0]))
     mixed = splits["train"].mixed
-    return {OWN_ROWS: own} | {
+    return {TRAIN_SET: own} | {
         name: prepare_set({"train": of_set.rows}, held_out) for name, of_set in mixed.items()
     }
 

@@ -6,7 +6,7 @@ from rows import summary_rows
 
 from llmkit.data.encode import EncodingOptions, encode_rows
 from llmkit.data.encoded_rows import EncodedRows
-from llmkit.data.encoded_train import OWN_ROWS, EncodedTrain, mix
+from llmkit.data.encoded_train import TRAIN_SET, EncodedTrain, mix
 from llmkit.tasks import get_task
 
 
@@ -24,7 +24,7 @@ def test_a_set_alone_is_recorded_as_train(tokenizer):
 
 def test_reports_of_mixed_sets_add_up(tokenizer):
     own, other = encoded(tokenizer, summary_rows(5)), encoded(tokenizer, summary_rows(8)[4:])
-    mixed = mix({OWN_ROWS: own, "other": other}, {"other": 0.25})
+    mixed = mix({TRAIN_SET: own, "other": other}, {"other": 0.25})
     assert list(mixed.sets) == ["train", "mix.other"]
     assert mixed.sets["mix.other"] is other
     assert mixed.was_cached
