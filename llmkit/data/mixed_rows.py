@@ -140,7 +140,12 @@ def fill_with_passes(drawn: np.ndarray, num_rows: int, start: int, seed: int) ->
 
 
 def distribute(total: int, weights: np.ndarray) -> list[int]:
-    """Integers that are proportional to the weights and add up to the total, each at least 1."""
+    """Integers that are proportional to the weights and add up to the total, each at least 1.
+
+    The total must be at least the number of weights.
+    """
     counts = np.maximum(1, np.rint(total * weights / weights.sum())).astype(int)
-    counts[counts.argmax()] += total - counts.sum()
+    while missing := total - int(counts.sum()):
+        largest = counts.argmax()
+        counts[largest] = max(1, counts[largest] + missing)
     return counts.tolist()
