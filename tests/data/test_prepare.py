@@ -357,6 +357,6 @@ def test_on_a_full_disk_the_unfinished_part_is_deleted(
         prepare(splits, tokenizer)
     (folder,) = (cache_folder / "shards").iterdir()
     assert caught.value.filename == str(folder)
-    assert "go on from the last finished shard" in caught.value.advice
+    assert "continue after the last finished shard" in caught.value.advice
     assert not list(folder.glob("*.partial"))
     monkeypatch.undo()
