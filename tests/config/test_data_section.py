@@ -44,9 +44,7 @@ def test_a_recipe_that_names_no_rows_names_the_embedded_ones(data, train, names_
 
 @pytest.mark.parametrize("data", [{"hub": "a/b"}, {"hub": "a/b", "test": "embedded"}])
 def test_a_hub_data_set_has_no_default_split(data):
-    with pytest.raises(
-        ValidationError, match=r"data.train is missing: .* come from it; set it \["
-    ):
+    with pytest.raises(ValidationError, match=r"data.train is missing: .* come from it; set it \["):
         Data(**data)
 
 
