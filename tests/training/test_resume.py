@@ -108,7 +108,7 @@ def test_resume_skips_a_corrupt_checkpoint_and_says_so(stopped, whole, tmp_path,
     assert "resume  after step 3" in said
     warning = "".join(capsys.readouterr().err.splitlines())
     assert "skipped" in warning
-    assert "optimizer.safetensors has 4 bytes, not " in warning
+    assert "optimizer.safetensors has 4 bytes, expected " in warning
     assert traces(run)["log"] == whole["log"]
 
 
