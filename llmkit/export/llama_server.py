@@ -1,0 +1,101 @@
+"""llama.cpp's server as the runtime of a GGUF file, in this process, as xllamacpp ships it."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import numpy as np
+import torch
+
+MOST_LIKELY = 2048  # tokens whose probabilities the server is asked for: it writes them as text
+FORCE = 1e6  # added to the logit of a token that has to be chosen
+
+
+class LlamaServer:
+    """The file in llama.cpp, on the CPU, with keys and values cached in float32."""
+
+    def __init__(self, path: Path) -> None:
+        import xllamacpp
+
+        self.tool = f"llama.cpp (xllamacpp {version('xllamacpp')})"
+        self.server = xllamacpp.Server(settings_for(path))
+        properties = self._ask("/props")
+        self.end_tokens = self._tokens(properties["eos_token"], parse_special=True)
+        (model,) = self._ask("/v1/models")["data"]
+        self.vocab_size = model["meta"]["n_vocab"]
+
+    def _ask(self, path: str, **content: Any) -> dict[str, Any]:
+        """The server's answer, as JSON."""
+        data = json.dumps(content).encode() if content else None
+        headers = {"Content-Type": "application/json"}
+        request = Request(self.server.listening_address + path, data, headers)
+        with urlopen(request) as response:
+            return json.load(response)
+
+    def _next(self, ids: list[int], **more: Any) -> dict[str, Any]:
+        """The next token and probabilities before sampling."""
+        answer = self._ask("/completion", prompt=ids, n_predict=1, temperature=0, **more)
+        (found,) = answer["completion_probabilities"]
+        return found
+
+    def log_probabilities(self, ids: list[int], positions: list[int]) -> np.ndarray:
+        """NaN for tokens that are not among the MOST_LIKELY ones."""
+        found = np.full((len(positions), self.vocab_size), np.nan, np.float32)
+        for row, position in zip(found, positions, strict=True):
+            answer = self._next(ids[: position + 1], n_probs=min(self.vocab_size, MOST_LIKELY))
+            for each in answer["top_logprobs"]:
+                row[each["id"]] = each["logprob"]
+        return found
+
+    def nats(self, ids: list[int], targets: list[int]) -> list[float]:
+        return [
+            -self._next(ids[:index], n_probs=1, logit_bias=[[ids[index], FORCE]])["logprob"]
+            for index in targets
+        ]
+
+    def complete(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+        return [self._complete(prompt, max_new_tokens) for prompt in prompts]
+
+    def _complete(self, prompt: list[int], max_new_tokens: int) -> list[int]:
+        answer = self._ask(
+            "/completion",
+            prompt=prompt,
+            n_predict=max_new_tokens,
+            temperature=0,
+            repeat_penalty=1,
+            return_tokens=True,
+        )
+        return [token for token in answer["tokens"] if token not in self.end_tokens]
+
+    def decode(self, ids: list[int]) -> str:
+        return self._ask("/detokenize", tokens=ids)["content"]
+
+    def tokenize(self, text: str) -> list[int]:
+        return self._tokens(text, parse_special=False)
+
+    def _tokens(self, text: str, *, parse_special: bool) -> list[int]:
+        answer = self._ask(
+            "/tokenize", content=text, add_special=False, parse_special=parse_special
+        )
+        return answer["tokens"]
+
+
+def settings_for(path: Path) -> Any:
+    """The settings of the server: xllamacpp.CommonParams."""
+    import xllamacpp
+
+    settings = xllamacpp.CommonParams()
+    settings.model.path = str(path)
+    settings.n_ctx = 0  # as the file says
+    settings.n_parallel = 1
+    settings.n_gpu_layers = 0
+    settings.cpuparams.n_threads = torch.get_num_threads()
+    settings.cpuparams_batch.n_threads = torch.get_num_threads()
+    settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    settings.cache_ram_mib = 0
+    settings.fit_params = settings.warmup = False
+    settings.verbosity = 0
+    return settings

@@ -1,0 +1,61 @@
+"""The table of exports."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from llmkit.export.record import ExportRecord
+from llmkit.export.verification import Verification
+from llmkit.reports.export import export_section, header, lines, show_exports
+from llmkit.scoring.significance import Difference
+
+
+@pytest.fixture
+def record():
+    change = Difference(-0.5, -1.25, 0.25, 0.3, 1.0)
+    original = Verification("llmkit", 4_400_000, 0, 0, 100, "rougeL", 99.2, (98.8, 99.6), None, 900)
+    export = Verification(
+        "llama.cpp",
+        1_200_000,
+        0.0123,
+        0.0021,
+        99.5,
+        "rougeL",
+        98.7,
+        (98, 99.3),
+        change,
+        1234.4,
+        0.0072,
+    )
+    return ExportRecord("gguf:q8_0", 200, original, export)
+
+
+def test_an_export_is_a_line_below_its_model(record):
+    names = [
+        "", "size", "logits", "error", "weights", "texts", "ROUGE-L", "difference", "tokens/s",
+    ]  # fmt: skip
+    assert header("rougeL") == names
+    original, export = lines([record])
+    assert original == [
+        "original", "4.4 MB", "", "", "", "", "99.20 [98.80, 99.60]", "", "900",
+    ]  # fmt: skip
+    assert export == [
+        "gguf:q8_0", "1.2 MB", "1.2e-02", "0.21%", "0.72%", "99.5 %", "98.70 [98.00, 99.30]",
+        "-0.50 [-1.25, +0.25]", "1,234",
+    ]  # fmt: skip
+
+
+def test_the_section_of_the_card_is_a_markdown_table(record):
+    section = export_section(record)
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert len(rows) == 4
+    assert {row.count("|") for row in rows} == {10}
+    assert "opened by llama.cpp; 200 test rows" in section
+
+
+def test_the_table_in_the_terminal(record):
+    output = io.StringIO()
+    show_exports(Console(file=output, width=200), [record])
+    assert "200 test rows, decoded greedily" in output.getvalue()
+    assert "gguf:q8_0" in output.getvalue()
