@@ -1,10 +1,11 @@
 """Scores of a model on evaluation sets: by its loss, and by its predictions."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import compress
 from typing import TypeVar
 
 import numpy as np
@@ -23,7 +24,7 @@ from llmkit.data.batches import UNLIMITED, collate
 from llmkit.data.encoded_rows import EncodedRows
 from llmkit.errors import count_of
 from llmkit.evaluation.evaluation_set import EvaluationSet
-from llmkit.generation.predict import predict_prompts
+from llmkit.generation.predict import predict_with_losses
 from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import evaluating, move_to_device
 from llmkit.model.loss import SupervisedLoss, unwrap_model
@@ -62,14 +63,12 @@ class Evaluator:
 
     def _evaluate(self, model: nn.Module, evaluation_set: EvaluationSet) -> SystemResult:
         task, encoded = evaluation_set.task, evaluation_set.encoded
-        nats = token_losses(
-            model, encoded, self.evaluation.batch_size, self.accelerator, self.forward, self.signals
-        )
-        losses = np.array([[of_row.sum(dtype=float), len(of_row)] for of_row in nats])
         if task.output == "text":
+            losses = sum_rows(self._token_losses(model, encoded, range(len(encoded))))
             losses = np.column_stack([losses, evaluation_set.num_bytes])
             return score_predictions(task, {"likelihood": losses}, [])
-        predictions, references = self.predict(model, evaluation_set), evaluation_set.references
+        predictions, nats = self.predict(model, evaluation_set)
+        losses, references = sum_rows(nats), evaluation_set.references
         is_encoded = evaluation_set.encoding_report.is_encoded
         row_losses = np.zeros((len(references), 2))  # rows without supervised tokens have no loss
         row_losses[is_encoded] = losses
@@ -99,28 +98,94 @@ class Evaluator:
         generated = {name: test for name, test in tests.items() if test.task.output == "completion"}
         return free.evaluate_all(model, generated)
 
-    def predict(self, model: nn.Module, evaluation_set: EvaluationSet) -> list[Prediction]:
-        """The prediction for each prompt."""
+    def predict(
+        self, model: nn.Module, evaluation_set: EvaluationSet
+    ) -> tuple[list[Prediction], list[np.ndarray]]:
+        """The prediction for each prompt, and the nats of each supervised token of each encoded
+        row. Where possible, the model reads a row once for both."""
+        row_labels = self._labels_read_with_prompts(evaluation_set)
+        predictions, of_prompts = self._predict(model, evaluation_set, row_labels)
+        nats = list(compress(of_prompts, evaluation_set.encoding_report.is_encoded))
+        rest = [index for index, of_row in enumerate(nats) if of_row is None]
+        of_rest = self._token_losses(model, evaluation_set.encoded, rest)
+        for index, of_row in zip(rest, of_rest, strict=True):
+            nats[index] = of_row
+        return predictions, nats
+
+    def _labels_read_with_prompts(self, evaluation_set: EvaluationSet) -> list[list[int] | None]:
+        """For each prompt, the labels of its encoded row if their losses can be computed while the
+        prompt is read for generation, else None.
+
+        They can if the row begins with the whole prompt, which is not so if either was truncated to
+        make room for what follows; and if generation, without beams, computes in the way and the
+        precision of the loss.
+        """
+        encoded, prompts = evaluation_set.encoded, evaluation_set.prompts
+        labels: list[list[int] | None] = [None] * len(prompts)
+        if (
+            evaluation_set.task.output != "completion"
+            or self.generation.num_beams > 1
+            or self.forward != "padding_free"
+            or self.accelerator.mixed_precision != "no"
+        ):
+            return labels
+        rows = EncodedRows(encoded)
+        numbers = np.flatnonzero(evaluation_set.encoding_report.is_encoded).tolist()
+        for index, number in enumerate(numbers):
+            if begins_with_prompt(rows[index], prompts[number]):
+                labels[number] = rows[index]["labels"].tolist()
+        return labels
+
+    def _token_losses(
+        self, model: nn.Module, encoded: Dataset, indices: Sequence[int]
+    ) -> list[np.ndarray]:
+        return token_losses(
+            model, encoded, self.evaluation.batch_size, self.accelerator, self.forward,
+            self.signals, indices,
+        )  # fmt: skip
+
+    def _predict(
+        self,
+        model: nn.Module,
+        evaluation_set: EvaluationSet,
+        row_labels: list[list[int] | None],
+    ) -> tuple[list[Prediction], list[np.ndarray | None]]:
+        """The prediction for each prompt, and the nats of each supervised token of those with
+        labels; all processes share the work."""
         rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
         numbers = range(rank, len(evaluation_set.prompts), world_size)
         votes = self.evaluation.votes
 
-        def predict_mine() -> list[tuple[int, Prediction]]:
+        def predict_mine() -> list[tuple[int, Prediction, np.ndarray | None]]:
             with self.accelerator.autocast():
-                mine = predict_prompts(
+                mine = predict_with_losses(
                     unwrap_model(model),
                     self.tokenizer,
                     [evaluation_set.prompts[number] for number in numbers],
+                    [row_labels[number] for number in numbers],
                     evaluation_set.labels,
                     self.generation.model_copy(update={"num_return_sequences": votes}),
                     self.evaluation.batch_size,
                     self.seed,
                     numbers,
                 )
-            return list(zip(numbers, mine, strict=True))
+            return [(number, *result) for number, result in zip(numbers, mine, strict=True)]
 
         gathered = gather_results(predict_mine, self.accelerator, self.signals)
-        return [prediction for _, prediction in sorted(gathered, key=lambda pair: pair[0])]
+        _, predictions, nats = zip(*sorted(gathered, key=lambda result: result[0]), strict=True)
+        return list(predictions), list(nats)
+
+
+def begins_with_prompt(row: Mapping[str, np.ndarray], prompt: list[int]) -> bool:
+    """Whether an encoded row is a prompt followed by a completion, all of which is supervised."""
+    prompt_ids, completion = np.split(row["input_ids"], [len(prompt)])
+    is_completion = len(completion) > 0 and IGNORE_INDEX not in row["labels"][len(prompt) :]
+    return is_completion and np.array_equal(prompt_ids, prompt)
+
+
+def sum_rows(nats: list[np.ndarray]) -> np.ndarray:
+    """(num_rows, 2): the sum of the nats of each row, and the number of its tokens."""
+    return np.array([[of_row.sum(dtype=float), len(of_row)] for of_row in nats])
 
 
 def gather_results(
@@ -153,17 +218,21 @@ def token_losses(
     accelerator: Accelerator,
     forward_pass: Forward,
     signals: Signals | None = None,
+    indices: Sequence[int] | None = None,
 ) -> list[np.ndarray]:
-    """The nats of each supervised token, for each encoded row; all processes share the work."""
+    """The nats of each supervised token, for each encoded row or for the rows at some indices; all
+    processes share the work."""
     rows = EncodedRows(encoded)
-    batches = batches_by_length(rows.lengths.tolist(), batch_size)
+    indices = range(len(encoded)) if indices is None else indices
+    lengths = rows.lengths[list(indices)].tolist()
+    batches = [[indices[position] for position in batch]
+               for batch in batches_by_length(lengths, batch_size)]  # fmt: skip
     mine = batches[accelerator.process_index :: accelerator.num_processes]
     work = partial(batch_losses, model, rows, mine, accelerator, forward_pass)
-    losses = [np.zeros(0, np.float32)] * len(encoded)
-    for indices, parts in gather_results(work, accelerator, signals):
-        for index, part in zip(indices, parts, strict=True):
-            losses[index] = part
-    return losses
+    losses: dict[int, np.ndarray] = {}
+    for batch, parts in gather_results(work, accelerator, signals):
+        losses |= zip(batch, parts, strict=True)
+    return [losses[index] for index in indices]
 
 
 @torch.inference_mode()

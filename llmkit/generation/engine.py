@@ -4,6 +4,7 @@ from collections import deque
 from itertools import accumulate, chain, takewhile
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.errors import UserError, count_of
@@ -14,10 +15,11 @@ from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.generation.request import Request, Sequence
 from llmkit.generation.token_choice import choose_tokens
 from llmkit.model.load import check_finite
+from llmkit.model.loss import token_nll
 from llmkit.model.packed import generation_dtype
 from llmkit.runtime.memory import available_bytes
 
-MAX_PROMPT_TOKENS = 2048  # maximum prompt tokens per step, so that running rows need not wait
+MAX_PROMPT_TOKENS = 2048  # maximum tokens of joining rows per step, so that others need not wait
 MIN_SHARED_TOKENS = 16  # minimum length of a shared prefix that is copied instead of computed
 MEMORY_FRACTION = 0.5  # fraction of the free memory for the cache
 
@@ -28,7 +30,9 @@ class Engine:
     Each step is one forward pass without padding. It reads one token of each running row and the
     prompts of the rows that join. A row that ends leaves at once, and the next request takes its
     place. Keys and values stay in a preallocated cache. The prefix that a prompt shares with a row
-    in the cache is copied instead of computed, such as the earlier turns of a conversation.
+    in the cache is copied instead of computed, such as the earlier turns of a conversation. A
+    request with labels has its expected completion read together with its prompt, for the loss;
+    the cache then keeps the prompt alone.
 
     A completion depends on its request alone, not on what else is in the batch, up to rounding.
     Not thread-safe.
@@ -77,7 +81,7 @@ class Engine:
     def add(self, request: Request) -> Sequence:
         """Queue a request. Raises UserError if prompt and completion exceed the context or the
         constraint cannot be met."""
-        num_tokens, num_new_tokens = len(request.prompt), request.generation.max_new_tokens
+        num_tokens, num_new_tokens = len(request.prompt), request.max_completion
         check_prompt_length("the prompt", num_tokens, num_new_tokens, self.model)
         if num_tokens + num_new_tokens > self.max_length:
             raise UserError(
@@ -125,24 +129,27 @@ class Engine:
         """
         num_tokens, first_joining = 0, len(self.running)
         while self.waiting and len(self.running) < self.max_rows:
-            prompt, slot = self.waiting[0].request.prompt, len(self.running)
-            source, shared = self._longest_shared_prefix(prompt)
+            sequence, slot = self.waiting[0], len(self.running)
+            prompt, expected = sequence.request.prompt, sequence.request.expected
+            source, shared = self._longest_shared_prefix(prompt[: sequence.used[0]])
             if first_joining <= source < slot:
                 break
-            num_tokens += len(prompt) - shared
+            num_tokens += len(prompt) - shared + len(expected)
             if num_tokens > MAX_PROMPT_TOKENS and slot > first_joining:
                 break
-            sequence = self.waiting.popleft()
+            self.waiting.popleft()
             if shared and source != slot:
                 self.cache.copy(source, slot, shared)
             sequence.num_cached, self.slot_tokens[slot] = shared, list(prompt)
             self.running.append(sequence)
 
-    def _longest_shared_prefix(self, prompt: list[int]) -> tuple[int, int]:
+    def _longest_shared_prefix(self, reusable: list[int]) -> tuple[int, int]:
         """The slot with the longest prefix of a prompt, and the length of the prefix; (-1, 0) if
-        none is long enough to copy. The last prompt token is always computed because its logits are
-        needed."""
-        best, reusable = (-1, 0), prompt[:-1]
+        none is long enough to copy.
+
+        reusable: The prompt up to the first token whose hidden state is used, which is computed.
+        """
+        best = (-1, 0)
         if len(reusable) < MIN_SHARED_TOKENS:
             return best
         start = reusable[:MIN_SHARED_TOKENS]
@@ -155,30 +162,65 @@ class Engine:
                 best = (slot, shared)
         return best
 
-    def _next_logits(self, sequences: list[Sequence]) -> torch.Tensor:
+    def _next_logits(self, sequences: list[Sequence]) -> Tensor:
         """(num_sequences, vocab_size), float32: the logits after all tokens of each sequence."""
         unread = [sequence.unread for sequence in sequences]
         spans = [
-            Span(slot, sequence.num_cached, sequence.num_cached + len(tokens))
+            Span(slot, sequence.num_cached, sequence.num_cached + len(tokens), sequence.used)
             for slot, (sequence, tokens) in enumerate(zip(sequences, unread, strict=True))
         ]
+        hidden = self._hidden_states(unread, spans)
+        if any(sequence.is_to_be_scored for sequence in sequences):
+            hidden = self._score(sequences, hidden)
+        for sequence, span, tokens in zip(sequences, spans, unread, strict=True):
+            if span.start >= len(sequence.request.prompt):
+                self.slot_tokens[span.slot] += tokens
+            sequence.num_cached = sequence.num_tokens
+        check_finite(hidden)
+        return self.model.get_output_embeddings()(hidden).float()
+
+    def _hidden_states(self, unread: list[list[int]], spans: list[Span]) -> Tensor:
+        """(num_used, D): the states at the positions `used` of all spans.
+
+        unread: The tokens of each span.
+        """
         device = self.model.device
         positions = chain.from_iterable(range(span.start, span.end) for span in spans)
-        last = torch.tensor(list(accumulate(map(len, unread)))) - 1
-        hidden = family_of(self.model.config).hidden_states(
+        firsts = accumulate(map(len, unread), initial=0)
+        used = [first + position - span.start
+                for first, span in zip(firsts, spans, strict=False)
+                for position in span.used]  # fmt: skip
+        return family_of(self.model.config).hidden_states(
             self.model.base_model,
             torch.tensor(list(chain.from_iterable(unread)), device=device),
             torch.tensor(list(positions), device=device),
             CachedAttention(self.cache, spans),
             FastDropout(device),
-            last.to(device),
+            torch.tensor(used, device=device),
         )
-        for sequence, span, tokens in zip(sequences, spans, unread, strict=True):
-            if span.start >= len(sequence.request.prompt):
-                self.slot_tokens[span.slot] += tokens
-            sequence.num_cached = span.end
-        check_finite(hidden)
-        return self.model.get_output_embeddings()(hidden).float()
+
+    def _score(self, sequences: list[Sequence], hidden: Tensor) -> Tensor:
+        """Compute the losses of the sequences that are to be scored; return the state of the last
+        token of each sequence, (num_sequences, D).
+
+        hidden: (num_used, D), the states at the positions `used` of all sequences.
+        """
+        states = hidden.split([len(sequence.used) for sequence in sequences])
+        last, scored = [], {}
+        for sequence, of_row in zip(sequences, states, strict=True):
+            last.append(of_row[sequence.used.index(sequence.num_tokens - 1)])
+            if sequence.is_to_be_scored:
+                scored[sequence] = of_row
+        targets = list(chain.from_iterable(sequence.targets.values() for sequence in scored))
+        nats = token_nll(
+            torch.cat(list(scored.values())),
+            self.model.get_output_embeddings(),
+            torch.tensor(targets, device=hidden.device),
+        )
+        of_rows = nats.cpu().split([len(sequence.targets) for sequence in scored])
+        for sequence, of_row in zip(scored, of_rows, strict=True):
+            sequence.nats = of_row.numpy()
+        return torch.stack(last)
 
     def _free_slot(self, slot: int) -> None:
         """Free a slot; the row in the last slot moves there, so that running rows stay together."""

@@ -59,15 +59,21 @@ def generate(
 
 
 def make_requests(
-    prompts: list[list[int]], keys: list[tuple[int, ...]], generation: Generation
+    prompts: list[list[int]],
+    keys: list[tuple[int, ...]],
+    generation: Generation,
+    row_labels: list[list[int] | None] | None = None,
 ) -> list[Request]:
     """Requests for the `num_return_sequences` completions of each prompt, grouped by prompt.
 
-    keys: Seed sequence of each prompt's random numbers.
+    Args:
+        keys: Seed sequence of each prompt's random numbers.
+        row_labels: See `Request.row_labels`; the first request of each prompt has them.
     """
+    row_labels = [None] * len(prompts) if row_labels is None else row_labels
     return [
-        Request(prompt, generation, (*key, copy))
-        for prompt, key in zip(prompts, keys, strict=True)
+        Request(prompt, generation, (*key, copy), None if copy else labels)
+        for prompt, key, labels in zip(prompts, keys, row_labels, strict=True)
         for copy in range(generation.num_return_sequences)
     ]
 
@@ -130,7 +136,7 @@ def open_engine(
 
     batch_size: Number of prompts per forward pass; see `max_running_rows`.
     """
-    max_length = max(len(r.prompt) + r.generation.max_new_tokens for r in requests)
+    max_length = max(len(r.prompt) + r.max_completion for r in requests)
     token_bytes = KeyValueCache.bytes_per_token(model.config, generation_dtype(model))
     max_rows = max_running_rows(batch_size, max_length * token_bytes)
     num_new_tokens = sum(request.generation.max_new_tokens for request in requests)

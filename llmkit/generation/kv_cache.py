@@ -51,6 +51,8 @@ class Span:
     """Tokens of the row that the cache holds already."""
     end: int
     """Tokens of the row after the step."""
+    used: list[int]
+    """Positions in the row, ascending, whose hidden states are used after the last block."""
 
 
 class CachedAttention:
@@ -83,16 +85,16 @@ class CachedAttention:
     def __call__(
         self, block: int, qkv: Tensor, dropout: nn.Dropout, used: Tensor | None = None
     ) -> Tensor:
-        """qkv: (N, 3 * D) of the N new tokens -> (N, D), or, given `used`, (num_rows, D) of each
-        row's last new token. There is no dropout in generation."""
+        """qkv: (N, 3 * D) of the N new tokens -> (N, D), or, given `used`, (num_used, D) at the
+        positions `used` of all spans. There is no dropout in generation."""
         qkv = qkv.to(self.keys_values.dtype).unflatten(1, (3, self.num_heads, -1))
         q, new = qkv[:, 0], qkv[:, 1:]
         if self.running:
             known = self.keys_values[block]
             known[:, self.slots, :, self.positions] = new[: self.num_running]
         attended = [rows.attend(block, q) for rows in self.running]
-        is_last = used is not None
-        attended += [prompt.attend(block, q, new, only_last=is_last) for prompt in self.prompts]
+        only_used = used is not None
+        attended += [prompt.attend(block, q, new, only_used=only_used) for prompt in self.prompts]
         return (attended[0] if len(attended) == 1 else torch.cat(attended)).flatten(1)
 
 
@@ -130,25 +132,35 @@ class Prompt:
     """Views of the cache with the keys and values of all tokens so far, one per block."""
     bias: Tensor | None
     """See `causal_bias`; None without cached tokens, or if the only new token attends to all."""
+    used: Tensor
+    """(num_used,): indices among the N new tokens of all rows of those that are used."""
+    used_bias: Tensor | None
+    """See `bias_at`, for the tokens that are used."""
 
     @classmethod
     def of(cls, keys_values: Tensor, span: Span, first: int) -> "Prompt":
         """first: Index of the row's first new token among all new tokens."""
-        num_new, bias = span.end - span.start, None
+        num_new, bias, device = span.end - span.start, None, keys_values.device
         if span.start > 0 and num_new > 1:
-            bias = causal_bias(num_new, span.end, keys_values.dtype).to(keys_values.device)
-        row = keys_values[:, :, span.slot]
+            bias = causal_bias(num_new, span.end, keys_values.dtype).to(device)
+        row, used = keys_values[:, :, span.slot], torch.tensor(span.used, device=device)
         known, added = row[..., : span.end, :], row[..., span.start : span.end, :]
-        return cls(slice(first, first + num_new), added.unbind(), known.unbind(), bias)
+        return cls(
+            slice(first, first + num_new),
+            added.unbind(),
+            known.unbind(),
+            bias,
+            used + (first - span.start),
+            bias_at(used, span.end, keys_values.dtype) if span.used != [span.end - 1] else None,
+        )
 
-    def attend(self, block: int, q: Tensor, new: Tensor, *, only_last: bool) -> Tensor:
+    def attend(self, block: int, q: Tensor, new: Tensor, *, only_used: bool) -> Tensor:
         """q: (N, num_heads, head_dim), new: (N, 2, num_heads, head_dim) -> (T, num_heads,
-        head_dim), or those of the last token alone, which attends to all."""
+        head_dim), or those of the tokens that are used alone."""
         self.added[block].copy_(new[self.rows].permute(1, 2, 0, 3))
-        rows = slice(self.rows.stop - 1, self.rows.stop) if only_last else self.rows
+        rows, bias = (self.used, self.used_bias) if only_used else (self.rows, self.bias)
         query, known = q[rows].transpose(0, 1)[None], self.known[block][:, None]
-        bias = None if only_last else self.bias
-        is_causal = not only_last and bias is None and query.shape[2] == known.shape[3]
+        is_causal = bias is None and query.shape[2] == known.shape[3]
         out = F.scaled_dot_product_attention(query, *known, bias, is_causal=is_causal)
         return out[0].transpose(0, 1)
 
@@ -163,6 +175,13 @@ def rows_per_product(ends: list[int], keys_values: Tensor) -> int:
 
 def is_single(span: Span, slot: int) -> bool:
     return span.slot == slot and span.end - span.start == 1 and span.start > 0
+
+
+def bias_at(positions: Tensor, num_keys: int, dtype: torch.dtype) -> Tensor:
+    """(num_positions, num_keys): 0 where the query at a position may attend to a key, else -inf."""
+    keys = torch.arange(num_keys, device=positions.device)
+    bias = torch.zeros(len(positions), num_keys, dtype=dtype, device=positions.device)
+    return bias.masked_fill_(keys > positions[:, None], -torch.inf)
 
 
 def length_mask(ends: list[int], dtype: torch.dtype, device: torch.device) -> Tensor | None:

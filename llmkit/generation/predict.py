@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.config.generation import Generation
 from llmkit.generation.generate import (
+    complete,
     generate,
     iter_completions,
     iter_text,
@@ -47,6 +49,38 @@ def predict_prompts(
         return [Prediction(max(row, key=row.get), row) for row in chosen]
     samples = generate(model, tokenizer, prompts, generation, batch_size, seed, numbers)
     return [_combine(of_prompt, generation) for of_prompt in samples]
+
+
+def predict_with_losses(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    row_labels: list[list[int] | None],
+    labels: dict[str, list[int]],
+    generation: Generation,
+    batch_size: int,
+    seed: int,
+    numbers: Sequence[int],
+) -> list[tuple[Prediction, np.ndarray | None]]:
+    """Predict a label or text for each prompt and, in the same pass over the prompt, compute the
+    nats of each supervised token of its row; None for prompts without `row_labels`.
+
+    row_labels: See `Request.row_labels`; none with labels to choose from and in a beam search. The
+        other arguments are those of `predict_prompts`.
+    """
+    if not any(row_labels):
+        predictions = predict_prompts(
+            model, tokenizer, prompts, labels, generation, batch_size, seed, numbers
+        )
+        return [(prediction, None) for prediction in predictions]
+    keys = [(seed, number) for number in numbers]
+    requests = make_requests(prompts, keys, generation, row_labels)
+    sequences = iter(complete(model, tokenizer, requests, batch_size))
+    of_prompts = (list(islice(sequences, generation.num_return_sequences)) for _ in prompts)
+    return [
+        (_combine(list(map(to_prediction, samples)), generation), samples[0].nats)
+        for samples in of_prompts
+    ]
 
 
 def iter_predictions(

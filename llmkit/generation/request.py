@@ -7,6 +7,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.config.generation import Generation
+from llmkit.constants import IGNORE_INDEX
 from llmkit.generation.constraint import Constraint
 from llmkit.generation.text_stream import TextStream
 
@@ -25,6 +26,20 @@ class Request:
     """Decoding settings."""
     key: tuple[int, ...] = (0,)
     """Seed sequence for sampling; the samples depend on nothing else."""
+    row_labels: list[int] | None = None
+    """Labels of an encoded row: of the prompt followed by the expected completion, all of whose
+    tokens are supervised. If given, reading the prompt computes the loss of each supervised
+    token."""
+
+    @property
+    def expected(self) -> list[int]:
+        """Token ids of the expected completion; empty without `row_labels`."""
+        return self.row_labels[len(self.prompt) :] if self.row_labels else []
+
+    @property
+    def max_completion(self) -> int:
+        """Maximum number of tokens that follow the prompt, generated or expected."""
+        return max(self.generation.max_new_tokens, len(self.expected))
 
 
 class Sequence:
@@ -43,6 +58,14 @@ class Sequence:
         """The decoding settings that determine how tokens are chosen, as a dictionary key."""
         self.num_cached = 0
         """Number of tokens, of prompt and completion, whose keys and values are cached."""
+        self.targets = {
+            position: label
+            for position, label in enumerate(request.row_labels or [])
+            if position > 0 and label != IGNORE_INDEX
+        }
+        """The supervised tokens of `request.row_labels` by position."""
+        self.nats: np.ndarray | None = None
+        """(num_supervised,), float32: the loss of each target, once the prompt has been read."""
         self.constraint = Constraint(generation, tokenizer) if generation.constraint else None
         self._stream = TextStream(tokenizer, generation.stop)
         self._draws: np.ndarray | None = None
@@ -56,12 +79,33 @@ class Sequence:
         return text
 
     @property
+    def num_tokens(self) -> int:
+        """Number of tokens of the prompt and the completion so far."""
+        return len(self.request.prompt) + len(self.token_ids)
+
+    @property
+    def is_to_be_scored(self) -> bool:
+        """Whether the expected completion is to be read together with the prompt, for its loss."""
+        return bool(self.targets) and self.nats is None
+
+    @property
     def unread(self) -> list[int]:
-        """The tokens, of prompt and completion, that the model has not processed yet."""
+        """The tokens, of prompt and completion, that the model has not processed yet; while the row
+        is to be scored, those of the expected completion but the last, which predicts nothing."""
         prompt = self.request.prompt
+        if self.is_to_be_scored:
+            return prompt[self.num_cached :] + self.request.expected[:-1]
         if self.num_cached < len(prompt):
             return prompt[self.num_cached :] + self.token_ids
         return self.token_ids[self.num_cached - len(prompt) :]
+
+    @property
+    def used(self) -> list[int]:
+        """The positions from whose hidden states the model predicts: the last one and, while the
+        row is to be scored, those before supervised tokens, which include it."""
+        if self.is_to_be_scored:
+            return [position - 1 for position in self.targets]
+        return [self.num_tokens - 1]
 
     @property
     def draw(self) -> float:

@@ -65,8 +65,8 @@ class SupervisedLoss(nn.Module):
     @torch.no_grad()
     def token_losses(self, batch: Batch) -> Tensor:
         """(num_supervised,), float32: the loss of each supervised token in nats."""
-        weight = unwrap_model(self.model).get_output_embeddings().weight
-        return token_nll(self.used_states(batch), weight, batch.targets)
+        output = unwrap_model(self.model).get_output_embeddings()
+        return token_nll(self.used_states(batch), output, batch.targets)
 
     def used_states(self, batch: Batch) -> Tensor:
         """(num_supervised, D): the hidden states from which supervised tokens are predicted."""
@@ -169,11 +169,14 @@ def sum_outer(grad_logits: Tensor, hidden: Tensor) -> Tensor:
     return (grad_logits.t() @ (hidden / scale).to(hidden.dtype)).float() * scale
 
 
-def token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """(N,), float32: the loss in nats of each target (N,), given hidden states (N, D)."""
+def token_nll(hidden: Tensor, output: nn.Module, targets: Tensor) -> Tensor:
+    """(N,), float32: the loss in nats of each target (N,), given hidden states (N, D).
+
+    output: The layer that computes logits.
+    """
     pieces = zip(hidden.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
     nats = [
-        F.cross_entropy(F.linear(states, weight).float(), wanted, reduction="none")
+        F.cross_entropy(output(states).float(), wanted, reduction="none")
         for states, wanted in pieces
     ]
     return torch.cat(nats)

@@ -14,6 +14,7 @@ from torch import nn
 
 from llmkit.data.bpe import bpe_of
 from llmkit.data.encode import EncodingOptions
+from llmkit.data.encoded_rows import count_tokens
 from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_set
 from llmkit.evaluation.samples import take_samples
 from llmkit.generation.generate import max_running_rows
@@ -140,11 +141,12 @@ def rows_at_once(setup: TrainingSetup, rows: EvaluationSet) -> int:
 
 
 def cached_bytes(setup: TrainingSetup, rows: EvaluationSet) -> int:
-    """Bytes of the key-value cache of one row while its completion is generated."""
+    """Bytes of the keys and values of a row with its completion, generated or expected."""
     if rows.task.output != "completion":
         return 0
     model = unwrap_model(setup.model)
     longest = max(map(len, rows.prompts)) + setup.recipe.generation.max_new_tokens
+    longest = max(longest, int(count_tokens(rows.encoded)[0].max()))
     return longest * KeyValueCache.bytes_per_token(model.config, generation_dtype(model))
 
 

@@ -13,6 +13,15 @@ CONFIG = GPT2Config(n_layer=2, n_head=3, n_embd=12, n_positions=64)
 DROPOUT = nn.Dropout(0.5)  # never applied in generation
 
 
+def span_of(slot, start, end, generator):
+    """A span of which some tokens are used, among them the first one or the last one."""
+    if end - start == 1:
+        return Span(slot, start, end, [start])
+    used = torch.rand(end - start, generator=generator) < 0.5
+    used[-1 if slot % 2 else 0] = True
+    return Span(slot, start, end, (start + used.nonzero().flatten()).tolist())
+
+
 def whole_row(qkv):
     """Causal self-attention over one row, (T, D)."""
     q, k, v = qkv.unflatten(1, (3, 3, 4)).permute(1, 2, 0, 3)
@@ -36,7 +45,7 @@ def test_rows_read_in_any_pieces_attend_to_all_their_tokens(num_rows, monkeypatc
         running = [1 if start else 0 for start in starts]
         sizes = [max(size, one) for size, one in zip(sizes, running, strict=True)]
         spans = [
-            Span(slot, start, min(n, start + size))
+            span_of(slot, start, min(n, start + size), generator)
             for slot, (start, size, n) in enumerate(zip(starts, sizes, lengths, strict=True))
             if start < n and size
         ]
@@ -45,13 +54,12 @@ def test_rows_read_in_any_pieces_attend_to_all_their_tokens(num_rows, monkeypatc
         attend = CachedAttention(cache, spans)
         for block in range(2):
             qkv = torch.cat([rows[span.slot][block][span.start : span.end] for span in spans])
-            lengths_read = torch.tensor([span.end - span.start for span in spans])
-            found = attend(block, qkv, DROPOUT).split(lengths_read.tolist())
-            last = attend(block, qkv, DROPOUT, lengths_read.cumsum(0) - 1)
-            for span, values, of_last in zip(spans, found, last, strict=True):
-                expected = whole_row(rows[span.slot][block][: span.end])[span.start :]
-                torch.testing.assert_close(values, expected)
-                torch.testing.assert_close(of_last, expected[-1])
+            found = attend(block, qkv, DROPOUT).split([span.end - span.start for span in spans])
+            used = attend(block, qkv, DROPOUT, torch.empty(0)).split([len(s.used) for s in spans])
+            for span, values, of_used in zip(spans, found, used, strict=True):
+                expected = whole_row(rows[span.slot][block][: span.end])
+                torch.testing.assert_close(values, expected[span.start :])
+                torch.testing.assert_close(of_used, expected[span.used])
         for span in spans:
             starts[span.slot] = span.end
 
@@ -59,10 +67,10 @@ def test_rows_read_in_any_pieces_attend_to_all_their_tokens(num_rows, monkeypatc
 def test_a_copied_slot_continues_like_the_original():
     qkv = torch.randn(9, 36)
     cache = KeyValueCache(CONFIG, 3, 16, torch.float32, torch.device("cpu"))
-    CachedAttention(cache, [Span(0, 0, 8)])(1, qkv[:8], DROPOUT)
+    CachedAttention(cache, [Span(0, 0, 8, [7])])(1, qkv[:8], DROPOUT)
     cache.copy(0, 2, 8)
     expected = whole_row(qkv)[8:]
-    found = CachedAttention(cache, [Span(2, 8, 9)])(1, qkv[8:], DROPOUT)
+    found = CachedAttention(cache, [Span(2, 8, 9, [8])])(1, qkv[8:], DROPOUT)
     torch.testing.assert_close(found, expected)
 
 

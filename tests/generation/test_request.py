@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from llmkit.config.generation import Generation
+from llmkit.constants import IGNORE_INDEX
 from llmkit.generation.request import Request, Sequence
 from llmkit.model.load import EMBEDDED_MODEL, load_model
 
@@ -41,6 +42,18 @@ def test_unread_tokens_follow_the_cached_tokens(tokenizer):
     assert sequence.unread == [3, 8, 9]
     sequence.num_cached = 4
     assert sequence.unread == [9]
+
+
+def test_the_expected_completion_is_read_with_the_prompt(tokenizer):
+    labels = [1, IGNORE_INDEX, 5, IGNORE_INDEX, 7, 8, 9]  # the first token is never predicted
+    request = Request([1, 2, 5, 6], Generation(max_new_tokens=2), row_labels=labels)
+    assert (request.expected, request.max_completion) == ([7, 8, 9], 3)
+    sequence = Sequence(request, tokenizer)
+    assert sequence.unread == [1, 2, 5, 6, 7, 8]
+    assert (sequence.targets, sequence.used) == ({2: 5, 4: 7, 5: 8, 6: 9}, [1, 3, 4, 5])
+    sequence.nats, sequence.num_cached = np.zeros(4, np.float32), 4
+    sequence.push(8, END)
+    assert (sequence.unread, sequence.used) == ([8], [4])
 
 
 def test_random_numbers_depend_only_on_the_key(tokenizer):
