@@ -50,10 +50,12 @@ def check(
         from llmkit.paths import check_output
         from llmkit.reports.check import show_check, write_html
         from llmkit.runtime.console import make_console
+        from llmkit.runtime.signals import Signals
         from llmkit.workflows.check import check as run_check
 
     page = check_output(html, "--html", ".html")
-    result = run_check(settings, rows)
+    with Signals():  # on SIGTERM too, temporary files are deleted
+        result = run_check(settings, rows)
     if as_json:
         click.echo(to_json(result.to_json(), ensure_ascii=False, indent=2))
     else:

@@ -73,15 +73,17 @@ def evaluate(
             settings = recipe_of(run, scale=scale, overrides=overrides)
         from llmkit.data.recipe_task import recipe_task
         from llmkit.runtime.console import make_console
+        from llmkit.runtime.signals import Signals
         from llmkit.workflows.evaluate import evaluate_model, evaluate_predictions
 
     task = recipe_task(settings)
     check_limits(limits, task)
     console = make_console(stderr=as_json, quiet=is_quiet)
-    if predictions is None:
-        results = evaluate_model(name, settings, console, output)
-    else:
-        results = evaluate_predictions(predictions, settings, console, output)
+    with Signals():  # on SIGTERM too, temporary files are deleted
+        if predictions is None:
+            results = evaluate_model(name, settings, console, output)
+        else:
+            results = evaluate_predictions(predictions, settings, console, output)
     test = results.pop("test")
     if not is_rank_zero():
         return

@@ -66,6 +66,7 @@ def plan(
         from llmkit.reports.plan import show_plan, write_html
         from llmkit.runs.find import open_recipe
         from llmkit.runtime.console import make_console
+        from llmkit.runtime.signals import Signals
         from llmkit.workflows.plan import make_plan
 
         sheet = None if device is None else find_device(device)
@@ -73,9 +74,9 @@ def plan(
         settings = open_recipe(recipe, scale=scale, overrides=overrides)
     if sheet is not None and runs_trials:
         raise UserError("--trials: trials run on this machine only; leave --device out")
-    result = make_plan(
-        settings, make_console(stderr=as_json), seconds, num_bytes, sheet, runs_trials=runs_trials
-    )
+    console = make_console(stderr=as_json)
+    with Signals():  # on SIGTERM too, temporary files are deleted
+        result = make_plan(settings, console, seconds, num_bytes, sheet, runs_trials=runs_trials)
     if as_json:
         click.echo(to_json(result.as_dict(), ensure_ascii=False, indent=2))
     else:

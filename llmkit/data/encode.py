@@ -198,11 +198,12 @@ def encode_rows(
     Args:
         rows: The rows; a UserError stands for a row that cannot be read, and counts as invalid.
         held_out: Rows of other splits, whose duplicates are removed as well if the options say so.
-        folder: Where the Arrow files are written; None: a temporary folder that is deleted with the
-            data sets.
+        folder: Where the Arrow files are written; None: files that have no name once they are
+            mapped into memory, so that even a killed process leaves none behind.
     """
-    temporary = tempfile.TemporaryDirectory(prefix="llmkit-") if folder is None else None
-    folder = folder or Path(temporary.name)
+    if folder is None:
+        with _temporary_folder() as folder:
+            return encode_rows(rows, task, tokenizer, options, folder, held_out)
     with _open_writers(folder) as (writer, records):
         read = _record_invalid(rows, records)
         if options.remove_duplicates is not None:
@@ -213,19 +214,26 @@ def encode_rows(
             read = without_duplicates(read, task, options.remove_duplicates, held_out, record)
         encoded = encode_examples(read, task, tokenizer, options)
         _write_examples(encoded, task, options, writer, records)
-    return load_encoded(folder, temporary)
+    return load_encoded(folder)
 
 
 def encode_tokenized(
     tokenized: Iterable[TokenizedExample], task: Task, eos: int, options: EncodingOptions
 ) -> tuple[Dataset, EncodingReport]:
     """Like `encode_rows`, for rows that are tokenized already. eos: Id of end-of-text."""
-    temporary = tempfile.TemporaryDirectory(prefix="llmkit-")
-    folder = Path(temporary.name)
-    with _open_writers(folder) as (writer, records):
-        encoded = _truncate_examples(tokenized, task, eos, options)
-        _write_examples(encoded, task, options, writer, records)
-    return load_encoded(folder, temporary)
+    with _temporary_folder() as folder:
+        with _open_writers(folder) as (writer, records):
+            encoded = _truncate_examples(tokenized, task, eos, options)
+            _write_examples(encoded, task, options, writer, records)
+        return load_encoded(folder)
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """A folder that is deleted at the end of the context. Its files may still be mapped into
+    memory: the system then keeps their contents. (Windows keeps the folder.)"""
+    with tempfile.TemporaryDirectory(prefix="llmkit-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @contextmanager
@@ -286,15 +294,9 @@ def _arrange(
         yield {"input_ids": encoded.input_ids, "labels": encoded.labels, "where": example.where}
 
 
-def load_encoded(
-    folder: Path, temporary: tempfile.TemporaryDirectory | None = None
-) -> tuple[Dataset, EncodingReport]:
-    """Load the rows and the report that `encode_rows` wrote into a folder.
-
-    temporary: The folder, if it is to be deleted together with the data sets.
-    """
+def load_encoded(folder: Path) -> tuple[Dataset, EncodingReport]:
+    """Load the rows and the report that `encode_rows` wrote into a folder."""
     encoded, records = (open_arrow(folder / name) for name in (ROWS_FILE, RECORDS_FILE))
-    encoded.folder = records.folder = temporary
     return encoded, EncodingReport(RowRecords(records))
 
 

@@ -26,16 +26,20 @@ UNREACHABLE_HINT = (
 OFFLINE_HINT = "name a folder on disk, or unset HF_HUB_OFFLINE to download it"
 
 
-def download_model(name: str, revision: str | None, files: tuple[str, ...] = MODEL_FILES) -> Path:
+def download_model(
+    name: str, revision: str | None, where: str, files: tuple[str, ...] = MODEL_FILES
+) -> Path:
     """Download a model; returns its folder in the local cache, whose name is the commit.
 
-    files: Patterns of the files to fetch: at most the configuration, safetensors and the tokenizer,
-        never pickle, never code.
+    Args:
+        where: The key and the name of the model, for messages.
+        files: Patterns of the files to fetch: at most the configuration, safetensors and the
+            tokenizer, never pickle, never code.
     """
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(files)))
     except Exception as error:
-        raise _explain(error, f"model: {name}", revision) from None
+        raise _explain(error, where, revision) from None
 
 
 def open_dataset_split(

@@ -28,6 +28,7 @@ from llmkit.paths import PACKAGE, RUNS, expand
 from llmkit.runtime.failures import is_out_of_memory, memory_errors
 
 EMBEDDED_MODEL = PACKAGE / "embedded" / "gpt2"
+TOKENIZER_KEY = "model.scratch.tokenizer"
 SMALLER_MODEL = "end other programs, or choose a smaller model"
 TrainBpe = Callable[[int], Bpe]
 
@@ -44,8 +45,9 @@ def load_model(
     Raises UserError if the model cannot be reached, llmkit does not know its family, or its weights
     are not safetensors.
     """
+    where = f"model: {name}"
     folder = find_model(name, revision)
-    family = check_folder(folder, name)
+    family = check_folder(folder, where)
     try:
         model, info = family.model_class.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
@@ -55,12 +57,12 @@ def load_model(
         if is_out_of_memory(error):
             size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
             raise OutOfMemory(
-                f"model: {name}: loading {size / 1e9:.2g} GB: out of memory; {SMALLER_MODEL}"
+                f"{where}: loading {size / 1e9:.2g} GB: out of memory; {SMALLER_MODEL}"
             ) from None
-        raise _damaged(name, error) from None
+        raise _damaged(where, error) from None
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[0]
-        raise UserError(f"model: {name}: its weights lack {missing}; download it again")
+        raise UserError(f"{where}: its weights lack {missing}; download it again")
     require_end_of_text(model, tokenizer)
     # The recipe determines decoding: no setting of the folder may influence a score.
     model.generation_config = GenerationConfig(
@@ -68,16 +70,16 @@ def load_model(
     )
     if len(tokenizer) > model.config.vocab_size:
         raise UserError(
-            f"model: {name}: the tokenizer has {len(tokenizer)} entries, but the model only "
+            f"{where}: the tokenizer has {len(tokenizer)} entries, but the model only "
             f"{model.config.vocab_size}; this folder mixes files of two models"
         )
     family.optimize(model)
     return model, tokenizer
 
 
-def _damaged(name: str | Path, error: Exception) -> UserError:
+def _damaged(where: str, error: Exception) -> UserError:
     reason = str(error).strip().partition("\n")[0]
-    return UserError(f"model: {name}: damaged ({reason}); download or save it again")
+    return UserError(f"{where}: damaged ({reason}); download or save it again")
 
 
 def find_model(
@@ -85,17 +87,18 @@ def find_model(
 ) -> Path:
     """The folder of the model with this name; a hub model, or only its tokenizer, is downloaded
     first."""
+    where = f"{TOKENIZER_KEY if tokenizer_only else 'model'}: {name}"
     if name == "embedded":
         return EMBEDDED_MODEL
     path = expand(str(name))
     if path.is_dir():
         return path
     if isinstance(name, Path) or is_path(name):
-        raise UserError(f"model: {name}: no such folder; check the path")
+        raise UserError(f"{where}: no such folder; check the path")
     from llmkit.io import hub
 
     files = hub.TOKENIZER_FILES if tokenizer_only else hub.MODEL_FILES
-    return hub.download_model(name, revision, files)
+    return hub.download_model(name, revision, where, files)
 
 
 def is_path(name: str) -> bool:
@@ -174,20 +177,18 @@ def empty_model(like: PreTrainedConfig, **sizes: int) -> PreTrainedModel:
 
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of `embedded`, of a folder, or of a hub id; the weights are not read."""
+    where = f"{TOKENIZER_KEY}: {name}"
     folder = find_model(name, revision, tokenizer_only=True)
-    check_tokenizer_folder(folder, name)
-    return _tokenizer_in(folder, name, SCRATCH_FAMILY)
+    check_tokenizer_folder(folder, where)
+    return _tokenizer_in(folder, where, SCRATCH_FAMILY)
 
 
-def _tokenizer_in(folder: Path, name: str, family: Family) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checked folder, with an end-of-text token.
-
-    name: The name of the model, for messages.
-    """
+def _tokenizer_in(folder: Path, where: str, family: Family) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checked folder, with an end-of-text token. where: See `check_folder`."""
     try:
         tokenizer = _load_tokenizer(folder, family)
     except Exception as error:  # damaged files make the libraries raise errors of any type
-        raise _damaged(name, error) from None
+        raise _damaged(where, error) from None
     add_end_of_text(tokenizer)
     return tokenizer
 
@@ -338,4 +339,5 @@ def open_tokenizer(settings: Model, train_bpe: TrainBpe) -> PreTrainedTokenizerB
     if settings.name == "scratch":
         return scratch_tokenizer(settings.scratch, train_bpe, settings.revision)
     folder = find_model(settings.name, settings.revision)
-    return _tokenizer_in(folder, settings.name, check_folder(folder, settings.name))
+    where = f"model: {settings.name}"
+    return _tokenizer_in(folder, where, check_folder(folder, where))

@@ -22,37 +22,41 @@ JSON_FILES = (
 )  # fmt: skip
 
 
-def check_folder(folder: Path, name: str | Path) -> Family:
-    """The family of the model in a folder. Raises UserError, which names the model, unless llmkit
-    knows the family and the folder holds nothing but weights in safetensors, a config and a
-    tokenizer."""
+def check_folder(folder: Path, where: str) -> Family:
+    """The family of the model in a folder. Raises UserError, which begins with `where`, unless
+    llmkit knows the family and the folder holds nothing but weights in safetensors, a config and a
+    tokenizer.
+
+    where: The key and the name of the model, such as `model: gpt2`.
+    """
     if not (folder / "config.json").is_file():
-        raise UserError(f"model: {name}: no config.json in it, so it is not a model folder")
-    check_files(folder, name)
-    family = check_contents(folder, name)
-    check_weights(folder, name)
-    require_tokenizer(folder, name)
+        raise UserError(f"{where}: no config.json in it, so it is not a model folder")
+    check_files(folder, where)
+    family = check_contents(folder, where)
+    check_weights(folder, where)
+    require_tokenizer(folder, where)
     return family
 
 
-def check_tokenizer_folder(folder: Path, name: str | Path) -> None:
-    """Raise UserError, which names the tokenizer, unless the folder holds one and no programs."""
-    check_files(folder, name)
+def check_tokenizer_folder(folder: Path, where: str) -> None:
+    """Raise UserError unless the folder holds a tokenizer and no programs. where: See
+    `check_folder`."""
+    check_files(folder, where)
     read_objects(folder)
-    require_tokenizer(folder, name)
+    require_tokenizer(folder, where)
 
 
-def require_tokenizer(folder: Path, name: str | Path) -> None:
+def require_tokenizer(folder: Path, where: str) -> None:
     if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.json")):
-        raise UserError(f"model: {name}: no tokenizer in it; add tokenizer.json from its model")
+        raise UserError(f"{where}: no tokenizer in it; add tokenizer.json from its model")
 
 
-def check_files(folder: Path, name: str | Path) -> None:
+def check_files(folder: Path, where: str) -> None:
     """Refuse programs, adapters, and files that are not plain or too large."""
     for path in sorted(folder.iterdir()):
         if path.suffix in (".py", ".so", ".pyd", ".pyc"):
             raise UserError(
-                f"model: {name}: it carries a program ({printable(path.name, 60)}), which llmkit "
+                f"{where}: it carries a program ({printable(path.name, 60)}), which llmkit "
                 "never runs; remove it if you trust the rest"
             )
         if path.name == "adapter_config.json":
@@ -63,7 +67,7 @@ def check_files(folder: Path, name: str | Path) -> None:
             check_size(path)
 
 
-def check_contents(folder: Path, name: str | Path) -> Family:
+def check_contents(folder: Path, where: str) -> Family:
     """Refuse an index that leads out of the folder, models of other families, configs that ask for
     more memory than the weights need, and what `read_objects` refuses."""
     contents = read_objects(folder)
@@ -85,7 +89,7 @@ def check_contents(folder: Path, name: str | Path) -> Family:
     if reason is not None:
         raise UserError(f"{folder / 'config.json'}: {reason}; llmkit fine-tunes {known} alone")
     num_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    check_shape(config, family, num_bytes, name)
+    check_shape(config, family, num_bytes, where)
     return family
 
 
@@ -102,7 +106,7 @@ def read_objects(folder: Path) -> dict[str, dict[str, Any]]:
     return contents
 
 
-def check_shape(config: dict[str, Any], family: Family, num_bytes: int, name: str | Path) -> None:
+def check_shape(config: dict[str, Any], family: Family, num_bytes: int, where: str) -> None:
     """Refuse a config of more weights than the weight files can hold: creating them would exhaust
     the memory."""
     num_labels = config.get("num_labels", 1)  # transformers creates a name for each
@@ -112,26 +116,26 @@ def check_shape(config: dict[str, Any], family: Family, num_bytes: int, name: st
     except ValueError:
         is_valid = False
     if not is_valid:
-        raise UserError(f"model: {name}: damaged (invalid sizes in config.json); download it again")
+        raise UserError(f"{where}: damaged (invalid sizes in config.json); download it again")
     if num_bytes and num_weights > num_bytes:
         raise UserError(
-            f"model: {name}: damaged (config.json asks for {num_weights:,} weights, but the "
+            f"{where}: damaged (config.json asks for {num_weights:,} weights, but the "
             f"safetensors have {num_bytes:,} bytes); download or save it again"
         )
 
 
-def check_weights(folder: Path, name: str | Path) -> None:
+def check_weights(folder: Path, where: str) -> None:
     """Refuse a folder without safetensors."""
     if any(folder.glob("model*.safetensors")):
         return
     pickles = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
     if pickles:
         raise UserError(
-            f"model: {name}: its weights are pickle ({pickles[0]}), which can run code when "
+            f"{where}: its weights are pickle ({pickles[0]}), which can run code when "
             "opened; llmkit reads safetensors only: convert them where you trust the source"
         )
     raise UserError(
-        f"model: {name}: no model.safetensors in it (pickle weights are never fetched or "
+        f"{where}: no model.safetensors in it (pickle weights are never fetched or "
         "opened); name a model that has safetensors"
     )
 

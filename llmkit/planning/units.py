@@ -23,7 +23,8 @@ def parse_duration(text: str, given_by: str = "--budget") -> float:
         if 0 < seconds < math.inf:
             return seconds
     raise UserError(
-        f"{given_by}: {printable(text)!r} is not a duration above 0; write 90s, 45m, 3h or 1h30m"
+        f"{given_by}: {printable(text)!r} is not a positive duration in s, m, h or d; write 90s, "
+        "45m, 3h or 1h30m"
     )
 
 
@@ -38,7 +39,8 @@ def parse_bytes(text: str, given_by: str = "--memory") -> int:
         if 1 <= num_bytes < 1e18:
             return int(num_bytes)
     raise UserError(
-        f"{given_by}: {printable(text)!r} is not a size above 0; write 16GB, 512MB or 24GiB"
+        f"{given_by}: {printable(text)!r} is not a positive size in MB, GB or TB; write 16GB, "
+        "512MB or 24GiB"
     )
 
 

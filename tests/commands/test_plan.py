@@ -14,11 +14,11 @@ SMALL = (
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--budget", "3x"), "llmkit: --budget: '3x' is not a duration above 0"),
-        (("--budget", "0"), "llmkit: --budget: '0' is not a duration above 0"),
-        (("--budget", "-3h"), "llmkit: --budget: '-3h' is not a duration above 0"),
-        (("--memory", "much"), "llmkit: --memory: 'much' is not a size above 0"),
-        (("--memory", "0GB"), "llmkit: --memory: '0GB' is not a size above 0"),
+        (("--budget", "3x"), "llmkit: --budget: '3x' is not a positive duration in s, m, h or d"),
+        (("--budget", "0"), "llmkit: --budget: '0' is not a positive duration in s, m, h or d"),
+        (("--budget", "-3h"), "llmkit: --budget: '-3h' is not a positive duration in s, m, h or d"),
+        (("--memory", "much"), "llmkit: --memory: 'much' is not a positive size in MB, GB or TB"),
+        (("--memory", "0GB"), "llmkit: --memory: '0GB' is not a positive size in MB, GB or TB"),
         (("--device", "a1000"), "llmkit: --device: unknown device 'a1000'; did you mean a100"),
         (("--device", "a100", "--trials"), "llmkit: --trials: trials run on this machine"),
         (("--output", "plan.txt"), "llmkit: --output: plan.txt: name a file that ends in .html"),

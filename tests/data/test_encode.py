@@ -12,6 +12,7 @@ from llmkit.data.encode import (
     encode_rows,
     encode_segments,
     encode_text,
+    encode_tokenized,
     truncate_longest,
 )
 from llmkit.data.encoded_rows import count_tokens
@@ -126,6 +127,20 @@ def test_every_row_and_token_read_is_counted(tokenizer):
     texts = [[e.prompt_text, e.completion] for e in examples]
     read = [sum(map(len, encode_text(pair, tokenizer))) + 1 for pair in texts]
     assert encoding_report.num_tokens == sum(read)
+
+
+def test_temporary_files_have_no_name_while_their_rows_are_read(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    task, options = get_task("summarize"), EncodingOptions(max_length=30)
+    rows = rows_of(task, 4)
+    tokenized = encode_segments((to_example(row, task) for row in rows), tokenizer)
+    for encoded, report in (
+        encode_rows(rows, task, tokenizer, options),
+        encode_tokenized(tokenized, task, tokenizer.eos_token_id, options),
+    ):
+        assert list(tmp_path.iterdir()) == []
+        assert [row["where"] for row in encoded] == ["row 1", "row 2"]
+        assert report.num_rows == 4
 
 
 def test_rows_without_any_supervised_token_are_refused(tokenizer):

@@ -207,6 +207,7 @@ def become(job: dict, output: int, errors: int) -> None:
         os.chdir(job["cwd"])
         os.environ.clear()
         os.environ.update(job["environment"])
+        tempfile.tempdir = None  # chosen anew, by TMPDIR
         encoding = os.environ.get("PYTHONIOENCODING") or "utf-8"
         sys.stdout = open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", 1, encoding, "backslashreplace", closefd=False)  # noqa: SIM115

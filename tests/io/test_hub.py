@@ -115,6 +115,10 @@ STREAMED = (
 REFUSED = [
     (("qa", "model=someone/nothing"), "model: someone/nothing: not found at"),
     (("qa", "model=gpt2", "model.revision=v9"), "model: gpt2: no revision 'v9'"),
+    (
+        ("pretrain", "model.scratch.tokenizer=someone/nothing"),
+        "model.scratch.tokenizer: someone/nothing: not found at",
+    ),
     (("qa", "model=someone/pickled"), "pickle weights are never fetched"),
     (("qa", "model=someone/gated"), "model: someone/gated: access is restricted"),
     (("qa", "data.hub=no/set", "data.train=train"), "data.hub: no/set: not found at"),

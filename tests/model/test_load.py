@@ -82,17 +82,22 @@ def test_a_tokenizer_without_end_of_text_gets_one_with_an_embedding(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "no tokenizer in it"),
-        ({"tokenizer.json": "{}"}, "damaged"),
-        ({"tokenizer.json": '{"auto_map": {"AutoTokenizer": "x.X"}}'}, "names code to be run"),
-        ({"tokenizer.json": "{}", "run.py": ""}, "carries a program"),
+        (None, "model.scratch.tokenizer: FOLDER: no such folder"),
+        ({}, "model.scratch.tokenizer: FOLDER: no tokenizer in it"),
+        ({"tokenizer.json": "{}"}, "model.scratch.tokenizer: FOLDER: damaged"),
+        ({"tokenizer.json": '{"auto_map": {"A": "x.X"}}'}, "FOLDER/tokenizer.json: auto_map names"),
+        ({"run.py": ""}, "model.scratch.tokenizer: FOLDER: it carries a program"),
     ],
 )
 def test_a_folder_without_a_plain_tokenizer_is_refused(files, message, tmp_path):
-    for name, content in files.items():
-        (tmp_path / name).write_text(content)
-    with pytest.raises(UserError, match=message):
-        scratch_model(Scratch(tokenizer=str(tmp_path)), no_bpe)
+    folder = tmp_path / "words"
+    if files is not None:
+        folder.mkdir()
+    for name, content in (files or {}).items():
+        (folder / name).write_text(content)
+    with pytest.raises(UserError) as error:
+        scratch_model(Scratch(tokenizer=str(folder)), no_bpe)
+    assert str(error.value).replace(str(folder), "FOLDER").startswith(message)
 
 
 def test_a_saved_model_has_the_permissions_of_other_new_files(tiny_gpt2, tmp_path):
