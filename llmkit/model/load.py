@@ -23,6 +23,7 @@ from llmkit.data.bpe import Bpe
 from llmkit.errors import OutOfMemory, UserError
 from llmkit.families import SCRATCH_FAMILY, Family, family_of
 from llmkit.io.atomic import disk_errors, write_folder
+from llmkit.model.int8 import is_int8, load_int8
 from llmkit.model.untrusted import check_folder, check_tokenizer_folder
 from llmkit.paths import PACKAGE, RUNS, expand
 from llmkit.runtime.failures import is_out_of_memory, memory_errors
@@ -36,7 +37,7 @@ TrainBpe = Callable[[int], Bpe]
 def load_model(
     name: str | Path, revision: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model, in float32 on the CPU, and its tokenizer.
+    """Load a model, in float32 or int8 on the CPU, and its tokenizer.
 
     Args:
         name: `embedded`, a folder, or a hub id; a Path is always a folder.
@@ -49,9 +50,7 @@ def load_model(
     folder = find_model(name, revision)
     family = check_folder(folder, where)
     try:
-        model, info = family.model_class.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
+        model, missing = _load_weights(folder, family)
         tokenizer = _load_tokenizer(folder, family)
     except Exception as error:  # damaged files make the libraries raise errors of any type
         if is_out_of_memory(error):
@@ -60,9 +59,8 @@ def load_model(
                 f"{where}: loading {size / 1e9:.2g} GB: out of memory; {SMALLER_MODEL}"
             ) from None
         raise _damaged(where, error) from None
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])[0]
-        raise UserError(f"{where}: its weights lack {missing}; download it again")
+    if missing:
+        raise UserError(f"{where}: its weights lack {missing[0]}; download it again")
     require_end_of_text(model, tokenizer)
     # The recipe determines decoding: no setting of the folder may influence a score.
     model.generation_config = GenerationConfig(
@@ -75,6 +73,16 @@ def load_model(
         )
     family.optimize(model)
     return model, tokenizer
+
+
+def _load_weights(folder: Path, family: Family) -> tuple[PreTrainedModel, list[str]]:
+    """The model in a checked folder, and the names of weights that are missing there."""
+    if is_int8(folder):
+        return load_int8(folder, family)
+    model, info = family.model_class.from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    )
+    return model, sorted(info["missing_keys"])
 
 
 def _damaged(where: str, error: Exception) -> UserError:

@@ -1,6 +1,7 @@
 """Make a model ready for training: dropout, adapters, frozen layers."""
 
 from functools import partial
+from pathlib import Path
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -9,7 +10,17 @@ from transformers import PreTrainedModel
 from llmkit.config.schema import Lora, Train
 from llmkit.errors import UserError
 from llmkit.families import family_of
+from llmkit.model.int8 import is_int8
 from llmkit.model.loss import unwrap_model
+
+
+def require_trainable(model: PreTrainedModel, name: str) -> None:
+    """Raise UserError for int8 weights, which have no gradient. name: The recipe's model."""
+    if is_int8(Path(model.name_or_path)):
+        raise UserError(
+            f"model: {name}: its int8 weights cannot be trained; name the model that they were "
+            "made from"
+        )
 
 
 def trainable_model(model: PreTrainedModel, settings: Train) -> nn.Module:

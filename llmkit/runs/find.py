@@ -15,6 +15,7 @@ from llmkit.io.small_json import UnreadableJson, read_json
 from llmkit.paths import RUNS, check_writable, expand
 from llmkit.runs.folder import (
     checkpoints,
+    int8_dir,
     is_run,
     lock_path,
     model_dir,
@@ -131,11 +132,12 @@ def resolve_model(name: str) -> tuple[str, Path | None]:
     """Resolve the name of a model or a run.
 
     Returns:
-        What `load_model` takes, and the run if the name is a run or the model folder inside one.
+        What `load_model` takes, and the run if the name is a run or a model folder inside one.
     """
     path = expand(name)
     run = Path(os.path.abspath(path)).parent
-    is_its_model = path.is_dir() and model_dir(run).is_dir() and path.samefile(model_dir(run))
+    folders = [folder for folder in (model_dir(run), int8_dir(run)) if folder.is_dir()]
+    is_its_model = path.is_dir() and any(path.samefile(folder) for folder in folders)
     if is_run(run) and is_its_model:
         return name, run
     if not is_run(path):
@@ -143,6 +145,16 @@ def resolve_model(name: str) -> tuple[str, Path | None]:
     if not model_dir(path).is_dir():
         raise UserError(f"{path}: this run has no model yet; it was stopped before its first save")
     return str(model_dir(path)), path
+
+
+def find_finished_run(name: str) -> Path:
+    """The folder of a finished run; raises UserError for anything else."""
+    _, run = resolve_model(name)
+    if run is None:
+        raise UserError(f"{name}: not a run; name the folder that `llmkit finetune` made")
+    if not results_path(run).is_file():
+        raise UserError(f"{name}: this run has not finished{resume_hint(run, ())}")
+    return run
 
 
 def resume_hint(run: Path, options: Iterable[str], has_launcher: bool = False) -> str:

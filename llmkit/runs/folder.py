@@ -9,6 +9,7 @@ metrics.jsonl      a line per logged step and per validation
 samples.jsonl      predictions for a few validation rows at each validation (evaluation.samples)
 checkpoints/       what a stopped run is resumed from
 model/             the best weights, as a plain Hugging Face folder
+int8/              the same model with int8 weights, written by `quantize`
 predictions.jsonl  id, prompt, prediction and references of each test row
 metrics.json       scores of the model and the baselines; written when the run has finished
 sets/              the last two files for each further test set
@@ -54,6 +55,10 @@ def set_dirs(folder: Path) -> list[Path]:
 
 def model_dir(run: Path) -> Path:
     return run / "model"
+
+
+def int8_dir(run: Path) -> Path:
+    return run / "int8"
 
 
 def checkpoints_dir(run: Path) -> Path:

@@ -47,7 +47,11 @@ from llmkit.model.load import (
     open_model,
     weights_fingerprint,
 )
-from llmkit.model.trainable import set_activation_checkpointing, trainable_model
+from llmkit.model.trainable import (
+    require_trainable,
+    set_activation_checkpointing,
+    trainable_model,
+)
 from llmkit.reports import terminal
 from llmkit.runs.record import ModelRecord, RunRecord, SplitRecord
 from llmkit.runtime.console import warning_console
@@ -119,6 +123,7 @@ def setup_training(
     terminal.show_prompt(console, shapes, task.shown_prompt, warnings, warning_console())
     forward, seed = recipe.train.forward, recipe.seed
     model, tokenizer = open_model(recipe.model, forward, seed, partial(bpe_of, splits["train"]))
+    require_trainable(model, recipe.model.name)
     check_max_length(recipe.data.max_length, model)
     check_constraint(recipe.generation, tokenizer)
     tokenizer.chat_template = task.chat.template if task.chat else tokenizer.chat_template

@@ -1,0 +1,47 @@
+"""The `quantize` command."""
+
+from dataclasses import asdict
+
+import click
+
+from llmkit.commands.completion import complete_run
+from llmkit.commands.loading import loading
+from llmkit.commands.options import check_keys, json_option, overrides_argument, quiet_option
+from llmkit.commands.verb import Verb, examples
+
+READ_KEYS = ("data.test", "evaluation.test_rows", "train.mixed_precision")
+
+
+@click.command(
+    cls=Verb,
+    short_help="Write a run's model with int8 weights.",
+    epilog=examples(
+        "llmkit quantize runs/a",
+        "llmkit quantize runs/a evaluation.test_rows=50",
+        "llmkit generate --model runs/a/int8 --input new.csv",
+    ),
+)
+@click.argument("run", metavar="RUN", shell_complete=complete_run)
+@overrides_argument
+@click.option("--force", "is_forced", is_flag=True, help="Replace int8 weights that are there.")
+@quiet_option
+@json_option
+def quantize(
+    run: str, overrides: tuple[str, ...], is_forced: bool, is_quiet: bool, as_json: bool
+) -> None:
+    """Write the model of a finished run with int8 weights, for CPUs, to RUN/int8.
+
+    Size, score and speed are shown before and after. generate, evaluate, chat and serve open
+    RUN/int8 like the run.
+    """
+    check_keys(overrides, READ_KEYS)
+    with loading(is_quiet=is_quiet):
+        from llmkit.io.safe_json import to_json
+        from llmkit.runtime.console import make_console
+        from llmkit.workflows.quantize import quantize_run, show_quantized
+
+    console = make_console(stderr=as_json, quiet=is_quiet)
+    quantized = quantize_run(run, overrides, console, is_forced=is_forced)
+    show_quantized(console, quantized)
+    if as_json:
+        click.echo(to_json({**asdict(quantized), "folder": str(quantized.folder)}, indent=2))

@@ -1,0 +1,115 @@
+"""The `quantize` command: a run's model with int8 weights, scored and timed beside the model."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from llmkit.errors import UserError, count_of
+from llmkit.io.atomic import recover, sibling, write_folder, write_text
+from llmkit.model.int8 import is_int8, save_int8
+from llmkit.model.load import load_model
+from llmkit.paths import check_writable
+from llmkit.reports.variants import NOTE, Variant, show_variants, variants_table
+from llmkit.runs.find import find_finished_run, recipe_of
+from llmkit.runs.folder import int8_dir, model_dir
+from llmkit.workflows.variants import Scorer, weight_bytes
+
+FLOAT32, INT8 = "float32", "int8"  # names of the variants
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """The int8 model of a run."""
+
+    folder: Path
+    metric: str
+    """The deciding score."""
+    num_rows: int
+    """Test rows that were scored."""
+    instructions: str
+    """The processor's instruction set, and the threads that were used."""
+    variants: list[Variant]
+    """The model of the run, and its int8 weights."""
+
+
+def quantize_run(
+    name: str, overrides: tuple[str, ...], console: Console, *, is_forced: bool = False
+) -> Quantized:
+    """Write the model of a finished run with int8 weights into the folder `int8` of the run, open
+    it, and compare it with the model on the run's test rows.
+
+    The folder is there once it is complete, with the comparison in its model card.
+
+    Args:
+        name: The run.
+        overrides: `key=value` for keys of its recipe that name the test rows.
+        is_forced: Replace int8 weights that are there.
+    """
+    run = find_finished_run(name)
+    folder = int8_dir(run)
+    check_writable(folder, "RUN")
+    require_free(folder, is_forced=is_forced)
+    recipe = recipe_of(run, overrides=(*overrides, "train.device=cpu"))
+    model, tokenizer = load_model(model_dir(run))
+    scorer = Scorer.open(recipe, model, tokenizer)
+    found: list[Quantized] = []
+
+    def write(staging: Path) -> None:
+        save_int8(model, tokenizer, staging)
+        models = {FLOAT32: model, INT8: load_model(staging)[0]}
+        sizes = {FLOAT32: weight_bytes(model_dir(run)), INT8: weight_bytes(staging)}
+        results = {name: scorer.score(name, model, console) for name, model in models.items()}
+        variants = scorer.compare(models, results, sizes)
+        num_rows = len(scorer.test.rows)
+        quantized = Quantized(folder, scorer.metric, num_rows, instructions(), variants)
+        write_text(staging / "README.md", card_of(model_dir(run)) + section(quantized))
+        found.append(quantized)
+
+    try:
+        write_folder(folder, write)
+    finally:
+        shutil.rmtree(sibling(folder, "partial"), ignore_errors=True)
+    return found[0]
+
+
+def require_free(folder: Path, *, is_forced: bool) -> None:
+    """Raise UserError if the folder is there, unless it holds int8 weights to be replaced."""
+    recover(folder)
+    if not folder.exists():
+        return
+    if not is_int8(folder):
+        raise UserError(f"{folder}: not written by `llmkit quantize`; move it away")
+    if not is_forced:
+        raise UserError(f"{folder}: is there already; give --force to replace it")
+
+
+def instructions() -> str:
+    """The instruction set and the number of threads that the products use."""
+    capability, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    return f"{capability}, {count_of(threads, 'thread')}"
+
+
+def card_of(folder: Path) -> str:
+    """The model card of a folder; empty if there is none."""
+    path = folder / "README.md"
+    return path.read_text("utf-8") if path.is_file() else ""
+
+
+def section(quantized: Quantized) -> str:
+    """The section of the model card about the int8 weights."""
+    return (
+        "\n## Int8 weights\n\n"
+        "Weights of the linear layers as int8, with a scale for each output. Only llmkit opens "
+        f"this folder. {quantized.num_rows:,} test rows; {quantized.instructions}:\n\n"
+        f"{variants_table(quantized.metric, quantized.variants)}\n{NOTE}\n"
+    )
+
+
+def show_quantized(console: Console, quantized: Quantized) -> None:
+    """Print the table."""
+    show_variants(console, quantized.metric, quantized.num_rows, [quantized.variants])
+    console.print(quantized.instructions)
+    console.print(f"model: {quantized.folder}")

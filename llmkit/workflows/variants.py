@@ -1,0 +1,141 @@
+"""Score the variants of a run's model on its test rows, and time their generation."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from llmkit.config.generation import Generation
+from llmkit.config.schema import Recipe
+from llmkit.data.answers import count_answers
+from llmkit.data.recipe_task import recipe_task
+from llmkit.data.splits import open_splits
+from llmkit.errors import count_of
+from llmkit.evaluation.evaluation_set import EvaluationSet, read_test_sets
+from llmkit.evaluation.evaluator import Evaluator
+from llmkit.evaluation.samples import evenly_spaced
+from llmkit.generation.generate import generate
+from llmkit.model.load import check_max_length, evaluating
+from llmkit.reports.variants import Variant
+from llmkit.runtime.devices import start_accelerator
+from llmkit.scoring.comparison import differences_from
+from llmkit.scoring.deciding_metric import choose_metric
+from llmkit.scoring.scores import SystemResult
+from llmkit.workflows.evaluate import encode_tests, show_invalid
+
+NUM_PROMPTS = 8
+NUM_TOKENS = 64  # generated for each prompt
+ROUNDS = 3  # the fastest counts
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """The test rows of a run, and how they are predicted."""
+
+    test: EvaluationSet
+    evaluator: Evaluator
+    metric: str
+    """The deciding score."""
+
+    @classmethod
+    def open(
+        cls, recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> "Scorer":
+        """model: The model of the run."""
+        settings = recipe.train
+        accelerator = start_accelerator(settings.device, settings.mixed_precision, recipe.seed)
+        check_max_length(recipe.data.max_length, model)
+        task = recipe_task(recipe)
+        splits = open_splits(recipe.data, task, recipe.evaluation)
+        show_invalid(splits)
+        tests = read_test_sets(splits, task, count_answers(splits["train"], task), (), None)
+        evaluator = Evaluator(
+            tokenizer, recipe.evaluation, recipe.generation, recipe.train.forward, recipe.seed,
+            accelerator,
+        )  # fmt: skip
+        test = encode_tests(tests, tokenizer, recipe.data, recipe.generation)["test"]
+        return cls(test, evaluator, choose_metric(test.task, recipe.evaluation.metric).name)
+
+    def score(self, name: str, model: PreTrainedModel, console: Console) -> SystemResult:
+        """The scores of a model, which is moved to the device. name: How the model is called."""
+        console.print(f"scoring {name} on {count_of(len(self.test.rows), 'test row')}")
+        return self.evaluator.evaluate_all(model, {"test": self.test})["test"]
+
+    def compare(
+        self,
+        models: Mapping[str, PreTrainedModel],
+        results: Mapping[str, SystemResult],
+        sizes: Mapping[str, int],
+    ) -> list[Variant]:
+        """Size, score and speed of each variant, and its difference from the first one.
+
+        Args:
+            models: The variants by name, on the device.
+            results: Their scores.
+            sizes: Bytes of their weight files.
+        """
+        single = self.speeds(models, batch_size=1)
+        batched = self.speeds(models, batch_size=NUM_PROMPTS)
+        first = next(iter(results.values()))
+        return [
+            Variant(
+                name,
+                sizes[name],
+                num_weights(model),
+                results[name].scores.get(self.metric),
+                results[name].intervals.get(self.metric),
+                differences_from(first, results[name]).get(self.metric)
+                if results[name] is not first
+                else None,
+                single[name],
+                batched[name],
+            )
+            for name, model in models.items()
+        ]
+
+    def speeds(self, models: Mapping[str, PreTrainedModel], batch_size: int) -> dict[str, float]:
+        """Tokens per second of each model, the reading of the prompts included.
+
+        The models take turns, so that a change of the machine's load affects all of them.
+        """
+        batches = batched_prompts(self.test, next(iter(models.values())), batch_size)
+        seconds = {name: [] for name in models}
+        for _ in range(ROUNDS):
+            for name, model in models.items():
+                seconds[name].append(self.time_generation(model, batches))
+        num_tokens = NUM_TOKENS * sum(map(len, batches))
+        return {name: num_tokens / min(times) for name, times in seconds.items()}
+
+    def time_generation(self, model: PreTrainedModel, batches: list[list[list[int]]]) -> float:
+        """Seconds to generate NUM_TOKENS for each prompt, one batch after the other."""
+        generation = Generation(max_new_tokens=NUM_TOKENS, min_new_tokens=NUM_TOKENS)
+        started = time.perf_counter()
+        with evaluating(model), self.evaluator.accelerator.autocast():
+            for prompts in batches:
+                generate(model, self.evaluator.tokenizer, prompts, generation, len(prompts))
+        return time.perf_counter() - started
+
+
+def batched_prompts(
+    test: EvaluationSet, model: PreTrainedModel, batch_size: int
+) -> list[list[list[int]]]:
+    """Prompts of test rows, as token ids, that leave room for NUM_TOKENS; for plain language
+    modelling, beginnings of its texts."""
+    rows = test.prompts or test.encoded["input_ids"]
+    limit = max(1, model.config.max_position_embeddings - NUM_TOKENS)
+    prompts = [rows[index][:limit] for index in evenly_spaced(len(rows), NUM_PROMPTS)]
+    return [prompts[at : at + batch_size] for at in range(0, len(prompts), batch_size)]
+
+
+def num_weights(model: PreTrainedModel) -> int:
+    """Number of weights that are not 0; quantized or not, a shared matrix counts once."""
+    tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return sum(int(tensor.count_nonzero()) for tensor in tensors.values())
+
+
+def weight_bytes(folder: Path) -> int:
+    """Bytes of the weight files of a model folder."""
+    return sum(path.stat().st_size for path in folder.glob("model*.safetensors"))
