@@ -17,6 +17,7 @@ LEVELS = [
     ["model"],
     ["generation", "scoring", "training"],
     ["evaluation", "planning"],
+    ["export"],
     ["reports"],
     ["workflows", "serving"],
     ["commands", "api"],

@@ -62,3 +62,10 @@ class Family:
     """Settings of the config that `hidden_states` does not support."""
     before_saving: Callable[[PreTrainedConfig], None]
     """Adds keys to the config that other programs read."""
+    inner_size: Callable[[PreTrainedConfig], int]
+    """Width of the hidden layer of a block's MLP."""
+    norm_epsilon: Callable[[PreTrainedConfig], float]
+    """What LayerNorm adds to the variance."""
+    unusual_settings: Callable[[PreTrainedConfig], list[str]]
+    """Settings of the config with which the model computes another function than the published
+    models of the family, the only one that other programs know."""

@@ -89,9 +89,14 @@ def scale_queries(qkv: Tensor, attention: GPT2Attention) -> Tensor:
     return torch.cat([queries * factor, others], 1)
 
 
+def inner_size(config: GPT2Config) -> int:
+    """See Family.inner_size."""
+    return config.n_inner or 4 * config.n_embd
+
+
 def activation_bytes(config: GPT2Config, itemsize: int, mask_itemsize: int) -> int:
     """See Family.activation_bytes."""
-    inner = config.n_inner or 4 * config.n_embd
+    inner = inner_size(config)
     residuals = 2 * 4 * config.n_embd  # the inputs of both LayerNorms, float32
     # Inputs of c_attn and c_fc; queries, keys and values; attended values.
     products = itemsize * (6 * config.n_embd + 2 * inner)  # around the MLP's activation function
@@ -104,6 +109,17 @@ def unsupported_settings(config: GPT2Config) -> list[str]:
         "dropout of 1": max(config.embd_pdrop, config.resid_pdrop, config.attn_pdrop) >= 1,
     }
     return [name for name, is_unsupported in settings.items() if is_unsupported]
+
+
+def unusual_settings(config: GPT2Config) -> list[str]:
+    """See Family.unusual_settings."""
+    function = config.activation_function
+    settings = {
+        "scale_attn_weights=false": not config.scale_attn_weights,
+        "scale_attn_by_inverse_layer_idx=true": config.scale_attn_by_inverse_layer_idx,
+        f"activation_function={function}": function not in ("gelu_new", "gelu_pytorch_tanh"),
+    }
+    return [name for name, is_set in settings.items() if is_set]
 
 
 def unsupported_model(config: Mapping[str, Any]) -> str | None:
@@ -203,4 +219,7 @@ GPT2 = Family(
     hidden_states=hidden_states,
     unsupported_settings=unsupported_settings,
     before_saving=add_llama_cpp_keys,
+    inner_size=inner_size,
+    norm_epsilon=lambda config: config.layer_norm_epsilon,
+    unusual_settings=unusual_settings,
 )

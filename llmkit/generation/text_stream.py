@@ -1,5 +1,7 @@
 """Incremental decoding of tokens to text."""
 
+from collections.abc import Sequence
+
 from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedTokenizerBase
 
@@ -63,11 +65,10 @@ class TextStream:
     def _append(self, piece: str) -> None:
         self._num_decoded += len(piece)
         pending = self._held_back + piece
-        found = [(pending.find(stop), len(stop)) for stop in self._stop if stop in pending]
-        if found:
+        complete = before_stop(pending, self._stop)
+        if len(complete) < len(pending):
             self.is_stopped = True
-            start, _ = min(found, key=lambda match: (sum(match), match[0]))
-            self._text += pending[:start]
+            self._text += complete
             return
         num_certain = len(pending) - self._possible_beginning(pending)
         self._text += pending[:num_certain]
@@ -81,3 +82,11 @@ class TextStream:
 
     def _could_begin_a_stop(self, text: str) -> bool:
         return any(stop.startswith(text) for stop in self._stop)
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """The text before its first stop string: the one completed first or, if several end at the same
+    character, the longest."""
+    found = [(text.find(each), len(each)) for each in stop if each in text]
+    start, _ = min(found, key=lambda match: (sum(match), match[0]), default=(len(text), 0))
+    return text[:start]

@@ -222,17 +222,18 @@ def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Pat
     Adapters are merged in float32, in a copy on the CPU, since a GPU may have no room for one.
     """
     model = merged(model)
+    write_folder(folder, lambda staging: write_model(model, tokenizer, staging))
+
+
+def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write config, weights and tokenizer into a folder that is there."""
     family_of(model.config).before_saving(model.config)
-
-    def write(staging: Path) -> None:
-        with disk_errors(staging):
-            model.save_pretrained(staging)
-        tokenizer.save_pretrained(staging)
-        mode = (staging / "config.json").stat().st_mode
-        for weights in staging.glob("*.safetensors"):  # created readable by the owner alone
-            weights.chmod(mode)
-
-    write_folder(folder, write)
+    with disk_errors(folder):
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    mode = (folder / "config.json").stat().st_mode
+    for weights in folder.glob("*.safetensors"):  # created readable by the owner alone
+        weights.chmod(mode)
 
 
 def copy_to_cpu(tensor: Tensor) -> Tensor:

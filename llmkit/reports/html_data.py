@@ -10,7 +10,9 @@ from llmkit import __version__
 from llmkit.config import recipe_files
 from llmkit.config.recipe import flat, load_recipe
 from llmkit.errors import UserError, printable
+from llmkit.export.record import ExportRecord
 from llmkit.metrics import OPTIONAL_SCORES
+from llmkit.reports.export import header, lines
 from llmkit.reports.html_predictions import (
     NUM_SHOWN,
     certainty,
@@ -18,7 +20,14 @@ from llmkit.reports.html_predictions import (
     select_predictions,
     text_lengths,
 )
-from llmkit.runs.folder import log_path, recipe_path, record_path, samples_path, set_dirs
+from llmkit.runs.folder import (
+    export_dirs,
+    log_path,
+    recipe_path,
+    record_path,
+    samples_path,
+    set_dirs,
+)
 from llmkit.runs.start import is_training
 from llmkit.scoring.deciding_metric import DecidingMetric, choose_metric
 from llmkit.scoring.results import (
@@ -140,12 +149,26 @@ def run_data(run: RunFiles) -> dict[str, Any]:
         **result,
         "predictions": select_predictions(run.predictions, metric.higher_is_better),
         "samples": samples_by_step(run.samples),
+        "exports": export_tables(run.folder),
         "lengths": [] if run.task.output == "label" else text_lengths(run.predictions),
         "certainty": certainty(run.predictions),
         "findings": facts.pop("findings", []),
         "facts": dict(flat(facts)),
         "recipe": dict(flat(run.recipe)),
     }
+
+
+def export_tables(run: Path) -> list[dict[str, Any]]:
+    """The `header` and `lines` of a table of the run's exports, for each number of test rows."""
+    records = [ExportRecord.read(folder) for folder in export_dirs(run)]
+    return [
+        {
+            "rows": num_rows,
+            "header": header(records[0].export.metric),
+            "lines": lines([record for record in records if record.num_rows == num_rows]),
+        }
+        for num_rows in sorted({record.num_rows for record in records})
+    ]
 
 
 NO_RESULT = {

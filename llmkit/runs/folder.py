@@ -14,6 +14,7 @@ predictions.jsonl  id, prompt, prediction and references of each test row
 metrics.json       scores of the model and the baselines; written when the run has finished
 sets/              the last two files for each further test set
 report.html        all of this as one page
+exports/           a folder for each format that `export` wrote, with verification.json
 """
 
 from pathlib import Path
@@ -92,3 +93,17 @@ def predictions_path(folder: Path) -> Path:
 def results_path(folder: Path) -> Path:
     """The path in a run folder or in a folder that contains only scores."""
     return folder / "metrics.json"
+
+
+def exports_dir(run: Path) -> Path:
+    return run / "exports"
+
+
+def export_record_path(export: Path) -> Path:
+    return export / "verification.json"
+
+
+def export_dirs(run: Path) -> list[Path]:
+    """The folders of all complete exports, by name; the name of an incomplete one has a suffix."""
+    found = (path.parent for path in exports_dir(run).glob("*/verification.json"))
+    return sorted(path for path in found if not path.suffix)

@@ -95,6 +95,8 @@ class ChatFormat:
     """Returns the prompt for a typed text."""
     template: str
     """Jinja template with which `tokenizer.apply_chat_template` renders the same prompts."""
+    ollama_template: str
+    """Go template with which Ollama renders the same prompts; END stands for end-of-text."""
 
 
 @dataclass(frozen=True)

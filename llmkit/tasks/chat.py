@@ -34,6 +34,13 @@ CHAT_TEMPLATE = (
 )
 
 
+OLLAMA_TEMPLATE = (
+    '{{- range $index, $_ := .Messages }}{{- if eq .Role "system" }}{{ .Content }}'
+    '{{- else if eq .Role "user" }}{{ if $index }}\n{{ end }}User: {{ .Content }}\nAssistant:'
+    '{{- else if eq .Role "assistant" }} {{ .Content }}END{{- end }}{{- end }}'
+)
+
+
 def parse_messages(messages: Any) -> tuple[list[Segment], str, tuple[str, ...]]:
     """The prompt, which contains the earlier answers, the last supervised answer, and the names of
     ignored message fields.
@@ -105,6 +112,6 @@ TASK = Task(
     template="",
     scores={"f1": True, "exact_match": True, "rougeL": True},
     metrics=("squad", "rouge"),
-    chat=ChatFormat(parse_messages, parse_prompt, prompt_from_text, CHAT_TEMPLATE),
+    chat=ChatFormat(parse_messages, parse_prompt, prompt_from_text, CHAT_TEMPLATE, OLLAMA_TEMPLATE),
     accepted_shapes=("conversation", "pair"),
 )

@@ -264,6 +264,11 @@ function groupTables(run) {
   }));
 }
 
+function exportTables(run) {
+  const cells = (line) => line.map((cell) => { const [text, note] = cell.split("\n"); return { text, note }; });
+  return ofRun(run, ...run.exports.map((each) => table(`${each.rows} test rows`, each.header, each.lines.map(cells))));
+}
+
 // ------------------------------------------------------------------------------ curves
 
 function curves(width) {
@@ -309,6 +314,7 @@ section("All predictions", figures(views));
 section("Generated texts", diagnostics());
 section("Scores by group", ...runs.map(groupTables));
 const rows = shared((run) => ({ findings: run.findings, notes: run.notes, data: Object.entries(run.facts).filter(([name]) => name.startsWith("data.")) }));
+section("Exports", ...runs.map(exportTables));
 section("Data", ...rows.map(([content, group]) => [
   ...sharedBy(group, rows), ...[...content.findings, ...content.notes].map((text) => make("p", {}, text)), list(content.data),
 ]));

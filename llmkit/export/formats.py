@@ -1,0 +1,147 @@
+"""The formats of exports, their precisions, and how far an export may differ from its model."""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from llmkit.errors import UserError, did_you_mean
+from llmkit.export import adapter_folder, ctranslate2_folder, gguf_file, safetensors_folder
+from llmkit.export.runtime import Runtime
+from llmkit.export.source import Source
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far an export may differ from the original model."""
+
+    error: float
+    """Root mean square of the differences of logits relative to their standard deviation."""
+    kl: float
+    """Mean Kullback-Leibler divergence of the next-token distributions, in nats."""
+    difference: float | None = None
+    """Largest difference of a logit; None: any."""
+    identical: float | None = None
+    """Least percentage of greedy texts that are identical; None: any."""
+    weight_error: float | None = None
+    """Root mean square of the differences of the weights of a layer, as a share of their own; None:
+    the logits tell enough."""
+
+
+# Two programs add up in different orders, so that a near tie can change a greedy text.
+EXACT = Bounds(error=1e-4, kl=1e-6, difference=1e-3, identical=95)
+EXACT_WEIGHTS = replace(EXACT, weight_error=1e-6)
+# Arithmetic in half precision changes logits by more than the rounding of the weights.
+BF16 = Bounds(error=0.15, kl=0.05, weight_error=0.005)
+FP16 = Bounds(error=0.05, kl=0.001, weight_error=0.001)
+# llama.cpp looks up GELU in a table in half precision.
+F32 = Bounds(error=0.01, kl=0.001, weight_error=1e-6)
+F16 = Bounds(error=0.02, kl=0.001, weight_error=0.001)
+# Rounding to few bits changes the logits of unlikely tokens by much, but not the distribution.
+EIGHT_BIT = Bounds(error=0.5, kl=0.25, weight_error=0.02)
+FOUR_BIT = Bounds(error=1, kl=1, weight_error=0.15)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format and the program that opens it."""
+
+    precisions: Mapping[str, Bounds]
+    """By name, the default one first."""
+    unsupported: Callable[[Source, str], str | None]
+    """Returns why a model does not fit into a precision of the format; None if it does."""
+    write: Callable[[Source, str, Path], None]
+    """Writes the model in a precision into a folder."""
+    open_folder: Callable[[Path], Runtime]
+    """Opens the folder with the program that runs it."""
+    packages: tuple[str, ...] = ()
+    """Packages of the extra of the format's name."""
+    weight_error: Callable[[Source, Path], float] | None = None
+    """Reads the files back; returns the largest error of a layer's weights, see Bounds."""
+    command: Callable[[Path, str, int], str] | None = None
+    """Returns a shell command that completes a prompt with the export, given its folder, the prompt
+    and the maximum number of new tokens."""
+
+
+FORMATS = {
+    "safetensors": Format(
+        {"float32": EXACT_WEIGHTS, "bf16": BF16, "fp16": FP16},
+        safetensors_folder.unsupported,
+        safetensors_folder.write,
+        safetensors_folder.open_folder,
+        weight_error=safetensors_folder.weight_error,
+    ),
+    "adapter": Format(
+        {"float32": EXACT},
+        adapter_folder.unsupported,
+        adapter_folder.write,
+        adapter_folder.open_folder,
+    ),
+    "gguf": Format(
+        {"f16": F16, "f32": F32, "q8_0": EIGHT_BIT, "q4_0": FOUR_BIT},
+        gguf_file.unsupported,
+        gguf_file.write,
+        gguf_file.open_folder,
+        ("gguf", "xllamacpp"),
+        gguf_file.weight_error,
+        gguf_file.command,
+    ),
+    "ctranslate2": Format(
+        {"float32": EXACT_WEIGHTS, "int8": EIGHT_BIT},
+        ctranslate2_folder.unsupported,
+        ctranslate2_folder.write,
+        ctranslate2_folder.open_folder,
+        ("ctranslate2",),
+        ctranslate2_folder.weight_error,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A format in one precision."""
+
+    format_name: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.format_name}:{self.precision}"
+
+    @property
+    def folder_name(self) -> str:
+        return f"{self.format_name}-{self.precision}"
+
+    @property
+    def format(self) -> Format:
+        return FORMATS[self.format_name]
+
+    @property
+    def bounds(self) -> Bounds:
+        return self.format.precisions[self.precision]
+
+    @classmethod
+    def parse(cls, text: str) -> "Target":
+        """The target written as FORMAT or FORMAT:PRECISION.
+
+        Raises UserError for one that there is not, and for a format whose packages are missing.
+        """
+        name, _, precision = text.partition(":")
+        if name not in FORMATS:
+            raise UserError(
+                f"--to: no format {name!r}{did_you_mean(name, list(FORMATS))}; there are "
+                f"{', '.join(FORMATS)}"
+            )
+        target = cls(name, precision or next(iter(FORMATS[name].precisions)))
+        precisions = target.format.precisions
+        if target.precision not in precisions:
+            raise UserError(
+                f"--to: {name} has no precision {precision!r}"
+                f"{did_you_mean(precision, list(precisions))}; it has {', '.join(precisions)}"
+            )
+        missing = [each for each in target.format.packages if not importlib.util.find_spec(each)]
+        if missing:
+            raise UserError(
+                f"--to: {name} needs the package {missing[0].replace('_', '-')}; install it with "
+                f"pip install 'llmkit[{name}]'"
+            )
+        return target

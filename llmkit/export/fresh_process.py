@@ -1,0 +1,66 @@
+"""The outputs of an export, computed in a new process that knows nothing but its folder.
+
+    python -m llmkit.export.fresh_process FORMAT FOLDER SCRATCH
+
+reads SCRATCH/inputs.json, opens the export in the program that will run it, and writes the outputs
+into SCRATCH.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from llmkit.errors import printable
+from llmkit.export.formats import FORMATS
+from llmkit.export.inputs import Inputs
+from llmkit.export.outputs import Outputs, compute_outputs
+from llmkit.runtime.console import library_imports
+
+
+class CannotOpen(Exception):
+    """A program cannot open an export; the message is its reason."""
+
+
+def compute_in_fresh_process(format_name: str, folder: Path, inputs: Inputs) -> Outputs:
+    """Compute the outputs of the export in `folder`. Raises CannotOpen if the process fails."""
+    with tempfile.TemporaryDirectory(prefix="llmkit-export-") as scratch:
+        inputs.write(Path(scratch) / "inputs.json")
+        command = [sys.executable, "-m", __name__, format_name, str(folder), scratch]
+        process = subprocess.run(
+            command, env=child_environment(), capture_output=True, text=True, errors="replace"
+        )
+        reason = Path(scratch) / "reason.txt"
+        if reason.is_file():
+            raise CannotOpen(reason.read_text("utf-8"))
+        if process.returncode:
+            lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
+            raise CannotOpen(printable(lines[-1]))
+        return Outputs.read(Path(scratch))
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of this process, with its number of threads and its copy of llmkit."""
+    package_parent = str(Path(__file__).parents[2])
+    paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
+    threads = str(torch.get_num_threads())
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": threads}
+
+
+def main(format_name: str, folder: str, scratch: str) -> None:
+    """Compute the outputs, or write to SCRATCH/reason.txt why that failed."""
+    try:
+        with library_imports():
+            runtime = FORMATS[format_name].open_folder(Path(folder))
+        inputs = Inputs.read(Path(scratch) / "inputs.json")
+        compute_outputs(runtime, inputs).write(Path(scratch))
+    except Exception as error:  # damaged files make the libraries raise errors of any type
+        reason = printable(f"{type(error).__name__}: {error}")
+        (Path(scratch) / "reason.txt").write_text(reason, "utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

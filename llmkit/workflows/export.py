@@ -1,0 +1,166 @@
+"""The `export` command: write a run's model for other programs, and compare it in them."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from llmkit.errors import UserError
+from llmkit.export.formats import Target
+from llmkit.export.fresh_process import CannotOpen, compute_in_fresh_process
+from llmkit.export.record import ExportRecord
+from llmkit.export.source import Source
+from llmkit.export.verification import exceeded, problems
+from llmkit.io.atomic import make_folder, recover, sibling, write_folder, write_text
+from llmkit.paths import check_writable, expand
+from llmkit.reports.export import export_section, show_exports
+from llmkit.reports.html import write_report
+from llmkit.runs.folder import export_record_path, exports_dir, report_path
+from llmkit.workflows.original_model import (
+    OriginalModel,
+    find_finished_run,
+    folder_size,
+    open_source,
+    run_original_model,
+)
+
+
+@dataclass(frozen=True)
+class Export:
+    """An export that was written, or refused."""
+
+    target: Target
+    folder: Path
+    record: ExportRecord | None = None
+    """None if no figures could be computed."""
+    reasons: list[str] = field(default_factory=list)
+    """Why it was refused and removed; none if it was written."""
+
+
+class Refused(Exception):
+    """The export is not the same model."""
+
+    def __init__(self, reasons: list[str], record: ExportRecord | None = None) -> None:
+        self.reasons, self.record = reasons, record
+        super().__init__("; ".join(reasons))
+
+
+def export_run(
+    name: str,
+    targets: Sequence[Target],
+    overrides: tuple[str, ...],
+    console: Console,
+    *,
+    output: str | None = None,
+    is_forced: bool = False,
+) -> list[Export]:
+    """Export the model of a finished run, and check each export in the program that opens it.
+
+    Args:
+        name: The run.
+        overrides: `key=value` for keys of its recipe that name the test rows.
+        output: Folder in which the exports are written; default: `exports` in the run.
+        is_forced: Replace existing exports.
+
+    Raises UserError if a format cannot hold the model, and for an existing export.
+    """
+    run = find_finished_run(name)
+    folder = exports_dir(run) if output is None else expand(output)
+    check_writable(folder, "--output")
+    folders = [folder / target.folder_name for target in targets]
+    for each in folders:
+        check_replaceable(each, is_forced=is_forced)
+    source = open_source(run, overrides)
+    for target in targets:
+        reason = target.format.unsupported(source, target.precision)
+        if reason is not None:
+            raise UserError(f"--to {target}: {reason}")
+    original = run_original_model(source, console)
+    make_folder(folder)
+    exports = [
+        export_one(source, target, path, original, console)
+        for target, path in zip(targets, folders, strict=True)
+    ]
+    records = [each.record for each in exports if each.record is not None]
+    if records:
+        show_exports(console, records)
+    show_command(source, exports, original, console)
+    if output is None and any(not each.reasons for each in exports):
+        write_report([run], report_path(run))
+    return exports
+
+
+def show_command(
+    source: Source, exports: Sequence[Export], original: OriginalModel, console: Console
+) -> None:
+    """Print how to run the first export that has a command, on the shortest prompt of the test
+    rows."""
+    prompt = source.tokenizer.decode(min(original.inputs.prompts, key=len))
+    for each in exports:
+        make_command = each.target.format.command
+        if make_command is not None and not each.reasons:
+            command = make_command(each.folder, prompt, original.inputs.max_new_tokens)
+            console.print(f"\nto run {each.target}:\n{command}\n")
+            return
+
+
+def check_replaceable(folder: Path, *, is_forced: bool) -> None:
+    """Raise UserError if the folder exists, unless it is an export that may be replaced."""
+    recover(folder)
+    if not folder.exists():
+        return
+    if not export_record_path(folder).is_file():
+        raise UserError(f"{folder}: exists and is not an export; choose a different --output")
+    if not is_forced:
+        raise UserError(f"{folder}: exists already; add --force to replace it")
+
+
+def export_one(
+    source: Source, target: Target, folder: Path, original: OriginalModel, console: Console
+) -> Export:
+    """Write an export and check it; its folder remains only if it is the same model."""
+    records = []
+
+    def write(staging: Path) -> None:
+        target.format.write(source, target.precision, staging)
+        console.print(f"{target}: written; scoring it in the program that opens it")
+        record = verify(source, target, staging, original)
+        write_text(staging / "README.md", model_card(source) + export_section(record))
+        record.write(staging)
+        records.append(record)
+
+    try:
+        write_folder(folder, write)
+    except Refused as refused:
+        return Export(target, folder, refused.record, refused.reasons)
+    finally:
+        shutil.rmtree(sibling(folder, "partial"), ignore_errors=True)
+    return Export(target, folder, records[0])
+
+
+def verify(source: Source, target: Target, folder: Path, original: OriginalModel) -> ExportRecord:
+    """The record of a written export; raises Refused unless it is the same model."""
+    try:
+        outputs = compute_in_fresh_process(target.format_name, folder, original.inputs)
+    except CannotOpen as error:
+        raise Refused([f"cannot be opened ({error})"]) from None
+    found = problems(outputs, original.outputs)
+    if found:
+        raise Refused(found)
+    figures = original.compare(outputs, folder_size(folder))
+    if target.bounds.weight_error is not None:
+        error = target.format.weight_error(source, folder)
+        figures = replace(figures, weight_error=error)
+    record = ExportRecord(str(target), len(original.test.rows), original.figures, figures)
+    reasons = exceeded(figures, target.bounds)
+    if reasons:
+        raise Refused(reasons, record)
+    return record
+
+
+def model_card(source: Source) -> str:
+    """The model card of the run."""
+    path = source.folder / "README.md"
+    return path.read_text("utf-8") if path.is_file() else ""

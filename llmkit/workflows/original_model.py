@@ -1,0 +1,111 @@
+"""The original model of a run and its outputs, with which those of exports are compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from llmkit.config.generation import Generation
+from llmkit.data.answers import count_answers
+from llmkit.data.recipe_task import recipe_task
+from llmkit.data.splits import open_splits
+from llmkit.errors import UserError
+from llmkit.evaluation.evaluation_set import EvaluationSet, read_test_sets
+from llmkit.export.hugging_face import LlmkitRuntime
+from llmkit.export.inputs import Inputs, make_inputs
+from llmkit.export.outputs import Outputs, compute_outputs
+from llmkit.export.source import Source
+from llmkit.export.verification import Verification, compare_outputs
+from llmkit.model.load import check_max_length, load_model
+from llmkit.runs.find import recipe_of, resolve_model
+from llmkit.runs.folder import model_dir, results_path
+from llmkit.scoring.deciding_metric import choose_metric
+from llmkit.workflows.evaluate import encode_tests, show_invalid
+
+
+@dataclass(frozen=True)
+class OriginalModel:
+    """The outputs of the original model on the run's test rows."""
+
+    test: EvaluationSet
+    inputs: Inputs
+    outputs: Outputs
+    stop: Sequence[str]
+    """Stop strings of the recipe."""
+    metric: str
+    """The deciding metric."""
+    num_bytes: int
+    """Size of the model's folder."""
+
+    def compare(self, outputs: Outputs, num_bytes: int) -> Verification:
+        """The figures of a model of that size with these outputs."""
+        return compare_outputs(outputs, self.outputs, self.test, self.stop, self.metric, num_bytes)
+
+    @property
+    def figures(self) -> Verification:
+        """The figures of the original model itself."""
+        return self.compare(self.outputs, self.num_bytes)
+
+
+def find_finished_run(name: str) -> Path:
+    """The folder of a finished run; raises UserError for anything else."""
+    _, run = resolve_model(name)
+    if run is None:
+        raise UserError(f"{name}: not a run; name a folder that `llmkit finetune` wrote")
+    if not results_path(run).is_file():
+        raise UserError(f"{name}: this run has not finished; resume it first")
+    return run
+
+
+def open_source(run: Path, overrides: tuple[str, ...]) -> Source:
+    """The run with its model."""
+    recipe = recipe_of(run, overrides=overrides)
+    model, tokenizer = load_model(model_dir(run))
+    check_max_length(recipe.data.max_length, model)
+    return Source(run, recipe, recipe_task(recipe), model, tokenizer)
+
+
+def run_original_model(source: Source, console: Console) -> OriginalModel:
+    """Compute the outputs of the original model on the run's test rows."""
+    recipe = source.recipe
+    test = read_test_set(source)
+    warn_of_other_decoding(source, console)
+    inputs = make_inputs(
+        test,
+        source.tokenizer,
+        recipe.generation.max_new_tokens,
+        source.model.config.max_position_embeddings,
+    )
+    console.print(f"original: scoring {len(test.rows):,} test rows")
+    outputs = compute_outputs(LlmkitRuntime(source.model, source.tokenizer), inputs)
+    metric = choose_metric(test.task, recipe.evaluation.metric).name
+    return OriginalModel(
+        test, inputs, outputs, recipe.generation.stop, metric, folder_size(source.folder)
+    )
+
+
+def read_test_set(source: Source) -> EvaluationSet:
+    """The test rows as token ids."""
+    recipe = source.recipe
+    splits = open_splits(recipe.data, source.task, recipe.evaluation)
+    show_invalid(splits)
+    counts = count_answers(splits["train"], source.task)
+    tests = read_test_sets(splits, source.task, counts, (), None)
+    return encode_tests(tests, source.tokenizer, recipe.data, recipe.generation)["test"]
+
+
+def warn_of_other_decoding(source: Source, console: Console) -> None:
+    """Say so if the recipe does not decode greedily."""
+    generation = source.recipe.generation
+    greedy = Generation(max_new_tokens=generation.max_new_tokens, stop=generation.stop)
+    if source.task.output == "completion" and generation != greedy:
+        console.print(
+            "decoding: greedy for the original model and for each export, without the recipe's "
+            "other settings, which not all programs share"
+        )
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of the files in a folder."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())

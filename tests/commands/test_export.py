@@ -1,0 +1,54 @@
+"""`export`: what it prints, and its exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from exported import compute_in_this_process
+
+from llmkit.workflows import export
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch):
+    """Open exports in this process, which is quicker; see tests/export/test_fresh_process.py."""
+    monkeypatch.setattr(export, "compute_in_fresh_process", compute_in_this_process)
+
+
+def test_a_run_is_exported(llmkit, finetune):
+    assert finetune("--run-dir", "run").exit_code == 0
+    result = llmkit("export", "run", "--to", "safetensors")
+    assert result.exit_code == 0, result.output
+    assert "safetensors:float32: run/exports/safetensors-float32" in result.output
+    assert "4 test rows, decoded greedily" in result.output
+    result = llmkit("export", "run", "--to", "safetensors")
+    assert result.exit_code == 2
+    assert result.stderr.strip().endswith("exists already; add --force to replace it")
+    result = llmkit("export", "run", "--to", "safetensors", "--force", "--json")
+    assert result.exit_code == 0, result.output
+    (written,) = json.loads(result.stdout)
+    assert written["reasons"] == []
+    assert written["export"]["identical"] == 100
+
+
+def test_a_refused_export_ends_with_code_1(llmkit, finetune, monkeypatch):
+    assert finetune("--run-dir", "run").exit_code == 0
+    monkeypatch.setattr(export, "problems", lambda *_: ["ends nowhere"])
+    result = llmkit("export", "run", "--to", "safetensors")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        "llmkit: --to safetensors:float32: refused and removed: ends nowhere"
+    )
+    assert list(Path("run/exports").iterdir()) == []
+
+
+def test_mistakes_end_with_code_2(llmkit):
+    for arguments, message in (
+        (["embedded", "--to", "safetensors"], "embedded: not a run"),
+        (["embedded", "--to", "onyx"], "no format 'onyx'"),
+        (["embedded"], "Missing option '--to'"),
+        (["embedded", "train.epochs=2", "--to", "safetensors"], "export takes only data.test"),
+    ):
+        result = llmkit("export", *arguments)
+        assert result.exit_code == 2, result.output
+        assert message in result.stderr

@@ -1,0 +1,50 @@
+"""Formats and precisions as they are typed."""
+
+import importlib.util
+
+import pytest
+
+from llmkit.errors import UserError
+from llmkit.export.formats import FORMATS, Target
+
+
+def test_the_first_precision_is_the_default():
+    assert str(Target.parse("safetensors")) == "safetensors:float32"
+    assert Target.parse("safetensors:bf16").folder_name == "safetensors-bf16"
+    assert Target.parse("adapter") == Target.parse("adapter:float32")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gguff", "no format 'gguff'; did you mean gguf?"),
+        ("", "no format ''; there are safetensors, adapter, gguf, ctranslate2"),
+        ("safetensors:float33", "no precision 'float33'; did you mean float32?; it has float32"),
+        ("adapter:q8_0", "no precision 'q8_0'; it has float32"),
+    ],
+)
+def test_a_mistake_is_named(text, message):
+    with pytest.raises(UserError) as error:
+        Target.parse(text)
+    assert message in str(error.value)
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for name in ("gguf", "ctranslate2"):
+        with pytest.raises(UserError, match=rf"pip install 'llmkit\[{name}\]'"):
+            Target.parse(name)
+    assert Target.parse("safetensors") is not None
+
+
+def test_lower_precisions_have_wider_bounds():
+    for each in FORMATS.values():
+        for bounds in each.precisions.values():
+            assert 0 < bounds.error <= 1
+    bounds = FORMATS["gguf"].precisions
+    by_bits = [bounds[name] for name in ("f32", "f16", "q8_0", "q4_0")]
+    for values in ([b.error for b in by_bits], [b.weight_error for b in by_bits]):
+        assert values == sorted(set(values))
+    for each in FORMATS.values():
+        bounded = [b for b in each.precisions.values() if b.weight_error is not None]
+        assert bool(bounded) == (each.weight_error is not None)

@@ -1,0 +1,39 @@
+"""The process that opens an export."""
+
+import re
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from llmkit.export.fresh_process import CannotOpen, compute_in_fresh_process, main
+
+
+@pytest.mark.slow
+def test_a_fresh_process_computes_what_the_run_computed(full):
+    """A run's own folder is an export, too."""
+    outputs = compute_in_fresh_process("safetensors", full.source.folder, full.original.inputs)
+    expected = full.original.outputs
+    assert outputs.tool.startswith("transformers ")
+    assert np.allclose(outputs.log_probabilities, expected.log_probabilities, atol=1e-4)
+    assert outputs.texts == expected.texts
+    assert outputs.tokens == expected.tokens
+    assert outputs.end_tokens == expected.end_tokens
+
+
+def test_a_folder_that_is_no_model_cannot_be_opened(full, tmp_path):
+    """As the process finds out, and as the process that started it reports."""
+    export, scratch = tmp_path / "export", tmp_path / "scratch"
+    export.mkdir()
+    scratch.mkdir()
+    main("safetensors", str(export), str(scratch))
+    reason = (scratch / "reason.txt").read_text("utf-8")
+    assert re.match(r"\w+Error: .*(config\.json|model_type)", reason)
+    assert list(scratch.iterdir()) == [scratch / "reason.txt"]
+
+
+def test_a_process_that_fails_is_an_export_that_cannot_be_opened(full, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(CannotOpen, match="exit code 1"):
+        compute_in_fresh_process("safetensors", tmp_path, full.original.inputs)

@@ -1,0 +1,65 @@
+"""The table of exports."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from llmkit.export.record import ExportRecord
+from llmkit.export.verification import Verification
+from llmkit.reports.export import export_section, header, lines, show_exports
+from llmkit.scoring.significance import Difference
+
+
+@pytest.fixture
+def record():
+    original = Verification(
+        "llmkit", 4_400_000, 0, 0, 0, 100, "rougeL", 99.2, (98.8, 99.6), None, 900
+    )
+    export = replace(
+        original,
+        tool="llama.cpp",
+        num_bytes=1_200_000,
+        difference=0.0123,
+        error=0.0021,
+        kl=0.00035,
+        identical=99.5,
+        score=98.7,
+        interval=(98, 99.3),
+        change=Difference(-0.5, -1.25, 0.25, 0.3, 1.0),
+        tokens_per_second=1234.4,
+        weight_error=0.0072,
+    )
+    return ExportRecord("gguf:q8_0", 200, original, export)
+
+
+def test_an_export_is_a_line_below_its_model(record):
+    names = [
+        "", "size", "logits", "error", "KL", "weights", "texts", "ROUGE-L", "difference",
+        "tokens/s",
+    ]  # fmt: skip
+    assert header("rougeL") == names
+    original, export = lines([record])
+    assert original == [
+        "original", "4.4 MB", "", "", "", "", "", "99.20\n98.8-99.6", "", "900",
+    ]  # fmt: skip
+    assert export == [
+        "gguf:q8_0", "1.2 MB", "1.2e-02", "0.21%", "3.5e-04", "0.72%", "99.5%",
+        "98.70\n98.0-99.3", "-0.50\n-1.2 to +0.2", "1,234",
+    ]  # fmt: skip
+
+
+def test_the_section_of_the_card_is_a_markdown_table(record):
+    section = export_section(record)
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert len(rows) == 4
+    assert {row.count("|") for row in rows} == {11}
+    assert "opened by llama.cpp; 200 test rows" in section
+
+
+def test_the_table_in_the_terminal(record):
+    output = io.StringIO()
+    show_exports(Console(file=output, width=200), [record])
+    assert "200 test rows, decoded greedily" in output.getvalue()
+    assert "gguf:q8_0" in output.getvalue()
