@@ -23,6 +23,7 @@ from llmkit.data.batches import UNLIMITED, collate
 from llmkit.data.encoded_rows import EncodedRows
 from llmkit.errors import count_of
 from llmkit.evaluation.evaluation_set import EvaluationSet
+from llmkit.evaluation.one_pass import reads_rows_once, score_rows
 from llmkit.generation.predict import predict_prompts
 from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import evaluating, move_to_device
@@ -62,14 +63,12 @@ class Evaluator:
 
     def _evaluate(self, model: nn.Module, evaluation_set: EvaluationSet) -> SystemResult:
         task, encoded = evaluation_set.task, evaluation_set.encoded
-        nats = token_losses(
-            model, encoded, self.evaluation.batch_size, self.accelerator, self.forward, self.signals
-        )
+        nats, predictions = self._read(model, evaluation_set)
         losses = np.array([[of_row.sum(dtype=float), len(of_row)] for of_row in nats])
         if task.output == "text":
             losses = np.column_stack([losses, evaluation_set.num_bytes])
             return score_predictions(task, {"likelihood": losses}, [])
-        predictions, references = self.predict(model, evaluation_set), evaluation_set.references
+        references = evaluation_set.references
         is_encoded = evaluation_set.encoding_report.is_encoded
         row_losses = np.zeros((len(references), 2))  # rows without supervised tokens have no loss
         row_losses[is_encoded] = losses
@@ -99,11 +98,24 @@ class Evaluator:
         generated = {name: test for name, test in tests.items() if test.task.output == "completion"}
         return free.evaluate_all(model, generated)
 
+    def _read(
+        self, model: nn.Module, evaluation_set: EvaluationSet
+    ) -> tuple[list[np.ndarray], list[Prediction]]:
+        """The nats of each supervised token of each encoded row, and the prediction for each
+        prompt."""
+        output, precision = evaluation_set.task.output, self.accelerator.mixed_precision
+        if reads_rows_once(output, self.generation, self.forward, precision):
+            return self._read_once(model, evaluation_set)
+        nats = token_losses(
+            model, evaluation_set.encoded, self.evaluation.batch_size, self.accelerator,
+            self.forward, self.signals,
+        )  # fmt: skip
+        return nats, self.predict(model, evaluation_set) if output != "text" else []
+
     def predict(self, model: nn.Module, evaluation_set: EvaluationSet) -> list[Prediction]:
         """The prediction for each prompt."""
         rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
         numbers = range(rank, len(evaluation_set.prompts), world_size)
-        votes = self.evaluation.votes
 
         def predict_mine() -> list[tuple[int, Prediction]]:
             with self.accelerator.autocast():
@@ -112,7 +124,7 @@ class Evaluator:
                     self.tokenizer,
                     [evaluation_set.prompts[number] for number in numbers],
                     evaluation_set.labels,
-                    self.generation.model_copy(update={"num_return_sequences": votes}),
+                    self._decoding,
                     self.evaluation.batch_size,
                     self.seed,
                     numbers,
@@ -121,6 +133,34 @@ class Evaluator:
 
         gathered = gather_results(predict_mine, self.accelerator, self.signals)
         return [prediction for _, prediction in sorted(gathered, key=lambda pair: pair[0])]
+
+    def _read_once(
+        self, model: nn.Module, evaluation_set: EvaluationSet
+    ) -> tuple[list[np.ndarray], list[Prediction]]:
+        """The same as `_read`, with one pass over each row."""
+        rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
+        lengths = EncodedRows(evaluation_set.encoded).lengths.tolist()
+        batches = batches_by_length(lengths, self.evaluation.batch_size)
+        others = np.flatnonzero(~evaluation_set.encoding_report.is_encoded).tolist()
+        work = partial(
+            score_rows,
+            model,
+            self.tokenizer,
+            evaluation_set,
+            batches[rank::world_size],
+            others[rank::world_size],
+            self._decoding,
+            self.evaluation.batch_size,
+            self.seed,
+        )
+        gathered = gather_results(work, self.accelerator, self.signals)
+        _, predictions, nats = zip(*sorted(gathered, key=lambda row: row[0]), strict=True)
+        return [of_row for of_row in nats if of_row is not None], list(predictions)
+
+    @property
+    def _decoding(self) -> Generation:
+        """The decoding settings, with as many sequences as votes."""
+        return self.generation.model_copy(update={"num_return_sequences": self.evaluation.votes})
 
 
 def gather_results(

@@ -48,10 +48,20 @@ def checkpointed(block: Callable[[Tensor], Tensor], x: Tensor, drop: "FastDropou
     return checkpoint(run, x, use_reentrant=False)
 
 
-def attention_within_rows(rows: RowBounds, num_heads: int, drop: "FastDropout") -> Attention:
-    """Causal attention of each row to itself, for rows that are concatenated."""
+def attention_within_rows(
+    rows: RowBounds,
+    num_heads: int,
+    drop: "FastDropout",
+    keep: Callable[[int, Tensor], None] | None = None,
+) -> Attention:
+    """Causal attention of each row to itself, for rows that are concatenated.
+
+    keep: Called with the index of each block and its qkv (N, 3 * D).
+    """
 
     def attention(block: int, qkv: Tensor, layer: nn.Dropout, used: Tensor | None = None) -> Tensor:
+        if keep is not None:
+            keep(block, qkv)
         attended = attend(qkv, rows, num_heads, layer, drop)
         return attended if used is None else attended.index_select(0, used)
 

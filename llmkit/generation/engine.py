@@ -74,6 +74,11 @@ class Engine:
     def num_waiting(self) -> int:
         return len(self.waiting)
 
+    def free_slots(self, number: int) -> range:
+        """The next free slots of the cache, at most `number` of them."""
+        first = len(self.running)
+        return range(first, min(first + number, self.max_rows))
+
     def add(self, request: Request) -> Sequence:
         """Queue a request. Raises UserError if prompt and completion exceed the context or the
         constraint cannot be met."""
@@ -87,6 +92,15 @@ class Engine:
         sequence = Sequence(request, self.tokenizer)
         self.waiting.append(sequence)
         return sequence
+
+    def join(self, sequences: list[Sequence]) -> None:
+        """Take over sequences that have been read elsewhere, all but their last token: their keys
+        and values are in the next free slots, in order."""
+        for slot, sequence in enumerate(sequences, len(self.running)):
+            self.slot_tokens[slot] = sequence.request.prompt + sequence.token_ids[:-1]
+            sequence.num_cached = len(self.slot_tokens[slot])
+        self.running += sequences
+        self._free_finished()
 
     def cancel(self, sequence: Sequence) -> None:
         """End a request at once, whether it runs or waits."""
@@ -112,9 +126,7 @@ class Engine:
         tokens = choose_tokens(logits, sequences, end_of_text)
         for sequence, token in zip(sequences, tokens, strict=True):
             sequence.push(token, end_of_text)
-        for slot in reversed(range(len(sequences))):
-            if sequences[slot].finish_reason is not None:
-                self._free_slot(slot)
+        self._free_finished()
         return sequences
 
     def _admit(self) -> None:
@@ -179,6 +191,11 @@ class Engine:
             sequence.num_cached = span.end
         check_finite(hidden)
         return self.model.get_output_embeddings()(hidden).float()
+
+    def _free_finished(self) -> None:
+        for slot in reversed(range(len(self.running))):
+            if self.running[slot].finish_reason is not None:
+                self._free_slot(slot)
 
     def _free_slot(self, slot: int) -> None:
         """Free a slot; the row in the last slot moves there, so that running rows stay together."""

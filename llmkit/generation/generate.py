@@ -44,11 +44,7 @@ def generate(
 
     Raises UserError for a prompt that does not fit into the context together with its completion.
     """
-    for number, prompt in enumerate(prompts, 1):
-        check_prompt_length(
-            f"prompt {number}", len(prompt), generation.max_new_tokens, model,
-            " or lower max_new_tokens",
-        )  # fmt: skip
+    check_prompts(prompts, generation.max_new_tokens, model)
     numbers = range(len(prompts)) if numbers is None else numbers
     keys = [(seed, number) for number in numbers]
     if generation.num_beams > 1:
@@ -56,6 +52,14 @@ def generate(
     requests = make_requests(prompts, keys, generation)
     completions = map(to_prediction, complete(model, tokenizer, requests, batch_size))
     return [list(islice(completions, generation.num_return_sequences)) for _ in prompts]
+
+
+def check_prompts(prompts: list[list[int]], max_new_tokens: int, model: PreTrainedModel) -> None:
+    """Raises UserError for a prompt that does not fit into the context with its completion."""
+    for number, prompt in enumerate(prompts, 1):
+        check_prompt_length(
+            f"prompt {number}", len(prompt), max_new_tokens, model, " or lower max_new_tokens"
+        )
 
 
 def make_requests(

@@ -41,6 +41,11 @@ class KeyValueCache:
         slots = self.keys_values[:, :, :, :, :length]
         slots[:, :, target] = slots[:, :, source]
 
+    def write(self, block: int, slot: int, qkv: Tensor) -> None:
+        """Set the keys and values of a slot from a row's qkv (T, 3 * D), as far as they fit."""
+        new = qkv[: self.keys_values.shape[4]].unflatten(1, (3, self.num_heads, -1))[:, 1:]
+        self.keys_values[block, :, slot, :, : len(new)] = new.permute(1, 2, 0, 3)
+
 
 @dataclass(frozen=True)
 class Span:

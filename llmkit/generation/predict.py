@@ -46,7 +46,7 @@ def predict_prompts(
         chosen = label_probabilities(model, prompts, labels, batch_size)
         return [Prediction(max(row, key=row.get), row) for row in chosen]
     samples = generate(model, tokenizer, prompts, generation, batch_size, seed, numbers)
-    return [_combine(of_prompt, generation) for of_prompt in samples]
+    return [combine_samples(of_prompt, generation) for of_prompt in samples]
 
 
 def iter_predictions(
@@ -73,7 +73,7 @@ def iter_predictions(
     sequences = iter_completions(model, tokenizer, requests, batch_size)
     completions = map(to_prediction, sequences)
     while samples := list(islice(completions, generation.num_return_sequences)):
-        yield _combine(samples, generation)
+        yield combine_samples(samples, generation)
 
 
 def stream_prediction(
@@ -93,7 +93,7 @@ def stream_prediction(
             shown = text
 
 
-def _combine(samples: list[Prediction], generation: Generation) -> Prediction:
+def combine_samples(samples: list[Prediction], generation: Generation) -> Prediction:
     """The first sample as the prediction, with all samples as its votes."""
     texts = [_final_text(sample.text, generation) for sample in samples]
     votes = texts if len(texts) > 1 else None

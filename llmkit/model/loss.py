@@ -6,6 +6,7 @@ the whole step.
 Shapes: B sequences of T tokens, D the model's hidden size.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -68,13 +69,19 @@ class SupervisedLoss(nn.Module):
         weight = unwrap_model(self.model).get_output_embeddings().weight
         return token_nll(self.used_states(batch), weight, batch.targets)
 
-    def used_states(self, batch: Batch) -> Tensor:
-        """(num_supervised, D): the hidden states from which supervised tokens are predicted."""
+    def used_states(
+        self, batch: Batch, keep: Callable[[int, Tensor], None] | None = None
+    ) -> Tensor:
+        """(num_supervised, D): the hidden states from which supervised tokens are predicted.
+
+        keep: Called with the index of each block and its queries, keys and values, if the forward
+            pass is `padding_free`; see `attention_within_rows`.
+        """
         model = unwrap_model(self.model)
         if self.forward_pass == "padding_free":
             drop = FastDropout(batch.input_ids.device)
             rows = RowBounds(batch.lengths, batch.row_starts.int())
-            attend = attention_within_rows(rows, model.config.num_attention_heads, drop)
+            attend = attention_within_rows(rows, model.config.num_attention_heads, drop, keep)
             return self.family.hidden_states(
                 model.base_model,
                 batch.input_ids[0],

@@ -44,6 +44,22 @@ def packed_linear_layers(
             layer.__dict__.pop("forward", None)
 
 
+@contextmanager
+def unpacked_linear_layers(model: PreTrainedModel) -> Iterator[None]:
+    """Context inside `packed_linear_layers` in which all layers compute with their own weights, so
+    that results do not depend on whether packed copies fit into memory."""
+    packed = {
+        layer: layer.__dict__.pop("forward")
+        for layer in model.modules()
+        if isinstance(layer.__dict__.get("forward"), PackedProduct)
+    }
+    try:
+        yield
+    finally:
+        for layer, forward in packed.items():
+            layer.forward = forward
+
+
 def generation_dtype(model: PreTrainedModel) -> torch.dtype:
     """dtype of products in generation: that of autocast where it is enabled, else the model's."""
     device = model.device.type

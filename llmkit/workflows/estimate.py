@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from llmkit.evaluation.one_pass import reads_rows_once
 from llmkit.model.load import count_parameters
 from llmkit.model.loss import unwrap_model
 from llmkit.planning.candidates import Rows, Variant, variants
@@ -163,15 +164,20 @@ def scoring_seconds(
 
 
 def set_seconds(machine: Machine, setup: TrainingSetup, variant: Variant, name: str) -> float:
-    """Seconds to score a set on a device: one forward pass for the loss, one for the prompts, and
-    one per new token of each group of rows that are generated together."""
+    """Seconds to score a set on a device: one forward pass for the loss, another for the prompts
+    where it cannot be shared, and one per new token of each group of rows that are generated
+    together."""
     rows, sheet = setup.rows.scored[name], machine.sheet
     tokens = sum(map(len, rows.encoded["input_ids"]))
     forward = variant.scoring.per_token * tokens
     rate = EFFICIENCY * 1e12 * sheet.rates[variant.precision]
     if rows.task.output == "text":
         return forward / rate
-    seconds = 2 * forward / rate
+    recipe = setup.recipe
+    is_shared = reads_rows_once(
+        rows.task.output, recipe.generation, setup.evaluator.forward, variant.precision
+    )
+    seconds = (1 if is_shared else 2) * forward / rate
     if rows.task.output == "label":
         return seconds
     blocks = unwrap_model(setup.model).config.num_hidden_layers
@@ -180,7 +186,7 @@ def set_seconds(machine: Machine, setup: TrainingSetup, variant: Variant, name: 
         blocks * SECONDS_PER_BLOCK, bytes_read / (BANDWIDTH_EFFICIENCY * 1e9 * sheet.bandwidth)
     )
     groups = math.ceil(size_of(rows) / rows_at_once(setup, rows))
-    return seconds + groups * setup.recipe.generation.max_new_tokens * per_token
+    return seconds + groups * recipe.generation.max_new_tokens * per_token
 
 
 def predict_on_device(

@@ -8,7 +8,11 @@ import torch
 from llmkit.config.schema import Lora
 from llmkit.model import packed as module
 from llmkit.model.load import load_model
-from llmkit.model.packed import generation_dtype, packed_linear_layers
+from llmkit.model.packed import (
+    generation_dtype,
+    packed_linear_layers,
+    unpacked_linear_layers,
+)
 from llmkit.model.trainable import add_lora
 
 pytestmark = pytest.mark.usefixtures("pack_small_models")
@@ -35,6 +39,9 @@ def test_packed_layers_compute_the_same_function_and_restore_the_model(tiny_gpt2
         with packed_linear_layers(model, torch.float32):
             assert "forward" in vars(model.get_output_embeddings())
             torch.testing.assert_close(model(IDS).logits, expected)
+            with unpacked_linear_layers(model):
+                assert torch.equal(model(IDS).logits, expected)
+            assert "forward" in vars(model.get_output_embeddings())
     assert {name: vars(layer) for name, layer in model.named_modules()} == layers
 
 

@@ -192,8 +192,7 @@ def run_out(*_, **__):
     ("where", "function", "expected"),
     [
         (torch.optim.AdamW, "step", "step 1: updating the weights: out of memory; set train."),
-        (evaluator_file, "token_losses", "scoring 2 rows: out of memory; lower evaluation."),
-        (evaluator_file, "predict_prompts", "scoring 2 rows: out of memory; lower evaluation."),
+        (evaluator_file, "score_rows", "scoring 2 rows: out of memory; lower evaluation."),
         (checkpoint_file, "save_file", "saving the checkpoint of step 2: out of memory; "),
         (GPT2LMHeadModel, "save_pretrained", "saving the model of step 2: out of memory; "),
         (GPT2LMHeadModel, "from_pretrained", r"loading [\d.e-]+ GB: out of memory; end other"),
