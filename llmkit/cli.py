@@ -16,7 +16,7 @@ from llmkit.runtime.signals import Stopped
 # function of the same name.
 VERBS = (
     "finetune", "check", "plan", "prepare", "evaluate", "compare", "report", "generate", "chat",
-    "serve", "export", "quantize", "recipes", "completion",
+    "serve", "export", "quantize", "prune", "recipes", "completion",
 )  # fmt: skip
 EPILOG = """\b
 Examples:

@@ -112,6 +112,8 @@ class Train(Section):
     """Keep only the input of each block for the backward pass, and recompute the other activations:
     less memory, up to a third more time, bit-identical results. null: only if micro-batches of two
     rows would not fit otherwise."""
+    keep_zeros: bool = False
+    """Keep the elements of weight matrices that are 0 at the start at 0, as in a pruned model."""
     optimizer: Literal["adamw", "rmsprop", "sgd", "adafactor"] = "adamw"
     """Optimizer; sgd uses momentum."""
     learning_rate: float = Field(5e-5, gt=0)
@@ -163,6 +165,12 @@ class Train(Section):
     def _can_compile(self) -> "Train":
         if self.compile and self.forward == "transformers":
             raise ValueError("train.compile needs train.forward=padding_free")
+        return self
+
+    @model_validator(mode="after")
+    def _has_zeros(self) -> "Train":
+        if self.keep_zeros and self.method == "lora":
+            raise ValueError("train.keep_zeros needs train.method=full; adapters fill all zeros")
         return self
 
     @model_validator(mode="after")

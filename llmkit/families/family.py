@@ -58,12 +58,20 @@ class Family:
     """Forward pass without padding: (base model, input_ids (N,), position_ids (N,), attention,
     dropout, used (num_used,), compiler of its parts) -> hidden states (num_used, hidden_size) at
     the positions `used` of rows that are concatenated."""
+    inner_size: Callable[[PreTrainedConfig], int]
+    """Width of the hidden layer of a block's MLP."""
+    set_blocks: Callable[[PreTrainedModel, Sequence[nn.Module]], None]
+    """Gives the model other blocks: some of its own, in their order."""
+    neuron_gates: Callable[[nn.Module], Tensor]
+    """The derivative of the loss with respect to a factor of each neuron of a block's MLP (inner,),
+    after a backward pass: with the opposite sign, the first-order change without the neuron."""
+    keep_neurons: Callable[[PreTrainedModel, Sequence[Tensor]], None]
+    """Removes all neurons of the MLPs but those whose indices are given for each block, as many for
+    all of them."""
     unsupported_settings: Callable[[PreTrainedConfig], list[str]]
     """Settings of the config that `hidden_states` does not support."""
     before_saving: Callable[[PreTrainedConfig], None]
     """Adds keys to the config that other programs read."""
-    inner_size: Callable[[PreTrainedConfig], int]
-    """Width of the hidden layer of a block's MLP."""
     norm_epsilon: Callable[[PreTrainedConfig], float]
     """What LayerNorm adds to the variance."""
     unusual_settings: Callable[[PreTrainedConfig], list[str]]

@@ -1,4 +1,5 @@
-"""GPT-2 (Radford et al. 2019): the only file that names its classes, layers and config keys."""
+"""GPT-2 (Radford et al. 2019). Only this file and gpt2_pruning.py name its classes, layers and
+config keys."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2Attention, GPT2Block
 from llmkit.families.adapters import linear
 from llmkit.families.compiled import Compiler, as_it_is
 from llmkit.families.family import Family
+from llmkit.families.gpt2_pruning import keep_neurons, neuron_gates, set_blocks
 from llmkit.families.padding_free import Attention, FastDropout, checkpointed
 
 
@@ -217,9 +219,12 @@ GPT2 = Family(
     lora={"fan_in_fan_out": True, "layers_pattern": "h"},
     activation_bytes=activation_bytes,
     hidden_states=hidden_states,
+    inner_size=inner_size,
+    set_blocks=set_blocks,
+    neuron_gates=neuron_gates,
+    keep_neurons=keep_neurons,
     unsupported_settings=unsupported_settings,
     before_saving=add_llama_cpp_keys,
-    inner_size=inner_size,
     norm_epsilon=lambda config: config.layer_norm_epsilon,
     unusual_settings=unusual_settings,
 )

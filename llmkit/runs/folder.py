@@ -10,6 +10,8 @@ samples.jsonl      predictions for a few validation rows at each validation (eva
 checkpoints/       what a stopped run is resumed from
 model/             the best weights, as a plain Hugging Face folder
 int8/              the same model with int8 weights, written by `quantize`
+pruned/            written by `prune`: a folder for each method and share, with the pruned model and
+                   the run that recovers it, and a plot for each method
 predictions.jsonl  id, prompt, prediction and references of each test row
 metrics.json       scores of the model and the baselines; written when the run has finished
 sets/              the last two files for each further test set
@@ -60,6 +62,15 @@ def model_dir(run: Path) -> Path:
 
 def int8_dir(run: Path) -> Path:
     return run / "int8"
+
+
+def pruned_dir(run: Path, method: str, share: float) -> Path:
+    """The folder of one pruned model of a run."""
+    return run / "pruned" / f"{method}-{100 * share:g}"
+
+
+def pruned_plot_path(run: Path, method: str) -> Path:
+    return run / "pruned" / f"{method}.svg"
 
 
 def checkpoints_dir(run: Path) -> Path:

@@ -49,6 +49,8 @@ class Trainer:
     accelerator: Accelerator
     gradients: Tensor | None = None
     """Gradients of all weights in one buffer, for the sum over several processes."""
+    masks: list[tuple[nn.Parameter, Tensor]] = field(default_factory=list)
+    """Weights with elements that stay 0, and where they may change; see train.keep_zeros."""
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     pace: Pace = field(default_factory=Pace)
 
@@ -67,7 +69,8 @@ class Trainer:
             loss_module.compiled = CompiledParts()
         optimizer = accelerator.prepare_optimizer(build_optimizer(model, settings))
         gradients = flat_gradients(model.parameters()) if schedule.num_processes > 1 else None
-        return cls(model, loss_module, optimizer, schedule, settings, accelerator, gradients)
+        masks = nonzero_masks(model) if settings.keep_zeros else []
+        return cls(model, loss_module, optimizer, schedule, settings, accelerator, gradients, masks)
 
     def train_step(self, log: RunLog) -> StepOutcome:
         """Take the next optimizer step.
@@ -188,9 +191,12 @@ class Trainer:
         return " or ".join(advice)
 
     def clip_gradient(self) -> Tensor:
-        """Clip the gradient to the recipe's max_grad_norm; returns its norm before, a scalar."""
+        """Clip the gradient to the recipe's max_grad_norm, without the elements that stay 0;
+        returns its norm before, a scalar."""
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.unscale_(self.optimizer.optimizer)
+        for weight, mask in self.masks:
+            weight.grad.mul_(mask)
         max_norm = self.settings.max_grad_norm or math.inf
         return clip_grad_norm_(self.loss_module.parameters(), max_norm)
 
@@ -262,6 +268,13 @@ class Trainer:
             activation_checkpointing=has_activation_checkpointing(self.model),
             scaler=scaler.state_dict() if scaler else {},
         )
+
+
+def nonzero_masks(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
+    """The trainable matrices with elements that are 0, and where they are not."""
+    masks = [(weight, weight != 0) for weight in model.parameters()
+             if weight.requires_grad and weight.ndim > 1]  # fmt: skip
+    return [(weight, mask) for weight, mask in masks if not mask.all()]
 
 
 def prepare_loss(model: nn.Module, forward_pass: Forward, accelerator: Accelerator) -> nn.Module:

@@ -28,7 +28,7 @@ from llmkit.workflows.evaluate import encode_tests, show_invalid
 
 NUM_PROMPTS = 8
 NUM_TOKENS = 64  # generated for each prompt
-ROUNDS = 3  # the fastest counts
+ROUNDS = 5  # the fastest counts
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ def recipe(**sections):
             lambda: Train(epochs=1.0, compile=True, forward="transformers"),
             "train.compile needs train.forward=padding_free",
         ),
+        (lambda: Train(epochs=1.0, keep_zeros=True, method="lora"), "needs train.method=full"),
         (lambda: Scratch(n_head=3, n_embd=128), r"n_head \(3\) must divide n_embd \(128\)"),
         (lambda: recipe(evaluation={"votes": 2}), "votes requires generation.temperature above 0"),
         (lambda: recipe(data={"max_length": 64}), "leaves no room for a prompt"),

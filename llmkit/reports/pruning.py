@@ -1,0 +1,133 @@
+"""The report of `llmkit prune`: a table, and a plot of the score by share."""
+
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from rich.console import Console
+
+from llmkit.errors import count_of
+from llmkit.reports.variants import Variant, show_variants
+from llmkit.scoring.verdict import title_of
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 520, 320, 56, 110, 20, 48  # of the plot, in pixels
+COLORS = ("#b4530a", "#1a6fb5")  # pruned, recovered; told apart by print and most eyes
+LABELS = ("pruned", "recovered")
+
+
+@dataclass(frozen=True)
+class PrunedRun:
+    """The model of a run and its pruned models."""
+
+    method: str
+    metric: str
+    """The deciding score."""
+    num_rows: int
+    """Test rows that were scored."""
+    num_steps: int
+    """Optimizer steps of each recovery."""
+    before: Variant
+    """The model of the run."""
+    pruned: dict[float, list[Variant]]
+    """For each share: the pruned model and, if there was a recovery, the recovered one."""
+
+
+def show_pruned(console: Console, pruned: PrunedRun) -> None:
+    """Print the table, and how much of the score and of the speed each recovered model has."""
+    show_variants(
+        console, pruned.metric, pruned.num_rows, [[pruned.before], *pruned.pruned.values()]
+    )
+    for share, variants in pruned.pruned.items():
+        console.print(f"{percent(share)}: {outcome(pruned, variants[-1])}")
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:g}%"
+
+
+def outcome(pruned: PrunedRun, variant: Variant) -> str:
+    """Speed and score of a variant next to the model of the run."""
+    before = pruned.before
+    speeds = [
+        f"{variant.tokens_per_second / before.tokens_per_second:.2f} times the speed",
+        f"{variant.batch_tokens_per_second / before.batch_tokens_per_second:.2f} times with "
+        "8 prompts",
+    ]
+    scores = []
+    if before.score and variant.score is not None:
+        share = variant.score / before.score
+        after = f" after {count_of(pruned.num_steps, 'step')}" if pruned.num_steps else ""
+        scores = [f"{share:.1%} of the {title_of(pruned.metric)}{after}"]
+    return ", ".join(speeds + scores)
+
+
+def picture(pruned: PrunedRun) -> str:
+    """The score by share of the weights that are removed, with its intervals, as an SVG file."""
+    shares = [0.0, *pruned.pruned]
+    lines = [
+        [pruned.before, *(variants[number] for variants in pruned.pruned.values())]
+        for number in range(min(map(len, pruned.pruned.values())))
+    ]
+    values = [value for line in lines for variant in line for value in extent(variant)]
+    bottom, top = (min(values), max(values)) if values else (0.0, 1.0)
+    bottom, top = (bottom, top) if top > bottom else (bottom - 0.5, top + 0.5)
+
+    def x(share: float) -> float:
+        return LEFT + share / max(shares) * (WIDTH - LEFT - RIGHT)
+
+    def y(score: float) -> float:
+        return HEIGHT - BOTTOM - (score - bottom) / (top - bottom) * (HEIGHT - BOTTOM - TOP)
+
+    parts = axes(pruned, shares, np.linspace(bottom, top, 5).tolist(), x, y)
+    for line, label, color in zip(lines, LABELS, COLORS, strict=False):
+        points = [
+            (x(share), variant)
+            for share, variant in zip(shares, line, strict=True)
+            if variant.score is not None
+        ]
+        for at, variant in points:
+            low, high = min(extent(variant)), max(extent(variant))
+            parts += [
+                f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}" '
+                f'stroke="{color}"/>',
+                f'<circle cx="{at:.1f}" cy="{y(variant.score):.1f}" r="3.5" fill="{color}">'
+                f"<title>{escape(variant.name)}: {variant.score:.2f}</title></circle>",
+            ]
+        joined = " ".join(f"{at:.1f},{y(variant.score):.1f}" for at, variant in points)
+        parts.append(f'<polyline points="{joined}" fill="none" stroke="{color}"/>')
+        if points:
+            at, last = points[-1]
+            parts.append(text(at + 8, y(last.score) + 4, label, "start", color))
+    title = f"{title_of(pruned.metric)} by share of pruned weights ({pruned.method})"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'font-family="sans-serif" font-size="12"><title>{escape(title)}</title>'
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>{"".join(parts)}</svg>\n'
+    )
+
+
+def extent(variant: Variant) -> list[float]:
+    """The score and the ends of its interval."""
+    return [] if variant.score is None else [variant.score, *(variant.interval or ())]
+
+
+def axes(pruned: PrunedRun, shares: list[float], scores: list[float], x, y) -> list[str]:
+    """Grid lines with their scores, the shares, and what they are."""
+    parts = []
+    for score in scores:
+        parts += [
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(score):.1f}" y2="{y(score):.1f}" '
+            'stroke="#ddd"/>',
+            text(LEFT - 6, y(score) + 4, f"{score:.1f}", "end"),
+        ]
+    parts += [text(x(share), HEIGHT - BOTTOM + 17, percent(share)) for share in shares]
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    what = f"weights removed from the blocks; {title_of(pruned.metric)} with 95% intervals"
+    return [*parts, text(middle, HEIGHT - 10, what)]
+
+
+def text(x: float, y: float, words: str, anchor: str = "middle", color: str = "#333") -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{color}">'
+        f"{escape(words)}</text>"
+    )

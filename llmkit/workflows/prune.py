@@ -1,0 +1,219 @@
+"""The `prune` command: pruned models of a run, trained further to recover, beside the model."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+from rich.console import Console
+from torch import nn
+
+from llmkit.config.decided import with_values
+from llmkit.config.recipe import recipe_keys
+from llmkit.config.schema import Recipe
+from llmkit.data.batches import Batch
+from llmkit.errors import UserError, count_of
+from llmkit.io.atomic import CorruptFolder, make_folder, read_json, write_text
+from llmkit.model.load import load_model, move_to_device, save_model
+from llmkit.model.pruning import prune_magnitude, prune_structured, pruned_shape
+from llmkit.paths import check_writable
+from llmkit.reports.pruning import PrunedRun, percent, picture
+from llmkit.runs.find import find_finished_run, has_recipe, recipe_of
+from llmkit.runs.folder import (
+    checkpoints,
+    is_run,
+    model_dir,
+    pruned_dir,
+    pruned_plot_path,
+    record_path,
+    results_path,
+)
+from llmkit.runtime.devices import start_accelerator
+from llmkit.runtime.signals import Signals, Stopped
+from llmkit.workflows.finetune import finetune
+from llmkit.workflows.training_setup import TrainingSetup, setup_training
+from llmkit.workflows.trials import trial_settings
+from llmkit.workflows.variants import Scorer, weight_bytes
+
+RECOVERY = 1 / 3  # steps of a recovery, as a share of those of the run
+NUM_ROWS = 64  # training rows that decide what is removed
+BEFORE = "before"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is pruned, and how."""
+
+    run: Path
+    recipe: Recipe
+    method: str
+    """structured: whole blocks and neurons of the MLPs; magnitude: single weights, set to 0."""
+    shares: Sequence[float]
+    """Shares of the weights of the blocks to remove, one model for each."""
+    num_steps: int
+    """Optimizer steps of each recovery; 0: none."""
+
+    def folder(self, share: float) -> Path:
+        """The folder of a pruned model and of its recovery."""
+        return pruned_dir(self.run, self.method, share)
+
+    def start(self, share: float) -> Path:
+        """The pruned model before its recovery."""
+        return self.folder(share) / "start"
+
+    def recovered(self, share: float) -> Path:
+        """The run of the recovery."""
+        return self.folder(share) / "recovered"
+
+    def recovery_recipe(self, share: float) -> Recipe:
+        """The recipe of the run, for fewer steps that start from the pruned model."""
+        num_steps = num_steps_of(self.run)
+        settings = trial_settings(self.recipe.train, self.num_steps, num_steps)
+        settings = settings.model_copy(update={"keep_zeros": self.method == "magnitude"})
+        recipe = with_values(
+            self.recipe, {"model.name": str(self.start(share).absolute()), "model.revision": None}
+        )
+        return recipe.model_copy(update={"train": settings})
+
+
+def make_plan(
+    name: str,
+    shares: Sequence[float],
+    method: str,
+    num_steps: int | None,
+    overrides: tuple[str, ...],
+) -> Plan:
+    """The plan of a command; num_steps None: RECOVERY of the steps of the run."""
+    run = find_finished_run(name)
+    check_writable(pruned_dir(run, method, 0), "RUN")
+    recipe = recipe_of(run, overrides=overrides)
+    if num_steps is None:
+        num_steps = max(1, round(RECOVERY * num_steps_of(run)))
+    if num_steps and method == "magnitude" and recipe.train.method == "lora":
+        raise UserError(
+            f"{name}: its adapters would fill the zeros; give train.method=full or --recover 0"
+        )
+    return Plan(run, recipe, method, sorted(set(shares)), num_steps)
+
+
+def num_steps_of(run: Path) -> int:
+    """Optimizer steps of a run."""
+    try:
+        return int(read_json(record_path(run))["num_steps"])
+    except (CorruptFolder, KeyError, TypeError, ValueError):
+        raise UserError(f"{record_path(run)}: does not say how long the run was") from None
+
+
+def prune_run(plan: Plan, console: Console, *, is_forced: bool = False) -> PrunedRun:
+    """Prune the model of a finished run, train each pruned model further with the recipe of the
+    run, and compare size, score and speed with those of the model.
+
+    A command that was interrupted continues where it was.
+
+    is_forced: Start over.
+
+    Raises UserError, before any work, for a share that cannot be removed, and for pruned models
+    that were made with other settings.
+    """
+    setup = open_setup(plan)
+    scorer = Scorer(setup.rows.tests["test"], setup.evaluator, setup.metric.name)
+    if plan.method == "structured":
+        for share in plan.shares:
+            pruned_shape(setup.model, share)
+    for share in plan.shares:
+        if is_forced:
+            shutil.rmtree(plan.folder(share), ignore_errors=True)
+        require_same_plan(plan, share)
+    for share in plan.shares:
+        if not plan.start(share).is_dir():
+            console.print(f"pruning {percent(share)} ({plan.method})")
+            write_pruned(plan, share, setup)
+        if plan.num_steps and not results_path(plan.recovered(share)).is_file():
+            console.print(f"recovery of {percent(share)}: {count_of(plan.num_steps, 'step')}")
+            recover(plan, share, console)
+    pruned = compare(plan, setup.model, scorer, console)
+    write_text(pruned_plot_path(plan.run, plan.method), picture(pruned))
+    return pruned
+
+
+def open_setup(plan: Plan) -> TrainingSetup:
+    """The model and the rows of the run, prepared as for training all weights."""
+    recipe = with_values(
+        plan.recipe,
+        {
+            "model.name": str(model_dir(plan.run)),
+            "model.revision": None,
+            "train.method": "full",
+            "train.freeze_layers": 0,
+        },
+    )
+    accelerator = start_accelerator(recipe.train.device, recipe.train.mixed_precision, recipe.seed)
+    return setup_training(recipe, accelerator, Console(quiet=True))
+
+
+def require_same_plan(plan: Plan, share: float) -> None:
+    """Raise UserError if a recovery was started with other settings."""
+    run = plan.recovered(share)
+    if is_run(run) and not has_recipe(run, recipe_keys(plan.recovery_recipe(share))):
+        raise UserError(
+            f"{plan.folder(share)}: made with other settings; give --force to replace it"
+        )
+
+
+def write_pruned(plan: Plan, share: float, setup: TrainingSetup) -> None:
+    """Write a pruned model, completely or not at all."""
+    model, tokenizer = load_model(model_dir(plan.run))
+    move_to_device(model, setup.accelerator.device)
+    if plan.method == "structured":
+        prune_structured(model, share, plan.recipe.train.forward, first_batches(setup))
+    else:
+        prune_magnitude(model, share)
+    make_folder(plan.folder(share))
+    save_model(model, tokenizer, plan.start(share))
+
+
+def first_batches(setup: TrainingSetup) -> list[Batch]:
+    """The micro-batches of the first steps, with at least NUM_ROWS training rows."""
+    schedule = setup.schedule
+    steps = takewhile(
+        lambda step: step * schedule.global_batch_size < NUM_ROWS, range(schedule.num_steps)
+    )
+    return [batch for step in steps for batch in schedule.micro_batches(step)]
+
+
+def recover(plan: Plan, share: float, console: Console) -> None:
+    """Train a pruned model further, from its newest checkpoint if there is one."""
+    run = plan.recovered(share)
+    try:
+        with Signals() as signals:
+            resume = bool(checkpoints(run))
+            finetune(plan.recovery_recipe(share), run, console, signals, resume=resume)
+    except (Stopped, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
+        error.advice = "; run the command again to continue"
+        raise
+
+
+def compare(plan: Plan, model: nn.Module, scorer: Scorer, console: Console) -> PrunedRun:
+    """Score and time the model of the run and all pruned models."""
+    folders = {BEFORE: model_dir(plan.run)}
+    for share in plan.shares:
+        folders[f"{percent(share)} pruned"] = plan.start(share)
+        if plan.num_steps:
+            folders[f"{percent(share)} recovered"] = model_dir(plan.recovered(share))
+    models = {
+        name: model if name == BEFORE else load_model(folder)[0] for name, folder in folders.items()
+    }
+    results = {name: scorer.score(name, each, console) for name, each in models.items()}
+    sizes = {name: weight_bytes(folder) for name, folder in folders.items()}
+    before, *variants = scorer.compare(models, results, sizes)
+    size = len(variants) // len(plan.shares)
+    groups = [variants[at : at + size] for at in range(0, len(variants), size)]
+    return PrunedRun(
+        plan.method,
+        scorer.metric,
+        len(scorer.test.rows),
+        plan.num_steps,
+        before,
+        dict(zip(plan.shares, groups, strict=True)),
+    )

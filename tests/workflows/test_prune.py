@@ -1,0 +1,77 @@
+"""`prune`: pruned models and their recoveries, by the machinery of runs."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from runs import forget_accelerator
+from transformers import AutoModelForCausalLM
+
+from llmkit.model.load import load_model
+from llmkit.runs.find import resolve_model
+from llmkit.workflows import variants
+
+SHARES = ("--share", "0.5", "--share", "0.25")
+
+
+@pytest.fixture
+def run(classifier, tmp_path, monkeypatch):
+    monkeypatch.setattr(variants, "NUM_TOKENS", 2)
+    monkeypatch.setattr(variants, "ROUNDS", 1)
+    return shutil.copytree(classifier, tmp_path / "run")
+
+
+@pytest.fixture
+def prune(llmkit, run):
+    def prune(*arguments):
+        forget_accelerator()
+        return llmkit("prune", run, *arguments)
+
+    return prune
+
+
+def test_a_structured_run_writes_models_that_transformers_opens(run, prune):
+    result = prune(*SHARES, "--recover", 2, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert list(found["pruned"]) == ["0.25", "0.5"]
+    whole = found["before"]["num_weights"]
+    for share, (pruned, recovered) in found["pruned"].items():
+        assert pruned["num_weights"] < whole
+        assert pruned["num_bytes"] == recovered["num_bytes"] < found["before"]["num_bytes"]
+        assert recovered["change"]["difference"] == pytest.approx(
+            recovered["score"] - found["before"]["score"]
+        )
+        folder = run / "pruned" / f"structured-{100 * float(share):g}"
+        ids = torch.arange(5, 45).view(2, 20)
+        for model in (folder / "start", folder / "recovered" / "model"):
+            with torch.inference_mode():
+                expected = AutoModelForCausalLM.from_pretrained(model)(ids).logits
+                torch.testing.assert_close(load_model(model)[0](ids).logits, expected)
+        scores = json.loads((folder / "recovered" / "metrics.json").read_text())["scores"]
+        assert scores["untuned"][found["metric"]] == pruned["score"]
+        assert scores["fine-tuned"][found["metric"]] == recovered["score"]
+        assert resolve_model(str(folder / "recovered"))[1] == folder / "recovered"
+    assert (run / "pruned" / "structured.svg").read_text().startswith("<svg")
+
+    # The same command scores what is there; other settings need --force.
+    log = (folder / "recovered" / "metrics.jsonl").read_bytes()
+    assert prune(*SHARES, "--recover", 2).exit_code == 0
+    assert (folder / "recovered" / "metrics.jsonl").read_bytes() == log
+    refused = prune(*SHARES, "--recover", 1)
+    assert refused.exit_code == 2
+    assert "made with other settings; give --force" in refused.stderr
+
+
+def test_zeros_stay_through_the_recovery(run, prune):
+    result = prune("--share", "0.4", "--method", "magnitude", "--recover", 2)
+    assert result.exit_code == 0, result.output
+    folder = run / "pruned" / "magnitude-40"
+    start = load_model(folder / "start")[0].state_dict()
+    recovered = load_model(folder / "recovered" / "model")[0].state_dict()
+    for name, weight in start.items():
+        if ".h." in name and weight.ndim == 2:
+            assert (weight == 0).float().mean().item() == pytest.approx(0.4, abs=0.001)
+            assert torch.equal(recovered[name] == 0, weight == 0)
+            assert not torch.equal(recovered[name], weight)
