@@ -79,7 +79,7 @@ def find(name: str, given_by: str, split: str | None = None) -> list[Path]:
         return _find_in_folder(path, given_by, split)
     paths = [path]
     if not os.path.exists(path) and glob.has_magic(name):
-        paths = [Path(found) for found in sorted(glob.glob(str(path)))]
+        paths = [Path(found) for found in sorted(glob.glob(str(path), recursive=True))]
         if not paths:
             raise UserError(f"{path}: no file matches this pattern; check {given_by}")
     for each in paths:
@@ -114,8 +114,9 @@ def _find_in_folder(folder: Path, given_by: str, split: str | None) -> list[Path
     paths = sorted(path for path in there if row_format(path) is not None)
     if not paths:
         raise UserError(
-            f"{folder}: no data files in this folder; name a file, or a folder written by "
-            f"save_to_disk of datasets; check {given_by}"
+            f"{folder}: no data files in this folder; name a file, a pattern such as "
+            f"'{folder}/**/*.jsonl', or a folder written by save_to_disk of datasets; check "
+            f"{given_by}"
         )
     if any(SPLIT_PREFIX.match(path.name) for path in paths) or len(set(map(row_format, paths))) > 1:
         raise UserError(

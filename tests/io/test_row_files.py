@@ -164,6 +164,18 @@ def test_files_are_found_by_pattern_and_by_folder(tmp_path):
         all_rows(tmp_path)
 
 
+def test_two_stars_in_a_pattern_stand_for_folders_of_any_depth(tmp_path):
+    for index, row in enumerate(ROWS):
+        folder = tmp_path.joinpath("texts", *"abcdef"[:index])
+        folder.mkdir(parents=True, exist_ok=True)
+        pandas.DataFrame([row]).to_parquet(folder / f"{index}.parquet")
+    assert sorted(all_rows(tmp_path / "texts" / "**" / "*.parquet"), key=ROWS.index) == ROWS
+    with pytest.raises(
+        UserError, match=r"no data files in this folder; name .* '.*/\*\*/\*.jsonl'"
+    ):
+        all_rows(tmp_path)
+
+
 @pytest.mark.parametrize("suffix", COMPRESS)
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv", "txt"])
 def test_every_text_format_is_read_compressed(tmp_path, kind, suffix):
