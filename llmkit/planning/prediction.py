@@ -3,13 +3,15 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+MEASURED = "measured here"
+
 
 @dataclass(frozen=True)
 class Prediction:
     """Predicted costs of the recipe as written, without early stopping."""
 
     basis: str
-    """Source of the seconds: `measured here` or `estimated for DEVICE`."""
+    """Source of the seconds: MEASURED or `estimated for DEVICE`."""
     seconds: dict[str, float]
     """Seconds by part, in the order of the run."""
     memory: dict[str, int]

@@ -11,7 +11,7 @@ from rich.console import Console
 from llmkit.config.recipe import to_override
 from llmkit.io.atomic import write_text
 from llmkit.planning.plan import Plan
-from llmkit.planning.prediction import Prediction
+from llmkit.planning.prediction import MEASURED, Prediction
 from llmkit.planning.proposals import Proposal
 from llmkit.planning.scaling_law import LEVEL
 from llmkit.planning.units import show_bytes, show_seconds
@@ -53,7 +53,8 @@ def proposals_title(plan: Plan) -> str:
         )
     else:
         how = "the scaling law of Hoffmann et al. (2022), not fitted to these rows"
-    hint = "" if plan.has_loss else "; use --trials to forecast the loss"
+    can_try = not plan.has_loss and plan.prediction.basis == MEASURED
+    hint = "; use --trials to forecast the loss" if can_try else ""
     return f"proposals{limits}, ranked by {how}{hint}:"
 
 
@@ -136,7 +137,7 @@ def write_html(plan: Plan, path: Path) -> None:
         lines = [proposal_line(plan, each) for each in plan.proposals]
         title = f"<p>{escape(proposals_title(plan))}</p>"
         proposals = (
-            f"<h2>Proposals</h2>{title}{html_table(['type', *proposal_header(plan)], lines)}"
+            f"<h2>Proposals</h2>{title}{html_table(['overrides', *proposal_header(plan)], lines)}"
         )
     notes = [*prediction.notes, *refusal_lines(plan)]
     page = fill(

@@ -33,6 +33,7 @@ from llmkit.planning.work import forward_work, training_work
 from llmkit.runtime.memory import available_bytes
 from llmkit.training.memory import MEMORY_FRACTION
 from llmkit.workflows.measure import Measurements, rows_at_once, size_of
+from llmkit.workflows.predict import cached_row_bytes
 from llmkit.workflows.probes import MeanStep
 from llmkit.workflows.training_setup import TrainingSetup
 
@@ -221,7 +222,11 @@ def predict_on_device(
     ]
     keep = min(checkpoint.keep + 1, num_checkpoints)
     memory = {"CUDA libraries": int(CUDA_BYTES), **variant.usage.parts(variant.tokens)}
-    disk = {"checkpoints": keep * saved, "model": variant.num_weights * 4}
+    disk = {
+        "checkpoints": keep * saved,
+        "model": variant.num_weights * 4,
+        "encoded rows in the cache": cached_row_bytes(setup),
+    }
     return Prediction(
         f"estimated for {sheet.name}", seconds, memory, disk, schedule.num_steps, num_validations,
         num_checkpoints, notes,

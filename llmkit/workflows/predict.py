@@ -1,7 +1,18 @@
 """Predict the costs of a run from measurements of its parts."""
 
+from typing import Any
+
+from llmkit.data.encoded_train import TRAIN_SET
+from llmkit.data.mixed_rows import MixedRows, TrainRows
+from llmkit.data.prepared_text import PreparedSource
+from llmkit.data.rows import Rows
 from llmkit.data.token_blocks import TokenBlocks
-from llmkit.planning.prediction import Prediction, count_checkpoints, count_validations
+from llmkit.planning.prediction import (
+    MEASURED,
+    Prediction,
+    count_checkpoints,
+    count_validations,
+)
 from llmkit.planning.work import training_work
 from llmkit.workflows.measure import Measurements, cached_bytes, size_of
 from llmkit.workflows.probes import MeanStep
@@ -58,7 +69,7 @@ def predict(setup: TrainingSetup, measured: Measurements, step: MeanStep) -> Pre
     if patience is not None:
         notes.append("early stopping may end the run sooner: this is its full length")
     return Prediction(
-        "measured here",
+        MEASURED,
         seconds,
         predicted_memory(setup, measured, step),
         predicted_disk(setup, measured, num_checkpoints),
@@ -121,11 +132,31 @@ def predicted_disk(
     """Disk space of the finished run in bytes, by part."""
     keep = min(setup.recipe.checkpoint.keep + 1, num_checkpoints)  # one more with the best weights
     num_rows = sum(len(test.rows) for test in setup.rows.tests.values())
-    rows = setup.schedule.rows
-    token_bytes = SHARD_TOKEN_BYTES if isinstance(rows, TokenBlocks) else TOKEN_BYTES
     return {
         "checkpoints": keep * measured.checkpoint_bytes,
         "model": measured.model_bytes,
         "predictions": int(measured.prediction_bytes * num_rows),
-        "encoded rows in the cache": token_bytes * int(rows.lengths.sum()),
+        "encoded rows in the cache": cached_row_bytes(setup),
     }
+
+
+def cached_row_bytes(setup: TrainingSetup) -> int:
+    """Disk space of the encoded training rows in the cache, in bytes."""
+    train: Rows = setup.rows.splits["train"]
+    sources = {TRAIN_SET: train.source}
+    sources |= {name: of_set.rows.source for name, of_set in train.mixed.items()}
+    return encoded_bytes(setup.schedule.rows, sources)
+
+
+def encoded_bytes(rows: TrainRows | MixedRows, sources: dict[str, Any]) -> int:
+    """Bytes of encoded rows in the cache. A set whose source is a folder of prepared text has none.
+
+    sources: The source of each set of rows by name; TRAIN_SET if there is only one.
+    """
+    sets = rows.sets if isinstance(rows, MixedRows) else {TRAIN_SET: rows}
+    return sum(
+        (SHARD_TOKEN_BYTES if isinstance(of_set, TokenBlocks) else TOKEN_BYTES)
+        * int(of_set.lengths.sum())
+        for name, of_set in sets.items()
+        if not isinstance(sources[name], PreparedSource)
+    )

@@ -36,8 +36,8 @@ def run_trials(setup: TrainingSetup, num_steps: int, console: Console) -> list[T
     if num_steps * min(FRACTIONS) < MIN_STEPS:
         raise UserError(
             f"--trials: {count_of(num_steps, 'step')} are too few: the shortest trial takes "
-            f"1/{round(1 / min(FRACTIONS))} of them and needs at least {MIN_STEPS}; train longer, "
-            "or leave --trials out"
+            f"1/{round(1 / min(FRACTIONS))} of them and needs at least {MIN_STEPS}; raise "
+            "--budget, train longer, or leave --trials out"
         )
     lengths = [0, *(round(fraction * num_steps) for fraction in FRACTIONS)]
     with counting(console, "trials", sum(lengths)) as advance:

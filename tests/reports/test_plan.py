@@ -73,6 +73,8 @@ def test_a_pretrained_model_has_no_loss_without_trials(tmp_path):
     text = " ".join(shown(PLAN, 200).split())
     assert "loss vs." not in text
     assert "use --trials to forecast the loss" in text
+    elsewhere = replace(PLAN, prediction=replace(PREDICTION, basis="estimated for a100"))
+    assert "--trials" not in shown(elsewhere, 200), "trials run on this machine only"
     for name, plan in (("none", PLAN), ("scratch", SCRATCH), ("tried", TRIED)):
         write_html(plan, tmp_path / f"{name}.html")
         page = (tmp_path / f"{name}.html").read_text("utf-8")

@@ -16,7 +16,7 @@ from llmkit.workflows.estimate import (
     variants_with_costs,
     with_proposals,
 )
-from llmkit.workflows.predict import predict
+from llmkit.workflows.predict import cached_row_bytes, predict
 
 
 @pytest.fixture
@@ -51,6 +51,7 @@ def test_a_device_is_estimated_at_a_fraction_of_its_peak_rate(planned):
     assert seconds == pytest.approx(prediction.total_seconds, rel=0.05)
     assert prediction.basis == "estimated for a100"
     assert "35% are assumed" in prediction.notes[0]
+    assert prediction.disk["encoded rows in the cache"] == cached_row_bytes(setup)
     faster = predict_on_device(
         machine_from_datasheet(find_device("h100"), setup, found, None), setup, found, step
     )

@@ -3,10 +3,19 @@
 from dataclasses import replace
 
 import pytest
+from texts import write_shards
 
+from llmkit.data.mixed_rows import MixedRows
+from llmkit.data.prepared_text import PreparedSource
+from llmkit.data.token_blocks import TokenBlocks
 from llmkit.training.memory import MemoryUsage
 from llmkit.workflows.measure import cached_bytes
-from llmkit.workflows.predict import predict, predicted_memory
+from llmkit.workflows.predict import (
+    cached_row_bytes,
+    encoded_bytes,
+    predict,
+    predicted_memory,
+)
 from llmkit.workflows.probes import RowCosts, StepCosts
 
 
@@ -54,6 +63,19 @@ def test_rows_that_were_not_timed_add_their_key_value_cache(planned):
     assert peaks[1] - peaks[4] == 3 * max(
         cached_bytes(setup, rows) for rows in setup.rows.scored.values()
     )
+
+
+def test_prepared_text_takes_two_bytes_per_token_in_the_cache_or_none(planned, tmp_path):
+    blocks = TokenBlocks(write_shards(tmp_path, [[("a:1", [5, 6, 7]), ("a:2", [8])]]), 4)
+    rows = planned[0].schedule.rows
+    num_tokens, block_tokens = int(rows.lengths.sum()), int(blocks.lengths.sum())
+    mixed = MixedRows({"train": rows, "notes": blocks}, {"train": 0.5, "notes": 0.5})
+    prepared = PreparedSource(blocks.prepared)
+    assert cached_row_bytes(planned[0]) == 8 * num_tokens
+    assert encoded_bytes(blocks, {"train": None}) == 2 * block_tokens
+    assert encoded_bytes(blocks, {"train": prepared}) == 0
+    assert encoded_bytes(mixed, {"train": None, "notes": None}) == 8 * num_tokens + 2 * block_tokens
+    assert encoded_bytes(mixed, {"train": None, "notes": prepared}) == 8 * num_tokens
 
 
 def test_a_note_says_that_early_stopping_may_end_the_run_sooner(planned):
