@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from llmkit.errors import printable
+from llmkit.errors import UserError, printable
 from llmkit.io import small_json
 from llmkit.io.small_json import UnreadableJson
 from llmkit.paths import sha256
@@ -61,6 +61,18 @@ def recover(folder: Path) -> None:
         else:
             with suppress(FileNotFoundError):  # another process was quicker
                 replaced.rename(folder)
+
+
+def check_replaceable(folder: Path, is_own: Callable[[Path], bool], *, is_forced: bool) -> None:
+    """Raise UserError if the folder exists, unless the command wrote it (`is_own`) and may replace
+    it."""
+    recover(folder)
+    if not folder.exists():
+        return
+    if not is_own(folder):
+        raise UserError(f"{folder}: exists, but this command did not write it; move it away")
+    if not is_forced:
+        raise UserError(f"{folder}: exists already; add --force to replace it")
 
 
 def make_folder(folder: Path) -> None:

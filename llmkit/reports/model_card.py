@@ -66,6 +66,12 @@ def model_card(
     return "\n".join(parts)
 
 
+def read_card(folder: Path) -> str:
+    """The model card of a model folder; empty if there is none."""
+    path = folder / "README.md"
+    return path.read_text("utf-8") if path.is_file() else ""
+
+
 def card_metadata(
     name: str, results: TestResults, family: Family, base_model: str, data: Data
 ) -> ModelCardData:

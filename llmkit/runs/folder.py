@@ -114,6 +114,10 @@ def export_record_path(export: Path) -> Path:
     return export / "verification.json"
 
 
+def is_export(path: Path) -> bool:
+    return export_record_path(path).is_file()
+
+
 def export_dirs(run: Path) -> list[Path]:
     """The folders of all complete exports, by name; the name of an incomplete one has a suffix."""
     found = (path.parent for path in exports_dir(run).glob("*/verification.json"))

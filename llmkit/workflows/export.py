@@ -13,16 +13,17 @@ from llmkit.export.fresh_process import CannotOpen, compute_in_fresh_process
 from llmkit.export.record import ExportRecord
 from llmkit.export.source import Source
 from llmkit.export.verification import exceeded, problems
-from llmkit.io.atomic import make_folder, recover, sibling, write_folder, write_text
+from llmkit.io.atomic import check_replaceable, make_folder, sibling, write_folder, write_text
 from llmkit.paths import check_writable, expand
 from llmkit.reports.export import export_section, show_exports
 from llmkit.reports.html import write_report
-from llmkit.runs.folder import export_record_path, exports_dir, report_path
+from llmkit.reports.model_card import read_card
+from llmkit.runs.find import find_finished_run
+from llmkit.runs.folder import exports_dir, is_export, report_path
 from llmkit.workflows.original_model import (
     OriginalModel,
-    find_finished_run,
     folder_size,
-    open_source,
+    load_source,
     run_original_model,
 )
 
@@ -71,8 +72,8 @@ def export_run(
     check_writable(folder, "--output")
     folders = [folder / target.folder_name for target in targets]
     for each in folders:
-        check_replaceable(each, is_forced=is_forced)
-    source = open_source(run, overrides)
+        check_replaceable(each, is_export, is_forced=is_forced)
+    source = load_source(run, overrides)
     for target in targets:
         reason = target.format.unsupported(source, target.precision)
         if reason is not None:
@@ -106,17 +107,6 @@ def show_command(
             return
 
 
-def check_replaceable(folder: Path, *, is_forced: bool) -> None:
-    """Raise UserError if the folder exists, unless it is an export that may be replaced."""
-    recover(folder)
-    if not folder.exists():
-        return
-    if not export_record_path(folder).is_file():
-        raise UserError(f"{folder}: exists and is not an export; choose a different --output")
-    if not is_forced:
-        raise UserError(f"{folder}: exists already; add --force to replace it")
-
-
 def export_one(
     source: Source, target: Target, folder: Path, original: OriginalModel, console: Console
 ) -> Export:
@@ -127,7 +117,7 @@ def export_one(
         target.format.write(source, target.precision, staging)
         console.print(f"{target}: written; scoring it in the program that opens it")
         record = verify(source, target, staging, original)
-        write_text(staging / "README.md", model_card(source) + export_section(record))
+        write_text(staging / "README.md", read_card(source.folder) + export_section(record))
         record.write(staging)
         records.append(record)
 
@@ -158,9 +148,3 @@ def verify(source: Source, target: Target, folder: Path, original: OriginalModel
     if reasons:
         raise Refused(reasons, record)
     return record
-
-
-def model_card(source: Source) -> str:
-    """The model card of the run."""
-    path = source.folder / "README.md"
-    return path.read_text("utf-8") if path.is_file() else ""

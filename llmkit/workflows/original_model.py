@@ -10,7 +10,6 @@ from llmkit.config.generation import Generation
 from llmkit.data.answers import count_answers
 from llmkit.data.recipe_task import recipe_task
 from llmkit.data.splits import open_splits
-from llmkit.errors import UserError
 from llmkit.evaluation.evaluation_set import EvaluationSet, read_test_sets
 from llmkit.export.hugging_face import LlmkitRuntime
 from llmkit.export.inputs import Inputs, make_inputs
@@ -18,8 +17,8 @@ from llmkit.export.outputs import Outputs, compute_outputs
 from llmkit.export.source import Source
 from llmkit.export.verification import Verification, compare_outputs
 from llmkit.model.load import check_max_length, load_model
-from llmkit.runs.find import recipe_of, resolve_model
-from llmkit.runs.folder import model_dir, results_path
+from llmkit.runs.find import recipe_of
+from llmkit.runs.folder import model_dir
 from llmkit.scoring.deciding_metric import choose_metric
 from llmkit.workflows.evaluate import encode_tests, show_invalid
 
@@ -48,17 +47,7 @@ class OriginalModel:
         return self.compare(self.outputs, self.num_bytes)
 
 
-def find_finished_run(name: str) -> Path:
-    """The folder of a finished run; raises UserError for anything else."""
-    _, run = resolve_model(name)
-    if run is None:
-        raise UserError(f"{name}: not a run; name a folder that `llmkit finetune` wrote")
-    if not results_path(run).is_file():
-        raise UserError(f"{name}: this run has not finished; resume it first")
-    return run
-
-
-def open_source(run: Path, overrides: tuple[str, ...]) -> Source:
+def load_source(run: Path, overrides: tuple[str, ...]) -> Source:
     """The run with its model."""
     recipe = recipe_of(run, overrides=overrides)
     model, tokenizer = load_model(model_dir(run))

@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from llmkit.errors import UserError, count_of
-from llmkit.io.atomic import recover, sibling, write_folder, write_text
+from llmkit.errors import count_of
+from llmkit.io.atomic import check_replaceable, sibling, write_folder, write_text
 from llmkit.model.int8 import is_int8, save_int8
 from llmkit.model.load import load_model
 from llmkit.paths import check_writable
+from llmkit.reports.model_card import read_card
 from llmkit.reports.variants import NOTE, Variant, show_variants, variants_table
 from llmkit.runs.find import find_finished_run, recipe_of
 from llmkit.runs.folder import int8_dir, model_dir
@@ -51,7 +52,7 @@ def quantize_run(
     run = find_finished_run(name)
     folder = int8_dir(run)
     check_writable(folder, "RUN")
-    require_free(folder, is_forced=is_forced)
+    check_replaceable(folder, is_int8, is_forced=is_forced)
     recipe = recipe_of(run, overrides=(*overrides, "train.device=cpu"))
     model, tokenizer = load_model(model_dir(run))
     scorer = Scorer.open(recipe, model, tokenizer)
@@ -65,7 +66,7 @@ def quantize_run(
         variants = scorer.compare(models, results, sizes)
         num_rows = len(scorer.test.rows)
         quantized = Quantized(folder, scorer.metric, num_rows, instructions(), variants)
-        write_text(staging / "README.md", card_of(model_dir(run)) + section(quantized))
+        write_text(staging / "README.md", read_card(model_dir(run)) + section(quantized))
         found.append(quantized)
 
     try:
@@ -75,27 +76,10 @@ def quantize_run(
     return found[0]
 
 
-def require_free(folder: Path, *, is_forced: bool) -> None:
-    """Raise UserError if the folder is there, unless it holds int8 weights to be replaced."""
-    recover(folder)
-    if not folder.exists():
-        return
-    if not is_int8(folder):
-        raise UserError(f"{folder}: not written by `llmkit quantize`; move it away")
-    if not is_forced:
-        raise UserError(f"{folder}: is there already; give --force to replace it")
-
-
 def instructions() -> str:
     """The instruction set and the number of threads that the products use."""
     capability, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
     return f"{capability}, {count_of(threads, 'thread')}"
-
-
-def card_of(folder: Path) -> str:
-    """The model card of a folder; empty if there is none."""
-    path = folder / "README.md"
-    return path.read_text("utf-8") if path.is_file() else ""
 
 
 def section(quantized: Quantized) -> str:

@@ -35,9 +35,9 @@ def tuned_run(task: str, model: str | Path, folder: Path, *overrides: str) -> Pa
 
 def original_of(run: Path) -> SimpleNamespace:
     """The source of a run's exports, and the outputs of its model."""
-    from llmkit.workflows.original_model import open_source, run_original_model
+    from llmkit.workflows.original_model import load_source, run_original_model
 
-    source = open_source(run, ())
+    source = load_source(run, ())
     return SimpleNamespace(source=source, original=run_original_model(source, Console(quiet=True)))
 
 

@@ -7,7 +7,13 @@ import pytest
 from llmkit.config.recipe import load_recipe, recipe_keys
 from llmkit.config.recipe_files import to_yaml
 from llmkit.errors import UserError
-from llmkit.runs.find import choose_run_dir, find_run_to_resume, newest_finished_run, open_recipe
+from llmkit.runs.find import (
+    choose_run_dir,
+    find_finished_run,
+    find_run_to_resume,
+    newest_finished_run,
+    open_recipe,
+)
 from llmkit.runs.folder import checkpoint_dir, recipe_path, results_path
 
 
@@ -50,6 +56,18 @@ def test_auto_resumes_the_stopped_run_of_the_recipe(monkeypatch, tmp_path):
     assert find_run_to_resume("auto", None, keys) == stopped
     assert find_run_to_resume("auto", None, keys | {"seed": 7}) is None
     assert newest_finished_run() == Path("runs/finished")
+
+
+def test_a_finished_run_is_found_by_its_folder(tmp_path):
+    finished = make_run(tmp_path / "finished", step=4, is_finished=True)
+    stopped = make_run(tmp_path / "stopped", step=2)
+    (finished / "model").mkdir()
+    (stopped / "model").mkdir()
+    assert find_finished_run(str(finished)) == finished
+    with pytest.raises(UserError, match="has not finished; resume with: llmkit finetune"):
+        find_finished_run(str(stopped))
+    with pytest.raises(UserError, match="not a run"):
+        find_finished_run(str(tmp_path))
 
 
 def test_a_run_to_resume_is_named_once(tmp_path):

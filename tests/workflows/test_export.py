@@ -84,7 +84,7 @@ def test_a_folder_that_is_no_export_is_never_replaced(run):
     mine = run / "exports" / "safetensors-float32"
     mine.mkdir(parents=True)
     (mine / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="exists and is not an export"):
+    with pytest.raises(UserError, match="did not write it"):
         export_run(str(run), [FLOAT32], (), QUIET, is_forced=True)
     assert (mine / "notes.txt").read_text() == "mine"
 

@@ -7,23 +7,12 @@ import pytest
 from exported import tuned_run
 from rich.console import Console
 
-from llmkit.errors import UserError
-from llmkit.workflows.original_model import find_finished_run, open_source, run_original_model
+from llmkit.workflows.original_model import load_source, run_original_model
 
 
 @pytest.fixture(scope="module")
 def finished(tiny_gpt2, tmp_path_factory):
     return tuned_run("summarize", tiny_gpt2, tmp_path_factory.mktemp("finished"))
-
-
-def test_only_finished_runs_have_an_original_model(finished, tiny_gpt2, tmp_path):
-    assert find_finished_run(str(finished)) == finished
-    run = shutil.copytree(finished, tmp_path / "run")
-    (run / "metrics.json").unlink()
-    with pytest.raises(UserError, match="has not finished"):
-        find_finished_run(str(run))
-    with pytest.raises(UserError, match="not a run"):
-        find_finished_run(str(tiny_gpt2))
 
 
 def test_other_decoding_than_the_recipes_is_announced(finished, tmp_path):
@@ -32,7 +21,7 @@ def test_other_decoding_than_the_recipes_is_announced(finished, tmp_path):
     assert "num_beams: 1" in recipe
     (run / "recipe.yaml").write_text(recipe.replace("num_beams: 1", "num_beams: 2"), "utf-8")
     printed = io.StringIO()
-    original = run_original_model(open_source(run, ()), Console(file=printed))
+    original = run_original_model(load_source(run, ()), Console(file=printed))
     assert "decoding: greedy" in printed.getvalue()
     assert original.figures.identical == 100
     assert original.figures.score is not None

@@ -62,13 +62,13 @@ def test_what_is_there_is_replaced_only_by_force(run):
     console = make_console(quiet=True)
     quantize_run(str(run), (), console)
     forget_accelerator()
-    with pytest.raises(UserError, match="give --force"):
+    with pytest.raises(UserError, match="add --force"):
         quantize_run(str(run), (), console)
     (run / "int8" / WEIGHTS_FILE).write_bytes(b"")
     quantize_run(str(run), (), console, is_forced=True)
     load_model(run / "int8")
     (run / "int8" / WEIGHTS_FILE).unlink()
-    with pytest.raises(UserError, match="not written by"):
+    with pytest.raises(UserError, match="did not write it"):
         quantize_run(str(run), (), console, is_forced=True)
 
 
