@@ -103,7 +103,7 @@ def test_documented_keys_exist(page):
         match[0].rstrip(".*")
         for span in spans_of(page)
         if (match := re.match(rf"(?:{'|'.join(SECTIONS)}|model)\.[\w.*]+", span))
-        and not span.endswith((".gguf", ".json", ".jsonl", ".safetensors"))
+        and not span.endswith((".data", ".gguf", ".json", ".jsonl", ".onnx", ".safetensors"))
     ]
     old = {key for key in MOVED if "." in key} if page == MIGRATION else set()
     unknown = [

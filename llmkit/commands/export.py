@@ -32,8 +32,8 @@ READ_KEYS = ("data.test", "evaluation.test_rows")
     metavar="FORMAT[:PRECISION]",
     multiple=True,
     required=True,
-    help="safetensors (float32, bf16, fp16), adapter, gguf (f16, f32, q8_0, q4_0) or ctranslate2 "
-    "(float32, int8); default precision: the first. Repeatable.",
+    help="safetensors (float32, bf16, fp16), adapter, gguf (f16, f32, q8_0, q4_0), onnx or "
+    "ctranslate2 (float32, int8); default precision: the first. Repeatable.",
 )
 @click.option(
     "--output",
@@ -54,20 +54,21 @@ def export(
 ) -> None:
     """Write the model of a finished run for other programs.
 
-    Each export is opened by the program that runs it, in a process of its own, and scored on the
-    run's test rows. An export that is another model than the run's is refused and removed (exit
-    code 1).
+    Each export is opened in the program that runs it, in a new process, and scored on the run's
+    test rows. An export that is a different model is refused and removed (exit code 1).
     """
     check_keys(overrides, READ_KEYS)
     with loading(is_quiet=is_quiet):
         from llmkit.export.formats import Target
         from llmkit.io.safe_json import to_json
         from llmkit.runtime.console import make_console
+        from llmkit.runtime.signals import Signals
         from llmkit.workflows.export import export_run
 
     parsed = list(dict.fromkeys(map(Target.parse, targets)))
     console = make_console(stderr=as_json, quiet=is_quiet)
-    exports = export_run(run, parsed, overrides, console, output=output, is_forced=is_forced)
+    with Signals():  # on SIGTERM too, the incomplete export is deleted
+        exports = export_run(run, parsed, overrides, console, output=output, is_forced=is_forced)
     for each in exports:
         for reason in each.reasons:
             click.echo(f"llmkit: --to {each.target}: refused and removed: {reason}", err=True)

@@ -11,8 +11,8 @@ from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
 from llmkit.export.hugging_face import HuggingFaceRuntime
 from llmkit.export.source import Source
-from llmkit.io.atomic import CorruptFolder, verify
-from llmkit.model.load import find_model, open_model
+from llmkit.io.atomic import CorruptFolder, disk_errors, verify
+from llmkit.model.load import find_model, open_model, restore_mode
 from llmkit.model.trainable import add_lora
 from llmkit.runs.folder import checkpoint_dir
 from llmkit.scoring.results import read_results
@@ -52,8 +52,10 @@ def write(source: Source, precision: str, folder: Path) -> None:
         str(find_model(name).resolve()) if is_local else name
     )
     model.peft_config["default"].revision = source.recipe.model.revision
-    model.save_pretrained(folder, save_embedding_layers=False)
+    with disk_errors(folder):
+        model.save_pretrained(folder, save_embedding_layers=False)
     source.tokenizer.save_pretrained(folder)
+    restore_mode(folder)
 
 
 def adapted_model(source: Source) -> nn.Module:

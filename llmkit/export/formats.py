@@ -6,7 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmkit.errors import UserError, did_you_mean
-from llmkit.export import adapter_folder, ctranslate2_folder, gguf_file, safetensors_folder
+from llmkit.export import (
+    adapter_folder,
+    ctranslate2_folder,
+    gguf_file,
+    onnx_folder,
+    safetensors_folder,
+)
 from llmkit.export.runtime import Runtime
 from llmkit.export.source import Source
 
@@ -85,6 +91,13 @@ FORMATS = {
         ("gguf", "xllamacpp"),
         gguf_file.weight_error,
         gguf_file.command,
+    ),
+    "onnx": Format(
+        {"float32": EXACT},
+        onnx_folder.unsupported,
+        onnx_folder.write,
+        onnx_folder.open_folder,
+        ("onnxscript", "onnxruntime"),
     ),
     "ctranslate2": Format(
         {"float32": EXACT_WEIGHTS, "int8": EIGHT_BIT},

@@ -171,6 +171,7 @@ def command(folder: Path, prompt: str, max_new_tokens: int) -> str:
         "import xllamacpp\n"
         "settings = xllamacpp.CommonParams()\n"
         f"settings.model.path = {quoted(str(folder / FILE))}\n"
+        "settings.verbosity = 0\n"
         "server = xllamacpp.Server(settings)\n"
         f"response = server.handle_completions({quoted(request)})\n"
         'print(response["choices"][0]["text"])'

@@ -74,15 +74,17 @@ def exceeded(found: Verification, bounds: Bounds) -> list[str]:
     """The bounds that an export exceeds."""
     reasons = []
     if found.error > bounds.error:
-        reasons.append(f"the error of the logits is {found.error:.2%} (at most {bounds.error:.2%})")
+        reasons.append(
+            f"the error of the logits is {percent(found.error)} (at most {percent(bounds.error)})"
+        )
     if found.kl > bounds.kl:
         reasons.append(
             f"the next-token distributions diverge by {found.kl:.2g} nats (at most {bounds.kl:g})"
         )
     if found.weight_error is not None and found.weight_error > bounds.weight_error:
         reasons.append(
-            f"the error of the weights of a layer is {found.weight_error:.2%} (at most "
-            f"{bounds.weight_error:.2%})"
+            f"the error of the weights of a layer is {percent(found.weight_error)} (at most "
+            f"{percent(bounds.weight_error)})"
         )
     if bounds.difference is not None and found.difference > bounds.difference:
         reasons.append(
@@ -90,10 +92,13 @@ def exceeded(found: Verification, bounds: Bounds) -> list[str]:
         )
     if bounds.identical is not None and found.identical < bounds.identical:
         reasons.append(
-            f"{found.identical:.1f} % of greedy texts are identical (at least "
-            f"{bounds.identical:.0f} %)"
+            f"{found.identical:.1f}% of greedy texts are identical (at least {bounds.identical:g}%)"
         )
     return reasons
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
 
 
 def compare_outputs(

@@ -226,13 +226,18 @@ def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Pat
 
 
 def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write config, weights and tokenizer into a folder that is there."""
+    """Write config, weights and tokenizer into an existing folder."""
     family_of(model.config).before_saving(model.config)
     with disk_errors(folder):
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    mode = (folder / "config.json").stat().st_mode
-    for weights in folder.glob("*.safetensors"):  # created readable by the owner alone
+    restore_mode(folder)
+
+
+def restore_mode(folder: Path) -> None:
+    """Give weights the mode of the other files: safetensors lets only the owner read them."""
+    mode = (folder / "tokenizer_config.json").stat().st_mode
+    for weights in folder.glob("*.safetensors"):
         weights.chmod(mode)
 
 

@@ -14,6 +14,8 @@ def test_the_adapters_on_their_base_model_are_the_merged_model(lora, export, tin
     assert {"adapter_config.json", "adapter_model.safetensors"} <= {
         path.name for path in written.folder.iterdir()
     }
+    modes = {path.stat().st_mode for path in written.folder.iterdir()}
+    assert len(modes) == 1, "safetensors lets only the owner read what it writes"
     assert str(tiny_gpt2) in (written.folder / "adapter_config.json").read_text()
     assert problems(written.outputs, lora.original.outputs) == []
     assert written.figures.difference < 1e-4

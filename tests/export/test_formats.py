@@ -18,7 +18,7 @@ def test_the_first_precision_is_the_default():
     ("text", "message"),
     [
         ("gguff", "no format 'gguff'; did you mean gguf?"),
-        ("", "no format ''; there are safetensors, adapter, gguf, ctranslate2"),
+        ("", "no format ''; there are safetensors, adapter, gguf, onnx, ctranslate2"),
         ("safetensors:float33", "no precision 'float33'; did you mean float32?; it has float32"),
         ("adapter:q8_0", "no precision 'q8_0'; it has float32"),
     ],

@@ -58,7 +58,7 @@ def test_figures_beyond_their_bounds_are_named(full, outputs):
     assert figures.difference == pytest.approx(3, rel=1e-3)
     assert figures.identical == 75
     reasons = exceeded(figures, Bounds(error=expected / 2, kl=1e-9, difference=2.9, identical=76))
-    assert [reason.split()[0] for reason in reasons] == ["the", "the", "a", "75.0"]
+    assert [reason.split()[0] for reason in reasons] == ["the", "the", "a", "75.0%"]
     assert exceeded(figures, Bounds(error=2 * expected, kl=1)) == []
 
 
@@ -88,7 +88,7 @@ def test_probabilities_that_single_precision_does_not_have_are_not_compared():
 def test_an_error_of_the_weights_is_named(full, outputs):
     figures = replace(full.original.compare(outputs, 1), weight_error=0.3)
     (reason,) = exceeded(figures, Bounds(error=1, kl=1, weight_error=0.2))
-    assert reason == "the error of the weights of a layer is 30.00% (at most 20.00%)"
+    assert reason == "the error of the weights of a layer is 30% (at most 20%)"
     assert exceeded(figures, Bounds(error=1, kl=1, weight_error=0.4)) == []
 
 

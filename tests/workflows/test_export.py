@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from llmkit.export import formats
 from llmkit.export.formats import FORMATS, Target
 from llmkit.io.atomic import verify
 from llmkit.runs.folder import export_dirs
+from llmkit.runtime.signals import Stopped
 from llmkit.workflows import export
 from llmkit.workflows.export import export_run
 
@@ -95,6 +97,16 @@ def test_a_full_disk_leaves_nothing(run, monkeypatch):
 
     spoil(monkeypatch, fill)
     with pytest.raises(OSError, match="No space left"):
+        export_run(str(run), [FLOAT32], (), QUIET)
+    assert list((run / "exports").iterdir()) == []
+
+
+def test_a_stopped_export_leaves_nothing(run, monkeypatch):
+    def stop(folder):
+        raise Stopped(signal.SIGTERM)
+
+    spoil(monkeypatch, stop)
+    with pytest.raises(Stopped):
         export_run(str(run), [FLOAT32], (), QUIET)
     assert list((run / "exports").iterdir()) == []
 
