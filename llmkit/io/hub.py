@@ -13,6 +13,7 @@ from huggingface_hub import constants as hub_constants
 from huggingface_hub import errors as hub_errors
 
 from llmkit.errors import UserError
+from llmkit.io.hub_errors import causes, first_line, is_unreachable
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
 MODEL_FILES = (
@@ -120,38 +121,30 @@ def _check_split(builder: datasets.DatasetBuilder, name: str, split: str) -> Non
 
 def _explain(error: Exception, where: str, revision: str | None) -> UserError:
     """A library's exception as a UserError in one line: what, where, what to do."""
-    causes = list(_causes(error))
+    chain = list(causes(error))
     endpoint = os.environ.get("HF_ENDPOINT", "the hub")
 
     def caused_by(*kinds: type) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
+        return any(isinstance(cause, kinds) for cause in chain)
 
-    first_line = str(error).strip().partition("\n")[0]
-    if caused_by(hub_errors.GatedRepoError) or "is a gated dataset" in first_line:
+    line = first_line(error)
+    if caused_by(hub_errors.GatedRepoError) or "is a gated dataset" in line:
         return UserError(f"{where}: access is restricted; request it on its page and set HF_TOKEN")
-    if caused_by(hub_errors.RevisionNotFoundError) or "Revision " in first_line:
+    if caused_by(hub_errors.RevisionNotFoundError) or "Revision " in line:
         return UserError(f"{where}: no revision {revision!r}; name a branch, tag or commit")
     if caused_by(hub_errors.RepositoryNotFoundError, hub_errors.HFValidationError):
         return UserError(f"{where}: not found at {endpoint}; {UNREACHABLE_HINT}")
-    if "scripts are no longer supported" in first_line:
+    if "scripts are no longer supported" in line:
         return UserError(
             f"{where}: its rows are produced by a script, which llmkit never runs; use the "
             "converted files with data.revision=refs/convert/parquet"
         )
-    if "Config name is missing" in first_line or "BuilderConfig" in first_line:
+    if "Config name is missing" in line or "BuilderConfig" in line:
         available = re.search(r"\[.*?\]", str(error))
         names = f"; there are {available.group()[1:-1]}" if available else ""
         return UserError(f"{where}: set data.config to one of its configurations{names}")
-    if caused_by(hub_errors.LocalEntryNotFoundError, hub_errors.OfflineModeIsEnabled) or (
-        caused_by(ConnectionError) or "onnect" in type(error).__name__
-    ):
+    if caused_by(hub_errors.LocalEntryNotFoundError) or is_unreachable(error):
         if hub_constants.HF_HUB_OFFLINE:
             return UserError(f"{where}: not cached, and HF_HUB_OFFLINE is set; {OFFLINE_HINT}")
         return UserError(f"{where}: cannot be reached at {endpoint}; {UNREACHABLE_HINT}")
-    return UserError(f"{where}: {first_line or type(error).__name__}; {UNREACHABLE_HINT}")
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    return UserError(f"{where}: {line}; {UNREACHABLE_HINT}")
