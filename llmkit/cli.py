@@ -16,7 +16,7 @@ from llmkit.runtime.signals import Stopped
 # function of the same name.
 VERBS = (
     "finetune", "check", "plan", "prepare", "evaluate", "compare", "report", "generate", "chat",
-    "serve", "export", "quantize", "prune", "recipes", "completion",
+    "serve", "export", "quantize", "prune", "push", "recipes", "completion",
 )  # fmt: skip
 EPILOG = """\b
 Examples:
@@ -35,7 +35,7 @@ Exit codes:
 Environment variables:
   LLMKIT_CACHE     folder of encoded rows and tokens
   HF_HOME          folder of downloads from the hub
-  HF_TOKEN         token for private or gated models
+  HF_TOKEN         token for private models, and for push
   HF_HUB_OFFLINE   1: never contact the hub
   WANDB_PROJECT, TRACKIO_PROJECT
                    project to log to; llmkit if unset

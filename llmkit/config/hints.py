@@ -24,18 +24,11 @@ COMMANDS = _expand(
         "ls list cat cp show init config configs": "recipes",
         "config-schema schema": "recipes --json-schema",
         "diff significance": "compare RUN RUN",
+        "merge convert save": "export RUN --to FORMAT",
+        "upload publish push-to-hub push_to_hub": "push RUN USER/NAME",
         "html plot dashboard view": "report RUN",
         "help": "--help",
         "version": "--version",
-    }
-)
-
-# Commands of other toolkits that llmkit does not need -> what to do.
-COMMAND_ADVICE = _expand(
-    {
-        "export merge convert save upload push": (
-            "the folder `model` of a run is a Hugging Face folder, ready to load or to upload"
-        ),
     }
 )
 
@@ -154,8 +147,8 @@ ADVICE = _expand(
         "flash_attention attn_implementation flash_attn": (
             "llmkit has no such switch; train.forward=padding_free is its fast forward pass"
         ),
-        "push_to_hub hub_model_id": (
-            "llmkit does not upload; run `hf upload` on the model folder of the run"
+        "push_to_hub hub_model_id hub_private_repo hub_strategy": (
+            "a run never uploads; run `llmkit push RUN USER/NAME` when it has finished"
         ),
         "trust_remote_code": "llmkit never runs code from a model or a data set",
         "dataloader_num_workers num_workers preprocessing_num_workers": (
@@ -195,6 +188,7 @@ OPTIONS = _expand(
         "guided_regex pattern": "--regex",
         "guided_json response_format schema": "--json-schema",
         "silent q": "--quiet",
+        "dryrun": "--dry-run",
     }
 )
 
@@ -212,7 +206,7 @@ def command_hint(name: str, recipes: Collection[str]) -> str | None:
     meant = [f"finetune {name}"] if name in recipes else []
     meant += [COMMANDS[name.lower()]] if name.lower() in COMMANDS else []
     if not meant:
-        return COMMAND_ADVICE.get(name.lower())
+        return None
     return f"did you mean {' or '.join(f'`llmkit {each}`' for each in meant)}?"
 
 

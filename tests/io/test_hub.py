@@ -96,7 +96,7 @@ def run_commands(fork_server):
         )  # fmt: skip
         output, errors = process.communicate()
         assert process.returncode == 0, errors
-        return json.loads(output.splitlines()[-1])
+        return [(code, errors) for code, errors, _ in json.loads(output.splitlines()[-1])]
 
     return run
 
