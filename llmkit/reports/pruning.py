@@ -1,5 +1,6 @@
 """The report of `llmkit prune`: a table, and a plot of the score by share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 
@@ -13,6 +14,7 @@ from llmkit.scoring.verdict import title_of
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 520, 320, 56, 110, 20, 48  # of the plot, in pixels
 COLORS = ("#b4530a", "#1a6fb5")  # pruned, recovered; told apart by print and most eyes
 LABELS = ("pruned", "recovered")
+LABEL_HEIGHT = 14
 
 
 @dataclass(frozen=True)
@@ -78,26 +80,17 @@ def picture(pruned: PrunedRun) -> str:
     def y(score: float) -> float:
         return HEIGHT - BOTTOM - (score - bottom) / (top - bottom) * (HEIGHT - BOTTOM - TOP)
 
-    parts = axes(pruned, shares, np.linspace(bottom, top, 5).tolist(), x, y)
-    for line, label, color in zip(lines, LABELS, COLORS, strict=False):
+    parts, label_heights = axes(pruned, shares, np.linspace(bottom, top, 5).tolist(), x, y), []
+    for variants, label, color in zip(lines, LABELS, COLORS, strict=False):
         points = [
             (x(share), variant)
-            for share, variant in zip(shares, line, strict=True)
+            for share, variant in zip(shares, variants, strict=True)
             if variant.score is not None
         ]
-        for at, variant in points:
-            low, high = min(extent(variant)), max(extent(variant))
-            parts += [
-                f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}" '
-                f'stroke="{color}"/>',
-                f'<circle cx="{at:.1f}" cy="{y(variant.score):.1f}" r="3.5" fill="{color}">'
-                f"<title>{escape(variant.name)}: {variant.score:.2f}</title></circle>",
-            ]
-        joined = " ".join(f"{at:.1f},{y(variant.score):.1f}" for at, variant in points)
-        parts.append(f'<polyline points="{joined}" fill="none" stroke="{color}"/>')
         if points:
-            at, last = points[-1]
-            parts.append(text(at + 8, y(last.score) + 4, label, "start", color))
+            parts += curve(points, color, y)
+            label_heights.append(apart(y(points[-1][1].score), label_heights))
+            parts.append(text(points[-1][0] + 8, label_heights[-1] + 4, label, "start", color))
     title = f"{title_of(pruned.metric)} by share of pruned weights ({pruned.method})"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
@@ -106,13 +99,52 @@ def picture(pruned: PrunedRun) -> str:
     )
 
 
+def curve(
+    points: list[tuple[float, Variant]], color: str, y: Callable[[float], float]
+) -> list[str]:
+    """Scores with their intervals, joined by lines.
+
+    Args:
+        points: Horizontal position and variant of each.
+        y: The vertical position of a score.
+    """
+    parts = []
+    for at, variant in points:
+        low, high = min(extent(variant)), max(extent(variant))
+        parts += [
+            f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}" '
+            f'stroke="{color}"/>',
+            f'<circle cx="{at:.1f}" cy="{y(variant.score):.1f}" r="3.5" fill="{color}">'
+            f"<title>{escape(variant.name)}: {variant.score:.2f}</title></circle>",
+        ]
+    joined = " ".join(f"{at:.1f},{y(variant.score):.1f}" for at, variant in points)
+    return [*parts, f'<polyline points="{joined}" fill="none" stroke="{color}"/>']
+
+
+def apart(height: float, others: list[float]) -> float:
+    """The height of a label, moved up where it would cover another one."""
+    near = [other for other in others if abs(other - height) < LABEL_HEIGHT]
+    return min(near) - LABEL_HEIGHT if near else height
+
+
 def extent(variant: Variant) -> list[float]:
     """The score and the ends of its interval."""
     return [] if variant.score is None else [variant.score, *(variant.interval or ())]
 
 
-def axes(pruned: PrunedRun, shares: list[float], scores: list[float], x, y) -> list[str]:
-    """Grid lines with their scores, the shares, and what they are."""
+def axes(
+    pruned: PrunedRun,
+    shares: list[float],
+    scores: list[float],
+    x: Callable[[float], float],
+    y: Callable[[float], float],
+) -> list[str]:
+    """Grid lines with their scores, the shares, and what they are.
+
+    Args:
+        x: The horizontal position of a share.
+        y: The vertical position of a score.
+    """
     parts = []
     for score in scores:
         parts += [

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from llmkit.reports.pruning import PrunedRun, outcome, percent, picture
+from llmkit.reports.pruning import LABELS, PrunedRun, outcome, percent, picture
 from llmkit.reports.variants import Variant
 
 
@@ -46,3 +46,10 @@ def test_the_plot_is_valid_and_shows_every_score(pruned):
     assert len(points) == len(of_variants) + num_lines  # each line starts at the model of the run
     heights = [float(point.get("cy")) for point in points]
     assert all(0 <= height <= 320 for height in heights)
+
+
+def test_labels_do_not_cover_each_other():
+    close = {0.1: [variant("10% pruned", 79.0), variant("10% recovered", 79.1)]}
+    root = ElementTree.fromstring(picture(pruned_run(pruned=close)))
+    labels = {each.text: float(each.get("y")) for each in root.iter() if each.text in LABELS}
+    assert labels["pruned"] - labels["recovered"] >= 12
