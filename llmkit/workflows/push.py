@@ -29,7 +29,7 @@ from llmkit.tasks import TASKS
 
 CARD = "README.md"
 WEIGHTS = (
-    "model*.safetensors", "adapter_model.safetensors", "*.gguf",
+    "model*.safetensors", "adapter_model.safetensors", "*.gguf", "model.onnx", "model.onnx.data",
     "model.bin",  # of CTranslate2
 )  # fmt: skip
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocabulary.json", "merges.txt")

@@ -272,8 +272,11 @@ def test_only_files_of_a_model_are_uploaded(model):
     (model / "vocab.json").symlink_to("/etc/hostname")
     (model / "checkpoints").mkdir()
     (model / ".env").write_text("SECRET=1\n")
+    exported = {"model.gguf", "Modelfile", "model.onnx", "model.onnx.data"}
+    for name in exported:
+        (model / name).write_bytes(b"GGUF")
     files, left_out = collect_files(model)
-    assert set(files) == MODEL_FILES
+    assert set(files) == MODEL_FILES | exported
     assert set(left_out) == {
         "pytorch_model.bin", "model.bin", "predictions.jsonl", "vocab.json", "checkpoints", ".env",
     }  # fmt: skip
