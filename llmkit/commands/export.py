@@ -40,7 +40,7 @@ READ_KEYS = ("data.test", "evaluation.test_rows")
     metavar="DIR",
     help="Write each export to a folder FORMAT-PRECISION in DIR; default: RUN/exports.",
 )
-@click.option("--force", "is_forced", is_flag=True, help="Replace exports that are there.")
+@click.option("--force", "is_forced", is_flag=True, help="Replace existing exports.")
 @quiet_option
 @json_option
 def export(
@@ -83,6 +83,6 @@ def export(
             }
             for each in exports
         ]
-        click.echo(to_json(content, indent=2))
+        click.echo(to_json({"exports": content}, indent=2))
     if any(each.reasons for each in exports):
         sys.exit(FAILED)

@@ -26,7 +26,7 @@ def test_a_run_is_exported(llmkit, finetune):
     assert result.stderr.strip().endswith("exists already; add --force to replace it")
     result = llmkit("export", "run", "--to", "safetensors", "--force", "--json")
     assert result.exit_code == 0, result.output
-    (written,) = json.loads(result.stdout)
+    (written,) = json.loads(result.stdout)["exports"]
     assert written["reasons"] == []
     assert written["export"]["identical"] == 100
 
