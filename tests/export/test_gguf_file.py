@@ -13,6 +13,8 @@ pytest.importorskip("xllamacpp")
 
 from dataclasses import replace  # noqa: E402
 
+from exported import original_of, tuned_run  # noqa: E402
+
 from llmkit.export.formats import FORMATS  # noqa: E402
 from llmkit.export.gguf_file import FILE, command, unsupported  # noqa: E402
 from llmkit.export.verification import exceeded, problems  # noqa: E402
@@ -109,3 +111,20 @@ def test_the_printed_command_completes_a_prompt_with_the_file(full, export, tmp_
     server = FORMATS["gguf"].open_folder(written.folder)
     (expected,) = server.complete([server.tokenize(prompt)], 4)
     assert completed.stdout == f"{server.decode(expected)}\n"
+
+
+def test_llama_cpp_renders_the_prompts_of_a_chat(tiny_gpt2, tmp_path):
+    of_run = original_of(tuned_run("chat", tiny_gpt2, tmp_path))
+    folder = tmp_path / "export"
+    folder.mkdir()
+    FORMATS["gguf"].write(of_run.source, "f16", folder)
+    server = FORMATS["gguf"].open_folder(folder)
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": " Who keeps a goat? "},
+        {"role": "assistant", "content": "Mara."},
+        {"role": "user", "content": "Where?"},
+    ]
+    for of_chat in (messages, messages[1:], messages[:2]):
+        expected = of_run.source.tokenizer.apply_chat_template(of_chat, tokenize=False)
+        assert server._request("/apply-template", messages=of_chat)["prompt"] == expected

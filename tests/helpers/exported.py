@@ -16,8 +16,13 @@ ROWS = {
         {"text": f"{TEXT[i % 3]} {i}", "label": ("good", "bad", "neither")[i % 3]}
         for i in range(60)
     ],
+    "chat": [
+        {"messages": [{"role": "user", "content": f"{TEXT[i % 3]} {i}?"},
+                      {"role": "assistant", "content": "Mara."}] * (1 + i % 2)}
+        for i in range(60)
+    ],
     "pretrain": [{"text": f"{TEXT[i % 3]} {TEXT[(i + 1) % 3]} {i}"} for i in range(60)],
-}
+}  # fmt: skip
 
 
 def tuned_run(task: str, model: str | Path, folder: Path, *overrides: str) -> Path:
