@@ -150,7 +150,7 @@ def is_one_line(message):
 
 @in_parts(10)
 def test_runs_killed_at_random_end_identical(ends_as_whole, whole, trials, figure, part):
-    tried, reached, kills = trials(3, 35), 0, 0
+    tried, reached, kills = trials(2, 35), 0, 0
     generator = random.Random(part)
     for _ in tried:
         hits = 0
@@ -170,7 +170,7 @@ def test_runs_killed_at_random_end_identical(ends_as_whole, whole, trials, figur
 
 @in_parts(10)
 def test_runs_killed_during_a_save_end_identical(ends_as_whole, trials, figure, part):
-    tried, reached, kills = trials(3, 15), 0, 0
+    tried, reached, kills = trials(2, 15), 0, 0
     generator = random.Random(part)
     for _ in tried:
         codes = []
@@ -192,7 +192,7 @@ def test_runs_killed_at_each_call_of_a_save_end_identical(
     """Each part tries every tenth call, until the run has no more calls; together they try all."""
     calls = 1 + part
     reached = tried = 0
-    for trial in trials(3, 10**6):
+    for trial in trials(2, 10**6):
         fault = ["kill_at_call", calls + trial * len(trials(41, 10))]
         same, starts = ends_as_whole(fault, of=short)
         if starts[0].code == 0 and same:
@@ -259,7 +259,7 @@ def test_signals_stop_a_run_in_time_with_one_line(ends_as_whole, trials, figure,
 @pytest.mark.parametrize("what", ["checkpoint", "export", "log"])
 def test_a_file_without_space_ends_the_run_in_one_line(ends_as_whole, trials, figure, what):
     """Limit the file size, from 0 up to that of the largest file."""
-    tried = list(trials(3, 40))
+    tried = list(trials(2, 40))
     generator = random.Random(what)
     largest = {"checkpoint": 330_000, "export": 165_000, "log": 120}[what]
     reached = stopped = 0

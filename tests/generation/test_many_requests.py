@@ -39,7 +39,7 @@ def test_batched_requests_give_the_same_text_as_single_requests(
     loaded, prompts, name, settings, trials, figure
 ):
     generation = Generation(max_new_tokens=30, **settings)
-    numbers = trials(20, 500)
+    numbers = trials(12, 500)
     requests = [Request(prompts[number], generation, (1, number)) for number in numbers]
     together = complete(*loaded, requests, BATCH_SIZE)
     alone = [complete(*loaded, [request], 1)[0] for request in requests]
@@ -57,7 +57,7 @@ def test_streamed_pieces_add_up_to_the_whole_text(loaded, prompts, trials, figur
     the other one.
     """
     generation = Generation(max_new_tokens=30, temperature=1.5, stop=[" the", "."])
-    requests = [Request(prompts[number], generation, (2, number)) for number in trials(20, 300)]
+    requests = [Request(prompts[number], generation, (2, number)) for number in trials(12, 300)]
     with open_engine(*loaded, requests, BATCH_SIZE) as engine:
         sequences = [engine.add(request) for request in requests]
         pieces = dict.fromkeys(sequences, "")

@@ -130,7 +130,7 @@ def save_until_killed(run: Path, returned: Path, seed: int, seconds: float) -> N
 
 @in_parts(4)
 def test_last_intact_checkpoint_and_the_best_one_survive_a_kill(tmp_path, trials, figure, part):
-    tried, reached, kills, saves = trials(10, 250), 0, 0, 0
+    tried, reached, kills, saves = trials(5, 250), 0, 0, 0
     for number in tried:
         run, returned = tmp_path / f"run{number}", tmp_path / f"returned{number}"
         checkpoints_dir(run).mkdir(parents=True)

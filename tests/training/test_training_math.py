@@ -79,7 +79,7 @@ def test_accumulation_gives_the_gradient_of_the_whole_step(
     tiny_gpt2, tmp_path, fork_server, trials, figure
 ):
     """Micro-batches, ragged rows, packing, engines, short last steps, one process and two."""
-    tried = trials(12, 200)
+    tried = trials(8, 200)
     alone, shared = tried[: len(tried) // 2], tried[len(tried) // 2 :]
     in_two_processes(tiny_gpt2, tmp_path, shared, fork_server)
     accelerator = Accelerator(cpu=True)
@@ -115,7 +115,7 @@ def in_two_processes(model: Path, folder: Path, seeds: range, server: ForkServer
 def test_supervised_text_is_the_completion_and_its_end(tiny_gpt2, trials, figure):
     """Any unicode, every task: supervised text, and the count of every token."""
     tokenizer = load_model(str(tiny_gpt2))[1]
-    tried = len(trials(500, 10_000))
+    tried = len(trials(300, 10_000))
     texts = st.text(min_size=1, max_size=40).filter(lambda text: not is_blank(text))
     reached = 0
 
@@ -177,7 +177,7 @@ def test_packed_rows_do_not_see_each_other(tiny_gpt2, attention, trials, figure)
     )
     if forward == "transformers":
         model.set_attn_implementation(attention)
-    tried, reached = trials(10, 100), 0
+    tried, reached = trials(6, 100), 0
     for seed in tried:
         rows = list(random_rows(random.Random(seed), 6))
         own = last_in_its_sequence(collate(rows, capacity).row_ids)
