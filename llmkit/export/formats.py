@@ -37,12 +37,11 @@ class Bounds:
 # Two programs add up in different orders, so that a near tie can change a greedy text.
 EXACT = Bounds(error=1e-4, kl=1e-6, difference=1e-3, identical=95)
 EXACT_WEIGHTS = replace(EXACT, weight_error=1e-6)
-# Arithmetic in half precision changes logits by more than the rounding of the weights.
-BF16 = Bounds(error=0.15, kl=0.05, weight_error=0.005)
-FP16 = Bounds(error=0.05, kl=0.001, weight_error=0.001)
+BF16 = Bounds(error=0.1, kl=0.01, weight_error=0.005)
+FP16 = Bounds(error=0.02, kl=0.001, weight_error=0.001)
 # llama.cpp looks up GELU in a table in half precision.
 F32 = Bounds(error=0.01, kl=0.001, weight_error=1e-6)
-F16 = Bounds(error=0.02, kl=0.001, weight_error=0.001)
+F16 = FP16
 # Rounding to few bits changes the logits of unlikely tokens by much, but not the distribution.
 EIGHT_BIT = Bounds(error=0.5, kl=0.25, weight_error=0.02)
 FOUR_BIT = Bounds(error=1, kl=1, weight_error=0.15)

