@@ -151,7 +151,7 @@ def load_int8(folder: Path, family: Family) -> tuple[PreTrainedModel, list[str]]
     config = family.model_class.config_class.from_pretrained(folder)
     with torch.device("meta"):
         model = family.model_class(config)
-    layers, embedding = list(linear_layers(model)), model.get_input_embeddings()
+    layers = list(linear_layers(model))
     tensors = load_file(folder / WEIGHTS_FILE)
     quantized = {name: (tensors.pop(name, None), tensors.pop(name + SCALE, None))
                  for _, _, name in layers}  # fmt: skip
@@ -161,13 +161,28 @@ def load_int8(folder: Path, family: Family) -> tuple[PreTrainedModel, list[str]]
             continue
         matrix = Int8Matrix(*quantized[weight_name])
         check_matrix(matrix, layer, weight_name)
-        replacement = linear_of(matrix, layer.bias)
-        model.set_submodule(name, replacement)
-        if layer.weight is embedding.weight:
-            model.set_input_embeddings(embedding_of(matrix, replacement))
+        set_matrix(model, name, layer, matrix)
     missing = sorted(name for name, tensor in model.state_dict().items() if tensor.is_meta)
     model.name_or_path = str(folder)
     return model.requires_grad_(False).eval(), missing
+
+
+def set_matrix(model: PreTrainedModel, name: str, layer: nn.Module, matrix: Int8Matrix) -> None:
+    """Give a linear layer its matrix, and the embedding if it shares it. The matrix of a small
+    layer is dequantized."""
+    embedding = model.get_input_embeddings()
+    is_tied = layer.weight is embedding.weight
+    if matrix.int8.numel() > MIN_WEIGHTS:
+        bias = None if layer.bias is None else layer.bias.detach()
+        model.set_submodule(name, Int8Linear(matrix, bias))
+        if is_tied:
+            model.set_input_embeddings(Int8Embedding(matrix))
+        return
+    weight = matrix.dequantized()
+    weight = weight.t().contiguous() if isinstance(layer, Conv1D) else weight
+    layer.weight = nn.Parameter(weight)
+    if is_tied:
+        embedding.weight = layer.weight
 
 
 def check_matrix(matrix: Int8Matrix, layer: nn.Module, name: str) -> None:
@@ -179,23 +194,3 @@ def check_matrix(matrix: Int8Matrix, layer: nn.Module, name: str) -> None:
         raise ValueError(f"{name} has another shape than config.json says")
     if types != (torch.int8, torch.float32) or not matrix.scale.isfinite().all():
         raise ValueError(f"{name} is not an int8 matrix with finite scales")
-
-
-def linear_of(matrix: Int8Matrix, bias: Tensor | None) -> nn.Module:
-    """The linear layer with a quantized weight; of a small one, the weight is dequantized."""
-    if matrix.int8.numel() > MIN_WEIGHTS:
-        return Int8Linear(matrix, None if bias is None else bias.detach())
-    layer = nn.Linear(1, 1, bias=bias is not None)
-    layer.out_features, layer.in_features = matrix.int8.shape
-    layer.weight, layer.bias = nn.Parameter(matrix.dequantized()), bias
-    return layer
-
-
-def embedding_of(matrix: Int8Matrix, output: nn.Module) -> nn.Module:
-    """The embedding that shares the matrix of an output layer."""
-    if isinstance(output, Int8Linear):
-        return Int8Embedding(matrix)
-    embedding = nn.Embedding(1, 1)
-    embedding.num_embeddings, embedding.embedding_dim = matrix.int8.shape
-    embedding.weight = output.weight
-    return embedding
