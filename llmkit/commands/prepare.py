@@ -58,6 +58,12 @@ def prepare(
         if folder is not None:
             check_writable(folder, "--output")
         from llmkit.runtime.console import make_console
+        from llmkit.runtime.signals import Signals, Stopped
         from llmkit.workflows.prepare import prepare_recipe
 
-    prepare_recipe(settings, folder, make_console(quiet=is_quiet), is_verified=is_verified)
+    try:
+        with Signals():
+            prepare_recipe(settings, folder, make_console(quiet=is_quiet), is_verified=is_verified)
+    except Stopped as stop:
+        stop.advice = "; run the same command again to continue"
+        raise
