@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -28,7 +29,7 @@ from llmkit.workflows.evaluate import encode_tests, show_invalid
 
 NUM_PROMPTS = 8
 NUM_TOKENS = 64  # generated for each prompt
-ROUNDS = 5  # at most; the fastest counts
+ROUNDS = 10  # at most
 MAX_SECONDS = 60  # after which no other round begins
 
 
@@ -100,26 +101,26 @@ class Scorer:
     def speeds(self, models: Mapping[str, PreTrainedModel], batch_size: int) -> dict[str, float]:
         """Tokens per second of each model, the reading of the prompts included.
 
-        The models take turns, so that a change of the machine's load affects all of them.
+        The models take turns, and of each batch the fastest round counts, so that the load of the
+        machine affects all of them, and as little as possible.
         """
         batches = batched_prompts(self.test, next(iter(models.values())), batch_size)
-        seconds = {name: [] for name in models}
-        started = time.perf_counter()
-        for number in range(ROUNDS):
-            if number and time.perf_counter() - started > MAX_SECONDS:
-                break
-            for name, model in models.items():
-                seconds[name].append(self.time_generation(model, batches))
+        started, rounds = time.perf_counter(), []
+        while len(rounds) < ROUNDS and time.perf_counter() - started < MAX_SECONDS:
+            rounds.append([
+                [self.time_generation(model, prompts) for model in models.values()]
+                for prompts in batches
+            ])  # fmt: skip
+        seconds = np.min(rounds, axis=0).sum(0)  # (num_models,)
         num_tokens = NUM_TOKENS * sum(map(len, batches))
-        return {name: num_tokens / min(times) for name, times in seconds.items()}
+        return dict(zip(models, (num_tokens / seconds).tolist(), strict=True))
 
-    def time_generation(self, model: PreTrainedModel, batches: list[list[list[int]]]) -> float:
-        """Seconds to generate NUM_TOKENS for each prompt, one batch after the other."""
+    def time_generation(self, model: PreTrainedModel, prompts: list[list[int]]) -> float:
+        """Seconds to generate NUM_TOKENS for each of some prompts at once."""
         generation = Generation(max_new_tokens=NUM_TOKENS, min_new_tokens=NUM_TOKENS)
         started = time.perf_counter()
         with evaluating(model), self.evaluator.accelerator.autocast():
-            for prompts in batches:
-                generate(model, self.evaluator.tokenizer, prompts, generation, len(prompts))
+            generate(model, self.evaluator.tokenizer, prompts, generation, len(prompts))
         return time.perf_counter() - started
 
 
