@@ -119,6 +119,7 @@ NOT_IN_THE_KEY = {
     "data/encoding_report.py": "reads the records that data/encode.py writes",
     "errors.py": "the text of messages",
     "io/atomic.py": "writes files, and finds damaged ones",
+    "io/hub_errors.py": "explains errors",
     "io/known_files.py": "computes a part of the key",
     "metrics/__init__.py": "scores predictions",
     "metrics/final_answer.py": "scores predictions",
