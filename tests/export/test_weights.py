@@ -12,7 +12,16 @@ def test_the_largest_error_of_a_tensor_counts():
     assert largest_error(WEIGHTS, WEIGHTS) == 0
     found = {**WEIGHTS, "a": 1.5 * WEIGHTS["a"], "c": 1.1 * WEIGHTS["c"]}
     assert largest_error(found, WEIGHTS) == pytest.approx(0.5)
-    assert largest_error({**WEIGHTS, "b": np.array([0.3, 0.3])}, WEIGHTS) == pytest.approx(0.3)
+
+
+def test_small_tensors_are_compared_with_a_share_of_all_weights():
+    size = np.sqrt((6 * 1 + 9 + 16) / 10)  # of all weights
+    found = {**WEIGHTS, "b": np.array([0.001, -0.001])}
+    assert largest_error(found, WEIGHTS) == pytest.approx(0.001 / (0.01 * size))
+    biases = np.array([1e-5, -2e-5, 3e-6])  # in fp16 below the smallest normal number
+    model = {**WEIGHTS, "biases": biases}
+    assert largest_error({**model, "biases": biases.astype(np.float16)}, model) < 1e-4
+    assert largest_error({**model, "biases": 2 * biases}, model) > 5e-4
 
 
 def test_missing_and_reshaped_tensors_are_infinitely_wrong():
