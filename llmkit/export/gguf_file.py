@@ -3,6 +3,7 @@
 The gguf package writes it, with the names and the layout of llama.cpp's own converter.
 """
 
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,11 @@ def write(source: Source, precision: str, folder: Path) -> None:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
+    except OSError as error:
+        if error.errno is None:  # NumPy gives no reason
+            reason = f"{error}; is the disk full?"
+            raise OSError(errno.EIO, reason, str(folder / FILE)) from None
+        raise
     finally:
         writer.close()
     write_modelfile(source, FILE, folder)
