@@ -21,7 +21,8 @@ from llmkit.runtime.launch import free_port
 DEPLOY = Path(__file__).parent.parent / "deploy"
 # A program that writes down how it was called, and ends with $EXIT_CODE.
 RECORDER = """#!/usr/bin/env bash
-printf '%q ' "${0##*/}" "$@" >>"$CALLS"; echo >>"$CALLS"
+printf -v call '%q ' "${0##*/}" "$@"
+echo "$call" >>"$CALLS"  # one write, since several may be called at the same time
 [ "${0##*/}" != scontrol ] || exit 0
 exit "${EXIT_CODE:-0}"
 """
