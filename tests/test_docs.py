@@ -13,11 +13,13 @@ from package_imports import MODULES, imports_of
 
 import llmkit
 from llmkit import cli
+from llmkit.config.hints import other_name
 from llmkit.config.moved_keys import FORWARDS, MOVED
 from llmkit.config.recipe import load_recipe
 from llmkit.config.recipe_files import list_recipes
 from llmkit.config.schema import Recipe, Section
 from llmkit.config.schema_keys import iter_fields
+from llmkit.planning.devices import DEVICES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -117,6 +119,28 @@ def test_the_migration_page_lists_every_moved_key():
     assert dict(re.findall(r"^\| `([\w.]+)` \| `([\w.]+)` \|$", text, re.MULTILINE)) == MOVED
     for old, new in FORWARDS.items():
         assert f"`{new}` (was `{old}`)" in text
+
+
+def test_keys_of_other_toolkits_are_answered_as_documented():
+    text = (ROOT / "docs" / "other-toolkits.md").read_text("utf-8")
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| ")]
+    for *theirs, ours in rows[1:]:
+        keys = set(re.findall(r"`([\w.]+)", ours))
+        for name in re.findall(r"`(\w+)`", " ".join(theirs)):
+            has_same_name = name in {key.rpartition(".")[2] for key in keys}
+            assert has_same_name or other_name(name) is not None, f"{name}: no hint"
+
+
+def test_the_recipes_page_lists_every_command():
+    text = (ROOT / "docs" / "recipes.md").read_text("utf-8")
+    assert re.findall(r"^\| `llmkit (\w+)` \|", text, re.MULTILINE) == list(cli.VERBS)
+
+
+def test_the_plan_page_lists_every_gpu():
+    text = (ROOT / "docs" / "plan.md").read_text("utf-8")
+    assert re.findall(r"`([\w-]+)`", re.search(r"accepts(.*?),\s+in any", text, re.S)[1]) == [
+        *DEVICES
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -1,7 +1,8 @@
 """Names from other toolkits, and llmkit's names for the same things.
 
 They are used in messages only. llmkit never accepts them, so that each setting has one name. They
-come from Hugging Face's TrainingArguments, TRL, axolotl, LLaMA-Factory, torchtune and litgpt.
+come from Hugging Face's TrainingArguments, TRL, axolotl, LLaMA-Factory, torchtune, litgpt and
+nanoGPT.
 """
 
 from collections.abc import Collection
@@ -20,7 +21,10 @@ COMMANDS = _expand(
         "eval test score benchmark evaluation": "evaluate MODEL_OR_RUN",
         "predict prediction": "generate --model RUN --input FILE --output FILE",
         "infer inference complete completions sample ask prompt": "generate --prompt TEXT",
-        "validate inspect preview preprocess prepare lint dry-run dryrun": "check RECIPE",
+        "validate inspect preview lint dry-run dryrun": "check RECIPE",
+        "preprocess tokenize": "prepare RECIPE",
+        "estimate profile": "plan RECIPE",
+        "api server deploy": "serve --model RUN",
         "ls list cat cp show init config configs": "recipes",
         "config-schema schema": "recipes --json-schema",
         "diff significance": "compare RUN RUN",
@@ -46,6 +50,7 @@ KEYS = _expand(
         "gradient_checkpointing use_gradient_checkpointing enable_activation_checkpointing": (
             "train.activation_checkpointing"
         ),
+        "torch_compile": "train.compile",
         "wd": "train.weight_decay",
         "max_norm grad_clip gradient_clip_val clip_grad_norm max_gradient_norm": (
             "train.max_grad_norm"
@@ -61,7 +66,9 @@ KEYS = _expand(
         "adapter finetuning_type peft_method use_peft use_lora": "train.method",
         "save_steps saves_per_epoch save_interval save_every save_freq": "checkpoint.every",
         "save_total_limit keep_last_n_checkpoints": "checkpoint.keep",
-        "eval_steps evals_per_epoch eval_interval eval_freq val_check_interval": "evaluation.every",
+        "eval_steps evals_per_epoch eval_interval eval_freq val_check_interval interval": (
+            "evaluation.every"
+        ),
         "metric_for_best_model monitor": "evaluation.metric",
         "patience early_stopping": "evaluation.early_stopping_patience",
         "max_eval_samples eval_samples": "evaluation.validation_rows",
@@ -70,7 +77,7 @@ KEYS = _expand(
         "choice guided_choice": "generation.choices",
         "guided_regex": "generation.regex",
         "guided_json response_format": "generation.json_schema",
-        "report_to logger_name metric_logger use_wandb": "trackers",
+        "report_to logger_name metric_logger use_wandb wandb_log": "trackers",
         "model_name_or_path base_model model_name checkpoint_dir pretrained_model": "model.name",
         "model_args model_config config_overrides": "model.scratch",
         "max_seq_length max_seq_len sequence_len cutoff_len block_size model_max_length": (
@@ -93,8 +100,8 @@ KEYS = _expand(
 # Advice for keys of other toolkits whose value or meaning differs from llmkit's.
 ADVICE = _expand(
     {
-        "warmup_ratio lr_warmup_ratio": (
-            "set train.warmup_steps to a number below 1 for a share of the steps, such as "
+        "warmup_ratio lr_warmup_ratio lr_warmup_fraction": (
+            "set train.warmup_steps to a number below 1 for a fraction of the steps, such as "
             "train.warmup_steps=0.1"
         ),
         "per_device_train_batch_size micro_batch batch_size_per_device": (
@@ -104,6 +111,11 @@ ADVICE = _expand(
             "set train.global_batch_size to the rows of one optimizer step; the accumulation "
             "follows from it"
         ),
+        "decay_lr lr_decay_iters": (
+            "the learning rate decays until the last step; train.schedule=constant keeps it"
+        ),
+        "init_from": ("set model to gpt2 or scratch, or continue a run with --resume RUN"),
+        "eval_iters": ("set evaluation.validation_rows to the number of validation rows to score"),
         "output_dir out_dir save_dir save_path logging_dir": (
             "name the folder of the run with --run-dir DIR"
         ),
@@ -115,14 +127,17 @@ ADVICE = _expand(
             "name further sets of `pretrain` in data.mix, each with its share of the tokens"
         ),
         "dataset_text_field": "name the column of the texts with data.columns.text=COLUMN",
-        "resume_from_checkpoint auto_resume_from_checkpoints": "use --resume RUN",
+        "resume_from_checkpoint auto_resume_from_checkpoints resume": "use --resume RUN",
         "overwrite_output_dir": (
             "llmkit never overwrites a run; name another folder with --run-dir DIR"
         ),
         "fp16": "set train.mixed_precision=fp16",
         "bf16": "set train.mixed_precision=bf16",
-        "pure_bf16 bf16_full_eval load_in_8bit load_in_4bit quantization_bit": (
+        "pure_bf16 bf16_full_eval": (
             "llmkit keeps weights in float32; train.mixed_precision=bf16 computes in bfloat16"
+        ),
+        "load_in_8bit load_in_4bit quantization_bit quantization": (
+            "llmkit trains float32 weights; `llmkit quantize RUN` converts a finished run to int8"
         ),
         "wandb_project project project_name": (
             "set trackers=wandb and the environment variable WANDB_PROJECT"
@@ -132,17 +147,14 @@ ADVICE = _expand(
             "set evaluation.every; null validates at the end of each epoch"
         ),
         "save_strategy": "set checkpoint.every; null saves after each validation",
-        "load_best_model_at_end": (
+        "load_best_model_at_end always_save_checkpoint": (
             "llmkit always keeps the best weights; evaluation.metric chooses them"
         ),
-        "train_on_input train_on_inputs train_on_source completion_only_loss": (
+        "train_on_input train_on_inputs train_on_source completion_only_loss mask_prompt": (
             "llmkit never trains on the prompt; pretrain trains on whole texts"
         ),
         "deepspeed fsdp fsdp_config": (
             "llmkit has neither DeepSpeed nor FSDP; use --num-processes N"
-        ),
-        "torch_compile": (
-            "llmkit does not compile; train.forward=padding_free is its fast forward pass"
         ),
         "flash_attention attn_implementation flash_attn": (
             "llmkit has no such switch; train.forward=padding_free is its fast forward pass"
