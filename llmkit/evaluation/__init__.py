@@ -1,1 +1,1 @@
-"""Scoring a model on evaluation sets: loss and predictions."""
+"""Scores of a model on evaluation sets, by its loss and its predictions."""

@@ -166,7 +166,7 @@ class Evaluator:
 def gather_results(
     work: Callable[[], list[Result]], accelerator: Accelerator, signals: Signals | None
 ) -> list[Result]:
-    """The results of this process's share of a work, and those of all others.
+    """Compute this process's share of some results; returns those of all processes.
 
     Raises Stopped in all processes if any of them was asked to stop, since none may leave while the
     others wait for its results.

@@ -48,7 +48,7 @@ def score_rows(
     batch_size: int,
     seed: int,
 ) -> list[tuple[int, Prediction, np.ndarray | None]]:
-    """The number, the prediction and the nats of each supervised token of some rows.
+    """For each row: its number, its prediction, and the loss of its supervised tokens in nats.
 
     The losses are those of `token_losses`, whose forward pass also yields the keys and values of
     the prompts. A prompt is read again only if its encoded row was truncated differently, or if
@@ -99,8 +99,10 @@ def read_batch(
     rows: list[Mapping[str, np.ndarray]],
     requests: list[list[Request]],
 ) -> tuple[list[list[Sequence]], list[np.ndarray]]:
-    """Read rows in one forward pass: the sequences of each, which the engine will finish, and the
-    nats of each of its supervised tokens.
+    """Read rows in one forward pass.
+
+    Returns the sequences of each row, which the engine will finish, and the loss of its supervised
+    tokens in nats.
 
     requests: The requests with the prompt of each row.
     """

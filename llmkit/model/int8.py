@@ -1,7 +1,7 @@
 """Weights as 8-bit integers: the folder that holds them, and the layers that compute with them.
 
 Each output of a linear layer has its own scale: weight[i, j] is about int8[i, j] * scale[i]. All
-layers are stored as torch.nn.Linear has them, (out, in), also those that are Conv1D in
+layers are stored in the layout of torch.nn.Linear, (out, in), including those that are Conv1D in
 transformers.
 """
 
@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from llmkit.families import Family, family_of
 from llmkit.io.atomic import disk_errors
 
-# Not the name that transformers looks for, which would take the integers for the weights.
+# Not a name that transformers looks for: it would load the integers as if they were the weights.
 WEIGHTS_FILE = "model.int8.safetensors"
 SCALE = "_scale"  # follows the name of a weight
 LARGEST = 127
@@ -39,7 +39,7 @@ class Int8Matrix(NamedTuple):
 
     @classmethod
     def of(cls, weight: Tensor) -> "Int8Matrix":
-        """weight: (out, in)."""
+        """Quantize a weight (out, in), each output with the scale of its largest element."""
         scale = (weight.float().abs().amax(1) / LARGEST).clamp_min(TINY)
         return cls((weight / scale[:, None]).round().to(torch.int8), scale)
 
@@ -71,7 +71,7 @@ class Int8Linear(nn.Module):
         return Int8Matrix(self.int8, self.scale).dequantized()
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (..., in)."""
+        """x: (..., in); returns (..., out)."""
         if x.device.type != "cpu":
             return F.linear(x, self.weight.to(x.dtype), self.bias)
         rows = x.reshape(-1, x.shape[-1]).float()
@@ -88,7 +88,7 @@ class Int8Linear(nn.Module):
 
 
 class Int8Embedding(nn.Module):
-    """The embedding whose matrix is that of an output layer."""
+    """An embedding that shares its int8 matrix with the output layer."""
 
     def __init__(self, matrix: Int8Matrix) -> None:
         super().__init__()
@@ -96,6 +96,7 @@ class Int8Embedding(nn.Module):
         self.register_buffer("scale", matrix.scale)
 
     def forward(self, ids: Tensor) -> Tensor:
+        """ids: (...); returns (..., D), float32."""
         return self.int8[ids] * self.scale[ids, None]
 
 
@@ -117,8 +118,8 @@ def is_int8(folder: Path) -> bool:
 
 
 def linear_layers(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module, str]]:
-    """The name of each linear layer, the layer, and the name of its weight: for an output layer
-    that shares the matrix of the embedding, that of the embedding."""
+    """Iterate over (name, layer, name of its weight) of the linear layers. An output layer that
+    shares the matrix of the embedding has the name of the embedding's weight."""
     embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
     names = {module: name for name, module in model.named_modules()}
     for module, name in names.items():
@@ -128,7 +129,7 @@ def linear_layers(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module, str]
 
 
 def save_int8(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write config, tokenizer and int8 weights into a folder that is there."""
+    """Write config, tokenizer and int8 weights into an existing folder."""
     family_of(model.config).before_saving(model.config)
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -146,8 +147,10 @@ def save_int8(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder
 
 
 def load_int8(folder: Path, family: Family) -> tuple[PreTrainedModel, list[str]]:
-    """The model in a folder with int8 weights, and the names of weights that are missing there;
-    ValueError for a matrix that is damaged."""
+    """The model in a folder with int8 weights, and the names of the weights that are missing there.
+
+    Raises ValueError for a damaged matrix.
+    """
     config = family.model_class.config_class.from_pretrained(folder)
     with torch.device("meta"):
         model = family.model_class(config)

@@ -1,4 +1,5 @@
-"""Load and save a model with its tokenizer: of the package, a folder or the hub, or untrained."""
+"""Load a model and its tokenizer (embedded, from a folder or from the hub), create one with random
+weights, and save them."""
 
 import copy
 import hashlib

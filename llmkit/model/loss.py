@@ -31,10 +31,11 @@ HALF_OF_FLOAT16 = 2**15  # about half of float16's largest number
 class SupervisedLoss(nn.Module):
     """A model with its loss in one forward pass, so that distributed wrappers see all of it.
 
-    forward_pass: `padding_free` takes batches whose rows are concatenated into one sequence and
-    runs the family's own forward pass; `transformers` runs the model's.
-    half_weights: Copies of the weights with which autocast need not make its own.
-    compiled: Compiles parts of the family's own forward pass.
+    Attributes:
+        forward_pass: `padding_free` takes batches whose rows are concatenated into one sequence,
+            and runs the forward pass of the model family; `transformers` runs that of the library.
+        half_weights: Half-precision copies of the weights, so that autocast need not make its own.
+        compiled: Compiles parts of the forward pass of the model family.
     """
 
     def __init__(self, model: nn.Module, forward_pass: Forward) -> None:

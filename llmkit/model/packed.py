@@ -92,7 +92,7 @@ class PackedProduct:
         self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x: (..., in)."""
+        """x: (..., in); returns (..., out)."""
         return torch.ops.mkldnn._linear_pointwise(
             x.to(self.weight.dtype), self.weight, self.bias, "none", [], ""
         )

@@ -16,7 +16,7 @@ from llmkit.families import family_of
 from llmkit.model.load import evaluating
 from llmkit.model.loss import SupervisedLoss
 
-MULTIPLE = 8  # of which the width of an MLP stays a multiple, for fast products
+WIDTH_MULTIPLE = 8  # the width of an MLP stays a multiple of this, for fast products
 
 
 class Shape(NamedTuple):
@@ -28,10 +28,10 @@ class Shape(NamedTuple):
 
 
 def pruned_shape(model: PreTrainedModel, share: float) -> Shape:
-    """The shape that leaves a model without this share of the weights of its blocks: as many whole
-    blocks less as the share contains, and narrower MLPs for the rest of it.
+    """The shape of a model after removing a share of the weights of its blocks: whole blocks are
+    removed as far as the share reaches, and all MLPs are narrowed for the remainder.
 
-    Raises UserError if the MLPs have fewer weights than that.
+    Raises UserError if the MLPs have too few weights for the remainder.
     """
     family, config = family_of(model.config), model.config
     blocks, inner_size = family.blocks(model), family.inner_size(model.config)
@@ -40,8 +40,9 @@ def pruned_shape(model: PreTrainedModel, share: float) -> Shape:
     num_removed = int(share * len(blocks) + 1e-9)
     num_blocks = len(blocks) - num_removed
     rest = (share * len(blocks) - num_removed) * block_weights / num_blocks
-    inner_size = MULTIPLE * round((inner_size - rest / neuron_weights) / MULTIPLE)
-    if inner_size < MULTIPLE:
+    inner_size -= rest / neuron_weights
+    inner_size = WIDTH_MULTIPLE * round(inner_size / WIDTH_MULTIPLE)
+    if inner_size < WIDTH_MULTIPLE:
         raise UserError(
             f"--share {share:g}: with {num_blocks} of {len(blocks)} blocks, the MLPs have too few "
             "weights to remove the rest; lower it"
@@ -54,9 +55,9 @@ def prune_structured(
 ) -> None:
     """Remove a share of the weights of the blocks, in place; see `pruned_shape`.
 
-    Blocks are removed one by one, each time the one without which the loss is lowest (Song et al.
-    2024). The neurons that stay are those without which the loss would change most, to first order
-    (Molchanov et al. 2019).
+    Blocks are removed one by one, each time the one whose removal gives the lowest loss (Song et
+    al. 2024, arXiv 2402.09025). The MLPs keep the neurons whose removal would change the loss most,
+    to first order (Molchanov et al. 2019, arXiv 1906.10771).
 
     Args:
         forward: The forward pass that computes the loss.
@@ -74,7 +75,7 @@ def prune_structured(
 
 
 def remove_block(model: PreTrainedModel, loss: SupervisedLoss, batches: Sequence[Batch]) -> None:
-    """Remove the block without which the loss on the batches is lowest."""
+    """Remove the block whose removal gives the lowest loss on the batches."""
     family = family_of(model.config)
     blocks = list(family.blocks(model))
     candidates = [blocks[:index] + blocks[index + 1 :] for index in range(len(blocks))]
@@ -91,8 +92,8 @@ def remove_block(model: PreTrainedModel, loss: SupervisedLoss, batches: Sequence
 def neuron_importance(
     model: PreTrainedModel, loss: SupervisedLoss, batches: Sequence[Batch]
 ) -> list[Tensor]:
-    """The first-order change of the loss without each neuron (inner,), for each block: absolute,
-    and summed over the batches."""
+    """For each block, the estimated change of the loss if a neuron were removed, (inner_size,): the
+    first-order term, in absolute value, summed over the batches."""
     family = family_of(model.config)
     blocks = family.blocks(model)
     total = [torch.zeros((), device=model.device)] * len(blocks)
@@ -107,8 +108,11 @@ def neuron_importance(
 
 
 def prune_magnitude(model: PreTrainedModel, share: float) -> None:
-    """Set to 0, in place, the share of the weights of each linear layer in the blocks that are
-    smallest in magnitude (Han et al. 2015)."""
+    """Set the smallest weights of each linear layer in the blocks to 0, in place (Han et al. 2015,
+    arXiv 1506.02626).
+
+    share: Fraction of the weights of each layer.
+    """
     for block in family_of(model.config).blocks(model):
         for layer in block.modules():
             if isinstance(layer, (nn.Linear, Conv1D)):

@@ -1,6 +1,7 @@
 """Check a model folder from an untrusted source before a library loads anything from it.
 
-Refused are files that could run code or make a library allocate more memory than the weights need.
+Files that could run code, or make a library allocate more memory than the weights need, are
+refused.
 """
 
 from pathlib import Path
@@ -23,11 +24,12 @@ JSON_FILES = (
 
 
 def check_folder(folder: Path, where: str) -> Family:
-    """The family of the model in a folder. Raises UserError, which begins with `where`, unless
-    llmkit knows the family and the folder holds nothing but weights in safetensors, a config and a
-    tokenizer.
+    """The family of the model in a folder.
 
-    where: The key and the name of the model, such as `model: gpt2`.
+    where: The key and the name of the model, such as `model: gpt2`, with which errors begin.
+
+    Raises UserError unless llmkit knows the family and the folder holds nothing but weights in
+    safetensors, a config and a tokenizer.
     """
     if not (folder / "config.json").is_file():
         raise UserError(f"{where}: no config.json in it, so it is not a model folder")
@@ -56,7 +58,7 @@ def check_files(folder: Path, where: str) -> None:
     for path in sorted(folder.iterdir()):
         if path.suffix in (".py", ".so", ".pyd", ".pyc"):
             raise UserError(
-                f"{where}: it carries a program ({printable(path.name, 60)}), which llmkit "
+                f"{where}: it contains a program ({printable(path.name, 60)}), which llmkit "
                 "never runs; remove it if you trust the rest"
             )
         if path.name == "adapter_config.json":
@@ -120,7 +122,7 @@ def check_shape(config: dict[str, Any], family: Family, num_bytes: int, where: s
     if num_bytes and num_weights > num_bytes:
         raise UserError(
             f"{where}: damaged (config.json asks for {num_weights:,} weights, but the "
-            f"safetensors have {num_bytes:,} bytes); download or save it again"
+            f"safetensors files have {num_bytes:,} bytes); download or save it again"
         )
 
 
@@ -132,7 +134,7 @@ def check_weights(folder: Path, where: str) -> None:
     if pickles:
         raise UserError(
             f"{where}: its weights are pickle ({pickles[0]}), which can run code when "
-            "opened; llmkit reads safetensors only: convert them where you trust the source"
+            "opened; llmkit reads safetensors only: convert the weights if you trust their source"
         )
     raise UserError(
         f"{where}: no model.safetensors in it (pickle weights are never fetched or "

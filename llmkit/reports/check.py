@@ -103,13 +103,13 @@ def training_lines(check: Check) -> list[str]:
 
 
 def memory_line(training: TrainingCheck) -> str:
-    """The memory of the training, and where its time can be read."""
+    """The estimated memory of the training, and the command that predicts its time."""
     parts = ", ".join(f"{show_bytes(size)} {name}" for name, size in training.memory.items())
     total = show_bytes(sum(training.memory.values()))
     switch = "on" if training.activation_checkpointing else "off"
     return (
         f"training takes about {total} besides the libraries: {parts}; activation checkpointing "
-        f"{switch}; `llmkit plan` times it"
+        f"{switch}; `llmkit plan` predicts the time"
     )
 
 

@@ -142,7 +142,7 @@ def usage(task: Task, generation: Generation) -> str:
             f"\nThe scores are those of completions that `{generation.constraint}` of the recipe "
             "constrains, as `llmkit generate` does and this program does not.\n"
         )
-    prompt = f"prompt = {task.template!r}  # replace the names in braces by your texts"
+    prompt = f"prompt = {task.template!r}  # replace the names in braces with your texts"
     if task.output == "text":
         prompt = 'prompt = "Once"'
     elif task.chat is not None:

@@ -19,8 +19,8 @@ from llmkit.errors import UserError, first_few
 class BatchSchedule:
     """The rows of each optimizer step and process, as pure functions of the step.
 
-    Only `limit` may change during a run: it decides how the rows of a step are split,
-    never which rows they are.
+    Only `limit` may change during a run. It affects how the rows of a step are split into
+    micro-batches, never which rows they are.
     """
 
     def __init__(

@@ -49,7 +49,7 @@ def save_checkpoint(
 
 
 def newest(run: Path) -> tuple[Path | None, list[str]]:
-    """The newest intact checkpoint, and the damage of newer ones."""
+    """The newest intact checkpoint (None if there is none), and what is wrong with newer ones."""
     reasons = []
     for path in checkpoints(run):
         try:
@@ -63,12 +63,12 @@ def newest(run: Path) -> tuple[Path | None, list[str]]:
 
 
 def prune(run: Path, saved: Path, keep: int) -> None:
-    """Delete the checkpoints that are no longer needed, after a look at the one just saved.
+    """Verify the checkpoint just saved, and delete those that are no longer needed.
 
-    Kept are the saved one and those before it, `keep` in all, and for each of them the checkpoint
-    of its best weights. Later ones belong to steps that a resumed run takes again.
+    The saved one and those before it are kept, `keep` in all, and for each of them the checkpoint
+    of its best weights. Later ones are deleted: a resumed run takes their steps again.
 
-    Raises OSError, and deletes nothing, if the saved one is not intact.
+    Raises OSError, and deletes nothing, if the saved checkpoint is not intact.
     """
     try:
         verify(saved)
@@ -153,7 +153,7 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights that are trained, by name."""
+    """The trainable weights by name."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 

@@ -19,10 +19,10 @@ from llmkit.training.samples import Sample, show_samples
 
 
 class RunLog:
-    """Writes metrics.jsonl and samples.jsonl and prints what is in them; does nothing in processes
+    """Writes metrics.jsonl and samples.jsonl, and prints their content; does nothing in processes
     other than the first.
 
-    On a terminal there is a progress bar; elsewhere, each logged step is printed as a line.
+    A terminal shows a progress bar; elsewhere, each logged step is printed as a line.
     """
 
     def __init__(
@@ -134,16 +134,16 @@ class RunLog:
         self.console.print(text)
 
     def skipped_step(self, step: int, reason: str) -> None:
-        """A step that did not change the weights, and why."""
+        """Log a step that did not change the weights, and why."""
         if self.run is None:
             return
-        self._write(step=step, left_out=reason)
-        self.console.print(f"left out: {reason}")
+        self._write(step=step, skipped=reason)
+        self.console.print(f"skipped: {reason}")
 
     def validation(
         self, step: int, scores: Scores, is_best: bool, samples: list[Sample] | None = None
     ) -> None:
-        """The scores of the validation rows after a step, and the predictions for some of them."""
+        """Log the scores of the validation rows after a step, and predictions for some of them."""
         if self.run is None:
             return
         for sample in samples or []:

@@ -19,7 +19,7 @@ from llmkit.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Validation:
-    """Settings for scoring the weights during training."""
+    """How the weights are scored during training."""
 
     score: Callable[[], tuple[Scores, list[Sample]]]
     """Scores the current weights on the validation rows; samples are for the log."""

@@ -240,7 +240,9 @@ def restore_best_model(
     best_step: int, model: nn.Module, tokenizer: PreTrainedTokenizerBase, run: Path
 ) -> None:
     """Write the best weights from their checkpoint to the model folder, which may be missing, or
-    hold those of a later step that was lost. If that checkpoint is corrupt, the folder must not be.
+    hold those of a later step that was lost.
+
+    Raises CorruptFolder if both the checkpoint and the folder are damaged.
     """
     folder, best = model_dir(run), checkpoint_dir(run, best_step)
     recover(folder)

@@ -58,7 +58,7 @@ class RunSaver:
         """Write a checkpoint of the last step, and delete those that are no longer needed."""
         if trainer.accelerator.is_main_process:
             for path in (log_path(self.run), samples_path(self.run)):
-                if path.is_file():  # no line of it may be lost that the checkpoint counts on
+                if path.is_file():  # the checkpoint relies on every line that was written so far
                     sync(path)
             state = self.state(trainer.current_progress()).model_dump(mode="json")
             with saving_in_memory(trainer, "the checkpoint"):

@@ -36,8 +36,8 @@ def step_outcome(
 ) -> StepOutcome:
     """The outcome of a step with this loss and this norm of the gradient.
 
-    A gradient scaler expects overflows; without one, a gradient that is not finite is as bad as
-    such a loss.
+    With a gradient scaler, overflows are expected; without one, a gradient that is not finite
+    counts like a loss that is not finite.
 
     Args:
         skips_left: Steps that may still be skipped (train.max_nonfinite_steps).
@@ -46,8 +46,8 @@ def step_outcome(
     if math.isfinite(loss) and math.isfinite(grad_norm):
         return StepOutcome.UPDATED
     if math.isfinite(loss) and has_scaler:
-        is_last_straw = num_overflows + 1 >= MAX_OVERFLOWS
-        return StepOutcome.FATAL if is_last_straw else StepOutcome.OVERFLOWED
+        is_last = num_overflows + 1 >= MAX_OVERFLOWS
+        return StepOutcome.FATAL if is_last else StepOutcome.OVERFLOWED
     return StepOutcome.SKIPPED if skips_left > 0 else StepOutcome.FATAL
 
 

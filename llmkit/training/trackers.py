@@ -15,7 +15,7 @@ from llmkit.io.safe_json import write_json
 from llmkit.io.small_json import UnreadableJson, read_json
 from llmkit.runs.folder import trackers_path
 
-# The environment variable with which the tracker's own users set the project.
+# The environment variables in which users of these trackers set the project.
 PROJECTS = {"wandb": "WANDB_PROJECT", "trackio": "TRACKIO_PROJECT"}
 
 

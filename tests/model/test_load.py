@@ -86,7 +86,7 @@ def test_a_tokenizer_without_end_of_text_gets_one_with_an_embedding(tmp_path):
         ({}, "model.scratch.tokenizer: FOLDER: no tokenizer in it"),
         ({"tokenizer.json": "{}"}, "model.scratch.tokenizer: FOLDER: damaged"),
         ({"tokenizer.json": '{"auto_map": {"A": "x.X"}}'}, "FOLDER/tokenizer.json: auto_map names"),
-        ({"run.py": ""}, "model.scratch.tokenizer: FOLDER: it carries a program"),
+        ({"run.py": ""}, "model.scratch.tokenizer: FOLDER: it contains a program"),
     ],
 )
 def test_a_folder_without_a_plain_tokenizer_is_refused(files, message, tmp_path):

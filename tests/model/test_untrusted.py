@@ -57,7 +57,7 @@ def test_a_json_key_that_names_code_is_refused(folder, file, key, depth):
 @pytest.mark.parametrize("name", ["modeling_gpt2.py", "custom.so", "x.pyc", "generate.py"])
 def test_a_model_folder_with_a_program_is_refused(folder, name):
     (folder / name).write_text("import os")
-    with pytest.raises(UserError, match="it carries a program"):
+    with pytest.raises(UserError, match="it contains a program"):
         load_model(str(folder))
 
 

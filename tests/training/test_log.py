@@ -73,7 +73,7 @@ def test_skipped_steps_and_notes_are_logged_and_printed(run_log, tmp_path):
     log.skipped_step(2, "step 2: the fp16 gradient overflowed")
     assert strict_lines(tmp_path / "metrics.jsonl") == [
         {"step": 1, "note": "step 1: out of memory"},
-        {"step": 2, "left_out": "step 2: the fp16 gradient overflowed"},
+        {"step": 2, "skipped": "step 2: the fp16 gradient overflowed"},
     ]
     assert len(output.getvalue().splitlines()) == 2
 

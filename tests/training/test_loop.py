@@ -79,7 +79,7 @@ def test_run_in_which_every_step_overflowed_fails_and_can_be_resumed(
     last = max((tmp_path / "run" / "checkpoints").iterdir()).name
     assert last < "step-00000006", "so that it can be resumed with other settings"
     lines = strict_lines(tmp_path / "run" / "metrics.jsonl")
-    assert sum("left_out" in line for line in lines) == 6
+    assert sum("skipped" in line for line in lines) == 6
 
 
 def test_stop_request_during_validation_takes_effect_at_once(six, tmp_path, monkeypatch):

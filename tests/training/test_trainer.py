@@ -79,8 +79,8 @@ def test_nonfinite_steps_are_skipped_up_to_the_recipes_limit(recipe, broken_far_
     )  # fmt: skip
     finetune(settings, tmp_path / "run", Console(quiet=True))
     steps, _ = read_metrics(tmp_path / "run")
-    (left_out,) = [line for line in steps if "left_out" in line]
-    assert "long.jsonl:10" in left_out["left_out"]
+    (skipped,) = [line for line in steps if "skipped" in line]
+    assert "long.jsonl:10" in skipped["skipped"]
     assert len(steps) == 8
     saved = load_model(str(tmp_path / "run" / "model"))[0].transformer.wte.weight
     assert torch.isfinite(saved).all()
@@ -267,7 +267,7 @@ def test_overflow_of_the_fp16_gradient_skips_the_step_and_lowers_the_scale(
     assert (progress.num_overflows, progress.num_updates) == (0, 2)
     assert not torch.equal(next(trainer.model.parameters()), before[0])
     first, second, third = strict_lines(tmp_path / "metrics.jsonl")
-    assert second == {"step": 2, "left_out": "step 2: the fp16 gradient overflowed"}
+    assert second == {"step": 2, "skipped": "step 2: the fp16 gradient overflowed"}
     assert math.isfinite(first["grad_norm"])
     assert math.isfinite(third["grad_norm"])
 
