@@ -64,7 +64,11 @@ def finetune(
         verbose: Print what `llmkit finetune` prints.
 
     Returns:
-        The run's metrics.json, and `run`, the path of its folder.
+        The content of the run's metrics.json, and `run`, the path of its folder.
+
+    Raises:
+        UserError: For a mistake in the recipe or the data, before training.
+        FloatingPointError: If the loss or the gradient is not finite.
 
     Example:
         >>> import llmkit
@@ -113,6 +117,9 @@ def evaluate(
         For each test set, the content of its metrics.json: among others `scores`, by system and
         name of the score.
 
+    Raises:
+        UserError: For a model that cannot be loaded, or a mistake in the recipe or the data.
+
     Example:
         >>> import llmkit
         >>> results = llmkit.evaluate("runs/demo")
@@ -154,6 +161,13 @@ def generate(
         **decoding: max_new_tokens, temperature and the other keys of the recipe's `generation`.
             None keeps the run's value.
 
+    Returns:
+        A prediction for each prompt, with its `text`; for a classifier also `probabilities`.
+
+    Raises:
+        UserError: For a model that cannot be loaded, a decoding setting that is not valid, or a
+            prompt that is too long.
+
     Example:
         >>> import llmkit
         >>> (prediction,) = llmkit.generate(["The ferry was late."], "embedded", max_new_tokens=4)
@@ -182,6 +196,9 @@ def compare(first: str | Path, second: str | Path, *, task: str | None = None) -
     Returns:
         Differences of all scores with their confidence intervals and p-values.
 
+    Raises:
+        UserError: If the two do not have predictions for the same rows.
+
     Example:
         >>> import llmkit
         >>> _ = llmkit.evaluate("runs/demo", output="scores")
@@ -200,6 +217,13 @@ def check(recipe: "Recipe", *, rows: int = 3) -> "Check":
     Args:
         recipe: What `load_recipe` returns.
         rows: Number of training rows to return as the model sees them.
+
+    Returns:
+        Counts and lengths of each split, `samples` of rows, and `findings`, which name the
+        problems with their rows.
+
+    Raises:
+        UserError: If nothing can be read, or training would refuse the recipe.
 
     Example:
         >>> import llmkit
@@ -233,6 +257,12 @@ def plan(
         trials: Whether to train three short runs to forecast the loss.
         verbose: Print the progress of `llmkit plan`.
 
+    Returns:
+        The predicted costs in `prediction`, and, for a budget or a device, `proposals`.
+
+    Raises:
+        UserError: For a mistake in an argument, or one that `finetune` would reject.
+
     Example:
         >>> import llmkit
         >>> recipe = llmkit.load_recipe("summarize", {"data.limit": 40, "train.epochs": 1})
@@ -265,7 +295,10 @@ def load_model(
         revision: Branch, tag or commit of a hub model.
 
     Returns:
-        The Hugging Face model, in float32 on the CPU, and its tokenizer.
+        The Hugging Face model, in float32 or int8 on the CPU, and its tokenizer.
+
+    Raises:
+        UserError: If the model cannot be reached, is not a GPT-2, or has no safetensors weights.
 
     Example:
         >>> import llmkit
