@@ -20,7 +20,7 @@ from llmkit.training.checkpoint import restore
 
 
 def unsupported(source: Source, precision: str) -> str | None:
-    """Why there is no adapter to export."""
+    """The reason why the run has no adapter to export; None if it has one."""
     if source.recipe.train.method != "lora":
         return "the run trained all weights and has no adapter; export safetensors"
     if source.recipe.model.name == "scratch":
@@ -72,7 +72,7 @@ def adapted_model(source: Source) -> nn.Module:
 
 
 def open_folder(folder: Path) -> HuggingFaceRuntime:
-    """Open the adapters with the model that their config names."""
+    """Open the adapters in peft, on the base model that their config names."""
     from peft import PeftConfig, PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -1,11 +1,12 @@
-"""Which tokenizers other programs can rebuild from their vocabulary and merges alone."""
+"""Whether a tokenizer is a byte-level BPE that other programs can rebuild from its vocabulary and
+merges alone."""
 
 import json
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-# Settings of `tokenizers` that change which tokens a byte-level BPE makes of a text.
+# The settings of GPT-2's tokenizer in tokenizer.json; others would tokenize texts differently.
 PRE_TOKENIZER = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
 MODEL = {
     "type": "BPE", "byte_fallback": False, "ignore_merges": False, "dropout": None,
@@ -13,15 +14,15 @@ MODEL = {
 }  # fmt: skip
 
 
-def parts_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+def tokenizer_json(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """The content of tokenizer.json."""
     return json.loads(tokenizer.backend_tokenizer.to_str())
 
 
 def difference_from_byte_level(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """What distinguishes a tokenizer from a byte-level BPE that splits texts as that of GPT-2 does;
-    None if nothing does."""
-    parts = parts_of(tokenizer)
+    """The first setting in which a tokenizer differs from the byte-level BPE of GPT-2; None
+    if it does not."""
+    parts = tokenizer_json(tokenizer)
     if parts["normalizer"] is not None:
         return f"normalizer {parts['normalizer']['type']}"
     for name, expected in (("model", MODEL), ("pre_tokenizer", PRE_TOKENIZER)):

@@ -20,7 +20,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 def unsupported(source: Source, precision: str) -> str | None:
-    """Why CTranslate2 cannot hold this model."""
+    """The reason why CTranslate2 cannot hold the model; None if it can."""
     settings = family_of(source.model.config).unusual_settings(source.model.config)
     if settings:
         return f"CTranslate2 does not know the model's {' and '.join(settings)}; export safetensors"
@@ -36,7 +36,7 @@ def write(source: Source, precision: str, folder: Path) -> None:
 
 
 def weight_error(source: Source, folder: Path) -> float:
-    """The largest error of a layer; see Bounds.weight_error."""
+    """The error of the worst tensor; see Bounds.weight_error."""
     with tempfile.TemporaryDirectory(prefix="llmkit-export-") as name:
         write(source, "float32", Path(name))
         expected = read_weights(Path(name))
@@ -61,6 +61,7 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
 
 
 def read_tensor(file: BinaryIO) -> tuple[str, np.ndarray]:
+    """The name and the values of the next tensor."""
     name = read_text(file)
     (rank,) = read_numbers(file, "B")
     shape = read_numbers(file, rank * "I")
@@ -69,15 +70,18 @@ def read_tensor(file: BinaryIO) -> tuple[str, np.ndarray]:
 
 
 def read_text(file: BinaryIO) -> str:
+    """The next string: its length, then its bytes, of which the last is 0."""
     (length,) = read_numbers(file, "H")
     return file.read(length)[:-1].decode("utf-8")
 
 
 def read_numbers(file: BinaryIO, kinds: str) -> tuple[int, ...]:
+    """The next numbers. kinds: Their format, as `struct` takes it."""
     return struct.unpack(kinds, file.read(struct.calcsize(kinds)))
 
 
 def open_folder(folder: Path) -> "CTranslate2":
+    """Open the folder in CTranslate2."""
     return CTranslate2(folder)
 
 

@@ -21,30 +21,30 @@ from llmkit.export.source import Source
 class Bounds:
     """How far an export may differ from the original model."""
 
-    error: float
+    logit_error: float
     """Root mean square of the differences of logits relative to their standard deviation."""
     kl: float
     """Mean Kullback-Leibler divergence of the next-token distributions, in nats."""
-    difference: float | None = None
-    """Largest difference of a logit; None: any."""
-    identical: float | None = None
-    """Least percentage of greedy texts that are identical; None: any."""
+    logit_difference: float | None = None
+    """Largest difference of a normalized logit; None: any."""
+    identical_texts: float | None = None
+    """Minimum percentage of greedy completions or labels that are identical; None: any."""
     weight_error: float | None = None
-    """Root mean square of the differences of the weights of a layer, as a share of their own; None:
-    the logits tell enough."""
+    """Root mean square error of the weights in any tensor, relative to their own root mean square;
+    None: not compared, since the logits suffice."""
 
 
 # Two programs add up in different orders, so that a near tie can change a greedy text.
-EXACT = Bounds(error=1e-4, kl=1e-6, difference=1e-3, identical=95)
+EXACT = Bounds(logit_error=1e-4, kl=1e-6, logit_difference=1e-3, identical_texts=95)
 EXACT_WEIGHTS = replace(EXACT, weight_error=1e-6)
-BF16 = Bounds(error=0.1, kl=0.01, weight_error=0.005)
-FP16 = Bounds(error=0.02, kl=0.001, weight_error=0.001)
+BF16 = Bounds(logit_error=0.1, kl=0.01, weight_error=0.005)
+FP16 = Bounds(logit_error=0.02, kl=0.001, weight_error=0.001)
 # llama.cpp looks up GELU in a table in half precision.
-F32 = Bounds(error=0.01, kl=0.001, weight_error=1e-6)
+F32 = Bounds(logit_error=0.01, kl=0.001, weight_error=1e-6)
 F16 = FP16
-# Rounding to few bits changes the logits of unlikely tokens by much, but not the distribution.
-EIGHT_BIT = Bounds(error=0.5, kl=0.25, weight_error=0.02)
-FOUR_BIT = Bounds(error=1, kl=1, weight_error=0.15)
+# Rounding to few bits changes the logits of unlikely tokens a lot, but hardly the distribution.
+EIGHT_BIT = Bounds(logit_error=0.5, kl=0.25, weight_error=0.02)
+FOUR_BIT = Bounds(logit_error=1, kl=1, weight_error=0.15)
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,15 @@ class Format:
     precisions: Mapping[str, Bounds]
     """By name, the default one first."""
     unsupported: Callable[[Source, str], str | None]
-    """Returns why a model does not fit into a precision of the format; None if it does."""
+    """Returns the reason why the format cannot hold a model in a precision; None if it can."""
     write: Callable[[Source, str, Path], None]
     """Writes the model in a precision into a folder."""
     open_folder: Callable[[Path], Runtime]
-    """Opens the folder with the program that runs it."""
+    """Opens an exported folder in the program that runs it."""
     packages: tuple[str, ...] = ()
-    """Packages of the extra of the format's name."""
+    """Packages that the format needs; the extra of the same name installs them."""
     weight_error: Callable[[Source, Path], float] | None = None
-    """Reads the files back; returns the largest error of a layer's weights, see Bounds."""
+    """Reads the weights back; returns the error of the worst tensor, see Bounds.weight_error."""
     command: Callable[[Path, str, int], str] | None = None
     """Returns a shell command that completes a prompt with the export, given its folder, the prompt
     and the maximum number of new tokens."""
@@ -135,12 +135,13 @@ class Target:
     def parse(cls, text: str) -> "Target":
         """The target written as FORMAT or FORMAT:PRECISION.
 
-        Raises UserError for one that there is not, and for a format whose packages are missing.
+        Raises UserError for an unknown format or precision, and for a format whose packages are
+        not installed.
         """
         name, _, precision = text.partition(":")
         if name not in FORMATS:
             raise UserError(
-                f"--to: no format {name!r}{did_you_mean(name, list(FORMATS))}; there are "
+                f"--to: unknown format {name!r}{did_you_mean(name, list(FORMATS))}; known formats: "
                 f"{', '.join(FORMATS)}"
             )
         target = cls(name, precision or next(iter(FORMATS[name].precisions)))

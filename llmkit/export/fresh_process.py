@@ -1,9 +1,9 @@
 """The outputs of an export, computed in a new process that knows nothing but its folder.
 
-    python -m llmkit.export.fresh_process FORMAT FOLDER SCRATCH
+    python -m llmkit.export.fresh_process FORMAT FOLDER WORK_DIR
 
-reads SCRATCH/inputs.json, opens the export in the program that will run it, and writes the outputs
-into SCRATCH.
+reads WORK_DIR/inputs.json, opens the export in the program that will run it, and writes the outputs
+into WORK_DIR.
 """
 
 import os
@@ -27,19 +27,19 @@ class CannotOpen(Exception):
 
 def compute_in_fresh_process(format_name: str, folder: Path, inputs: Inputs) -> Outputs:
     """Compute the outputs of the export in `folder`. Raises CannotOpen if the process fails."""
-    with tempfile.TemporaryDirectory(prefix="llmkit-export-") as scratch:
-        inputs.write(Path(scratch) / "inputs.json")
-        command = [sys.executable, "-m", __name__, format_name, str(folder), scratch]
+    with tempfile.TemporaryDirectory(prefix="llmkit-export-") as work_dir:
+        inputs.write(Path(work_dir) / "inputs.json")
+        command = [sys.executable, "-m", __name__, format_name, str(folder), work_dir]
         process = subprocess.run(
             command, env=child_environment(), capture_output=True, text=True, errors="replace"
         )
-        reason = Path(scratch) / "reason.txt"
+        reason = Path(work_dir) / "reason.txt"
         if reason.is_file():
             raise CannotOpen(reason.read_text("utf-8"))
         if process.returncode:
             lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
             raise CannotOpen(printable(lines[-1]))
-        return Outputs.read(Path(scratch))
+        return Outputs.read(Path(work_dir))
 
 
 def child_environment() -> dict[str, str]:
@@ -50,16 +50,16 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": threads}
 
 
-def main(format_name: str, folder: str, scratch: str) -> None:
-    """Compute the outputs, or write to SCRATCH/reason.txt why that failed."""
+def main(format_name: str, folder: str, work_dir: str) -> None:
+    """Compute the outputs, or write to WORK_DIR/reason.txt why that failed."""
     try:
         with library_imports():
             runtime = FORMATS[format_name].open_folder(Path(folder))
-        inputs = Inputs.read(Path(scratch) / "inputs.json")
-        compute_outputs(runtime, inputs).write(Path(scratch))
+        inputs = Inputs.read(Path(work_dir) / "inputs.json")
+        compute_outputs(runtime, inputs).write(Path(work_dir))
     except Exception as error:  # damaged files make the libraries raise errors of any type
         reason = printable(f"{type(error).__name__}: {error}")
-        (Path(scratch) / "reason.txt").write_text(reason, "utf-8")
+        (Path(work_dir) / "reason.txt").write_text(reason, "utf-8")
 
 
 if __name__ == "__main__":

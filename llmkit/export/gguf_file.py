@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from llmkit.export.byte_level import difference_from_byte_level, parts_of
+from llmkit.export.byte_level import difference_from_byte_level, tokenizer_json
 from llmkit.export.llama_server import LlamaServer
 from llmkit.export.modelfile import write_modelfile
 from llmkit.export.source import Source
@@ -21,12 +21,12 @@ from llmkit.families import family_of
 from llmkit.model.load import check_finite
 
 FILE = "model.gguf"
-BLOCK = 32  # numbers that share a scale in q8_0 and q4_0
+BLOCK_SIZE = 32  # numbers that share a scale in q8_0 and q4_0
 QUANTIZED = ("q8_0", "q4_0")
 
 
 def unsupported(source: Source, precision: str) -> str | None:
-    """Why llama.cpp cannot hold this model."""
+    """The reason why llama.cpp cannot hold the model; None if it can."""
     config, family = source.model.config, family_of(source.model.config)
     settings = family.unusual_settings(config)
     if settings:
@@ -38,10 +38,10 @@ def unsupported(source: Source, precision: str) -> str | None:
             "differently; export safetensors"
         )
     widths = (config.hidden_size, family.inner_size(config))
-    if precision in QUANTIZED and any(width % BLOCK for width in widths):
+    if precision in QUANTIZED and any(width % BLOCK_SIZE for width in widths):
         return (
-            f"{precision} stores {BLOCK} numbers together, and the widths {widths[0]} and "
-            f"{widths[1]} are no multiples of that; export gguf:f16"
+            f"{precision} stores {BLOCK_SIZE} numbers together, and the widths {widths[0]} and "
+            f"{widths[1]} are not multiples of that; export gguf:f16"
         )
     return None
 
@@ -97,7 +97,7 @@ def add_tokenizer(writer: Any, source: Source) -> None:
     import gguf
 
     tokenizer, kinds = source.tokenizer, gguf.TokenType
-    parts = parts_of(tokenizer)
+    parts = tokenizer_json(tokenizer)
     ids = {**parts["model"]["vocab"], **{a["content"]: a["id"] for a in parts["added_tokens"]}}
     added = {token["id"] for token in parts["added_tokens"]}
     text_of = {number: text for text, number in ids.items()}
@@ -143,8 +143,11 @@ def iter_tensors(source: Source) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def tensor_type(name: str, weight: torch.Tensor, precision: str) -> Any:
-    """The type in which a weight is stored: as in llama.cpp, vectors and positions in float32. In
-    4-bit files the embedding has 8 bits, since it is the output layer, too."""
+    """The gguf.GGMLQuantizationType in which a weight is stored.
+
+    As in llama.cpp, vectors and position embeddings are in float32. In 4-bit files the token
+    embedding, which is also the output layer, has 8 bits.
+    """
     import gguf
 
     kinds = gguf.GGMLQuantizationType
@@ -156,7 +159,7 @@ def tensor_type(name: str, weight: torch.Tensor, precision: str) -> Any:
 
 
 def weight_error(source: Source, folder: Path) -> float:
-    """The largest error of a tensor of the file; see Bounds.weight_error."""
+    """The error of the worst tensor in the file; see Bounds.weight_error."""
     import gguf
 
     found = {
@@ -167,6 +170,7 @@ def weight_error(source: Source, folder: Path) -> float:
 
 
 def open_folder(folder: Path) -> LlamaServer:
+    """Open the file in llama.cpp."""
     return LlamaServer(folder / FILE)
 
 
@@ -176,15 +180,15 @@ def command(folder: Path, prompt: str, max_new_tokens: int) -> str:
     code = (
         "import xllamacpp\n"
         "settings = xllamacpp.CommonParams()\n"
-        f"settings.model.path = {quoted(str(folder / FILE))}\n"
+        f"settings.model.path = {python_literal(str(folder / FILE))}\n"
         "settings.verbosity = 0\n"
         "server = xllamacpp.Server(settings)\n"
-        f"response = server.handle_completions({quoted(request)})\n"
+        f"response = server.handle_completions({python_literal(request)})\n"
         'print(response["choices"][0]["text"])'
     )
     return f"python -c '{code}'"
 
 
-def quoted(value: Any) -> str:
-    """A value in Python, without apostrophes, which would end the string of the shell."""
+def python_literal(value: Any) -> str:
+    """A value as a Python literal without apostrophes, which would end the shell's string."""
     return json.dumps(value, ensure_ascii=False).replace("'", r"\u0027")

@@ -1,4 +1,4 @@
-"""transformers as the runtime of a model, and llmkit's engine as that of the original model."""
+"""The runtimes of transformers and peft, and that of the original model: llmkit's engine."""
 
 import numpy as np
 import torch

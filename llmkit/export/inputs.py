@@ -1,4 +1,4 @@
-"""What is computed by the original model and by each export, to compare their outputs."""
+"""The inputs that the original model and each export are run on, to compare their outputs."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -11,10 +11,10 @@ from llmkit.evaluation.samples import evenly_spaced, split_point
 
 NUM_ROWS = 32  # test rows whose logits are compared
 NUM_POSITIONS = 4  # positions in each of them
-NUM_SCORED = 32  # tokens of each block of plain language modelling whose likelihood is computed
+NUM_SCORED_TOKENS = 32  # tokens of each block of language modelling whose likelihood is computed
 NUM_TEXTS = 32  # test rows whose text is tokenized
 # Contractions, numbers, white space and several scripts, which tokenizers split by rules.
-TEXT = "It's 1,234.50 — we'll   see\n\n\tnaïve façades, 日本語 и 🙂🙂! <|endoftext|> "
+HARD_TEXT = "It's 1,234.50 — we'll   see\n\n\tnaïve façades, 日本語 и 🙂🙂! <|endoftext|> "
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ def make_inputs(
     match test.task.output:
         case "text":
             scored = list(test.encoded["input_ids"])
-            targets = [[at + 1 for at in spread_over(len(row) - 1, NUM_SCORED)] for row in scored]
+            targets = [
+                [at + 1 for at in spread_over(len(row) - 1, NUM_SCORED_TOKENS)] for row in scored
+            ]
             prompts = [row[: split_point(row, tokenizer)] for row in rows]
             max_new_tokens = min(max_new_tokens, max_length // 2)
         case "label":
@@ -82,7 +84,7 @@ def make_inputs(
         targets,
         prompts,
         max_new_tokens,
-        [*(example.prompt_text + example.completion for example in examples), TEXT],
+        [*(example.prompt_text + example.completion for example in examples), HARD_TEXT],
     )
 
 

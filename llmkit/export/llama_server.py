@@ -11,7 +11,8 @@ import torch
 
 from llmkit.export.runtime import Runtime
 
-# Numbers of tokens whose probabilities are requested, which the server returns as text.
+# Numbers of tokens whose probabilities are requested; the server returns them as text, which is
+# slow for the whole vocabulary.
 FEW, MOST_LIKELY = 16, 2048
 FORCE = 1e6  # added to the logit of a token that has to be chosen
 
@@ -40,23 +41,26 @@ class LlamaServer(Runtime):
 
     def log_probabilities(self, ids: list[int], positions: list[int]) -> np.ndarray:
         """NaN for tokens that are not among the MOST_LIKELY ones."""
-        found = [self._after(ids[: position + 1], MOST_LIKELY) for position in positions]
+        found = [
+            self._next_log_probabilities(ids[: position + 1], MOST_LIKELY) for position in positions
+        ]
         return np.array(found)
 
-    def nats(self, ids: list[int], targets: list[int]) -> list[float]:
-        return [self._nats(ids[:index], ids[index]) for index in targets]
+    def token_nll(self, ids: list[int], targets: list[int]) -> list[float]:
+        return [self._nll(ids[:index], ids[index]) for index in targets]
 
-    def _nats(self, ids: list[int], token: int) -> float:
+    def _nll(self, ids: list[int], token: int) -> float:
         for num_tokens in (FEW, MOST_LIKELY, self.vocab_size):
-            found = self._after(ids, num_tokens)[token]
+            found = self._next_log_probabilities(ids, num_tokens)[token]
             if not np.isnan(found):
                 break
         return -float(found)
 
-    def _after(self, ids: list[int], num_tokens: int) -> np.ndarray:
+    def _next_log_probabilities(self, ids: list[int], num_tokens: int) -> np.ndarray:
         """Log-probabilities of the most likely next tokens, (vocab_size,), before sampling.
 
-        A letter is chosen, since the server returns no probabilities with a part of a character.
+        The server returns no probabilities together with a part of a character, so it is made to
+        choose a letter.
         """
         response = self._request(
             "/completion",

@@ -46,8 +46,10 @@ def modelfile(
 
 
 def ollama_template(task: Task, end_of_text: str) -> str:
-    """The task's template in Ollama's language. A task that needs several texts, and a text to be
-    continued, take the whole prompt as it is typed."""
+    """The task's prompt template in Ollama's template language.
+
+    For a task with several inputs, and for texts to be continued, it passes the prompt unchanged.
+    """
     if task.chat is not None:
         return task.chat.ollama_template.replace("END", end_of_text)
     template = SECTION.sub("", task.template)  # the sections of optional texts
@@ -58,6 +60,6 @@ def ollama_template(task: Task, end_of_text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text as the value of a parameter."""
+    """A text as the quoted value of a parameter."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

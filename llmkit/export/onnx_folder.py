@@ -22,7 +22,7 @@ FILE = "model.onnx"
 
 
 def unsupported(source: Source, precision: str) -> str | None:
-    """Why the graph cannot be written."""
+    """The reason why the graph cannot be written; None if it can."""
     if importlib.util.find_spec("transformers.exporters") is None:
         return "this version of transformers has no exporter; install transformers 5.23 or later"
     return None
@@ -59,7 +59,8 @@ def rename_cache(graph: Any) -> None:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Without the exporter's progress and its warnings about versions and missing operators."""
+    """Context in which the exporter prints no progress and logs no warnings about versions and
+    missing operators."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -70,6 +71,7 @@ def quietly() -> Iterator[None]:
 
 
 def open_folder(folder: Path) -> "OnnxRuntime":
+    """Open the graph in ONNX Runtime."""
     return OnnxRuntime(folder)
 
 

@@ -1,4 +1,4 @@
-"""What a program computes from the inputs of a comparison."""
+"""The outputs of a program for the inputs of a comparison, and their file."""
 
 import json
 import time
@@ -24,12 +24,12 @@ class Outputs:
     log_probabilities: np.ndarray
     """Log-probabilities of the next token at all positions of all rows, (sum of the numbers of
     positions, vocab_size); NaN where the program does not return them."""
-    nats: list[float]
-    """Negative log-likelihood of the targets of each scored row."""
-    texts: list[str]
-    """Completion of each prompt; stop strings are not applied."""
-    tokens: list[list[int]]
-    """Token ids of each text."""
+    nll: list[float]
+    """Negative log-likelihood of the targets of each scored row, in nats."""
+    completions: list[str]
+    """Greedy completion of each prompt; stop strings are not applied."""
+    tokenized_texts: list[list[int]]
+    """Token ids of each of the texts to tokenize."""
     end_tokens: list[int]
     """Ids of the tokens at which a completion ends."""
     tokens_per_second: float
@@ -52,8 +52,8 @@ def compute_outputs(runtime: Runtime, inputs: Inputs) -> Outputs:
         runtime.log_probabilities(row, positions)
         for row, positions in zip(inputs.rows, inputs.positions, strict=True)
     ]
-    nats = [
-        sum(runtime.nats(row, targets))
+    nll = [
+        sum(runtime.token_nll(row, targets))
         for row, targets in zip(inputs.scored, inputs.targets, strict=True)
     ]
     timed, others = inputs.prompts[:NUM_TIMED], inputs.prompts[NUM_TIMED:]
@@ -65,7 +65,7 @@ def compute_outputs(runtime: Runtime, inputs: Inputs) -> Outputs:
     return Outputs(
         runtime.tool,
         np.concatenate(log_probabilities),
-        nats,
+        nll,
         [runtime.decode(ids) for ids in completions],
         [runtime.tokenize(text) for text in inputs.texts],
         runtime.end_tokens,

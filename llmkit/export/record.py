@@ -1,4 +1,5 @@
-"""verification.json: what an export is, and how it differs from the model of its run."""
+"""The file verification.json: which export a folder holds, and how it differs from the model of its
+run."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -18,11 +19,13 @@ class ExportRecord:
     name: str
     """FORMAT:PRECISION"""
     num_rows: int
-    """Test rows of the score."""
+    """Number of test rows that were scored."""
     original: Verification
     """The figures of the model of the run."""
     export: Verification
+    """The figures of the export."""
     llmkit: str = __version__
+    """Version that wrote the export."""
 
     def write(self, folder: Path) -> None:
         write_json(export_record_path(folder), asdict(self))

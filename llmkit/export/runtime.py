@@ -12,7 +12,7 @@ BATCH_SIZE = 16  # prompts completed together
 
 
 class Runtime(ABC):
-    """A program that has loaded a model, with the folder's own tokenizer unless it has another."""
+    """A program that has loaded a model, with the tokenizer of the folder unless it has its own."""
 
     tool: str
     """Name and version of the program."""
@@ -22,15 +22,15 @@ class Runtime(ABC):
 
     @abstractmethod
     def log_probabilities(self, ids: list[int], positions: list[int]) -> np.ndarray:
-        """Log-probability of each next token, (len(positions), vocab_size), after the tokens at the
-        positions; NaN where the program does not return it."""
+        """Log-probabilities of the token after each position, (len(positions), vocab_size); NaN
+        where the program does not return them."""
 
     @abstractmethod
     def complete(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
         """Greedy completion of each prompt, without the token that ends it."""
 
-    def nats(self, ids: list[int], targets: list[int]) -> list[float]:
-        """Negative log-likelihood of the tokens at the indices `targets`, none of which is 0."""
+    def token_nll(self, ids: list[int], targets: list[int]) -> list[float]:
+        """Negative log-likelihood, in nats, of the tokens at the indices `targets` (above 0)."""
         found = self.log_probabilities(ids, [index - 1 for index in targets])
         return [-float(row[ids[index]]) for row, index in zip(found, targets, strict=True)]
 

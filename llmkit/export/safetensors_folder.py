@@ -16,7 +16,7 @@ DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float1
 
 
 def unsupported(source: Source, precision: str) -> None:
-    """Every model can be written."""
+    """None: the format can hold every model."""
     return
 
 
@@ -29,7 +29,7 @@ def write(source: Source, precision: str, folder: Path) -> None:
 
 
 def weight_error(source: Source, folder: Path) -> float:
-    """The largest error of a weight of the folder; see Bounds.weight_error."""
+    """The error of the worst tensor in the folder; see Bounds.weight_error."""
     found = {
         name: weight.float().numpy()
         for path in folder.glob("*.safetensors")
@@ -40,7 +40,7 @@ def weight_error(source: Source, folder: Path) -> float:
 
 
 def open_folder(folder: Path) -> HuggingFaceRuntime:
-    """Open the folder to compute in float32, since many CPUs are slow in half precision."""
+    """Open the folder in transformers, in float32, since many CPUs are slow in half precision."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

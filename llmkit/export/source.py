@@ -1,4 +1,4 @@
-"""What is exported: the model of a finished run, and what other programs need to know about it."""
+"""The source of an export: a finished run with its recipe, task, model and tokenizer."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -8,7 +8,7 @@ import numpy as np
 from llmkit.errors import count_of
 from llmkit.evaluation.evaluation_set import EvaluationSet
 from llmkit.export.formats import Bounds
-from llmkit.export.inputs import NUM_SCORED
+from llmkit.export.inputs import NUM_SCORED_TOKENS
 from llmkit.export.outputs import Outputs
 from llmkit.generation.text_stream import before_stop
 from llmkit.metrics.prediction import Prediction
@@ -16,7 +16,7 @@ from llmkit.scoring.comparison import differences_from
 from llmkit.scoring.scores import SystemResult, score_predictions
 from llmkit.scoring.significance import Difference
 
-LEAST = -80.0  # logarithm of the smallest probability
+MIN_LOGPROB = -80.0  # lower ones count as this, see `logit_differences`
 
 
 @dataclass(frozen=True)
@@ -27,24 +27,25 @@ class Verification:
     """The program that opened the export, and its version."""
     num_bytes: int
     """Size of the export."""
-    difference: float
-    """Largest difference of a logit."""
-    error: float
+    logit_difference: float
+    """Largest difference of a normalized logit."""
+    logit_error: float
     """Root mean square of the differences of logits relative to their standard deviation."""
     kl: float
     """Mean Kullback-Leibler divergence of the next-token distributions from the original ones, in
     nats."""
-    identical: float
-    """Percentage of greedy texts that are identical; of labels, for a classifier."""
+    identical_texts: float
+    """Percentage of identical greedy completions or, for a classifier, labels."""
     metric: str
-    """The deciding score."""
+    """Name of the deciding metric."""
     score: float | None
+    """Score by the deciding metric; None if it is undefined on the rows."""
     interval: tuple[float, float] | None
     change: Difference | None
     """Score of the export minus that of the original model, paired by rows."""
     tokens_per_second: float
     weight_error: float | None = None
-    """Largest error of a layer's weights; None if it is not bounded."""
+    """Error of the weights in the worst tensor, see Bounds.weight_error; None if not compared."""
 
 
 def problems(outputs: Outputs, original: Outputs) -> list[str]:
@@ -56,11 +57,13 @@ def problems(outputs: Outputs, original: Outputs) -> list[str]:
             f"{original.end_tokens[0]}"
         )
     num_split = sum(
-        one != other for one, other in zip(outputs.tokens, original.tokens, strict=True)
+        one != other
+        for one, other in zip(outputs.tokenized_texts, original.tokenized_texts, strict=True)
     )
     if num_split:
         found.append(
-            f"{num_split} of {count_of(len(outputs.tokens), 'text')} are tokenized differently"
+            f"{num_split} of {count_of(len(outputs.tokenized_texts), 'text')} are tokenized "
+            "differently"
         )
     sizes = [each.log_probabilities.shape[1] for each in (outputs, original)]
     if sizes[0] != sizes[1]:
@@ -71,11 +74,12 @@ def problems(outputs: Outputs, original: Outputs) -> list[str]:
 
 
 def exceeded(found: Verification, bounds: Bounds) -> list[str]:
-    """The bounds that an export exceeds."""
+    """The bounds that an export exceeds, each in a few words."""
     reasons = []
-    if found.error > bounds.error:
+    if found.logit_error > bounds.logit_error:
         reasons.append(
-            f"the error of the logits is {percent(found.error)} (at most {percent(bounds.error)})"
+            f"the error of the logits is {percent(found.logit_error)} "
+            f"(at most {percent(bounds.logit_error)})"
         )
     if found.kl > bounds.kl:
         reasons.append(
@@ -86,13 +90,15 @@ def exceeded(found: Verification, bounds: Bounds) -> list[str]:
             f"the error of the weights of a layer is {percent(found.weight_error)} (at most "
             f"{percent(bounds.weight_error)})"
         )
-    if bounds.difference is not None and found.difference > bounds.difference:
+    if bounds.logit_difference is not None and found.logit_difference > bounds.logit_difference:
         reasons.append(
-            f"a logit differs by {found.difference:.2g} (at most {bounds.difference:.2g})"
+            f"a logit differs by {found.logit_difference:.2g} "
+            f"(at most {bounds.logit_difference:.2g})"
         )
-    if bounds.identical is not None and found.identical < bounds.identical:
+    if bounds.identical_texts is not None and found.identical_texts < bounds.identical_texts:
         reasons.append(
-            f"{found.identical:.1f}% of greedy texts are identical (at least {bounds.identical:g}%)"
+            f"{found.identical_texts:.1f}% of greedy texts are identical "
+            f"(at least {bounds.identical_texts:g}%)"
         )
     return reasons
 
@@ -113,7 +119,7 @@ def compare_outputs(
 
     Args:
         stop: Stop strings, before which completions end.
-        metric: The deciding score.
+        metric: Name of the deciding metric.
         num_bytes: Size of the export.
     """
     systems = [system_result(test, each, stop) for each in (original, outputs)]
@@ -124,7 +130,7 @@ def compare_outputs(
         difference,
         error,
         kl_divergence(outputs.log_probabilities, original.log_probabilities),
-        share_of_identical(*(predicted_texts(test, each, stop) for each in (original, outputs))),
+        percent_identical(*(predicted_texts(test, each, stop) for each in (original, outputs))),
         metric,
         systems[1].scores.get(metric),
         systems[1].intervals.get(metric),
@@ -136,14 +142,14 @@ def compare_outputs(
 def logit_differences(one: np.ndarray, original: np.ndarray) -> tuple[float, float]:
     """Compare normalized logits, (positions, vocab_size) each.
 
-    Log-probabilities below LEAST count as LEAST: programs that compute probabilities in single
-    precision have no smaller ones.
+    Log-probabilities below MIN_LOGPROB count as MIN_LOGPROB, because programs that
+    compute probabilities in single precision cannot represent smaller ones.
 
     Returns:
         The largest difference, and the root mean square of the differences relative to the standard
         deviation of the original logits.
     """
-    one, original = (np.maximum(each.astype(float), LEAST) for each in (one, original))
+    one, original = (np.maximum(each.astype(float), MIN_LOGPROB) for each in (one, original))
     original = np.where(np.isnan(one), np.nan, original)
     differences = np.abs(one - original)
     centered = original - np.nanmean(original, -1, keepdims=True)
@@ -158,7 +164,7 @@ def kl_divergence(one: np.ndarray, original: np.ndarray) -> float:
     The sums of p log(p / q) - p + q are never negative, and equal to the divergence if all
     probabilities are known.
     """
-    one, original = (np.maximum(each.astype(float), LEAST) for each in (one, original))
+    one, original = (np.maximum(each.astype(float), MIN_LOGPROB) for each in (one, original))
     terms = np.exp(original) * (original - one) - np.exp(original) + np.exp(one)
     return float(np.nansum(terms, -1).mean())
 
@@ -167,8 +173,8 @@ def system_result(test: EvaluationSet, outputs: Outputs, stop: Sequence[str]) ->
     """The scores of a program's outputs, by the metrics of the task."""
     if test.task.output == "text":
         num_tokens = np.array([len(row) - 1 for row in test.encoded["input_ids"]])
-        share = np.minimum(1, NUM_SCORED / num_tokens)  # of the tokens that are scored
-        rows = np.column_stack([outputs.nats / share, num_tokens, test.num_bytes])
+        share = np.minimum(1, NUM_SCORED_TOKENS / num_tokens)  # of the tokens that are scored
+        rows = np.column_stack([outputs.nll / share, num_tokens, test.num_bytes])
         return score_predictions(test.task, {"likelihood": rows}, [])
     if test.task.output == "label":
         predictions = predicted_labels(test, outputs)
@@ -180,7 +186,7 @@ def system_result(test: EvaluationSet, outputs: Outputs, stop: Sequence[str]) ->
 
 def predicted_labels(test: EvaluationSet, outputs: Outputs) -> list[Prediction]:
     """The most likely label of each row, with the probabilities of all labels."""
-    nats = np.array(outputs.nats).reshape(-1, len(test.labels))
+    nats = np.array(outputs.nll).reshape(-1, len(test.labels))
     likelihoods = np.exp(nats.min(-1, keepdims=True) - nats)
     rows = (likelihoods / likelihoods.sum(-1, keepdims=True)).tolist()
     chosen = [dict(zip(test.labels, row, strict=True)) for row in rows]
@@ -189,7 +195,7 @@ def predicted_labels(test: EvaluationSet, outputs: Outputs) -> list[Prediction]:
 
 def completions(outputs: Outputs, stop: Sequence[str]) -> list[str]:
     """The completions up to their first stop string, stripped as predictions are."""
-    return [before_stop(text, stop).strip() for text in outputs.texts]
+    return [before_stop(text, stop).strip() for text in outputs.completions]
 
 
 def predicted_texts(test: EvaluationSet, outputs: Outputs, stop: Sequence[str]) -> list[str]:
@@ -199,6 +205,6 @@ def predicted_texts(test: EvaluationSet, outputs: Outputs, stop: Sequence[str]) 
     return completions(outputs, stop)
 
 
-def share_of_identical(one: list[str], other: list[str]) -> float:
-    """The percentage of texts that are the same."""
+def percent_identical(one: list[str], other: list[str]) -> float:
+    """The percentage of texts that are equal."""
     return 100 * sum(a == b for a, b in zip(one, other, strict=True)) / len(one)

@@ -4,17 +4,23 @@ from collections.abc import Mapping
 
 import numpy as np
 
-# Tensors smaller than this share of all weights are compared with that: numbers near zero, such as
-# the biases of a hardly trained model, lose more to rounding, and matter less.
-SMALL = 0.01
+# The error of a tensor is relative to its root mean square, but at least to this fraction of that
+# of all weights: in tensors near zero, such as the biases of a hardly trained model, rounding
+# causes larger relative errors, which matter less.
+MIN_RELATIVE_SIZE = 0.01
 
 
 def largest_error(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
-    """The largest root mean square error of a tensor relative to its root mean square; infinite if
-    names or shapes differ."""
+    """The root mean square error of the worst tensor, relative to its root mean square; infinite if
+    names or shapes differ.
+
+    Args:
+        found: The weights of the export by name.
+        expected: Those of the model.
+    """
     if found.keys() != expected.keys():
         return np.inf
-    smallest = SMALL * root_mean_square(*expected.values())
+    smallest = MIN_RELATIVE_SIZE * root_mean_square(*expected.values())
     return max(error_of(found[name], expected[name], smallest) for name in expected)
 
 
@@ -28,6 +34,6 @@ def error_of(found: np.ndarray, expected: np.ndarray, smallest: float) -> float:
 
 
 def root_mean_square(*tensors: np.ndarray) -> float:
-    """The root mean square of all numbers."""
+    """The root mean square of all numbers in some tensors."""
     total = sum(np.square(tensor.astype(float)).sum() for tensor in tensors)
     return float(np.sqrt(total / sum(tensor.size for tensor in tensors)))

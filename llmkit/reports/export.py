@@ -20,7 +20,7 @@ NOTE = (
 
 
 def header(metric: str) -> list[str]:
-    """The names of the columns."""
+    """The header of the table. metric: Name of the deciding metric."""
     compared = ["logits", "error", "KL", "weights", "texts"]
     return ["", "size", *compared, title_of(metric), "difference", "tokens/s"]
 
@@ -28,11 +28,11 @@ def header(metric: str) -> list[str]:
 def line(name: str, figures: Verification, *, is_original: bool) -> list[str]:
     """The cells of the original model or an export."""
     compared = [""] * 5 if is_original else [
-        f"{figures.difference:.1e}",
-        f"{figures.error:.2%}",
+        f"{figures.logit_difference:.1e}",
+        f"{figures.logit_error:.2%}",
         f"{figures.kl:.1e}",
         "" if figures.weight_error is None else f"{figures.weight_error:.2%}",
-        f"{figures.identical:.1f}%",
+        f"{figures.identical_texts:.1f}%",
     ]  # fmt: skip
     return [
         name,

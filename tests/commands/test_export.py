@@ -28,7 +28,7 @@ def test_a_run_is_exported(llmkit, finetune):
     assert result.exit_code == 0, result.output
     (written,) = json.loads(result.stdout)["exports"]
     assert written["reasons"] == []
-    assert written["export"]["identical"] == 100
+    assert written["export"]["identical_texts"] == 100
 
 
 def test_a_refused_export_ends_with_code_1(llmkit, finetune, monkeypatch):
@@ -45,7 +45,7 @@ def test_a_refused_export_ends_with_code_1(llmkit, finetune, monkeypatch):
 def test_mistakes_end_with_code_2(llmkit):
     for arguments, message in (
         (["embedded", "--to", "safetensors"], "embedded: not a run"),
-        (["embedded", "--to", "onyx"], "no format 'onyx'"),
+        (["embedded", "--to", "onyx"], "unknown format 'onyx'"),
         (["embedded"], "Missing option '--to'"),
         (["embedded", "train.epochs=2", "--to", "safetensors"], "export takes only data.test"),
     ):

@@ -18,8 +18,8 @@ def test_the_adapters_on_their_base_model_are_the_merged_model(lora, export, tin
     assert len(modes) == 1, "safetensors lets only the owner read what it writes"
     assert str(tiny_gpt2) in (written.folder / "adapter_config.json").read_text()
     assert problems(written.outputs, lora.original.outputs) == []
-    assert written.figures.difference < 1e-4
-    assert written.figures.identical == 100
+    assert written.figures.logit_difference < 1e-4
+    assert written.figures.identical_texts == 100
 
 
 def test_the_adapters_are_those_of_the_best_weights(lora, export, tiny_gpt2):

@@ -1,4 +1,4 @@
-"""Which tokenizers are rebuilt from vocabulary and merges."""
+"""Which tokenizers can be rebuilt from vocabulary and merges."""
 
 import copy
 import json
@@ -7,13 +7,13 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from llmkit.export.byte_level import difference_from_byte_level, parts_of
+from llmkit.export.byte_level import difference_from_byte_level, tokenizer_json
 from llmkit.model.load import EMBEDDED_MODEL, load_tokenizer
 
 
 @pytest.fixture(scope="module")
 def parts():
-    return parts_of(load_tokenizer("embedded"))
+    return tokenizer_json(load_tokenizer("embedded"))
 
 
 def with_parts(parts):

@@ -17,8 +17,8 @@ def test_the_first_precision_is_the_default():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("gguff", "no format 'gguff'; did you mean gguf?"),
-        ("", "no format ''; there are safetensors, adapter, gguf, onnx, ctranslate2"),
+        ("gguff", "unknown format 'gguff'; did you mean gguf?"),
+        ("", "unknown format ''; known formats: safetensors, adapter, gguf, onnx, ctranslate2"),
         ("safetensors:float33", "no precision 'float33'; did you mean float32?; it has float32"),
         ("adapter:q8_0", "no precision 'q8_0'; it has float32"),
     ],
@@ -40,10 +40,10 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
 def test_lower_precisions_have_wider_bounds():
     for each in FORMATS.values():
         for bounds in each.precisions.values():
-            assert 0 < bounds.error <= 1
+            assert 0 < bounds.logit_error <= 1
     bounds = FORMATS["gguf"].precisions
     by_bits = [bounds[name] for name in ("f32", "f16", "q8_0", "q4_0")]
-    for values in ([b.error for b in by_bits], [b.weight_error for b in by_bits]):
+    for values in ([b.logit_error for b in by_bits], [b.weight_error for b in by_bits]):
         assert values == sorted(set(values))
     for each in FORMATS.values():
         bounded = [b for b in each.precisions.values() if b.weight_error is not None]

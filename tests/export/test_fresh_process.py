@@ -17,8 +17,8 @@ def test_a_fresh_process_computes_what_the_run_computed(full):
     expected = full.original.outputs
     assert outputs.tool.startswith("transformers ")
     assert np.allclose(outputs.log_probabilities, expected.log_probabilities, atol=1e-4)
-    assert outputs.texts == expected.texts
-    assert outputs.tokens == expected.tokens
+    assert outputs.completions == expected.completions
+    assert outputs.tokenized_texts == expected.tokenized_texts
     assert outputs.end_tokens == expected.end_tokens
 
 

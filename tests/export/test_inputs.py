@@ -1,4 +1,4 @@
-"""What programs are of_run about a test set."""
+"""The inputs that programs are run on, for each kind of task."""
 
 import pytest
 from exported import original_of, tuned_run
@@ -15,7 +15,7 @@ def test_positions_are_spread_over_the_row_up_to_its_last_token(length):
     assert positions[0] <= length / 4
 
 
-def test_questions_survive_the_file(full, tmp_path):
+def test_inputs_survive_the_file(full, tmp_path):
     inputs = full.original.inputs
     inputs.write(tmp_path / "inputs.json")
     assert Inputs.read(tmp_path / "inputs.json") == inputs

@@ -20,8 +20,8 @@ def test_the_likelihood_of_a_token_is_its_probability(server, full):
     (found,) = server.log_probabilities(row, [4])
     assert np.isfinite(found).all()
     assert np.exp(found.astype(float)).sum() == pytest.approx(1, abs=1e-4)
-    (likely,) = server.nats([*row[:5], int(found.argmax())], [5])
-    (unlikely,) = server.nats([*row[:5], int(found.argmin())], [5])
+    (likely,) = server.token_nll([*row[:5], int(found.argmax())], [5])
+    (unlikely,) = server.token_nll([*row[:5], int(found.argmin())], [5])
     assert (likely, unlikely) == pytest.approx((-found.max(), -found.min()), abs=1e-4)
 
 
@@ -30,7 +30,7 @@ def test_text_of_any_script_survives(server):
     assert server.decode(server.tokenize(text)) == text
 
 
-def test_end_of_text_that_is_typed_is_only_text(server, full):
+def test_end_of_text_in_a_text_is_not_a_special_token(server, full):
     end = full.source.tokenizer.eos_token
     assert server.end_tokens == [full.source.tokenizer.eos_token_id]
     assert server.end_tokens[0] not in server.tokenize(end)

@@ -22,7 +22,7 @@ def test_the_template_of_each_task(task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_task_has_a_template_that_takes_what_is_typed(task):
+def test_the_template_of_every_task_contains_the_prompt(task):
     template = ollama_template(get_task(task), "<|endoftext|>")
     assert ".Prompt" in template or ".Messages" in template
 

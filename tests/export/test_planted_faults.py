@@ -1,4 +1,4 @@
-"""Exports of a spoilt model: each is refused, whatever its format and precision."""
+"""Exports with injected faults: each is refused, whatever its format and precision."""
 
 import json
 import random

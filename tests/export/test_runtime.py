@@ -19,7 +19,7 @@ def test_the_likelihood_of_tokens(original):
         logits = original.model(torch.tensor([row])).logits[0]
     chances = logits.double().log_softmax(-1)
     expected = -sum(chances[index - 1, row[index]].item() for index in (2, 3, 4))
-    assert sum(original.nats(row, [2, 3, 4])) == pytest.approx(expected, rel=1e-6)
+    assert sum(original.token_nll(row, [2, 3, 4])) == pytest.approx(expected, rel=1e-6)
 
 
 def test_probabilities_at_some_positions_are_those_of_the_whole_row(original):

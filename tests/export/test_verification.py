@@ -12,9 +12,9 @@ from llmkit.export.verification import (
     exceeded,
     kl_divergence,
     logit_differences,
+    percent_identical,
     predicted_labels,
     problems,
-    share_of_identical,
     system_result,
 )
 
@@ -27,7 +27,7 @@ def outputs(full):
 def test_the_original_has_no_problems(full, outputs):
     assert problems(outputs, outputs) == []
     figures = full.original.compare(outputs, 7)
-    assert (figures.difference, figures.error, figures.identical) == (0, 0, 100)
+    assert (figures.logit_difference, figures.logit_error, figures.identical_texts) == (0, 0, 100)
     assert (figures.num_bytes, figures.change.difference) == (7, 0)
     assert exceeded(figures, EXACT) == []
 
@@ -35,8 +35,8 @@ def test_the_original_has_no_problems(full, outputs):
 def test_problems_are_named(outputs):
     changed = replace(outputs, end_tokens=[0, 5])
     assert problems(changed, outputs) == ["completions end at token 0 or 5 instead of 0"]
-    tokens = [outputs.tokens[0][::-1], *outputs.tokens[1:]]
-    (reason,) = problems(replace(outputs, tokens=tokens), outputs)
+    tokens = [outputs.tokenized_texts[0][::-1], *outputs.tokenized_texts[1:]]
+    (reason,) = problems(replace(outputs, tokenized_texts=tokens), outputs)
     assert reason == f"1 of {len(tokens)} texts are tokenized differently"
     fewer = replace(outputs, log_probabilities=outputs.log_probabilities[:, 1:])
     (reason,) = problems(fewer, outputs)
@@ -50,19 +50,20 @@ def test_problems_are_named(outputs):
 def test_figures_beyond_their_bounds_are_named(full, outputs):
     found = outputs.log_probabilities.copy()
     found[1, 2] -= 3
-    texts = ["", *outputs.texts[1:]]
-    figures = full.original.compare(replace(outputs, log_probabilities=found, texts=texts), 1)
+    texts = ["", *outputs.completions[1:]]
+    figures = full.original.compare(replace(outputs, log_probabilities=found, completions=texts), 1)
     spread = outputs.log_probabilities - outputs.log_probabilities.mean(-1, keepdims=True)
     expected = 3 / np.sqrt(np.square(spread).sum())
-    assert figures.error == pytest.approx(expected, rel=1e-3)
-    assert figures.difference == pytest.approx(3, rel=1e-3)
-    assert figures.identical == 75
-    reasons = exceeded(figures, Bounds(error=expected / 2, kl=1e-9, difference=2.9, identical=76))
+    assert figures.logit_error == pytest.approx(expected, rel=1e-3)
+    assert figures.logit_difference == pytest.approx(3, rel=1e-3)
+    assert figures.identical_texts == 75
+    bounds = Bounds(logit_error=expected / 2, kl=1e-9, logit_difference=2.9, identical_texts=76)
+    reasons = exceeded(figures, bounds)
     assert [reason.split()[0] for reason in reasons] == ["the", "the", "a", "75.0%"]
-    assert exceeded(figures, Bounds(error=2 * expected, kl=1)) == []
+    assert exceeded(figures, Bounds(logit_error=2 * expected, kl=1)) == []
 
 
-def test_what_a_program_does_not_tell_is_not_compared(outputs):
+def test_tokens_of_unknown_probability_are_not_compared(outputs):
     every = outputs.log_probabilities
     found = every.copy()
     found[:, ::2] = np.nan
@@ -87,15 +88,15 @@ def test_probabilities_that_single_precision_does_not_have_are_not_compared():
 
 def test_an_error_of_the_weights_is_named(full, outputs):
     figures = replace(full.original.compare(outputs, 1), weight_error=0.3)
-    (reason,) = exceeded(figures, Bounds(error=1, kl=1, weight_error=0.2))
+    (reason,) = exceeded(figures, Bounds(logit_error=1, kl=1, weight_error=0.2))
     assert reason == "the error of the weights of a layer is 30% (at most 20%)"
-    assert exceeded(figures, Bounds(error=1, kl=1, weight_error=0.4)) == []
+    assert exceeded(figures, Bounds(logit_error=1, kl=1, weight_error=0.4)) == []
 
 
 def test_texts_end_before_their_stop_string(full, outputs):
     original = full.original
-    texts = [f" {text} END and more" for text in outputs.texts]
-    longer = replace(outputs, texts=texts)
+    texts = [f" {text} END and more" for text in outputs.completions]
+    longer = replace(outputs, completions=texts)
     figures = compare_outputs(longer, longer, original.test, ["END"], original.metric, 1)
     plain = original.compare(outputs, 1)
     assert figures.score == pytest.approx(plain.score)
@@ -138,5 +139,5 @@ def test_plain_texts_have_the_bits_per_byte_of_the_evaluation(tiny_gpt2, tmp_pat
     assert result.scores["bits_per_byte"] == pytest.approx(scores["bits_per_byte"], rel=0.1)
 
 
-def test_the_share_of_identical_texts():
-    assert share_of_identical(["a", "b", "c", "d"], ["a", "b", "c", "e"]) == 75
+def test_the_percentage_of_identical_texts():
+    assert percent_identical(["a", "b", "c", "d"], ["a", "b", "c", "e"]) == 75

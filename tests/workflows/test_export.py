@@ -63,7 +63,7 @@ def test_an_export_is_complete_and_in_the_card_and_the_report(run):
     assert export_dirs(run) == [written.folder]
     record = json.loads((written.folder / "verification.json").read_text())
     assert record["num_rows"] == 4
-    assert record["export"]["identical"] == 100
+    assert record["export"]["identical_texts"] == 100
 
 
 def test_an_export_that_is_there_is_kept_unless_forced(run, monkeypatch):

@@ -23,5 +23,5 @@ def test_other_decoding_than_the_recipes_is_announced(finished, tmp_path):
     printed = io.StringIO()
     original = run_original_model(load_source(run, ()), Console(file=printed))
     assert "decoding: greedy" in printed.getvalue()
-    assert original.figures.identical == 100
+    assert original.figures.identical_texts == 100
     assert original.figures.score is not None
