@@ -92,7 +92,7 @@ def test_widths_that_blocks_do_not_fit_are_refused_for_quantized_files(full):
     config = full.source.model.config
     before, config.n_inner = config.n_inner, 100
     try:
-        assert "no multiples" in unsupported(full.source, "q4_0")
+        assert "not multiples" in unsupported(full.source, "q4_0")
         assert unsupported(full.source, "f16") is None
     finally:
         config.n_inner = before
