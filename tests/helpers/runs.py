@@ -45,6 +45,18 @@ def read_metrics(run: Path) -> tuple[list[dict], list[dict]]:
     )
 
 
+def log_of(run: Path) -> dict[tuple[int, str, str], float]:
+    """Losses and the scores of validations."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    left_out = ("step", "split", "is_best", "tokens_per_second", "grad_norm", "learning_rate")
+    return {
+        (line["step"], line.get("split", "train"), name): value
+        for line in lines
+        for name, value in line.items()
+        if name not in left_out
+    }
+
+
 def four_steps(model: Path, folder: Path, *overrides: str):
     """A recipe of four steps on 24 rows."""
     from rows import summary_rows, write_jsonl

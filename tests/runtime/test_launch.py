@@ -9,7 +9,7 @@ import sys
 import psutil
 import pytest
 from rows import summary_rows, write_jsonl
-from runs import HELPERS, SHORT
+from runs import HELPERS, SHORT, log_of
 from stopped_runs import run_to_the_end, run_until, traces
 
 from llmkit.config.recipe import load_recipe
@@ -90,18 +90,6 @@ def ranks_of(process, count):
     ranks = psutil.Process(process.pid).children()
     assert len(ranks) == count
     return ranks
-
-
-def log_of(run):
-    """Losses and the scores of validations."""
-    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    left_out = ("step", "split", "is_best", "tokens_per_second", "grad_norm", "learning_rate")
-    return {
-        (line["step"], line.get("split", "train"), name): value
-        for line in lines
-        for name, value in line.items()
-        if name not in left_out
-    }
 
 
 def test_a_run_goes_on_with_two_processes_and_with_one_again(
