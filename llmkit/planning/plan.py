@@ -39,7 +39,8 @@ class Plan:
     lightest: Proposal | None = None
     """The variant that needs the least memory; set only if there are no proposals."""
     num_devices: int | None = None
-    """Approximate number of devices on which `quickest` would fit the time budget."""
+    """Approximate number of devices on which the recipe as written would fit the time budget; set
+    only if one is too slow."""
     trials: list[Trial] = field(default_factory=list)
     curve: list[CurvePoint] = field(default_factory=list)
     """Loss by run length; without trials, the difference from the recipe as written."""

@@ -35,7 +35,7 @@ def show_plan(console: Console, plan: Plan) -> None:
             ["", *proposal_header(plan)],
             [[proposal_line(plan, each) for each in plan.proposals]],
         )
-    for line in refusal_lines(plan):
+    for line in closing_lines(plan):
         console.print(line)
 
 
@@ -78,27 +78,32 @@ def to_type(changes: dict[str, Any]) -> str:
     return " ".join(to_override(key, value) for key, value in changes.items()) or "no changes"
 
 
-def refusal_lines(plan: Plan) -> list[str]:
-    """If nothing fits the budget, the variant that comes closest."""
-    if plan.proposals or plan.lightest is None:
-        return []
-    lines = ["no variant fits this budget"]
-    if plan.quickest is not None:
+def closing_lines(plan: Plan) -> list[str]:
+    """If nothing fits the budget, the variant that comes closest; and how many devices would
+    shorten the recipe as written to the budget."""
+    lines = [] if plan.proposals or plan.lightest is None else refusal_lines(plan)
+    if plan.num_devices is not None:
         lines.append(
+            f"the recipe as written would fit the time budget on about {plan.num_devices} such "
+            f"GPUs (--num-processes {plan.num_devices})"
+        )
+    return lines
+
+
+def refusal_lines(plan: Plan) -> list[str]:
+    """That nothing fits the budget, and the variant that comes closest."""
+    if plan.quickest is not None:
+        closest = (
             "the fastest variant that fits into memory takes "
             f"{show_seconds(plan.quickest.seconds)}: {to_type(plan.quickest.changes)}"
         )
-        if plan.num_devices is not None:
-            lines.append(
-                f"about {plan.num_devices} such devices would fit the budget (--num-processes)"
-            )
     else:
-        lines.append(
+        closest = (
             "the variant with the least memory takes "
             f"{show_bytes(plan.lightest.num_bytes)} of memory and "
             f"{show_seconds(plan.lightest.seconds)}: {to_type(plan.lightest.changes)}"
         )
-    return lines
+    return ["no variant fits this budget", closest]
 
 
 def summary(prediction: Prediction) -> str:
@@ -139,7 +144,7 @@ def write_html(plan: Plan, path: Path) -> None:
         proposals = (
             f"<h2>Proposals</h2>{title}{html_table(['overrides', *proposal_header(plan)], lines)}"
         )
-    notes = [*prediction.notes, *refusal_lines(plan)]
+    notes = [*prediction.notes, *closing_lines(plan)]
     page = fill(
         "plan.html",
         summary=escape(summary(prediction)),

@@ -31,6 +31,7 @@ from llmkit.planning.proposals import (
 from llmkit.planning.scaling_law import Trial
 from llmkit.planning.work import forward_work, training_work
 from llmkit.runtime.memory import available_bytes
+from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.memory import MEMORY_FRACTION
 from llmkit.workflows.measure import Measurements, rows_at_once, size_of
 from llmkit.workflows.predict import cached_row_bytes
@@ -40,6 +41,7 @@ from llmkit.workflows.training_setup import TrainingSetup
 CUDA_BYTES = 0.6e9  # memory of the CUDA context and its libraries
 NUM_POINTS = 33  # of the loss curve
 CURVE_REACH = 32  # the loss curve spans 1/32 to 8 times the length of the run
+SHARED = ("optimizer steps", "validations", "final scores")  # parts that several devices share
 DISK_RATE = 5e8  # assumed bytes per second of checkpoints on another machine
 
 
@@ -82,8 +84,9 @@ def this_machine(
         setup.accelerator.device
     )
     saved = measured.checkpoint_bytes + measured.model_bytes
+    relative = {precision: 1.0, **measured.relative_seconds}
     rates = Rates(
-        per_flop={precision: seconds / flop},
+        per_flop={name: factor * seconds / flop for name, factor in relative.items()},
         per_step=0.0,
         per_micro_batch=0.0,
         per_saved_byte=(measured.checkpoint_seconds + measured.model_seconds) / saved,
@@ -94,7 +97,7 @@ def this_machine(
     memory_budget = free if memory is None else memory - base
     validation = prediction.seconds["validations"] / prediction.num_validations
     scoring = validation, prediction.seconds["final scores"]
-    return Machine(kind, (precision,), rates, memory_budget, base, None, scoring)
+    return Machine(kind, (*relative,), rates, memory_budget, base, None, scoring)
 
 
 def machine_from_datasheet(
@@ -151,12 +154,14 @@ def scoring_seconds(
 ) -> tuple[float, float]:
     """Seconds of one validation and of the final scores of a variant.
 
-    On this machine, they are proportional to the FLOPs of the forward pass; on another device, they
-    follow from its data sheet.
+    On this machine, they are proportional to the FLOPs of the forward pass and to the seconds per
+    FLOP in the precision; on another device, they follow from its data sheet.
     """
     if machine.sheet is None:
         flop = forward_work(setup.model).of(step.amounts)
-        ratio = variant.scoring.of(step.amounts) / flop
+        rates = machine.rates.per_flop
+        rate = rates[variant.precision] / rates[machine.precisions[0]]
+        ratio = rate * variant.scoring.of(step.amounts) / flop
         validation, final = machine.scoring
         return ratio * validation, ratio * final
     seconds = {name: set_seconds(machine, setup, variant, name) for name in setup.rows.scored}
@@ -258,19 +263,28 @@ def with_proposals(
     if trials:
         outlook = outlook.with_trials(trials, full_run_steps(plan, machine, setup, step))
     plan = replace(plan, trials=list(trials), curve=curve_of(recipe_costs, schedule, outlook))
-    peak = plan.prediction.peak_bytes
-    is_in_time = plan.budget is None or plan.prediction.total_seconds <= plan.budget
-    fits = is_in_time and peak <= machine.memory_budget + machine.base_bytes
-    if plan.budget is None and plan.memory is None and machine.sheet is None:
-        return replace(plan, fits=fits)
-    bounds = (schedule, outlook, plan.budget, machine.memory_budget, machine.base_bytes)
+    prediction, budget = plan.prediction, plan.budget
+    is_in_time = budget is None or prediction.total_seconds <= budget
+    is_in_memory = prediction.peak_bytes <= machine.memory_budget + machine.base_bytes
+    plan = replace(plan, fits=is_in_time and is_in_memory)
+    if budget is None and plan.memory is None and machine.sheet is None:
+        return plan
+    bounds = (schedule, outlook, budget, machine.memory_budget, machine.base_bytes)
     proposals = propose(candidates, plan.task, *bounds)
     quickest, lightest = (None, None) if proposals else smallest(candidates, *bounds)
-    plan = replace(plan, fits=fits, proposals=proposals, quickest=quickest, lightest=lightest)
-    if plan.budget is None or quickest is None or machine.device_type != "cuda":
+    plan = replace(plan, proposals=proposals, quickest=quickest, lightest=lightest)
+    if is_in_time or not is_in_memory or machine.device_type != "cuda":
         return plan
-    number = devices_within(plan.budget, quickest.seconds, machine.rates.fixed)
-    return replace(plan, num_devices=number)
+    return replace(plan, num_devices=num_devices(prediction, budget, setup.schedule))
+
+
+def num_devices(prediction: Prediction, budget: float, schedule: BatchSchedule) -> int | None:
+    """Approximate number of devices on which the recipe as written fits a time budget; None if no
+    number does. Each needs at least one row of a step."""
+    shared = sum(prediction.seconds[part] for part in SHARED)
+    fixed = prediction.total_seconds - shared
+    number = devices_within(budget, prediction.total_seconds, fixed)
+    return None if number is None or number > schedule.global_batch_size else number
 
 
 def curve_of(costs: Costs, schedule: Schedule, outlook: Outlook) -> list[CurvePoint]:

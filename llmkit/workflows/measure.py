@@ -19,11 +19,12 @@ from llmkit.evaluation.samples import take_samples
 from llmkit.generation.generate import max_running_rows
 from llmkit.generation.kv_cache import KeyValueCache
 from llmkit.model.load import count_parameters, load_model, open_model
-from llmkit.model.loss import unwrap_model
+from llmkit.model.loss import SupervisedLoss, unwrap_model
 from llmkit.model.packed import generation_dtype
 from llmkit.paths import RUNS
 from llmkit.planning.work import training_work
 from llmkit.runs.folder import checkpoints_dir, log_path, model_dir, predictions_path
+from llmkit.runtime.devices import choose_precision
 from llmkit.runtime.memory import peak_bytes
 from llmkit.scoring.comparison import compare_on_test_sets
 from llmkit.scoring.results import write_results
@@ -35,7 +36,14 @@ from llmkit.training.saver import RunSaver
 from llmkit.training.state import TrainingProgress, reproducibility_key
 from llmkit.training.trainer import Trainer
 from llmkit.workflows.decide import decided_values
-from llmkit.workflows.probes import RowCosts, StepCosts, folder_bytes, time_rows, time_steps
+from llmkit.workflows.probes import (
+    RowCosts,
+    StepCosts,
+    folder_bytes,
+    relative_seconds,
+    time_rows,
+    time_steps,
+)
 from llmkit.workflows.training_setup import TrainingSetup
 
 STEP_SECONDS = 6.0  # to time optimizer steps
@@ -71,6 +79,9 @@ class Measurements:
     checkpoint_bytes: int = 0
     model_seconds: float = 0.0
     model_bytes: int = 0
+    relative_seconds: dict[str, float] = field(default_factory=dict)
+    """Seconds of a forward and backward pass in other precisions, as a multiple of those in the
+    recipe's."""
     prediction_bytes: float = 0.0
     """Bytes per row of predictions.jsonl."""
     peak_bytes: int = 0
@@ -104,6 +115,20 @@ def time_parts(setup: TrainingSetup, measured: Measurements) -> None:
     measured.open_seconds = time.perf_counter() - started
     del again
     measured.peak_bytes = peak_bytes(setup.accelerator.device)
+    measured.relative_seconds = time_other_precision(setup)
+
+
+def time_other_precision(setup: TrainingSetup) -> dict[str, float]:
+    """Relative seconds of the precision that `auto` would choose, if the recipe sets another."""
+    settings, accelerator = setup.recipe.train, setup.accelerator
+    own, other = (
+        accelerator.mixed_precision,
+        choose_precision("auto", accelerator.device.type == "cpu"),
+    )
+    if other == own:
+        return {}
+    loss = SupervisedLoss(setup.model, settings.forward).train()
+    return {other: relative_seconds(loss, setup.schedule, settings, (own, other), STEP_SECONDS)}
 
 
 def time_scoring(

@@ -6,18 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.console import Console
 
+from llmkit.config.schema import Train
+from llmkit.data.batches import Batch
+from llmkit.model.loss import SupervisedLoss
 from llmkit.planning.fit import fit_costs
 from llmkit.planning.work import Amounts, Work
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.log import RunLog
-from llmkit.training.trainer import Trainer
+from llmkit.training.trainer import HALF_PRECISION, Trainer
 
 NUM_STEPS = 48  # maximum number of full steps to time; more hardly change the mean
 MIN_STEPS = 3  # with more full steps than this, steps of fewer rows are ignored
 NUM_SAMPLED = 256  # steps to compute the mean step from
 GROWTH = 4  # factor between the numbers of rows that are timed one after the other
+PRECISION_TOKENS = 4096  # to compare two precisions; more hardly change their ratio
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,54 @@ def time_step(trainer: Trainer, schedule: BatchSchedule, step: int, work: Work) 
     seconds = time.perf_counter() - started
     micro_batches, amounts = amounts_of(schedule, step)
     return StepTiming(seconds, micro_batches, work.of(amounts), schedule.largest_size(step))
+
+
+def relative_seconds(
+    loss: SupervisedLoss,
+    schedule: BatchSchedule,
+    settings: Train,
+    precisions: tuple[str, str],
+    allowed: float,
+) -> float:
+    """Seconds of a forward and backward pass in the second precision, as a multiple of those in the
+    first: of one row, then of more and more rows, as long as time is left.
+
+    Args:
+        loss: The loss of the model, in float32.
+        schedule: The schedule whose rows are passed.
+        settings: The `train` section of the recipe.
+        precisions: Two mixed precisions: no, bf16 or fp16.
+        allowed: Time limit in seconds.
+    """
+    deadline, num_rows, factor = time.perf_counter() + allowed, 1, 1.0
+    while True:
+        few_rows = settings.model_copy(update={"global_batch_size": num_rows})
+        batch = schedule.with_settings(few_rows).micro_batches(0)[0]
+        started = time.perf_counter()
+        first, second = (time_pass(loss, batch, precision) for precision in precisions)
+        factor = second / first
+        is_last = num_rows >= len(schedule.rows) or batch.input_ids.numel() >= PRECISION_TOKENS
+        if is_last or deadline - time.perf_counter() < GROWTH * (time.perf_counter() - started):
+            return factor
+        num_rows *= GROWTH
+
+
+def time_pass(loss: SupervisedLoss, batch: Batch, precision: str) -> float:
+    """Seconds of a forward and backward pass; the faster of two, since the first allocates."""
+    device = next(loss.parameters()).device
+    batch = batch.to(device)
+
+    def run() -> None:
+        dtype = HALF_PRECISION.get(precision)
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            value = loss(batch)
+        value.backward()
+        if device.type != "cpu":
+            torch.accelerator.synchronize()
+
+    seconds = min(seconds_of(run) for _ in range(2))
+    loss.zero_grad(set_to_none=True)
+    return seconds
 
 
 def spread(number: int, most: int) -> list[int]:

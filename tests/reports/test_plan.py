@@ -92,6 +92,15 @@ def test_the_closest_variant_is_shown_if_nothing_fits():
     )
 
 
+def test_the_number_of_gpus_is_shown_if_one_is_too_slow(tmp_path):
+    line = "recipe as written would fit the time budget on about 5 such GPUs (--num-processes 5)"
+    slow = replace(PLAN, num_devices=5)
+    assert line in " ".join(shown(slow, 200).split())
+    assert "GPUs" not in shown(PLAN, 200)
+    write_html(slow, tmp_path / "plan.html")
+    assert line in (tmp_path / "plan.html").read_text("utf-8")
+
+
 def test_changes_are_shown_as_overrides():
     assert to_type(CHANGES) == (
         "model=gpt2-medium train.method=lora train.activation_checkpointing=true "

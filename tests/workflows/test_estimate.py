@@ -9,6 +9,7 @@ from llmkit.planning.devices import EFFICIENCY, find_device
 from llmkit.planning.plan import Plan
 from llmkit.planning.work import training_work
 from llmkit.workflows.estimate import (
+    SHARED,
     machine_from_datasheet,
     predict_on_device,
     schedule_of,
@@ -73,6 +74,48 @@ def test_proposals_fit_the_budget(planned, here):
     assert nothing.quickest.seconds > 0.001
     too_small = replace(machine, memory_budget=1000.0)
     assert with_proposals(replace(plan, memory=1), too_small, setup, step).quickest is None
+
+
+def test_a_gpu_that_is_too_slow_needs_others(planned):
+    """They share the steps and the scores, at 90 % of their speed."""
+    setup, found, step = planned
+    machine = machine_from_datasheet(find_device("t4"), setup, found, None)
+    seconds = predict_on_device(machine, setup, found, step).seconds
+    shared = 3600.0 * sum(seconds[name] for name in SHARED)
+    seconds |= {"optimizer steps": shared, "validations": 0.0, "final scores": 0.0}
+    prediction = replace(predict_on_device(machine, setup, found, step), seconds=seconds)
+    fixed = prediction.total_seconds - shared
+    plan = Plan("summarize", "tiny", prediction, None, None)
+
+    def number_within(budget: float) -> int | None:
+        proposed = with_proposals(replace(plan, budget=budget), machine, setup, step)
+        assert proposed.fits == (proposed.prediction.total_seconds <= budget)
+        return proposed.num_devices
+
+    assert number_within(2 * prediction.total_seconds) is None
+    assert number_within(fixed + shared / 1.7) == 2
+    assert number_within(fixed + shared / 3.5) == 4
+    assert number_within(fixed / 2) is None
+    too_many = setup.schedule.global_batch_size + 1  # each needs a row of a step
+    assert number_within(fixed + shared / too_many) is None
+    small = replace(machine, memory_budget=1000.0)
+    budget = fixed + shared / 1.7
+    assert with_proposals(replace(plan, budget=budget), small, setup, step).num_devices is None
+
+
+def test_the_precision_that_was_timed_is_varied(planned):
+    setup, found, step = planned
+    found = replace(found, relative_seconds={"bf16": 0.25})
+    machine = this_machine(setup, found, step, predict(setup, found, step), None)
+    per_step = {
+        each.precision: costs.per_step
+        for each, costs in variants_with_costs(machine, setup, step)
+        if set(each.changes) <= {"train.mixed_precision"}
+    }
+    assert per_step["bf16"] == pytest.approx(per_step["no"] / 4)
+    plan = Plan("summarize", "tiny", predict(setup, found, step), 3600.0, None)
+    proposals = with_proposals(plan, machine, setup, step).proposals
+    assert proposals[0].changes["train.mixed_precision"] == "bf16"
 
 
 def test_the_expected_loss_falls_with_the_length_of_the_run(planned, here):

@@ -2,7 +2,16 @@
 
 import pytest
 
-from llmkit.workflows.probes import RowCosts, StepCosts, amounts_of, mean_step, spread, time_rows
+from llmkit.model.loss import SupervisedLoss
+from llmkit.workflows.probes import (
+    RowCosts,
+    StepCosts,
+    amounts_of,
+    mean_step,
+    relative_seconds,
+    spread,
+    time_rows,
+)
 
 
 def test_numbers_are_spread_evenly_and_each_occurs_once():
@@ -47,3 +56,16 @@ def test_the_mean_step_is_the_mean_of_all_steps(planned):
     supervised = [schedule.num_supervised(number) for number in range(schedule.num_steps)]
     assert step.amounts.supervised == pytest.approx(sum(supervised) / len(supervised))
     assert step.largest == max(map(schedule.largest_size, range(schedule.num_steps)))
+
+
+def test_two_precisions_are_compared_on_the_model_and_its_rows(planned):
+    setup = planned[0]
+    loss = SupervisedLoss(setup.model, "padding_free")
+
+    def compare(*precisions: str) -> float:
+        settings = setup.recipe.train
+        return relative_seconds(loss, setup.schedule, settings, precisions, allowed=0.2)
+
+    assert compare("no", "bf16") > 0
+    assert compare("bf16", "no") > 0
+    assert all(weight.grad is None for weight in setup.model.parameters())
