@@ -260,8 +260,7 @@ def _explain(
         elif key in explained:  # a value fails once per item of a list, or per type of a union
             continue
         explained.add(key)
-        within = (override for name, override in given.items() if name.startswith(f"{key}."))
-        where = given.get(".".join(place)) or given.get(key) or next(within, None)
+        where = given.get(".".join(place)) or given.get(key) or next(_within(key, given), None)
         where = where or _where(key, path, lines)
         if mistake["type"] == "extra_forbidden":
             section = mistake["input"] if isinstance(mistake["input"], dict) else {}
@@ -269,13 +268,35 @@ def _explain(
                 where = given.get(unknown) or _where(unknown, path, lines)
                 yield f"{where}: unknown key {unknown}{_nearest_key(unknown)}"
         elif mistake["type"] == "missing":
-            yield f"{path}: the key {key} is missing; add it"
+            where = next(_within(key.rpartition(".")[0], given), path)
+            yield f"{where}: the key {key} is missing; add it"
         elif mistake["type"] == "value_error":
-            yield f"{where}: {key + ': ' if key else ''}{mistake['ctx']['error']}"
+            text = str(mistake["ctx"]["error"])
+            where = where if field else _where_named(key, text, path, lines, given)
+            named = not key or text.startswith(f"{key}.")
+            yield f"{where}: {text if named else f'{key}: {text}'}"
         elif field is None:
             yield f"{where}: {key} is a section; set one of its keys, such as {_first_key(key)}"
         else:
             yield f"{where}: {key}: {refusal(field, mistake['input'])}"
+
+
+def _within(section: str, given: dict[str, str]) -> Iterator[str]:
+    """The overrides of the keys of a section."""
+    return (override for name, override in given.items() if name.startswith(f"{section}."))
+
+
+def _where_named(
+    section: str, text: str, path: Path, lines: dict[str, int], given: dict[str, str]
+) -> str:
+    """The location of the first key that a message about a section names: an override of it, else
+    its line in the file; if there is neither, the location of the section."""
+    words = [word.rstrip(".") for word in re.findall(r"[\w.-]+", text)]
+    names = [name for word in words for name in (word, f"{section}.{word}")]
+    overridden = (given.get(name) or next(_within(name, given), None) for name in names)
+    in_file = (_where(name, path, lines) for name in names if name in lines)
+    found = next(filter(None, overridden), None) or next(in_file, None)
+    return found or next(_within(section, given), None) or _where(section, path, lines)
 
 
 def _where(key: str, path: Path, lines: dict[str, int]) -> str:

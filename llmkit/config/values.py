@@ -1,5 +1,6 @@
 """Descriptions of the values that a recipe key accepts, for messages and shell completion."""
 
+import json
 import types
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -25,7 +26,8 @@ def refusal(field: FieldInfo, got: Any) -> str:
         f", such as {','.join(map(str, default))}" if is_list(field.annotation) and default else ""
     )
     hint = did_you_mean(got, choices(field)) if isinstance(got, str) else ""
-    return f"takes {takes(field)}{example}; got {got!r}{hint}"
+    shown = json.dumps(got) if got is None or isinstance(got, bool) else repr(got)  # as typed
+    return f"takes {takes(field)}{example}; got {shown}{hint}"
 
 
 def choices(field: FieldInfo) -> list[str]:

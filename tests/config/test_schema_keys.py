@@ -136,6 +136,38 @@ def test_sets_that_cannot_be_mixed_are_refused(recipe, overrides, expected):
     assert expected in mistake
 
 
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "blamed"),
+    [
+        ("pretrain", ["data.train=a", "data.mix.b.train=b", "data.mix.b.share=1e-1",
+                      "data.mix.c.train=c", "data.mix.c.share=0.95"], "data.mix.b.train=b"),
+        ("pretrain", ["data.train=a", "data.mix.test.train=b", "data.mix.test.share=0.1"],
+         "data.mix.test.train=b"),
+        ("pretrain", ["data.train=a", "data.mix.b.share=0.1"], "data.mix.b.share=0.1"),
+        ("qa", ["data.train=a", "data.mix.b.train=b", "data.mix.b.share=0.1"],
+         "data.mix.b.train=b"),
+        ("qa", ["generation.max_new_tokens=9", "generation.top_k=5"], "generation.top_k=5"),
+        ("qa", ["evaluation.every=9", "evaluation.votes=3"], "evaluation.votes=3"),
+        ("qa", ["train.epochs=1", "train.max_steps=2"], "train.epochs=1 train.max_steps=2"),
+    ],
+)  # fmt: skip
+def test_values_that_do_not_fit_together_are_blamed_on_an_override_that_is_named(
+    recipe, overrides, blamed
+):
+    (mistake,) = mistakes(recipe, *overrides)
+    assert mistake.startswith(f"{blamed}: ")
+    assert ": data: " not in mistake, "the message names the whole key"
+
+
+def test_values_of_a_file_that_do_not_fit_together_are_blamed_on_their_line(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "task: pretrain\ntrain: {epochs: 1}\ndata:\n  train: a\n  mix:\n"
+        "    b: {train: b, share: 0.5}\n    c: {train: c, share: 0.5}\n"
+    )
+    assert mistakes(str(path))[0].startswith(f"{path}:5: data.mix: the shares add up to 1, ")
+
+
 def test_a_mixed_set_is_text_whatever_it_looks_like():
     given = ("train=2024", "share=0.25", "config=3.0", "columns.text=7")
     recipe = load_recipe("pretrain", overrides=[f"data.mix.books.{each}" for each in given])

@@ -28,6 +28,8 @@ def test_a_wrong_value_is_refused_in_one_line(value):
         ("trackers=wandb,board", "each one of tensorboard, wandb, trackio; got 'board'"),
         ("data.packing=yes", "takes true or false; got 'yes'"),
         ("evaluation.every=0", "takes a whole number from 1, or null; got 0"),
+        ("train.global_batch_size=null", "takes a whole number from 1; got null"),
+        ("train.learning_rate=true", "takes a number above 0; got true"),
         ("train=5", "train is a section; set one of its keys, such as train.method"),
         ("data.tests.a=3", "data.tests"),
     ],
