@@ -15,7 +15,7 @@ from llmkit.data.prepare import is_preparable, with_held_out
 from llmkit.data.rows import Rows
 from llmkit.data.splits import held_out_rows
 from llmkit.data.token_blocks import TokenBlocks
-from llmkit.workflows.prepare import prepare_sets
+from llmkit.workflows.prepare import prepare_sets, warn_of_many_tokens
 
 
 def encode_train(
@@ -29,6 +29,7 @@ def encode_train(
     if is_preparable(train.task, packing=data.packing):
         prepared = prepare_sets(splits, tokenizer, data, console)
         splits = with_held_out(splits, prepared[TRAIN_SET][0])
+        warn_of_many_tokens(splits)
         sets = {
             name: EncodedTrain(TokenBlocks(text, data.max_length), text.report, was_there)
             for name, (text, was_there) in prepared.items()

@@ -14,17 +14,18 @@ from llmkit.data.bpe import bpe_of
 from llmkit.data.duplicate_filter import REMOVED
 from llmkit.data.encoded_train import TRAIN_SET
 from llmkit.data.prepare import Progress, Show, is_preparable, prepare, with_held_out
-from llmkit.data.prepared_text import PreparedText
+from llmkit.data.prepared_text import HeldOutText, PreparedText
 from llmkit.data.recipe_task import recipe_task
 from llmkit.data.rows import Rows
 from llmkit.data.splits import held_out_rows, open_splits
 from llmkit.data.unique_texts import Removal
 from llmkit.errors import UserError, count_of
 from llmkit.model.load import open_tokenizer
-from llmkit.runtime.console import counting
+from llmkit.runtime.console import counting, warning_console
 from llmkit.tasks import Task
 
 MB = 10**6
+MANY_TOKENS = 10**7  # of held-out documents: more take GB of memory and minutes at each start
 
 
 def prepare_recipe(
@@ -54,6 +55,7 @@ def prepare_recipe(
     tokenizer = open_tokenizer(recipe.model, partial(bpe_of, splits["train"], say=console.print))
     prepared_sets = prepare_sets(splits, tokenizer, recipe.data, console, folder)
     sets = {name: prepared for name, (prepared, _) in prepared_sets.items()}
+    warn_of_many_tokens(with_held_out(splits, sets[TRAIN_SET]))
     for name, prepared in sets.items():
         if is_verified:
             prepared.verify()
@@ -105,6 +107,24 @@ def prepare_sets(
     return {TRAIN_SET: own} | {
         name: prepare_set({"train": of_set.rows}, held_out) for name, of_set in mixed.items()
     }
+
+
+def warn_of_many_tokens(splits: dict[str, Rows]) -> None:
+    """Print a warning for each held-out split in a folder of prepared text that has more than
+    MANY_TOKENS to score: unlike training documents, all of them are held in memory."""
+    for split, rows in splits.items():
+        if not isinstance(rows.source, HeldOutText):
+            continue
+        counts = rows.source.prepared.held_out[rows.source.split]
+        documents = min(counts["documents"], rows.first or counts["documents"])
+        tokens = counts["tokens"] * documents // max(1, counts["documents"])
+        if tokens > MANY_TOKENS:
+            key = "validation_rows" if split == "validation" else "test_rows"
+            warning_console().print(
+                f"warning: {split}: {documents:,} documents with {tokens / 1e6:,.0f} million "
+                "tokens, which every run reads into memory, tokenizes and scores; set "
+                f"evaluation.{key}, for example to 2000"
+            )
 
 
 @contextmanager

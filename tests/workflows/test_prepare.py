@@ -48,6 +48,25 @@ def test_a_run_prepares_its_documents_and_the_next_run_reuses_them(llmkit, tmp_p
     assert any("the same as an earlier row" in text for text in records[0]["findings"])
 
 
+def test_a_warning_names_held_out_documents_of_many_tokens(
+    llmkit, tmp_path, tiny_gpt2, monkeypatch
+):
+    path = write_texts(tmp_path / "texts.jsonl")
+    recipe = ("pretrain", f"model={tiny_gpt2}", "data.max_length=16")
+    monkeypatch.setattr(prepare, "MANY_TOKENS", 0)
+    warned = llmkit("prepare", *recipe, f"data.train={path}", "--output", "tokens").stderr
+    counts = json.loads((tmp_path / "tokens" / "manifest.json").read_text())["held_out"]
+    for split, of in counts.items():
+        assert f"warning: {split}: {of['documents']} documents with" in " ".join(warned.split())
+        assert f"evaluation.{split}_rows" in warned
+    per_document = max(of["tokens"] // of["documents"] for of in counts.values())
+    monkeypatch.setattr(prepare, "MANY_TOKENS", per_document)
+    train = ("finetune", *recipe, "data.train=tokens", *SHORT, "data.max_length=16")
+    few = ("evaluation.validation_rows=1", "evaluation.test_rows=1")
+    assert "set evaluation.test_rows" in llmkit(*train, *few[:1], "evaluation.test_rows=2").stderr
+    assert "memory" not in llmkit(*train, *few).stderr
+
+
 def test_the_tokenizer_of_a_scratch_model_is_trained_once(llmkit, tmp_path, monkeypatch):
     path, trained = write_texts(tmp_path / "texts.jsonl"), []
     train = bpe.train_bpe
