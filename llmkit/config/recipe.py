@@ -232,6 +232,8 @@ def _how_to_override(key: str, text: str) -> str:
     example = "train.learning_rate=2e-5"
     if os.path.isfile(os.path.expanduser(key)):
         example = f"data.train={key}, which trains on that file"
+    elif os.path.isdir(os.path.expanduser(key)):
+        example = f"data.train={key}, which trains on the files in it"
     elif key in {name for name, *_ in iter_fields()}:
         example = f"{key}=VALUE"
     return f"an override is key=value, such as {example}"

@@ -31,21 +31,25 @@ def list_recipes() -> list[Path]:
 
 def find_recipe(name: str) -> Path:
     """The path of a recipe, given its name or path."""
-    if row_format(expand(name)) is not None:
+    path, shipped = expand(name), recipe_folder() / f"{name}.yaml"
+    if row_format(path) is not None:
         raise UserError(
             f"{name}: rows, not a recipe; give a recipe and name the rows with "
             f"{shlex.quote(f'data.train={name}')}"
         )
-    if name.endswith((".yaml", ".yml")) or os.sep in name:
-        path = expand(name)
-        if os.path.isfile(path):
-            return path
-        if os.path.isfile(path / "recipe.yaml"):
-            raise UserError(f"{name}: a run, not a recipe; did you mean {path / 'recipe.yaml'}?")
+    is_path = name.endswith((".yaml", ".yml")) or os.sep in name
+    found = path if is_path else shipped
+    if os.path.isfile(found):  # Path.is_file raises if the name is too long
+        return found
+    if os.path.isfile(path / "recipe.yaml"):
+        raise UserError(f"{name}: a run, not a recipe; did you mean {path / 'recipe.yaml'}?")
+    if os.path.isdir(path):
+        raise UserError(
+            f"{name}: a folder, not a recipe; give a recipe, and name a folder of rows with "
+            f"{shlex.quote(f'data.train={name}')}"
+        )
+    if is_path:
         raise UserError(f"{name}: no such recipe file; name a YAML file or one of {_names()}")
-    path = recipe_folder() / f"{name}.yaml"
-    if os.path.isfile(path):  # Path.is_file raises if the name is too long
-        return path
     hint = did_you_mean(name, [p.stem for p in list_recipes()])
     there_are = f"; there are {_names()}, or give a YAML file's path"
     raise UserError(f"no recipe {name!r}{hint or there_are}")

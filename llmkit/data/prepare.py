@@ -130,10 +130,12 @@ def prepare(
         others = [rows for rows in removal.held_out if not is_held_out(rows, splits["train"])]
         removal = replace(removal, held_out=others)
     key = shards_key(read, tokenizer, removal)
-    folder = folder or cache_folder() / "shards" / key
+    in_cache = cache_folder() / "shards" / key
+    parents = [in_cache.parent] if folder is None else []  # of another folder, `_claim` creates it
+    folder = folder or in_cache
     was_there = is_prepared(folder) and not is_unfinished(folder)
     if not was_there:
-        make_folders(folder.parent, cache_folder() / "locks")
+        make_folders(*parents, cache_folder() / "locks")
         name = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()
         with exclusive(name, say):
             if not is_prepared(folder):  # another process may have prepared it in the meantime
@@ -245,7 +247,7 @@ def _claim(folder: Path, key: str) -> None:
         return
     names = {path.name for path in folder.iterdir()} - {f"{UNFINISHED}.partial"}
     if names:
-        raise UserError(f"{folder}: not an empty folder; {ELSEWHERE}")
+        raise UserError(f"{folder}: not an empty folder; name an empty or a new one")
     write_text(folder / UNFINISHED, json.dumps({"format": FORMAT, "key": key}))
 
 

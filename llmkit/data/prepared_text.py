@@ -144,6 +144,11 @@ def open_prepared(folder: Path) -> PreparedText:
             if size != file["bytes"]:
                 there = "is missing" if size is None else f"has {size:,} bytes"
                 raise CorruptFolder(f"{name} {there}, expected {file['bytes']:,} bytes")
+        itemsize = TYPES[manifest["dtype"]].itemsize
+        for shard in manifest["shards"]:
+            name = f"{shard['name']}.bin"
+            if shard["tokens"] * itemsize != manifest["files"][name]["bytes"]:
+                raise CorruptFolder(f"the counts in {MANIFEST} do not fit {name}")
     except CorruptFolder as error:
         raise damaged(folder, str(error)) from None
     except (KeyError, TypeError, AttributeError):
@@ -159,13 +164,22 @@ def is_prepared(folder: Path) -> bool:
         return False
 
 
+def has_prepared_text(folder: Path) -> bool:
+    """Whether a folder contains prepared text, even if its manifest is missing or damaged."""
+    own = (folder / f"train-00000.{extension}" for extension in ("idx", "arrow"))
+    return is_prepared(folder) or all(map(os.path.isfile, own))
+
+
 def is_unfinished(folder: Path) -> bool:
     """Whether a folder is being prepared, or its preparation was interrupted."""
     return os.path.isfile(folder / UNFINISHED)  # Path.is_file raises where a name is too long
 
 
 def damaged(folder: Path, reason: str) -> UserError:
-    return UserError(f"{folder}: this prepared text is damaged ({reason}); delete the folder")
+    return UserError(
+        f"{folder}: this prepared text is damaged ({reason}); delete the "
+        "folder, and prepare or copy it again"
+    )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from llmkit.data.held_out import cut_document
 from llmkit.data.prepared_text import (
     HeldOutText,
     PreparedSource,
-    is_prepared,
+    has_prepared_text,
     is_unfinished,
     open_part,
 )
@@ -147,7 +147,7 @@ def open_source(name: str, data: Data, split: str, given_by: str) -> Source:
                 f"{given_by}: {folder}: the preparation of this folder is not finished; run "
                 "`llmkit prepare` again with the same arguments"
             )
-        if is_prepared(folder):
+        if has_prepared_text(folder):
             return open_part(folder, split, given_by)
         paths = row_files.find(name, given_by, split)
         shown = str(paths[0]) if len(paths) == 1 else str(expand(name))

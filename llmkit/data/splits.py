@@ -9,7 +9,7 @@ from llmkit.config.schema import Data, Evaluation
 from llmkit.data.column_mapping import check_columns, check_held_out_columns, columns_of
 from llmkit.data.columns import MissingColumn, shape_of
 from llmkit.data.held_out import Assignment, by_end, by_hash
-from llmkit.data.prepared_text import HeldOutText, PreparedSource, is_prepared, open_prepared
+from llmkit.data.prepared_text import HeldOutText, PreparedSource, has_prepared_text, open_prepared
 from llmkit.data.rows import MixedIn, Rows, in_section, with_skip_advice
 from llmkit.data.sources import DocumentPart, open_source
 from llmkit.errors import UserError
@@ -206,7 +206,7 @@ def _with_saved_splits(data: Data) -> Data:
     if data.hub is not None or data.is_embedded:
         return data
     folder = expand(data.train)
-    saved = [*open_prepared(folder).held_out] if is_prepared(folder) else None
+    saved = [*open_prepared(folder).held_out] if has_prepared_text(folder) else None
     saved = row_files.saved_splits(folder) if saved is None else saved
     names = {split for split in ("validation", "test") if row_files.pick_split(split, saved)}
     found = {name: data.train for name in names if getattr(data, name) is None}

@@ -14,7 +14,7 @@ from llmkit.data.bpe import bpe_of
 from llmkit.data.duplicate_filter import REMOVED
 from llmkit.data.encoded_train import TRAIN_SET
 from llmkit.data.prepare import Progress, Show, is_preparable, prepare, with_held_out
-from llmkit.data.prepared_text import HeldOutText, PreparedText
+from llmkit.data.prepared_text import HeldOutText, PreparedSource, PreparedText
 from llmkit.data.recipe_task import recipe_task
 from llmkit.data.rows import Rows
 from llmkit.data.splits import held_out_rows, open_splits
@@ -52,6 +52,9 @@ def prepare_recipe(
             "data.mix in the cache, or prepare each set separately"
         )
     splits = open_splits(recipe.data, task, recipe.evaluation)
+    source = splits["train"].source
+    if folder is not None and isinstance(source, PreparedSource):
+        raise UserError(f"--output: {source.name} is prepared text already; leave --output out")
     tokenizer = open_tokenizer(recipe.model, partial(bpe_of, splits["train"], say=console.print))
     prepared_sets = prepare_sets(splits, tokenizer, recipe.data, console, folder)
     sets = {name: prepared for name, (prepared, _) in prepared_sets.items()}

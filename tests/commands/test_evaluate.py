@@ -19,7 +19,8 @@ def test_evaluate_does_not_write_over_a_run(llmkit, finetune):
     result = llmkit("evaluate", "run", "--output", "run/recipe.yaml/scores")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "recipe.yaml is a file; name another folder" in result.stderr
-    assert "a run, not a recipe; did you mean run/recipe.yaml?" in llmkit("check", "./run").stderr
+    for name in ("run", "./run"):
+        assert "not a recipe; did you mean run/recipe.yaml?" in llmkit("check", name).stderr
     result = llmkit("evaluate", "run", "data.test=none.jsonl", "--output", "scores")
     assert result.exit_code == 2
     assert not Path("scores").exists()

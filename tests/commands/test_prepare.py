@@ -40,6 +40,10 @@ def test_an_output_folder_can_be_verified(llmkit, command, tmp_path):
     assert result.exit_code == 2
     assert "tokens: this prepared text is damaged (train-00000.bin has changed" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+    result = llmkit(*verify[:-1], "--output", "copy")
+    assert result.exit_code == 2
+    assert "--output: tokens is prepared text already; leave --output out" in result.stderr
+    assert not (tmp_path / "copy").exists()
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ VERBS = list(cli.VERBS)
         ("generate max_tokens=5 --prompt x", "did you mean --max-new-tokens 5?"),
         ("generate data.train=x --prompt x", "generate takes only data.columns, data.encoding"),
         ("finetune rows.jsonl", "rows, not a recipe; give a recipe and name the rows with data.tr"),
+        ("check .", ".: a folder, not a recipe; give a recipe, and name a folder of rows with "),
+        ("check qa .", "such as data.train=., which trains on the files in it"),
         ("check data/rows.csv.gz", "name the rows with data.train=data/rows.csv.gz"),
         ("check zürich.csv", "name the rows with 'data.train=zürich.csv'"),
         ("evaluate runs/none", "runs/none: not a run; check the path, or name the recipe to score"),

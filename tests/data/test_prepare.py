@@ -295,7 +295,7 @@ def test_a_folder_with_other_contents_is_rejected_and_not_changed(
     folder = tmp_path / "tokens"
     folder.mkdir()
     (folder / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="tokens: not an empty folder; name another"):
+    with pytest.raises(UserError, match="tokens: not an empty folder; name an empty or a new one"):
         prepare(splits, tokenizer, folder)
     assert content_of(folder) == {"thesis.txt": b"mine"}
     (folder / "thesis.txt").unlink()
@@ -311,6 +311,15 @@ def test_a_folder_with_other_contents_is_rejected_and_not_changed(
     ):
         prepare(open_texts(path, limit=50), tokenizer, folder)
     assert len(content_of(folder)) == len(before)
+
+
+def test_a_named_folder_that_cannot_be_created_is_not_blamed_on_the_cache(
+    splits, tokenizer, tmp_path
+):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError) as caught:
+        prepare(splits, tokenizer, tmp_path / "file" / "tokens")
+    assert caught.value.filename == str(tmp_path / "file" / "tokens")
 
 
 @pytest.mark.parametrize(

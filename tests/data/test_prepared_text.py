@@ -1,6 +1,7 @@
 """A folder of prepared text as a source of rows, and the detection of damage."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -104,12 +105,24 @@ def cut(path):
             ),
             "manifest.json is malformed",
         ),
+        (
+            lambda folder: (folder / "manifest.json").write_text(
+                re.sub(
+                    '"tokens": [0-9]+', '"tokens": 99999', (folder / "manifest.json").read_text()
+                )
+            ),
+            "the counts in manifest.json do not fit train-00000.bin",
+        ),
+        (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json"),
     ],
 )
 def test_opening_a_folder_reports_damage(folder, damage, reason):
     damage(folder)
     with pytest.raises(UserError, match=rf"{folder}: .*damaged \({reason}.*delete the folder"):
         open_prepared(folder)
+    with pytest.raises(UserError, match=rf"{folder}: .*damaged \({reason}"):
+        open_texts(folder)
 
 
 def test_verifying_finds_a_single_changed_byte(folder):
