@@ -33,7 +33,8 @@ class Outputs:
     end_tokens: list[int]
     """Ids of the tokens at which a completion ends."""
     tokens_per_second: float
-    """Generated tokens per second, one prompt at a time, including the time to read the prompt."""
+    """Generated tokens per second, one prompt at a time, including the time to read the prompt. One
+    prompt before them is not timed."""
 
     def write(self, folder: Path) -> None:
         content = asdict(self)
@@ -57,6 +58,7 @@ def compute_outputs(runtime: Runtime, inputs: Inputs) -> Outputs:
         for row, targets in zip(inputs.scored, inputs.targets, strict=True)
     ]
     timed, others = inputs.prompts[:NUM_TIMED], inputs.prompts[NUM_TIMED:]
+    runtime.complete(timed[:1], inputs.max_new_tokens)  # programs prepare at their first prompt
     started = time.perf_counter()
     completions = [runtime.complete([prompt], inputs.max_new_tokens)[0] for prompt in timed]
     seconds = time.perf_counter() - started
