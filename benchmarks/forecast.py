@@ -27,7 +27,7 @@ RECIPES = {
 
 def forecast_one(arguments: tuple[str, ...], seed: int) -> tuple[float, float, float, float]:
     """(low, expected, high) of the forecast, and the loss of the whole run."""
-    from llmkit.planning.proposals import Outlook
+    from llmkit.planning.proposals import LossModel
     from llmkit.workflows.estimate import schedule_of
     from llmkit.workflows.probes import mean_step
     from llmkit.workflows.training_setup import setup_training
@@ -38,8 +38,8 @@ def forecast_one(arguments: tuple[str, ...], seed: int) -> tuple[float, float, f
     setup = setup_training(recipe, accelerator, Console(quiet=True))
     num_steps = setup.schedule.num_steps
     trials = run_trials(setup, num_steps, Console(quiet=True))
-    outlook = Outlook(1, schedule_of(setup, mean_step(setup.schedule)))
-    forecast = outlook.with_trials(trials, num_steps)
+    loss_model = LossModel(1, schedule_of(setup, mean_step(setup.schedule)))
+    forecast = loss_model.with_trials(trials, num_steps)
     loss = train_and_score(setup, num_steps, num_steps, lambda steps: None)
     return (*forecast.loss(1, num_steps), loss)
 

@@ -39,7 +39,7 @@ class Device:
 
 
 # Name, memory in GB, bandwidth in GB/s, and TFLOP/s in float32, bf16 and fp16 (None: unsupported).
-SHEETS = (
+DATA_SHEETS = (
     ("t4", 16, 320, 8.1, None, 65),
     ("p100", 16, 732, 9.5, None, None),
     ("v100", 16, 900, 15.7, None, 125),
@@ -76,7 +76,7 @@ def _device(
     return Device(name, gigabytes, bandwidth, known)
 
 
-DEVICES = {sheet[0]: _device(*sheet) for sheet in SHEETS}
+DEVICES = {sheet[0]: _device(*sheet) for sheet in DATA_SHEETS}
 
 
 def find_device(name: str, given_by: str = "--device") -> Device:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmkit.planning.prediction import Prediction
+from llmkit.planning.predicted_costs import PredictedCosts
 from llmkit.planning.proposals import Proposal
 from llmkit.planning.scaling_law import Trial
 
@@ -25,7 +25,7 @@ class Plan:
 
     task: str
     model: str
-    prediction: Prediction
+    prediction: PredictedCosts
     budget: float | None
     """Time budget in seconds."""
     memory: int | None
@@ -34,9 +34,9 @@ class Plan:
     """Whether the recipe as written fits the time and memory budget."""
     proposals: list[Proposal] = field(default_factory=list)
     """Proposals that fit, best first."""
-    quickest: Proposal | None = None
+    fastest: Proposal | None = None
     """The fastest variant that fits into memory; set only if there are no proposals."""
-    lightest: Proposal | None = None
+    least_memory: Proposal | None = None
     """The variant that needs the least memory; set only if there are no proposals."""
     num_devices: int | None = None
     """Approximate number of devices on which the recipe as written would fit the time budget; set
@@ -61,8 +61,8 @@ class Plan:
             "memory_bytes": self.memory,
             "fits": self.fits,
             "proposals": [self._as_dict(proposal) for proposal in self.proposals],
-            "quickest": self.quickest and self._as_dict(self.quickest),
-            "lightest": self.lightest and self._as_dict(self.lightest),
+            "fastest": self.fastest and self._as_dict(self.fastest),
+            "least_memory": self.least_memory and self._as_dict(self.least_memory),
             "num_devices": self.num_devices,
             "trials": [vars(trial) for trial in self.trials],
             "curve": [vars(point) for point in self.curve] if self.has_loss else [],

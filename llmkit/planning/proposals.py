@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llmkit.planning.candidates import Variant
-from llmkit.planning.prediction import count_validations
+from llmkit.planning.flops import Workload
+from llmkit.planning.predicted_costs import count_validations
 from llmkit.planning.scaling_law import PUBLISHED, Forecast, Trial, effective_tokens, forecast
-from llmkit.planning.work import Amounts
+from llmkit.planning.variants import Variant
 
 NUM_SHOWN = 6
 PARALLEL_EFFICIENCY = 0.9  # of several devices, which also exchange gradients
@@ -38,7 +38,7 @@ class Schedule:
     steps_per_epoch: int
     validate_every: int | None
     """The recipe's evaluation.every; None: once per epoch."""
-    step: Amounts
+    step: Workload
     """Mean size of a step."""
     is_given_in_steps: bool
     """Whether the recipe sets max_steps instead of epochs."""
@@ -52,7 +52,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Costs:
+class CostModel:
     """Cost model of a variant, in seconds."""
 
     fixed: float
@@ -105,8 +105,8 @@ class Proposal:
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """Expected loss as a function of model size and run length."""
+class LossModel:
+    """Predicts the loss from model size and run length."""
 
     num_weights: int
     """Number of weights of the recipe's model."""
@@ -122,8 +122,8 @@ class Outlook:
         seen = num_steps * self.schedule.step.tokens
         return effective_tokens(self.schedule.epoch_tokens, seen)
 
-    def with_trials(self, trials: Sequence[Trial], full_run_steps: int) -> "Outlook":
-        """The outlook with a forecast from trials, for a full run of `full_run_steps`."""
+    def with_trials(self, trials: Sequence[Trial], full_run_steps: int) -> "LossModel":
+        """The loss model with a forecast from trials, for a full run of `full_run_steps`."""
         full_run = self.tokens(full_run_steps)
         trained = [trial for trial in trials if trial.num_steps]
         untuned = next((trial.loss for trial in trials if not trial.num_steps), None)
@@ -143,9 +143,9 @@ class Outlook:
         return change, change, change
 
 
-def costs_of(
+def cost_model(
     variant: Variant, rates: Rates, schedule: Schedule, scoring: tuple[float, float]
-) -> Costs:
+) -> CostModel:
     """Cost model of a variant on a machine.
 
     scoring: Seconds of one validation and of the final scores.
@@ -154,18 +154,18 @@ def costs_of(
     per_step = (
         rates.per_step
         + rates.per_micro_batch * micro_batches
-        + rates.per_flop[variant.precision] * variant.training.of(schedule.step)
+        + rates.per_flop[variant.precision] * variant.training.total(schedule.step)
     )
     validation, final = scoring
     saving = rates.per_saved_byte * variant.saved_bytes
-    return Costs(rates.fixed + final, per_step, validation + saving)
+    return CostModel(rates.fixed + final, per_step, validation + saving)
 
 
 def propose(
-    candidates: Iterable[tuple[Variant, Costs]],
+    variants: Iterable[tuple[Variant, CostModel]],
     task: str,
     schedule: Schedule,
-    outlook: Outlook,
+    loss_model: LossModel,
     budget: float | None,
     memory_budget: float,
     base_bytes: int,
@@ -173,10 +173,10 @@ def propose(
     """Propose variants that fit the budget, each at its best length, best first.
 
     Args:
-        candidates: Variants with their costs.
+        variants: Variants with their costs.
         task: Name of the task.
         schedule: Schedule of the recipe as written.
-        outlook: Expected loss of each variant.
+        loss_model: Expected loss of each variant.
         budget: Time budget in seconds; None: no limit, and the length of the recipe.
         memory_budget: Bytes available to the training, without the libraries.
         base_bytes: Memory of the libraries in bytes.
@@ -185,20 +185,20 @@ def propose(
     max_epochs = max(epochs, MAX_EPOCHS.get(task, DEFAULT_MAX_EPOCHS))
     max_steps = int(max_epochs * schedule.steps_per_epoch)
     best: dict[tuple, Proposal] = {}
-    for variant, costs in candidates:
+    for variant, costs in variants:
         steps = schedule.num_steps
         if budget is not None:
             steps = min(max_steps, costs.steps_within(budget, schedule))
         if steps < 1 or variant.num_bytes > memory_budget:
             continue
-        proposal = make_proposal(variant, costs, steps, schedule, outlook, base_bytes)
+        proposal = make_proposal(variant, costs, steps, schedule, loss_model, base_bytes)
         key = variant.num_weights, variant.changes.get("train.method")
-        if key not in best or rank(proposal) < rank(best[key]):
+        if key not in best or sort_key(proposal) < sort_key(best[key]):
             best[key] = proposal
-    return sorted(best.values(), key=rank)[:NUM_SHOWN]
+    return sorted(best.values(), key=sort_key)[:NUM_SHOWN]
 
 
-def rank(proposal: Proposal) -> tuple[float, bool, float, int]:
+def sort_key(proposal: Proposal) -> tuple[float, bool, float, int]:
     """Sort key of proposals, best first.
 
     Proposals are sorted by loss; full fine-tuning comes before LoRA, which learns less (Biderman et
@@ -210,10 +210,10 @@ def rank(proposal: Proposal) -> tuple[float, bool, float, int]:
 
 def make_proposal(
     variant: Variant,
-    costs: Costs,
+    costs: CostModel,
     num_steps: int,
     schedule: Schedule,
-    outlook: Outlook,
+    loss_model: LossModel,
     base_bytes: int,
 ) -> Proposal:
     """A proposal to train the variant for this many steps."""
@@ -233,14 +233,14 @@ def make_proposal(
         epochs,
         costs.seconds(num_steps, schedule),
         variant.num_bytes + base_bytes,
-        outlook.loss(variant.num_weights, num_steps),
+        loss_model.loss(variant.num_weights, num_steps),
     )
 
 
-def smallest(
-    candidates: Iterable[tuple[Variant, Costs]],
+def fallback_proposals(
+    variants: Iterable[tuple[Variant, CostModel]],
     schedule: Schedule,
-    outlook: Outlook,
+    loss_model: LossModel,
     budget: float | None,
     memory_budget: float,
     base_bytes: int,
@@ -249,16 +249,16 @@ def smallest(
     trained for at most one epoch. Shown if no variant fits the budget."""
     steps = min(schedule.num_steps, schedule.steps_per_epoch)
     made = [
-        (variant, make_proposal(variant, costs, steps, schedule, outlook, base_bytes))
-        for variant, costs in candidates
+        (variant, make_proposal(variant, costs, steps, schedule, loss_model, base_bytes))
+        for variant, costs in variants
     ]
     fitting = [proposal for variant, proposal in made if variant.num_bytes <= memory_budget]
-    quickest = min(fitting, key=lambda each: each.seconds, default=None)
-    lightest = min((proposal for _, proposal in made), key=lambda each: each.num_bytes)
-    return quickest, lightest
+    fastest = min(fitting, key=lambda each: each.seconds, default=None)
+    least_memory = min((proposal for _, proposal in made), key=lambda each: each.num_bytes)
+    return fastest, least_memory
 
 
-def devices_within(budget: float, seconds: float, fixed: float) -> int | None:
+def num_devices_within(budget: float, seconds: float, fixed: float) -> int | None:
     """Approximate number of devices that shorten a run to a time budget.
 
     Returns None if more than MAX_DEVICES would be needed, or if no number suffices.

@@ -11,7 +11,7 @@ from rich.console import Console
 from llmkit.config.recipe import to_override
 from llmkit.io.atomic import write_text
 from llmkit.planning.plan import Plan
-from llmkit.planning.prediction import MEASURED, Prediction
+from llmkit.planning.predicted_costs import MEASURED, PredictedCosts
 from llmkit.planning.proposals import Proposal
 from llmkit.planning.scaling_law import LEVEL
 from llmkit.planning.units import show_bytes, show_seconds
@@ -81,7 +81,7 @@ def to_type(changes: dict[str, Any]) -> str:
 def closing_lines(plan: Plan) -> list[str]:
     """If nothing fits the budget, the variant that comes closest; and how many devices would
     shorten the recipe as written to the budget."""
-    lines = [] if plan.proposals or plan.lightest is None else refusal_lines(plan)
+    lines = [] if plan.proposals or plan.least_memory is None else refusal_lines(plan)
     if plan.num_devices is not None:
         lines.append(
             f"the recipe as written would fit the time budget on about {plan.num_devices} such "
@@ -92,21 +92,21 @@ def closing_lines(plan: Plan) -> list[str]:
 
 def refusal_lines(plan: Plan) -> list[str]:
     """That nothing fits the budget, and the variant that comes closest."""
-    if plan.quickest is not None:
+    if plan.fastest is not None:
         closest = (
             "the fastest variant that fits into memory takes "
-            f"{show_seconds(plan.quickest.seconds)}: {to_type(plan.quickest.changes)}"
+            f"{show_seconds(plan.fastest.seconds)}: {to_type(plan.fastest.changes)}"
         )
     else:
         closest = (
             "the variant with the least memory takes "
-            f"{show_bytes(plan.lightest.num_bytes)} of memory and "
-            f"{show_seconds(plan.lightest.seconds)}: {to_type(plan.lightest.changes)}"
+            f"{show_bytes(plan.least_memory.num_bytes)} of memory and "
+            f"{show_seconds(plan.least_memory.seconds)}: {to_type(plan.least_memory.changes)}"
         )
     return ["no variant fits this budget", closest]
 
 
-def summary(prediction: Prediction) -> str:
+def summary(prediction: PredictedCosts) -> str:
     """The prediction in one line."""
     return (
         f"{prediction.num_steps:,} steps: about {show_seconds(prediction.total_seconds)}, "
@@ -115,7 +115,7 @@ def summary(prediction: Prediction) -> str:
     )
 
 
-def time_lines(prediction: Prediction) -> list[list[str]]:
+def time_lines(prediction: PredictedCosts) -> list[list[str]]:
     """Rows (part, seconds) of the run, with their total."""
     parts = {**prediction.seconds, "total": prediction.total_seconds}
     return [[name, show_seconds(value)] for name, value in parts.items()]

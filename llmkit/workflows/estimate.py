@@ -9,27 +9,27 @@ import numpy as np
 from llmkit.evaluation.one_pass import reads_rows_once
 from llmkit.model.load import count_parameters
 from llmkit.model.loss import unwrap_model
-from llmkit.planning.candidates import Rows, Variant, variants
 from llmkit.planning.devices import (
     BANDWIDTH_EFFICIENCY,
     EFFICIENCY,
     SECONDS_PER_BLOCK,
     Device,
 )
+from llmkit.planning.flops import forward_flops, training_flops
 from llmkit.planning.plan import CurvePoint, Plan
-from llmkit.planning.prediction import Prediction, count_checkpoints
+from llmkit.planning.predicted_costs import PredictedCosts, count_checkpoints
 from llmkit.planning.proposals import (
-    Costs,
-    Outlook,
+    CostModel,
+    LossModel,
     Rates,
     Schedule,
-    costs_of,
-    devices_within,
+    cost_model,
+    fallback_proposals,
+    num_devices_within,
     propose,
-    smallest,
 )
 from llmkit.planning.scaling_law import Trial
-from llmkit.planning.work import forward_work, training_work
+from llmkit.planning.variants import RowSizes, Variant, iter_variants
 from llmkit.runtime.memory import available_bytes
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.memory import MEMORY_FRACTION
@@ -68,14 +68,14 @@ def this_machine(
     setup: TrainingSetup,
     measured: Measurements,
     step: MeanStep,
-    prediction: Prediction,
+    prediction: PredictedCosts,
     memory: int | None,
 ) -> Machine:
     """This machine, at the speed of the timed steps."""
     kind = setup.accelerator.device.type
     precision = setup.accelerator.mixed_precision
-    work = training_work(setup.model, checkpointing=setup.memory.activation_checkpointing)
-    flop = work.of(step.amounts)
+    flops = training_flops(setup.model, checkpointing=setup.memory.activation_checkpointing)
+    flop = flops.total(step.workload)
     seconds = measured.steps.seconds(step.micro_batches, flop)
     parts = prediction.memory
     base = parts.get("libraries, rows and reserve", int(CUDA_BYTES))
@@ -128,25 +128,25 @@ def schedule_of(setup: TrainingSetup, step: MeanStep) -> Schedule:
         schedule.num_steps,
         schedule.steps_per_epoch,
         recipe.evaluation.every,
-        step.amounts,
+        step.workload,
         recipe.train.max_steps is not None,
     )
 
 
 def variants_with_costs(
     machine: Machine, setup: TrainingSetup, step: MeanStep
-) -> Iterator[tuple[Variant, Costs]]:
+) -> Iterator[tuple[Variant, CostModel]]:
     """Iterate over all variants of the recipe with their costs on the machine."""
     recipe, schedule = setup.recipe, schedule_of(setup, step)
     config = unwrap_model(setup.model).config
     longest = int(setup.schedule.rows.lengths.max())
-    rows = Rows(longest, int(step.amounts.tokens))
-    for variant in variants(
+    rows = RowSizes(longest, int(step.workload.tokens))
+    for variant in iter_variants(
         recipe.model, recipe.train, config, rows, machine.device_type, machine.precisions,
         machine.memory_budget,
     ):  # fmt: skip
         scoring = scoring_seconds(machine, setup, variant, step)
-        yield variant, costs_of(variant, machine.rates, schedule, scoring)
+        yield variant, cost_model(variant, machine.rates, schedule, scoring)
 
 
 def scoring_seconds(
@@ -158,10 +158,10 @@ def scoring_seconds(
     FLOP in the precision; on another device, they follow from its data sheet.
     """
     if machine.sheet is None:
-        flop = forward_work(setup.model).of(step.amounts)
+        flop = forward_flops(setup.model).total(step.workload)
         rates = machine.rates.per_flop
         rate = rates[variant.precision] / rates[machine.precisions[0]]
-        ratio = rate * variant.scoring.of(step.amounts) / flop
+        ratio = rate * variant.scoring.total(step.workload) / flop
         validation, final = machine.scoring
         return ratio * validation, ratio * final
     seconds = {name: set_seconds(machine, setup, variant, name) for name in setup.rows.scored}
@@ -197,7 +197,7 @@ def set_seconds(machine: Machine, setup: TrainingSetup, variant: Variant, name: 
 
 def predict_on_device(
     machine: Machine, setup: TrainingSetup, measured: Measurements, step: MeanStep
-) -> Prediction:
+) -> PredictedCosts:
     """Predict the costs of the recipe as written on a device that is not this machine."""
     schedule = schedule_of(setup, step)
     variant, costs = next(variants_with_costs(machine, setup, step))
@@ -232,7 +232,7 @@ def predict_on_device(
         "model": variant.num_weights * 4,
         "encoded rows in the cache": cached_row_bytes(setup),
     }
-    return Prediction(
+    return PredictedCosts(
         f"estimated for {sheet.name}", seconds, memory, disk, schedule.num_steps, num_validations,
         num_checkpoints, notes,
     )  # fmt: skip
@@ -257,44 +257,46 @@ def with_proposals(
 ) -> Plan:
     """Add the expected loss by run length and the proposals for the budget to a plan."""
     schedule = schedule_of(setup, step)
-    candidates = list(variants_with_costs(machine, setup, step))
-    recipe_variant, recipe_costs = candidates[0]
-    outlook = Outlook(recipe_variant.num_weights, schedule)
+    variants = list(variants_with_costs(machine, setup, step))
+    recipe_variant, recipe_costs = variants[0]
+    loss_model = LossModel(recipe_variant.num_weights, schedule)
     if trials:
-        outlook = outlook.with_trials(trials, full_run_steps(plan, machine, setup, step))
-    plan = replace(plan, trials=list(trials), curve=curve_of(recipe_costs, schedule, outlook))
+        loss_model = loss_model.with_trials(trials, full_run_steps(plan, machine, setup, step))
+    plan = replace(plan, trials=list(trials), curve=curve_of(recipe_costs, schedule, loss_model))
     prediction, budget = plan.prediction, plan.budget
     is_in_time = budget is None or prediction.total_seconds <= budget
     is_in_memory = prediction.peak_bytes <= machine.memory_budget + machine.base_bytes
     plan = replace(plan, fits=is_in_time and is_in_memory)
     if budget is None and plan.memory is None and machine.sheet is None:
         return plan
-    bounds = (schedule, outlook, budget, machine.memory_budget, machine.base_bytes)
-    proposals = propose(candidates, plan.task, *bounds)
-    quickest, lightest = (None, None) if proposals else smallest(candidates, *bounds)
-    plan = replace(plan, proposals=proposals, quickest=quickest, lightest=lightest)
+    bounds = (schedule, loss_model, budget, machine.memory_budget, machine.base_bytes)
+    proposals = propose(variants, plan.task, *bounds)
+    fastest, least_memory = (None, None) if proposals else fallback_proposals(variants, *bounds)
+    plan = replace(plan, proposals=proposals, fastest=fastest, least_memory=least_memory)
     if is_in_time or not is_in_memory or machine.device_type != "cuda":
         return plan
     return replace(plan, num_devices=num_devices(prediction, budget, setup.schedule))
 
 
-def num_devices(prediction: Prediction, budget: float, schedule: BatchSchedule) -> int | None:
+def num_devices(prediction: PredictedCosts, budget: float, schedule: BatchSchedule) -> int | None:
     """Approximate number of devices on which the recipe as written fits a time budget; None if no
     number does. Each needs at least one row of a step."""
     shared = sum(prediction.seconds[part] for part in SHARED)
     fixed = prediction.total_seconds - shared
-    number = devices_within(budget, prediction.total_seconds, fixed)
+    number = num_devices_within(budget, prediction.total_seconds, fixed)
     return None if number is None or number > schedule.global_batch_size else number
 
 
-def curve_of(costs: Costs, schedule: Schedule, outlook: Outlook) -> list[CurvePoint]:
+def curve_of(costs: CostModel, schedule: Schedule, loss_model: LossModel) -> list[CurvePoint]:
     """Expected loss of the recipe's model at run lengths around those of the recipe and of the full
     run of the forecast."""
-    lengths = (schedule.num_steps, outlook.full_run_steps or schedule.num_steps)
+    lengths = (schedule.num_steps, loss_model.full_run_steps or schedule.num_steps)
     steps = np.geomspace(min(lengths) / CURVE_REACH, max(lengths) * CURVE_REACH / 4, NUM_POINTS)
     return [
         CurvePoint(
-            number, costs.seconds(number, schedule), *outlook.loss(outlook.num_weights, number)
+            number,
+            costs.seconds(number, schedule),
+            *loss_model.loss(loss_model.num_weights, number),
         )
         for number in sorted({max(1, round(each)) for each in steps.tolist()})
     ]

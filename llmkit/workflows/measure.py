@@ -22,7 +22,7 @@ from llmkit.model.load import count_parameters, load_model, open_model
 from llmkit.model.loss import SupervisedLoss, unwrap_model
 from llmkit.model.packed import generation_dtype
 from llmkit.paths import RUNS
-from llmkit.planning.work import training_work
+from llmkit.planning.flops import training_flops
 from llmkit.runs.folder import checkpoints_dir, log_path, model_dir, predictions_path
 from llmkit.runtime.devices import choose_precision
 from llmkit.runtime.memory import peak_bytes
@@ -100,8 +100,8 @@ def time_parts(setup: TrainingSetup, measured: Measurements) -> None:
     started = time.perf_counter()
     trainer = Trainer.build(setup.model, setup.schedule, recipe.train, setup.accelerator)
     measured.build_seconds = time.perf_counter() - started
-    work = training_work(setup.model, checkpointing=setup.memory.activation_checkpointing)
-    measured.steps = time_steps(trainer, work, STEP_SECONDS)
+    flops = training_flops(setup.model, checkpointing=setup.memory.activation_checkpointing)
+    measured.steps = time_steps(trainer, flops, STEP_SECONDS)
     for name, rows in chosen.items():
         keep = partial(results[name].__setitem__, FINE_TUNED)
         measured.tuned[name] = time_scoring(setup, rows, keep)

@@ -7,13 +7,13 @@ from llmkit.data.mixed_rows import MixedRows, TrainRows
 from llmkit.data.prepared_text import PreparedSource
 from llmkit.data.rows import Rows
 from llmkit.data.token_blocks import TokenBlocks
-from llmkit.planning.prediction import (
+from llmkit.planning.flops import training_flops
+from llmkit.planning.predicted_costs import (
     MEASURED,
-    Prediction,
+    PredictedCosts,
     count_checkpoints,
     count_validations,
 )
-from llmkit.planning.work import training_work
 from llmkit.workflows.measure import Measurements, cached_bytes, size_of
 from llmkit.workflows.probes import MeanStep
 from llmkit.workflows.training_setup import TrainingSetup
@@ -22,13 +22,13 @@ TOKEN_BYTES = 8  # per token of encoded rows in the cache: token id and label
 SHARD_TOKEN_BYTES = 2  # per token of prepared text in the cache
 
 
-def predict(setup: TrainingSetup, measured: Measurements, step: MeanStep) -> Prediction:
+def predict(setup: TrainingSetup, measured: Measurements, step: MeanStep) -> PredictedCosts:
     """Predict the costs of the recipe as written."""
     recipe, schedule = setup.recipe, setup.schedule
     every = recipe.evaluation.every or schedule.steps_per_epoch
     num_validations = count_validations(schedule.num_steps, every)
-    work = training_work(setup.model, checkpointing=setup.memory.activation_checkpointing)
-    step_seconds = measured.steps.seconds(step.micro_batches, work.of(step.amounts))
+    flops = training_flops(setup.model, checkpointing=setup.memory.activation_checkpointing)
+    step_seconds = measured.steps.seconds(step.micro_batches, flops.total(step.workload))
     steps = measured.steps.warm_up + schedule.num_steps * step_seconds
     validation = (
         scoring_seconds(setup, measured, "validation", tuned=True) + measured.samples_seconds
@@ -68,7 +68,7 @@ def predict(setup: TrainingSetup, measured: Measurements, step: MeanStep) -> Pre
     patience = recipe.evaluation.early_stopping_patience
     if patience is not None:
         notes.append("early stopping may end the run sooner: this is its full length")
-    return Prediction(
+    return PredictedCosts(
         MEASURED,
         seconds,
         predicted_memory(setup, measured, step),

@@ -13,7 +13,7 @@ from llmkit.config.schema import Train
 from llmkit.data.batches import Batch
 from llmkit.model.loss import SupervisedLoss
 from llmkit.planning.fit import fit_costs
-from llmkit.planning.work import Amounts, Work
+from llmkit.planning.flops import Flops, Workload
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.log import RunLog
 from llmkit.training.trainer import HALF_PRECISION, Trainer
@@ -55,13 +55,13 @@ class StepTiming:
     """Tokens in the largest micro-batch."""
 
 
-def time_steps(trainer: Trainer, work: Work, allowed: float) -> StepCosts:
+def time_steps(trainer: Trainer, flops: Flops, allowed: float) -> StepCosts:
     """Time optimizer steps of one row, then of more and more rows, and then full steps, as long as
     time is left. The weights change.
 
     Args:
         trainer: The trainer.
-        work: FLOPs of training the trainer's model.
+        flops: FLOPs of training the trainer's model.
         allowed: Time limit in seconds.
     """
     schedule, deadline = trainer.schedule, time.perf_counter() + allowed
@@ -75,17 +75,17 @@ def time_steps(trainer: Trainer, work: Work, allowed: float) -> StepCosts:
         )
 
     one_row, num_rows = with_rows(1), GROWTH
-    first = time_step(trainer, one_row, 0, work)
-    partial = [time_step(trainer, one_row, 0, work) if has_time(first.seconds) else first]
+    first = time_step(trainer, one_row, 0, flops)
+    partial = [time_step(trainer, one_row, 0, flops) if has_time(first.seconds) else first]
     while num_rows < schedule.global_batch_size and has_time(GROWTH * partial[-1].seconds):
-        partial.append(time_step(trainer, with_rows(num_rows), 0, work))
+        partial.append(time_step(trainer, with_rows(num_rows), 0, flops))
         num_rows *= GROWTH
     complete: list[StepTiming] = []
     steps = spread(schedule.num_steps, NUM_STEPS) if num_rows >= schedule.global_batch_size else []
     for step in steps:
         if not has_time(complete[-1].seconds if complete else GROWTH * partial[-1].seconds):
             break
-        complete.append(time_step(trainer, schedule, step, work))
+        complete.append(time_step(trainer, schedule, step, flops))
     trainer.schedule = schedule
     # The first step of one row and the first full step are slower, because they allocate memory and
     # select kernels.
@@ -101,15 +101,15 @@ def time_steps(trainer: Trainer, work: Work, allowed: float) -> StepCosts:
     return StepCosts(*costs, max(0.0, warm_up), len(timed), largest)
 
 
-def time_step(trainer: Trainer, schedule: BatchSchedule, step: int, work: Work) -> StepTiming:
+def time_step(trainer: Trainer, schedule: BatchSchedule, step: int, flops: Flops) -> StepTiming:
     """Time one step of a schedule."""
     trainer.schedule, trainer.progress.step = schedule, step
     log = RunLog(None, 1, 1, Console(quiet=True), lambda figures, step: None)
     started = time.perf_counter()
     trainer.train_step(log)
     seconds = time.perf_counter() - started
-    micro_batches, amounts = amounts_of(schedule, step)
-    return StepTiming(seconds, micro_batches, work.of(amounts), schedule.largest_size(step))
+    micro_batches, workload = workload_of(schedule, step)
+    return StepTiming(seconds, micro_batches, flops.total(workload), schedule.largest_size(step))
 
 
 def relative_seconds(
@@ -167,13 +167,13 @@ def spread(number: int, most: int) -> list[int]:
     return [chosen[index] for index in np.random.default_rng(0).permutation(count)]
 
 
-def amounts_of(schedule: BatchSchedule, step: int) -> tuple[int, Amounts]:
+def workload_of(schedule: BatchSchedule, step: int) -> tuple[int, Workload]:
     """Number of micro-batches of a step in this process, and the size of its rows."""
     micro_batches = schedule.micro_batch_indices(step)[schedule.rank]
     rows = [row for of_one in micro_batches for row in of_one]
     lengths = [int(schedule.rows.lengths[row]) for row in rows]
     num_supervised = sum(int(schedule.rows.supervised[row]) for row in rows)
-    return len(micro_batches), Amounts.of_rows(lengths, num_supervised)
+    return len(micro_batches), Workload.of_rows(lengths, num_supervised)
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class MeanStep:
     """Mean size of the steps of a schedule."""
 
     micro_batches: float
-    amounts: Amounts
+    workload: Workload
     largest: int
     """Tokens in the largest micro-batch of any step."""
 
@@ -189,11 +189,11 @@ class MeanStep:
 def mean_step(schedule: BatchSchedule) -> MeanStep:
     """The mean size of NUM_SAMPLED steps."""
     steps = spread(schedule.num_steps, NUM_SAMPLED)
-    found = [amounts_of(schedule, step) for step in steps]
+    found = [workload_of(schedule, step) for step in steps]
     rows = [(number, each.tokens, each.pairs, each.supervised) for number, each in found]
-    micro_batches, *amounts = np.mean(rows, 0).tolist()
+    micro_batches, *totals = np.mean(rows, 0).tolist()
     largest = max(schedule.largest_size(step) for step in steps)
-    return MeanStep(micro_batches, Amounts(*amounts), largest)
+    return MeanStep(micro_batches, Workload(*totals), largest)
 
 
 @dataclass(frozen=True)

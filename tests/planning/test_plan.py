@@ -4,13 +4,15 @@ import json
 from dataclasses import replace
 
 from llmkit.planning.plan import CurvePoint, Plan
-from llmkit.planning.prediction import Prediction
+from llmkit.planning.predicted_costs import PredictedCosts
 from llmkit.planning.proposals import Proposal
 from llmkit.planning.scaling_law import Trial
 
 
 def test_a_plan_converts_to_json():
-    prediction = Prediction("measured here", {"steps": 1.0}, {"weights": 1}, {"model": 1}, 1, 1, 1)
+    prediction = PredictedCosts(
+        "measured here", {"steps": 1.0}, {"weights": 1}, {"model": 1}, 1, 1, 1
+    )
     proposal = Proposal({"train.epochs": 2.0}, 5, 10, 2.0, 3.0, 7, (1.0, 2.0, 3.0))
     plan = Plan(
         "qa", "gpt2", prediction, 60.0, None, proposals=[proposal], trials=[Trial(4, 3.0)],
@@ -22,4 +24,4 @@ def test_a_plan_converts_to_json():
     assert (without["proposals"][0]["loss"], without["curve"]) == (None, [])
     assert content["trials"] == [{"num_steps": 4, "loss": 3.0}]
     assert content["curve"][0]["num_steps"] == 4
-    assert content["lightest"] is None
+    assert content["least_memory"] is None

@@ -5,22 +5,22 @@ from dataclasses import replace
 
 import pytest
 
-from llmkit.planning.candidates import Variant
+from llmkit.planning.flops import Flops, Workload
 from llmkit.planning.proposals import (
-    Costs,
-    Outlook,
+    CostModel,
+    LossModel,
     Rates,
     Schedule,
-    costs_of,
-    devices_within,
+    cost_model,
+    fallback_proposals,
+    num_devices_within,
     propose,
-    smallest,
 )
 from llmkit.planning.scaling_law import Trial
-from llmkit.planning.work import Amounts, Work
+from llmkit.planning.variants import Variant
 from llmkit.training.memory import MemoryUsage
 
-STEP = Amounts(tokens=8000, pairs=8000 * 100, supervised=8000)
+STEP = Workload(tokens=8000, pairs=8000 * 100, supervised=8000)
 SCHEDULE = Schedule(1000, 500, None, STEP, is_given_in_steps=False)
 
 
@@ -28,25 +28,25 @@ def variant(num_weights: int, changes: dict | None = None, tokens: int = 8000) -
     """A model whose training takes 6 FLOP per weight and token, and 16 bytes per weight."""
     usage = MemoryUsage(4 * num_weights, 0, 4 * num_weights, 8 * num_weights, 0, 0, 1000, 0)
     changes = {} if changes is None else changes
-    return Variant(changes, num_weights, Work(6 * num_weights, 0, 0), Work(2 * num_weights, 0, 0),
+    return Variant(changes, num_weights, Flops(6 * num_weights, 0, 0), Flops(2 * num_weights, 0, 0),
                    usage, tokens, "no", 16 * num_weights)  # fmt: skip
 
 
 RATES = Rates({"no": 1e-11}, per_step=0.01, per_micro_batch=0.0, per_saved_byte=1e-9, fixed=20.0)
 SMALL, MIDDLE, LARGE = variant(10**6), variant(10**7, {"m": 7}), variant(10**8, {"m": 8})
-CANDIDATES = [
-    (each, costs_of(each, RATES, SCHEDULE, (1.0, 5.0))) for each in (SMALL, MIDDLE, LARGE)
+VARIANTS = [
+    (each, cost_model(each, RATES, SCHEDULE, (1.0, 5.0))) for each in (SMALL, MIDDLE, LARGE)
 ]
-OUTLOOK = Outlook(10**6, SCHEDULE)
+LOSS_MODEL = LossModel(10**6, SCHEDULE)
 MEMORY_BUDGET = 4e9
 
 
-def best(budget: float, memory_budget: float = MEMORY_BUDGET, outlook: Outlook = OUTLOOK):
-    return propose(CANDIDATES, "pretrain", SCHEDULE, outlook, budget, memory_budget, 10**8)
+def best(budget: float, memory_budget: float = MEMORY_BUDGET, loss_model: LossModel = LOSS_MODEL):
+    return propose(VARIANTS, "pretrain", SCHEDULE, loss_model, budget, memory_budget, 10**8)
 
 
 def test_costs_add_up():
-    costs = CANDIDATES[0][1]
+    costs = VARIANTS[0][1]
     assert costs.per_step == pytest.approx(0.01 + 6e6 * 8000 * 1e-11)
     assert costs.seconds(1000, SCHEDULE) == pytest.approx(
         25 + 1000 * costs.per_step + 2 * (1.0 + 16e6 * 1e-9)
@@ -55,7 +55,7 @@ def test_costs_add_up():
 
 @pytest.mark.parametrize("budget", [30, 100, 1000, 12_345])
 def test_the_steps_within_a_budget_are_the_most_that_fit(budget):
-    for _, costs in CANDIDATES:
+    for _, costs in VARIANTS:
         steps = costs.steps_within(budget, SCHEDULE)
         assert steps == 0 or costs.seconds(steps, SCHEDULE) <= budget
         assert costs.seconds(steps + 2, SCHEDULE) > budget - costs.per_validation
@@ -91,52 +91,56 @@ def test_the_length_is_set_by_the_key_that_the_recipe_uses():
     (proposal, *_) = best(600)
     assert set(proposal.changes) <= {"m", "train.epochs"}
     in_steps = replace(SCHEDULE, is_given_in_steps=True)
-    (proposal, *_) = propose(CANDIDATES[:1], "pretrain", in_steps, OUTLOOK, 100, MEMORY_BUDGET, 0)
+    (proposal, *_) = propose(VARIANTS[:1], "pretrain", in_steps, LOSS_MODEL, 100, MEMORY_BUDGET, 0)
     assert proposal.changes == {"train.max_steps": proposal.num_steps}
 
 
 def test_without_a_time_budget_the_length_is_unchanged():
-    for proposal in propose(CANDIDATES, "pretrain", SCHEDULE, OUTLOOK, None, MEMORY_BUDGET, 0):
+    for proposal in propose(VARIANTS, "pretrain", SCHEDULE, LOSS_MODEL, None, MEMORY_BUDGET, 0):
         assert proposal.num_steps == SCHEDULE.num_steps
         assert not any(key.startswith("train.") for key in proposal.changes)
 
 
 def test_the_number_of_epochs_is_limited():
-    (proposal, *_) = propose(CANDIDATES[:1], "qa", SCHEDULE, OUTLOOK, 1e9, MEMORY_BUDGET, 0)
+    (proposal, *_) = propose(VARIANTS[:1], "qa", SCHEDULE, LOSS_MODEL, 1e9, MEMORY_BUDGET, 0)
     assert proposal.epochs == 4
 
 
-def test_if_nothing_fits_the_fastest_and_the_smallest_variant_are_returned():
+def test_if_nothing_fits_the_fastest_variant_and_the_one_with_the_least_memory_are_returned():
     assert best(10) == []
-    quickest, lightest = smallest(CANDIDATES, SCHEDULE, OUTLOOK, 10, MEMORY_BUDGET, 10**8)
-    assert quickest.num_weights == lightest.num_weights == 10**6
-    assert quickest.epochs == 1
-    assert best(quickest.seconds)[0].num_weights == 10**6
-    nothing, lightest = smallest(CANDIDATES, SCHEDULE, OUTLOOK, 10, 1e6, 10**8)
+    fastest, least_memory = fallback_proposals(
+        VARIANTS, SCHEDULE, LOSS_MODEL, 10, MEMORY_BUDGET, 10**8
+    )
+    assert fastest.num_weights == least_memory.num_weights == 10**6
+    assert fastest.epochs == 1
+    assert best(fastest.seconds)[0].num_weights == 10**6
+    nothing, least_memory = fallback_proposals(VARIANTS, SCHEDULE, LOSS_MODEL, 10, 1e6, 10**8)
     assert nothing is None
-    assert lightest.num_bytes == SMALL.num_bytes + 10**8
+    assert least_memory.num_bytes == SMALL.num_bytes + 10**8
 
 
 def test_trials_give_a_loss_with_an_interval():
     trials = [Trial(31, 5.0), Trial(62, 4.6), Trial(125, 4.3)]
-    outlook = OUTLOOK.with_trials(trials, 1000)
-    low, expected, high = outlook.loss(10**6, 1000)
+    loss_model = LOSS_MODEL.with_trials(trials, 1000)
+    low, expected, high = loss_model.loss(10**6, 1000)
     assert low < expected < high < 4.3
-    assert outlook.loss(10**7, 1000)[1] < expected
-    assert all(each.loss[0] < each.loss[1] < each.loss[2] for each in best(600, outlook=outlook))
+    assert loss_model.loss(10**7, 1000)[1] < expected
+    assert all(
+        each.loss[0] < each.loss[1] < each.loss[2] for each in best(600, loss_model=loss_model)
+    )
 
 
 def test_the_loss_difference_of_the_recipe_to_itself_is_zero():
-    assert OUTLOOK.loss(10**6, 1000) == (0, 0, 0)
+    assert LOSS_MODEL.loss(10**6, 1000) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
     ("budget", "number"), [(2000, 1), (600, 2), (110, 11), (10, None), (10.5, None)]
 )
 def test_several_devices_share_all_but_the_fixed_part(budget, number):
-    assert devices_within(budget, 1000.0, 10.0) == number
+    assert num_devices_within(budget, 1000.0, 10.0) == number
 
 
 def test_steps_within_a_budget_without_validations():
-    costs = Costs(fixed=1.0, per_step=0.1, per_validation=0.0)
+    costs = CostModel(fixed=1.0, per_step=0.1, per_validation=0.0)
     assert costs.steps_within(2.05, SCHEDULE) == 10

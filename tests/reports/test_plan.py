@@ -8,12 +8,12 @@ from browser import BROWSER, overflowing_widths
 from rich.console import Console
 
 from llmkit.planning.plan import CurvePoint, Plan
-from llmkit.planning.prediction import Prediction
+from llmkit.planning.predicted_costs import PredictedCosts
 from llmkit.planning.proposals import Proposal
 from llmkit.planning.scaling_law import Trial
 from llmkit.reports.plan import picture, show_plan, summary, to_type, write_html
 
-PREDICTION = Prediction(
+PREDICTION = PredictedCosts(
     "measured here",
     {"preparation": 3.0, "optimizer steps": 3600.0, "validations": 60.0},
     {"weights": 5 * 10**8, "activations": 10**9},
@@ -36,7 +36,7 @@ CURVE = [
 PLAN = Plan("summarize", "gpt2", PREDICTION, 7200.0, 16 * 10**9, proposals=PROPOSALS, curve=CURVE)
 TRIED = replace(PLAN, trials=[Trial(31, 4.6), Trial(62, 3.9), Trial(125, 3.4)])
 SCRATCH = replace(PLAN, model="scratch")
-NOTHING = replace(PLAN, proposals=[], quickest=PROPOSALS[0], lightest=PROPOSALS[1])
+NOTHING = replace(PLAN, proposals=[], fastest=PROPOSALS[0], least_memory=PROPOSALS[1])
 
 
 def shown(plan: Plan, width: int) -> str:
@@ -85,7 +85,7 @@ def test_the_closest_variant_is_shown_if_nothing_fits():
     text = " ".join(shown(NOTHING, 200).split())
     assert "no variant fits this budget" in text
     assert "takes 1 h 57 min: model=gpt2-medium" in text
-    light = " ".join(shown(replace(NOTHING, quickest=None), 200).split())
+    light = " ".join(shown(replace(NOTHING, fastest=None), 200).split())
     assert (
         "the variant with the least memory takes 1.00 GB of memory and 1 h 01 min: no changes"
         in light

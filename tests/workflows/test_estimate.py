@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from llmkit.planning.devices import EFFICIENCY, find_device
+from llmkit.planning.flops import training_flops
 from llmkit.planning.plan import Plan
-from llmkit.planning.work import training_work
 from llmkit.workflows.estimate import (
     SHARED,
     machine_from_datasheet,
@@ -42,9 +42,9 @@ def test_a_device_is_estimated_at_a_fraction_of_its_peak_rate(planned):
     sheet = find_device("a100")
     machine = machine_from_datasheet(sheet, setup, found, None)
     variant, costs = next(variants_with_costs(machine, setup, step))
-    flop = training_work(setup.model, checkpointing=False).of(step.amounts)
+    flop = training_flops(setup.model, checkpointing=False).total(step.workload)
     work = flop / (EFFICIENCY * sheet.rates["no"] * 1e12)
-    micro_batches = max(1, step.amounts.tokens / variant.tokens)
+    micro_batches = max(1, step.workload.tokens / variant.tokens)
     launches = machine.rates.per_step + machine.rates.per_micro_batch * micro_batches
     assert costs.per_step == pytest.approx(work + launches, rel=1e-6)
     prediction = predict_on_device(machine, setup, found, step)
@@ -67,13 +67,13 @@ def test_proposals_fit_the_budget(planned, here):
     assert proposed.fits
     assert proposed.proposals
     assert all(each.seconds <= quick for each in proposed.proposals)
-    assert proposed.lightest is None
+    assert proposed.least_memory is None
     nothing = with_proposals(replace(plan, budget=0.001), machine, setup, step)
     assert not nothing.fits
     assert nothing.proposals == []
-    assert nothing.quickest.seconds > 0.001
+    assert nothing.fastest.seconds > 0.001
     too_small = replace(machine, memory_budget=1000.0)
-    assert with_proposals(replace(plan, memory=1), too_small, setup, step).quickest is None
+    assert with_proposals(replace(plan, memory=1), too_small, setup, step).fastest is None
 
 
 def test_a_gpu_that_is_too_slow_needs_others(planned):

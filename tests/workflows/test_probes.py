@@ -6,11 +6,11 @@ from llmkit.model.loss import SupervisedLoss
 from llmkit.workflows.probes import (
     RowCosts,
     StepCosts,
-    amounts_of,
     mean_step,
     relative_seconds,
     spread,
     time_rows,
+    workload_of,
 )
 
 
@@ -49,12 +49,12 @@ def test_as_many_rows_are_timed_as_the_time_limit_allows():
 def test_the_mean_step_is_the_mean_of_all_steps(planned):
     schedule = planned[0].schedule
     step = mean_step(schedule)
-    found = [amounts_of(schedule, number) for number in range(schedule.num_steps)]
+    found = [workload_of(schedule, number) for number in range(schedule.num_steps)]
     tokens = [schedule.num_tokens(number) for number in range(schedule.num_steps)]
-    assert [amounts.tokens for _, amounts in found] == tokens
-    assert step.amounts.tokens == pytest.approx(sum(tokens) / len(tokens))
+    assert [workload.tokens for _, workload in found] == tokens
+    assert step.workload.tokens == pytest.approx(sum(tokens) / len(tokens))
     supervised = [schedule.num_supervised(number) for number in range(schedule.num_steps)]
-    assert step.amounts.supervised == pytest.approx(sum(supervised) / len(supervised))
+    assert step.workload.supervised == pytest.approx(sum(supervised) / len(supervised))
     assert step.largest == max(map(schedule.largest_size, range(schedule.num_steps)))
 
 

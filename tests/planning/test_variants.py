@@ -5,7 +5,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from llmkit.config.schema import Model, Scratch, Train
 from llmkit.model.trainable import trainable_model
-from llmkit.planning.candidates import Rows, Variant, variants
+from llmkit.planning.variants import RowSizes, Variant, iter_variants
 from llmkit.training.memory import memory_usage
 
 SHAPE = Scratch(n_layer=4, n_head=4, n_embd=128, vocab_size=2048)
@@ -13,7 +13,7 @@ CONFIG = GPT2Config(
     n_layer=4, n_head=4, n_embd=128, vocab_size=2048, n_positions=256, bos_token_id=0,
     eos_token_id=0,
 )  # fmt: skip
-ROWS = Rows(longest=256, step_tokens=8192)
+ROWS = RowSizes(longest=256, step_tokens=8192)
 MEMORY_BUDGET = 8e9
 
 
@@ -21,7 +21,7 @@ def variants_of(
     model: Model, precisions=("no",), memory_budget=MEMORY_BUDGET, **settings
 ) -> list[Variant]:
     train = Train(max_steps=1, **settings)
-    return list(variants(model, train, CONFIG, ROWS, "cpu", precisions, memory_budget))
+    return list(iter_variants(model, train, CONFIG, ROWS, "cpu", precisions, memory_budget))
 
 
 def test_the_first_variant_is_the_recipe_as_written():

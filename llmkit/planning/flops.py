@@ -1,4 +1,4 @@
-"""Count the FLOPs of the matrix products of a training, from the shape of the model.
+"""Count the FLOPs of the matrix products in training, from the shape of the model.
 
 The forward pass takes two FLOPs per weight and token. The backward pass takes two more for the
 gradient of the input and two for the gradient of the weight (Kaplan et al. 2020, arXiv 2001.08361,
@@ -20,7 +20,7 @@ RECOMPUTED = 2 / 3  # by activation checkpointing: all products except the last
 
 
 @dataclass(frozen=True)
-class Work:
+class Flops:
     """FLOPs of a pass over rows, per unit of their size."""
 
     per_token: float
@@ -29,18 +29,18 @@ class Work:
     per_supervised: float
     """FLOPs per supervised token, for its logits."""
 
-    def of(self, amounts: "Amounts") -> float:
+    def total(self, workload: "Workload") -> float:
         """FLOPs of a pass over rows of this size."""
         return (
-            self.per_token * amounts.tokens
-            + self.per_pair * amounts.pairs
-            + self.per_supervised * amounts.supervised
+            self.per_token * workload.tokens
+            + self.per_pair * workload.pairs
+            + self.per_supervised * workload.supervised
         )
 
 
 @dataclass(frozen=True)
-class Amounts:
-    """Size of rows, in the units that their FLOPs depend on."""
+class Workload:
+    """Size of rows, in the units that determine the FLOPs of a pass over them."""
 
     tokens: float
     pairs: float
@@ -49,7 +49,8 @@ class Amounts:
     """Number of supervised tokens."""
 
     @classmethod
-    def of_rows(cls, lengths: Iterable[int], num_supervised: int) -> "Amounts":
+    def of_rows(cls, lengths: Iterable[int], num_supervised: int) -> "Workload":
+        """The size of rows of these lengths in tokens."""
         tokens = pairs = 0
         for length in lengths:
             tokens += length
@@ -57,24 +58,24 @@ class Amounts:
         return cls(tokens, pairs, num_supervised)
 
 
-def forward_work(model: nn.Module) -> Work:
-    """FLOPs of a forward pass, as in an evaluation."""
+def forward_flops(model: nn.Module) -> Flops:
+    """Count the FLOPs of a forward pass, as in an evaluation."""
     unwrapped = unwrap_model(model)
     blocks = family_of(unwrapped.config).blocks(unwrapped)
     head = unwrapped.get_output_embeddings().weight
     width, num_blocks = unwrapped.config.hidden_size, unwrapped.config.num_hidden_layers
-    return Work(2 * _matrices(blocks), 4 * width * num_blocks, 2 * head.numel())
+    return Flops(2 * _matrices(blocks), 4 * width * num_blocks, 2 * head.numel())
 
 
-def training_work(model: nn.Module, *, checkpointing: bool) -> Work:
-    """FLOPs of a forward and a backward pass.
+def training_flops(model: nn.Module, *, checkpointing: bool) -> Flops:
+    """Count the FLOPs of a forward and a backward pass.
 
     Args:
         model: The model with its adapters and frozen layers.
         checkpointing: Whether activation checkpointing recomputes the blocks.
     """
     unwrapped = unwrap_model(model)
-    forward = forward_work(model)
+    forward = forward_flops(model)
     blocks = family_of(unwrapped.config).blocks(unwrapped)
     lowest = [*family_of(unwrapped.config).embeddings(unwrapped)]
     has_trained_input = any(w.requires_grad for module in lowest for w in module.parameters())
@@ -84,7 +85,7 @@ def training_work(model: nn.Module, *, checkpointing: bool) -> Work:
     recomputed = share * RECOMPUTED * checkpointing
     trained = _matrices(blocks, only_trained=True)
     head = unwrapped.get_output_embeddings().weight
-    return Work(
+    return Flops(
         forward.per_token * (1 + share + recomputed) + 2 * trained,
         forward.per_pair * (1 + 2 * share + recomputed / RECOMPUTED),
         forward.per_supervised * (2 + head.requires_grad),

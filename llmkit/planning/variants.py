@@ -1,4 +1,4 @@
-"""Variants of a recipe, with their memory and FLOPs by the shape of the model."""
+"""Variants of a recipe, with their memory and FLOPs, which follow from the shape of the model."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,10 +11,10 @@ from llmkit.config.schema import Model, Train
 from llmkit.families import FAMILIES, SCRATCH_FAMILY, family_of
 from llmkit.model.load import count_parameters, empty_model
 from llmkit.model.trainable import trainable_model
-from llmkit.planning.work import Work, forward_work, training_work
+from llmkit.planning.flops import Flops, forward_flops, training_flops
 from llmkit.training.memory import BEST_TOKENS, MemoryUsage, memory_usage
 
-MAX_GROWTH = 64  # maximum ratio between the sizes of a proposed model and of the recipe's
+MAX_SIZE_RATIO = 64  # maximum ratio between the sizes of a proposed model and of the recipe's
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Variant:
     """Recipe keys that differ from the recipe, with their new values."""
     num_weights: int
     """Number of weights, without adapters, which are merged."""
-    training: Work
+    training: Flops
     """FLOPs of a forward and a backward pass."""
-    scoring: Work
+    scoring: Flops
     """FLOPs of a forward pass."""
     usage: MemoryUsage
     tokens: int
@@ -44,7 +44,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowSizes:
     """Sizes of the training rows that variants depend on."""
 
     longest: int
@@ -53,11 +53,11 @@ class Rows:
     """Tokens per step."""
 
 
-def variants(
+def iter_variants(
     model: Model,
     settings: Train,
     config: PreTrainedConfig,
-    rows: Rows,
+    rows: RowSizes,
     device: str,
     precisions: tuple[str, ...],
     memory_budget: float,
@@ -76,7 +76,7 @@ def variants(
         precisions: Precisions that the device supports, the one that the recipe uses there first.
         memory_budget: Bytes available to the training, without the libraries.
     """
-    for model_changes, sizes in shapes(model, config):
+    for model_changes, sizes in alternative_models(model, config):
         for method in dict.fromkeys((settings.method, "full", "lora")):
             if model.name == "scratch" and method == "lora":  # random weights stay random
                 continue
@@ -85,7 +85,7 @@ def variants(
             empty = trainable_model(empty_model(config, **sizes), model_settings)
             for precision in precisions:
                 for checkpointing in (False, True):
-                    variant = build(
+                    variant = build_variant(
                         empty,
                         changed,
                         rows,
@@ -121,7 +121,7 @@ def num_blocks(config: PreTrainedConfig, sizes: Mapping[str, int]) -> int:
     return type(config).from_dict({**config.to_dict(), **sizes}).num_hidden_layers
 
 
-def shapes(
+def alternative_models(
     model: Model, config: PreTrainedConfig
 ) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
     """Iterate over the recipe's model and the models that can replace it.
@@ -135,7 +135,7 @@ def shapes(
             weights = SCRATCH_FAMILY.count_weights({**config.to_dict(), **sizes})
             if all(getattr(model.scratch, name) == value for name, value in sizes.items()):
                 continue
-            if num_weights / MAX_GROWTH < weights < num_weights * MAX_GROWTH:
+            if num_weights / MAX_SIZE_RATIO < weights < num_weights * MAX_SIZE_RATIO:
                 yield {f"model.scratch.{name}": value for name, value in sizes.items()}, sizes
         return
     for family in FAMILIES:
@@ -146,10 +146,10 @@ def shapes(
                     yield {"model": name}, dict(sizes)
 
 
-def build(
+def build_variant(
     model: nn.Module,
     settings: Train,
-    rows: Rows,
+    rows: RowSizes,
     device: str,
     precision: str,
     memory_budget: float,
@@ -169,8 +169,8 @@ def build(
     return Variant(
         {},
         num_all - num_adapters,
-        training_work(model, checkpointing=checkpointing),
-        forward_work(model),
+        training_flops(model, checkpointing=checkpointing),
+        forward_flops(model),
         usage,
         tokens,
         precision,
@@ -178,7 +178,7 @@ def build(
     )
 
 
-def micro_batch_tokens(settings: Train, rows: Rows) -> int:
+def micro_batch_tokens(settings: Train, rows: RowSizes) -> int:
     """Tokens per micro-batch if memory were unlimited."""
     limit = settings.micro_batch_tokens
     if settings.micro_batch_size is not None:

@@ -10,7 +10,7 @@ from llmkit.data.batches import collate
 from llmkit.families import GPT2
 from llmkit.model.loss import SupervisedLoss
 from llmkit.model.trainable import set_activation_checkpointing, trainable_model
-from llmkit.planning.work import Amounts, forward_work, training_work
+from llmkit.planning.flops import Workload, forward_flops, training_flops
 
 LENGTH, NUM_ROWS = 64, 4
 CONFIG = GPT2Config(
@@ -31,9 +31,9 @@ def counted(changes: dict, *, checkpointing: bool, backward: bool) -> tuple[floa
         value = loss(collate([row] * NUM_ROWS))
         if backward:
             value.backward()
-    amounts = Amounts.of_rows([LENGTH] * NUM_ROWS, NUM_ROWS * (LENGTH - 1))
-    work = training_work(model, checkpointing=checkpointing)
-    return counter.get_total_flops(), (work if backward else forward_work(model)).of(amounts)
+    workload = Workload.of_rows([LENGTH] * NUM_ROWS, NUM_ROWS * (LENGTH - 1))
+    flops = training_flops(model, checkpointing=checkpointing)
+    return counter.get_total_flops(), (flops if backward else forward_flops(model)).total(workload)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -47,5 +47,5 @@ def test_the_flops_of_a_step_match_the_counter_of_pytorch(changes, checkpointing
 
 
 def test_flops_grow_with_tokens_pairs_and_supervised_tokens():
-    amounts = Amounts.of_rows([3, 1], 2)
-    assert (amounts.tokens, amounts.pairs, amounts.supervised) == (4, 7, 2)
+    workload = Workload.of_rows([3, 1], 2)
+    assert (workload.tokens, workload.pairs, workload.supervised) == (4, 7, 2)

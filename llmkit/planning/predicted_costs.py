@@ -7,7 +7,7 @@ MEASURED = "measured here"
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PredictedCosts:
     """Predicted costs of the recipe as written, without early stopping."""
 
     basis: str

@@ -2,11 +2,11 @@
 
 import pytest
 
-from llmkit.planning.prediction import Prediction, count_checkpoints, count_validations
+from llmkit.planning.predicted_costs import PredictedCosts, count_checkpoints, count_validations
 
 
 def test_totals_are_sums_of_their_parts():
-    prediction = Prediction(
+    prediction = PredictedCosts(
         "measured here", {"a": 1.25, "b": 2.0}, {"weights": 5, "rest": 7}, {"model": 3}, 10, 2, 2
     )
     content = prediction.as_dict()
