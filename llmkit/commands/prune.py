@@ -12,7 +12,7 @@ from llmkit.commands.verb import NumberOption, Verb, examples
 
 @click.command(
     cls=Verb,
-    short_help="Remove weights of a run's model, and let it recover.",
+    short_help="Prune a run's model, and train it to recover.",
     epilog=examples(
         "llmkit prune runs/a --share 0.3",
         "llmkit prune runs/a --share 0.1 --share 0.3 --share 0.5 --method magnitude",
@@ -29,7 +29,7 @@ from llmkit.commands.verb import NumberOption, Verb, examples
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     multiple=True,
     required=True,
-    help="Share of the weights of the blocks to remove, above 0 and below 1. Repeatable.",
+    help="Share of the weights of the transformer blocks to remove, between 0 and 1. Repeatable.",
 )
 @click.option(
     "--method",
@@ -46,7 +46,7 @@ from llmkit.commands.verb import NumberOption, Verb, examples
     type=click.IntRange(0),
     help="Optimizer steps of the training after pruning; default: a third of those of RUN.",
 )
-@click.option("--force", "is_forced", is_flag=True, help="Replace pruned models that are there.")
+@click.option("--force", "is_forced", is_flag=True, help="Replace existing pruned models.")
 @quiet_option
 @json_option
 def prune(
@@ -59,7 +59,7 @@ def prune(
     is_quiet: bool,
     as_json: bool,
 ) -> None:
-    """Remove weights from the model of a finished run, and train it further with the run's recipe.
+    """Prune the model of a finished run, and train it with the recipe of the run to recover.
 
     Writes to RUN/pruned, a folder for each share, and shows size, score and speed before, after
     pruning and after recovery. KEY=VALUE overrides the recipe of the recovery.

@@ -14,7 +14,7 @@ READ_KEYS = ("data.test", "evaluation.test_rows", "train.mixed_precision")
 
 @click.command(
     cls=Verb,
-    short_help="Write a run's model with int8 weights.",
+    short_help="Quantize a run's model to int8 weights.",
     epilog=examples(
         "llmkit quantize runs/a",
         "llmkit quantize runs/a evaluation.test_rows=50",
@@ -23,16 +23,16 @@ READ_KEYS = ("data.test", "evaluation.test_rows", "train.mixed_precision")
 )
 @click.argument("run", metavar="RUN", shell_complete=complete_run)
 @overrides_argument
-@click.option("--force", "is_forced", is_flag=True, help="Replace int8 weights that are there.")
+@click.option("--force", "is_forced", is_flag=True, help="Replace existing int8 weights.")
 @quiet_option
 @json_option
 def quantize(
     run: str, overrides: tuple[str, ...], is_forced: bool, is_quiet: bool, as_json: bool
 ) -> None:
-    """Write the model of a finished run with int8 weights, for CPUs, to RUN/int8.
+    """Quantize the model of a finished run to int8 weights for CPUs, and write it to RUN/int8.
 
-    Size, score and speed are shown before and after. generate, evaluate, chat and serve open
-    RUN/int8 like the run.
+    Shows size, score and speed before and after. generate, evaluate, chat and serve open RUN/int8
+    like the run.
     """
     check_keys(overrides, READ_KEYS)
     with loading(is_quiet=is_quiet):

@@ -1,4 +1,4 @@
-"""The `prune` command: pruned models of a run, trained further to recover, beside the model."""
+"""The `prune` command: prune a run's model, train it to recover, and compare the two."""
 
 import shutil
 from collections.abc import Sequence
@@ -92,7 +92,8 @@ def make_plan(
         num_steps = max(1, round(RECOVERY * num_steps_of(run)))
     if num_steps and method == "magnitude" and recipe.train.method == "lora":
         raise UserError(
-            f"{name}: its adapters would fill the zeros; give train.method=full or --recover 0"
+            f"{name}: merged adapters would overwrite the zeros; add train.method=full or "
+            "--recover 0"
         )
     return Plan(run, recipe, method, sorted(set(shares)), num_steps)
 
@@ -102,7 +103,10 @@ def num_steps_of(run: Path) -> int:
     try:
         return int(read_json(record_path(run))["num_steps"])
     except (CorruptFolder, KeyError, TypeError, ValueError):
-        raise UserError(f"{record_path(run)}: does not say how long the run was") from None
+        raise UserError(
+            f"{record_path(run)}: num_steps is missing, so the length of the run is unknown; train "
+            "it again"
+        ) from None
 
 
 def prune_run(plan: Plan, console: Console, *, is_forced: bool = False) -> PrunedRun:

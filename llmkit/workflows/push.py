@@ -122,6 +122,7 @@ def plan_push(path: str, repo_id: str, *, is_public: bool, is_forced: bool) -> P
 
 
 def has_same(repo: Repo, name: str, contents: dict[str, Path | bytes]) -> bool:
+    """Whether the repo holds a file of this name with the content to be uploaded."""
     return name in contents and hub_upload.has_content(repo, name, contents[name])
 
 
@@ -186,8 +187,8 @@ def check_text(path: Path) -> None:
     for number, line in enumerate(lines, 1):
         for found in local_paths(line):
             raise UserError(
-                f"{path}:{number}: names {printable(found)} on this machine; remove it, or put "
-                "the name of a model or data set of the hub there"
+                f"{path}:{number}: contains the path {printable(found)} of this machine; remove "
+                "it, or name a model or data set of the hub instead"
             )
 
 
@@ -280,7 +281,7 @@ def show_plan(console: Console, plan: PushPlan) -> None:
     for name in plan.deleted:
         console.print(f"        {name:<{width}}   deleted")
     if plan.left_out:
-        console.print(f"not     {printable(first_few(plan.left_out))}: not part of a model")
+        console.print(f"skipped {printable(first_few(plan.left_out))}: not part of a model")
     where = "card and .eval_results" if plan.results.text else "card only"
     console.print(f"scores  {where}: {printable(plan.results.note)}")
 

@@ -1,4 +1,4 @@
-"""The `quantize` command: a run's model with int8 weights, scored and timed beside the model."""
+"""The `quantize` command: a run's model with int8 weights, scored and timed next to it."""
 
 import shutil
 from dataclasses import dataclass
@@ -42,12 +42,12 @@ def quantize_run(
     """Write the model of a finished run with int8 weights into the folder `int8` of the run, open
     it, and compare it with the model on the run's test rows.
 
-    The folder is there once it is complete, with the comparison in its model card.
+    The folder appears once it is complete, with the comparison in its model card.
 
     Args:
         name: The run.
         overrides: `key=value` for keys of its recipe that name the test rows.
-        is_forced: Replace int8 weights that are there.
+        is_forced: Replace existing int8 weights.
     """
     run = find_finished_run(name)
     folder = int8_dir(run)

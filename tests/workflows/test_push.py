@@ -293,7 +293,7 @@ def test_a_text_that_names_a_path_of_this_machine_is_refused(model, tmp_path):
     card = model / "README.md"
     for named in (f"`{tmp_path}/run`", f"in {tmp_path}.", f'{{"base": "{tmp_path}/my model"}}'):
         card.write_text(f"# x\n\nSee https://hf.co/docs/hub and\n{named}\n", "utf-8")
-        with pytest.raises(UserError, match=r"README\.md:4: names /.* on this machine"):
+        with pytest.raises(UserError, match=r"README\.md:4: contains the path /.* of this machine"):
             check_text(card)
     card.write_text("# x\n\nSee https://hf.co/docs/hub, and/or /no/such/file.\n", "utf-8")
     check_text(card)
