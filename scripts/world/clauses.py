@@ -6,24 +6,19 @@ import random
 
 from .german import Clause, Noun, Phrase, noun_phrase
 from .lexicon import COLOURS, MEN, TOWNS, WOMEN
-from .vocabulary import (
-    ADJECTIVES,
-    CONTINUOUS,
+from .phrases import (
     COSY,
     DIRECTIONS,
-    FITTING_ADJECTIVES,
     MEADOWS,
-    NOUNS,
     NUMERALS,
-    OBJECT_KINDS,
     PLACES,
     STANDING,
     TIME,
     TRANSPORT,
     VERB_PLACES,
-    VERBS,
     pairs,
 )
+from .vocabulary import ADJECTIVES, CONTINUOUS, FITTING_ADJECTIVES, NOUNS, OBJECT_KINDS, VERBS
 
 NOWHERE = ("", "")
 

@@ -21,18 +21,9 @@ from .clauses import (
 )
 from .german import BE, SEIN, Clause, Phrase, noun_phrase
 from .lexicon import MEN, TOWNS, WOMEN
+from .phrases import COLOUR_NAMES, DIRECTIONS, IMPERATIVES, NUMERALS, PLACES, WEATHER
 from .sentences import Pair, sentence
-from .vocabulary import (
-    COLOUR_NAMES,
-    DIRECTIONS,
-    IMPERATIVES,
-    NOUNS,
-    NUMERALS,
-    OBJECT_KINDS,
-    PLACES,
-    VERBS,
-    WEATHER,
-)
+from .vocabulary import NOUNS, OBJECT_KINDS, VERBS
 
 OBJECT_KINDS_OF = {VERBS[name].de: kinds for name, kinds in OBJECT_KINDS.items()}
 

@@ -21,19 +21,8 @@ from .clauses import (
 )
 from .german import BE, SEIN, WAR, WAS, Clause, noun_phrase
 from .lexicon import MEN, TOWNS, WOMEN, article, capital
-from .vocabulary import (
-    AMOUNTS,
-    FITTING_ADJECTIVES,
-    HOURS,
-    JOB_WORDS,
-    NOUNS,
-    NUMERALS,
-    OBJECT_KINDS,
-    PLACES,
-    STANDING,
-    TIME,
-    VERBS,
-)
+from .phrases import AMOUNTS, HOURS, NUMERALS, PLACES, STANDING, TIME
+from .vocabulary import FITTING_ADJECTIVES, JOB_WORDS, NOUNS, OBJECT_KINDS, VERBS
 
 
 class Pair(NamedTuple):
