@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from llmkit.errors import UserError, printable
@@ -93,6 +94,11 @@ def _check_length(path: Path, name: str) -> None:
             ) from None
     except ValueError:  # NUL or half a character, which `check` refuses
         pass
+
+
+def total_size(paths: Iterable[Path]) -> int:
+    """Bytes of those paths that are files."""
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def sha256(path: Path) -> str:

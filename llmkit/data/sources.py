@@ -25,7 +25,7 @@ from llmkit.io import row_files
 from llmkit.io.arrow_rows import count_rows
 from llmkit.io.known_files import remembered_sha256
 from llmkit.io.row_files import Raw
-from llmkit.paths import TEXT_FORMATS, expand
+from llmkit.paths import TEXT_FORMATS, expand, total_size
 
 END_OF_DOCUMENT = "from the end of the text"  # how the end of one long text is held out
 
@@ -58,7 +58,7 @@ class FileSource:
         """Total size of the files if they are in a text format, where it approximates the text."""
         if any(path.suffix.lower() not in TEXT_FORMATS for path in self.paths):
             return None
-        return sum(path.stat().st_size for path in self.paths)
+        return total_size(self.paths)
 
     def rows_in_quotes(self) -> list[str]:
         """Locations of quoted fields whose lines look like separate rows."""

@@ -26,7 +26,7 @@ from llmkit.families import SCRATCH_FAMILY, Family, family_of
 from llmkit.io.atomic import disk_errors, write_folder
 from llmkit.model.int8 import is_int8, load_int8
 from llmkit.model.untrusted import check_folder, check_tokenizer_folder
-from llmkit.paths import PACKAGE, RUNS, expand
+from llmkit.paths import PACKAGE, RUNS, expand, total_size
 from llmkit.runtime.failures import is_out_of_memory, memory_errors
 
 EMBEDDED_MODEL = PACKAGE / "embedded" / "gpt2"
@@ -55,7 +55,7 @@ def load_model(
         tokenizer = _load_tokenizer(folder, family)
     except Exception as error:  # damaged files make the libraries raise errors of any type
         if is_out_of_memory(error):
-            size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+            size = total_size(folder.glob("*.safetensors"))
             raise OutOfMemory(
                 f"{where}: loading {size / 1e9:.2g} GB: out of memory; {SMALLER_MODEL}"
             ) from None

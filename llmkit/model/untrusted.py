@@ -10,6 +10,7 @@ from typing import Any
 from llmkit.errors import UserError, printable
 from llmkit.families import FAMILIES, Family, find_family
 from llmkit.io.small_json import MAX_JSON_BYTES, UnreadableJson, read_json
+from llmkit.paths import total_size
 
 # Keys by which transformers would load code.
 CODE_KEYS = ("auto_map", "custom_generate", "custom_pipelines", "trust_remote_code")
@@ -90,7 +91,7 @@ def check_contents(folder: Path, where: str) -> Family:
     reason = family.unsupported_model(config)
     if reason is not None:
         raise UserError(f"{folder / 'config.json'}: {reason}; llmkit fine-tunes {known} alone")
-    num_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    num_bytes = total_size(folder.glob("*.safetensors"))
     check_shape(config, family, num_bytes, where)
     return family
 

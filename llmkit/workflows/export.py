@@ -14,7 +14,7 @@ from llmkit.export.record import ExportRecord
 from llmkit.export.source import Source
 from llmkit.export.verification import exceeded, problems
 from llmkit.io.atomic import check_replaceable, make_folder, sibling, write_folder, write_text
-from llmkit.paths import check_writable, expand
+from llmkit.paths import check_writable, expand, total_size
 from llmkit.reports.export import export_section, show_exports
 from llmkit.reports.html import write_report
 from llmkit.reports.model_card import read_card
@@ -22,7 +22,6 @@ from llmkit.runs.find import find_finished_run
 from llmkit.runs.folder import exports_dir, is_export, report_path
 from llmkit.workflows.original_model import (
     OriginalModel,
-    folder_size,
     load_source,
     run_original_model,
 )
@@ -139,7 +138,7 @@ def verify(source: Source, target: Target, folder: Path, original: OriginalModel
     found = problems(outputs, original.outputs)
     if found:
         raise Refused(found)
-    figures = original.compare(outputs, folder_size(folder))
+    figures = original.compare(outputs, total_size(folder.iterdir()))
     if target.bounds.weight_error is not None:
         error = target.format.weight_error(source, folder)
         figures = replace(figures, weight_error=error)

@@ -21,7 +21,7 @@ from llmkit.generation.kv_cache import KeyValueCache
 from llmkit.model.load import count_parameters, load_model, open_model
 from llmkit.model.loss import SupervisedLoss, unwrap_model
 from llmkit.model.packed import generation_dtype
-from llmkit.paths import RUNS
+from llmkit.paths import RUNS, total_size
 from llmkit.planning.flops import training_flops
 from llmkit.runs.folder import checkpoints_dir, log_path, model_dir, predictions_path
 from llmkit.runtime.devices import choose_precision
@@ -36,14 +36,7 @@ from llmkit.training.saver import RunSaver
 from llmkit.training.state import TrainingProgress, reproducibility_key
 from llmkit.training.trainer import Trainer
 from llmkit.workflows.decide import decided_values
-from llmkit.workflows.probes import (
-    RowCosts,
-    StepCosts,
-    folder_bytes,
-    relative_seconds,
-    time_rows,
-    time_steps,
-)
+from llmkit.workflows.probes import RowCosts, StepCosts, relative_seconds, time_rows, time_steps
 from llmkit.workflows.training_setup import TrainingSetup
 
 STEP_SECONDS = 6.0  # to time optimizer steps
@@ -222,8 +215,8 @@ def time_saves(setup: TrainingSetup, trainer: Trainer, run: Path, measured: Meas
     started = time.perf_counter()
     saver.save_best_model(trainer)
     measured.model_seconds = time.perf_counter() - started
-    measured.checkpoint_bytes = folder_bytes([checkpoints_dir(run)])
-    measured.model_bytes = folder_bytes([model_dir(run)])
+    measured.checkpoint_bytes = total_size(checkpoints_dir(run).rglob("*"))
+    measured.model_bytes = total_size(model_dir(run).rglob("*"))
     started = time.perf_counter()
     load_model(model_dir(run))
     measured.load_seconds = time.perf_counter() - started
@@ -236,7 +229,7 @@ def time_small_save(saver: RunSaver, run: Path) -> float:
     started = time.perf_counter()
     saved = save_checkpoint(run, layer, torch.optim.SGD(layer.parameters()), state)
     prune(run, saved, keep=1)
-    return (time.perf_counter() - started) / folder_bytes([saved])
+    return (time.perf_counter() - started) / total_size(saved.rglob("*"))
 
 
 def time_statistics(

@@ -17,6 +17,7 @@ from llmkit.export.outputs import Outputs, compute_outputs
 from llmkit.export.source import Source
 from llmkit.export.verification import Verification, compare_outputs
 from llmkit.model.load import check_max_length, load_model
+from llmkit.paths import total_size
 from llmkit.runs.find import recipe_of
 from llmkit.runs.folder import model_dir
 from llmkit.scoring.deciding_metric import choose_metric
@@ -69,9 +70,8 @@ def run_original_model(source: Source, console: Console) -> OriginalModel:
     console.print(f"original: scoring {len(test.rows):,} test rows")
     outputs = compute_outputs(LlmkitRuntime(source.model, source.tokenizer), inputs)
     metric = choose_metric(test.task, recipe.evaluation.metric).name
-    return OriginalModel(
-        test, inputs, outputs, recipe.generation.stop, metric, folder_size(source.folder)
-    )
+    num_bytes = total_size(source.folder.iterdir())
+    return OriginalModel(test, inputs, outputs, recipe.generation.stop, metric, num_bytes)
 
 
 def read_test_set(source: Source) -> EvaluationSet:
@@ -93,8 +93,3 @@ def warn_of_other_decoding(source: Source, console: Console) -> None:
             "decoding: greedy for the original model and for each export, without the recipe's "
             "other settings, which not all programs share"
         )
-
-
-def folder_size(folder: Path) -> int:
-    """Bytes of the files in a folder."""
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())

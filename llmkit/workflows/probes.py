@@ -1,9 +1,8 @@
 """Time optimizer steps, and other work on rows, within a few seconds each."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -256,8 +255,3 @@ def seconds_of(run: Callable[[], object]) -> float:
     started = time.perf_counter()
     run()
     return time.perf_counter() - started
-
-
-def folder_bytes(paths: Iterable[Path]) -> int:
-    """Total size of the files in these folders, in bytes."""
-    return sum(file.stat().st_size for path in paths for file in path.rglob("*") if file.is_file())

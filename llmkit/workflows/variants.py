@@ -20,6 +20,7 @@ from llmkit.evaluation.evaluator import Evaluator
 from llmkit.evaluation.samples import evenly_spaced
 from llmkit.generation.generate import generate
 from llmkit.model.load import check_max_length, evaluating
+from llmkit.paths import total_size
 from llmkit.reports.variants import Variant
 from llmkit.runtime.devices import start_accelerator
 from llmkit.scoring.comparison import differences_from
@@ -143,4 +144,4 @@ def num_weights(model: PreTrainedModel) -> int:
 
 def weight_bytes(folder: Path) -> int:
     """Bytes of the weight files of a model folder."""
-    return sum(path.stat().st_size for path in folder.glob("model*.safetensors"))
+    return total_size(folder.glob("model*.safetensors"))
