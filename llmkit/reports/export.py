@@ -7,6 +7,7 @@ from rich.console import Console
 from llmkit.export.record import ExportRecord
 from llmkit.export.verification import Verification
 from llmkit.planning.units import show_bytes
+from llmkit.reports.tables import difference_cell, markdown_table, score_cell
 from llmkit.runtime.console import show_table
 from llmkit.scoring.verdict import title_of
 
@@ -38,27 +39,10 @@ def line(name: str, figures: Verification, *, is_original: bool) -> list[str]:
         name,
         show_bytes(figures.num_bytes),
         *compared,
-        score_cell(figures),
-        "" if is_original else difference_cell(figures),
+        score_cell(figures.score, figures.interval),
+        "" if is_original else difference_cell(figures.change),
         f"{figures.tokens_per_second:,.0f}",
     ]
-
-
-def score_cell(figures: Verification) -> str:
-    """The score and, below it, its interval."""
-    if figures.score is None:
-        return ""
-    ends = figures.interval
-    return f"{figures.score:.2f}" + (f"\n{ends[0]:.1f}-{ends[1]:.1f}" if ends else "")
-
-
-def difference_cell(figures: Verification) -> str:
-    """The paired difference and, below it, its interval."""
-    change = figures.change
-    if change is None:
-        return ""
-    shown = f"{change.difference:+.2f}"
-    return shown if change.low is None else f"{shown}\n{change.low:+.1f} to {change.high:+.1f}"
 
 
 def lines(records: Sequence[ExportRecord]) -> list[list[str]]:
@@ -79,11 +63,9 @@ def show_exports(console: Console, records: Sequence[ExportRecord]) -> None:
 
 def export_section(record: ExportRecord) -> str:
     """The section about an export in its model card."""
-    columns = header(record.export.metric)
-    rows = [columns, ["---", *["---:"] * (len(columns) - 1)], *lines([record])]
-    table = "\n".join(f"| {' | '.join(row)} |".replace("\n", "<br>") for row in rows)
+    table = markdown_table(header(record.export.metric), lines([record]))
     return (
         f"\n## Export\n\n`{record.name}`, written by llmkit {record.llmkit} and opened by "
-        f"{record.export.tool}; {record.num_rows:,} test rows, decoded greedily.\n\n{table}\n\n"
+        f"{record.export.tool}; {record.num_rows:,} test rows, decoded greedily.\n\n{table}\n"
         f"{NOTE[0].upper()}{NOTE[1:]}.\n"
     )

@@ -10,6 +10,7 @@ from llmkit.config.generation import CONSTRAINTS, Generation
 from llmkit.config.schema import Data, Train
 from llmkit.errors import count_of
 from llmkit.families import Family
+from llmkit.reports.tables import markdown_table
 from llmkit.scoring.scores import SystemResult, TestResults
 from llmkit.scoring.significance import CONFIDENCE_LEVEL, MIN_ROWS
 from llmkit.tasks import Task
@@ -120,9 +121,8 @@ def is_hub_id(name: str) -> bool:
 def score_table(systems: dict[str, SystemResult]) -> str:
     """A Markdown table: one row per system, one column per score."""
     names = list(dict.fromkeys(name for system in systems.values() for name in system.scores))
-    lines = [["", *names], ["---", *["---:"] * len(names)]]
-    lines += [[label, *(cell(system, name) for name in names)] for label, system in systems.items()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    lines = [[label, *(cell(system, name) for name in names)] for label, system in systems.items()]
+    return markdown_table(["", *names], lines)
 
 
 def cell(system: SystemResult, name: str) -> str:

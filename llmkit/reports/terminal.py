@@ -14,6 +14,7 @@ from llmkit.data.sources import END_OF_DOCUMENT
 from llmkit.errors import count_of, first_few
 from llmkit.io.safe_json import to_json
 from llmkit.metrics.prediction import Prediction
+from llmkit.reports.tables import score_cell
 from llmkit.runtime.console import show_table
 from llmkit.scoring.scores import SystemResult, TestResults, confusion_of
 from llmkit.scoring.significance import CONFIDENCE_LEVEL, MIN_ROWS, NUM_RESAMPLES
@@ -128,7 +129,10 @@ def show_verdict(console: Console, results: TestResults) -> None:
 def show_scores(console: Console, task: Task, title: str, systems: dict[str, SystemResult]) -> None:
     """Print one row per model or baseline and one column per score; unknown scores stay empty."""
     names = [n for n in task.score_names if any(n in s.scores for s in systems.values())]
-    lines = [[label, *(_cell(system, name) for name in names)] for label, system in systems.items()]
+    lines = [
+        [label, *(score_cell(system.scores.get(n), system.intervals.get(n)) for n in names)]
+        for label, system in systems.items()
+    ]
     console.print(f"\n{title}")
     show_table(console, ["", *names], [lines])
     if task.output != "text":
@@ -160,20 +164,3 @@ def command_to_use(run: Path, task: Task) -> str:
 def _format_prediction(prediction: Prediction) -> str:
     probability = (prediction.probabilities or {}).get(prediction.text)
     return prediction.text if probability is None else f"{prediction.text} ({probability:.1%})"
-
-
-def _cell(system: SystemResult, name: str) -> str:
-    """A score and, below it, its interval."""
-    ends = system.intervals.get(name)
-    return f"{_format(system.scores.get(name))}\n{_format_interval(ends)}".rstrip()
-
-
-def _format(score: float | None) -> str:
-    if score is None:
-        return ""
-    return f"{score:.2f}" if abs(score) < 1000 else f"{score:,.0f}"
-
-
-def _format_interval(ends: tuple[float, float] | None) -> str:
-    """Format an interval with fewer digits than the score, to keep tables narrow."""
-    return "" if ends is None else "-".join(f"{end:.{1 if end >= 10 else 2}f}" for end in ends)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from llmkit.planning.units import show_bytes
+from llmkit.reports.tables import difference_cell, markdown_table, score_cell
 from llmkit.runtime.console import show_table
 from llmkit.scoring.significance import Difference
 from llmkit.scoring.verdict import title_of
@@ -47,28 +48,11 @@ def line(variant: Variant) -> list[str]:
         variant.name,
         f"{variant.num_weights:,}",
         show_bytes(variant.num_bytes),
-        score_cell(variant),
-        difference_cell(variant),
+        score_cell(variant.score, variant.interval),
+        difference_cell(variant.change),
         f"{variant.tokens_per_second:,.0f}",
         f"{variant.batch_tokens_per_second:,.0f}",
     ]
-
-
-def score_cell(variant: Variant) -> str:
-    """The score with its interval."""
-    if variant.score is None:
-        return ""
-    ends = variant.interval
-    return f"{variant.score:.2f}" + (f"\n{ends[0]:.2f}-{ends[1]:.2f}" if ends else "")
-
-
-def difference_cell(variant: Variant) -> str:
-    """The paired difference with its interval."""
-    change = variant.change
-    if change is None:
-        return ""
-    shown = f"{change.difference:+.2f}"
-    return shown if change.low is None else f"{shown}\n{change.low:+.2f} to {change.high:+.2f}"
 
 
 def show_variants(
@@ -82,6 +66,4 @@ def show_variants(
 
 def variants_table(metric: str, variants: Sequence[Variant]) -> str:
     """The table in Markdown."""
-    rows = [header(metric), ["---", *["---:"] * 6], *map(line, variants)]
-    lines = [" | ".join(row).replace("\n", "<br>") for row in rows]
-    return "".join(f"| {cells} |\n" for cells in lines)
+    return markdown_table(header(metric), map(line, variants))

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from llmkit.errors import UserError, first_few, printable
 from llmkit.paths import expand
+from llmkit.reports.tables import difference_interval
 from llmkit.runs.find import recipe_of
 from llmkit.runs.folder import is_run, predictions_path
 from llmkit.runtime.console import show_table, warning_console
@@ -163,8 +164,7 @@ def inference_cells(difference: Difference) -> list[str]:
     p = f"{difference.p:.4f}"
     if difference.low is None:
         return ["none", p, "unknown"]
-    interval = f"{difference.low:+.2f} to {difference.high:+.2f}"
-    return [interval, p, f"{difference.detectable:.2f}"]
+    return [difference_interval(difference), p, f"{difference.detectable:.2f}"]
 
 
 def show_comparison(console: Console, first: str, second: str, result: Comparison) -> None:

@@ -46,7 +46,7 @@ def test_an_export_is_a_line_below_its_model(record):
     ]  # fmt: skip
     assert export == [
         "gguf:q8_0", "1.2 MB", "1.2e-02", "0.21%", "3.5e-04", "0.72%", "99.5%",
-        "98.70\n98.0-99.3", "-0.50\n-1.2 to +0.2", "1,234",
+        "98.70\n98.0-99.3", "-0.50\n-1.25 to +0.25", "1,234",
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ SECOND = Variant("int8", 1_240_000, 1_080_000, 97.711, None, CHANGE, 300, 1300)
 
 def test_a_line_shows_the_score_and_its_paired_difference_with_intervals():
     assert line(FIRST) == [
-        "float32", "1,088,256", "4.4 MB", "99.21\n98.80-99.60", "", "250", "1,200",
+        "float32", "1,088,256", "4.4 MB", "99.21\n98.8-99.6", "", "250", "1,200",
     ]  # fmt: skip
     assert line(SECOND)[3:5] == ["97.71", "-1.50\n-2.25 to -0.75"]
     assert header("rougeL")[3] == "ROUGE-L"

@@ -1,0 +1,36 @@
+"""Scores and differences as the cells of a table, and tables in Markdown."""
+
+from collections.abc import Iterable, Sequence
+
+from llmkit.scoring.significance import Difference
+
+
+def score_cell(score: float | None, interval: tuple[float, float] | None) -> str:
+    """A score and, below it, its interval; empty if the score is undefined.
+
+    The interval has fewer digits than the score, to keep tables narrow.
+    """
+    if score is None:
+        return ""
+    shown = f"{score:.2f}" if abs(score) < 1000 else f"{score:,.0f}"
+    ends = "-".join(f"{end:.{1 if end >= 10 else 2}f}" for end in interval or ())
+    return f"{shown}\n{ends}".rstrip()
+
+
+def difference_cell(change: Difference | None) -> str:
+    """The difference of a score between two systems and, below it, its interval."""
+    if change is None:
+        return ""
+    return f"{change.difference:+.2f}\n{difference_interval(change)}".rstrip()
+
+
+def difference_interval(change: Difference) -> str:
+    """The interval of a difference; empty if there is none."""
+    return "" if change.low is None else f"{change.low:+.2f} to {change.high:+.2f}"
+
+
+def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table whose first column is aligned to the left."""
+    rows = [header, ["---", *["---:"] * (len(header) - 1)], *lines]
+    cells = (" | ".join(row).replace("\n", "<br>") for row in rows)
+    return "".join(f"| {of_row} |\n" for of_row in cells)
