@@ -69,11 +69,13 @@ def prune(
         from llmkit.reports.pruning import show_pruned
         from llmkit.runs.folder import pruned_plot_path
         from llmkit.runtime.console import make_console
+        from llmkit.runtime.signals import Signals
         from llmkit.workflows.prune import make_plan, prune_run
 
     console = make_console(stderr=as_json, quiet=is_quiet)
     plan = make_plan(run, shares, method, num_steps, overrides)
-    pruned = prune_run(plan, console, is_forced=is_forced)
+    with Signals() as signals:  # on SIGTERM too, the command can be continued
+        pruned = prune_run(plan, console, signals, is_forced=is_forced)
     show_pruned(console, pruned)
     console.print(f"models: {plan.folder(plan.shares[0]).parent}")
     console.print(f"plot: {pruned_plot_path(plan.run, method)}")

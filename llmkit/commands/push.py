@@ -9,6 +9,7 @@ from llmkit.commands.completion import complete_run
 from llmkit.commands.loading import loading
 from llmkit.commands.verb import Verb, examples
 from llmkit.errors import UserError
+from llmkit.runtime.signals import Signals
 
 
 @click.command(
@@ -50,14 +51,15 @@ def push(
         from llmkit.runtime.console import make_console
         from llmkit.workflows import push as workflow
 
-    plan = workflow.plan_push(path, repo_id, is_public=is_public, is_forced=is_forced)
-    workflow.show_plan(make_console(), plan)
-    if plan.changes_nothing:
-        click.echo("nothing to upload: the repo has all of this")
-    elif is_dry_run:
-        click.echo("nothing was uploaded; run the command without --dry-run")
-    elif is_confirmed or click.confirm(workflow.question(plan)):
-        click.echo(f"pushed  {workflow.push(plan)}")
-    else:
-        click.echo("nothing was uploaded")
-        sys.exit(1)
+    with Signals():  # on SIGTERM too, the upload can be continued
+        plan = workflow.plan_push(path, repo_id, is_public=is_public, is_forced=is_forced)
+        workflow.show_plan(make_console(), plan)
+        if plan.changes_nothing:
+            click.echo("nothing to upload: the repo has all of this")
+        elif is_dry_run:
+            click.echo("nothing was uploaded; run the command without --dry-run")
+        elif is_confirmed or click.confirm(workflow.question(plan)):
+            click.echo(f"pushed  {workflow.push(plan)}")
+        else:
+            click.echo("nothing was uploaded")
+            sys.exit(1)

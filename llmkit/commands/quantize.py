@@ -38,10 +38,12 @@ def quantize(
     with loading(is_quiet=is_quiet):
         from llmkit.io.safe_json import to_json
         from llmkit.runtime.console import make_console
+        from llmkit.runtime.signals import Signals
         from llmkit.workflows.quantize import quantize_run, show_quantized
 
     console = make_console(stderr=as_json, quiet=is_quiet)
-    quantized = quantize_run(run, overrides, console, is_forced=is_forced)
+    with Signals():  # on SIGTERM too, the incomplete folder is deleted
+        quantized = quantize_run(run, overrides, console, is_forced=is_forced)
     show_quantized(console, quantized)
     if as_json:
         click.echo(to_json({**asdict(quantized), "folder": str(quantized.folder)}, indent=2))

@@ -44,12 +44,12 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         if folder.is_dir():
             folder.rename(replaced)
         staging.rename(folder)
-    except OSError:
+        sync(folder.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except BaseException:  # such as a full disk or a stop request
         recover(folder)
-        shutil.rmtree(staging, ignore_errors=True)  # frees the space on a full disk
+        shutil.rmtree(staging, ignore_errors=True)
         raise
-    sync(folder.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def recover(folder: Path) -> None:
@@ -130,8 +130,9 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, "utf-8")
         sync(partial)
         partial.replace(path)
-    except OSError as error:
-        error.filename = error.filename or str(path)
+    except BaseException as error:  # such as a full disk or a stop request
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)
         with suppress(OSError):
             partial.unlink()
         raise

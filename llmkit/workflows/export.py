@@ -1,6 +1,5 @@
 """The `export` command: write a run's model for other programs, and compare it in them."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from llmkit.export.fresh_process import CannotOpen, compute_in_fresh_process
 from llmkit.export.record import ExportRecord
 from llmkit.export.source import Source
 from llmkit.export.verification import exceeded, problems
-from llmkit.io.atomic import check_replaceable, make_folder, sibling, write_folder, write_text
+from llmkit.io.atomic import check_replaceable, make_folder, write_folder, write_text
 from llmkit.paths import check_writable, expand, total_size
 from llmkit.reports.export import export_section, show_exports
 from llmkit.reports.html import write_report
@@ -124,8 +123,6 @@ def export_one(
         write_folder(folder, write)
     except Refused as refused:
         return Export(target, folder, refused.record, refused.reasons)
-    finally:
-        shutil.rmtree(sibling(folder, "partial"), ignore_errors=True)
     return Export(target, folder, records[0])
 
 

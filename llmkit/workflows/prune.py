@@ -1,7 +1,8 @@
 """The `prune` command: prune a run's model, train it to recover, and compare the two."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -109,13 +110,17 @@ def num_steps_of(run: Path) -> int:
         ) from None
 
 
-def prune_run(plan: Plan, console: Console, *, is_forced: bool = False) -> PrunedRun:
+def prune_run(
+    plan: Plan, console: Console, signals: Signals, *, is_forced: bool = False
+) -> PrunedRun:
     """Prune the model of a finished run, train each pruned model further with the recipe of the
     run, and compare size, score and speed with those of the model.
 
     A command that was interrupted continues where it was.
 
-    is_forced: Start over.
+    Args:
+        signals: Stop requests.
+        is_forced: Start over.
 
     Raises UserError, before any work, for a share that cannot be removed, and for pruned models
     that were made with other settings.
@@ -129,16 +134,28 @@ def prune_run(plan: Plan, console: Console, *, is_forced: bool = False) -> Prune
         if is_forced:
             shutil.rmtree(plan.folder(share), ignore_errors=True)
         require_same_plan(plan, share)
-    for share in plan.shares:
-        if not plan.start(share).is_dir():
-            console.print(f"pruning {percent(share)} ({plan.method})")
-            write_pruned(plan, share, setup)
-        if plan.num_steps and not results_path(plan.recovered(share)).is_file():
-            console.print(f"recovery of {percent(share)}: {count_of(plan.num_steps, 'step')}")
-            recover(plan, share, console)
-    pruned = compare(plan, setup.model, scorer, console)
-    write_text(pruned_plot_path(plan.run, plan.method), picture(pruned))
+    with advice_to_continue(is_forced=is_forced):
+        for share in plan.shares:
+            if not plan.start(share).is_dir():
+                console.print(f"pruning {percent(share)} ({plan.method})")
+                write_pruned(plan, share, setup)
+            if plan.num_steps and not results_path(plan.recovered(share)).is_file():
+                console.print(f"recovery of {percent(share)}: {count_of(plan.num_steps, 'step')}")
+                recover(plan, share, console, signals)
+        pruned = compare(plan, setup.model, scorer, console)
+        write_text(pruned_plot_path(plan.run, plan.method), picture(pruned))
     return pruned
+
+
+@contextmanager
+def advice_to_continue(*, is_forced: bool) -> Iterator[None]:
+    """Attach to a failure or a stop request how the command is continued."""
+    try:
+        yield
+    except (Stopped, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
+        how = "again without --force" if is_forced else "again"
+        error.advice = f"; run the command {how} to continue"
+        raise
 
 
 def open_setup(plan: Plan) -> TrainingSetup:
@@ -186,16 +203,11 @@ def first_batches(setup: TrainingSetup) -> list[Batch]:
     return [batch for step in steps for batch in schedule.micro_batches(step)]
 
 
-def recover(plan: Plan, share: float, console: Console) -> None:
+def recover(plan: Plan, share: float, console: Console, signals: Signals) -> None:
     """Train a pruned model further, from its newest checkpoint if there is one."""
     run = plan.recovered(share)
-    try:
-        with Signals() as signals:
-            resume = bool(checkpoints(run))
-            finetune(plan.recovery_recipe(share), run, console, signals, resume=resume)
-    except (Stopped, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
-        error.advice = "; run the command again to continue"
-        raise
+    resume = bool(checkpoints(run))
+    finetune(plan.recovery_recipe(share), run, console, signals, resume=resume)
 
 
 def compare(plan: Plan, model: nn.Module, scorer: Scorer, console: Console) -> PrunedRun:

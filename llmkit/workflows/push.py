@@ -1,7 +1,6 @@
 """The `push` command: upload a model with its card and scores to the Hugging Face hub."""
 
 import re
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -308,7 +307,7 @@ def question(plan: PushPlan) -> str:
 def push(plan: PushPlan) -> str:
     """Upload the files as one commit; returns its address.
 
-    Raises Stopped after Ctrl-C; the repo then has the whole commit or none of it.
+    Raises Stopped after a stop request; the repo then has the whole commit or none of it.
     """
     name = plan.origin.name if plan.origin is not None else None
     try:
@@ -320,8 +319,7 @@ def push(plan: PushPlan) -> str:
             is_private=plan.is_private,
             message=f"Upload {name or plan.folder.name} with llmkit {__version__}",
         )
-    except KeyboardInterrupt:
-        stopped = Stopped(signal.SIGINT)
-        stopped.advice = "; run the same command again, and it sends only what is missing"
-        raise stopped from None
+    except Stopped as stop:
+        stop.advice = "; run the same command again, and it sends only what is missing"
+        raise
     return f"{constants.ENDPOINT}/{plan.repo_id}/tree/{commit}"

@@ -1,6 +1,5 @@
 """The `quantize` command: a run's model with int8 weights, scored and timed next to it."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import torch
 from rich.console import Console
 
 from llmkit.errors import count_of
-from llmkit.io.atomic import check_replaceable, sibling, write_folder, write_text
+from llmkit.io.atomic import check_replaceable, write_folder, write_text
 from llmkit.model.int8 import is_int8, save_int8
 from llmkit.model.load import load_model
 from llmkit.paths import check_writable
@@ -69,10 +68,7 @@ def quantize_run(
         write_text(staging / "README.md", read_card(model_dir(run)) + section(quantized))
         found.append(quantized)
 
-    try:
-        write_folder(folder, write)
-    finally:
-        shutil.rmtree(sibling(folder, "partial"), ignore_errors=True)
+    write_folder(folder, write)
     return found[0]
 
 

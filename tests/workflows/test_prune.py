@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import pytest
 import torch
@@ -75,3 +76,15 @@ def test_zeros_stay_through_the_recovery(run, prune):
             assert (weight == 0).float().mean().item() == pytest.approx(0.4, abs=0.001)
             assert torch.equal(recovered[name] == 0, weight == 0)
             assert not torch.equal(recovered[name], weight)
+
+
+def test_a_stopped_command_leaves_no_incomplete_model_and_says_how_to_continue(run, fork_server):
+    arguments = ("prune", "run", "--share", "0.5", "--recover", "0")
+    process = fork_server.start(arguments, cwd=run.parent)
+    assert process.stdout.readline() == "pruning 50% (structured)\n"
+    process.terminate()
+    _, errors = process.communicate()
+    advice = "run the command again to continue"
+    assert errors.splitlines()[-1] == f"llmkit: stopped by SIGTERM; {advice}"
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not list(run.rglob("*.partial"))

@@ -210,18 +210,22 @@ def test_generate_takes_the_model_from_the_hub(hub, server, fork_server):
     assert result.code == 0, result.errors
 
 
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")]
+)
 def test_an_interrupted_upload_leaves_nothing_half_done_and_is_resumed(
-    hub, server, classifier, fork_server
+    hub, server, classifier, fork_server, number, name
 ):
     shutil.rmtree(hub.root / "lfs")
-    pushed = (TOKEN, "push", "--yes", classifier, "me/interrupted")
+    repo = f"me/interrupted-by-{name}"
+    pushed = (TOKEN, "push", "--yes", classifier, repo)
     started, interrupted = threading.Event(), threading.Event()
     seen = []
 
     def interrupt():
-        server.on_upload = lambda: seen.append(files_of(hub.root, "me/interrupted"))
+        server.on_upload = lambda: seen.append(files_of(hub.root, repo))
         started.wait(60)
-        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, number)
         interrupted.wait(60)
 
     server.on_upload = interrupt
@@ -229,11 +233,12 @@ def test_an_interrupted_upload_leaves_nothing_half_done_and_is_resumed(
     started.set()
     first, second = results_of(process)
     interrupted.set()
-    assert first.code == 130
-    assert first.errors.splitlines()[-1].startswith("llmkit: stopped by Ctrl-C; run the same comm")
+    assert first.code == 128 + number
+    advice = "run the same command again, and it sends only what is missing"
+    assert first.errors.splitlines()[-1] == f"llmkit: stopped by {name}; {advice}"
     assert second.code == 0, second.errors
     assert seen == [set()]  # after the interruption, the repo was empty
-    assert files_of(hub.root, "me/interrupted") == MODEL_FILES
+    assert files_of(hub.root, repo) == MODEL_FILES
 
 
 def test_on_a_terminal_the_user_is_asked(hub, server, classifier, fork_server):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import pytest
 from rows import write_csv
@@ -72,12 +73,12 @@ def test_what_is_there_is_replaced_only_by_force(run):
         quantize_run(str(run), (), console, is_forced=True)
 
 
-def test_an_interrupted_command_leaves_nothing_behind(run, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(variants.Scorer, "score", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        quantize_run(str(run), (), make_console(quiet=True))
-    assert not [path for path in run.iterdir() if path.name.startswith("int8")]
-    assert not is_int8(run / "int8")
+def test_a_stopped_command_leaves_nothing_behind(run, fork_server):
+    process = fork_server.start(("quantize", "run"), cwd=run.parent)
+    assert process.stdout.readline().startswith("scoring float32")
+    assert is_int8(run / "int8.partial")
+    process.terminate()
+    _, errors = process.communicate()
+    assert errors.splitlines()[-1] == "llmkit: stopped by SIGTERM"
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not list(run.glob("int8*"))
