@@ -6,7 +6,8 @@ import signal
 
 import pytest
 import torch
-from runs import forget_accelerator
+from runs import forget_accelerator, read_metrics
+from stopped_runs import stop_after
 from transformers import AutoModelForCausalLM
 
 from llmkit.model.load import load_model
@@ -88,3 +89,20 @@ def test_a_stopped_command_leaves_no_incomplete_model_and_says_how_to_continue(r
     assert errors.splitlines()[-1] == f"llmkit: stopped by SIGTERM; {advice}"
     assert process.returncode == 128 + signal.SIGTERM
     assert not list(run.rglob("*.partial"))
+
+
+@pytest.mark.slow
+def test_an_interrupted_recovery_continues(run, prune):
+    arguments = ("--share", "0.5", "--recover", "3", "train.log_every=1")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 2)
+        stopped = prune(*arguments)
+    assert stopped.exit_code == 143
+    assert "run the command again to continue" in stopped.stderr
+    recovered = run / "pruned" / "structured-50" / "recovered"
+    assert [line["step"] for line in read_metrics(recovered)[0]] == [1, 2]
+    log = (recovered / "metrics.jsonl").read_bytes()
+    result = prune(*arguments)
+    assert result.exit_code == 0, result.output
+    assert (recovered / "metrics.jsonl").read_bytes().startswith(log)
+    assert [line["step"] for line in read_metrics(recovered)[0]] == [1, 2, 3]
