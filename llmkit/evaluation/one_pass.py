@@ -63,7 +63,7 @@ def score_rows(
 
     Raises UserError for a prompt that does not fit into the context.
     """
-    bare, rows = unwrap_model(model), EncodedRows(evaluation_set.encoded)
+    bare = unwrap_model(model)
     number_of = np.flatnonzero(evaluation_set.encoding_report.is_encoded).tolist()
     numbers = [number_of[index] for index in chain.from_iterable(batches)] + others
     prompts = [evaluation_set.prompts[number] for number in numbers]
@@ -72,24 +72,43 @@ def score_rows(
     check_prompts(prompts, generation.max_new_tokens, bare)
     requests = make_requests(prompts, [(seed, number) for number in numbers], generation)
     votes = generation.num_return_sequences
-    of_prompts = (requests[start : start + votes] for start in range(0, len(requests), votes))
-    sequences: list[list[Sequence]] = []
-    nats: list[np.ndarray | None] = []
+    of_prompts = [requests[start : start + votes] for start in range(0, len(requests), votes)]
+    rows = EncodedRows(evaluation_set.encoded)
     with open_engine(bare, tokenizer, requests, batch_size) as engine:
         loss = SupervisedLoss(model, "padding_free")
-        for batch in batches:
-            of_batch = list(islice(of_prompts, len(batch)))
-            num_slots = votes * len(batch)
-            while not engine.is_idle and len(engine.free_slots(num_slots)) < num_slots:
-                engine.step()
-            read, losses = read_batch(engine, loss, [rows[index] for index in batch], of_batch)
-            sequences, nats = sequences + read, nats + losses
-        sequences += [list(map(engine.add, of_prompt)) for of_prompt in of_prompts]
-        nats += [None] * len(others)
+        sequences, nats = read_rows(engine, loss, rows, batches, of_prompts)
         while not engine.is_idle:
             engine.step()
     predictions = [combine_samples(list(map(to_prediction, s)), generation) for s in sequences]
     return list(zip(numbers, predictions, nats, strict=True))
+
+
+def read_rows(
+    engine: Engine,
+    loss: SupervisedLoss,
+    rows: EncodedRows,
+    batches: list[list[int]],
+    requests: list[list[Request]],
+) -> tuple[list[list[Sequence]], list[np.ndarray | None]]:
+    """The sequences of each prompt, which the engine will finish, and the nats of each supervised
+    token of its row.
+
+    Args:
+        batches: Indices of rows that share a forward pass.
+        requests: The requests with each prompt, those with the prompts of the rows first.
+    """
+    sequences: list[list[Sequence]] = []
+    nats: list[np.ndarray | None] = []
+    remaining = iter(requests)
+    for batch in batches:
+        of_batch = list(islice(remaining, len(batch)))
+        num_slots = sum(map(len, of_batch))
+        while not engine.is_idle and len(engine.free_slots(num_slots)) < num_slots:
+            engine.step()
+        read, losses = read_batch(engine, loss, [rows[index] for index in batch], of_batch)
+        sequences, nats = sequences + read, nats + losses
+    others = [list(map(engine.add, of_prompt)) for of_prompt in remaining]
+    return sequences + others, nats + [None] * len(others)
 
 
 @torch.inference_mode()
@@ -106,13 +125,39 @@ def read_batch(
 
     requests: The requests with the prompt of each row.
     """
+    slots = choose_slots(engine, rows, requests)
+    states, nats = compute_states(engine, loss, rows, slots)
+    sequences = begin_sequences(engine, rows, requests, list(slots), states)
+    return [
+        [sequences.get((row, vote)) or engine.add(request) for vote, request in enumerate(of_row)]
+        for row, of_row in enumerate(requests)
+    ], nats
+
+
+def choose_slots(
+    engine: Engine, rows: list[Mapping[str, np.ndarray]], requests: list[list[Request]]
+) -> dict[tuple[int, int], int]:
+    """A free slot of the engine for each (row, vote) whose prompt the row begins with, as far as
+    there are any. The first votes of all rows come first; others can copy their prompts."""
+    votes = [(row, vote) for vote in range(len(requests[0])) for row in range(len(rows))
+             if begins_with(rows[row], requests[row][vote].prompt)]  # fmt: skip
+    return dict(zip(votes, engine.free_slots(len(votes)), strict=False))
+
+
+def compute_states(
+    engine: Engine,
+    loss: SupervisedLoss,
+    rows: list[Mapping[str, np.ndarray]],
+    slots: dict[tuple[int, int], int],
+) -> tuple[list[Tensor], list[np.ndarray]]:
+    """The hidden states (num_tokens, D) from which the supervised tokens of each row are predicted,
+    and the nats of these tokens.
+
+    slots: Where the cache keeps the keys and values of a row, by (row, vote).
+    """
     output = engine.model.get_output_embeddings()
     batch = collate(rows, UNLIMITED).to(engine.model.device)
     order = batch.row_ids.unique_consecutive().tolist()  # in which the rows are packed
-    # Of several votes, the first of each row come first; others can copy its prompt.
-    votes = [(row, vote) for vote in range(len(requests[0])) for row in range(len(rows))
-             if begins_with(rows[row], requests[row][vote].prompt)]  # fmt: skip
-    slots = dict(zip(votes, engine.free_slots(len(votes)), strict=False))
 
     def keep(block: int, qkv: Tensor) -> None:
         of_rows = dict(zip(order, qkv.split(batch.lengths), strict=True))
@@ -121,23 +166,39 @@ def read_batch(
 
     with unpacked_linear_layers(engine.model):
         hidden = loss.used_states(batch, keep)
-        nats = token_nll(hidden, output.weight, batch.targets)
+        nats = token_nll(hidden, output.weight, batch.targets).cpu()
     counts = np.bincount(batch.supervised_rows, minlength=len(rows))[order].tolist()
-    states = dict(zip(order, hidden.split(counts), strict=True))
-    nats = dict(zip(order, nats.cpu().split(counts), strict=True))
-    read, expected, of_expected = {}, [], []
-    for row, vote in slots:
-        request = requests[row][vote]
-        read[row, vote] = Sequence(request, engine.tokenizer)
-        expected.append(rows[row]["input_ids"][len(request.prompt) :].tolist())
-        of_expected.append(states[row][-len(expected[-1]) :])
-    sequences = list(read.values())
-    follow_expected(sequences, expected, of_expected, output, engine.tokenizer.eos_token_id)
+    places = np.argsort(order)
+    states, nats = hidden.split(counts), nats.split(counts)
+    return [states[place] for place in places], [nats[place].numpy() for place in places]
+
+
+def begin_sequences(
+    engine: Engine,
+    rows: list[Mapping[str, np.ndarray]],
+    requests: list[list[Request]],
+    votes: list[tuple[int, int]],
+    states: list[Tensor],
+) -> dict[tuple[int, int], Sequence]:
+    """Let requests join the engine that need no forward pass for their prompt, nor for the tokens
+    of the row on which the model agrees.
+
+    Args:
+        votes: The (row, vote) of each.
+        states: See `compute_states`.
+    """
+    begun = {(row, vote): Sequence(requests[row][vote], engine.tokenizer) for row, vote in votes}
+    expected = [
+        rows[row]["input_ids"][len(requests[row][vote].prompt) :].tolist() for row, vote in votes
+    ]
+    of_expected = [
+        states[row][-len(tokens) :] for (row, _), tokens in zip(votes, expected, strict=True)
+    ]
+    output, end = engine.model.get_output_embeddings(), engine.tokenizer.eos_token_id
+    sequences = list(begun.values())
+    follow_expected(sequences, expected, of_expected, output, end)
     engine.join(sequences)
-    return [
-        [read.get((row, vote)) or engine.add(request) for vote, request in enumerate(of_row)]
-        for row, of_row in enumerate(requests)
-    ], [nats[row].numpy() for row in range(len(rows))]
+    return begun
 
 
 def begins_with(row: Mapping[str, np.ndarray], prompt: list[int]) -> bool:
