@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -9,6 +10,10 @@ from pathlib import Path
 # Every session encodes its rows anew and does not touch the cache of the user.
 CACHE = tempfile.TemporaryDirectory(prefix="llmkit-test-cache-")  # deleted at the end
 os.environ["LLMKIT_CACHE"] = CACHE.name
+# Other processes keep their temporary files there, too: some tests kill them.
+TEMPORARY = Path(CACHE.name) / "temporary"
+TEMPORARY.mkdir()
+os.environ["TMPDIR"] = str(TEMPORARY)
 # Otherwise the number of threads would follow the load of the machine, and results would follow it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Set before any Hugging Face library is imported: no test contacts the hub.
@@ -53,6 +58,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[FIGURES] = {}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # deletes the folders as Ctrl-C does
     is_first_process = Path(CACHE.name) == FORK_SERVER
     if is_first_process:
         end = start_server(FORK_SERVER, without_network() | LIKE_THE_COMMAND)
