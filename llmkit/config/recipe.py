@@ -22,6 +22,7 @@ from llmkit.config.values import is_list, refusal
 from llmkit.errors import UserError, did_you_mean, printable
 from llmkit.paths import expand
 
+SCRATCH = "scratch"  # the name of a model with random weights
 LENGTH_KEYS = ("train.epochs", "train.max_steps")  # a recipe sets one of them
 
 
@@ -62,10 +63,24 @@ def load_recipe(
         raise UserError(f"{' '.join(both)}: give one of them")
     _read_json_schema(content, given, path, lines)
     try:
-        return Recipe.model_validate(content)
+        recipe = Recipe.model_validate(content)
     except ValidationError as error:
         mistakes = _explain(error, path, lines, given)
         raise UserError("\n".join(printable(mistake, 1000) for mistake in mistakes)) from None
+    _refuse_shape_of_other_model(recipe.model.name, given)
+    return recipe
+
+
+def _refuse_shape_of_other_model(name: str, given: dict[str, str]) -> None:
+    """Raise UserError for overrides of `model.scratch`, which only that model reads."""
+    ignored = [
+        override for key, override in given.items() if f"{key}.".startswith("model.scratch.")
+    ]
+    if ignored and name != SCRATCH:
+        raise UserError(
+            f"{printable(ignored[0])}: the model is {printable(name)}, whose size is fixed; add "
+            f"model={SCRATCH} for random weights of this size"
+        )
 
 
 def _read_json_schema(

@@ -33,6 +33,15 @@ def test_overrides_reach_every_level_with_the_right_type():
     assert recipe.model.name == "123"
 
 
+def test_the_size_of_random_weights_is_refused_for_another_model():
+    (mistake,) = mistakes("summarize", "model.scratch.n_layer=2", "model=gpt2")
+    assert mistake.startswith("model.scratch.n_layer=2: the model is gpt2, whose size is fixed")
+    assert mistakes("summarize", "model.scratch={}", "seed=1")
+    recipe = load_recipe("summarize", overrides=("model.scratch.n_layer=2", "model=scratch"))
+    assert recipe.model.scratch.n_layer == 2
+    assert load_recipe("pretrain", scale="full-from-gpt2").model.name == "gpt2"
+
+
 def test_all_mistakes_of_a_recipe_are_reported_at_once():
     lines = mistakes("summarize", "train.learning_rat=2e-5", "train.epochs=many", "sed=1")
     assert len(lines) == 3
