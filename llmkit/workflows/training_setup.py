@@ -267,7 +267,7 @@ def run_record(
     return RunRecord(
         findings=[str(finding) for finding in rows.findings],
         seed=schedule.seed,
-        device=str(accelerator.device),
+        device=accelerator.device.type,  # its index differs between processes
         mixed_precision=accelerator.mixed_precision,
         float32_matmul_precision=torch.get_float32_matmul_precision(),
         deterministic=deterministic or accelerator.device.type == "cpu",
@@ -290,7 +290,7 @@ def show_setup(setup: TrainingSetup, console: Console) -> None:
     console.print(model_line(setup.model, setup.recipe.model.name, settings.method))
     arithmetic = {"no": "float32"}.get(setup.record.mixed_precision, setup.record.mixed_precision)
     kind = ", deterministic" if settings.deterministic else ""
-    console.print(f"forward {settings.forward}, {arithmetic} on {setup.accelerator.device}{kind}")
+    console.print(f"forward {settings.forward}, {arithmetic} on {setup.record.device}{kind}")
     report = rows.train.report
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in report.outcomes.most_common())
     cached = "  (encoded rows from the cache)" if rows.train.was_cached else ""

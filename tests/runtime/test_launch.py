@@ -118,6 +118,8 @@ def test_a_run_goes_on_with_two_processes_and_with_one_again(
     _, errors = process.communicate()
     assert process.returncode == 143
     assert f"--resume {run} --num-processes 2" in errors
+    assert "num_processes was 1, is 2" in errors
+    assert "device was" not in errors
     assert newest(run)[0].name == f"step-{second_stop:08}"
     run_to_the_end(settings, run, resume=True)
     expected, reached = log_of(tmp_path / "whole"), log_of(run)
