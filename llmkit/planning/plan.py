@@ -42,6 +42,8 @@ class Plan:
     """Approximate number of devices on which the recipe as written would fit the time budget; set
     only if one is too slow."""
     trials: list[Trial] = field(default_factory=list)
+    loss: tuple[float, float, float] | None = None
+    """(low, expected, high) loss of the recipe as written, forecast from the trials."""
     curve: list[CurvePoint] = field(default_factory=list)
     """Loss by run length; without trials, the difference from the recipe as written."""
 
@@ -65,6 +67,7 @@ class Plan:
             "least_memory": self.least_memory and self._as_dict(self.least_memory),
             "num_devices": self.num_devices,
             "trials": [vars(trial) for trial in self.trials],
+            "loss": self.loss and dict(zip(("low", "expected", "high"), self.loss, strict=True)),
             "curve": [vars(point) for point in self.curve] if self.has_loss else [],
         }
 

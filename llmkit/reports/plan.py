@@ -79,9 +79,16 @@ def to_type(changes: dict[str, Any]) -> str:
 
 
 def closing_lines(plan: Plan) -> list[str]:
-    """If nothing fits the budget, the variant that comes closest; and how many devices would
-    shorten the recipe as written to the budget."""
-    lines = [] if plan.proposals or plan.least_memory is None else refusal_lines(plan)
+    """The loss that trials forecast; if nothing fits the budget, the variant that comes closest;
+    and how many devices would shorten the recipe as written to the budget."""
+    lines = []
+    if plan.loss is not None:
+        low, expected, high = plan.loss
+        lines.append(
+            "validation loss of the recipe as written, forecast from the trials: "
+            f"{expected:.3f} ({LEVEL:.0%} interval {low:.3f}-{high:.3f})"
+        )
+    lines += [] if plan.proposals or plan.least_memory is None else refusal_lines(plan)
     if plan.num_devices is not None:
         lines.append(
             f"the recipe as written would fit the time budget on about {plan.num_devices} such "

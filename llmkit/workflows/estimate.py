@@ -262,6 +262,7 @@ def with_proposals(
     loss_model = LossModel(recipe_variant.num_weights, schedule)
     if trials:
         loss_model = loss_model.with_trials(trials, full_run_steps(plan, machine, setup, step))
+        plan = replace(plan, loss=loss_model.loss(loss_model.num_weights, schedule.num_steps))
     plan = replace(plan, trials=list(trials), curve=curve_of(recipe_costs, schedule, loss_model))
     prediction, budget = plan.prediction, plan.budget
     is_in_time = budget is None or prediction.total_seconds <= budget

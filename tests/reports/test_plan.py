@@ -92,6 +92,15 @@ def test_the_closest_variant_is_shown_if_nothing_fits():
     )
 
 
+def test_the_loss_that_trials_forecast_is_shown_without_a_budget(tmp_path):
+    plan = replace(TRIED, budget=None, memory=None, proposals=[], loss=(3.1, 3.25, 3.4))
+    line = "as written, forecast from the trials: 3.250 (90% interval 3.100-3.400)"
+    assert line in " ".join(shown(plan, 200).split())
+    write_html(plan, tmp_path / "plan.html")
+    assert line in (tmp_path / "plan.html").read_text("utf-8")
+    assert plan.as_dict()["loss"] == {"low": 3.1, "expected": 3.25, "high": 3.4}
+
+
 def test_the_number_of_gpus_is_shown_if_one_is_too_slow(tmp_path):
     line = "recipe as written would fit the time budget on about 5 such GPUs (--num-processes 5)"
     slow = replace(PLAN, num_devices=5)

@@ -8,6 +8,7 @@ import pytest
 from llmkit.planning.devices import EFFICIENCY, find_device
 from llmkit.planning.flops import training_flops
 from llmkit.planning.plan import Plan
+from llmkit.planning.scaling_law import Trial
 from llmkit.workflows.estimate import (
     SHARED,
     machine_from_datasheet,
@@ -124,6 +125,15 @@ def test_the_expected_loss_falls_with_the_length_of_the_run(planned, here):
     curve = with_proposals(plan, machine, setup, step).curve
     assert all(a.seconds < b.seconds for a, b in itertools.pairwise(curve))
     assert all(a.expected >= b.expected for a, b in itertools.pairwise(curve))
+
+
+def test_trials_forecast_the_loss_of_the_recipe_without_a_budget(planned, here):
+    setup, _, step = planned
+    machine, plan = here
+    trials = [Trial(1, 5.0), Trial(2, 4.6), Trial(3, 4.3)]
+    low, expected, high = with_proposals(plan, machine, setup, step, trials).loss
+    assert low < expected < high < 4.6
+    assert with_proposals(plan, machine, setup, step).loss is None
 
 
 def test_all_of_a_memory_budget_may_be_used(planned):
