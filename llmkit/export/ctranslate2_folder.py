@@ -14,7 +14,9 @@ from llmkit.export.runtime import BATCH_SIZE, Runtime, log_softmax
 from llmkit.export.source import Source
 from llmkit.export.weights import largest_error
 from llmkit.families import family_of
+from llmkit.io.atomic import disk_errors
 
+FILE = "model.bin"
 DTYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)  # by number in model.bin
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
@@ -32,7 +34,8 @@ def write(source: Source, precision: str, folder: Path) -> None:
     from ctranslate2.converters import TransformersConverter
 
     converter = TransformersConverter(str(source.folder), copy_files=list(TOKENIZER_FILES))
-    converter.convert(str(folder), quantization=precision, force=True)
+    with disk_errors(folder / FILE):
+        converter.convert(str(folder), quantization=precision, force=True)
 
 
 def weight_error(source: Source, folder: Path) -> float:
@@ -47,7 +50,7 @@ def weight_error(source: Source, folder: Path) -> float:
 def read_weights(folder: Path) -> dict[str, np.ndarray]:
     """The weights in model.bin by name, in the format that CTranslate2's converter writes; integers
     are divided by their scales."""
-    with (folder / "model.bin").open("rb") as file:
+    with (folder / FILE).open("rb") as file:
         read_numbers(file, "I")
         read_text(file)
         _, count = read_numbers(file, "II")

@@ -3,9 +3,9 @@
 The gguf package writes it, with the names and the layout of llama.cpp's own converter.
 """
 
-import errno
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from llmkit.export.modelfile import write_modelfile
 from llmkit.export.source import Source
 from llmkit.export.weights import largest_error
 from llmkit.families import family_of
+from llmkit.io.atomic import disk_errors
 from llmkit.model.load import check_finite
 
 FILE = "model.gguf"
@@ -58,17 +59,10 @@ def write(source: Source, precision: str, folder: Path) -> None:
         kind = tensor_type(name, weight, precision)
         data = gguf.quants.quantize(weight.contiguous().numpy(), kind)
         writer.add_tensor(name, data, raw_dtype=kind)
-    try:
+    with disk_errors(folder / FILE), closing(writer):
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
-    except OSError as error:
-        if error.errno is None:  # NumPy gives no reason
-            reason = f"{error}; is the disk full?"
-            raise OSError(errno.EIO, reason, str(folder / FILE)) from None
-        raise
-    finally:
-        writer.close()
     write_modelfile(source, FILE, folder)
 
 

@@ -16,6 +16,7 @@ import torch
 
 from llmkit.export.runtime import Runtime, log_softmax
 from llmkit.export.source import Source
+from llmkit.io.atomic import disk_errors
 from llmkit.model.load import evaluating
 
 FILE = "model.onnx"
@@ -39,7 +40,8 @@ def write(source: Source, precision: str, folder: Path) -> None:
         stages = decompose_for_generation(source.model, inputs, multi_token_decode=True)
         program, _ = OnnxExporter().export_program(*stages["decode"], OnnxConfig(dynamic=True))
     rename_cache(program.graph)
-    OnnxExporter.save_program(program, folder / FILE)
+    with disk_errors(folder / FILE):
+        OnnxExporter.save_program(program, folder / FILE)
     source.model.config.save_pretrained(folder)
     source.model.generation_config.save_pretrained(folder)
     source.tokenizer.save_pretrained(folder)

@@ -185,9 +185,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a safetensors error about a full disk into an OSError."""
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn an error of safetensors or NumPy about a full disk into an OSError, and name the path in
+    any OSError that does not name one."""
     try:
         yield
     except SafetensorError as error:
-        raise OSError(errno.EIO, str(error), str(folder)) from None
+        raise OSError(errno.EIO, str(error), str(path)) from None
+    except OSError as error:
+        if error.errno is None:  # NumPy gives no reason
+            raise OSError(errno.EIO, f"{error}; is the disk full?", str(path)) from None
+        error.filename = error.filename or str(path)
+        raise

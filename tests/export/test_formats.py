@@ -1,6 +1,7 @@
 """Formats and precisions as they are typed."""
 
 import importlib.util
+import resource
 
 import pytest
 
@@ -48,3 +49,21 @@ def test_lower_precisions_have_wider_bounds():
     for each in FORMATS.values():
         bounded = [b for b in each.precisions.values() if b.weight_error is not None]
         assert bool(bounded) == (each.weight_error is not None)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("safetensors", "safetensors"), ("gguf", "model.gguf"), ("ctranslate2", "model.bin")],
+)
+def test_a_disk_that_is_full_is_named(full, tmp_path, name, file):
+    pytest.importorskip(name)
+    folder = tmp_path / name
+    folder.mkdir()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large|is the disk full") as error:
+            FORMATS[name].write(full.source, "f32" if name == "gguf" else "float32", folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.filename.endswith(file)

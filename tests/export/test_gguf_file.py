@@ -1,7 +1,6 @@
 """GGUF files: read back by the gguf package, and run by llama.cpp."""
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -96,16 +95,6 @@ def test_widths_that_blocks_do_not_fit_are_refused_for_quantized_files(full):
         assert unsupported(full.source, "f16") is None
     finally:
         config.n_inner = before
-
-
-def test_a_full_disk_is_named(full, tmp_path):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
-    try:
-        with pytest.raises(OSError, match=r"is the disk full\?: .*model\.gguf"):
-            FORMATS["gguf"].write(full.source, "f32", tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_the_printed_command_completes_a_prompt_with_the_file(full, export, tmp_path):
