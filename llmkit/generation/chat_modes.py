@@ -101,7 +101,7 @@ class ConversationMode:
             raise UserError(
                 f"no room for a message: data.max_length is {session.data.max_length} tokens, of "
                 f"which up to {session.max_new_tokens} are for the answer; shorten the system "
-                "prompt or lower max_new_tokens"
+                f"prompt or lower {session.limit_name}"
             )
         self.introduction = ""
 
@@ -142,8 +142,8 @@ class TextMode:
         self.texts: list[dict[str, str]] = []
         if self.max_tokens < 1:
             raise UserError(
-                f"--max-new-tokens: {session.max_new_tokens} leaves no room for a prompt in the "
-                f"model's {session.model.config.max_position_embeddings} positions; lower it"
+                f"{session.limit_name}: {session.max_new_tokens} leaves no room for a prompt in "
+                f"the model's {session.model.config.max_position_embeddings} positions; lower it"
             )
 
     def encode(self, text: str) -> EncodedPrompt:

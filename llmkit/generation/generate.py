@@ -56,10 +56,9 @@ def generate(
 
 def check_prompts(prompts: list[list[int]], max_new_tokens: int, model: PreTrainedModel) -> None:
     """Raises UserError for a prompt that does not fit into the context with its completion."""
+    advice = " or lower generation.max_new_tokens"
     for number, prompt in enumerate(prompts, 1):
-        check_prompt_length(
-            f"prompt {number}", len(prompt), max_new_tokens, model, " or lower max_new_tokens"
-        )
+        check_prompt_length(f"prompt {number}", len(prompt), max_new_tokens, model, advice)
 
 
 def make_requests(

@@ -30,7 +30,8 @@ class Options:
             for key, value in options.items()
             if value not in (None, ())
         }
-        self._name: Callable[[str], str] = str if as_keywords else flag
+        self.name_of: Callable[[str], str] = str if as_keywords else flag
+        """How messages call a key."""
 
     def apply_to(self, generation: Generation, task: Task) -> Generation:
         """The recipe's decoding settings, overridden by the options. A constraint replaces the
@@ -47,7 +48,7 @@ class Options:
             lines = dict.fromkeys(self._explain(error, generation))
             raise UserError("\n".join(lines)) from None
         if task.output == "label" and self.given:
-            name = self._name(next(iter(self.given)))
+            name = self.name_of(next(iter(self.given)))
             raise UserError(f"{name}: {task.name} predicts labels and generates no text; remove it")
         return generation
 
@@ -58,7 +59,7 @@ class Options:
         except ConstraintError as error:
             if error.key not in self.given:
                 raise
-            raise UserError(f"{self._name(error.key)}: {error.reason}") from None
+            raise UserError(f"{self.name_of(error.key)}: {error.reason}") from None
 
     def _schema(self) -> dict[str, Any]:
         """The JSON Schema, read from its file if the option is a path."""
@@ -68,12 +69,12 @@ class Options:
         try:
             return {"json_schema": read_json_schema(path)}
         except UserError as error:
-            raise UserError(f"{self._name('json_schema')}: {error}") from None
+            raise UserError(f"{self.name_of('json_schema')}: {error}") from None
 
     def _explain(self, error: ValidationError, recipe: Generation) -> Iterator[str]:
         for mistake in error.errors():
             key = str(mistake["loc"][0]) if mistake["loc"] else ""
-            name = f"{self._name(key)}: " if key else ""
+            name = f"{self.name_of(key)}: " if key else ""
             if mistake["type"] == "extra_forbidden":
                 yield f"{name}not a decoding setting{self._hint(key)}"
             elif mistake["type"] == "value_error":
@@ -87,7 +88,7 @@ class Options:
         keys = list(Generation.model_fields)
         meant = meant_option(unknown, [flag(key) for key in keys])
         if meant is not None:
-            return f"; did you mean {self._name(key_of(meant))}?"
+            return f"; did you mean {self.name_of(key_of(meant))}?"
         advice = other_name(unknown)
         if advice is not None and "generation." in advice:
             return f"; {advice.replace('generation.', '')}"
@@ -100,7 +101,7 @@ class Options:
 
         def name_of(key: str) -> str:
             is_from_recipe = key in set_by_recipe and key not in self.given
-            return f"generation.{key}" if is_from_recipe else self._name(key)
+            return f"generation.{key}" if is_from_recipe else self.name_of(key)
 
         keys = "|".join(Generation.model_fields)
         return re.sub(rf"\b({keys})\b", lambda match: name_of(match[0]), message)

@@ -56,6 +56,8 @@ class GenerationSession:
     accelerator: Accelerator
     console: Console
     """Console for messages; stdout is reserved for predictions."""
+    limit_name: str = "max_new_tokens"
+    """How messages call `generation.max_new_tokens`."""
 
     @property
     def max_new_tokens(self) -> int:
@@ -83,7 +85,7 @@ class GenerationSession:
         # A prompt without a truncatable part is passed as a whole if it fits into the context.
         kept = truncate_prompt(prompt.segments, segment_ids, max_prompt_tokens) or segment_ids
         ids = [token for tokens in kept for token in tokens]
-        advice = "" if self.labels else " or lower max_new_tokens"
+        advice = "" if self.labels else f" or lower {self.limit_name}"
         try:
             check_prompt_length(prompt.where, len(ids), self.max_new_tokens, self.model, advice)
         except UserError as error:
@@ -200,6 +202,7 @@ def open_session(
         seed,
         accelerator,
         console,
+        options.name_of("max_new_tokens"),
     )
 
 

@@ -124,7 +124,7 @@ def prepare_chat(
     except ValueError as error:
         raise ApiError(400, f"messages: {error}", param="messages", code="invalid_value") from None
     except UserError as error:
-        message = str(error).removeprefix("messages: ").replace("max_new_tokens", "max_tokens")
+        message = str(error).removeprefix("messages: ").replace(session.limit_name, "max_tokens")
         raise _context_length_error(f"messages: {message}", "messages") from None
     _check_prompt_length(encoded.ids, "messages", limits)
     return PreparedRequest([encoded.ids], [generation], [""])

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from llmkit.config.generation import Generation
 from llmkit.data.columns import SKIP
 from llmkit.errors import UserError, count_of
 from llmkit.generation.prompt_report import PromptReport, RowLocations
@@ -62,7 +61,7 @@ def generate_from_prompt(
         print_while_generated(session.stream(encoded))
         return
     predictions = zip([prompt], session.predict([encoded]), strict=True)
-    ((_, prediction),) = warn_about_truncated(predictions, session.generation)
+    ((_, prediction),) = warn_about_truncated(predictions, session)
     if output is not None:
         columns = output_columns_of(report, session, output)
         write_rows(output, [output_row(prompt, prediction)], columns)
@@ -100,7 +99,7 @@ def generate_from_file(
         # In a terminal, the predictions themselves show the progress.
         console = make_console(quiet=True) if sys.stdout.isatty() else session.console
         predictions = predict_windows(session, windows, report.num_rows, console)
-        for prompt, prediction in warn_about_truncated(predictions, session.generation):
+        for prompt, prediction in warn_about_truncated(predictions, session):
             print_prediction(prompt, prediction, as_json)
         return
     columns, fingerprint = (
@@ -116,7 +115,7 @@ def generate_from_file(
         predictions = predict_windows(
             session, windows, report.num_rows, session.console, writer.num_rows
         )
-        for prompt, prediction in warn_about_truncated(predictions, session.generation):
+        for prompt, prediction in warn_about_truncated(predictions, session):
             writer.append(output_row(prompt, prediction))
     show_written(session, report.num_rows, output)
 
@@ -136,7 +135,7 @@ def generate_from_lines(
     """
     report = PromptReport()
     predictions = predict_lines(session, chunks, is_raw, report)
-    predictions = warn_about_truncated(predictions, session.generation)
+    predictions = warn_about_truncated(predictions, session)
     if output is not None:
         report.columns["prompt"] = None
         rows = (output_row(*pair) for pair in predictions)
@@ -268,10 +267,10 @@ def predict_lines(
 
 
 def warn_about_truncated(
-    predictions: Iterable[tuple[Prompt, Prediction]], generation: Generation
+    predictions: Iterable[tuple[Prompt, Prediction]], session: GenerationSession
 ) -> Iterator[tuple[Prompt, Prediction]]:
     """Pass the predictions on; warn at the end if any was truncated before meeting a constraint."""
-    num_truncated = num_all = 0
+    generation, num_truncated, num_all = session.generation, 0, 0
     for prompt, prediction in predictions:
         num_all += 1
         num_truncated += prediction.ended is False
@@ -279,8 +278,8 @@ def warn_about_truncated(
     if num_truncated and generation.constraint:
         warning_console().print(
             f"warning: {num_truncated:,} of {count_of(num_all, 'completion')} truncated after "
-            f"{generation.max_new_tokens} tokens, before {generation.constraint} was met; raise "
-            "max_new_tokens",
+            f"{generation.max_new_tokens} tokens, before {generation.constraint} was met; "
+            f"raise {session.limit_name}",
             style="yellow",
         )
 

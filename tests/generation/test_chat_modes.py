@@ -217,7 +217,7 @@ def test_turns_that_come_back_are_not_noted(open_mode):
 def test_a_conversation_without_room_for_a_message_is_refused_at_once(open_mode):
     with pytest.raises(UserError, match=r"no room for a message: data\.max_length is 128 tokens"):
         open_mode("chat", max_new_tokens=127)
-    with pytest.raises(UserError, match="shorten the system prompt or lower max_new_tokens"):
+    with pytest.raises(UserError, match="shorten the system prompt or lower --max-new-tokens"):
         open_mode("chat", "goat " * 100)
     mode = open_mode("chat")
     with pytest.raises(UserError, match=r"^the message has .* fit; shorten it"):

@@ -53,7 +53,7 @@ def test_a_long_source_is_truncated_but_a_long_plain_prompt_is_rejected(open_tin
     encoded = session.encode([source, plain, short, empty])
     assert isinstance(encoded[0], EncodedPrompt)
     assert (len(encoded[0].ids), encoded[0].is_truncated) == (100, True)
-    assert str(encoded[1]).endswith("shorten the prompt or lower max_new_tokens")
+    assert str(encoded[1]).endswith("shorten the prompt or lower --max-new-tokens")
     assert not encoded[2].is_truncated
     assert session.tokenizer.decode(encoded[2].ids) == "A ferry."
     assert str(encoded[3]).startswith("in:2: the prompt is empty")

@@ -377,7 +377,7 @@ def test_a_prompt_that_ends_with_a_space_or_tab_causes_a_warning(
 def test_completions_truncated_before_meeting_a_constraint_are_counted(llmkit, tiny_gpt2, tmp_path):
     (tmp_path / "prompts.txt").write_text("The ferry\nThe harbour\n")
     given = ("generate", "--model", tiny_gpt2, "--regex", "[a-c]{9}", "--max-new-tokens")
-    warning = "{} truncated after 3 tokens, before regex was met; raise max_new_tokens"
+    warning = "{} truncated after 3 tokens, before regex was met; raise --max-new-tokens"
     for source, count in (
         (("--prompt", "The ferry"), "1 of 1 completion"),
         (("--input", "prompts.txt"), "2 of 2 completions"),
