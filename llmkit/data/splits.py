@@ -180,7 +180,8 @@ def _assign_by_hash(train: Rows, shares: dict[str, float], data: Data, is_text: 
     advice = ""
     if is_text and data.rows != "line":  # another way to read the file gives more rows
         advice = (
-            "; if each line is a text, set data.rows=line"
+            "; if each line is a text, set data.rows=line; for one long text, set "
+            "data.rows=document and data.held_out=end"
             if data.rows == "paragraph"
             else "; data.held_out=end holds out the end of one long text"
         )

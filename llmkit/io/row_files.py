@@ -178,10 +178,13 @@ def read_txt(
             parts.append(line)
             num_characters += len(line)
             if num_characters > MAX_TEXT_CHARACTERS:
-                raise UserError(
-                    f"{path}:{start}: a paragraph of more than {MAX_TEXT_CHARACTERS // 2**20} MB; "
-                    "if each line is a text, set data.rows=line"
+                what, advice = (
+                    ("paragraph", "if each line is a text, set data.rows=line")
+                    if len(parts) > 1
+                    else ("line", "break it up, or set data.rows=document if the file is one text")
                 )
+                size = f"{MAX_TEXT_CHARACTERS // 2**20} MB"
+                raise UserError(f"{path}:{start}: a {what} of more than {size}; {advice}")
             if rows == "paragraph":
                 continue
         if parts:

@@ -25,6 +25,14 @@ def test_data_rows_is_suggested_for_a_file_with_one_text_per_line(tmp_path):
     assert all(split(PRETRAIN, path, rows="line").values())
 
 
+def test_the_end_of_one_long_text_is_held_out_as_advised(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("The ferry left. " * 100)
+    with pytest.raises(UserError, match=r"data\.rows=document and data\.held_out=end"):
+        split(PRETRAIN, path)
+    assert all(split(PRETRAIN, path, rows="document", held_out="end").values())
+
+
 def test_a_run_prints_how_many_rows_are_held_out(llmkit, tiny_gpt2, tmp_path):
     path = write_jsonl(tmp_path / "rows.jsonl", summary_rows(12))
     result = llmkit("finetune", "summarize", f"model={tiny_gpt2}", f"data.train={path}", *SHORT)

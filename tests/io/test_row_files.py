@@ -19,6 +19,7 @@ from written_files import (
 from llmkit.config.schema import Data
 from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
+from llmkit.io import row_files
 from llmkit.io.row_files import read, read_all
 
 PLAIN = [row for row in ROWS if "\n" not in row["document"]]
@@ -197,3 +198,20 @@ def test_every_text_format_is_read_compressed(tmp_path, kind, suffix):
     if suffix:
         with pytest.raises(UserError, match=r"not readable as .*; compress or download"):
             list(read(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "said"),
+    [
+        ("One.\nTwo.\n" * 9, "paragraph", "a paragraph of more than 0 MB; if each line is a text"),
+        ("One. Two. " * 9, "paragraph", "a line of more than 0 MB; break it up"),
+        ("One. Two. " * 9, "line", "a line of more than 0 MB; break it up"),
+    ],
+)
+def test_a_text_that_is_too_long_is_refused_with_advice(tmp_path, monkeypatch, text, rows, said):
+    monkeypatch.setattr(row_files, "MAX_TEXT_CHARACTERS", 50)
+    path = tmp_path / "texts.txt"
+    path.write_text(text)
+    with pytest.raises(UserError, match=f":1: {said}"):
+        list(read_all(path, rows=rows))
+    assert list(read_all(path, rows="document"))
