@@ -59,6 +59,8 @@ class Format:
     """Writes the model in a precision into a folder."""
     open_folder: Callable[[Path], Runtime]
     """Opens an exported folder in the program that runs it."""
+    library: str
+    """The library that opens the format, as the hub names it in the metadata of a model card."""
     packages: tuple[str, ...] = ()
     """Packages that the format needs; the extra of the same name installs them."""
     weight_error: Callable[[Source, Path], float] | None = None
@@ -74,6 +76,7 @@ FORMATS = {
         safetensors_folder.unsupported,
         safetensors_folder.write,
         safetensors_folder.open_folder,
+        "transformers",
         weight_error=safetensors_folder.weight_error,
     ),
     "adapter": Format(
@@ -81,12 +84,14 @@ FORMATS = {
         adapter_folder.unsupported,
         adapter_folder.write,
         adapter_folder.open_folder,
+        "peft",
     ),
     "gguf": Format(
         {"f16": F16, "f32": F32, "q8_0": EIGHT_BIT, "q4_0": FOUR_BIT},
         gguf_file.unsupported,
         gguf_file.write,
         gguf_file.open_folder,
+        "gguf",
         ("gguf", "xllamacpp"),
         gguf_file.weight_error,
         gguf_file.command,
@@ -96,6 +101,7 @@ FORMATS = {
         onnx_folder.unsupported,
         onnx_folder.write,
         onnx_folder.open_folder,
+        "onnx",
         ("onnxscript", "onnxruntime"),
     ),
     "ctranslate2": Format(
@@ -103,6 +109,7 @@ FORMATS = {
         ctranslate2_folder.unsupported,
         ctranslate2_folder.write,
         ctranslate2_folder.open_folder,
+        "ctranslate2",
         ("ctranslate2",),
         ctranslate2_folder.weight_error,
     ),
@@ -141,15 +148,15 @@ class Target:
         name, _, precision = text.partition(":")
         if name not in FORMATS:
             raise UserError(
-                f"--to: unknown format {name!r}{did_you_mean(name, list(FORMATS))}; known formats: "
-                f"{', '.join(FORMATS)}"
+                f"--to: unknown format {name!r}; known formats: {', '.join(FORMATS)}"
+                f"{did_you_mean(name, list(FORMATS))}"
             )
         target = cls(name, precision or next(iter(FORMATS[name].precisions)))
         precisions = target.format.precisions
         if target.precision not in precisions:
             raise UserError(
-                f"--to: {name} has no precision {precision!r}"
-                f"{did_you_mean(precision, list(precisions))}; it has {', '.join(precisions)}"
+                f"--to: {name} has no precision {precision!r}; it has {', '.join(precisions)}"
+                f"{did_you_mean(precision, list(precisions))}"
             )
         missing = [each for each in target.format.packages if not importlib.util.find_spec(each)]
         if missing:

@@ -1,9 +1,11 @@
 """The model card: README.md of the model folder, with the metadata for the Hugging Face Hub."""
 
+import re
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from llmkit import __version__
 from llmkit.config.generation import CONSTRAINTS, Generation
@@ -29,6 +31,7 @@ output = model.generate(ids, {decoding}, pad_token_id=tokenizer.eos_token_id)
 print(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True))
 ```
 """
+PROGRAM = re.compile(r"^## Use\n.*?(?=^## )", re.DOTALL | re.MULTILINE)
 
 
 def model_card(
@@ -71,6 +74,25 @@ def read_card(folder: Path) -> str:
     """The model card of a model folder; empty if there is none."""
     path = folder / "README.md"
     return path.read_text("utf-8") if path.is_file() else ""
+
+
+def card_of_form(folder: Path, library: str, section: str) -> str:
+    """The card of another form of the model in a folder, such as an export: that model's card with
+    a section about the form.
+
+    Its metadata names the library that opens the form, and has no scores, since those are of the
+    model. The program remains only if transformers opens the form.
+    """
+    text = read_card(folder)
+    if library not in ("transformers", "peft"):
+        text = PROGRAM.sub("", text)
+    try:
+        card = ModelCard(text, ignore_metadata_errors=True)
+        card.data.library_name, card.data.eval_results = library, None
+        text = str(card) if text.startswith("---") else text
+    except (ValueError, TypeError, yaml.YAMLError):  # the user has changed it
+        pass
+    return text + section
 
 
 def card_metadata(

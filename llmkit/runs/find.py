@@ -152,6 +152,8 @@ def find_finished_run(name: str) -> Path:
     _, run = resolve_model(name)
     if run is None:
         raise UserError(f"{name}: not a run; name the folder that `llmkit finetune` made")
+    if int8_dir(run).is_dir() and expand(name).samefile(int8_dir(run)):
+        raise UserError(f"{name}: int8 weights cannot be converted; name the run, {run}")
     if not results_path(run).is_file():
         raise UserError(f"{name}: this run has not finished{resume_hint(run, ())}")
     return run

@@ -16,7 +16,7 @@ from llmkit.io.atomic import check_replaceable, make_folder, write_folder, write
 from llmkit.paths import check_writable, expand, total_size
 from llmkit.reports.export import export_section, show_exports
 from llmkit.reports.html import write_report
-from llmkit.reports.model_card import read_card
+from llmkit.reports.model_card import card_of_form
 from llmkit.runs.find import find_finished_run
 from llmkit.runs.folder import exports_dir, is_export, report_path
 from llmkit.workflows.original_model import (
@@ -115,7 +115,8 @@ def export_one(
         target.format.write(source, target.precision, staging)
         console.print(f"{target}: written; scoring it in the program that opens it")
         record = verify(source, target, staging, original)
-        write_text(staging / "README.md", read_card(source.folder) + export_section(record))
+        card = card_of_form(source.folder, target.format.library, export_section(record))
+        write_text(staging / "README.md", card)
         record.write(staging)
         records.append(record)
 

@@ -22,6 +22,7 @@ from llmkit.paths import expand, sha256
 from llmkit.planning.units import show_bytes
 from llmkit.reports.hub_results import BENCHMARK_FILE, RESULTS_FILE, HubResults, hub_results
 from llmkit.runs.find import recipe_of, resolve_model
+from llmkit.runs.folder import model_dir
 from llmkit.runtime.signals import Stopped
 from llmkit.scoring.results import read_results
 from llmkit.tasks import TASKS
@@ -99,7 +100,7 @@ def plan_push(path: str, repo_id: str, *, is_public: bool, is_forced: bool) -> P
     if repo is not None:
         check_visibility(repo_id, repo, is_public)
         replaced = check_origin(repo_id, repo, origin, is_forced)
-    results = results_of(run)
+    results = results_of(run if run is not None and folder.samefile(model_dir(run)) else None)
     contents: dict[str, Path | bytes] = dict(files)
     if results.text is not None:
         contents[RESULTS_FILE] = results.text.encode()

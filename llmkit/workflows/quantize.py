@@ -11,7 +11,7 @@ from llmkit.io.atomic import check_replaceable, write_folder, write_text
 from llmkit.model.int8 import is_int8, save_int8
 from llmkit.model.load import load_model
 from llmkit.paths import check_writable
-from llmkit.reports.model_card import read_card
+from llmkit.reports.model_card import card_of_form
 from llmkit.reports.variants import NOTE, Variant, show_variants, variants_table
 from llmkit.runs.find import find_finished_run, recipe_of
 from llmkit.runs.folder import int8_dir, model_dir
@@ -65,7 +65,9 @@ def quantize_run(
         variants = scorer.compare(models, results, sizes)
         num_rows = len(scorer.test.rows)
         quantized = Quantized(folder, scorer.metric, num_rows, instructions(), variants)
-        write_text(staging / "README.md", read_card(model_dir(run)) + section(quantized))
+        write_text(
+            staging / "README.md", card_of_form(model_dir(run), "llmkit", section(quantized))
+        )
         found.append(quantized)
 
     write_folder(folder, write)

@@ -18,9 +18,9 @@ def test_the_first_precision_is_the_default():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("gguff", "unknown format 'gguff'; did you mean gguf?"),
+        ("gguff", "onnx, ctranslate2; did you mean gguf?"),
         ("", "unknown format ''; known formats: safetensors, adapter, gguf, onnx, ctranslate2"),
-        ("safetensors:float33", "no precision 'float33'; did you mean float32?; it has float32"),
+        ("safetensors:float33", "no precision 'float33'; it has float32, bf16, fp16; did you "),
         ("adapter:q8_0", "no precision 'q8_0'; it has float32"),
     ],
 )

@@ -9,7 +9,7 @@ from llmkit.config.generation import Generation
 from llmkit.config.schema import Data, Train
 from llmkit.families import GPT2
 from llmkit.metrics.prediction import Prediction
-from llmkit.reports.model_card import is_hub_id, model_card
+from llmkit.reports.model_card import card_of_form, is_hub_id, model_card
 from llmkit.scoring import testset
 from llmkit.scoring.comparison import compare_with_others
 from llmkit.scoring.deciding_metric import choose_metric
@@ -84,3 +84,22 @@ def test_only_models_of_the_hub_are_named_as_base_model(tmp_path):
     _, card = card_of(base_model=str(tmp_path))
     assert "base_model" not in card
     assert str(tmp_path) not in card
+
+
+@pytest.mark.parametrize("library", ["transformers", "peft", "gguf", "llmkit"])
+def test_another_form_has_no_scores_and_no_program_that_cannot_open_it(tmp_path, library):
+    _, card = card_of()
+    (tmp_path / "README.md").write_text(card, "utf-8")
+    _, metadata, text = card_of_form(tmp_path, library, "\n## Export\n").split("---\n", 2)
+    metadata = yaml.safe_load(metadata)
+    assert metadata["library_name"] == library
+    assert metadata["base_model"] == "gpt2"
+    assert "model-index" not in metadata
+    assert ("AutoModelForCausalLM" in text) == (library in ("transformers", "peft"))
+    assert text.index("# mine") < text.index("## Training") < text.index("## Export")
+
+
+@pytest.mark.parametrize("card", ["", "# mine\n", "---\n[\n---\n# mine\n"])
+def test_a_card_without_metadata_is_kept(tmp_path, card):
+    (tmp_path / "README.md").write_text(card, "utf-8")
+    assert card_of_form(tmp_path, "gguf", "\n## Export\n") == card + "\n## Export\n"

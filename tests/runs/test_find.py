@@ -68,6 +68,10 @@ def test_a_finished_run_is_found_by_its_folder(tmp_path):
         find_finished_run(str(stopped))
     with pytest.raises(UserError, match="not a run"):
         find_finished_run(str(tmp_path))
+    (finished / "int8").mkdir()
+    assert find_finished_run(str(finished / "model")) == finished
+    with pytest.raises(UserError, match="int8 weights cannot be converted; name the run, "):
+        find_finished_run(str(finished / "int8"))
 
 
 def test_a_run_to_resume_is_named_once(tmp_path):

@@ -16,6 +16,8 @@ from runs import HELPERS
 from terminal import Terminal
 
 from llmkit.errors import UserError
+from llmkit.model.int8 import save_int8
+from llmkit.model.load import load_model
 from llmkit.paths import sha256
 from llmkit.workflows.push import check_text, collect_files, origin_of
 
@@ -84,6 +86,9 @@ def hub(classifier, tmp_path_factory, fork_server):
     (root / "models" / "me" / "theirs" / "model.safetensors").write_bytes(b"theirs")
     on_hub = copy_of(classifier, folder / "on-hub")
     score_on_hub(on_hub)
+    (on_hub / "int8").mkdir()
+    save_int8(*load_model(on_hub / "model"), on_hub / "int8")
+    shutil.copy(on_hub / "model" / "README.md", on_hub / "int8")
     tuned_on = copy_of(classifier, folder / "tuned-on")
     card = tuned_on / "model" / "README.md"
     card.write_text(card.read_text("utf-8").replace("- classify\n", "- qa\n"), "utf-8")
@@ -94,6 +99,7 @@ def hub(classifier, tmp_path_factory, fork_server):
         "again": (TOKEN, *push, "me/x"),
         "scored": (TOKEN, "push", "--yes", on_hub, "me/scored", "--public"),
         "scored locally": (TOKEN, *push, "me/scored", "--public"),
+        "int8": (TOKEN, "push", on_hub / "int8", "me/int8", "--dry-run"),
         "other task": (TOKEN, "push", "--yes", tuned_on, "me/x"),
         "forced": (TOKEN, "push", "--yes", tuned_on, "me/x", "--force"),
         "unknown model": (TOKEN, *push, "me/theirs", "--public"),
@@ -150,6 +156,14 @@ def test_scores_on_a_benchmark_are_beside_the_card_until_they_are_no_longer_true
     assert ".eval_results/llmkit.yaml   deleted" in locally.text
     assert files_of(hub.root, "me/scored") == MODEL_FILES
     assert not (hub.root / "models" / "me" / "scored" / ".private").is_file()
+
+
+def test_int8_weights_are_pushed_without_the_scores_of_the_run(hub):
+    result = hub.results["int8"]
+    assert result.code == 0, result.errors
+    assert "scores  card only: this folder is not the model of a finished run" in result.text
+    assert "model.int8.safetensors" in result.text
+    assert ".eval_results/llmkit.yaml" not in result.text
 
 
 def test_a_model_of_another_task_replaces_the_one_there_only_by_force(hub):
