@@ -55,9 +55,9 @@ def push(
         plan = workflow.plan_push(path, repo_id, is_public=is_public, is_forced=is_forced)
         workflow.show_plan(make_console(), plan)
         if plan.changes_nothing:
-            click.echo("nothing to upload: the repo has all of this")
+            click.echo("nothing to upload: the repo is up to date")
         elif is_dry_run:
-            click.echo("nothing was uploaded; run the command without --dry-run")
+            click.echo("nothing was uploaded; to upload, run the command without --dry-run")
         elif is_confirmed or click.confirm(workflow.question(plan)):
             click.echo(f"pushed  {workflow.push(plan)}")
         else:

@@ -13,7 +13,7 @@ from llmkit.scoring.verdict import title_of
 
 NOTE = (
     "difference: from the first line, paired by rows; with 95% intervals\n"
-    "tokens/s: generated, one prompt at a time; of 8: the same for 8 prompts at once"
+    "tokens/s: generated, one prompt at a time; batch of 8: the same for 8 prompts at once"
 )
 
 
@@ -39,7 +39,7 @@ class Variant:
 
 def header(metric: str) -> list[str]:
     """The names of the columns. metric: The deciding score."""
-    return ["", "weights", "size", title_of(metric), "difference", "tokens/s", "of 8"]
+    return ["", "weights", "size", title_of(metric), "difference", "tokens/s", "batch of 8"]
 
 
 def line(variant: Variant) -> list[str]:
