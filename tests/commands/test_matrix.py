@@ -123,7 +123,9 @@ def test_check_on_a_narrow_terminal_and_as_a_page(work, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("model", ["scratch", "embedded"])
 def test_check_as_json(work, model):
-    settings = (*work.settings, f"model={model}")
+    settings = [*work.settings, f"model={model}"]
+    if model != "scratch":
+        settings = [each for each in settings if not each.startswith("model.scratch.")]
     report = json.loads(run_llmkit("check", work.name, *settings, "--json").stdout)
     counts = {split: part["rows_read"] for split, part in report["splits"].items()}
     assert counts == {**SPLITS, "second": SPLITS["test"]}
