@@ -1,7 +1,7 @@
 """The formats of exports, their precisions, and how far an export may differ from its model."""
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,9 +65,9 @@ class Format:
     """Packages that the format needs; the extra of the same name installs them."""
     weight_error: Callable[[Source, Path], float] | None = None
     """Reads the weights back; returns the error of the worst tensor, see Bounds.weight_error."""
-    command: Callable[[Path, str, int], str] | None = None
-    """Returns a shell command that completes a prompt with the export, given its folder, the prompt
-    and the maximum number of new tokens."""
+    command: Callable[[Path, str, int, Sequence[str]], str] | None = None
+    """Returns a shell command that completes a prompt with the export, given its folder, the
+    prompt, the maximum number of new tokens and the stop strings."""
 
 
 FORMATS = {

@@ -4,7 +4,7 @@ The gguf package writes it, with the names and the layout of llama.cpp's own con
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -168,9 +168,11 @@ def open_folder(folder: Path) -> LlamaServer:
     return LlamaServer(folder / FILE)
 
 
-def command(folder: Path, prompt: str, max_new_tokens: int) -> str:
-    """A shell command that completes a prompt with the exported file."""
+def command(folder: Path, prompt: str, max_new_tokens: int, stop: Sequence[str]) -> str:
+    """A shell command that completes a prompt with the exported file. stop: Stop strings."""
     request = {"prompt": prompt, "max_tokens": max_new_tokens, "temperature": 0}
+    if stop:
+        request["stop"] = list(stop)
     code = (
         "import xllamacpp\n"
         "settings = xllamacpp.CommonParams()\n"

@@ -100,7 +100,8 @@ def show_command(
     for each in exports:
         make_command = each.target.format.command
         if make_command is not None and not each.reasons:
-            command = make_command(each.folder, prompt, original.inputs.max_new_tokens)
+            limit = original.inputs.max_new_tokens
+            command = make_command(each.folder, prompt, limit, original.stop)
             console.print(f"\nto run {each.target}:\n{command}\n")
             return
 

@@ -100,7 +100,10 @@ def test_widths_that_blocks_do_not_fit_are_refused_for_quantized_files(full):
 def test_the_printed_command_completes_a_prompt_with_the_file(full, export, tmp_path):
     written = export(full, "gguf:f32")
     prompt = f'It\'s "{full.original.test.examples[0].prompt_text}" \\n $HOME 🙂'
-    shell_command = command(written.folder, prompt, 4)
+    server = FORMATS["gguf"].open_folder(written.folder)
+    (expected,) = server.complete([server.tokenize(prompt)], 4)
+    shell_command = command(written.folder, prompt, 4, ["\n'"])
+    assert r'"stop": ["\n\u0027"]' in shell_command
     assert shell_command.startswith("python -c 'import xllamacpp\n")
     python = Path(sys.executable).parent
     completed = subprocess.run(
@@ -108,9 +111,8 @@ def test_the_printed_command_completes_a_prompt_with_the_file(full, export, tmp_
         env={**os.environ, "PATH": f"{python}{os.pathsep}{os.environ['PATH']}"},
     )  # fmt: skip
     assert completed.returncode == 0, completed.stderr
-    server = FORMATS["gguf"].open_folder(written.folder)
-    (expected,) = server.complete([server.tokenize(prompt)], 4)
     assert completed.stdout == f"{server.decode(expected)}\n"
+    assert '"stop"' not in command(written.folder, prompt, 4, [])
 
 
 def test_llama_cpp_renders_the_prompts_of_a_chat(tiny_gpt2, tmp_path):
