@@ -18,16 +18,21 @@ import argparse
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
-from itertools import count
+from itertools import accumulate, count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.generation import processor
+from benchmarks.pretraining_report import Competitor, write_report
+
+if TYPE_CHECKING:
+    from benchmarks.plain_gpt import PlainGPT
 
 BUILD = Path(__file__).parents[1] / "build" / "benchmark" / "pretraining"
 START, PREPARED, TEXTS = BUILD / "start", BUILD / "prepared", BUILD / "texts.jsonl"
@@ -159,10 +164,25 @@ def run_plain(kind: str, num_steps: int) -> None:
         num_steps,
     )
     losses, seconds = zip(*steps, strict=True)
-    model.eval()
-    test = plain_gpt.mean_loss(model, plain_gpt.read_tokens(PREPARED, "test"), LENGTH, BATCH)
-    figures = {"losses": losses, "seconds": seconds, "test_loss": test}
+    figures = {"losses": losses, "seconds": seconds, "test_loss": mean_test_loss(model)}
     (BUILD / f"plain-{num_steps}.json").write_text(json.dumps(figures))
+
+
+def mean_test_loss(model: "PlainGPT") -> float:
+    """Nats per token of the test text, which is read as one stream in blocks."""
+    from benchmarks import plain_gpt
+
+    tokens = plain_gpt.read_tokens(PREPARED, "test")
+    return plain_gpt.mean_loss(model.eval(), tokens, LENGTH, BATCH)
+
+
+def loss_on_test(folder: Path) -> float:
+    """`mean_test_loss` of a saved GPT-2."""
+    from transformers import GPT2LMHeadModel
+
+    from benchmarks import plain_gpt
+
+    return mean_test_loss(plain_gpt.PlainGPT(GPT2LMHeadModel.from_pretrained(folder)))
 
 
 def result_of_plain(num_steps: int) -> dict[str, Any]:
@@ -181,7 +201,7 @@ def parity(options: argparse.Namespace) -> int:
 
 
 def race(options: argparse.Namespace) -> int:
-    """Train both for the same time and write the table."""
+    """Train both for the same time and write the report."""
     finish(finetune(options, SAMPLE_STEPS, 0), plain(options, SAMPLE_STEPS, 1))
     rate = statistics.median(line["tokens_per_second"] for line in logged_steps(SAMPLE_STEPS)[5:])
     seconds = result_of_plain(SAMPLE_STEPS)["seconds"]
@@ -189,37 +209,50 @@ def race(options: argparse.Namespace) -> int:
     tokens = [options.minutes * 60 * each for each in (rate, plain_rate)]
     steps = [round(number / (BATCH * LENGTH)) for number in tokens]
     finish(finetune(options, steps[0], 0), plain(options, steps[1], 1))
-    write_table(options, *steps)
+    report_race(options, *steps)
     return 0
 
 
-def write_table(options: argparse.Namespace, num_steps: int, num_plain_steps: int) -> None:
+def report_race(options: argparse.Namespace, num_steps: int, num_plain_steps: int) -> None:
     run = BUILD / f"run-{num_steps}"
     results = json.loads((run / "metrics.json").read_text())
-    ours = results["systems"]["fine-tuned"]["scores"]
+    scores = results["scores"]["fine-tuned"]
+    steps = logged_steps(num_steps)
+    # A step's time is logged without validations and checkpoints, which come at even intervals.
+    seconds = list(accumulate(1 / step["tokens_per_second"] for step in steps))
+    scale = results["train_seconds"] / seconds[-1]
     theirs = result_of_plain(num_plain_steps)
-    bits = ours["bits_per_byte"] / ours["loss"]  # per nat of the same tokens
-    rows = [
-        ("llmkit", num_steps, results["train_seconds"], ours["loss"]),
-        ("plain loop", num_plain_steps, theirs["seconds"][-1], theirs["test_loss"]),
-    ]
-    lines = [
-        "# Pretraining: llmkit and a plain loop in the same time",
-        "",
-        f"Written by `python -m benchmarks.pretraining race`. Processor: {processor()}. One core "
-        "each, at the same time.",
-        "",
-        "| | steps | tokens | minutes | test loss | bits per byte |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    for name, steps, seconds, loss in rows:
-        tokens = steps * BATCH * LENGTH
-        lines.append(
-            f"| {name} | {steps:,} | {tokens:,} | {seconds / 60:.0f} | {loss:.3f} "
-            f"| {loss * bits:.3f} |"
-        )
-    options.output.write_text("\n".join(lines) + "\n")
+    write_report(
+        options.output,
+        options.output.with_suffix(".svg"),
+        processor(),
+        [key.replace(str(TEXTS), TEXTS.name) for key in overrides(options, num_steps)],
+        [
+            Competitor(
+                "llmkit",
+                [step["loss"] for step in steps],
+                [scale * each for each in seconds],
+                loss_on_test(run / "model"),
+                BATCH * LENGTH,
+            ),
+            Competitor(
+                "plain loop",
+                theirs["losses"],
+                theirs["seconds"],
+                theirs["test_loss"],
+                BATCH * LENGTH,
+            ),
+        ],
+        scores["bits_per_byte"] / scores["loss"],
+        last_samples(run),
+    )
     print(options.output.read_text())
+
+
+def last_samples(run: Path) -> list[dict[str, Any]]:
+    """The samples of the run's last validation."""
+    samples = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
+    return [sample for sample in samples if sample["step"] == samples[-1]["step"]]
 
 
 def main() -> int:
@@ -232,12 +265,13 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("build/PRETRAINING.md"))
     parser.add_argument("--plain-steps", type=int, help="internal: run the plain loop")
     options = parser.parse_args()
-    BUILD.mkdir(parents=True, exist_ok=True)
     if options.plain_steps:
         run_plain(options.kind, options.plain_steps)
         return 0
     if not options.train:
         parser.error("--train: name at least one file")
+    shutil.rmtree(BUILD, ignore_errors=True)
+    BUILD.mkdir(parents=True)
     prepare(options)
     return {"parity": parity, "race": race}[options.kind](options)
 

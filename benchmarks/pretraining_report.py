@@ -1,0 +1,169 @@
+"""Write the report of `benchmarks.pretraining race`, and a picture of the losses."""
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+NUM_PARTS = 12  # of the time, for which mean losses are reported
+SAMPLE_CHARACTERS = 400
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 340, 48, 90, 16, 44  # of the picture, in pixels
+COLORS = ("#1a6fb5", "#b4530a")
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """What one of the two trained, and how far it came."""
+
+    name: str
+    losses: list[float]
+    """Training loss of each step, in nats per token."""
+    seconds: list[float]
+    """Since the start, after each step."""
+    test_loss: float
+    tokens_per_step: int
+
+    @property
+    def minutes(self) -> float:
+        return self.seconds[-1] / 60
+
+
+def write_report(
+    output: Path,
+    picture: Path,
+    machine: str,
+    settings: list[str],
+    competitors: list[Competitor],
+    bits_per_nat: float,
+    samples: list[dict[str, Any]],
+) -> None:
+    """Write the report, and the picture beside it.
+
+    Args:
+        settings: Keys of the recipe, as they are given on the command line.
+        bits_per_nat: Bits per byte of the test text for each nat per token.
+        samples: Lines of llmkit's samples.jsonl at its last validation.
+    """
+    picture.write_text(loss_picture(competitors), "utf-8")
+    parts = [
+        "# Pretraining: llmkit and a plain loop in the same time",
+        f"Written by `python -m benchmarks.pretraining race`. Processor: {machine}. Each had one "
+        "core and one thread; both ran at the same time. The plain loop is the one of nanoGPT in "
+        "plain PyTorch, with its random blocks; both started from the same weights and read the "
+        "same text.",
+        final_table(competitors, bits_per_nat),
+        f"![Training loss over time]({picture.name})",
+        "Mean training loss, in nats per token, by the time since the start:",
+        loss_table(competitors),
+        "## Settings",
+        "```\n" + "\n".join(settings) + "\n```",
+        "## Samples",
+        "Held-out texts, and how llmkit's model continues them (greedy, in bold):",
+        *map(sample_lines, samples),
+    ]
+    output.write_text("\n\n".join(parts) + "\n", "utf-8")
+
+
+def final_table(competitors: list[Competitor], bits_per_nat: float) -> str:
+    lines = [
+        "| | steps | tokens | minutes | test loss | bits per byte |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for each in competitors:
+        num_steps = len(each.losses)
+        lines.append(
+            f"| {each.name} | {num_steps:,} | {num_steps * each.tokens_per_step:,} "
+            f"| {each.minutes:.0f} | {each.test_loss:.3f} | {each.test_loss * bits_per_nat:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def part_ends(competitors: list[Competitor]) -> np.ndarray:
+    """The ends of the parts of the time, in minutes."""
+    longest = max(each.minutes for each in competitors)
+    return np.linspace(0, longest, NUM_PARTS + 1)[1:]
+
+
+def mean_losses(competitor: Competitor, ends: np.ndarray) -> list[float]:
+    """The mean loss of the steps of each part of the time; NaN where there is none."""
+    part = np.searchsorted(ends, np.array(competitor.seconds) / 60).clip(max=len(ends) - 1)
+    counts = np.bincount(part, minlength=len(ends))
+    sums = np.bincount(part, np.array(competitor.losses), len(ends))
+    with np.errstate(invalid="ignore"):
+        return (sums / counts).tolist()
+
+
+def loss_table(competitors: list[Competitor]) -> str:
+    ends = part_ends(competitors)
+    columns = [mean_losses(each, ends) for each in competitors]
+    lines = [
+        f"| minutes | {' | '.join(each.name for each in competitors)} |",
+        "|---|" + "---:|" * len(competitors),
+    ]
+    starts = [0, *ends[:-1]]
+    for start, end, *losses in zip(starts, ends, *columns, strict=True):
+        cells = " | ".join(f"{loss:.3f}" for loss in losses)
+        lines.append(f"| {start:.0f}-{end:.0f} | {cells} |")
+    return "\n".join(lines)
+
+
+def sample_lines(sample: dict[str, Any]) -> str:
+    prompt, prediction = (" ".join(sample[name].split()) for name in ("prompt", "prediction"))
+    start, continuation = prompt[-SAMPLE_CHARACTERS:], prediction[:SAMPLE_CHARACTERS]
+    return f"> {escape(start)} **{escape(continuation)}**"
+
+
+def loss_picture(competitors: list[Competitor]) -> str:
+    """The smoothed training losses over time as an SVG file."""
+    longest = max(each.minutes for each in competitors)
+    curves = [smoothed(each) for each in competitors]
+    values = np.concatenate([losses for _, losses in curves])
+    low, high = float(np.floor(values.min() * 2) / 2), float(np.ceil(values.max() * 2) / 2)
+
+    def x(minutes: float) -> float:
+        return LEFT + minutes / longest * (WIDTH - LEFT - RIGHT)
+
+    def y(loss: float) -> float:
+        return TOP + (high - loss) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+    parts = []
+    for loss in np.linspace(low, high, 6):
+        parts += [
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(loss):.1f}" y2="{y(loss):.1f}" '
+            'stroke="#ddd"/>',
+            text(LEFT - 6, y(loss) + 4, f"{loss:.1f}", "end"),
+        ]
+    for minutes in np.linspace(0, longest, 5):
+        parts.append(text(x(minutes), HEIGHT - BOTTOM + 18, f"{minutes:.0f}"))
+    parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, "minutes; nats per token"))
+    ends = []
+    for each, (minutes, losses), color in zip(competitors, curves, COLORS, strict=True):
+        points = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in zip(minutes, losses, strict=True))
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{color}" />')
+        ends.append((y(losses[-1]), each.name, color))
+    for number, (height, name, color) in enumerate(sorted(ends)):
+        parts.append(text(WIDTH - RIGHT + 6, height + (12 if number else -4), name, "start", color))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        'font-family="sans-serif" font-size="12"><title>Training loss over time</title>'
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>{"".join(parts)}</svg>\n'
+    )
+
+
+def smoothed(competitor: Competitor) -> tuple[np.ndarray, np.ndarray]:
+    """Minutes and mean losses of up to 150 groups of consecutive steps."""
+    groups = np.array_split(np.arange(len(competitor.losses)), min(150, len(competitor.losses)))
+    losses, seconds = np.array(competitor.losses), np.array(competitor.seconds)
+    return (
+        np.array([seconds[group].mean() / 60 for group in groups]),
+        np.array([losses[group].mean() for group in groups]),
+    )
+
+
+def text(x: float, y: float, words: str, anchor: str = "middle", color: str = "#333") -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{color}">'
+        f"{escape(words)}</text>"
+    )
