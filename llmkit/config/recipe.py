@@ -19,10 +19,10 @@ from llmkit.config.recipe_files import Loader, find_recipe, read_yaml
 from llmkit.config.schema import Recipe
 from llmkit.config.schema_keys import NAME, documented_key, find_field, iter_fields
 from llmkit.config.values import is_list, refusal
+from llmkit.constants import SCRATCH
 from llmkit.errors import UserError, did_you_mean, printable
 from llmkit.paths import expand
 
-SCRATCH = "scratch"  # the name of a model with random weights
 LENGTH_KEYS = ("train.epochs", "train.max_steps")  # a recipe sets one of them
 
 

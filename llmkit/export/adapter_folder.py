@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from llmkit.constants import SCRATCH
 from llmkit.data.bpe import bpe_of
 from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
@@ -23,7 +24,7 @@ def unsupported(source: Source, precision: str) -> str | None:
     """The reason why the run has no adapter to export; None if it has one."""
     if source.recipe.train.method != "lora":
         return "the run trained all weights and has no adapter; export safetensors"
-    if source.recipe.model.name == "scratch":
+    if source.recipe.model.name == SCRATCH:
         return "the run started from random weights, which no one else has; export safetensors"
     checkpoint = best_checkpoint(source)
     try:

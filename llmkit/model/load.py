@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from llmkit.config.schema import Forward, Model, Scratch
-from llmkit.constants import END_OF_TEXT
+from llmkit.constants import END_OF_TEXT, SCRATCH
 from llmkit.data.bpe import Bpe
 from llmkit.errors import OutOfMemory, UserError
 from llmkit.families import SCRATCH_FAMILY, Family, family_of
@@ -335,7 +335,7 @@ def open_model(
         name: Another model, to open in place of the recipe's own.
     """
     name = settings.name if name is None else name
-    if name == "scratch":
+    if name == SCRATCH:
         set_seed(seed)
         return scratch_model(settings.scratch, train_bpe, settings.revision)
     model, tokenizer = load_model(name, settings.revision if name == settings.name else None)
@@ -351,7 +351,7 @@ def open_tokenizer(settings: Model, train_bpe: TrainBpe) -> PreTrainedTokenizerB
         settings: The recipe's section.
         train_bpe: Returns the BPE of `scratch` for a size of the vocabulary.
     """
-    if settings.name == "scratch":
+    if settings.name == SCRATCH:
         return scratch_tokenizer(settings.scratch, train_bpe, settings.revision)
     folder = find_model(settings.name, settings.revision)
     where = f"model: {settings.name}"

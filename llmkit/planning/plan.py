@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmkit.constants import SCRATCH
 from llmkit.planning.predicted_costs import PredictedCosts
 from llmkit.planning.proposals import Proposal
 from llmkit.planning.scaling_law import Trial
@@ -51,7 +52,7 @@ class Plan:
     def has_loss(self) -> bool:
         """Whether the plan predicts a loss: from trials, or from the published scaling law, which
         applies only to training from random weights."""
-        return bool(self.trials) or self.model == "scratch"
+        return bool(self.trials) or self.model == SCRATCH
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object."""

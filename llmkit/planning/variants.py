@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from llmkit.config.schema import Model, Train
+from llmkit.constants import SCRATCH
 from llmkit.families import FAMILIES, SCRATCH_FAMILY, family_of
 from llmkit.model.load import count_parameters, empty_model
 from llmkit.model.trainable import trainable_model
@@ -78,7 +79,7 @@ def iter_variants(
     """
     for model_changes, sizes in alternative_models(model, config):
         for method in dict.fromkeys((settings.method, "full", "lora")):
-            if model.name == "scratch" and method == "lora":  # random weights stay random
+            if model.name == SCRATCH and method == "lora":  # random weights stay random
                 continue
             changed = settings.model_copy(update={"method": method})
             model_settings = scale_frozen_layers(changed, config, sizes)
@@ -130,7 +131,7 @@ def alternative_models(
     """
     yield {}, {}
     num_weights = family_of(config).count_weights(config.to_dict())
-    if model.name == "scratch":
+    if model.name == SCRATCH:
         for sizes in SCRATCH_FAMILY.scratch_sizes:
             weights = SCRATCH_FAMILY.count_weights({**config.to_dict(), **sizes})
             if all(getattr(model.scratch, name) == value for name, value in sizes.items()):

@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from llmkit import __version__
 from llmkit.config.generation import CONSTRAINTS, Generation
 from llmkit.config.schema import Data, Train
+from llmkit.constants import SCRATCH
 from llmkit.errors import count_of
 from llmkit.families import Family
 from llmkit.reports.tables import markdown_table
@@ -137,7 +138,7 @@ def interval_note(results: TestResults) -> str:
 
 def is_hub_id(name: str) -> bool:
     """Whether a model's name is neither built in nor a path on this machine."""
-    return name not in ("embedded", "scratch") and not Path(name).exists()
+    return name not in ("embedded", SCRATCH) and not Path(name).exists()
 
 
 def score_table(systems: dict[str, SystemResult]) -> str:
