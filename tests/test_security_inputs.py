@@ -66,7 +66,7 @@ RECIPES = {  # content, and part of the error message
     "a task by path": (QA.replace("qa", "../../canary"), "task"),
     "an endless number": (f"{QA}seed: {'9' * 60_000}\n", "the value is not a valid int"),
     "infinity": (QA.replace("epochs: 1", "epochs: .inf"), "train.epochs"),
-    "a model that is a pipe": (QA.replace("embedded", "./pipe"), "model: ./pipe: no such folder"),
+    "a model that is a pipe": (QA.replace("embedded", "./pipe"), "model: ./pipe: is a file"),
 }  # fmt: skip
 
 

@@ -102,6 +102,8 @@ def find_model(
     path = expand(str(name))
     if path.is_dir():
         return path
+    if path.exists():
+        raise UserError(f"{where}: is a file; name the folder of a model")
     if isinstance(name, Path) or is_path(name):
         raise UserError(f"{where}: no such folder; check the path")
     from llmkit.io import hub

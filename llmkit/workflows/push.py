@@ -133,7 +133,8 @@ def collect_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
     machine.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; name a run, or the folder of a model")
+        problem = "is a file" if folder.exists() else "no such folder"
+        raise UserError(f"{folder}: {problem}; name a run, or the folder of a model or an export")
     found = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
     files = {path.name: path for path in found if may_be_uploaded(path)}
     if not any(is_named(name, WEIGHTS) for name in files):

@@ -24,6 +24,7 @@ def test_without_a_terminal_the_upload_needs_yes(llmkit, model):
     ("arguments", "expected"),
     [
         ("nowhere me/x", "nowhere: no such folder"),
+        ("model/config.json me/x", "model/config.json: is a file; name a run, or the folder of a "),
         ("model summarizer", "summarizer: not a name of a repo on the hub; write USER/NAME"),
         ("model me/x", "me/x: HF_HUB_OFFLINE is set; unset it to upload"),
         ("run me/x", "run: this run has no model yet"),

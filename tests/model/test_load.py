@@ -136,11 +136,16 @@ def test_a_fingerprint_changes_with_a_single_weight(tiny_gpt2):
     assert weights_fingerprint(model) != before
 
 
-def test_names_of_models_lead_to_their_folders(tiny_gpt2):
+def test_names_of_models_lead_to_their_folders(tiny_gpt2, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("model.gguf").touch()
     assert find_model("embedded") == EMBEDDED_MODEL
     assert find_model(str(tiny_gpt2)) == tiny_gpt2
     with pytest.raises(UserError, match="model: runs/none: no such folder; check the path"):
         find_model("runs/none")
+    for name in (tiny_gpt2 / "config.json", str(tiny_gpt2 / "config.json"), "model.gguf"):
+        with pytest.raises(UserError, match="is a file; name the folder of a model"):
+            find_model(name)
     assert commit_of(Path("cache/snapshots/607a30d")) == "607a30d"
     assert commit_of(tiny_gpt2) is None
 
