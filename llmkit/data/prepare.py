@@ -8,7 +8,7 @@ in memory at a time. The format of the folder is described in data/prepared_text
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +33,14 @@ from llmkit.data.prepared_text import (
 from llmkit.data.rows import Rows
 from llmkit.data.text_chunks import Chunk, read_chunks, tokenize
 from llmkit.data.text_records import TextRecords
-from llmkit.data.text_shards import PartWriter, finished_parts, join_held_out, remove, remove_own
+from llmkit.data.text_shards import (
+    PartWriter,
+    finished_parts,
+    join_held_out,
+    part_name,
+    remove,
+    remove_own,
+)
 from llmkit.data.unique_texts import (
     HELD_OUT_DIGESTS,
     Removal,
@@ -56,6 +63,7 @@ from llmkit.runtime.read_ahead import read_ahead
 from llmkit.tasks import Task
 
 CHUNKS_AHEAD = 2
+ELSEWHERE = "name another folder, or delete this one"
 # The content of a folder depends on these sources and on cache.TOKEN_SOURCES.
 SHARD_SOURCES = (
     "data/prepare.py", "data/text_chunks.py", "data/text_shards.py", "data/unique_texts.py",
@@ -73,7 +81,7 @@ class Progress:
     num_kept_bytes: int = 0
     """Bytes of text that an earlier run had prepared; not included in the other counts."""
 
-    def after(self, chunk: "Chunk", encodings: list[Any]) -> "Progress":
+    def after(self, chunk: Chunk, encodings: list[Any]) -> "Progress":
         """The progress after a further chunk."""
         return Progress(
             self.num_documents + len(chunk.documents),
@@ -150,9 +158,6 @@ def prepare(
     return prepared, was_there
 
 
-ELSEWHERE = "name another folder, or delete this one"
-
-
 def require_tokenizer(prepared: PreparedText, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise UserError if the text was prepared with another tokenizer."""
     if prepared.manifest["tokenizer_sha256"] != tokenizer_hash(tokenizer):
@@ -216,9 +221,8 @@ def _prepare_into(
 ) -> None:
     _claim(folder, key)
     try:
-        parts = finished_parts(folder)
         with open_progress() as show:
-            parts += _write_parts(folder, parts, splits, tokenizer, show, removal)
+            parts = _write_parts(folder, splits, tokenizer, show, removal)
         _finish(folder, key, parts, splits, tokenizer, removal)
     except UserError:  # an unreadable row or a lost connection
         if not finished_parts(folder):
@@ -253,51 +257,73 @@ def _claim(folder: Path, key: str) -> None:
 
 def _write_parts(
     folder: Path,
-    finished: list[dict[str, Any]],
     splits: dict[str, Rows],
     tokenizer: PreTrainedTokenizerBase,
     show: Show,
     removal: Removal | None,
 ) -> list[dict[str, Any]]:
-    """Write the parts after the finished ones; returns their records."""
-    start = finished[-1]["rows"][1] if finished else 0
-    dtype, end_of_text = token_type(len(tokenizer)), tokenizer.eos_token_id
-    held_out = [split for split in splits if split != "train"]
-    parts: list[dict[str, Any]] = []
-
-    def begin() -> PartWriter:
-        first_row = parts[-1]["rows"][1] if parts else start
-        number = len(finished) + len(parts)
-        digests = None if removal is None else []
-        return PartWriter(folder, number, first_row, held_out, dtype, end_of_text, digests)
-
+    """Write the parts after the finished ones; returns the records of all parts."""
+    parts = finished_parts(folder)
+    progress = Progress(num_kept_bytes=sum(part["bytes"] for part in parts))
     part: PartWriter | None = None
-    progress = Progress(num_kept_bytes=sum(each["bytes"] for each in finished))
-    chunks = read_ahead(read_chunks(splits, start), CHUNKS_AHEAD)
-    if removal is not None:
-        kept = open_filter(folder, len(finished), splits, removal)
-        chunks = read_ahead(without_duplicates(chunks, kept, removal.kind), 1)
     try:
-        with closing(read_ahead(tokenize(chunks, tokenizer), 1)) as tokenized:
-            for chunk, encodings in tokenized:
-                part = part or begin()
-                for document, encoding in zip(chunk.documents, encodings, strict=True):
-                    part.add(document, encoding.ids)
-                if chunk.digests is not None:
-                    part.digests.append(chunk.digests)
-                part.rows[1] = chunk.end
+        with closing(_encoded_chunks(folder, parts, splits, tokenizer, removal)) as chunks:
+            for chunk, encodings in chunks:
+                part = part or _begin_part(folder, parts, splits, tokenizer, removal)
+                part.add_chunk(chunk, [encoding.ids for encoding in encodings])
                 progress = progress.after(chunk, encodings)
                 show(progress)
                 if chunk.ends_part:
                     parts.append(part.publish())
                     part = None
-        if part or not finished + parts:
-            parts.append((part or begin()).publish())
+        if part is None and not parts:  # a folder has at least one part
+            part = _begin_part(folder, parts, splits, tokenizer, removal)
+        if part is not None:
+            parts.append(part.publish())
     except BaseException:
         if part is not None:
             part.abandon()
         raise
     return parts
+
+
+def _encoded_chunks(
+    folder: Path,
+    finished: list[dict[str, Any]],
+    splits: dict[str, Rows],
+    tokenizer: PreTrainedTokenizerBase,
+    removal: Removal | None,
+) -> Iterator[tuple[Chunk, list[Any]]]:
+    """Read and tokenize, in threads, the chunks after the finished parts."""
+    chunks = read_ahead(read_chunks(splits, _next_row(finished)), CHUNKS_AHEAD)
+    if removal is not None:
+        kept = open_filter(folder, len(finished), splits, removal)
+        chunks = read_ahead(without_duplicates(chunks, kept, removal.kind), 1)
+    return read_ahead(tokenize(chunks, tokenizer), 1)
+
+
+def _begin_part(
+    folder: Path,
+    earlier: list[dict[str, Any]],
+    splits: dict[str, Rows],
+    tokenizer: PreTrainedTokenizerBase,
+    removal: Removal | None,
+) -> PartWriter:
+    """The writer of the part after `earlier`."""
+    return PartWriter(
+        folder,
+        len(earlier),
+        _next_row(earlier),
+        [split for split in splits if split != "train"],
+        token_type(len(tokenizer)),
+        tokenizer.eos_token_id,
+        None if removal is None else [],
+    )
+
+
+def _next_row(parts: list[dict[str, Any]]) -> int:
+    """Index in the source of the first row after some parts."""
+    return parts[-1]["rows"][1] if parts else 0
 
 
 def _finish(
@@ -309,43 +335,58 @@ def _finish(
     removal: Removal | None,
 ) -> None:
     """Join the held-out documents, and write the manifest, which completes the folder."""
-    train, dtype = splits["train"], token_type(len(tokenizer))
-    records = TextRecords([folder / f"train-{i:05}.arrow" for i in range(len(parts))])
+    shards = [part_name("train", number) for number in range(len(parts))]
+    records = TextRecords([folder / f"{shard}.arrow" for shard in shards])
     if not len(records):
-        raise UserError(f"{train.source.name}: no row is left to train on; add rows")
+        raise UserError(f"{splits['train'].source.name}: no row is left to train on; add rows")
     EncodingReport(records).require_supervised(0, truncate_completion=True)
     saved = HashedFile(folder / TOKENIZER)
     saved.write(tokenizer.backend_tokenizer.to_str().encode())
     files = {TOKENIZER: saved.close()}
     for part in parts:
         files |= {name: file for name, file in part["files"].items() if name.startswith("train-")}
-    held_out = {}
     for split in (name for name in splits if name != "train"):
-        files |= join_held_out(folder, split, len(parts), dtype)
-        counts = [part["splits"][split] for part in parts]
-        held_out[split] = {
-            name: sum(each[name] for each in counts) for name in ("documents", "tokens")
+        files |= join_held_out(folder, split, len(parts), token_type(len(tokenizer)))
+    manifest = _manifest(key, shards, parts, splits, tokenizer, removal) | {"files": files}
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    _complete(folder)
+
+
+def _manifest(
+    key: str,
+    shards: list[str],
+    parts: list[dict[str, Any]],
+    splits: dict[str, Rows],
+    tokenizer: PreTrainedTokenizerBase,
+    removal: Removal | None,
+) -> dict[str, Any]:
+    """The manifest without its files."""
+    train = splits["train"]
+    held_out = {
+        split: {
+            name: sum(part["splits"][split][name] for part in parts)
+            for name in ("documents", "tokens")
         }
-    manifest = {
+        for split in splits
+        if split != "train"
+    }
+    return {
         "format": FORMAT,
         "key": key,
         "source": train.source.name,
         "tokenizer_sha256": tokenizer_hash(tokenizer),
         "vocab_size": len(tokenizer),
         "end_of_text": tokenizer.eos_token_id,
-        "dtype": dtype.name,
+        "dtype": token_type(len(tokenizer)).name,
         "text_bytes": sum(part["bytes"] for part in parts),
         "remove_duplicates": removal and removal.kind,
         "rows_in_quotes": train.rows_in_quotes(),
         "shards": [
-            {"name": f"train-{i:05}", **part["splits"]["train"], "rows": part["rows"]}
-            for i, part in enumerate(parts)
+            {"name": shard, **part["splits"]["train"], "rows": part["rows"]}
+            for shard, part in zip(shards, parts, strict=True)
         ],
         "held_out": held_out,
-        "files": files,
     }
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-    _complete(folder)
 
 
 def _complete(folder: Path) -> None:

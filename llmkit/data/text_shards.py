@@ -18,7 +18,7 @@ import numpy as np
 
 from llmkit.constants import END_OF_TEXT
 from llmkit.data.row_records import is_over_tokenized
-from llmkit.data.text_chunks import Document
+from llmkit.data.text_chunks import Chunk, Document
 from llmkit.data.text_records import (
     END_OF_TEXT_TYPED,
     OVER_TOKENIZED,
@@ -36,6 +36,11 @@ OWN_FILE = re.compile(
     r"part-\d+\.json|\w+-\d{5,}\.(bin|idx|arrow|jsonl|npy)|(validation|test)\.(bin|idx|jsonl)"
     rf"|.*{re.escape(PARTIAL)}"
 )
+
+
+def part_name(split: str, number: int) -> str:
+    """Name of the files of a split in a part, without extension."""
+    return f"{split}-{number:05}"
 
 
 class SplitTokens:
@@ -93,7 +98,15 @@ class PartWriter:
         }
 
     def name(self, split: str) -> str:
-        return f"{split}-{self.number:05}"
+        return part_name(split, self.number)
+
+    def add_chunk(self, chunk: Chunk, ids: list[list[int]]) -> None:
+        """Add the documents of the next chunk. ids: Token ids of each document's text."""
+        for document, of_document in zip(chunk.documents, ids, strict=True):
+            self.add(document, of_document)
+        if chunk.digests is not None:
+            self.digests.append(chunk.digests)
+        self.rows[1] = chunk.end
 
     def add(self, document: Document, ids: list[int]) -> None:
         """Add a document with the token ids of its text."""
@@ -201,7 +214,7 @@ def join_held_out(
 ) -> dict[str, dict[str, Any]]:
     """Join the pieces of a held-out split into one file per extension; returns their manifest
     entries."""
-    pieces = [folder / f"{split}-{number:05}.bin" for number in range(num_parts)]
+    pieces = [folder / f"{part_name(split, number)}.bin" for number in range(num_parts)]
     files = {}
     for extension in ("bin", "jsonl"):
         file = HashedFile(partial_path(folder / f"{split}.{extension}"))
