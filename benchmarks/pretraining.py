@@ -46,6 +46,7 @@ LENGTH, BATCH, PARITY_STEPS = 256, 8, 200
 PEAK, LOW, WARMUP = 1e-3, 1e-4, 50
 BETAS, WEIGHT_DECAY = (0.9, 0.95), 0.1
 SAMPLE_STEPS = 30  # to measure how many steps fit into a race
+NUM_SLOW_STEPS = 5  # first steps, which are not measured
 
 
 def overrides(options: argparse.Namespace, num_steps: int) -> list[str]:
@@ -84,6 +85,7 @@ def start(module: str, *arguments: str, core: int | None = None) -> subprocess.P
 
 
 def finish(*processes: subprocess.Popen) -> None:
+    """Wait for the processes; exit if one fails."""
     for process in processes:
         if process.wait():
             sys.exit(f"failed: {' '.join(process.args)}; see {BUILD}/*.log")
@@ -109,7 +111,7 @@ def write_texts(sources: list[str]) -> None:
 
 
 def prepare(options: argparse.Namespace) -> None:
-    """Write the text as token files, and the weights that both start from."""
+    """Write the texts as token files, and the weights that both runs start from."""
     from llmkit.config.recipe import load_recipe
     from llmkit.data.bpe import bpe_of
     from llmkit.data.recipe_task import recipe_task
@@ -125,11 +127,13 @@ def prepare(options: argparse.Namespace) -> None:
 
 
 def finetune(options: argparse.Namespace, num_steps: int, core: int | None) -> subprocess.Popen:
+    """Start a run of llmkit."""
     run = ["--run-dir", str(BUILD / f"run-{num_steps}")]
     return start("llmkit", "finetune", "pretrain", *run, *overrides(options, num_steps), core=core)
 
 
 def plain(options: argparse.Namespace, num_steps: int, core: int | None) -> subprocess.Popen:
+    """Start a run of the plain loop."""
     arguments = [options.kind, "--plain-steps", str(num_steps)]
     return start("benchmarks.pretraining", *arguments, core=core)
 
@@ -203,17 +207,20 @@ def parity(options: argparse.Namespace) -> int:
 def race(options: argparse.Namespace) -> int:
     """Train both for the same time and write the report."""
     finish(finetune(options, SAMPLE_STEPS, 0), plain(options, SAMPLE_STEPS, 1))
-    rate = statistics.median(line["tokens_per_second"] for line in logged_steps(SAMPLE_STEPS)[5:])
-    seconds = result_of_plain(SAMPLE_STEPS)["seconds"]
-    plain_rate = (SAMPLE_STEPS - 5) * BATCH * (LENGTH - 1) / (seconds[-1] - seconds[4])
-    tokens = [options.minutes * 60 * each for each in (rate, plain_rate)]
-    steps = [round(number / (BATCH * LENGTH)) for number in tokens]
-    finish(finetune(options, steps[0], 0), plain(options, steps[1], 1))
-    report_race(options, *steps)
+    rates = [line["tokens_per_second"] for line in logged_steps(SAMPLE_STEPS)[NUM_SLOW_STEPS:]]
+    step_seconds = BATCH * LENGTH / statistics.median(rates)
+    seconds = result_of_plain(SAMPLE_STEPS)["seconds"][NUM_SLOW_STEPS - 1 :]
+    plain_step_seconds = (seconds[-1] - seconds[0]) / (len(seconds) - 1)
+    num_steps, num_plain_steps = (
+        round(60 * options.minutes / each) for each in (step_seconds, plain_step_seconds)
+    )
+    finish(finetune(options, num_steps, 0), plain(options, num_plain_steps, 1))
+    report_race(options, num_steps, num_plain_steps)
     return 0
 
 
 def report_race(options: argparse.Namespace, num_steps: int, num_plain_steps: int) -> None:
+    """Write the report on runs of these numbers of steps, and print it."""
     run = BUILD / f"run-{num_steps}"
     results = json.loads((run / "metrics.json").read_text())
     scores = results["scores"]["fine-tuned"]

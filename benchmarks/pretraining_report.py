@@ -1,4 +1,4 @@
-"""Write the report of `benchmarks.pretraining race`, and a picture of the losses."""
+"""Write the report of `benchmarks.pretraining race`, and a plot of the losses."""
 
 from dataclasses import dataclass
 from html import escape
@@ -15,14 +15,15 @@ COLORS = ("#1a6fb5", "#b4530a")
 
 @dataclass(frozen=True)
 class Competitor:
-    """What one of the two trained, and how far it came."""
+    """The training of one of the two, and its result."""
 
     name: str
     losses: list[float]
     """Training loss of each step, in nats per token."""
     seconds: list[float]
-    """Since the start, after each step."""
+    """Seconds from the start to the end of each step."""
     test_loss: float
+    """Loss on the test text, in nats per token."""
     tokens_per_step: int
 
     @property
@@ -39,10 +40,14 @@ def write_report(
     bits_per_nat: float,
     samples: list[dict[str, Any]],
 ) -> None:
-    """Write the report, and the picture beside it.
+    """Write the report and the picture.
 
     Args:
-        settings: Keys of the recipe, as they are given on the command line.
+        output: File of the report.
+        picture: File of the plot, in the same folder.
+        machine: Description of the processor.
+        settings: Keys of the recipe, as given on the command line.
+        competitors: llmkit and the plain loop.
         bits_per_nat: Bits per byte of the test text for each nat per token.
         samples: Lines of llmkit's samples.jsonl at its last validation.
     """
@@ -50,9 +55,9 @@ def write_report(
     parts = [
         "# Pretraining: llmkit and a plain loop in the same time",
         f"Written by `python -m benchmarks.pretraining race`. Processor: {machine}. Each had one "
-        "core and one thread; both ran at the same time. The plain loop is the one of nanoGPT in "
-        "plain PyTorch, with its random blocks; both started from the same weights and read the "
-        "same text.",
+        "core and one thread; both ran at the same time. The plain loop is nanoGPT's in plain "
+        "PyTorch, with its random blocks; both started from the same weights and read the same "
+        "text.",
         final_table(competitors, bits_per_nat),
         f"![Training loss over time]({picture.name})",
         "Mean training loss, in nats per token, by the time since the start:",
@@ -81,7 +86,7 @@ def final_table(competitors: list[Competitor], bits_per_nat: float) -> str:
 
 
 def part_ends(competitors: list[Competitor]) -> np.ndarray:
-    """The ends of the parts of the time, in minutes."""
+    """The end of each part of the time, in minutes."""
     longest = max(each.minutes for each in competitors)
     return np.linspace(0, longest, NUM_PARTS + 1)[1:]
 
