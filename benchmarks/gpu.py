@@ -1,4 +1,4 @@
-"""Time training on one GPU: llmkit beside its peers, at several batch sizes.
+"""Time training on one GPU: llmkit and its peers, at several batch sizes.
 
     pip install -e . -r benchmarks/requirements.txt
     python -m benchmarks.gpu

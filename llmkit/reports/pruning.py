@@ -12,7 +12,7 @@ from llmkit.reports.variants import Variant, show_variants
 from llmkit.scoring.verdict import title_of
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 520, 320, 56, 110, 20, 48  # of the plot, in pixels
-COLORS = ("#b4530a", "#1a6fb5")  # pruned, recovered; told apart by print and most eyes
+COLORS = ("#b4530a", "#1a6fb5")
 LABELS = ("pruned", "recovered")
 LABEL_HEIGHT = 14
 
