@@ -13,6 +13,7 @@ from llmkit.io.atomic import write_text
 from llmkit.io.safe_json import to_json
 from llmkit.planning.units import show_bytes
 from llmkit.reports.html import fill
+from llmkit.reports.tables import html_table
 from llmkit.reports.terminal import show_findings, show_prompt
 from llmkit.runtime.console import show_table
 
@@ -31,8 +32,7 @@ def show_check(console: Console, check: Check) -> None:
     rows = [line for line in counts if line[0].startswith("rows")]
     tokens = [line for line in counts if line[0].startswith("tokens")]
     show_table(console, ["", *check.splits], [rows, tokens])
-    lengths = [[label, *(f"{v:,}" for v in line)] for label, line in length_lines(check)]
-    show_table(console, ["tokens per row", *PERCENTILE_LABELS], [lengths])
+    show_table(console, ["tokens per row", *PERCENTILE_LABELS], [_cells(length_lines(check))])
     for line in training_lines(check):
         console.print(line)
     for warning in check.training.warnings if check.training else ():
@@ -88,6 +88,10 @@ def length_lines(check: Check) -> list[tuple[str, list[int]]]:
     ]
 
 
+def _cells(lines: list[tuple[str, list[int]]]) -> list[list[str]]:
+    return [[label, *(f"{number:,}" for number in numbers)] for label, numbers in lines]
+
+
 def training_lines(check: Check) -> list[str]:
     """Steps, tokens, micro-batches and memory of the training."""
     training = check.training
@@ -134,8 +138,8 @@ def write_html(check: Check, task: str, model: str, path: Path) -> None:
         ),
         findings="".join(map(_html_warning, check.prompt_warnings))
         + "".join(map(_html_finding, check.findings)),
-        counts=_html_table(["", *check.splits], count_lines(check)),
-        lengths=_html_table(["tokens per row", *PERCENTILE_LABELS], length_lines(check)),
+        counts=html_table(["", *check.splits], _cells(count_lines(check))),
+        lengths=html_table(["tokens per row", *PERCENTILE_LABELS], _cells(length_lines(check))),
         training="".join(f"<p>{escape(line)}.</p>" for line in training_lines(check)),
         samples="".join(map(_html_sample, check.samples)),
     )
@@ -168,14 +172,3 @@ def _html_sample(sample: Sample) -> str:
     pieces = "".join(f'<span class="part-{p.role}">{escape(p.text)}</span>' for p in sample.pieces)
     title = f"{escape(sample.where)} <small>{escape(sample.outcome)}</small>"
     return f'<h3>{title}</h3><pre class="sample">{pieces}</pre>'
-
-
-def _html_table(header: list[str], lines: list[tuple[str, list[int]]]) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
-    body = "".join(
-        f'<tr><th scope="row">{escape(label)}</th>'
-        f"{''.join(f'<td>{value:,}</td>' for value in values)}</tr>"
-        for label, values in lines
-    )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="scroll overflows" tabindex="0">{table}</div>'

@@ -16,6 +16,7 @@ from llmkit.planning.proposals import Proposal
 from llmkit.planning.scaling_law import LEVEL
 from llmkit.planning.units import show_bytes, show_seconds
 from llmkit.reports.html import fill
+from llmkit.reports.tables import html_table
 from llmkit.runtime.console import show_table
 
 
@@ -164,23 +165,6 @@ def write_html(plan: Plan, path: Path) -> None:
         picture=picture(plan) if plan.has_loss else "",
     )
     write_text(path, page)
-
-
-def html_table(header: list[str], lines: list[list[str]]) -> str:
-    """An HTML table with row headers in the first column; further lines of a cell are small."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
-
-    def cell(text: str) -> str:
-        first, _, rest = text.partition("\n")
-        return escape(first) + (f"<small>{escape(rest)}</small>" if rest else "")
-
-    body = "".join(
-        f'<tr><th scope="row">{cell(line[0])}</th>'
-        f"{''.join(f'<td>{cell(text)}</td>' for text in line[1:])}</tr>"
-        for line in lines
-    )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="scroll overflows" tabindex="0">{table}</div>'
 
 
 def picture(plan: Plan) -> str:

@@ -1,6 +1,7 @@
-"""Scores and differences as the cells of a table, and tables in Markdown."""
+"""Scores and differences as the cells of a table, and tables in Markdown and HTML."""
 
 from collections.abc import Iterable, Sequence
+from html import escape
 
 from llmkit.scoring.significance import Difference
 
@@ -34,3 +35,20 @@ def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str
     rows = [header, ["---", *["---:"] * (len(header) - 1)], *lines]
     cells = (" | ".join(row).replace("\n", "<br>") for row in rows)
     return "".join(f"| {of_row} |\n" for of_row in cells)
+
+
+def html_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """An HTML table with row headers in the first column; further lines of a cell are small."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+
+    def cell(text: str) -> str:
+        first, _, rest = text.partition("\n")
+        return escape(first) + (f"<small>{escape(rest)}</small>" if rest else "")
+
+    body = "".join(
+        f'<tr><th scope="row">{cell(line[0])}</th>'
+        f"{''.join(f'<td>{cell(text)}</td>' for text in line[1:])}</tr>"
+        for line in lines
+    )
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll overflows" tabindex="0">{table}</div>'
