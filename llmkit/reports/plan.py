@@ -1,6 +1,7 @@
 """The report of `llmkit plan`: on a terminal, or as one HTML page."""
 
 import math
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -167,70 +168,109 @@ def write_html(plan: Plan, path: Path) -> None:
     write_text(path, page)
 
 
-def picture(plan: Plan) -> str:
-    """SVG chart of the loss by run time, with its interval and the trials."""
-    points = plan.curve
-    lows, highs = [point.low for point in points], [point.high for point in points]
-    # The untuned model is at 0 steps, which a logarithmic axis cannot show.
-    trials = {trial.num_steps: trial.loss for trial in plan.trials if trial.num_steps}
-    bottom, top = min([*lows, *trials.values()]), max([*highs, *trials.values()])
-    bottom, top = (bottom, top) if top > bottom else (bottom - 0.5, top + 0.5)
-    start, end = (math.log(point.seconds) for point in (points[0], points[-1]))
+@dataclass(frozen=True)
+class Axes:
+    """The ranges of the chart, which determine positions in pixels."""
 
-    def x(seconds: float) -> float:
+    seconds: tuple[float, float]
+    losses: tuple[float, float]
+
+    @classmethod
+    def of_plan(cls, plan: Plan) -> "Axes":
+        """The ranges that show the whole curve, its interval and all trials."""
+        losses = [loss for point in plan.curve for loss in (point.low, point.high)]
+        losses += trial_losses(plan).values()
+        bottom, top = min(losses), max(losses)
+        margin = 0.0 if top > bottom else 0.5
+        seconds = plan.curve[0].seconds, plan.curve[-1].seconds
+        return cls(seconds, (bottom - margin, top + margin))
+
+    def x(self, seconds: float) -> float:
+        """Horizontal position of a run time, on a logarithmic axis."""
+        start, end = map(math.log, self.seconds)
         return LEFT + (math.log(seconds) - start) / (end - start or 1) * (WIDTH - LEFT - RIGHT)
 
-    def y(loss: float) -> float:
+    def y(self, loss: float) -> float:
+        """Vertical position of a loss."""
+        bottom, top = self.losses
         return HEIGHT - BOTTOM - (loss - bottom) / (top - bottom) * (HEIGHT - BOTTOM - TOP)
 
-    parts = []
-    for value in np.linspace(bottom, top, 5):
-        parts += [
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" '
-            f'y2="{y(value):.1f}"/>',
-            f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.2f}</text>',
-        ]
-    for share in (0.0, 0.5, 1.0):
-        seconds = math.exp(start + share * (end - start))
-        anchor = {0.0: "start", 0.5: "middle", 1.0: "end"}[share]
-        parts.append(
-            f'<text x="{x(seconds):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="{anchor}">'
-            f"{show_seconds(seconds)}</text>"
-        )
-    if plan.trials:
-        edge = [(x(p.seconds), y(p.high)) for p in points]
-        edge += [(x(p.seconds), y(p.low)) for p in reversed(points)]
-        parts.append(f'<polygon class="band" points="{coordinates(edge)}"/>')
-    line = [(x(point.seconds), y(point.expected)) for point in points]
-    parts.append(f'<polyline class="curve" points="{coordinates(line)}"/>')
-    for number, loss in trials.items():
-        seconds = np.interp(
-            number, [p.num_steps for p in points], [math.log(p.seconds) for p in points]
-        )
-        parts.append(
-            f'<circle cx="{x(math.exp(seconds)):.1f}" cy="{y(loss):.1f}" r="3.5">'
-            f"<title>trial of {number} steps: {loss:.3f}</title></circle>"
-        )
-    marks = {"recipe": plan.prediction.total_seconds, "budget": plan.budget}
-    for name, seconds in marks.items():
-        if seconds is not None and points[0].seconds <= seconds <= points[-1].seconds:
-            at = f"{x(seconds):.1f}"
-            anchor = "end" if x(seconds) > 0.8 * WIDTH else "middle"
-            above = TOP - (3 if name == "recipe" else 15)  # the two may be close
-            parts.append(
-                f'<line class="cursor" x1="{at}" x2="{at}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-                f'<text x="{at}" y="{above}" text-anchor="{anchor}">{name}</text>'
-            )
-    up = LOSS_TITLES[bool(plan.trials)]
-    caption = f"{up.capitalize()} by run time"
+
+def trial_losses(plan: Plan) -> dict[int, float]:
+    """Loss by number of steps, without the untuned model: a logarithmic axis has no 0."""
+    return {trial.num_steps: trial.loss for trial in plan.trials if trial.num_steps}
+
+
+def picture(plan: Plan) -> str:
+    """SVG chart of the loss by run time, with its interval and the trials."""
+    axes = Axes.of_plan(plan)
+    parts = [*draw_axes(axes), *draw_curve(plan, axes), *draw_trials(plan, axes)]
+    parts += draw_marks(plan, axes)
+    caption = f"{LOSS_TITLES[bool(plan.trials)].capitalize()} by run time"
     if plan.trials:
         caption += f", with its {LEVEL:.0%} interval"
-    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">time</text>')
     return (
         f"<figure><figcaption>{escape(caption)}</figcaption>"
         f'<svg class="plan" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(caption)}">{"".join(parts)}</svg></figure>'
     )
+
+
+def draw_axes(axes: Axes) -> list[str]:
+    """Grid lines with their losses, and run times below them."""
+    parts = []
+    for loss in np.linspace(*axes.losses, 5):
+        y = axes.y(loss)
+        parts += [
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>',
+            text(LEFT - 6, y + 4, f"{loss:.2f}", "end"),
+        ]
+    anchors = ("start", "middle", "end")
+    for seconds, anchor in zip(np.geomspace(*axes.seconds, 3), anchors, strict=True):
+        parts.append(text(axes.x(seconds), HEIGHT - BOTTOM + 17, show_seconds(seconds), anchor))
+    return [*parts, text(WIDTH - RIGHT, HEIGHT - 6, "time", "end")]
+
+
+def draw_curve(plan: Plan, axes: Axes) -> list[str]:
+    """The expected loss and, with trials, its interval as a band."""
+    parts = []
+    if plan.trials:
+        edge = [(axes.x(point.seconds), axes.y(point.high)) for point in plan.curve]
+        edge += [(axes.x(point.seconds), axes.y(point.low)) for point in reversed(plan.curve)]
+        parts.append(f'<polygon class="band" points="{coordinates(edge)}"/>')
+    line = [(axes.x(point.seconds), axes.y(point.expected)) for point in plan.curve]
+    return [*parts, f'<polyline class="curve" points="{coordinates(line)}"/>']
+
+
+def draw_trials(plan: Plan, axes: Axes) -> list[str]:
+    """A circle for each trial, at the run time of its number of steps."""
+    steps = [point.num_steps for point in plan.curve]
+    log_seconds = [math.log(point.seconds) for point in plan.curve]
+    return [
+        f'<circle cx="{axes.x(math.exp(np.interp(number, steps, log_seconds))):.1f}" '
+        f'cy="{axes.y(loss):.1f}" r="3.5"><title>trial of {number} steps: {loss:.3f}</title>'
+        "</circle>"
+        for number, loss in trial_losses(plan).items()
+    ]
+
+
+def draw_marks(plan: Plan, axes: Axes) -> list[str]:
+    """Vertical lines at the run time of the recipe and at the budget."""
+    parts = []
+    for name, seconds in (("recipe", plan.prediction.total_seconds), ("budget", plan.budget)):
+        if seconds is None or not axes.seconds[0] <= seconds <= axes.seconds[1]:
+            continue
+        x = axes.x(seconds)
+        above = TOP - (3 if name == "recipe" else 15)  # the two may be close
+        parts += [
+            f'<line class="cursor" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>',
+            text(x, above, name, "end" if x > 0.8 * WIDTH else "middle"),
+        ]
+    return parts
+
+
+def text(x: float, y: float, words: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
 def coordinates(points: list[tuple[float, float]]) -> str:
