@@ -4,7 +4,8 @@ from llmkit.scoring.deciding_metric import DecidingMetric
 from llmkit.scoring.significance import MIN_ROWS, Difference
 from llmkit.tasks import Scores
 
-UNTUNED = "untuned"  # name of the model before fine-tuning among the systems of a test set
+# Names of the model of a run, and of the model before fine-tuning, among the systems of a test set.
+FINE_TUNED, UNTUNED = "fine-tuned", "untuned"
 BEST_REFERENCE = "best of the references"  # agreement of people, not a baseline to beat
 SIGNIFICANT = 0.05  # p-values below it count as a difference
 TITLES = {

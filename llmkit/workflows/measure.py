@@ -30,7 +30,7 @@ from llmkit.scoring.comparison import compare_on_test_sets
 from llmkit.scoring.results import write_results
 from llmkit.scoring.scores import SystemResult, score_predictions
 from llmkit.scoring.testset import TestSet
-from llmkit.scoring.verdict import UNTUNED
+from llmkit.scoring.verdict import FINE_TUNED, UNTUNED
 from llmkit.training.checkpoint import prune, save_checkpoint
 from llmkit.training.saver import RunSaver
 from llmkit.training.state import TrainingProgress, reproducibility_key
@@ -44,7 +44,6 @@ SCORE_SECONDS = 4.0  # to time the untuned model, the tuned model, and the stati
 MIN_SCORED = 2  # rows in the first measurement
 MAX_SAVED_BYTES = 2e9  # larger checkpoints are not written, but extrapolated from a small one
 SMALL_SAVE_WIDTH = 6000  # width of a square matrix of 144 MB
-FINE_TUNED = "fine-tuned"
 Results = dict[str, dict[str, SystemResult]]
 """Results by test set and system."""
 
@@ -85,7 +84,7 @@ def time_parts(setup: TrainingSetup, measured: Measurements) -> None:
     recipe = setup.recipe
     kinds = {each.task.name: name for name, each in setup.rows.scored.items()}
     chosen = {name: setup.rows.scored[name] for name in kinds.values()}  # one set of each task
-    results: dict[str, dict[str, SystemResult]] = {}
+    results: Results = {}
     for name, rows in chosen.items():
         results[name] = {}
         keep = partial(results[name].__setitem__, UNTUNED)
@@ -114,10 +113,8 @@ def time_parts(setup: TrainingSetup, measured: Measurements) -> None:
 def time_other_precision(setup: TrainingSetup) -> dict[str, float]:
     """Relative seconds of the precision that `auto` would choose, if the recipe sets another."""
     settings, accelerator = setup.recipe.train, setup.accelerator
-    own, other = (
-        accelerator.mixed_precision,
-        choose_precision("auto", accelerator.device.type == "cpu"),
-    )
+    own = accelerator.mixed_precision
+    other = choose_precision("auto", accelerator.device.type == "cpu")
     if other == own:
         return {}
     loss = SupervisedLoss(setup.model, settings.forward).train()

@@ -25,10 +25,8 @@ from llmkit.runtime.ranks import is_rank_zero
 from llmkit.scoring.comparison import compare_on_test_sets
 from llmkit.scoring.results import write_results
 from llmkit.scoring.scores import SystemResult, TestResults
-from llmkit.scoring.verdict import UNTUNED, unconstrained
+from llmkit.scoring.verdict import FINE_TUNED, UNTUNED, unconstrained
 from llmkit.workflows.training_setup import TrainingSetup
-
-FINE_TUNED = "fine-tuned"  # name of the run's model in the results
 
 
 class Trained(NamedTuple):
