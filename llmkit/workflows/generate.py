@@ -102,10 +102,8 @@ def generate_from_file(
         for prompt, prediction in warn_about_truncated(predictions, session):
             print_prediction(prompt, prediction, as_json)
         return
-    columns, fingerprint = (
-        output_columns_of(report, session, output),
-        session.fingerprint(path, is_raw),
-    )
+    columns = output_columns_of(report, session, output)
+    fingerprint = session.fingerprint(path, is_raw)
     with (
         open_writer(output, columns, fingerprint) as writer,
         explain_continuation(writer, report.num_rows),

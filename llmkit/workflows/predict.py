@@ -24,59 +24,65 @@ SHARD_TOKEN_BYTES = 2  # per token of prepared text in the cache
 
 def predict(setup: TrainingSetup, measured: Measurements, step: MeanStep) -> PredictedCosts:
     """Predict the costs of the recipe as written."""
-    recipe, schedule = setup.recipe, setup.schedule
-    every = recipe.evaluation.every or schedule.steps_per_epoch
-    num_validations = count_validations(schedule.num_steps, every)
-    flops = training_flops(setup.model, checkpointing=setup.memory.activation_checkpointing)
-    step_seconds = measured.steps.seconds(step.micro_batches, flops.total(step.workload))
-    steps = measured.steps.warm_up + schedule.num_steps * step_seconds
-    validation = (
+    recipe, num_steps = setup.recipe, setup.schedule.num_steps
+    every = recipe.evaluation.every or setup.schedule.steps_per_epoch
+    num_validations = count_validations(num_steps, every)
+    steps = step_seconds(setup, measured, step)
+    validations = num_validations * (
         scoring_seconds(setup, measured, "validation", tuned=True) + measured.samples_seconds
     )
-    trained = steps + num_validations * validation
     checkpoint = recipe.checkpoint
     num_checkpoints = count_checkpoints(
-        schedule.num_steps, num_validations, checkpoint.every, checkpoint.minutes, trained
-    )
-    tests = list(setup.rows.tests)
-    has_constraint = recipe.generation.constraint is not None
-    tuned = sum(scoring_seconds(setup, measured, name, tuned=True) for name in tests)
-    unconstrained = sum(
-        scoring_seconds(setup, measured, name, tuned=True)
-        for name in tests
-        if has_constraint and setup.rows.tests[name].task.output == "completion"
-    )
-    untuned = sum(scoring_seconds(setup, measured, name, tuned=False) for name in tests)
-    statistics = measured.statistics.first + sum(
-        measured.statistics.seconds(size_of(rows)) for rows in setup.rows.tests.values()
+        num_steps, num_validations, checkpoint.every, checkpoint.minutes, steps + validations
     )
     seconds = {
         "preparation": measured.setup_seconds + measured.build_seconds,
         "optimizer steps": steps,
-        "validations": num_validations * validation
-        + max(costs.first for costs in measured.untuned.values()),
+        "validations": validations + max(costs.first for costs in measured.untuned.values()),
         "checkpoints": num_checkpoints * measured.checkpoint_seconds
         + num_validations * measured.model_seconds,
-        "final scores": tuned
-        + unconstrained
-        + untuned
-        + measured.load_seconds
-        + measured.open_seconds,
-        "statistics": statistics,
+        "final scores": final_scoring_seconds(setup, measured),
+        "statistics": statistics_seconds(setup, measured),
     }
     notes = []
-    patience = recipe.evaluation.early_stopping_patience
-    if patience is not None:
+    if recipe.evaluation.early_stopping_patience is not None:
         notes.append("early stopping may end the run sooner: this is its full length")
     return PredictedCosts(
         MEASURED,
         seconds,
         predicted_memory(setup, measured, step),
         predicted_disk(setup, measured, num_checkpoints),
-        schedule.num_steps,
+        num_steps,
         num_validations,
         num_checkpoints,
         notes,
+    )
+
+
+def step_seconds(setup: TrainingSetup, measured: Measurements, step: MeanStep) -> float:
+    """Seconds of all optimizer steps."""
+    flops = training_flops(setup.model, checkpointing=setup.memory.activation_checkpointing)
+    per_step = measured.steps.seconds(step.micro_batches, flops.total(step.workload))
+    return measured.steps.warm_up + setup.schedule.num_steps * per_step
+
+
+def final_scoring_seconds(setup: TrainingSetup, measured: Measurements) -> float:
+    """Seconds to load and score the tuned model, with and without a constraint, and the untuned
+    model."""
+    seconds = measured.load_seconds + measured.open_seconds
+    for name, rows in setup.rows.tests.items():
+        tuned = scoring_seconds(setup, measured, name, tuned=True)
+        seconds += tuned + scoring_seconds(setup, measured, name, tuned=False)
+        if setup.recipe.generation.constraint is not None and rows.task.output == "completion":
+            seconds += tuned
+    return seconds
+
+
+def statistics_seconds(setup: TrainingSetup, measured: Measurements) -> float:
+    """Seconds of intervals, tests, baselines and result files."""
+    tests = setup.rows.tests.values()
+    return measured.statistics.first + sum(
+        measured.statistics.seconds(size_of(rows)) for rows in tests
     )
 
 
