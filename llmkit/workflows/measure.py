@@ -3,7 +3,7 @@
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -108,6 +108,13 @@ def time_parts(setup: TrainingSetup, measured: Measurements) -> None:
     del again
     measured.peak_bytes = peak_bytes(setup.accelerator.device)
     measured.relative_seconds = time_other_precision(setup)
+
+
+def timed_set(setup: TrainingSetup, name: str, timed: Iterable[str]) -> str:
+    """The set of the same task as the set `name`, among the sets that were timed."""
+    task = setup.rows.scored[name].task.name
+    (found,) = (each for each in timed if setup.rows.scored[each].task.name == task)
+    return found
 
 
 def time_other_precision(setup: TrainingSetup) -> dict[str, float]:
@@ -233,12 +240,9 @@ def time_statistics(
     setup: TrainingSetup, results: Results, run: Path, measured: Measurements
 ) -> None:
     """Time intervals, tests, baselines and result files for the test set."""
-    rows = setup.rows.tests["test"]
-    (of_task,) = (of for name, of in results.items()
-                  if setup.rows.scored[name].task.name == rows.task.name)  # fmt: skip
-    scored = next(name for name, of in results.items() if of is of_task)
-    source = setup.rows.scored[scored]
-    most = min(len(next(iter(each.statistics.values()))) for each in of_task.values())
+    name = timed_set(setup, "test", results)
+    source, timed = setup.rows.scored[name], results[name]
+    most = min(len(next(iter(each.statistics.values()))) for each in timed.values())
 
     def prepare(number: int) -> Callable[[], None]:
         test = first_rows(setup, source, number)
@@ -246,7 +250,7 @@ def time_statistics(
         def run_all() -> None:
             systems = {
                 name: {"test": first_results(result, source, number)}
-                for name, result in of_task.items()
+                for name, result in timed.items()
             }
             compared = compare_on_test_sets({"test": test}, systems, FINE_TUNED, setup.metric)
             write_results(run, compared, setup.rows.splits["train"])

@@ -14,7 +14,7 @@ from llmkit.planning.predicted_costs import (
     count_checkpoints,
     count_validations,
 )
-from llmkit.workflows.measure import Measurements, cached_bytes, size_of
+from llmkit.workflows.measure import Measurements, cached_bytes, size_of, timed_set
 from llmkit.workflows.probes import MeanStep
 from llmkit.workflows.training_setup import TrainingSetup
 
@@ -90,14 +90,9 @@ def scoring_seconds(
     setup: TrainingSetup, measured: Measurements, name: str, *, tuned: bool
 ) -> float:
     """Seconds to score the rows of a set, without the additional time of the first call."""
-    rows = setup.rows.scored[name]
     costs = measured.tuned if tuned else measured.untuned
-    (of_task,) = (
-        costs[measured_set]
-        for measured_set in costs
-        if setup.rows.scored[measured_set].task.name == rows.task.name
-    )
-    return of_task.seconds(size_of(rows))
+    of_task = costs[timed_set(setup, name, costs)]
+    return of_task.seconds(size_of(setup.rows.scored[name]))
 
 
 def predicted_memory(
