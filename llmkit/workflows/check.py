@@ -1,6 +1,5 @@
 """The work of `llmkit check`: everything that can be said about a recipe's rows before training."""
 
-from functools import partial
 from itertools import chain
 
 from accelerate import Accelerator
@@ -10,7 +9,6 @@ from transformers import PreTrainedTokenizerBase
 from llmkit.config.generation import Generation
 from llmkit.config.schema import Data, Recipe, Train
 from llmkit.data.answers import count_answers, encode_labels
-from llmkit.data.bpe import bpe_of
 from llmkit.data.duplicate_filter import REMOVED
 from llmkit.data.duplicates import find_near_copies
 from llmkit.data.encode import (
@@ -52,15 +50,13 @@ from llmkit.data.rows import MixedIn, Rows
 from llmkit.data.splits import held_out_rows, open_splits
 from llmkit.errors import UserError
 from llmkit.evaluation.evaluation_set import encode_scored_prompts
-from llmkit.generation.constraint import check_constraint
-from llmkit.model.load import check_max_length, open_model
 from llmkit.model.trainable import trainable_model
 from llmkit.runtime.devices import start_accelerator
 from llmkit.scoring.deciding_metric import check_metric, choose_metric
 from llmkit.scoring.testset import TestSet
 from llmkit.tasks import Row, Task, to_example
 from llmkit.training.optim import warm_up_warning
-from llmkit.workflows.training_setup import plan_training, steps_line
+from llmkit.workflows.training_setup import open_model_to_train, plan_training, steps_line
 
 
 def check(recipe: Recipe, num_samples: int) -> Check:
@@ -76,10 +72,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     task = recipe_task(recipe)
     metric = choose_metric(task, recipe.evaluation.metric)
     splits = open_splits(recipe.data, task, recipe.evaluation, skips_unreadable=True)
-    train_bpe = partial(bpe_of, splits["train"])
-    model, tokenizer = open_model(recipe.model, recipe.train.forward, recipe.seed, train_bpe)
-    check_max_length(recipe.data.max_length, model)
-    check_constraint(recipe.generation, tokenizer)
+    model, tokenizer = open_model_to_train(recipe, task, splits["train"])
     model = trainable_model(model, recipe.train)
 
     mixed = splits["train"].mixed

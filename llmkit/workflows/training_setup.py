@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.config.generation import Generation
 from llmkit.config.schema import Data, Evaluation, Recipe, Train
@@ -57,7 +57,7 @@ from llmkit.runs.record import ModelRecord, RunRecord, SplitRecord
 from llmkit.runtime.console import warning_console
 from llmkit.scoring.deciding_metric import DecidingMetric, check_metric, choose_metric
 from llmkit.scoring.testset import TestSet
-from llmkit.tasks import Row
+from llmkit.tasks import Row, Task
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.memory import MemoryPlan, plan_memory
 from llmkit.training.optim import warm_up_warning
@@ -121,12 +121,7 @@ def setup_training(
     shapes = {split: rows.shape for split, rows in splits.items()}
     warnings = prompt_warnings(recipe.data, task)
     terminal.show_prompt(console, shapes, task.shown_prompt, warnings, warning_console())
-    forward, seed = recipe.train.forward, recipe.seed
-    model, tokenizer = open_model(recipe.model, forward, seed, partial(bpe_of, splits["train"]))
-    require_trainable(model, recipe.model.name)
-    check_max_length(recipe.data.max_length, model)
-    check_constraint(recipe.generation, tokenizer)
-    tokenizer.chat_template = task.chat.template if task.chat else tokenizer.chat_template
+    model, tokenizer = open_model_to_train(recipe, task, splits["train"])
     rows = prepare_rows(
         splits, tokenizer, recipe.data, recipe.evaluation, recipe.generation, console
     )
@@ -140,12 +135,13 @@ def setup_training(
     if resume_point is not None:
         settings = with_memory_of_run(resume_point, settings, accelerator.num_processes)
     memory, schedule = plan_training(
-        model, rows.train.encoded, settings, recipe.data, seed, accelerator
+        model, rows.train.encoded, settings, recipe.data, recipe.seed, accelerator
     )
     set_activation_checkpointing(model, memory.activation_checkpointing)
     evaluator = Evaluator(
-        tokenizer, recipe.evaluation, recipe.generation, forward, seed, accelerator
-    )
+        tokenizer, recipe.evaluation, recipe.generation, recipe.train.forward, recipe.seed,
+        accelerator,
+    )  # fmt: skip
     record = run_record(
         rows,
         base,
@@ -159,6 +155,25 @@ def setup_training(
     )
     show_setup(setup, console)
     return setup
+
+
+def open_model_to_train(
+    recipe: Recipe, task: Task, train: Rows
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Open the model that training starts from, with its tokenizer.
+
+    train: The training rows, for the tokenizer of a model from scratch.
+
+    Raises:
+        UserError: The model cannot be trained, or a setting of the recipe does not fit it.
+    """
+    train_bpe = partial(bpe_of, train)
+    model, tokenizer = open_model(recipe.model, recipe.train.forward, recipe.seed, train_bpe)
+    require_trainable(model, recipe.model.name)
+    check_max_length(recipe.data.max_length, model)
+    check_constraint(recipe.generation, tokenizer)
+    tokenizer.chat_template = task.chat.template if task.chat else tokenizer.chat_template
+    return model, tokenizer
 
 
 def prepare_rows(

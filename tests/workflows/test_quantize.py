@@ -53,10 +53,11 @@ def test_commands_open_the_int8_folder_like_the_run(run, llmkit, tmp_path):
 
 def test_int8_weights_cannot_be_trained(run, llmkit):
     quantize_run(str(run), (), make_console(quiet=True))
-    forget_accelerator()
-    result = llmkit("finetune", "classify", f"model={run}/int8", *SHORT)
-    assert result.exit_code == 2
-    assert "its int8 weights cannot be trained" in result.stderr
+    for command in ("finetune", "check"):
+        forget_accelerator()
+        result = llmkit(command, "classify", f"model={run}/int8", *SHORT)
+        assert result.exit_code == 2
+        assert "its int8 weights cannot be trained" in result.stderr
 
 
 def test_what_is_there_is_replaced_only_by_force(run):
