@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.config.generation import Generation
 from llmkit.config.schema import Data, Recipe
@@ -72,26 +72,14 @@ def evaluate_model(
     encoded: dict[str, EvaluationSet] = {}
     encoded_with: PreTrainedTokenizerBase | None = None
     for label, model_name in names.items():
-        model, tokenizer = open_model(
-            recipe.model,
-            recipe.train.forward,
-            recipe.seed,
-            partial(bpe_of, splits["train"]),
-            model_name,
-        )
-        check_max_length(recipe.data.max_length, model)
-        check_constraint(recipe.generation, tokenizer)
+        model, tokenizer = open_to_evaluate(recipe, splits["train"], model_name)
         if encoded_with is None or not is_same_tokenizer(tokenizer, encoded_with):
             encoded = encode_tests(tests, tokenizer, recipe.data, recipe.generation)
             encoded_with = tokenizer
         evaluator = Evaluator(
-            tokenizer,
-            recipe.evaluation,
-            recipe.generation,
-            recipe.train.forward,
-            recipe.seed,
+            tokenizer, recipe.evaluation, recipe.generation, recipe.train.forward, recipe.seed,
             accelerator,
-        )
+        )  # fmt: skip
         systems[label] = evaluator.evaluate_all(model, encoded)
         if label == THIS_MODEL:
             systems[unconstrained(label)] = evaluator.evaluate_unconstrained(model, encoded)
@@ -99,6 +87,20 @@ def evaluate_model(
     if accelerator.is_main_process:
         publish(results, console, folder, splits["train"])
     return {name: summarize_results(of_set).as_dict() for name, of_set in results.items()}
+
+
+def open_to_evaluate(
+    recipe: Recipe, train: Rows, name: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Open a model with its tokenizer. Raises UserError if a setting of the recipe does not fit it.
+
+    train: The training rows, for the tokenizer of a model from scratch.
+    """
+    train_bpe = partial(bpe_of, train)
+    model, tokenizer = open_model(recipe.model, recipe.train.forward, recipe.seed, train_bpe, name)
+    check_max_length(recipe.data.max_length, model)
+    check_constraint(recipe.generation, tokenizer)
+    return model, tokenizer
 
 
 def encode_tests(

@@ -262,23 +262,6 @@ def run_record(
     deterministic: bool,
 ) -> RunRecord:
     """The content of run.json. deterministic: train.deterministic."""
-    encoded = {
-        name: (of_set.report.num_rows, of_set.encoded) for name, of_set in rows.train.sets.items()
-    }
-    encoded |= {
-        name: (len(each.rows), EncodedRows(each.encoded)) for name, each in rows.scored.items()
-    }
-    read = rows.splits | {
-        f"mix.{name}": mixed.rows for name, mixed in rows.splits["train"].mixed.items()
-    }
-    data = {
-        name: SplitRecord(
-            read[name].source.name if name in read else general_text,
-            num_rows,
-            tokens.fingerprint(),
-        )
-        for name, (num_rows, tokens) in encoded.items()
-    }
     return RunRecord(
         findings=[str(finding) for finding in rows.findings],
         seed=schedule.seed,
@@ -288,13 +271,34 @@ def run_record(
         deterministic=deterministic or accelerator.device.type == "cpu",
         num_processes=accelerator.num_processes,
         model=model,
-        data=data,
+        data=split_records(rows, general_text),
         train_rows=dict(rows.train.report.outcomes),
         labels=list(rows.validation.labels),
         micro_batch_size=schedule.limit.rows,
         micro_batch_tokens=schedule.limit.tokens,
         num_steps=schedule.num_steps,
     )
+
+
+def split_records(rows: PreparedRows, general_text: str | None) -> dict[str, SplitRecord]:
+    """The source, the number of rows and the fingerprint of each set of rows."""
+    encoded = {
+        name: (of_set.report.num_rows, of_set.encoded) for name, of_set in rows.train.sets.items()
+    }
+    encoded |= {
+        name: (len(each.rows), EncodedRows(each.encoded)) for name, each in rows.scored.items()
+    }
+    read = rows.splits | {
+        f"mix.{name}": mixed.rows for name, mixed in rows.splits["train"].mixed.items()
+    }
+    return {
+        name: SplitRecord(
+            read[name].source.name if name in read else general_text,
+            num_rows,
+            tokens.fingerprint(),
+        )
+        for name, (num_rows, tokens) in encoded.items()
+    }
 
 
 def show_setup(setup: TrainingSetup, console: Console) -> None:
