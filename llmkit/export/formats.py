@@ -41,7 +41,6 @@ BF16 = Bounds(logit_error=0.1, kl=0.01, weight_error=0.005)
 FP16 = Bounds(logit_error=0.02, kl=0.001, weight_error=0.001)
 # llama.cpp looks up GELU in a table in half precision.
 F32 = Bounds(logit_error=0.01, kl=0.001, weight_error=1e-6)
-F16 = FP16
 # Rounding to few bits changes the logits of unlikely tokens a lot, but hardly the distribution.
 EIGHT_BIT = Bounds(logit_error=0.5, kl=0.25, weight_error=0.02)
 FOUR_BIT = Bounds(logit_error=1, kl=1, weight_error=0.15)
@@ -72,46 +71,46 @@ class Format:
 
 FORMATS = {
     "safetensors": Format(
-        {"float32": EXACT_WEIGHTS, "bf16": BF16, "fp16": FP16},
-        safetensors_folder.unsupported,
-        safetensors_folder.write,
-        safetensors_folder.open_folder,
-        "transformers",
+        precisions={"float32": EXACT_WEIGHTS, "bf16": BF16, "fp16": FP16},
+        unsupported=safetensors_folder.unsupported,
+        write=safetensors_folder.write,
+        open_folder=safetensors_folder.open_folder,
+        library="transformers",
         weight_error=safetensors_folder.weight_error,
     ),
     "adapter": Format(
-        {"float32": EXACT},
-        adapter_folder.unsupported,
-        adapter_folder.write,
-        adapter_folder.open_folder,
-        "peft",
+        precisions={"float32": EXACT},
+        unsupported=adapter_folder.unsupported,
+        write=adapter_folder.write,
+        open_folder=adapter_folder.open_folder,
+        library="peft",
     ),
     "gguf": Format(
-        {"f16": F16, "f32": F32, "q8_0": EIGHT_BIT, "q4_0": FOUR_BIT},
-        gguf_file.unsupported,
-        gguf_file.write,
-        gguf_file.open_folder,
-        "gguf",
-        ("gguf", "xllamacpp"),
-        gguf_file.weight_error,
-        gguf_file.command,
+        precisions={"f16": FP16, "f32": F32, "q8_0": EIGHT_BIT, "q4_0": FOUR_BIT},
+        unsupported=gguf_file.unsupported,
+        write=gguf_file.write,
+        open_folder=gguf_file.open_folder,
+        library="gguf",
+        packages=("gguf", "xllamacpp"),
+        weight_error=gguf_file.weight_error,
+        command=gguf_file.command,
     ),
     "onnx": Format(
-        {"float32": EXACT},
-        onnx_folder.unsupported,
-        onnx_folder.write,
-        onnx_folder.open_folder,
-        "onnx",
-        ("onnxscript", "onnxruntime"),
+        precisions={"float32": EXACT},
+        unsupported=onnx_folder.unsupported,
+        write=onnx_folder.write,
+        open_folder=onnx_folder.open_folder,
+        library="onnx",
+        packages=("onnxscript", "onnxruntime"),
     ),
     "ctranslate2": Format(
-        {"float32": EXACT_WEIGHTS, "int8": EIGHT_BIT},
-        ctranslate2_folder.unsupported,
-        ctranslate2_folder.write,
-        ctranslate2_folder.open_folder,
-        "ctranslate2",
-        ("ctranslate2",),
-        ctranslate2_folder.weight_error,
+        precisions={"float32": EXACT_WEIGHTS, "int8": EIGHT_BIT},
+        unsupported=ctranslate2_folder.unsupported,
+        write=ctranslate2_folder.write,
+        open_folder=ctranslate2_folder.open_folder,
+        library="ctranslate2",
+        packages=("ctranslate2",),
+        weight_error=ctranslate2_folder.weight_error,
     ),
 }
 

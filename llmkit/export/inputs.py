@@ -77,14 +77,15 @@ def make_inputs(
             prompts = [prompts[index] for index in evenly_spaced(len(prompts), NUM_ROWS)]
             max_new_tokens = max(map(len, test.labels.values()))
     examples = [test.examples[index] for index in evenly_spaced(len(test.examples), NUM_TEXTS)]
+    texts = [example.prompt_text + example.completion for example in examples]
     return Inputs(
-        rows,
-        [spread_over(len(row) - 1, NUM_POSITIONS) for row in rows],
-        scored,
-        targets,
-        prompts,
-        max_new_tokens,
-        [*(example.prompt_text + example.completion for example in examples), HARD_TEXT],
+        rows=rows,
+        positions=[spread_over(len(row) - 1, NUM_POSITIONS) for row in rows],
+        scored=scored,
+        targets=targets,
+        prompts=prompts,
+        max_new_tokens=max_new_tokens,
+        texts=[*texts, HARD_TEXT],
     )
 
 

@@ -65,13 +65,13 @@ def compute_outputs(runtime: Runtime, inputs: Inputs) -> Outputs:
     speed = count_tokens(completions, inputs.max_new_tokens) / seconds
     completions += runtime.complete(others, inputs.max_new_tokens) if others else []
     return Outputs(
-        runtime.tool,
-        np.concatenate(log_probabilities),
-        nll,
-        [runtime.decode(ids) for ids in completions],
-        [runtime.tokenize(text) for text in inputs.texts],
-        runtime.end_tokens,
-        speed,
+        tool=runtime.tool,
+        log_probabilities=np.concatenate(log_probabilities),
+        nll=nll,
+        completions=[runtime.decode(ids) for ids in completions],
+        tokenized_texts=[runtime.tokenize(text) for text in inputs.texts],
+        end_tokens=runtime.end_tokens,
+        tokens_per_second=speed,
     )
 
 

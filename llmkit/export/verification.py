@@ -124,18 +124,19 @@ def compare_outputs(
     """
     systems = [system_result(test, each, stop) for each in (original, outputs)]
     difference, error = logit_differences(outputs.log_probabilities, original.log_probabilities)
+    texts = [predicted_texts(test, each, stop) for each in (original, outputs)]
     return Verification(
-        outputs.tool,
-        num_bytes,
-        difference,
-        error,
-        kl_divergence(outputs.log_probabilities, original.log_probabilities),
-        percent_identical(*(predicted_texts(test, each, stop) for each in (original, outputs))),
-        metric,
-        systems[1].scores.get(metric),
-        systems[1].intervals.get(metric),
-        differences_from(*systems).get(metric),
-        outputs.tokens_per_second,
+        tool=outputs.tool,
+        num_bytes=num_bytes,
+        logit_difference=difference,
+        logit_error=error,
+        kl=kl_divergence(outputs.log_probabilities, original.log_probabilities),
+        identical_texts=percent_identical(*texts),
+        metric=metric,
+        score=systems[1].scores.get(metric),
+        interval=systems[1].intervals.get(metric),
+        change=differences_from(*systems).get(metric),
+        tokens_per_second=outputs.tokens_per_second,
     )
 
 
