@@ -1,4 +1,4 @@
-"""`adapter`: the adapters of a LoRA run without the model that they belong to, for peft."""
+"""`adapter`: the adapters of a LoRA run without the base model, for peft."""
 
 from functools import partial
 from importlib.metadata import version
@@ -46,13 +46,10 @@ def best_checkpoint(source: Source) -> Path:
 def write(source: Source, precision: str, folder: Path) -> None:
     """Write the config and the weights of the adapters, and the tokenizer."""
     model = adapted_model(source)
-    # The hub id, or the folder on this machine.
-    name = source.recipe.model.name
+    name, config = source.recipe.model.name, model.peft_config["default"]
     is_local = name == "embedded" or Path(name).is_dir()
-    model.peft_config["default"].base_model_name_or_path = (
-        str(find_model(name).resolve()) if is_local else name
-    )
-    model.peft_config["default"].revision = source.recipe.model.revision
+    config.base_model_name_or_path = str(find_model(name).resolve()) if is_local else name
+    config.revision = source.recipe.model.revision
     with disk_errors(folder):
         model.save_pretrained(folder, save_embedding_layers=False)
     source.tokenizer.save_pretrained(folder)

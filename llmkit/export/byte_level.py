@@ -28,6 +28,6 @@ def difference_from_byte_level(tokenizer: PreTrainedTokenizerBase) -> str | None
     for name, expected in (("model", MODEL), ("pre_tokenizer", PRE_TOKENIZER)):
         found = parts[name] or {}
         for key, value in expected.items():
-            if (found.get(key) or None) != (value or None):
+            if (found.get(key) or None) != (value or None):  # false, null or missing: the default
                 return f"{name} {key} {found.get(key)!r}"
     return None

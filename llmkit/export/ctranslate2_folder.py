@@ -79,7 +79,7 @@ def read_text(file: BinaryIO) -> str:
 
 
 def read_numbers(file: BinaryIO, kinds: str) -> tuple[int, ...]:
-    """The next numbers. kinds: Their format, as `struct` takes it."""
+    """The next numbers. kinds: Their format string, see `struct`."""
     return struct.unpack(kinds, file.read(struct.calcsize(kinds)))
 
 

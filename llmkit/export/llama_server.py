@@ -109,7 +109,7 @@ def settings_for(path: Path) -> Any:
 
     settings = xllamacpp.CommonParams()
     settings.model.path = str(path)
-    settings.n_ctx = 0  # as the file says
+    settings.n_ctx = 0  # the context length in the file
     settings.n_parallel = 1
     settings.n_gpu_layers = 0
     settings.cpuparams.n_threads = torch.get_num_threads()

@@ -22,7 +22,7 @@ def modelfile(
     """The content of the Modelfile.
 
     Args:
-        file: The GGUF file, next to it.
+        file: Name of the GGUF file in the same folder.
         max_length: Length of the context, in tokens.
         end_of_text: The token that ends a completion, as text.
     """
@@ -60,6 +60,6 @@ def ollama_template(task: Task, end_of_text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text as the quoted value of a parameter."""
+    """The quoted value of a parameter."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

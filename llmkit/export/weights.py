@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-# The error of a tensor is relative to its root mean square, but at least to this fraction of that
-# of all weights: in tensors near zero, such as the biases of a hardly trained model, rounding
-# causes larger relative errors, which matter less.
+# The error of a tensor is relative to its root mean square, or to this fraction of the root mean
+# square of all weights if that is larger: in tensors near zero, such as the biases of a model that
+# has hardly been trained, rounding causes large relative errors, which matter less.
 MIN_RELATIVE_SIZE = 0.01
 
 
@@ -15,8 +15,8 @@ def largest_error(found: Mapping[str, np.ndarray], expected: Mapping[str, np.nda
     names or shapes differ.
 
     Args:
-        found: The weights of the export by name.
-        expected: Those of the model.
+        found: The weights of the export, by name.
+        expected: The weights of the model, by name.
     """
     if found.keys() != expected.keys():
         return np.inf
@@ -34,6 +34,6 @@ def error_of(found: np.ndarray, expected: np.ndarray, smallest: float) -> float:
 
 
 def root_mean_square(*tensors: np.ndarray) -> float:
-    """The root mean square of all numbers in some tensors."""
+    """The root mean square of the elements of all tensors."""
     total = sum(np.square(tensor.astype(float)).sum() for tensor in tensors)
     return float(np.sqrt(total / sum(tensor.size for tensor in tensors)))

@@ -51,11 +51,11 @@ def show_sample(console: Console, sample: Sample) -> None:
             role = piece.role
             console.print(Text(f"[{role}]", style="dim"), end=" ")
         if piece.text:
-            console.print(Text(printable(piece.text), style=STYLES[piece.role]), end="")
+            console.print(Text(escape_controls(piece.text), style=STYLES[piece.role]), end="")
     console.print("\n")
 
 
-def printable(text: str) -> str:
+def escape_controls(text: str) -> str:
     """The text with all control characters escaped except line breaks and tabs."""
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 

@@ -40,7 +40,8 @@ def write_report(runs: list[Path], output: Path, *, reloads: bool = False) -> No
 
 
 def follow(runs: list[Path], output: Path) -> Iterator[None]:
-    """Rewrite the page whenever a run has changed, until all have finished; yields after each time.
+    """Rewrite the page whenever a run has changed, until all have finished; yields after each
+    rewrite.
 
     The page reloads itself until then, or until the caller stops.
     """
@@ -62,7 +63,7 @@ def follow(runs: list[Path], output: Path) -> Iterator[None]:
 
 
 def sources(run: Path) -> list[Path]:
-    """The files of a run that the page is made of, those that exist."""
+    """The existing files of a run that the page is made from."""
     paths = (log_path, samples_path, results_path, predictions_path, record_path)
     return [path for path in (path_of(run) for path_of in paths) if path.is_file()]
 

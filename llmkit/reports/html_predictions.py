@@ -68,7 +68,7 @@ def text_lengths(predictions: list[SavedPrediction]) -> list[tuple[int, int]]:
 
 
 def certainty(predictions: list[SavedPrediction]) -> list[tuple[int, float]]:
-    """(probability, share of the expected tokens that have about this one), both in percent."""
+    """(probability, share of the expected tokens with about this probability), both in percent."""
     tokens = [token for p in predictions for token in p.prediction.expected_tokens or ()]
     probabilities = [probability for _, probability in tokens if probability is not None]
     if not probabilities:

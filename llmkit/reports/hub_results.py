@@ -20,7 +20,7 @@ from llmkit.scoring.results import SavedResults
 RESULTS_FILE = ".eval_results/llmkit.yaml"
 BENCHMARK_FILE = "eval.yaml"
 DEFAULT_CONFIG = "default"  # name of the only configuration of a data set
-SHARES_OF_RIGHT_ANSWERS = ("accuracy", "exact_match", "final_answer")  # what benchmarks rank by
+SHARES_OF_CORRECT_ANSWERS = ("accuracy", "exact_match", "final_answer")  # what benchmarks rank by
 
 
 class HubResults(NamedTuple):
@@ -40,15 +40,16 @@ def hub_results(
     """The score of the main system as an entry of its benchmark.
 
     Args:
-        data: The `data` section of the run's recipe; `evaluation` likewise.
-        results: Of the run.
+        data: The `data` section of the run's recipe.
+        evaluation: The `evaluation` section of the run's recipe.
+        results: The results of the run.
         read_benchmark: Returns the eval.yaml of a data set; None if it has none.
     """
     scores = results.scores[results.main]
-    metric = next((name for name in SHARES_OF_RIGHT_ANSWERS if name in scores), None)
-    reason = why_no_whole_split(data, evaluation)
+    metric = next((name for name in SHARES_OF_CORRECT_ANSWERS if name in scores), None)
+    reason = why_not_whole_split(data, evaluation)
     if reason is None and metric is None:
-        reason = f"{results.metric} is not the share of right answers"
+        reason = f"{results.metric} is not the share of correct answers"
     if reason is not None:
         return HubResults(None, reason)
     tasks = tasks_of(read_benchmark(data.hub))
@@ -69,7 +70,7 @@ def hub_results(
     return HubResults(text, f"{metric} {scores[metric]:.2f} on {data.hub}, task {task['id']}")
 
 
-def why_no_whole_split(data: Data, evaluation: Evaluation) -> str | None:
+def why_not_whole_split(data: Data, evaluation: Evaluation) -> str | None:
     """Why the test rows are not a whole split of a data set on the hub; None if they are."""
     if data.hub is None:
         return "the test rows are not from the hub"

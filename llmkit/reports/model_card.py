@@ -52,7 +52,8 @@ def model_card(
         name: Name of the model.
         results: The results on the test rows.
         base_model: The model before fine-tuning: a hub id, a folder, `embedded` or `scratch`.
-        data: The recipe's sections, as the next two.
+        data: The `data` section of the recipe; `generation` and `train` are its other sections.
+        seed: The seed of the recipe.
     """
     task = results.test.task
     metadata = card_metadata(name, results, family, base_model, data)
@@ -158,12 +159,12 @@ def cell(system: SystemResult, name: str) -> str:
 
 
 def usage(task: Task, generation: Generation) -> str:
-    """A program that generates a completion of a prompt as the model was trained on."""
+    """A program that completes a prompt in the format that the model was trained on."""
     note = ""
     if generation.constraint is not None:
         note = (
-            f"\nThe scores are those of completions that `{generation.constraint}` of the recipe "
-            "constrains, as `llmkit generate` does and this program does not.\n"
+            f"\nThe scores are those of completions constrained by `{generation.constraint}` of "
+            "the recipe. `llmkit generate` applies this constraint; this program does not.\n"
         )
     prompt = f"prompt = {task.template!r}  # replace the names in braces with your texts"
     if task.output == "text":

@@ -72,10 +72,10 @@ def proposal_line(plan: Plan, proposal: Proposal) -> list[str]:
     loss = f"{expected:.3f}\n{low:.3f}-{high:.3f}" if plan.trials else f"{expected:+.3f}"
     weights = f"{proposal.num_weights / 1e6:.1f}M"
     shown = show_seconds(proposal.seconds), show_bytes(proposal.num_bytes)
-    return [to_type(proposal.changes), *([loss] if plan.has_loss else []), *shown, weights]
+    return [format_changes(proposal.changes), *([loss] if plan.has_loss else []), *shown, weights]
 
 
-def to_type(changes: dict[str, Any]) -> str:
+def format_changes(changes: dict[str, Any]) -> str:
     """The overrides of a proposal, as typed on the command line."""
     return " ".join(to_override(key, value) for key, value in changes.items()) or "no changes"
 
@@ -101,18 +101,14 @@ def closing_lines(plan: Plan) -> list[str]:
 
 def refusal_lines(plan: Plan) -> list[str]:
     """That nothing fits the budget, and the variant that comes closest."""
+    closest = plan.fastest or plan.least_memory
+    costs, changes = show_seconds(closest.seconds), format_changes(closest.changes)
     if plan.fastest is not None:
-        closest = (
-            "the fastest variant that fits into memory takes "
-            f"{show_seconds(plan.fastest.seconds)}: {to_type(plan.fastest.changes)}"
-        )
+        which = "the fastest variant that fits into memory"
     else:
-        closest = (
-            "the variant with the least memory takes "
-            f"{show_bytes(plan.least_memory.num_bytes)} of memory and "
-            f"{show_seconds(plan.least_memory.seconds)}: {to_type(plan.least_memory.changes)}"
-        )
-    return ["no variant fits this budget", closest]
+        which = "the variant with the least memory"
+        costs = f"{show_bytes(closest.num_bytes)} of memory and {costs}"
+    return ["no variant fits this budget", f"{which} takes {costs}: {changes}"]
 
 
 def summary(prediction: PredictedCosts) -> str:

@@ -247,5 +247,5 @@ def print_added(text: str, shown: str) -> str:
 
 
 def note(console: Console, text: str, style: str = "dim") -> None:
-    """Print a notice, wrapped between words in a terminal, which obeys no control character."""
+    """Print a notice without control characters; a terminal wraps it between words."""
     console.print(without_controls(text), style=style, soft_wrap=not console.is_terminal)

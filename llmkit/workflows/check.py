@@ -1,4 +1,4 @@
-"""The work of `llmkit check`: everything that can be said about a recipe's rows before training."""
+"""The `check` command: inspect the rows of a recipe, without training."""
 
 from itertools import chain
 
@@ -63,7 +63,7 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     """Read, encode and compare all rows of a recipe, without training.
 
     Args:
-        num_samples: How many training rows to show as the model sees them.
+        num_samples: Number of training rows to show as the model sees them.
 
     Raises:
         UserError: Nothing can be read, or training would refuse the recipe.

@@ -147,7 +147,7 @@ def are_metrics_of(names: list[str] | None, task: Task) -> bool:
 
 
 def _references(name: str, one: PredictedRow, other: PredictedRow) -> list[str]:
-    """The accepted answers of a row, which one of the files may lack."""
+    """The accepted answers of a row; one of the two files may have none."""
     if one.references and other.references and one.references != other.references:
         raise UserError(
             f"{one.where} and {other.where}: id {printable(name)} has other references; these "

@@ -1,4 +1,4 @@
-"""Scores of a model, or of predictions from elsewhere, on a recipe's test rows, with baselines."""
+"""The `evaluate` command: score a model or a file of predictions, next to baselines."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -118,7 +118,7 @@ def encode_tests(
 
 
 def is_same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
-    """Whether two tokenizers make the same token ids of every text."""
+    """Whether two tokenizers encode every text as the same token ids."""
     return (
         one.eos_token_id == other.eos_token_id
         and one.backend_tokenizer.to_str() == other.backend_tokenizer.to_str()

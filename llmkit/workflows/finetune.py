@@ -51,15 +51,15 @@ from llmkit.workflows.decide import decided_values
 from llmkit.workflows.score_run import Trained, score_run
 from llmkit.workflows.training_setup import TrainingSetup, setup_training
 
-NUM_SIZED = 20  # first steps whose micro-batches are taken for those of all steps
+NUM_SIZED = 20  # first steps, whose largest micro-batch is taken as the largest of all steps
 
 
 class FinishedRun(NamedTuple):
-    """A run to its end."""
+    """A finished run and its results."""
 
     run: Path
     results: TestResults
-    """On the test set `test`."""
+    """Results on the test set `test`."""
 
 
 def finetune(
@@ -110,7 +110,7 @@ def finetune(
 
 
 def lock_run_to_resume(run: Path, locks: ExitStack, console: Console) -> ResumePoint:
-    """Lock the folder of a run until `locks` ends; returns the checkpoint to resume from."""
+    """Lock the folder of a run until `locks` closes; returns the checkpoint to resume from."""
 
     def find() -> ResumePoint:
         locks.enter_context(run_lock(run))
@@ -122,7 +122,7 @@ def lock_run_to_resume(run: Path, locks: ExitStack, console: Console) -> ResumeP
 def recipe_to_resume(
     recipe: Recipe, resume_point: ResumePoint, allowed_changes: tuple[str, ...]
 ) -> Recipe:
-    """The recipe, with what the run decided left to the run again; see `given_values`.
+    """The recipe, where values that the run decided are again left to the run; see `given_values`.
 
     Raises UserError if it differs from the run's recipe in a key that may not change.
     """
@@ -133,8 +133,8 @@ def recipe_to_resume(
 
 
 def claim_run(run: Path, locks: ExitStack, *, is_default_name: bool) -> Path:
-    """Take a folder for a new run, locked until `locks` ends; returns which, as another run may
-    have taken a default name in the meantime."""
+    """Claim the folder of a new run, and lock it until `locks` closes. Returns the folder: another
+    one than `run` if that is a default name and another run has taken it in the meantime."""
 
     def claim() -> Path:
         claimed = claim_run_dir(run) if is_default_name else run
@@ -147,8 +147,8 @@ def claim_run(run: Path, locks: ExitStack, *, is_default_name: bool) -> Path:
 
 @contextmanager
 def ending_together(run: Path, peers: Peers) -> Iterator[None]:
-    """Say goodbye to the other processes at the end, or after a stop request, with which all of
-    them end; give any exception the folder as its attribute `run`."""
+    """Tell the other processes, at the end and after a stop request, that this process is about to
+    exit. Any exception gets the folder as its attribute `run`."""
     try:
         yield
         peers.say_goodbye()
@@ -165,7 +165,7 @@ def prepare(
     allowed_changes: tuple[str, ...],
     console: Console,
 ) -> TrainingSetup:
-    """Start the devices, prepare data and model, and check what only they can show."""
+    """Start the devices, prepare data and model, and check that they allow the run."""
     usage = Usage.now()
     accelerator = start_devices(recipe.train, recipe.seed, resume_point)
     setup = setup_training(recipe, accelerator, console, resume_point)
@@ -224,7 +224,7 @@ def share_cores(usage: Usage, accelerator: Accelerator, console: Console) -> Non
 
 
 def check_baselines(test: TestSet) -> None:
-    """Score a row, so that a metric that cannot run fails before the training."""
+    """Score the baselines on one row, so that a metric that cannot run fails before training."""
     if test.task.output != "text":
         score_baselines(test, num_rows=1)
 
@@ -268,8 +268,8 @@ def train_in_run(
 
 
 def predicted_peak(setup: TrainingSetup) -> int:
-    """The memory that the training will take at its peak, before it starts: on a CPU with all that
-    the process has now, its libraries and rows."""
+    """Predict the peak memory of the training in bytes, before it starts. On a CPU, it includes the
+    memory that the process already uses for libraries and rows."""
     tokens = max(map(setup.schedule.largest_size, range(min(NUM_SIZED, setup.schedule.num_steps))))
     total = setup.memory.usage.total(tokens)
     if setup.accelerator.device.type == "cuda":

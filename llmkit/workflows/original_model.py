@@ -85,7 +85,7 @@ def read_test_set(source: Source) -> EvaluationSet:
 
 
 def warn_of_other_decoding(source: Source, console: Console) -> None:
-    """Say so if the recipe does not decode greedily."""
+    """Print a note if the recipe does not decode greedily."""
     generation = source.recipe.generation
     greedy = Generation(max_new_tokens=generation.max_new_tokens, stop=generation.stop)
     if source.task.output == "completion" and generation != greedy:

@@ -149,7 +149,7 @@ def prune_run(
 
 @contextmanager
 def advice_to_continue(*, is_forced: bool) -> Iterator[None]:
-    """Attach to a failure or a stop request how the command is continued."""
+    """Add advice on how to continue the command to an error or stop request in the block."""
     try:
         yield
     except (Stopped, OSError, FloatingPointError, MemoryError, RuntimeError) as error:

@@ -194,7 +194,7 @@ def check_text(path: Path) -> None:
 
 
 def local_paths(line: str) -> Iterator[str]:
-    """The absolute paths in a line whose first two names there are on this machine."""
+    """The absolute paths in a line whose first two parts exist on this machine."""
     for match in START_OF_PATH.finditer(line):
         if Path(match[0]).exists():
             yield match[0]
@@ -237,7 +237,7 @@ def origin_of(card: str) -> Origin | None:
         tags, base = metadata.tags or [], metadata.base_model or []
         bases = frozenset([base] if isinstance(base, str) else base)
         origin = Origin(metadata.model_name, bases, frozenset(TASKS) & set(tags))
-    except (ValueError, TypeError, RecursionError, yaml.YAMLError):  # the card of someone else
+    except (ValueError, TypeError, RecursionError, yaml.YAMLError):  # someone else wrote the card
         return None
     return origin if "llmkit" in tags else None
 
@@ -307,7 +307,7 @@ def question(plan: PushPlan) -> str:
 
 
 def push(plan: PushPlan) -> str:
-    """Upload the files as one commit; returns its address.
+    """Upload the files as one commit; returns its URL.
 
     Raises Stopped after a stop request; the repo then has the whole commit or none of it.
     """

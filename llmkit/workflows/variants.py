@@ -30,8 +30,8 @@ from llmkit.workflows.evaluate import encode_tests, show_invalid
 
 NUM_PROMPTS = 8
 NUM_TOKENS = 64  # generated for each prompt
-ROUNDS = 10  # at most
-MAX_SECONDS = 60  # after which no other round begins
+ROUNDS = 10  # maximum number of rounds
+MAX_SECONDS = 60  # no further round begins after this time
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Scorer:
         return cls(test, evaluator, choose_metric(test.task, recipe.evaluation.metric).name)
 
     def score(self, name: str, model: PreTrainedModel, console: Console) -> SystemResult:
-        """The scores of a model, which is moved to the device. name: How the model is called."""
+        """Score a model, which is moved to the device. name: Name of the model, for the message."""
         console.print(f"scoring {name} on {count_of(len(self.test.rows), 'test row')}")
         return self.evaluator.evaluate_all(model, {"test": self.test})["test"]
 
@@ -100,10 +100,10 @@ class Scorer:
         ]
 
     def speeds(self, models: Mapping[str, PreTrainedModel], batch_size: int) -> dict[str, float]:
-        """Tokens per second of each model, the reading of the prompts included.
+        """Tokens per second of each model, including the time to read the prompts.
 
-        The models take turns, and of each batch the fastest round counts, so that the load of the
-        machine affects all of them, and as little as possible.
+        The models take turns, and the fastest round of each batch counts, so that other programs on
+        the machine affect all models alike, and as little as possible.
         """
         batches = batched_prompts(self.test, next(iter(models.values())), batch_size)
         started, rounds = time.perf_counter(), []

@@ -11,7 +11,7 @@ from rows import write_jsonl
 
 from llmkit.data.findings import Finding
 from llmkit.data.preview import Check, Piece, Sample
-from llmkit.reports.check import _html_finding, printable, show_sample, summary
+from llmkit.reports.check import _html_finding, escape_controls, show_sample, summary
 from llmkit.reports.html import ASSETS
 
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
@@ -32,7 +32,7 @@ def test_supervised_and_truncated_text_have_colors_of_their_own():
 
 
 def test_control_characters_of_rows_do_not_reach_the_terminal():
-    assert printable("a\x1b[31m\u202e\tb\n") == "a\\x1b[31m\\u202e\tb\n"
+    assert escape_controls("a\x1b[31m\u202e\tb\n") == "a\\x1b[31m\\u202e\tb\n"
 
 
 @pytest.mark.parametrize(

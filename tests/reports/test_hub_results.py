@@ -67,7 +67,7 @@ def test_a_branch_is_no_commit_and_a_single_configuration_has_no_name():
         ({"limit": 5}, {}, SCORES, "not all rows"),
         ({"skip_invalid": True}, {}, SCORES, "not all rows"),
         ({}, {"test_rows": 5}, SCORES, "not all rows"),
-        ({}, {}, {"rougeL": 30.0}, "rougeL is not the share of right answers"),
+        ({}, {}, {"rougeL": 30.0}, "rougeL is not the share of correct answers"),
     ],
 )
 def test_other_rows_and_scores_have_no_entry_and_ask_nobody(data, evaluation, scores, reason):

@@ -74,7 +74,7 @@ def test_the_program_stops_as_the_recipe_does_and_names_its_constraint():
     assert "repetition_penalty=1.5" in program
     _, card = card_of(generation=Generation(choices=["yes", "no"]))
     assert "choices" not in card.split("```python\n")[1].split("```")[0]
-    assert "completions that `choices` of the recipe constrains" in card
+    assert "completions constrained by `choices` of the recipe" in card
 
 
 def test_only_models_of_the_hub_are_named_as_base_model(tmp_path):

@@ -11,7 +11,7 @@ from llmkit.planning.plan import CurvePoint, Plan
 from llmkit.planning.predicted_costs import PredictedCosts
 from llmkit.planning.proposals import Proposal
 from llmkit.planning.scaling_law import Trial
-from llmkit.reports.plan import picture, show_plan, summary, to_type, write_html
+from llmkit.reports.plan import format_changes, picture, show_plan, summary, write_html
 
 PREDICTION = PredictedCosts(
     "measured here",
@@ -111,7 +111,7 @@ def test_the_number_of_gpus_is_shown_if_one_is_too_slow(tmp_path):
 
 
 def test_changes_are_shown_as_overrides():
-    assert to_type(CHANGES) == (
+    assert format_changes(CHANGES) == (
         "model=gpt2-medium train.method=lora train.activation_checkpointing=true "
         "train.micro_batch_tokens=4096 train.epochs=1.5"
     )
