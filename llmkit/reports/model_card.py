@@ -14,6 +14,7 @@ from llmkit.constants import SCRATCH
 from llmkit.errors import count_of
 from llmkit.families import Family
 from llmkit.reports.tables import markdown_table
+from llmkit.runs.folder import card_path
 from llmkit.scoring.scores import SystemResult, TestResults
 from llmkit.scoring.significance import CONFIDENCE_LEVEL, MIN_ROWS
 from llmkit.tasks import Task
@@ -74,7 +75,7 @@ def model_card(
 
 def read_card(folder: Path) -> str:
     """The model card of a model folder; empty if there is none."""
-    path = folder / "README.md"
+    path = card_path(folder)
     return path.read_text("utf-8") if path.is_file() else ""
 
 

@@ -21,6 +21,8 @@ exports/           a folder for each format that `export` wrote, with verificati
 
 from pathlib import Path
 
+CARD = "README.md"  # the model card in the folder of a model or an export
+
 
 def is_run(path: Path) -> bool:
     return recipe_path(path).is_file()
@@ -58,6 +60,10 @@ def set_dirs(folder: Path) -> list[Path]:
 
 def model_dir(run: Path) -> Path:
     return run / "model"
+
+
+def card_path(folder: Path) -> Path:
+    return folder / CARD
 
 
 def int8_dir(run: Path) -> Path:

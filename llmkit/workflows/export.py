@@ -18,7 +18,7 @@ from llmkit.reports.export import export_section, show_exports
 from llmkit.reports.html import write_report
 from llmkit.reports.model_card import card_of_form
 from llmkit.runs.find import find_finished_run
-from llmkit.runs.folder import exports_dir, is_export, report_path
+from llmkit.runs.folder import card_path, exports_dir, is_export, report_path
 from llmkit.workflows.original_model import (
     OriginalModel,
     load_source,
@@ -117,7 +117,7 @@ def export_one(
         console.print(f"{target}: written; scoring it in the program that opens it")
         record = verify(source, target, staging, original)
         card = card_of_form(source.folder, target.format.library, export_section(record))
-        write_text(staging / "README.md", card)
+        write_text(card_path(staging), card)
         record.write(staging)
         records.append(record)
 

@@ -22,12 +22,11 @@ from llmkit.paths import expand, sha256
 from llmkit.planning.units import show_bytes
 from llmkit.reports.hub_results import BENCHMARK_FILE, RESULTS_FILE, HubResults, hub_results
 from llmkit.runs.find import recipe_of, resolve_model
-from llmkit.runs.folder import model_dir
+from llmkit.runs.folder import CARD, model_dir
 from llmkit.runtime.signals import Stopped
 from llmkit.scoring.results import read_results
 from llmkit.tasks import TASKS
 
-CARD = "README.md"
 WEIGHTS = (
     "model*.safetensors", "adapter_model.safetensors", "*.gguf", "model.onnx", "model.onnx.data",
     "model.bin",  # of CTranslate2

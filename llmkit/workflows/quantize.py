@@ -14,7 +14,7 @@ from llmkit.paths import check_writable
 from llmkit.reports.model_card import card_of_form
 from llmkit.reports.variants import NOTE, Variant, show_variants, variants_table
 from llmkit.runs.find import find_finished_run, recipe_of
-from llmkit.runs.folder import int8_dir, model_dir
+from llmkit.runs.folder import card_path, int8_dir, model_dir
 from llmkit.workflows.variants import Scorer, weight_bytes
 
 FLOAT32, INT8 = "float32", "int8"  # names of the variants
@@ -65,9 +65,8 @@ def quantize_run(
         variants = scorer.compare(models, results, sizes)
         num_rows = len(scorer.test.rows)
         quantized = Quantized(folder, scorer.metric, num_rows, instructions(), variants)
-        write_text(
-            staging / "README.md", card_of_form(model_dir(run), "llmkit", section(quantized))
-        )
+        card = card_of_form(model_dir(run), "llmkit", section(quantized))
+        write_text(card_path(staging), card)
         found.append(quantized)
 
     write_folder(folder, write)

@@ -19,7 +19,7 @@ from llmkit.planning.units import show_bytes, show_seconds
 from llmkit.reports import terminal
 from llmkit.reports.html import write_report
 from llmkit.reports.model_card import model_card
-from llmkit.runs.folder import model_dir, report_path
+from llmkit.runs.folder import card_path, model_dir, report_path
 from llmkit.runtime.devices import wait_for_all
 from llmkit.runtime.ranks import is_rank_zero
 from llmkit.scoring.comparison import compare_on_test_sets
@@ -92,7 +92,7 @@ def write_card(setup: TrainingSetup, run: Path, results: TestResults) -> None:
         train=recipe.train,
         seed=recipe.seed,
     )
-    write_text(model_dir(run) / "README.md", card)
+    write_text(card_path(model_dir(run)), card)
     write_manifest(model_dir(run))
 
 
