@@ -62,6 +62,6 @@ def test_the_fingerprint_depends_on_tokens_and_block_length(folder, tmp_path):
     assert len(same | others) == 4
 
 
-def test_lengths_take_four_bytes_a_block(folder):
+def test_lengths_take_four_bytes_per_block(folder):
     blocks = TokenBlocks(write_shards(folder, named([[[1] * 9]])), 3)
     assert blocks.lengths.dtype == np.int32

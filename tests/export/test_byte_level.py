@@ -37,7 +37,7 @@ def test_the_embedded_tokenizer_is_byte_level():
         ("model", {"byte_fallback": True}, "byte_fallback True"),
     ],
 )
-def test_what_differs_is_named(parts, part, change, named):
+def test_a_difference_from_byte_level_bpe_is_named(parts, part, change, named):
     changed = copy.deepcopy(parts)
     changed[part] = {**(changed[part] or {}), **change}
     if change.get("type") == "Whitespace":

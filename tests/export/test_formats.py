@@ -24,7 +24,7 @@ def test_the_first_precision_is_the_default():
         ("adapter:q8_0", "no precision 'q8_0'; it has float32"),
     ],
 )
-def test_a_mistake_is_named(text, message):
+def test_an_unknown_format_or_precision_is_rejected(text, message):
     with pytest.raises(UserError) as error:
         Target.parse(text)
     assert message in str(error.value)

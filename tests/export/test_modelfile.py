@@ -17,7 +17,7 @@ TEMPLATES = {
 
 
 @pytest.mark.parametrize("task", TEMPLATES)
-def test_the_template_of_each_task(task):
+def test_the_template_of_each_task_is_translated_for_ollama(task):
     assert ollama_template(get_task(task), "<|endoftext|>") == TEMPLATES[task]
 
 
@@ -27,7 +27,7 @@ def test_the_template_of_every_task_contains_the_prompt(task):
     assert ".Prompt" in template or ".Messages" in template
 
 
-def test_settings_and_stop_strings():
+def test_the_modelfile_has_the_settings_and_stop_strings_of_the_recipe():
     generation = Generation(max_new_tokens=7, stop=['\n"User:'])
     lines = modelfile(get_task("qa"), generation, "model.gguf", 1024, "<|endoftext|>").splitlines()
     assert lines[:2] == ["FROM ./model.gguf", 'TEMPLATE """{{ .Prompt }}"""']
@@ -37,7 +37,7 @@ def test_settings_and_stop_strings():
     } <= set(lines)  # fmt: skip
 
 
-def test_sampling_is_kept():
+def test_the_modelfile_has_the_sampling_settings_of_the_recipe():
     generation = Generation(temperature=0.7, top_k=5, top_p=0.9, min_p=0.1)
     content = modelfile(get_task("chat"), generation, "model.gguf", 128, "<|endoftext|>")
     for line in ("temperature 0.7", "top_k 5", "top_p 0.9", "min_p 0.1"):

@@ -13,7 +13,7 @@ def original(full):
     return LlmkitRuntime(full.source.model, full.source.tokenizer)
 
 
-def test_the_likelihood_of_tokens(original):
+def test_token_nll_equals_that_of_the_models_logits(original):
     row = [5, 9, 77, 3, 0]
     with torch.inference_mode():
         logits = original.model(torch.tensor([row])).logits[0]
@@ -22,7 +22,7 @@ def test_the_likelihood_of_tokens(original):
     assert sum(original.token_nll(row, [2, 3, 4])) == pytest.approx(expected, rel=1e-6)
 
 
-def test_probabilities_at_some_positions_are_those_of_the_whole_row(original):
+def test_log_probabilities_do_not_depend_on_the_requested_positions(original):
     row = list(range(20))
     every = original.log_probabilities(row, list(range(20)))
     assert np.allclose(np.exp(every).sum(-1), 1, atol=1e-5)

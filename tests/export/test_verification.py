@@ -81,7 +81,7 @@ def test_the_divergence_is_that_of_kullback_and_leibler():
     assert kl_divergence(np.log(original), np.log(original)) == 0
 
 
-def test_probabilities_that_single_precision_does_not_have_are_not_compared():
+def test_log_probabilities_below_the_range_of_single_precision_are_clipped():
     original = np.array([[-1.0, -90.0, -200.0]])
     assert logit_differences(np.array([[-1.0, -3e38, -120.0]]), original) == (0, 0)
 
@@ -139,5 +139,5 @@ def test_plain_texts_have_the_bits_per_byte_of_the_evaluation(tiny_gpt2, tmp_pat
     assert result.scores["bits_per_byte"] == pytest.approx(scores["bits_per_byte"], rel=0.1)
 
 
-def test_the_percentage_of_identical_texts():
+def test_identical_texts_are_counted_in_percent():
     assert percent_identical(["a", "b", "c", "d"], ["a", "b", "c", "e"]) == 75

@@ -29,7 +29,7 @@ def test_no_cost_is_negative_and_the_fit_is_no_worse_than_a_constant(seconds):
     assert errors <= ((constant / seconds - 1) ** 2).sum() + 1e-9
 
 
-def test_noise_averages_out():
+def test_noise_in_the_measurements_averages_out():
     rng = np.random.default_rng(0)
     amounts = np.tile(AMOUNTS, (30, 1))
     seconds = amounts @ [0.2, 0.05, 1e-4] * np.exp(0.05 * rng.normal(size=len(amounts)))

@@ -58,7 +58,7 @@ def test_the_section_of_the_card_is_a_markdown_table(record):
     assert "opened by llama.cpp; 200 test rows" in section
 
 
-def test_the_table_in_the_terminal(record):
+def test_the_terminal_shows_the_table_of_exports(record):
     output = io.StringIO()
     show_exports(Console(file=output, width=200), [record])
     assert "200 test rows, decoded greedily" in output.getvalue()

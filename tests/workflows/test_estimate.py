@@ -77,8 +77,8 @@ def test_proposals_fit_the_budget(planned, here):
     assert with_proposals(replace(plan, memory=1), too_small, setup, step).fastest is None
 
 
-def test_a_gpu_that_is_too_slow_needs_others(planned):
-    """They share the steps and the scores, at 90 % of their speed."""
+def test_the_number_of_gpus_is_estimated_if_one_is_too_slow(planned):
+    """The GPUs share the steps and the scores, each at 90 % of its speed."""
     setup, found, step = planned
     machine = machine_from_datasheet(find_device("t4"), setup, found, None)
     seconds = predict_on_device(machine, setup, found, step).seconds

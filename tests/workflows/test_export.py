@@ -66,7 +66,7 @@ def test_an_export_is_complete_and_in_the_card_and_the_report(run):
     assert record["export"]["identical_texts"] == 100
 
 
-def test_an_export_that_is_there_is_kept_unless_forced(run, monkeypatch):
+def test_an_existing_export_is_replaced_only_by_force(run, monkeypatch):
     (written,) = export_run(str(run), [FLOAT32], (), QUIET)
     before = (written.folder / "verification.json").stat().st_ino
     with pytest.raises(UserError, match="exists already; add --force to replace it"):
@@ -111,7 +111,7 @@ def test_a_stopped_export_leaves_nothing(run, monkeypatch):
     assert list((run / "exports").iterdir()) == []
 
 
-def test_what_a_killed_export_left_is_replaced_and_never_taken_for_one(run):
+def test_leftovers_of_a_killed_export_are_replaced_and_not_mistaken_for_an_export(run):
     left = run / "exports" / "safetensors-float32.partial"
     left.mkdir(parents=True)
     (left / "verification.json").write_text("{}")
@@ -129,7 +129,7 @@ def test_a_kill_between_two_renames_does_not_lose_the_export(run):
     verify(written.folder)
 
 
-def test_other_test_rows_and_another_folder(run, tmp_path):
+def test_an_export_can_use_other_test_rows_and_another_folder(run, tmp_path):
     (written,) = export_run(
         str(run), [FLOAT32], ("evaluation.test_rows=2",), QUIET, output=str(tmp_path / "mine")
     )

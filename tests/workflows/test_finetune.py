@@ -18,7 +18,7 @@ def recipe(tiny_gpt2, tmp_path):
     return partial(four_steps, tiny_gpt2, tmp_path)
 
 
-def test_files_of_a_finished_run(recipe, tmp_path):
+def test_a_finished_run_contains_the_documented_files(recipe, tmp_path):
     run = tmp_path / "run"
     results = finetune(recipe("evaluation.every=2"), run, Console(quiet=True)).results
     assert {path.name for path in run.iterdir()} == {

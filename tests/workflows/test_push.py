@@ -148,7 +148,7 @@ def test_an_unchanged_model_is_not_pushed_again(hub):
     assert len(puts) == 1  # all of these models have the same weights
 
 
-def test_scores_on_a_benchmark_are_beside_the_card_until_they_are_no_longer_true(hub):
+def test_scores_on_a_benchmark_are_uploaded_and_deleted_when_outdated(hub):
     scored, locally = hub.results["scored"], hub.results["scored locally"]
     assert scored.code == locally.code == 0
     assert ".eval_results/llmkit.yaml" in scored.text
@@ -166,7 +166,7 @@ def test_int8_weights_are_pushed_without_the_scores_of_the_run(hub):
     assert ".eval_results/llmkit.yaml" not in result.text
 
 
-def test_a_model_of_another_task_replaces_the_one_there_only_by_force(hub):
+def test_a_model_of_another_task_replaces_an_existing_one_only_by_force(hub):
     result = hub.results["other task"]
     assert result.code == 2
     assert "me/x: holds a model for classify, and this is a model for qa; name another" in (

@@ -60,7 +60,7 @@ def test_int8_weights_cannot_be_trained(run, llmkit):
         assert "its int8 weights cannot be trained" in result.stderr
 
 
-def test_what_is_there_is_replaced_only_by_force(run):
+def test_existing_int8_weights_are_replaced_only_by_force(run):
     console = make_console(quiet=True)
     quantize_run(str(run), (), console)
     forget_accelerator()
