@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from llmkit.data.encoding_report import EncodingReport, join_reports
 from llmkit.data.mixed_rows import MixedRows, TrainRows
+from llmkit.data.rows import Rows
 
 TRAIN_SET = "train"  # name of the rows of data.train among the sets of a mix
 
@@ -23,8 +24,20 @@ class EncodedTrain:
     @property
     def sets(self) -> dict[str, "EncodedTrain"]:
         """The sets of training rows by their names in run.json."""
-        others = {f"mix.{name}": of_set for name, of_set in self.mixed.items() if name != TRAIN_SET}
+        others = {
+            name_in_run(name): of_set for name, of_set in self.mixed.items() if name != TRAIN_SET
+        }
         return {TRAIN_SET: self.mixed.get(TRAIN_SET, self), **others}
+
+
+def name_in_run(name: str) -> str:
+    """The name of a set of `data.mix` in run.json, findings and tables."""
+    return f"mix.{name}"
+
+
+def rows_of_mix(train: Rows) -> dict[str, Rows]:
+    """The rows of each set of `data.mix`, by their names in run.json."""
+    return {name_in_run(name): of_set.rows for name, of_set in train.mixed.items()}
 
 
 def mix(sets: dict[str, EncodedTrain], shares: dict[str, float]) -> EncodedTrain:

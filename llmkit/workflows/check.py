@@ -20,7 +20,7 @@ from llmkit.data.encode import (
     max_prompt_tokens,
 )
 from llmkit.data.encoded_rows import EncodedRows
-from llmkit.data.encoded_train import EncodedTrain, mix
+from llmkit.data.encoded_train import TRAIN_SET, EncodedTrain, mix, name_in_run, rows_of_mix
 from llmkit.data.encoding_report import EncodingReport, join_reports
 from llmkit.data.findings import (
     Finding,
@@ -75,11 +75,11 @@ def check(recipe: Recipe, num_samples: int) -> Check:
     model, tokenizer = open_model_to_train(recipe, task, splits["train"])
     model = trainable_model(model, recipe.train)
 
-    mixed = splits["train"].mixed
-    opened = splits | {f"mix.{name}": of_set.rows for name, of_set in mixed.items()}
+    mixed = rows_of_mix(splits["train"])
+    opened = splits | mixed
     rows, errors = read_splits(opened)
     findings = find_in_files(opened, errors, are_skipped=recipe.data.skip_invalid)
-    of_train = {name: rows[name] for name in opened if name == "train" or name not in splits}
+    of_train = {name: rows[name] for name in (TRAIN_SET, *mixed)}
     sets = encode_sets(of_train, splits, tokenizer, recipe.data)
     reports = {name: of_set.report for name, of_set in sets.items()}
     train_report = join_reports(list(reports.values()))
@@ -106,7 +106,12 @@ def check(recipe: Recipe, num_samples: int) -> Check:
         by_severity(findings),
         samples_of_train(kept, sets["train"], task, tokenizer, recipe.data, num_samples),
         check_training(
-            model, mixed_rows(sets, mixed), recipe.train, recipe.data, recipe.seed, accelerator
+            model,
+            rows_to_train(sets, splits["train"].mixed),
+            recipe.train,
+            recipe.data,
+            recipe.seed,
+            accelerator,
         ),
     )
 
@@ -136,15 +141,15 @@ def encode_sets(
     return sets
 
 
-def mixed_rows(
+def rows_to_train(
     sets: dict[str, EncodedTrain], mixed: dict[str, MixedIn]
 ) -> EncodedRows | MixedRows | None:
     """The rows that training would read; None if a set has none."""
     if not all(len(of_set.encoded) for of_set in sets.values()):
         return None
     if not mixed:
-        return sets["train"].encoded
-    named = {name.removeprefix("mix."): of_set for name, of_set in sets.items()}
+        return sets[TRAIN_SET].encoded
+    named = {TRAIN_SET: sets[TRAIN_SET]} | {name: sets[name_in_run(name)] for name in mixed}
     return mix(named, {name: of_set.share for name, of_set in mixed.items()}).encoded
 
 

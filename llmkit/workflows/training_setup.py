@@ -19,7 +19,7 @@ from llmkit.data.batches import batch_capacity
 from llmkit.data.bpe import bpe_of
 from llmkit.data.encode import EncodingOptions
 from llmkit.data.encoded_rows import EncodedRows
-from llmkit.data.encoded_train import EncodedTrain
+from llmkit.data.encoded_train import EncodedTrain, rows_of_mix
 from llmkit.data.findings import (
     Finding,
     find_in_split,
@@ -216,8 +216,7 @@ def find_problems(rows: PreparedRows, labeled: Iterable[Row]) -> list[Finding]:
     findings += find_spellings("train", labeled, task)
     findings += find_unfinished("train", train, task)
     findings += find_kept(train.kept_in_train)
-    mixed = {f"mix.{name}": of_set.rows for name, of_set in train.mixed.items()}
-    for name, split in {**rows.splits, **mixed}.items():
+    for name, split in {**rows.splits, **rows_of_mix(train)}.items():
         findings += find_rows_in_quotes(name, split)
     for name, scored in rows.scored.items():
         if scored.task.name == task.name:
@@ -288,9 +287,7 @@ def split_records(rows: PreparedRows, general_text: str | None) -> dict[str, Spl
     encoded |= {
         name: (len(each.rows), EncodedRows(each.encoded)) for name, each in rows.scored.items()
     }
-    read = rows.splits | {
-        f"mix.{name}": mixed.rows for name, mixed in rows.splits["train"].mixed.items()
-    }
+    read = rows.splits | rows_of_mix(rows.splits["train"])
     return {
         name: SplitRecord(
             read[name].source.name if name in read else general_text,
