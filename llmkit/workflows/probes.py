@@ -10,6 +10,7 @@ from rich.console import Console
 
 from llmkit.config.schema import Train
 from llmkit.data.batches import Batch
+from llmkit.evaluation.samples import evenly_spaced
 from llmkit.model.loss import SupervisedLoss
 from llmkit.planning.fit import fit_costs
 from llmkit.planning.flops import Flops, Workload
@@ -161,9 +162,8 @@ def time_pass(loss: SupervisedLoss, batch: Batch, precision: str) -> float:
 
 def spread(number: int, most: int) -> list[int]:
     """At most `most` evenly spaced integers from range(number), in a fixed random order."""
-    count = min(number, most)
-    chosen = [index * number // count for index in range(count)]
-    return [chosen[index] for index in np.random.default_rng(0).permutation(count)]
+    chosen = evenly_spaced(number, most)
+    return [chosen[index] for index in np.random.default_rng(0).permutation(len(chosen))]
 
 
 def workload_of(schedule: BatchSchedule, step: int) -> tuple[int, Workload]:
