@@ -56,7 +56,7 @@ KEYS = _expand(
             "train.max_grad_norm"
         ),
         "per_device_eval_batch_size eval_batch_size": "evaluation.batch_size",
-        "batch_size train_batch_size": "train.global_batch_size",
+        "train_batch_size": "train.global_batch_size",
         "precision dtype torch_dtype": "train.mixed_precision",
         "use_cpu no_cuda accelerator": "train.device",
         "logging_steps log_interval log_every_n_steps": "train.log_every",
@@ -106,6 +106,10 @@ ADVICE = _expand(
         ),
         "per_device_train_batch_size micro_batch batch_size_per_device": (
             "set train.micro_batch_size for one forward pass, train.global_batch_size for one step"
+        ),
+        "batch_size": (
+            "set train.global_batch_size for one step, train.micro_batch_size for one forward "
+            "pass, evaluation.batch_size for evaluation"
         ),
         "gradient_accumulation_steps accumulate_grad_batches": (
             "set train.global_batch_size to the rows of one optimizer step; the accumulation "
@@ -239,12 +243,12 @@ def key_option_hint(option: str, keys: Collection[str], command: str) -> str | N
         return "name the model itself: llmkit evaluate MODEL_OR_RUN"
     if name in ("dry_run", "dryrun", "print_config"):
         return "`llmkit check RECIPE` shows the data, `llmkit recipes RECIPE` the resolved recipe"
-    own = [known for known in keys if key == known or last_part(known) == name]
-    if own:
-        return f"set a key without dashes: {own[0]}=VALUE"
-    if name in KEYS:
+    if key not in keys and name in KEYS:
         return f"did you mean {KEYS[name]}=VALUE?"
-    return ADVICE.get(name)
+    if key not in keys and name in ADVICE:
+        return ADVICE[name]
+    own = [known for known in keys if key == known or last_part(known) == name]
+    return f"set a key without dashes: {own[0]}=VALUE" if own else None
 
 
 def last_part(name: str) -> str:

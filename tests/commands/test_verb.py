@@ -24,6 +24,8 @@ VERBS = list(cli.VERBS)
         ("finetune qa --train.epochs 3", "set a key without dashes: train.epochs=VALUE"),
         ("finetune qa --learning-rate 3", "set a key without dashes: train.learning_rate=VALUE"),
         ("finetune qa --gradient-accumulation-steps 2", "set train.global_batch_size"),
+        ("finetune qa --batch-size 8", "set train.global_batch_size for one step, "),
+        ("evaluate --evaluation.batch-size 8", "without dashes: evaluation.batch_size=VALUE"),
         ("finetune qa --output_dir x", "did you mean --run-dir?"),
         ("finetune qa --nproc_per_node=2", "did you mean --num-processes?"),
         ("finetune qa --dry-run", "`llmkit recipes RECIPE` the resolved recipe"),

@@ -16,7 +16,7 @@ from llmkit.config import hints
         ("optimizer.lr=1e-4", "did you mean train.learning_rate?"),
         ("learning_rate=1e-4", "did you mean train.learning_rate?"),
         ("num_train_epochs=3", "did you mean train.epochs?"),
-        ("train.batch_size=8", "did you mean train.global_batch_size?"),
+        ("train.batch_size=8", "set train.global_batch_size for one step, train.micro_batch_size"),
         ("per_device_train_batch_size=8", "train.micro_batch_size"),
         ("gradient_accumulation_steps=2", "set train.global_batch_size"),
         ("train.save_steps=3", "did you mean checkpoint.every?"),
