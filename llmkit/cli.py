@@ -1,5 +1,6 @@
 """The `llmkit` command: a table of its verbs, its help and its exit codes."""
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -18,6 +19,11 @@ VERBS = (
     "finetune", "check", "plan", "prepare", "evaluate", "compare", "report", "generate", "chat",
     "serve", "export", "quantize", "prune", "push", "recipes", "completion",
 )  # fmt: skip
+DISK_ADVICE = {
+    errno.ENOSPC: "; free some space",
+    errno.EDQUOT: "; free some space, or raise the quota",
+    errno.EFBIG: "; raise the limit on the size of a file (ulimit -f), or choose another disk",
+}
 EPILOG = """\b
 Examples:
   llmkit finetune summarize
@@ -110,7 +116,8 @@ class CommandGroup(click.Group):
             sys.exit(1)
         except OSError as error:
             what = error.strerror or error
-            _fail(f"{error.filename or 'the system'}: {what}{advice_of(error)}", 1)
+            advice = advice_of(error) or DISK_ADVICE.get(error.errno, "")
+            _fail(f"{error.filename or 'the system'}: {what}{advice}", 1)
         except (MemoryError, RuntimeError) as error:
             from llmkit.runtime.failures import is_lost_connection, is_out_of_memory
 

@@ -1,5 +1,6 @@
 """The command line: help, exit codes, mistakes in one line, and quick answers."""
 
+import errno
 import os
 import re
 import signal
@@ -97,6 +98,27 @@ def test_what_ends_all_processes_is_said_by_the_first(llmkit, monkeypatch, error
         result = llmkit("finetune", "qa")
         assert result.exit_code == code
         assert len(result.stderr.splitlines()) == (rank == "0")
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EFBIG, "raise the limit on the size of a file (ulimit -f), or choose another disk"),
+    ],
+)
+def test_a_full_disk_is_named_with_advice(llmkit, monkeypatch, number, advice):
+    error = OSError(number, os.strerror(number), "model.bin")
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(cli.main, "invoke", fail)
+    result = llmkit("recipes")
+    assert result.exit_code == 1
+    assert result.stderr == f"llmkit: model.bin: {os.strerror(number)}; {advice}\n"
+    error.advice = "; run the command again to continue"
+    assert llmkit("recipes").stderr.count(";") == 1
 
 
 VERBS = list(cli.VERBS)

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -186,14 +187,17 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn an error of safetensors or NumPy about a full disk into an OSError, and name the path in
-    any OSError that does not name one."""
+    """Turn an error of safetensors or NumPy about a full disk into the OSError of the system, and
+    name the path in any OSError that does not name one."""
     try:
         yield
     except SafetensorError as error:
-        raise OSError(errno.EIO, str(error), str(path)) from None
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise OSError(errno.EIO, str(error), str(path)) from None
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
     except OSError as error:
-        if error.errno is None:  # NumPy gives no reason
-            raise OSError(errno.EIO, f"{error}; is the disk full?", str(path)) from None
+        if error.errno is None:  # NumPy gives no reason, such as "64 requested and 0 written"
+            raise OSError(errno.ENOSPC, f"cannot be written ({error})", str(path)) from None
         error.filename = error.filename or str(path)
         raise
