@@ -17,6 +17,7 @@ COMPRESSIONS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
 LONGEST_SUFFIX = ".partial.json"  # of the files next to one that is being written
 LONGEST_INSIDE = "x" * 100  # for the longest path inside a run or a folder of scores
 LONGEST_SHOWN = 4096  # characters of a path in a message about its length
+BROKEN_LINK = "a broken symbolic link"
 
 
 def cache_folder() -> Path:
@@ -52,6 +53,8 @@ def check_output(
         raise UserError(f"{given_by}: {path}: name a file that ends in {suffix}")
     if path.is_dir():
         raise UserError(f"{given_by}: {path} is a folder; name a file")
+    if os.path.lexists(path) and not path.exists():
+        raise UserError(f"{given_by}: {path} is {BROKEN_LINK}; remove it, or name another file")
     if not path.parent.is_dir():
         raise UserError(f"{given_by}: there is no folder {path.parent}; make it first")
     check_writable(path.parent, given_by)
@@ -62,10 +65,14 @@ def check_output(
 def check_writable(folder: Path, given_by: str) -> None:
     """Raise UserError if the folder cannot be written to or created."""
     path = folder.absolute()
-    there = next(each for each in (path, *path.parents) if os.path.exists(each))
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
     for name in path.relative_to(there).parts:  # the system checks no name below a missing folder
         _check_length(there / name, name)
     _check_length(path / LONGEST_INSIDE, str(folder))
+    if not os.path.exists(there):
+        raise UserError(
+            f"{given_by}: {folder}: {there} is {BROKEN_LINK}; remove it, or name another folder"
+        )
     if not os.path.isdir(there):
         raise UserError(f"{given_by}: {folder}: {there} is a file; name another folder")
     if not os.access(there, os.W_OK | os.X_OK):

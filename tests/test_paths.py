@@ -1,4 +1,5 @@
-"""Paths: a run finds its data from any working directory; names that are too long are refused."""
+"""Paths: a run finds its data from any working directory; broken links and names that are too
+long are refused."""
 
 from pathlib import Path
 
@@ -77,3 +78,26 @@ def test_a_name_that_is_too_long_ends_in_one_line_before_any_work(
     (line,) = result.stderr.strip().splitlines()
     assert "nnn" in line or "a/a" in line
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("finetune", "summarize", "--run-dir", "link"),
+        ("finetune", "summarize", "--run-dir", "link/run"),
+        ("prepare", "pretrain", "--output", "link"),
+        ("evaluate", "embedded", "--recipe", "summarize", "--output", "link"),
+        ("check", "summarize", "--html", "link.html"),
+        ("generate", "--prompt", "a", "--output", "link.csv"),
+    ],
+)
+def test_a_broken_link_is_refused_before_any_work(llmkit, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    for name in ("link", "link.html", "link.csv"):
+        Path(name).symlink_to("nowhere")
+    result = llmkit(*arguments)
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.strip().splitlines()
+    assert " is a broken symbolic link; remove it, or name another f" in line
+    assert len(list(tmp_path.iterdir())) == 3
+    assert all(path.is_symlink() for path in tmp_path.iterdir())

@@ -67,6 +67,8 @@ def recover(folder: Path) -> None:
 def check_replaceable(folder: Path, is_own: Callable[[Path], bool], *, is_forced: bool) -> None:
     """Raise UserError if the folder exists, unless the command wrote it (`is_own`) and may replace
     it."""
+    if folder.is_symlink():
+        raise UserError(f"{folder}: is a symbolic link, not a folder of this command; remove it")
     recover(folder)
     if not folder.exists():
         return

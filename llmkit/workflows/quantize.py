@@ -50,7 +50,7 @@ def quantize_run(
     """
     run = find_finished_run(name)
     folder = int8_dir(run)
-    check_writable(folder, "RUN")
+    check_writable(run, "RUN")
     check_replaceable(folder, is_int8, is_forced=is_forced)
     recipe = recipe_of(run, overrides=(*overrides, "train.device=cpu"))
     model, tokenizer = load_model(model_dir(run))

@@ -89,6 +89,10 @@ def test_a_folder_that_is_no_export_is_never_replaced(run):
     with pytest.raises(UserError, match="did not write it"):
         export_run(str(run), [FLOAT32], (), QUIET, is_forced=True)
     assert (mine / "notes.txt").read_text() == "mine"
+    link = mine.with_name("safetensors-bf16")
+    link.symlink_to("nowhere")
+    with pytest.raises(UserError, match="is a symbolic link"):
+        export_run(str(run), [Target("safetensors", "bf16")], (), QUIET, is_forced=True)
 
 
 def test_a_full_disk_leaves_nothing(run, monkeypatch):

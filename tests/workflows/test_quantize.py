@@ -72,6 +72,10 @@ def test_existing_int8_weights_are_replaced_only_by_force(run):
     (run / "int8" / WEIGHTS_FILE).unlink()
     with pytest.raises(UserError, match="did not write it"):
         quantize_run(str(run), (), console, is_forced=True)
+    (run / "int8").rename(run / "mine")
+    (run / "int8").symlink_to("nowhere")
+    with pytest.raises(UserError, match="is a symbolic link"):
+        quantize_run(str(run), (), console)
 
 
 def test_a_stopped_command_leaves_nothing_behind(run, fork_server):
