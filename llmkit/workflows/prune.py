@@ -86,8 +86,11 @@ def make_plan(
     overrides: tuple[str, ...],
 ) -> Plan:
     """The plan of a command; num_steps None: RECOVERY of the steps of the run."""
+    for share in shares:
+        if float(f"{share:g}") != share:  # folders are named by 6 digits
+            raise UserError(f"--share {share}: round it to 6 digits")
     run = find_finished_run(name)
-    check_writable(pruned_dir(run, method, 0), "RUN")
+    check_writable(pruned_dir(run, method, shares[0]).parent, "RUN")
     recipe = recipe_of(run, overrides=overrides)
     if num_steps is None:
         num_steps = max(1, round(RECOVERY * num_steps_of(run)))

@@ -10,6 +10,7 @@ import pytest
         (("embedded",), "Missing option '--share'"),
         (("embedded", "--share", "30"), "30.0 is not in the range"),
         (("embedded", "--share", "0"), "is not in the range"),
+        (("embedded", "--share", "0.1", "--share", "0.1000001"), "--share 0.1000001: round it to"),
     ],
 )
 def test_mistakes_end_in_one_line(llmkit, arguments, said):
