@@ -78,6 +78,16 @@ def check_replaceable(folder: Path, is_own: Callable[[Path], bool], *, is_forced
         raise UserError(f"{folder}: exists already; add --force to replace it")
 
 
+def remove_folder(folder: Path) -> None:
+    """Delete a folder if it exists. A process killed at any moment leaves the whole folder, or none
+    of this name."""
+    partial = sibling(folder, "partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    if folder.exists():
+        folder.rename(partial)
+        shutil.rmtree(partial)
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder and its parents so that they survive a loss of power."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]

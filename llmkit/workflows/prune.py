@@ -1,6 +1,5 @@
 """The `prune` command: prune a run's model, train it to recover, and compare the two."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,16 @@ from llmkit.config.recipe import recipe_keys
 from llmkit.config.schema import Recipe
 from llmkit.data.batches import Batch
 from llmkit.errors import UserError, count_of
-from llmkit.io.atomic import CorruptFolder, make_folder, read_json, write_text
+from llmkit.io.atomic import (
+    MANIFEST,
+    CorruptFolder,
+    check_replaceable,
+    make_folder,
+    read_json,
+    remove_folder,
+    sibling,
+    write_text,
+)
 from llmkit.model.load import load_model, move_to_device, save_model
 from llmkit.model.pruning import prune_magnitude, prune_structured, pruned_shape
 from llmkit.paths import check_writable
@@ -40,6 +48,7 @@ from llmkit.workflows.variants import Scorer, weight_bytes
 RECOVERY = 1 / 3  # steps of a recovery, as a share of those of the run
 NUM_ROWS = 64  # training rows that decide what is removed
 BEFORE = "before"
+START, RECOVERED = "start", "recovered"  # folders of a pruned model and of its recovery
 
 
 @dataclass(frozen=True)
@@ -61,11 +70,11 @@ class Plan:
 
     def start(self, share: float) -> Path:
         """The pruned model before its recovery."""
-        return self.folder(share) / "start"
+        return self.folder(share) / START
 
     def recovered(self, share: float) -> Path:
         """The run of the recovery."""
-        return self.folder(share) / "recovered"
+        return self.folder(share) / RECOVERED
 
     def recovery_recipe(self, share: float) -> Recipe:
         """The recipe of the run, for fewer steps that start from the pruned model."""
@@ -125,18 +134,21 @@ def prune_run(
         signals: Stop requests.
         is_forced: Start over.
 
-    Raises UserError, before any work, for a share that cannot be removed, and for pruned models
-    that were made with other settings.
+    Raises UserError, before any work, for a share that cannot be removed, for a folder that another
+    program wrote, and for pruned models that were made with other settings.
     """
+    for share in plan.shares:
+        check_replaceable(plan.folder(share), is_pruned, is_forced=True)  # or continued
+        if not is_forced:
+            require_same_plan(plan, share)
     setup = open_setup(plan)
     scorer = Scorer(setup.rows.tests["test"], setup.evaluator, setup.metric.name)
     if plan.method == "structured":
         for share in plan.shares:
             pruned_shape(setup.model, share)
-    for share in plan.shares:
-        if is_forced:
-            shutil.rmtree(plan.folder(share), ignore_errors=True)
-        require_same_plan(plan, share)
+    if is_forced:
+        for share in plan.shares:
+            remove_folder(plan.folder(share))
     with advice_to_continue(is_forced=is_forced):
         for share in plan.shares:
             if not plan.start(share).is_dir():
@@ -174,6 +186,14 @@ def open_setup(plan: Plan) -> TrainingSetup:
     )
     accelerator = start_accelerator(recipe.train.device, recipe.train.mixed_precision, recipe.seed)
     return setup_training(recipe, accelerator, Console(quiet=True))
+
+
+def is_pruned(folder: Path) -> bool:
+    """Whether `prune` wrote the folder of a share, of which it may have finished nothing yet."""
+    start = folder / START
+    if (start / MANIFEST).is_file() or is_run(folder / RECOVERED):
+        return True
+    return folder.is_dir() and set(folder.iterdir()) <= {sibling(start, "partial")}
 
 
 def require_same_plan(plan: Plan, share: float) -> None:

@@ -6,12 +6,15 @@ import os
 
 import pytest
 
+from llmkit.errors import UserError
 from llmkit.io import atomic
 from llmkit.io.atomic import (
     MANIFEST,
     CorruptFolder,
+    check_replaceable,
     make_folder,
     read_json,
+    remove_folder,
     verify,
     write_folder,
     write_text,
@@ -61,6 +64,33 @@ def test_a_folder_that_is_not_as_written_is_refused_with_a_reason(tmp_path, spoi
     spoil(folder)
     with pytest.raises(CorruptFolder, match=reason):
         verify(folder)
+
+
+def test_a_folder_is_replaced_only_by_the_command_that_wrote_it(tmp_path):
+    folder = tmp_path / "a"
+    for is_own in (True, False):
+        check_replaceable(folder, lambda path, own=is_own: own, is_forced=False)
+    folder.mkdir()
+    check_replaceable(folder, lambda path: True, is_forced=True)
+    with pytest.raises(UserError, match="exists already; add --force"):
+        check_replaceable(folder, lambda path: True, is_forced=False)
+    with pytest.raises(UserError, match="did not write it; move it away"):
+        check_replaceable(folder, lambda path: False, is_forced=True)
+    for target in (folder, "nowhere"):
+        link = tmp_path / "link"
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        with pytest.raises(UserError, match="link: is a symbolic link"):
+            check_replaceable(link, lambda path: True, is_forced=True)
+
+
+def test_a_folder_is_deleted_with_what_a_killed_process_left(tmp_path):
+    for name in ("a", "a.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    remove_folder(tmp_path / "a")
+    remove_folder(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_is_not_read(tmp_path):

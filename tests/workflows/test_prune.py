@@ -66,6 +66,31 @@ def test_a_structured_run_writes_models_that_transformers_opens(run, prune):
     assert "made with other settings; give --force" in refused.stderr
 
 
+def test_only_folders_that_prune_wrote_are_replaced(run, prune):
+    mine = run / "pruned" / "structured-50"
+    mine.mkdir(parents=True)
+    (mine / "notes.txt").write_text("mine")
+    (run / "pruned" / "structured-25").symlink_to("nowhere")
+    for options in ((), ("--force",)):
+        for share, reason in (("0.5", "did not write it"), ("0.25", "is a symbolic link")):
+            refused = prune("--share", share, "--recover", "0", *options)
+            assert refused.exit_code == 2
+            assert reason in refused.stderr
+    assert [path.name for path in mine.iterdir()] == ["notes.txt"]
+
+    (mine / "notes.txt").unlink()
+    (mine / "start.partial").mkdir()  # as a killed command leaves it
+    (run / "pruned" / "structured-25").unlink()
+    for name in ("start", "recovered"):
+        (run / "pruned" / "structured-25" / name).mkdir(parents=True)
+    (run / "pruned" / "structured-25" / "start" / "manifest.json").write_text("{}")
+    result = prune(*SHARES, "--recover", "0", "--force")
+    assert result.exit_code == 0, result.output
+    for share in (25, 50):
+        (start,) = (run / "pruned" / f"structured-{share}").iterdir()
+        load_model(start)
+
+
 def test_zeros_stay_through_the_recovery(run, prune):
     result = prune("--share", "0.4", "--method", "magnitude", "--recover", 2)
     assert result.exit_code == 0, result.output
