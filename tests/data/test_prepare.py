@@ -14,7 +14,7 @@ from threading import Event
 import numpy as np
 import pytest
 from megatron_reader import read_documents
-from texts import blocks_of, open_texts, text_rows, write_texts
+from texts import blocks_of, open_texts, text_rows, write_copies, write_texts
 
 from llmkit.data import cache, text_chunks, text_shards
 from llmkit.data import prepare as module
@@ -22,7 +22,9 @@ from llmkit.data.blocks import split_into_blocks
 from llmkit.data.encode import EncodingOptions, encode_rows, encode_text
 from llmkit.data.findings import find_in_split
 from llmkit.data.prepare import prepare, shards_key, with_held_out
+from llmkit.data.splits import held_out_rows
 from llmkit.data.token_blocks import TokenBlocks
+from llmkit.data.unique_texts import Removal
 from llmkit.errors import UserError
 from llmkit.io.atomic import HashedFile
 from llmkit.tasks import is_blank
@@ -197,25 +199,32 @@ def test_finished_parts_are_not_tokenized_again(splits, tokenizer, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", [None, "exact", "near"])
 def test_a_preparation_killed_at_20_random_moments_continues_to_the_same_files(
-    splits, tokenizer, tmp_path, monkeypatch
+    tokenizer, tmp_path, monkeypatch, kind
 ):
+    splits = open_texts(write_copies(tmp_path / "copies.jsonl"))
+    removal = Removal(kind, held_out_rows(splits)) if kind else None
+
+    def prepare_in(name):
+        return prepare(splits, tokenizer, tmp_path / name, removal=removal)[0].folder
+
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # its threads would not survive a fork
     started = time.monotonic()
-    undisturbed = content_of(prepare(splits, tokenizer, tmp_path / "undisturbed")[0].folder)
+    undisturbed = content_of(prepare_in("undisturbed"))
+    assert sum(name.endswith(".bin") for name in undisturbed) > 5
     seconds, rng = time.monotonic() - started, random.Random(0)
     for number in range(20):
-        folder = tmp_path / f"killed-{number}"
         child = os.fork()
         if child == 0:
             try:
-                prepare(splits, tokenizer, folder)
+                prepare_in(f"killed-{number}")
             finally:
                 os._exit(0)
         time.sleep(rng.random() * seconds)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        assert content_of(prepare(splits, tokenizer, folder)[0].folder) == undisturbed
+        assert content_of(prepare_in(f"killed-{number}")) == undisturbed
 
 
 def test_one_of_several_processes_prepares_while_the_others_wait(splits, tokenizer, monkeypatch):

@@ -1,12 +1,9 @@
 """Removal of duplicates while documents are prepared, with interruptions."""
 
 import os
-import random
 
 import pytest
-from checked_rows import sentence
-from rows import write_jsonl
-from texts import open_texts, write_texts
+from texts import open_texts, write_copies, write_texts
 
 from llmkit.data import text_chunks, text_shards, unique_texts
 from llmkit.data.encode import EncodingOptions, encode_rows
@@ -27,10 +24,7 @@ def small_parts(monkeypatch, tmp_path):
 
 @pytest.fixture
 def path(tmp_path):
-    rng = random.Random(0)
-    texts = [sentence(rng, 30) for _ in range(60)]
-    copies = [*(f"{text} More." for text in texts[:20]), *texts[10:30], " ", ""]
-    return write_jsonl(tmp_path / "texts.jsonl", [{"text": text} for text in texts + copies])
+    return write_copies(tmp_path / "texts.jsonl")
 
 
 @pytest.mark.parametrize("kind", ["exact", "near"])

@@ -1,8 +1,10 @@
 """Rows of plain texts, and how they are prepared."""
 
+import random
 from pathlib import Path
 
 import numpy as np
+from checked_rows import sentence
 from rows import TEXT, write_jsonl
 
 from llmkit.config.schema import Data, Evaluation
@@ -25,6 +27,14 @@ def text_rows(count: int) -> list[dict]:
 
 def write_texts(path: Path, count: int = 60) -> Path:
     return write_jsonl(path, text_rows(count))
+
+
+def write_copies(path: Path) -> Path:
+    """Write rows of texts, near and exact copies of some of them, and blank ones."""
+    rng = random.Random(0)
+    texts = [sentence(rng, 30) for _ in range(60)]
+    copies = [*(f"{text} More." for text in texts[:20]), *texts[10:30], " ", ""]
+    return write_jsonl(path, [{"text": text} for text in texts + copies])
 
 
 def open_texts(path: Path, by: list[str] | None = None, **data) -> dict[str, Rows]:
