@@ -9,7 +9,7 @@ from llmkit.config.schema import Data, Evaluation
 from llmkit.data.column_mapping import check_columns, check_held_out_columns, columns_of
 from llmkit.data.columns import MissingColumn, shape_of
 from llmkit.data.held_out import Assignment, by_end, by_hash
-from llmkit.data.prepared_text import HeldOutText, PreparedSource, has_prepared_text, open_prepared
+from llmkit.data.prepared_text import HeldOutText, PreparedSource, has_prepared_text
 from llmkit.data.rows import MixedIn, Rows, in_section, with_skip_advice
 from llmkit.data.sources import DocumentPart, open_source
 from llmkit.errors import UserError
@@ -203,13 +203,14 @@ def _assign_by_hash(train: Rows, shares: dict[str, float], data: Data, is_text: 
 
 
 def _with_saved_splits(data: Data) -> Data:
-    """The section, with validation and test from the folder of `data.train` if it contains them."""
+    """The section, with validation and test from the folder of `data.train` if it contains them.
+    Prepared text must contain them, since no document can be held out from its shards."""
     if data.hub is not None or data.is_embedded:
         return data
-    folder = expand(data.train)
-    saved = [*open_prepared(folder).held_out] if has_prepared_text(folder) else None
-    saved = row_files.saved_splits(folder) if saved is None else saved
-    names = {split for split in ("validation", "test") if row_files.pick_split(split, saved)}
+    folder, names = expand(data.train), {"validation", "test"}
+    if not has_prepared_text(folder):
+        saved = row_files.saved_splits(folder)
+        names = {split for split in names if row_files.pick_split(split, saved)}
     found = {name: data.train for name in names if getattr(data, name) is None}
     return data.model_copy(update=found)
 

@@ -102,6 +102,10 @@ def test_splits_of_other_files_are_not_prepared(path, tokenizer, tmp_path):
     prepared, _ = prepare(splits, tokenizer)
     assert list(prepared.held_out) == ["test"]
     assert with_held_out(splits, prepared)["validation"] is splits["validation"]
+    with pytest.raises(UserError, match=r"no held-out validation .*name other rows in data\.valid"):
+        open_texts(prepared.folder)
+    again = open_texts(prepared.folder, validation=other)
+    assert list(again["test"]) == list(with_held_out(splits, prepared)["test"])
 
 
 def test_the_end_of_one_long_text_is_held_out(tmp_path, tokenizer):
