@@ -153,6 +153,8 @@ class HubServer:
         self.url = ""
         self.on_upload: Callable[[], None] = lambda: None
         """Called when the content of a large file arrives, before it is kept."""
+        self.last_repo = ""
+        """A repo with whose first request the server stops: nobody answers later ones."""
 
     def __enter__(self) -> str:
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -162,6 +164,9 @@ class HubServer:
         return self.url
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
         self._http.shutdown()
         self._http.server_close()
 
@@ -262,6 +267,8 @@ class _Handler(BaseHTTPRequestHandler):
             status, headers, body = error.answer
         seen = Request(self.command, unquote(target.path), status, self.headers.get("Range"))
         self.hub.requests.append(seen)
+        if self.hub.last_repo and self.hub.last_repo in seen.path:
+            self.hub.stop()
         self.send_response(status)
         for name, value in (headers | {"Content-Length": str(len(body))}).items():
             self.send_header(name, value)

@@ -138,10 +138,17 @@ REFUSED = [
 
 
 ONLINE = {"full": (*FULL, "--run-dir", "online"), "nested": NESTED, "streamed": STREAMED}
+# What is not in the cache when the hub is not reachable.
+UNREACHABLE = {
+    "model": ("qa", "model=someone/else"),
+    "model again": ("qa", "model=someone/else"),
+    "data": ("qa", "data.hub=someone/rows", "data.train=train"),
+    "data again": ("qa", "data.hub=someone/rows", "data.train=train"),
+}
 
 
-class Online(NamedTuple):
-    """Commands that were run while the hub was reachable."""
+class Results(NamedTuple):
+    """Commands that one process ran, most of them while the hub was reachable."""
 
     server: HubServer
     folder: Path
@@ -153,13 +160,24 @@ class Online(NamedTuple):
 def online(hub_root, tmp_path_factory, run_commands):
     folder = tmp_path_factory.mktemp("online")
     commands = ONLINE | {expected: arguments for arguments, expected in REFUSED}
+    commands |= {"last": ("qa", "model=someone/last")} | UNREACHABLE
     with (server := HubServer(hub_root)):
+        server.last_repo = "someone/last"
         results = run_commands(server.env(folder / "hf"), folder, *commands.values())
     assert not (folder / "runs").exists()
-    return Online(server, folder, dict(zip(commands, results, strict=True)))
+    return Results(server, folder, dict(zip(commands, results, strict=True)))
 
 
-def test_full_scale_from_the_hub_then_offline_from_the_cache(online, run_commands):
+@pytest.fixture(scope="module")
+def offline(online, run_commands):
+    """Commands of a process that uses only what an earlier one has downloaded."""
+    commands = {"full": (*FULL, "--run-dir", "offline")} | UNREACHABLE
+    environment = online.server.env(online.folder / "hf", HF_HUB_OFFLINE="1")
+    results = run_commands(environment, online.folder, *commands.values())
+    return Results(online.server, online.folder, dict(zip(commands, results, strict=True)))
+
+
+def test_full_scale_from_the_hub_then_offline_from_the_cache(online, offline):
     server, folder, results = online
     code, errors = results["full"]
     assert code == 0, errors
@@ -172,8 +190,7 @@ def test_full_scale_from_the_hub_then_offline_from_the_cache(online, run_command
     assert (recipe.model.revision, recipe.data.revision) == (facts["model"]["commit"], data_commit)
     assert (folder / "online" / "model" / "model.safetensors").is_file()
 
-    offline = server.env(folder / "hf", HF_HUB_OFFLINE="1")
-    ((code, errors),) = run_commands(offline, folder, (*FULL, "--run-dir", "offline"))
+    code, errors = offline.results["full"]
     assert code == 0, errors
     again = json.loads((folder / "offline" / "run.json").read_text())
     assert again["model"] == facts["model"]
@@ -210,30 +227,18 @@ def test_a_hub_error_ends_in_one_line_with_advice(online, expected):
     assert expected in line
 
 
-UNREACHABLE = {"model": ("model=gpt2",), "data": ("data.hub=rajpurkar/squad", "data.train=train")}
-
-
-@pytest.fixture(scope="module", params=[{}, {"HF_HUB_OFFLINE": "1"}], ids=["online", "offline"])
-def unreachable(request, hub_root, tmp_path_factory, run_commands):
-    """Whether the commands were run offline, and the results of each of UNREACHABLE, twice."""
-    folder = tmp_path_factory.mktemp("unreachable")
-    with (server := HubServer(hub_root)):
-        pass  # a port where nobody listens any more
-    commands = [("qa", *arguments) for arguments in UNREACHABLE.values()]
-    results = run_commands(server.env(folder / "hf", **request.param), folder, *commands * 2)
-    half = len(UNREACHABLE)
-    twice = zip(results[:half], results[half:], strict=True)
-    return bool(request.param), dict(zip(UNREACHABLE, twice, strict=True))
+@pytest.mark.parametrize("what", UNREACHABLE)
+def test_without_the_hub_the_error_says_how_to_use_the_cache(online, what):
+    code, message = online.results[what]
+    assert code == 2, message
+    (line,) = message.splitlines()
+    assert "cannot be reached" in line
+    assert "set HF_HUB_OFFLINE=1 to use what was downloaded before" in line
 
 
 @pytest.mark.parametrize("what", UNREACHABLE)
-def test_without_hub_and_cache_the_error_says_what_to_do(unreachable, what):
-    is_offline, results = unreachable
-    for code, message in results[what]:
-        assert code == 2, message
-        *_, line = message.splitlines()  # the first command also says that libraries load
-        if is_offline:
-            assert line.endswith("name a folder on disk, or unset HF_HUB_OFFLINE to download it")
-        else:
-            assert "cannot be reached" in line
-            assert "set HF_HUB_OFFLINE=1 to use what was downloaded before" in line
+def test_offline_the_error_says_how_to_download(offline, what):
+    code, message = offline.results[what]
+    assert code == 2, message
+    (line,) = message.splitlines()
+    assert line.endswith("name a folder on disk, or unset HF_HUB_OFFLINE to download it")

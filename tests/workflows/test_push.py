@@ -27,6 +27,7 @@ MODEL_FILES = {
     "tokenizer_config.json",
 }  # fmt: skip
 TOKEN = "HF_TOKEN=hf_me"
+TWO_TOKENS = ("--max-new-tokens", "2")
 
 
 def start_commands(fork_server, server, folder, *commands, **environment):
@@ -109,8 +110,12 @@ def hub(classifier, tmp_path_factory, fork_server):
         "wrong token": ("HF_TOKEN=wrong", *push, "me/new"),
         "reading token": ("HF_TOKEN=hf_me_read", *push, "me/new"),
         "other user": (TOKEN, *push, "you/new"),
+        "generate": (TOKEN, "generate", "--model", "me/x", "--prompt", "Once", *TWO_TOKENS),
+        "last": (TOKEN, *push, "me/last", "--dry-run"),
+        "no connection": (TOKEN, *push, "me/new"),
     }
     with (server := HubServer(root)):
+        server.last_repo = "me/last"
         results = run_commands(fork_server, server, folder, *commands.values())
     found = SimpleNamespace(folder=folder, root=root, server=server)
     found.results = dict(zip(commands, results, strict=True))
@@ -205,6 +210,7 @@ def server(hub):
         yield server
 
 
+@pytest.mark.slow
 def test_transformers_loads_the_same_weights_from_the_hub(hub, server, classifier, fork_server):
     process = fork_server.start(
         ("me/x",), cwd=hub.folder, program=str(HELPERS / "pushed_model.py"), imports="torch",
@@ -215,17 +221,13 @@ def test_transformers_loads_the_same_weights_from_the_hub(hub, server, classifie
     assert output.split()[-1] == digest(str(classifier / "model"))
 
 
-@pytest.mark.slow
-def test_generate_takes_the_model_from_the_hub(hub, server, fork_server):
-    (result,) = run_commands(
-        fork_server, server, hub.folder,
-        (TOKEN, "generate", "--model", "me/x", "--prompt", "Once", "--max-new-tokens", "3"),
-    )  # fmt: skip
-    assert result.code == 0, result.errors
+def test_generate_takes_the_model_from_the_hub(hub):
+    assert hub.results["generate"].code == 0, hub.results["generate"].errors
 
 
 @pytest.mark.parametrize(
-    ("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")]
+    ("number", "name"),
+    [(signal.SIGINT, "Ctrl-C"), pytest.param(signal.SIGTERM, "SIGTERM", marks=pytest.mark.slow)],
 )
 def test_an_interrupted_upload_leaves_nothing_half_done_and_is_resumed(
     hub, server, classifier, fork_server, number, name
@@ -268,14 +270,11 @@ def test_on_a_terminal_the_user_is_asked(hub, server, classifier, fork_server):
     assert not (hub.root / "models" / "me" / "asked").exists()
 
 
-def test_without_a_connection_the_push_ends_in_one_line(hub, classifier, fork_server):
-    with (server := HubServer(hub.root)):
-        pass  # a port where nobody listens any more
-    pushed = (TOKEN, "push", "--yes", classifier, "me/new")
-    (result,) = run_commands(fork_server, server, hub.folder, pushed)
+def test_without_a_connection_the_push_ends_in_one_line(hub):
+    result = hub.results["no connection"]
     assert result.code == 2
     assert result.errors.splitlines()[-1].endswith(
-        f"me/new: {server.url} cannot be reached; check the connection, and push again"
+        f"me/new: {hub.server.url} cannot be reached; check the connection, and push again"
     )
 
 
