@@ -1,9 +1,12 @@
 """Runs in the test process, and the folder of scripts for other processes."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from llmkit.paths import cache_folder
 
 HELPERS = Path(__file__).parent
 
@@ -19,6 +22,15 @@ def forget_accelerator() -> None:
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def with_timings(cache: Path) -> Path:
+    """A new cache that only has the timings of this machine, which take a second to measure."""
+    timings = cache_folder() / "tuning"
+    cache.mkdir(parents=True)
+    if timings.is_dir():
+        shutil.copytree(timings, cache / "tuning")
+    return cache
 
 
 def start_ranks(arguments, environments, folders):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 from rows import summary_rows, write_jsonl
-from runs import SHORT, read_metrics
+from runs import SHORT, read_metrics, with_timings
 from stopped_runs import run_to_the_end
 from torch.distributed import DistStoreError, HashStore
 
@@ -67,7 +67,7 @@ def test_processes_that_do_not_come_are_counted(monkeypatch):
 def machines(tmp_path):
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:
-        folder.mkdir()
+        with_timings(folder / "cache")
         write_jsonl(folder / "rows.jsonl", summary_rows(50))
     return folders
 

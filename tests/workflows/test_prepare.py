@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from runs import SHORT, read_metrics
+from runs import SHORT, read_metrics, with_timings
 from texts import open_texts, write_texts
 
 from llmkit.data import bpe
@@ -13,8 +13,9 @@ from llmkit.workflows.prepare import total_of
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("LLMKIT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    cache = with_timings(tmp_path / "cache")
+    monkeypatch.setenv("LLMKIT_CACHE", str(cache))
+    return cache
 
 
 def losses_of(run):
