@@ -7,9 +7,10 @@ from functools import cache, partial
 
 import torch
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config
 
 from llmkit.config.schema import Train
+from llmkit.model.load import empty_model
 from llmkit.model.trainable import trainable_model
 from llmkit.training.memory import MemoryUsage, memory_usage
 
@@ -33,8 +34,8 @@ activations, checkpointed | total |
 @cache
 def model_of(name: str, method: str) -> nn.Module:
     """A model of this shape, without memory for its weights."""
+    model = empty_model(GPT2Config(), **SHAPES[name])
     with torch.device("meta"):
-        model = GPT2LMHeadModel(GPT2Config(**SHAPES[name]))
         return trainable_model(model, Train(max_steps=1, method=method))
 
 

@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.initialization import no_init_weights
 
 from llmkit.config.schema import Forward, Model, Scratch
 from llmkit.constants import END_OF_TEXT, SCRATCH
@@ -80,9 +81,10 @@ def _load_weights(folder: Path, family: Family) -> tuple[PreTrainedModel, list[s
     """The model in a checked folder, and the names of weights that are missing there."""
     if is_int8(folder):
         return load_int8(folder, family)
-    model, info = family.model_class.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-    )
+    with no_init_weights():  # GPT-2's layers would draw weights that are then replaced
+        model, info = family.model_class.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
     return model, sorted(info["missing_keys"])
 
 
@@ -182,8 +184,10 @@ def empty_model(like: PreTrainedConfig, **sizes: int) -> PreTrainedModel:
         sizes: Keys of the config that differ.
     """
     config = type(like).from_dict({**like.to_dict(), **sizes})
-    with torch.device("meta"):
-        return family_of(config).model_class(config)
+    with torch.device("meta"), no_init_weights():
+        model = family_of(config).model_class(config)
+    model.tie_weights()
+    return model
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
