@@ -65,6 +65,7 @@ def pytest_configure(config):
         config.add_cleanup(end)
     starts_others = bool(config.getoption("numprocesses", None))  # and this process runs no tests
     if not starts_others:
+        gc.disable()  # until all tests are collected: imports leave little garbage
         with library_imports():
             import llmkit.model.load  # noqa: F401
 
@@ -140,6 +141,7 @@ def tally(request):
 
 def pytest_collection_finish(session):
     exempt_from_garbage_collection()
+    gc.enable()
 
 
 @pytest.fixture(scope="module", autouse=True)

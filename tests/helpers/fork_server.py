@@ -83,6 +83,7 @@ def receive(channel: socket.socket) -> tuple[dict, list[int]]:
 def import_llmkit() -> None:
     from llmkit.runtime.console import library_imports
 
+    gc.disable()  # until `serve`: imports leave little garbage
     with library_imports():
         for name in ALL:
             importlib.import_module(name)
@@ -107,6 +108,7 @@ def serve(lifeline: int, channel: socket.socket, for_all: socket.socket | None =
     importlib.import_module("torch").set_num_threads(1)  # threads would not survive a fork
     gc.collect()
     gc.freeze()
+    gc.enable()
     while True:
         reading, _, _ = select.select([lifeline, channel, *filter(None, [for_all])], [], [])
         if channel in reading:
@@ -256,6 +258,7 @@ if __name__ == "__main__":
     lifeline, *channels = map(int, sys.argv[1:])
     if lifeline in select.select([lifeline, *channels], [], [])[0]:
         sys.exit()
+    gc.disable()
     for library in TORCH:
         importlib.import_module(library)
     serve(lifeline, *(socket.socket(fileno=channel) for channel in channels))
