@@ -19,7 +19,7 @@ MATRIX = list(
         ("cosine", "linear", "warmup_stable_decay"),
     )
 )
-IN_THE_SUITE = (1, 53)  # full with dropout in one piece; LoRA, accumulated, packed, reference
+IN_THE_SUITE = (25, 95)  # full with dropout in one piece; LoRA, accumulated, packed, reference
 BORDER, MIDDLE = 3, 5  # steps; an epoch has three
 
 
