@@ -39,7 +39,7 @@ def test_batched_requests_give_the_same_text_as_single_requests(
     loaded, prompts, name, settings, trials, figure
 ):
     generation = Generation(max_new_tokens=30, **settings)
-    numbers = trials(12, 500)
+    numbers = trials(8, 500)
     requests = [Request(prompts[number], generation, (1, number)) for number in numbers]
     together = complete(*loaded, requests, BATCH_SIZE)
     alone = [complete(*loaded, [request], 1)[0] for request in requests]
@@ -78,7 +78,7 @@ def test_streamed_pieces_add_up_to_the_whole_text(loaded, prompts, trials, figur
 
 def test_batched_beams_equal_those_of_single_prompts(loaded, prompts, trials, figure):
     generation = Generation(max_new_tokens=12, num_beams=3)
-    chosen = [prompts[number] for number in trials(10, 200)]
+    chosen = [prompts[number] for number in trials(6, 200)]
     together = generate(*loaded, chosen, generation, BATCH_SIZE)
     same = sum(
         generate(*loaded, [prompt], generation, 1) == [beams]

@@ -70,7 +70,7 @@ def feed(tmp_path, trials, figure, is_quick):
 
     def go(kind, name, content, load, part):
         path = tmp_path / name
-        tried, reached, refused, printable = trials(100, 1250), 0, 0, True
+        tried, reached, refused, printable = trials(50, 1250), 0, 0, True
         for number in tried:
             path.write_bytes(mutate(content, random.Random(f"{kind} {part} {number}")))
             started = time.monotonic()
