@@ -183,6 +183,14 @@ def tiny_gpt2(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def finished(tiny_gpt2, tmp_path_factory) -> Path:
+    """A run of `summarize` that trained all weights for two steps; tests change copies of it."""
+    from exported import tuned_run
+
+    return tuned_run("summarize", tiny_gpt2, tmp_path_factory.mktemp("finished"))
+
+
 @pytest.fixture
 def rows(tmp_path):
     return write_jsonl(tmp_path / "rows.jsonl", summary_rows(60))

@@ -1,6 +1,7 @@
 """`evaluate`: where its scores may be written."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from llmkit.config.recipe import recipe_keys
 from llmkit.runs.find import has_recipe, open_recipe
 
 
-def test_evaluate_does_not_write_over_a_run(llmkit, finetune):
-    assert finetune("--run-dir", "run").exit_code == 0
+def test_evaluate_does_not_write_over_a_run(llmkit, finished):
+    shutil.copytree(finished, "run")
     result = llmkit("evaluate", "run", "--output", "run")
     assert result.exit_code == 2
     assert "run: is a run or a file; choose a different folder for --output" in result.stderr

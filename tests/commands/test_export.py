@@ -1,6 +1,7 @@
 """`export`: what it prints, and its exit codes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(export, "compute_in_fresh_process", compute_in_this_process)
 
 
-def test_a_run_is_exported(llmkit, finetune):
-    assert finetune("--run-dir", "run").exit_code == 0
+def test_a_run_is_exported(llmkit, finished):
+    shutil.copytree(finished, "run")
     result = llmkit("export", "run", "--to", "safetensors")
     assert result.exit_code == 0, result.output
     assert "safetensors:float32: run/exports/safetensors-float32" in result.output
@@ -31,8 +32,8 @@ def test_a_run_is_exported(llmkit, finetune):
     assert written["export"]["identical_texts"] == 100
 
 
-def test_a_refused_export_ends_with_code_1(llmkit, finetune, monkeypatch):
-    assert finetune("--run-dir", "run").exit_code == 0
+def test_a_refused_export_ends_with_code_1(llmkit, finished, monkeypatch):
+    shutil.copytree(finished, "run")
     monkeypatch.setattr(export, "problems", lambda *_: ["ends nowhere"])
     result = llmkit("export", "run", "--to", "safetensors")
     assert result.exit_code == 1

@@ -7,9 +7,9 @@ from exported import original_of, tuned_run
 
 
 @pytest.fixture(scope="session")
-def full(tiny_gpt2, tmp_path_factory):
+def full(finished):
     """A run of `summarize` that trained all weights."""
-    return original_of(tuned_run("summarize", tiny_gpt2, tmp_path_factory.mktemp("full")))
+    return original_of(finished)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import signal
 from dataclasses import replace
 
 import pytest
-from exported import compute_in_this_process, tuned_run
+from exported import compute_in_this_process
 from rich.console import Console
 
 from llmkit.errors import UserError
@@ -22,11 +22,6 @@ from llmkit.workflows.export import export_run
 
 QUIET = Console(quiet=True)
 FLOAT32 = Target("safetensors", "float32")
-
-
-@pytest.fixture(scope="module")
-def finished(tiny_gpt2, tmp_path_factory):
-    return tuned_run("summarize", tiny_gpt2, tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture(autouse=True)

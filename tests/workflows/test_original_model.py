@@ -3,16 +3,9 @@
 import io
 import shutil
 
-import pytest
-from exported import tuned_run
 from rich.console import Console
 
 from llmkit.workflows.original_model import load_source, run_original_model
-
-
-@pytest.fixture(scope="module")
-def finished(tiny_gpt2, tmp_path_factory):
-    return tuned_run("summarize", tiny_gpt2, tmp_path_factory.mktemp("finished"))
 
 
 def test_other_decoding_than_the_recipes_is_announced(finished, tmp_path):
