@@ -5,9 +5,7 @@ from itertools import combinations
 import numpy as np
 
 
-def fit_costs(
-    amounts: np.ndarray, seconds: np.ndarray, weights: np.ndarray | None = None
-) -> np.ndarray:
+def fit_costs(amounts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     """Fit non-negative costs (K,) so that `amounts @ costs` is close to `seconds`.
 
     Minimizes the squared relative errors, so that a short measurement counts as much as a long one.
@@ -18,17 +16,15 @@ def fit_costs(
     Args:
         amounts: Quantities that each measurement pays for, (N, K), such as steps and FLOPs.
         seconds: Measured seconds, (N,), all positive.
-        weights: Weight of each relative error, (N,); default: 1.
     """
-    weights = np.ones(len(seconds)) if weights is None else weights
     scale = np.maximum(amounts.max(0), 1e-300)
-    relative = amounts / scale * (weights / seconds)[:, None]
-    num_costs = amounts.shape[1]
+    relative = amounts / scale / seconds[:, None]
+    num_costs, ones = amounts.shape[1], np.ones(len(seconds))
     best, smallest = np.zeros(num_costs), np.inf
     for size in range(1, num_costs + 1):
         for kept in map(list, combinations(range(num_costs), size)):
-            costs = np.linalg.lstsq(relative[:, kept], weights, rcond=1e-6)[0]
-            error = float(((relative[:, kept] @ costs - weights) ** 2).sum())
+            costs = np.linalg.lstsq(relative[:, kept], ones, rcond=1e-6)[0]
+            error = float(((relative[:, kept] @ costs - 1) ** 2).sum())
             if (costs >= 0).all() and error < smallest - 1e-12:
                 best, smallest = np.zeros(num_costs), error
                 best[kept] = costs

@@ -7,7 +7,7 @@ from typing import Any
 
 from llmkit.planning.flops import Workload
 from llmkit.planning.predicted_costs import count_validations
-from llmkit.planning.scaling_law import PUBLISHED, Forecast, Trial, effective_tokens, forecast
+from llmkit.planning.scaling_law import CHINCHILLA, Forecast, Trial, effective_tokens, forecast
 from llmkit.planning.variants import Variant
 
 NUM_SHOWN = 6
@@ -125,21 +125,19 @@ class LossModel:
     def with_trials(self, trials: Sequence[Trial], full_run_steps: int) -> "LossModel":
         """The loss model with a forecast from trials, for a full run of `full_run_steps`."""
         full_run = self.tokens(full_run_steps)
-        trained = [trial for trial in trials if trial.num_steps]
-        untuned = next((trial.loss for trial in trials if not trial.num_steps), None)
-        fractions = [self.tokens(trial.num_steps) / full_run for trial in trained]
-        fitted = forecast(fractions, [trial.loss for trial in trained], untuned)
+        fractions = [self.tokens(trial.num_steps) / full_run for trial in trials]
+        fitted = forecast(fractions, [trial.loss for trial in trials])
         return replace(self, forecast=fitted, full_run_steps=full_run_steps)
 
     def loss(self, num_weights: int, num_steps: int) -> tuple[float, float, float]:
         """(low, expected, high) loss of a run, see `Proposal.loss`."""
         recipe_tokens, tokens = self.tokens(self.schedule.num_steps), self.tokens(num_steps)
-        change = PUBLISHED.loss(num_weights, tokens) - PUBLISHED.loss(self.num_weights, tokens)
+        change = CHINCHILLA.loss(num_weights, tokens) - CHINCHILLA.loss(self.num_weights, tokens)
         if self.forecast is not None:
             low, expected, high = self.forecast.at(tokens / self.tokens(self.full_run_steps))
             return low + change, expected + change, high + change
-        recipe_loss = PUBLISHED.loss(self.num_weights, recipe_tokens)
-        change += PUBLISHED.loss(self.num_weights, tokens) - recipe_loss
+        recipe_loss = CHINCHILLA.loss(self.num_weights, recipe_tokens)
+        change += CHINCHILLA.loss(self.num_weights, tokens) - recipe_loss
         return change, change, change
 
 

@@ -14,7 +14,7 @@ from llmkit.io.atomic import write_text
 from llmkit.planning.plan import Plan
 from llmkit.planning.predicted_costs import MEASURED, PredictedCosts
 from llmkit.planning.proposals import Proposal
-from llmkit.planning.scaling_law import LEVEL
+from llmkit.planning.scaling_law import CONFIDENCE_LEVEL
 from llmkit.planning.units import show_bytes, show_seconds
 from llmkit.reports.html import fill
 from llmkit.reports.tables import html_table
@@ -88,7 +88,7 @@ def closing_lines(plan: Plan) -> list[str]:
         low, expected, high = plan.loss
         lines.append(
             "validation loss of the recipe as written, forecast from the trials: "
-            f"{expected:.3f} ({LEVEL:.0%} interval {low:.3f}-{high:.3f})"
+            f"{expected:.3f} ({CONFIDENCE_LEVEL:.0%} interval {low:.3f}-{high:.3f})"
         )
     lines += [] if plan.proposals or plan.least_memory is None else refusal_lines(plan)
     if plan.num_devices is not None:
@@ -193,8 +193,8 @@ class Axes:
 
 
 def trial_losses(plan: Plan) -> dict[int, float]:
-    """Loss by number of steps, without the untuned model: a logarithmic axis has no 0."""
-    return {trial.num_steps: trial.loss for trial in plan.trials if trial.num_steps}
+    """Loss by number of steps."""
+    return {trial.num_steps: trial.loss for trial in plan.trials}
 
 
 def picture(plan: Plan) -> str:
@@ -204,7 +204,7 @@ def picture(plan: Plan) -> str:
     parts += draw_marks(plan, axes)
     caption = f"{LOSS_TITLES[bool(plan.trials)].capitalize()} by run time"
     if plan.trials:
-        caption += f", with its {LEVEL:.0%} interval"
+        caption += f", with its {CONFIDENCE_LEVEL:.0%} interval"
     return (
         f"<figure><figcaption>{escape(caption)}</figcaption>"
         f'<svg class="plan" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '

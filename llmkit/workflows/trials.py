@@ -27,8 +27,6 @@ MIN_STEPS = 16  # of the shortest trial; shorter trials predict little
 def run_trials(setup: TrainingSetup, num_steps: int, console: Console) -> list[Trial]:
     """Train for each of FRACTIONS of the steps, and compute the validation loss at the end.
 
-    The first trial returned is the untuned model.
-
     num_steps: Number of steps of the full run.
 
     Raises UserError if the run is too short for trials.
@@ -39,7 +37,7 @@ def run_trials(setup: TrainingSetup, num_steps: int, console: Console) -> list[T
             f"1/{round(1 / min(FRACTIONS))} of them and needs at least {MIN_STEPS}; raise "
             "--budget, train longer, or leave --trials out"
         )
-    lengths = [0, *(round(fraction * num_steps) for fraction in FRACTIONS)]
+    lengths = [round(fraction * num_steps) for fraction in FRACTIONS]
     with counting(console, "trials", sum(lengths)) as advance:
         return [
             Trial(length, train_and_score(setup, length, num_steps, advance)) for length in lengths
@@ -57,7 +55,7 @@ def train_and_score(
         advance: Called after each step with the number of steps done since the last call.
     """
     recipe, accelerator = setup.recipe, setup.accelerator
-    settings = trial_settings(recipe.train, max(1, length), num_steps)
+    settings = trial_settings(recipe.train, length, num_steps)
     set_seed(recipe.seed)
     train_bpe = partial(bpe_of, setup.rows.splits["train"])
     model, _ = open_model(recipe.model, settings.forward, recipe.seed, train_bpe)

@@ -41,10 +41,3 @@ def test_equal_amounts_are_predicted_exactly():
     amounts = np.array([[1.0, 1.0, 500.0]] * 4)
     seconds = np.array([1.0, 1.1, 0.9, 1.0])
     assert amounts[0] @ fit_costs(amounts, seconds) == pytest.approx(1.0, rel=0.02)
-
-
-def test_a_weight_is_equivalent_to_repetitions():
-    amounts, seconds = np.array([[1.0], [1.0]]), np.array([1.0, 2.0])
-    weighted = fit_costs(amounts, seconds, np.sqrt([3.0, 1.0]))
-    repeated = fit_costs(np.ones((4, 1)), np.array([1.0, 1.0, 1.0, 2.0]))
-    assert weighted == pytest.approx(repeated)
