@@ -24,7 +24,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
-from itertools import accumulate, count
+from itertools import accumulate, count, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ LENGTH, BATCH, PARITY_STEPS = 256, 8, 200
 PEAK, LOW, WARMUP = 1e-3, 1e-4, 50
 BETAS, WEIGHT_DECAY = (0.9, 0.95), 0.1
 SAMPLE_STEPS = 30  # to measure how many steps fit into a race
+VALIDATION_ROWS = 40  # blocks; a few seconds per validation
 NUM_SLOW_STEPS = 5  # first steps, which are not measured
 
 
@@ -69,6 +70,7 @@ def overrides(options: argparse.Namespace, num_steps: int) -> list[str]:
         "train.mixed_precision=no",
         "train.log_every=1",
         f"evaluation.every={max(1, num_steps // 10)}",
+        f"evaluation.validation_rows={VALIDATION_ROWS}",
         "evaluation.samples=2",
     ]
 
@@ -126,10 +128,13 @@ def prepare(options: argparse.Namespace) -> None:
     save_model(*open_model(recipe.model, recipe.train.forward, recipe.seed, train_bpe), START)
 
 
-def finetune(options: argparse.Namespace, num_steps: int, core: int | None) -> subprocess.Popen:
-    """Start a run of llmkit."""
+def finetune(
+    options: argparse.Namespace, num_steps: int, core: int | None, *keys: str
+) -> subprocess.Popen:
+    """Start a run of llmkit, with more keys of the recipe."""
     run = ["--run-dir", str(BUILD / f"run-{num_steps}")]
-    return start("llmkit", "finetune", "pretrain", *run, *overrides(options, num_steps), core=core)
+    keys = (*overrides(options, num_steps), *keys)
+    return start("llmkit", "finetune", "pretrain", *run, *keys, core=core)
 
 
 def plain(options: argparse.Namespace, num_steps: int, core: int | None) -> subprocess.Popen:
@@ -145,7 +150,7 @@ def logged_steps(num_steps: int) -> list[dict[str, Any]]:
 
 
 def run_plain(kind: str, num_steps: int) -> None:
-    """Train with the plain loop, and write its losses, times and final loss."""
+    """Train with the plain loop, and write its losses and times, and the test loss of a race."""
     from transformers import GPT2LMHeadModel
 
     from benchmarks import plain_gpt
@@ -168,7 +173,9 @@ def run_plain(kind: str, num_steps: int) -> None:
         num_steps,
     )
     losses, seconds = zip(*steps, strict=True)
-    figures = {"losses": losses, "seconds": seconds, "test_loss": mean_test_loss(model)}
+    figures = {"losses": losses, "seconds": seconds}
+    if kind == "race" and num_steps != SAMPLE_STEPS:
+        figures["test_loss"] = mean_test_loss(model)
     (BUILD / f"plain-{num_steps}.json").write_text(json.dumps(figures))
 
 
@@ -206,11 +213,12 @@ def parity(options: argparse.Namespace) -> int:
 
 def race(options: argparse.Namespace) -> int:
     """Train both for the same time and write the report."""
-    finish(finetune(options, SAMPLE_STEPS, 0), plain(options, SAMPLE_STEPS, 1))
+    sample = finetune(options, SAMPLE_STEPS, 0, "evaluation.test_rows=8")
+    finish(sample, plain(options, SAMPLE_STEPS, 1))
     rates = [line["tokens_per_second"] for line in logged_steps(SAMPLE_STEPS)[NUM_SLOW_STEPS:]]
     step_seconds = BATCH * LENGTH / statistics.median(rates)
     seconds = result_of_plain(SAMPLE_STEPS)["seconds"][NUM_SLOW_STEPS - 1 :]
-    plain_step_seconds = (seconds[-1] - seconds[0]) / (len(seconds) - 1)
+    plain_step_seconds = statistics.median(b - a for a, b in pairwise(seconds))
     num_steps, num_plain_steps = (
         round(60 * options.minutes / each) for each in (step_seconds, plain_step_seconds)
     )

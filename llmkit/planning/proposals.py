@@ -134,8 +134,8 @@ class LossModel:
         recipe_tokens, tokens = self.tokens(self.schedule.num_steps), self.tokens(num_steps)
         change = CHINCHILLA.loss(num_weights, tokens) - CHINCHILLA.loss(self.num_weights, tokens)
         if self.forecast is not None:
-            low, expected, high = self.forecast.at(tokens / self.tokens(self.full_run_steps))
-            return low + change, expected + change, high + change
+            losses = self.forecast.at(tokens / self.tokens(self.full_run_steps))
+            return tuple(max(0.0, loss + change) for loss in losses)
         recipe_loss = CHINCHILLA.loss(self.num_weights, recipe_tokens)
         change += CHINCHILLA.loss(self.num_weights, tokens) - recipe_loss
         return change, change, change
