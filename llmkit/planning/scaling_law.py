@@ -50,8 +50,8 @@ def effective_tokens(unique: float, seen: float) -> float:
 # ---------------------------------------------------------------------------- forecasts
 
 CONFIDENCE_LEVEL = 0.9
-# A few trials do not determine the floor E: below a quarter of the probability it is 0, and every
-# floor up to the lowest loss of a trial shares the rest equally.
+# A few trials do not determine the floor E. With a probability of NO_FLOOR_CHANCE, it is 0;
+# otherwise, all values up to the lowest loss of the trials are equally likely.
 NO_FLOOR_CHANCE = 0.25
 NUM_FLOORS = 40
 FLOORS = np.concatenate(
