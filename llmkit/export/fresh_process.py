@@ -7,6 +7,7 @@ into WORK_DIR.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,9 +38,18 @@ def compute_in_fresh_process(format_name: str, folder: Path, inputs: Inputs) -> 
         if reason.is_file():
             raise CannotOpen(reason.read_text("utf-8"))
         if process.returncode:
-            lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
-            raise CannotOpen(printable(lines[-1]))
+            raise CannotOpen(failure_of(process))
         return Outputs.read(Path(work_dir))
+
+
+def failure_of(process: subprocess.CompletedProcess[str]) -> str:
+    """Why a process failed that left no reason."""
+    if process.returncode == -signal.SIGKILL:  # what it printed before says nothing about this
+        return "its process was killed, perhaps because memory ran out"
+    if process.returncode < 0:
+        return f"its process crashed with {signal.Signals(-process.returncode).name}"
+    lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
+    return printable(lines[-1])
 
 
 def child_environment() -> dict[str, str]:

@@ -37,3 +37,16 @@ def test_a_process_that_fails_is_an_export_that_cannot_be_opened(full, tmp_path,
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with pytest.raises(CannotOpen, match="exit code 1"):
         compute_in_fresh_process("safetensors", tmp_path, full.original.inputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("KILL", "memory ran out"), ("SEGV", "crashed with SIGSEGV")]
+)
+def test_a_process_that_a_signal_ends_is_named_by_it(full, tmp_path, monkeypatch, name, reason):
+    """Not by the last line that it printed."""
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\necho a warning >&2\nkill -s {name} $$\n", "utf-8")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(CannotOpen, match=reason):
+        compute_in_fresh_process("safetensors", tmp_path, full.original.inputs)
