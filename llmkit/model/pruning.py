@@ -31,7 +31,7 @@ def pruned_shape(model: PreTrainedModel, share: float) -> Shape:
     """The shape of a model after removing a share of the weights of its blocks: whole blocks are
     removed as far as the share reaches, and all MLPs are narrowed for the remainder.
 
-    Raises UserError if the MLPs have too few weights for the remainder.
+    Raises UserError if the MLPs have too few weights for the remainder, or if nothing is removed.
     """
     family, config = family_of(model.config), model.config
     blocks, inner_size = family.blocks(model), family.inner_size(model.config)
@@ -46,6 +46,11 @@ def pruned_shape(model: PreTrainedModel, share: float) -> Shape:
         raise UserError(
             f"--share {share:g}: with {num_blocks} of {len(blocks)} blocks, the MLPs have too few "
             "weights to remove the rest; lower it"
+        )
+    if not num_removed and inner_size >= family.inner_size(config):
+        raise UserError(
+            f"--share {share:g}: removes nothing, since the width of the MLPs stays a multiple of "
+            f"{WIDTH_MULTIPLE}; raise it"
         )
     return Shape(num_blocks, inner_size)
 

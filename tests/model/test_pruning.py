@@ -47,6 +47,11 @@ def test_a_share_that_the_mlps_do_not_have_is_refused(tiny_gpt2):
         pruned_shape(load_model(tiny_gpt2)[0], 0.95)
 
 
+def test_a_share_that_removes_nothing_is_refused(tiny_gpt2):
+    with pytest.raises(UserError, match=r"--share 0\.001: removes nothing"):
+        pruned_shape(load_model(tiny_gpt2)[0], 0.001)
+
+
 def test_the_block_without_which_the_loss_is_lowest_is_removed(tiny_gpt2, batches):
     ids = torch.tensor([row["input_ids"] for row in ROWS])
     kept = set()
