@@ -159,15 +159,18 @@ def run_data(run: RunFiles) -> dict[str, Any]:
 
 
 def export_tables(run: Path) -> list[dict[str, Any]]:
-    """The `header` and `lines` of a table of the run's exports, for each number of test rows."""
-    records = [ExportRecord.read(folder) for folder in export_dirs(run)]
+    """The `header` and `lines` of a table of the run's exports, for each set of test rows that they
+    were scored on, which the score of the run's model tells apart."""
+    by_rows: dict[tuple[int, float | None], list[ExportRecord]] = {}
+    for record in map(ExportRecord.read, export_dirs(run)):
+        by_rows.setdefault((record.num_rows, record.original.score), []).append(record)
     return [
         {
-            "rows": num_rows,
+            "rows": records[0].num_rows,
             "header": header(records[0].export.metric),
-            "lines": lines([record for record in records if record.num_rows == num_rows]),
+            "lines": lines(records),
         }
-        for num_rows in sorted({record.num_rows for record in records})
+        for records in sorted(by_rows.values(), key=lambda records: records[0].num_rows)
     ]
 
 

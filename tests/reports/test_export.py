@@ -9,6 +9,8 @@ from rich.console import Console
 from llmkit.export.record import ExportRecord
 from llmkit.export.verification import Verification
 from llmkit.reports.export import export_section, header, lines, show_exports
+from llmkit.reports.html_data import export_tables
+from llmkit.runs.folder import exports_dir
 from llmkit.scoring.significance import Difference
 
 
@@ -56,6 +58,25 @@ def test_the_section_of_the_card_is_a_markdown_table(record):
     assert len(rows) == 4
     assert {row.count("|") for row in rows} == {11}
     assert "opened by llama.cpp; 200 test rows" in section
+
+
+def test_the_page_has_a_table_for_each_set_of_test_rows(record, tmp_path):
+    """Even for sets of as many rows, on which the model of the run has different scores."""
+    other = replace(record.original, score=45.6)
+    for name, original, num_rows in (
+        ("gguf:f16", record.original, 200), ("gguf:q8_0", record.original, 200),
+        ("onnx:float32", other, 200), ("safetensors:bf16", record.original, 20),
+    ):  # fmt: skip
+        folder = exports_dir(tmp_path) / name.replace(":", "-")
+        folder.mkdir(parents=True)
+        ExportRecord(name, num_rows, original, record.export).write(folder)
+    tables = export_tables(tmp_path)
+    assert [table["rows"] for table in tables] == [20, 200, 200]
+    assert [[line[0] for line in table["lines"]] for table in tables] == [
+        ["original", "safetensors:bf16"], ["original", "gguf:f16", "gguf:q8_0"],
+        ["original", "onnx:float32"],
+    ]  # fmt: skip
+    assert tables[2]["lines"][0][7] == "45.60\n98.8-99.6"
 
 
 def test_the_terminal_shows_the_table_of_exports(record):
