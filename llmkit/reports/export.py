@@ -7,7 +7,7 @@ from rich.console import Console
 from llmkit.export.record import ExportRecord
 from llmkit.export.verification import Verification
 from llmkit.planning.units import show_bytes
-from llmkit.reports.tables import difference_cell, markdown_table, score_cell
+from llmkit.reports.tables import difference_cell, markdown_table, score_cell, speed_cell
 from llmkit.runtime.console import show_table
 from llmkit.scoring.verdict import title_of
 
@@ -41,7 +41,7 @@ def line(name: str, figures: Verification, *, is_original: bool) -> list[str]:
         *compared,
         score_cell(figures.score, figures.interval),
         "" if is_original else difference_cell(figures.change),
-        f"{figures.tokens_per_second:,.0f}",
+        speed_cell(figures.tokens_per_second),
     ]
 
 

@@ -30,6 +30,11 @@ def difference_interval(change: Difference) -> str:
     return "" if change.low is None else f"{change.low:+.2f} to {change.high:+.2f}"
 
 
+def speed_cell(tokens_per_second: float) -> str:
+    """Tokens per second, with a decimal for slow models."""
+    return f"{tokens_per_second:,.{1 if tokens_per_second < 9.95 else 0}f}"
+
+
 def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """A table whose first column is aligned to the left."""
     rows = [header, ["---", *["---:"] * (len(header) - 1)], *lines]

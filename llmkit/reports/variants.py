@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from llmkit.planning.units import show_bytes
-from llmkit.reports.tables import difference_cell, markdown_table, score_cell
+from llmkit.reports.tables import difference_cell, markdown_table, score_cell, speed_cell
 from llmkit.runtime.console import show_table
 from llmkit.scoring.significance import Difference
 from llmkit.scoring.verdict import title_of
@@ -50,8 +50,8 @@ def line(variant: Variant) -> list[str]:
         show_bytes(variant.num_bytes),
         score_cell(variant.score, variant.interval),
         difference_cell(variant.change),
-        f"{variant.tokens_per_second:,.0f}",
-        f"{variant.batch_tokens_per_second:,.0f}",
+        speed_cell(variant.tokens_per_second),
+        speed_cell(variant.batch_tokens_per_second),
     ]
 
 

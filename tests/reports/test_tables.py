@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmkit.reports.tables import difference_cell, markdown_table, score_cell
+from llmkit.reports.tables import difference_cell, markdown_table, score_cell, speed_cell
 from llmkit.scoring.significance import Difference
 
 
@@ -30,3 +30,8 @@ def test_a_difference_has_a_sign_and_at_best_an_interval():
 def test_a_cell_of_several_lines_is_one_cell_of_the_markdown_table():
     table = markdown_table(["", "F1"], [["this model", "71.00\n66.5-75.0"]])
     assert table == "|  | F1 |\n| --- | ---: |\n| this model | 71.00<br>66.5-75.0 |\n"
+
+
+@pytest.mark.parametrize(("speed", "expected"), [(0.62, "0.6"), (9.96, "10"), (1234.4, "1,234")])
+def test_the_speed_of_a_slow_model_has_a_decimal(speed, expected):
+    assert speed_cell(speed) == expected
