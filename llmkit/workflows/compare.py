@@ -54,11 +54,12 @@ def find_source(name: str) -> Source:
     path = expand(name)
     if not path.is_dir():
         return Source(name, path, None, None)
-    if not predictions_path(path).is_file():
-        raise UserError(
-            f"{path}: no predictions in it; name a finished run or a file of predictions"
-        )
     results = read_results(path)
+    if not predictions_path(path).is_file():
+        problem = "no predictions in it; name a finished run or a file of predictions"
+        if results is not None:  # of plain language modelling
+            problem = "scored by its loss, not by predictions; `llmkit report` shows several runs"
+        raise UserError(f"{path}: {problem}")
     task = recipe_of(path).task if is_run(path) else results and results.task
     return Source(name, predictions_path(path), task, results and results.metrics)
 

@@ -74,6 +74,20 @@ def test_predictions_that_cannot_be_compared_are_refused_in_one_line(
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_folders_without_predictions_are_refused_with_the_reason(llmkit, tmp_path):
+    for name in ("empty", "pretrained"):
+        (tmp_path / name).mkdir()
+    scores = {"task": "pretrain", "scores": {"fine-tuned": {"loss": 3.0}}}
+    (tmp_path / "pretrained" / "metrics.json").write_text(json.dumps(scores))
+    for name, expected in (
+        ("empty", "no predictions in it; name a finished run"),
+        ("pretrained", "scored by its loss, not by predictions; `llmkit report` shows several"),
+    ):
+        result = llmkit("compare", name, name)
+        assert result.exit_code == 2
+        assert f"llmkit: {name}: {expected}" in result.stderr
+
+
 def test_too_few_rows_give_a_difference_without_interval_and_p_value(llmkit, tmp_path):
     write_jsonl(tmp_path / "bad.jsonl", BAD[: MIN_ROWS - 1])
     write_jsonl(tmp_path / "good.jsonl", GOOD[: MIN_ROWS - 1])
