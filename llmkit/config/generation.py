@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from llmkit.config.section import OneOrMore, Section
-from llmkit.errors import UserError
+from llmkit.errors import UserError, show_bytes
 from llmkit.paths import expand
 
 MAX_SCHEMA_BYTES = 2**15  # recipe.yaml contains the schema and is limited in size itself
@@ -48,7 +48,7 @@ def _as_plain_data(schema: Any) -> Any:
     except (TypeError, ValueError) as error:
         raise ValueError(f"the schema is not JSON ({error})") from None
     if len(text) > MAX_SCHEMA_BYTES:
-        raise ValueError(f"the schema is larger than the limit of {MAX_SCHEMA_BYTES // 2**10} kB")
+        raise ValueError(f"the schema is larger than the limit of {show_bytes(MAX_SCHEMA_BYTES)}")
     return json.loads(text)
 
 
@@ -154,7 +154,7 @@ def read_json_schema(name: str | Path) -> Any:
         raise UserError(f"{path}: no such file; give the path of a JSON Schema")
     if path.stat().st_size > MAX_SCHEMA_BYTES:
         raise UserError(
-            f"{path}: too large; a JSON Schema may have at most {MAX_SCHEMA_BYTES // 2**10} kB"
+            f"{path}: too large; a JSON Schema may have at most {show_bytes(MAX_SCHEMA_BYTES)}"
         )
     try:
         return json.loads(path.read_text("utf-8"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from llmkit.errors import UserError, did_you_mean
+from llmkit.errors import UserError, did_you_mean, show_bytes
 from llmkit.paths import PACKAGE, expand, row_format
 
 MAX_RECIPE_BYTES = 2**16  # reading a megabyte of YAML takes seconds
@@ -76,7 +76,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise UserError(
-                f"{path}: too large; a recipe has {MAX_RECIPE_BYTES // 2**10} kB at most"
+                f"{path}: too large; a recipe has {show_bytes(MAX_RECIPE_BYTES)} at most"
             )
         text = path.read_text("utf-8")
         loader = Loader(text)

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from llmkit.errors import UserError, printable
+from llmkit.errors import UserError, printable, show_bytes
 from llmkit.io import delimited
 from llmkit.io.arrow_rows import is_saved, read_arrow, read_parquet, saved_files, saved_splits
 from llmkit.io.delimited import read_table
@@ -183,7 +183,7 @@ def read_txt(
                     if len(parts) > 1
                     else ("line", "break it up, or set data.rows=document if the file is one text")
                 )
-                size = f"{MAX_TEXT_CHARACTERS // 2**20} MB"
+                size = show_bytes(MAX_TEXT_CHARACTERS)
                 raise UserError(f"{path}:{start}: a {what} of more than {size}; {advice}")
             if rows == "paragraph":
                 continue

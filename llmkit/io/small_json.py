@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from llmkit.errors import show_bytes
+
 MAX_JSON_BYTES = 2**22
 
 
@@ -19,7 +21,7 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
         num_bytes = path.stat().st_size
         if num_bytes > max_bytes:
             raise UnreadableJson(
-                f"{path.name} has {num_bytes / 2**20:,.0f} MB; {max_bytes / 2**20:,.0f} MB are read"
+                f"{path.name} has {show_bytes(num_bytes)}; at most {show_bytes(max_bytes)} are read"
             )
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

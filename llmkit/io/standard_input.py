@@ -6,7 +6,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from llmkit.errors import UserError
+from llmkit.errors import UserError, show_bytes
 from llmkit.io.text_lines import MAX_LINE_BYTES, Line, check_mark, decode_line
 
 STANDARD_INPUT = Path("standard input")  # its name in messages
@@ -66,7 +66,7 @@ def _split_into_lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
         if not further:
             if sum(map(len, beginning)) > MAX_LINE_BYTES:
                 raise UserError(
-                    f"{STANDARD_INPUT}: a line of more than {MAX_LINE_BYTES // 2**20} MB; split it"
+                    f"{STANDARD_INPUT}: a line of more than {show_bytes(MAX_LINE_BYTES)}; split it"
                 )
             continue
         yield [b"".join(beginning), *further[:-1]]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from llmkit.errors import UserError, printable
+from llmkit.errors import UserError, printable, show_bytes
 from llmkit.paths import COMPRESSIONS
 
 # Location of a row (file:line), and its columns in the file or what is wrong with it.
@@ -250,7 +250,7 @@ def _check_length(line: Any, path: Path) -> Any:
     if len(line) < MAX_LINE_BYTES:
         return line
     raise UserError(
-        f"{path}: a line of more than {MAX_LINE_BYTES // 2**20} MB; break it up, or decompress the "
+        f"{path}: a line of more than {show_bytes(MAX_LINE_BYTES)}; break it up, or decompress the "
         "file"
     )
 
@@ -314,7 +314,7 @@ def whole_text(path: Path, encoding: str | None = None) -> str:
         num_characters += len(text)
         if num_characters > MAX_TEXT_CHARACTERS and path.suffix.lower() in COMPRESSIONS:
             raise UserError(
-                f"{path}: more than {MAX_TEXT_CHARACTERS // 2**20} MB of text, which has to fit in "
+                f"{path}: more than {show_bytes(MAX_TEXT_CHARACTERS)} of text, which has to fit in "
                 "memory; decompress the file, or split it"
             )
     return "".join(parts)

@@ -22,7 +22,7 @@ from transformers.initialization import no_init_weights
 from llmkit.config.schema import Forward, Model, Scratch
 from llmkit.constants import END_OF_TEXT, SCRATCH
 from llmkit.data.bpe import Bpe
-from llmkit.errors import OutOfMemory, UserError
+from llmkit.errors import OutOfMemory, UserError, show_bytes
 from llmkit.families import SCRATCH_FAMILY, Family, family_of
 from llmkit.io.atomic import disk_errors, write_folder
 from llmkit.model.int8 import is_int8, load_int8
@@ -58,7 +58,7 @@ def load_model(
         if is_out_of_memory(error):
             size = total_size(folder.glob("*.safetensors"))
             raise OutOfMemory(
-                f"{where}: loading {size / 1e9:.2g} GB: out of memory; {SMALLER_MODEL}"
+                f"{where}: loading {show_bytes(size)}: out of memory; {SMALLER_MODEL}"
             ) from None
         raise _damaged(where, error) from None
     if missing:
@@ -259,7 +259,7 @@ def copy_to_cpu(tensor: Tensor) -> Tensor:
 def move_to_device(model: nn.Module, device: torch.device) -> nn.Module:
     """The model, moved to the device; raises OutOfMemory if it has no room there."""
     num_bytes = sum(weight.nbytes for weight in model.parameters())
-    activity = f"moving the model ({num_bytes / 1e9:.2g} GB) to {device}"
+    activity = f"moving the model ({show_bytes(num_bytes)}) to {device}"
     with memory_errors(activity, SMALLER_MODEL):
         return model.to(device)
 

@@ -7,7 +7,7 @@ refused.
 from pathlib import Path
 from typing import Any
 
-from llmkit.errors import UserError, printable
+from llmkit.errors import UserError, printable, show_bytes
 from llmkit.families import FAMILIES, Family, find_family
 from llmkit.io.small_json import MAX_JSON_BYTES, UnreadableJson, read_json
 from llmkit.paths import total_size
@@ -148,8 +148,7 @@ def check_size(path: Path) -> None:
     size = path.stat().st_size
     if size > max_bytes:
         raise UserError(
-            f"{path}: {size / 2**20:,.0f} MB; a file of this kind has at most "
-            f"{max_bytes / 2**20:.0f} MB"
+            f"{path}: {show_bytes(size)}; a file of this kind has at most {show_bytes(max_bytes)}"
         )
 
 

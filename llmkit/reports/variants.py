@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from llmkit.planning.units import show_bytes
+from llmkit.errors import show_bytes
 from llmkit.reports.tables import difference_cell, markdown_table, score_cell, speed_cell
 from llmkit.runtime.console import show_table
 from llmkit.scoring.significance import Difference

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from llmkit.errors import show_seconds
 from llmkit.runtime.ranks import is_rank_zero
 
 # Whether to print no warnings, because the caller is a Python program.
@@ -156,7 +157,7 @@ def counting(
             console.print(f"{what}  {done:,}")
         elif first < done < total:
             left = (now - started) / (done - first) * (total - done)
-            console.print(f"{what}  {done:,}/{total:,}  {left:.0f} s left")
+            console.print(f"{what}  {done:,}/{total:,}  {show_seconds(left)} left")
 
     with bar:
         yield advance

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from llmkit.errors import show_seconds
 from llmkit.io.atomic import write_text
 from llmkit.io.safe_json import to_json
 from llmkit.runs.folder import log_path, samples_path
@@ -113,7 +114,8 @@ class RunLog:
             seconds = time.perf_counter() - self.started
             left = seconds / (step - self.first) * (self.num_steps - step)
             self.console.print(
-                f"step {step}/{self.num_steps}  {status}  lr {learning_rate:.2e}  {left:.0f} s left"
+                f"step {step}/{self.num_steps}  {status}  lr {learning_rate:.2e}  "
+                f"{show_seconds(left)} left"
             )
 
     def predicted_pace(self, pace: Pace) -> None:
@@ -122,8 +124,8 @@ class RunLog:
         if self.run is None:
             return
         self.console.print(
-            f"time    about {pace.predicted:.0f} s of optimizer steps, predicted from the first "
-            f"{pace.num_steps}"
+            f"time    about {show_seconds(pace.predicted)} of optimizer steps, predicted from the "
+            f"first {pace.num_steps}"
         )
 
     def note(self, step: int, text: str) -> None:

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.config.recipe import flat
 from llmkit.config.schema import Train
-from llmkit.errors import UserError, printable
+from llmkit.errors import UserError, printable, show_bytes
 from llmkit.io.atomic import (
     CorruptFolder,
     make_folder,
@@ -282,7 +282,7 @@ def check_disk_space(
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise UserError(
-            f"{run}: cannot save there ({reason}); about {num_bytes / 1e9:.1f} GB are needed: free "
+            f"{run}: cannot save there ({reason}); about {show_bytes(num_bytes)} are needed: free "
             "some space, lower checkpoint.keep, or give another --run-dir"
         ) from None
     finally:

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from llmkit.config.decided import Value
 from llmkit.config.recipe import with_absolute_paths
 from llmkit.config.schema import Recipe
+from llmkit.errors import show_bytes
 from llmkit.io.atomic import sync
 from llmkit.model.load import save_model
 from llmkit.runs.folder import log_path, model_dir, samples_path
@@ -90,5 +91,5 @@ def saving_in_memory(trainer: Trainer, what: str) -> AbstractContextManager[None
     num_bytes = sum(weight.nbytes for weight in trainer.model.parameters())
     return memory_errors(
         f"saving {what} of step {trainer.progress.step}",
-        f"the weights alone take {num_bytes / 1e9:.2g} GB: end other programs on this machine",
+        f"the weights alone take {show_bytes(num_bytes)}: end other programs on this machine",
     )

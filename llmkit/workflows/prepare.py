@@ -19,7 +19,7 @@ from llmkit.data.recipe_task import recipe_task
 from llmkit.data.rows import Rows
 from llmkit.data.splits import held_out_rows, open_splits
 from llmkit.data.unique_texts import Removal
-from llmkit.errors import UserError, count_of
+from llmkit.errors import UserError, count_of, show_bytes, show_seconds
 from llmkit.model.load import open_tokenizer
 from llmkit.runtime.console import counting, warning_console
 from llmkit.tasks import Task
@@ -149,8 +149,8 @@ def progress(splits: dict[str, Rows], console: Console) -> Iterator[Show]:
         yield show
     seconds = time.perf_counter() - started
     console.print(
-        f"prepare {count_of(last.num_documents, 'document')} tokenized in {seconds:.0f} s: "
-        f"{last.num_tokens / seconds:,.0f} tokens/s, {last.num_bytes / MB / seconds:.1f} MB/s"
+        f"prepare {count_of(last.num_documents, 'document')} tokenized in {show_seconds(seconds)}: "
+        f"{last.num_tokens / seconds:,.0f} tokens/s, {show_bytes(last.num_bytes / seconds)}/s"
     )
 
 
@@ -175,12 +175,12 @@ def show_prepared(prepared: PreparedText, console: Console) -> None:
     num_tokens = sum(tokens for _, tokens in counts.values())
     num_bytes = prepared.manifest["text_bytes"]
     console.print(
-        f"text        {num_bytes / MB:,.1f} MB, {num_bytes / num_tokens:.2f} bytes per token"
+        f"text        {show_bytes(num_bytes)}, {num_bytes / num_tokens:.2f} bytes per token"
     )
     outcomes = prepared.report.outcomes
     for outcome in (name for name in REMOVED if outcomes[name]):
         console.print(f"removed     {count_of(outcomes[outcome], outcome)}")
     console.print(
         f"files       {prepared.folder}: {count_of(len(prepared.shards), 'shard')}, "
-        f"{prepared.num_bytes / MB:,.1f} MB, {prepared.num_bytes / num_tokens:.2f} bytes per token"
+        f"{show_bytes(prepared.num_bytes)}, {prepared.num_bytes / num_tokens:.2f} bytes per token"
     )

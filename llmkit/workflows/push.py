@@ -13,13 +13,12 @@ from huggingface_hub import ModelCard, constants
 from rich.console import Console
 
 from llmkit import __version__
-from llmkit.errors import UserError, count_of, first_few, printable
+from llmkit.errors import UserError, count_of, first_few, printable, show_bytes
 from llmkit.io import hub_upload
 from llmkit.io.atomic import MANIFEST
 from llmkit.io.hub_upload import Repo
 from llmkit.io.small_json import UnreadableJson, read_json
 from llmkit.paths import expand, sha256
-from llmkit.planning.units import show_bytes
 from llmkit.reports.hub_results import BENCHMARK_FILE, RESULTS_FILE, HubResults, hub_results
 from llmkit.runs.find import recipe_of, resolve_model
 from llmkit.runs.folder import CARD, model_dir
@@ -275,7 +274,7 @@ def show_plan(console: Console, plan: PushPlan) -> None:
     console.print(f"folder  {plan.folder}")
     width = max(map(len, plan.files))
     for name, content in plan.files.items():
-        size = show_size(size_of(content))
+        size = show_bytes(size_of(content))
         note = "  unchanged" if name in plan.unchanged else ""
         console.print(f"        {printable(name):<{width}}  {size:>8}{note}")
     for name in plan.deleted:
@@ -290,17 +289,10 @@ def size_of(content: Path | bytes) -> int:
     return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
-def show_size(num_bytes: int) -> str:
-    """`316 B`, `2.2 kB`, `4.4 MB`."""
-    if num_bytes < 1000:
-        return f"{num_bytes} B"
-    return f"{num_bytes / 1e3:.1f} kB" if num_bytes < 1e6 else show_bytes(num_bytes)
-
-
 def question(plan: PushPlan) -> str:
     """What the user confirms."""
     changed = [content for name, content in plan.files.items() if name not in plan.unchanged]
-    size = show_size(sum(map(size_of, changed)))
+    size = show_bytes(sum(map(size_of, changed)))
     repo = f"the {'private' if plan.is_private else 'public'} repo {plan.repo_id}"
     return f"upload {count_of(len(changed), 'file')}, {size}, to {repo}?"
 

@@ -10,12 +10,11 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 from llmkit.data.bpe import bpe_of
-from llmkit.errors import count_of
+from llmkit.errors import count_of, show_bytes, show_seconds
 from llmkit.families import family_of
 from llmkit.io.atomic import write_manifest, write_text
 from llmkit.model.load import load_model, merged, open_model
 from llmkit.model.loss import unwrap_model
-from llmkit.planning.units import show_bytes, show_seconds
 from llmkit.reports import terminal
 from llmkit.reports.html import write_report
 from llmkit.reports.model_card import model_card
@@ -118,7 +117,9 @@ def show_end(
     terminal.show_results(console, results)
     terminal.show_examples(console, results["test"])
     terminal.show_verdict(console, results["test"])
-    console.print(f"{seconds:.0f} s in total, {trained.train_seconds:.0f} s of training")
+    console.print(
+        f"{show_seconds(seconds)} in total, {show_seconds(trained.train_seconds)} of training"
+    )
     console.print(costs_line(trained.costs))
     console.print(f"report: {report_path(run)}")
     command = terminal.command_to_use(run, results["test"].test.task)

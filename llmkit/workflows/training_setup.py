@@ -35,7 +35,7 @@ from llmkit.data.mixed_rows import MixedRows, TrainRows, drawn_sets
 from llmkit.data.recipe_task import prompt_warnings, recipe_task
 from llmkit.data.rows import Rows
 from llmkit.data.splits import open_splits
-from llmkit.errors import count_of
+from llmkit.errors import count_of, show_bytes
 from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_set, read_test_sets
 from llmkit.evaluation.evaluator import Evaluator
 from llmkit.generation.constraint import check_constraint
@@ -356,9 +356,9 @@ def steps_line(schedule: BatchSchedule) -> str:
 def memory_line(memory: MemoryPlan, schedule: BatchSchedule) -> str:
     """Estimated memory of the training by part, in one line."""
     parts = memory.usage.parts(schedule.largest_size(0))
-    shown = ", ".join(f"{num_bytes / 1e9:.2f} {name}" for name, num_bytes in parts.items())
+    shown = ", ".join(f"{show_bytes(num_bytes)} {name}" for name, num_bytes in parts.items())
     switch = "on" if memory.activation_checkpointing else "off"
     return (
-        f"memory  about {sum(parts.values()) / 1e9:.2f} GB: {shown}; "
+        f"memory  about {show_bytes(sum(parts.values()))}: {shown}; "
         f"activation checkpointing {switch}"
     )

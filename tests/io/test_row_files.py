@@ -203,9 +203,9 @@ def test_every_text_format_is_read_compressed(tmp_path, kind, suffix):
 @pytest.mark.parametrize(
     ("text", "rows", "said"),
     [
-        ("One.\nTwo.\n" * 9, "paragraph", "a paragraph of more than 0 MB; if each line is a text"),
-        ("One. Two. " * 9, "paragraph", "a line of more than 0 MB; break it up"),
-        ("One. Two. " * 9, "line", "a line of more than 0 MB; break it up"),
+        ("One.\nTwo.\n" * 9, "paragraph", "a paragraph of more than 50 B; if each line is a text"),
+        ("One. Two. " * 9, "paragraph", "a line of more than 50 B; break it up"),
+        ("One. Two. " * 9, "line", "a line of more than 50 B; break it up"),
     ],
 )
 def test_a_text_that_is_too_long_is_refused_with_advice(tmp_path, monkeypatch, text, rows, said):

@@ -18,7 +18,7 @@ def test_an_object_is_read(tmp_path):
         (b"{", "a.json is not JSON"),
         (b"\xff{}", "a.json is not JSON"),
         (b"[" * 100_000, "a.json is JSON nested too deeply"),
-        (b" " * 101, "a.json has 0 MB"),
+        (b" " * 101, "a.json has 101 B; at most 100 B are read"),
     ],
 )
 def test_anything_else_is_refused_with_a_reason(tmp_path, content, reason):
