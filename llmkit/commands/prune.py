@@ -70,10 +70,10 @@ def prune(
         from llmkit.runs.folder import pruned_plot_path
         from llmkit.runtime.console import make_console
         from llmkit.runtime.signals import Signals
-        from llmkit.workflows.prune import make_plan, prune_run
+        from llmkit.workflows.prune import plan_pruning, prune_run
 
     console = make_console(stderr=as_json, quiet=is_quiet)
-    plan = make_plan(run, shares, method, num_steps, overrides)
+    plan = plan_pruning(run, shares, method, num_steps, overrides)
     with Signals() as signals:  # on SIGTERM too, the command can be continued
         pruned = prune_run(plan, console, signals, is_forced=is_forced)
     show_pruned(console, pruned)

@@ -52,7 +52,7 @@ START, RECOVERED = "start", "recovered"  # folders of a pruned model and of its 
 
 
 @dataclass(frozen=True)
-class Plan:
+class PruningPlan:
     """What is pruned, and how."""
 
     run: Path
@@ -87,13 +87,13 @@ class Plan:
         return recipe.model_copy(update={"train": settings})
 
 
-def make_plan(
+def plan_pruning(
     name: str,
     shares: Sequence[float],
     method: str,
     num_steps: int | None,
     overrides: tuple[str, ...],
-) -> Plan:
+) -> PruningPlan:
     """The plan of a command; num_steps None: RECOVERY of the steps of the run."""
     for share in shares:
         if float(f"{share:g}") != share:  # folders are named by 6 digits
@@ -108,7 +108,7 @@ def make_plan(
             f"{name}: merged adapters would overwrite the zeros; add train.method=full or "
             "--recover 0"
         )
-    return Plan(run, recipe, method, sorted(set(shares)), num_steps)
+    return PruningPlan(run, recipe, method, sorted(set(shares)), num_steps)
 
 
 def num_steps_of(run: Path) -> int:
@@ -123,7 +123,7 @@ def num_steps_of(run: Path) -> int:
 
 
 def prune_run(
-    plan: Plan, console: Console, signals: Signals, *, is_forced: bool = False
+    plan: PruningPlan, console: Console, signals: Signals, *, is_forced: bool = False
 ) -> PrunedRun:
     """Prune the model of a finished run, train each pruned model further with the recipe of the
     run, and compare size, score and speed with those of the model.
@@ -173,7 +173,7 @@ def advice_to_continue(*, is_forced: bool) -> Iterator[None]:
         raise
 
 
-def open_setup(plan: Plan) -> TrainingSetup:
+def open_setup(plan: PruningPlan) -> TrainingSetup:
     """The model and the rows of the run, prepared as for training all weights."""
     recipe = with_values(
         plan.recipe,
@@ -196,7 +196,7 @@ def is_pruned(folder: Path) -> bool:
     return folder.is_dir() and set(folder.iterdir()) <= {sibling(start, "partial")}
 
 
-def require_same_plan(plan: Plan, share: float) -> None:
+def require_same_plan(plan: PruningPlan, share: float) -> None:
     """Raise UserError if a recovery was started with other settings."""
     run = plan.recovered(share)
     if is_run(run) and not has_recipe(run, recipe_keys(plan.recovery_recipe(share))):
@@ -205,7 +205,7 @@ def require_same_plan(plan: Plan, share: float) -> None:
         )
 
 
-def write_pruned(plan: Plan, share: float, setup: TrainingSetup) -> None:
+def write_pruned(plan: PruningPlan, share: float, setup: TrainingSetup) -> None:
     """Write a pruned model, completely or not at all."""
     model, tokenizer = load_model(model_dir(plan.run))
     move_to_device(model, setup.accelerator.device)
@@ -226,14 +226,14 @@ def first_batches(setup: TrainingSetup) -> list[Batch]:
     return [batch for step in steps for batch in schedule.micro_batches(step)]
 
 
-def recover(plan: Plan, share: float, console: Console, signals: Signals) -> None:
+def recover(plan: PruningPlan, share: float, console: Console, signals: Signals) -> None:
     """Train a pruned model further, from its newest checkpoint if there is one."""
     run = plan.recovered(share)
     resume = bool(checkpoints(run))
     finetune(plan.recovery_recipe(share), run, console, signals, resume=resume)
 
 
-def compare(plan: Plan, model: nn.Module, scorer: Scorer, console: Console) -> PrunedRun:
+def compare(plan: PruningPlan, model: nn.Module, scorer: Scorer, console: Console) -> PrunedRun:
     """Score and time the model of the run and all pruned models."""
     folders = {BEFORE: model_dir(plan.run)}
     for share in plan.shares:
