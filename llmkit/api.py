@@ -272,7 +272,7 @@ def plan(
     """
     with python_call(verbose) as console:
         from llmkit.planning.devices import find_device
-        from llmkit.planning.units import parse_bytes, parse_duration
+        from llmkit.units import parse_bytes, parse_duration
         from llmkit.workflows.plan import make_plan
 
         return make_plan(

@@ -35,35 +35,6 @@ def count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else ending}"
 
 
-def show_seconds(seconds: float) -> str:
-    """Format a duration: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`, `3 d 4 h`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    minutes = round(seconds / 60)
-    if minutes < 2 * 1440:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    hours = round(seconds / 3600)
-    return f"{hours // 24} d {hours % 24:02} h"
-
-
-def show_bytes(num_bytes: float) -> str:
-    """Format a size: `316 B`, `2.2 kB`, `4.4 MB`, `12 MB`, `1.23 GB`, `45.6 GB`, `1.20 TB`."""
-    if num_bytes < 1000:
-        return f"{num_bytes:.0f} B"
-    if num_bytes < 1e5:
-        return f"{num_bytes / 1e3:.1f} kB"
-    for unit, size in (("TB", 1e12), ("GB", 1e9)):
-        if num_bytes >= 0.9995 * size:
-            value = num_bytes / size
-            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
-    return f"{num_bytes / 1e6:.{0 if num_bytes >= 9.5e6 else 1}f} MB"
-
-
 NUM_NAMED = 5
 
 

@@ -1,15 +1,8 @@
-"""The parts of messages: counts, places, suggestions, escaped text, durations and sizes."""
+"""The parts of messages: counts, the first few places, suggestions, escaped text."""
 
 import pytest
 
-from llmkit.errors import (
-    count_of,
-    did_you_mean,
-    first_few,
-    printable,
-    show_bytes,
-    show_seconds,
-)
+from llmkit.errors import count_of, did_you_mean, first_few, printable
 
 
 def test_text_from_a_file_stays_on_one_line_of_limited_length():
@@ -39,26 +32,3 @@ def test_only_the_first_places_are_named():
 def test_a_suggestion_needs_a_similar_word():
     assert did_you_mean("sumarize", ["summarize", "qa"]) == "; did you mean summarize?"
     assert did_you_mean("xyzzy", ["summarize", "qa"]) == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (0, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s"),
-        (200, "3 min 20 s"), (3599.7, "1 h 00 min"), (7500, "2 h 05 min"), (3 * 86_400, "3 d 00 h"),
-    ],
-)  # fmt: skip
-def test_seconds_are_shown_with_two_units_at_most(seconds, shown):
-    assert show_seconds(seconds) == shown
-
-
-@pytest.mark.parametrize(
-    ("num_bytes", "shown"),
-    [
-        (0, "0 B"), (316, "316 B"), (2210, "2.2 kB"), (0.43e6, "0.4 MB"), (1.25e6, "1.2 MB"),
-        (99e6, "99 MB"), (999.9e6, "1.00 GB"), (12.34e9, "12.3 GB"), (234.5e9, "234 GB"),
-        (1.2e12, "1.20 TB"),
-    ],
-)  # fmt: skip
-def test_bytes_are_shown_with_three_digits_at_most(num_bytes, shown):
-    assert show_bytes(num_bytes) == shown

@@ -55,7 +55,7 @@ def plan(
 
     With --budget, --memory or --device, also propose changes that make the best use of them.
     """
-    from llmkit.planning.units import parse_bytes, parse_duration
+    from llmkit.units import parse_bytes, parse_duration
 
     seconds = None if budget is None else parse_duration(budget)
     num_bytes = None if memory is None else parse_bytes(memory)

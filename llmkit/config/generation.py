@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from llmkit.config.section import OneOrMore, Section
-from llmkit.errors import UserError, show_bytes
+from llmkit.errors import UserError
 from llmkit.paths import expand
+from llmkit.units import show_bytes
 
 MAX_SCHEMA_BYTES = 2**15  # recipe.yaml contains the schema and is limited in size itself
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
-from llmkit.errors import UserError, did_you_mean, show_bytes
+from llmkit.errors import UserError, did_you_mean
 from llmkit.paths import PACKAGE, expand, row_format
+from llmkit.units import show_bytes
 
 MAX_RECIPE_BYTES = 2**16  # reading a megabyte of YAML takes seconds
 MAX_YAML_DEPTH = 100  # nested lists and mappings; the time to read them grows with the square

@@ -12,13 +12,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from llmkit.errors import UserError, printable, show_bytes
+from llmkit.errors import UserError, printable
 from llmkit.io import delimited
 from llmkit.io.arrow_rows import is_saved, read_arrow, read_parquet, saved_files, saved_splits
 from llmkit.io.delimited import read_table
 from llmkit.io.json_rows import read_json, read_jsonl
 from llmkit.io.text_lines import MAX_TEXT_CHARACTERS, Raw, lines, whole_text
 from llmkit.paths import COMPRESSIONS, expand, row_format
+from llmkit.units import show_bytes
 
 DEFAULT_TEXT_ROWS = "paragraph"  # what makes a row of a .txt file
 SPLIT_ALIASES = {"validation": ("valid", "val", "dev")}

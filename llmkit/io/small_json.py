@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from llmkit.errors import show_bytes
+from llmkit.units import show_bytes
 
 MAX_JSON_BYTES = 2**22
 

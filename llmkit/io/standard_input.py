@@ -6,8 +6,9 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from llmkit.errors import UserError, show_bytes
+from llmkit.errors import UserError
 from llmkit.io.text_lines import MAX_LINE_BYTES, Line, check_mark, decode_line
+from llmkit.units import show_bytes
 
 STANDARD_INPUT = Path("standard input")  # its name in messages
 CHUNK_BYTES = 2**18  # maximum size of a chunk

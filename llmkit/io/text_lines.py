@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from llmkit.errors import UserError, printable, show_bytes
+from llmkit.errors import UserError, printable
 from llmkit.paths import COMPRESSIONS
+from llmkit.units import show_bytes
 
 # Location of a row (file:line), and its columns in the file or what is wrong with it.
 Raw = tuple[str, dict[str, Any] | UserError]

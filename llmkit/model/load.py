@@ -22,13 +22,14 @@ from transformers.initialization import no_init_weights
 from llmkit.config.schema import Forward, Model, Scratch
 from llmkit.constants import END_OF_TEXT, SCRATCH
 from llmkit.data.bpe import Bpe
-from llmkit.errors import OutOfMemory, UserError, show_bytes
+from llmkit.errors import OutOfMemory, UserError
 from llmkit.families import SCRATCH_FAMILY, Family, family_of
 from llmkit.io.atomic import disk_errors, write_folder
 from llmkit.model.int8 import is_int8, load_int8
 from llmkit.model.untrusted import check_folder, check_tokenizer_folder
 from llmkit.paths import PACKAGE, RUNS, expand, total_size
 from llmkit.runtime.failures import is_out_of_memory, memory_errors
+from llmkit.units import show_bytes
 
 EMBEDDED_MODEL = PACKAGE / "embedded" / "gpt2"
 TOKENIZER_KEY = "model.scratch.tokenizer"

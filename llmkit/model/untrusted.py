@@ -7,10 +7,11 @@ refused.
 from pathlib import Path
 from typing import Any
 
-from llmkit.errors import UserError, printable, show_bytes
+from llmkit.errors import UserError, printable
 from llmkit.families import FAMILIES, Family, find_family
 from llmkit.io.small_json import MAX_JSON_BYTES, UnreadableJson, read_json
 from llmkit.paths import total_size
+from llmkit.units import show_bytes
 
 # Keys by which transformers would load code.
 CODE_KEYS = ("auto_map", "custom_generate", "custom_pipelines", "trust_remote_code")

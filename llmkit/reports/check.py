@@ -8,13 +8,14 @@ from rich.text import Text
 
 from llmkit.data.findings import Finding
 from llmkit.data.preview import PERCENTILES, Check, Sample, TrainingCheck
-from llmkit.errors import NUM_NAMED, count_of, show_bytes
+from llmkit.errors import NUM_NAMED, count_of
 from llmkit.io.atomic import write_text
 from llmkit.io.safe_json import to_json
 from llmkit.reports.html import fill
 from llmkit.reports.tables import html_table
 from llmkit.reports.terminal import show_findings, show_prompt
 from llmkit.runtime.console import show_table
+from llmkit.units import show_bytes
 
 PERCENTILE_LABELS = ["longest" if p == 100 else f"{p} %" for p in PERCENTILES]
 STYLES = {"prompt": "dim", "truncated": "red strike", "supervised": "bold green"}

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from llmkit.errors import show_bytes
 from llmkit.export.record import ExportRecord
 from llmkit.export.verification import Verification
 from llmkit.reports.tables import difference_cell, markdown_table, score_cell, speed_cell
 from llmkit.runtime.console import show_table
 from llmkit.scoring.verdict import title_of
+from llmkit.units import show_bytes
 
 NOTE = (
     "logits: largest difference at up to 4 positions of up to 32 test rows; error: root mean "

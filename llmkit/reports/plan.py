@@ -10,7 +10,6 @@ import numpy as np
 from rich.console import Console
 
 from llmkit.config.recipe import to_override
-from llmkit.errors import show_bytes, show_seconds
 from llmkit.io.atomic import write_text
 from llmkit.planning.plan import Plan
 from llmkit.planning.predicted_costs import MEASURED, PredictedCosts
@@ -19,6 +18,7 @@ from llmkit.planning.scaling_law import CONFIDENCE_LEVEL
 from llmkit.reports.html import fill
 from llmkit.reports.tables import html_table
 from llmkit.runtime.console import show_table
+from llmkit.units import show_bytes, show_seconds
 
 
 def show_plan(console: Console, plan: Plan) -> None:

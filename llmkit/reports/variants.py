@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from llmkit.errors import show_bytes
 from llmkit.reports.tables import difference_cell, markdown_table, score_cell, speed_cell
 from llmkit.runtime.console import show_table
 from llmkit.scoring.significance import Difference
 from llmkit.scoring.verdict import title_of
+from llmkit.units import show_bytes
 
 NOTE = (
     "difference: from the first line, paired by rows; with 95% intervals\n"

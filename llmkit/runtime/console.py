@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from llmkit.errors import show_seconds
 from llmkit.runtime.ranks import is_rank_zero
+from llmkit.units import show_seconds
 
 # Whether to print no warnings, because the caller is a Python program.
 _is_silent: ContextVar[bool] = ContextVar("is_silent", default=False)

@@ -10,13 +10,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from llmkit.errors import show_seconds
 from llmkit.io.atomic import write_text
 from llmkit.io.safe_json import to_json
 from llmkit.runs.folder import log_path, samples_path
 from llmkit.tasks import Scores
 from llmkit.training.pace import Pace
 from llmkit.training.samples import Sample, show_samples
+from llmkit.units import show_seconds
 
 
 class RunLog:

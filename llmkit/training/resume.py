@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.config.recipe import flat
 from llmkit.config.schema import Train
-from llmkit.errors import UserError, printable, show_bytes
+from llmkit.errors import UserError, printable
 from llmkit.io.atomic import (
     CorruptFolder,
     make_folder,
@@ -43,6 +43,7 @@ from llmkit.training.checkpoint import (
 )
 from llmkit.training.state import DROPOUT_VERSION, CheckpointState, ReproducibilityKey
 from llmkit.training.trainer import Trainer
+from llmkit.units import show_bytes
 
 # These may move: their content is compared, not their path.
 MOVABLE_KEYS = (

@@ -11,7 +11,6 @@ from transformers import PreTrainedTokenizerBase
 from llmkit.config.decided import Value
 from llmkit.config.recipe import with_absolute_paths
 from llmkit.config.schema import Recipe
-from llmkit.errors import show_bytes
 from llmkit.io.atomic import sync
 from llmkit.model.load import save_model
 from llmkit.runs.folder import log_path, model_dir, samples_path
@@ -25,6 +24,7 @@ from llmkit.training.state import (
     TrainingProgress,
 )
 from llmkit.training.trainer import Trainer
+from llmkit.units import show_bytes
 
 
 @dataclass

@@ -19,10 +19,11 @@ from llmkit.data.recipe_task import recipe_task
 from llmkit.data.rows import Rows
 from llmkit.data.splits import held_out_rows, open_splits
 from llmkit.data.unique_texts import Removal
-from llmkit.errors import UserError, count_of, show_bytes, show_seconds
+from llmkit.errors import UserError, count_of
 from llmkit.model.load import open_tokenizer
 from llmkit.runtime.console import counting, warning_console
 from llmkit.tasks import Task
+from llmkit.units import show_bytes, show_seconds
 
 MB = 10**6
 MANY_TOKENS = 10**7  # of held-out documents: more take GB of memory and minutes at each start

@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard, constants
 from rich.console import Console
 
 from llmkit import __version__
-from llmkit.errors import UserError, count_of, first_few, printable, show_bytes
+from llmkit.errors import UserError, count_of, first_few, printable
 from llmkit.io import hub_upload
 from llmkit.io.atomic import MANIFEST
 from llmkit.io.hub_upload import Repo
@@ -25,6 +25,7 @@ from llmkit.runs.folder import CARD, model_dir
 from llmkit.runtime.signals import Stopped
 from llmkit.scoring.results import read_results
 from llmkit.tasks import TASKS
+from llmkit.units import show_bytes
 
 WEIGHTS = (
     "model*.safetensors", "adapter_model.safetensors", "*.gguf", "model.onnx", "model.onnx.data",

@@ -10,7 +10,7 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 from llmkit.data.bpe import bpe_of
-from llmkit.errors import count_of, show_bytes, show_seconds
+from llmkit.errors import count_of
 from llmkit.families import family_of
 from llmkit.io.atomic import write_manifest, write_text
 from llmkit.model.load import load_model, merged, open_model
@@ -25,6 +25,7 @@ from llmkit.scoring.comparison import compare_on_test_sets
 from llmkit.scoring.results import write_results
 from llmkit.scoring.scores import SystemResult, TestResults
 from llmkit.scoring.verdict import FINE_TUNED, UNTUNED, unconstrained
+from llmkit.units import show_bytes, show_seconds
 from llmkit.workflows.training_setup import TrainingSetup
 
 

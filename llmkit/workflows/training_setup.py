@@ -35,7 +35,7 @@ from llmkit.data.mixed_rows import MixedRows, TrainRows, drawn_sets
 from llmkit.data.recipe_task import prompt_warnings, recipe_task
 from llmkit.data.rows import Rows
 from llmkit.data.splits import open_splits
-from llmkit.errors import count_of, show_bytes
+from llmkit.errors import count_of
 from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_set, read_test_sets
 from llmkit.evaluation.evaluator import Evaluator
 from llmkit.generation.constraint import check_constraint
@@ -62,6 +62,7 @@ from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.memory import MemoryPlan, plan_memory
 from llmkit.training.optim import warm_up_warning
 from llmkit.training.resume import ResumePoint, with_memory_of_run
+from llmkit.units import show_bytes
 from llmkit.workflows.encode_train import encode_train
 
 

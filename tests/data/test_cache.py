@@ -125,6 +125,7 @@ NOT_IN_THE_KEY = {
     "metrics/final_answer.py": "scores predictions",
     "metrics/prediction.py": "scores predictions",
     "metrics/sentences.py": "splits texts for baselines and scores",
+    "units.py": "formats sizes in messages",
 }
 
 

@@ -195,11 +195,11 @@ def run_out(*_, **__):
         (evaluator_file, "score_rows", "scoring 2 rows: out of memory; lower evaluation."),
         (checkpoint_file, "save_file", "saving the checkpoint of step 2: out of memory; "),
         (GPT2LMHeadModel, "save_pretrained", "saving the model of step 2: out of memory; "),
-        (GPT2LMHeadModel, "from_pretrained", r"loading [\d.e-]+ GB: out of memory; end other"),
+        (GPT2LMHeadModel, "from_pretrained", r"loading [\d.]+ [kM]?B: out of memory; end other"),
         (
             GPT2LMHeadModel,
             "to",
-            r"moving the model \([\d.e-]+ GB\) to cpu: out of memory; end other",
+            r"moving the model \([\d.]+ [kM]?B\) to cpu: out of memory; end other",
         ),
     ],
 )

@@ -1,9 +1,9 @@
-"""Parsing durations and sizes."""
+"""Parsing and formatting durations and sizes."""
 
 import pytest
 
-from llmkit.errors import UserError, show_seconds
-from llmkit.planning.units import parse_bytes, parse_duration
+from llmkit.errors import UserError
+from llmkit.units import parse_bytes, parse_duration, show_bytes, show_seconds
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,27 @@ def test_invalid_sizes_are_rejected_in_one_line(text):
 @pytest.mark.parametrize("seconds", [1, 61, 3601, 90_000])
 def test_formatted_durations_can_be_parsed(seconds):
     assert parse_duration(show_seconds(seconds)) == pytest.approx(seconds, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s"),
+        (200, "3 min 20 s"), (3599.7, "1 h 00 min"), (7500, "2 h 05 min"), (3 * 86_400, "3 d 00 h"),
+    ],
+)  # fmt: skip
+def test_seconds_are_shown_with_two_units_at_most(seconds, shown):
+    assert show_seconds(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "shown"),
+    [
+        (0, "0 B"), (316, "316 B"), (2210, "2.2 kB"), (123_700, "124 kB"), (999_600, "1.0 MB"),
+        (1.25e6, "1.2 MB"), (9.96e6, "10 MB"),
+        (99e6, "99 MB"), (999.9e6, "1.00 GB"), (12.34e9, "12.3 GB"), (234.5e9, "234 GB"),
+        (1.2e12, "1.20 TB"),
+    ],
+)  # fmt: skip
+def test_bytes_are_shown_with_three_digits_at_most(num_bytes, shown):
+    assert show_bytes(num_bytes) == shown

@@ -1,4 +1,4 @@
-"""Parse durations and sizes; `show_seconds` and `show_bytes` of llmkit/errors.py format them."""
+"""Parse and format durations and sizes."""
 
 import math
 import re
@@ -42,3 +42,31 @@ def parse_bytes(text: str, given_by: str = "--memory") -> int:
         f"{given_by}: {printable(text)!r} is not a positive size in MB, GB or TB; write 16GB, "
         "512MB or 24GiB"
     )
+
+
+def show_seconds(seconds: float) -> str:
+    """Format a duration: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`, `3 d 4 h`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    minutes = round(seconds / 60)
+    if minutes < 2 * 1440:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    hours = round(seconds / 3600)
+    return f"{hours // 24} d {hours % 24:02} h"
+
+
+def show_bytes(num_bytes: float) -> str:
+    """Format a size with three digits at most: `316 B`, `2.2 kB`, `124 kB`, `4.4 MB`, `1.23 GB`."""
+    if num_bytes < 1000:
+        return f"{num_bytes:.0f} B"
+    for unit, size in (("TB", 1e12), ("GB", 1e9)):
+        if num_bytes >= 0.9995 * size:
+            value = num_bytes / size
+            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+    unit, size = ("MB", 1e6) if num_bytes >= 0.9995e6 else ("kB", 1e3)
+    return f"{num_bytes / size:.{0 if num_bytes >= 9.95 * size else 1}f} {unit}"
