@@ -22,32 +22,26 @@ Raw = Mapping[str, Any]
 class MissingColumn(UserError):
     """The error for a row without a column of the task; it names the key that maps the column."""
 
-    def __init__(self, problem: str, name: str, advice: str, split: str | None = None) -> None:
-        """
-        Args:
-            problem: The start of the message, before the key.
-            name: The column of the task.
-            advice: The end of the message, after the key.
-            split: The split whose own mapping the key belongs to; None: that of all splits.
-        """
-        key = f"{split}.{name}" if split else name
-        super().__init__(f"{problem} data.columns.{key}{advice}")
-        self.parts = problem, name, advice
+    def __init__(self, message: str, name: str) -> None:
+        """name: The column of the task."""
+        super().__init__(message)
+        self.name = name
 
     def with_target(self, raw: Raw, task: Task, columns: Columns) -> "MissingColumn":
         """The same error, which says so if the target's column is missing too."""
-        problem, name, advice = self.parts
         target = columns.get(task.target, task.target)
         if not isinstance(target, str) or target.partition(".")[0] in raw or target in raw:
             return self
-        return MissingColumn(problem, name, f"{advice}; there is no column {target!r} either")
+        key = f"data.columns.{task.target}={_nearest(raw, target, task.target, task)}"
+        message = f"{self}; there is no column {target!r} either; name it with {key}"
+        return MissingColumn(message, self.name)
 
     def of_split(self, split: str, task: Task) -> UserError:
         """The error for a file of this split alone, which may have other columns than train."""
-        error = MissingColumn(*self.parts, split)
-        if split == "train" or self.parts[1] != task.target:
-            return error
-        return UserError(f"{error}; `llmkit generate --input FILE` predicts rows that lack it")
+        message = str(self).replace("data.columns.", f"data.columns.{split}.")
+        if self.name == task.target:
+            message += "; `llmkit generate --input FILE` predicts rows that lack it"
+        return MissingColumn(message, self.name)
 
 
 SKIP = "data.skip_invalid=true"
@@ -337,33 +331,36 @@ def _value_of(raw: Raw, name: str, task: Task, columns: Columns, where: str) -> 
 def _missing_column(problem: str, there: Any, missing: str, name: str, task: Task) -> MissingColumn:
     """The error for a part of a column's path that is missing `there`, with the existing columns
     and advice."""
+    key = f"name the right one with data.columns.{name}"
     if not isinstance(there, Mapping):
-        problem += "; there are no columns here; name the right one with"
-        return MissingColumn(problem, name, "=COLUMN")
+        return MissingColumn(f"{problem}; there are no columns here; {key}=COLUMN", name)
     problem += f"; the columns are: {_names(there)}; "
     problem += "name one of them in the template, or " if name in task.template_inputs else ""
-    advice = f"={_nearest(list(map(str, there)), missing, name, task)}"
+    problem += f"{key}={_nearest(there, missing, name, task)}"
     shape = find_shape(there, tuple(READERS), {})
     readers = [reader for kind, reader in READERS.items() if find_shape(there, (kind,), {})]
     if shape is not None and task.name not in readers:
-        advice += f"; the rows look like {shape}; the {readers[0]} task reads them"
-    return MissingColumn(f"{problem}name the right one with", name, advice)
+        problem += f"; the rows look like {shape}; the {readers[0]} task reads them"
+    return MissingColumn(problem, name)
 
 
-def _nearest(there: list[str], missing: str, name: str, task: Task) -> str:
+def _nearest(row: Raw, missing: str, name: str, task: Task) -> str:
     """The column that was probably meant, or the columns of several references."""
+    there = list(map(str, row))
     listed = [part.strip() for part in missing.split(",")]
     numbered = [
         c for c in there if c.startswith(missing) and NUMBER_SUFFIX.fullmatch(c[len(missing) :])
     ]
+    nested = [f"{c}.{missing}" for c, v in row.items() if isinstance(v, Mapping) and missing in v]
     if len(listed) > 1 and set(listed) <= set(there):
         return f"[{missing}]"
     if len(numbered) > 1 and name == task.target and takes_several(task):
         return printable(f"[{','.join(numbered)}]")
     if name in there:
         return name
-    near = difflib.get_close_matches(missing, there, 1)
-    return printable(near[0]) if near else "COLUMN"
+    lower = {column.lower(): column for column in reversed(there)}
+    near = [lower[c] for c in difflib.get_close_matches(missing.lower(), lower, 1, cutoff=0.75)]
+    return printable([*near, *nested][0]) if near or nested else "COLUMN"
 
 
 def _names(columns: Raw) -> str:

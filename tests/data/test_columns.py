@@ -61,6 +61,13 @@ def test_a_missing_reference_column_is_named_with_the_existing_ones(tmp_path):
         (("document", "tldr"), "summarize", "summary=COLUMN"),
         (("text", "label1", "label2"), "classify", "label=label"),
         (("source", "target"), "translate", "source=source"),
+        (
+            ("Document", "SUMMARY"),
+            "summarize",
+            "document=Document; there is no column 'summary' "
+            "either; name it with data.columns.summary=SUMMARY",
+        ),
+        (("problem", "solution", "answer"), "reason", "question=COLUMN"),
     ],
 )
 def test_the_right_column_is_suggested(llmkit, tmp_path, columns, task, advice):
@@ -159,7 +166,10 @@ def test_an_answer_in_brackets_is_not_parsed_as_a_list(text):
         ("summarize", {"document": "d", "summary": "[array(['x'], dtype=object)]"},
          "column summary holds a printed array"),
         ("classify", {"Review": "t", "Label": "x"},
-         "no column 'text'; .*data.columns.text=COLUMN; there is no column 'label' either"),
+         "no column 'text'; .*data.columns.text=COLUMN; there is no column 'label' either; name it "
+         "with data.columns.label=Label"),
+        ("translate", {"translation": {"source": "a", "target": "b"}},
+         "source=translation.source; .* name it with data.columns.target=translation.target"),
         ("pretrain", {"text": ["a", "b"]}, "column text must hold a text, not list"),
         ("classify", {"text": "t", "label": "['x', 'y']"}, "one label, not a list of 2"),
         ("chat", {"messages": "[{'role': 'user'}\n {'role': 'assistant'}]"}, "save the data"),
