@@ -6,7 +6,6 @@ reads WORK_DIR/inputs.json, opens the export in the program that will run it, an
 into WORK_DIR.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from llmkit.export.formats import FORMATS
 from llmkit.export.inputs import Inputs
 from llmkit.export.outputs import Outputs, compute_outputs
 from llmkit.runtime.console import library_imports
+from llmkit.runtime.launch import child_environment
 
 
 class CannotOpen(Exception):
@@ -31,8 +31,9 @@ def compute_in_fresh_process(format_name: str, folder: Path, inputs: Inputs) -> 
     with tempfile.TemporaryDirectory(prefix="llmkit-export-") as work_dir:
         inputs.write(Path(work_dir) / "inputs.json")
         command = [sys.executable, "-m", __name__, format_name, str(folder), work_dir]
+        environment = {**child_environment(), "OMP_NUM_THREADS": str(torch.get_num_threads())}
         process = subprocess.run(
-            command, env=child_environment(), capture_output=True, text=True, errors="replace"
+            command, env=environment, capture_output=True, text=True, errors="replace"
         )
         reason = Path(work_dir) / "reason.txt"
         if reason.is_file():
@@ -50,14 +51,6 @@ def failure_of(process: subprocess.CompletedProcess[str]) -> str:
         return f"its process crashed with {signal.Signals(-process.returncode).name}"
     lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
     return printable(lines[-1])
-
-
-def child_environment() -> dict[str, str]:
-    """The environment of this process, with its number of threads and its copy of llmkit."""
-    package_parent = str(Path(__file__).parents[2])
-    paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
-    threads = str(torch.get_num_threads())
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": threads}
 
 
 def main(format_name: str, folder: str, work_dir: str) -> None:

@@ -9,6 +9,8 @@ import tempfile
 import threading
 import time
 
+from llmkit.paths import PACKAGE
+
 LAUNCHED = "LLMKIT_LAUNCHED"
 GRACE_SECONDS = 5.0  # in which processes may exit by themselves after one of them has failed
 
@@ -23,7 +25,7 @@ def launch(arguments: list[str], num_processes: int) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     environment = {
         "OMP_NUM_THREADS": str(max(1, (cores or 1) // num_processes)),
-        **os.environ,
+        **child_environment(),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": str(num_processes),
@@ -67,6 +69,16 @@ def launch(arguments: list[str], num_processes: int) -> int:
                 _last_line(errors) or f"llmkit: a process exited with code {code}", file=sys.stderr
             )
     return code
+
+
+def child_environment() -> dict[str, str]:
+    """The environment for `python -m llmkit...`: that of this process, with its copy of llmkit, and
+    without the imports of the current folder, where a file of the user may be called datasets.py.
+
+    Python 3.10 imports from the current folder anyway.
+    """
+    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
 
 
 def end_with_launcher() -> bool:
