@@ -89,10 +89,12 @@ def card_of_form(folder: Path, library: str, section: str) -> str:
     text = read_card(folder)
     if library not in ("transformers", "peft"):
         text = PROGRAM.sub("", text)
+    if not text.startswith("---"):  # the user has changed it
+        return text + section
     try:
         card = ModelCard(text, ignore_metadata_errors=True)
         card.data.library_name, card.data.eval_results = library, None
-        text = str(card) if text.startswith("---") else text
+        text = str(card)
     except (ValueError, TypeError, yaml.YAMLError):  # the user has changed it
         pass
     return text + section

@@ -1,5 +1,6 @@
 """The model card: metadata of the hub, scores, a program, settings; no local path."""
 
+import logging
 from collections import Counter
 
 import pytest
@@ -100,6 +101,8 @@ def test_another_form_has_no_scores_and_no_program_that_cannot_open_it(tmp_path,
 
 
 @pytest.mark.parametrize("card", ["", "# mine\n", "---\n[\n---\n# mine\n"])
-def test_a_card_without_metadata_is_kept(tmp_path, card):
+def test_a_card_without_metadata_is_kept(tmp_path, card, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("huggingface_hub"), "propagate", True)
     (tmp_path / "README.md").write_text(card, "utf-8")
     assert card_of_form(tmp_path, "gguf", "\n## Export\n") == card + "\n## Export\n"
+    assert caplog.records == []
