@@ -8,10 +8,14 @@ import click
 from llmkit.commands.completion import complete_run
 from llmkit.commands.limits import FAILED
 from llmkit.commands.loading import loading
-from llmkit.commands.options import check_keys, json_option, overrides_argument, quiet_option
+from llmkit.commands.options import (
+    TEST_ROWS_KEYS,
+    check_keys,
+    json_option,
+    overrides_argument,
+    quiet_option,
+)
 from llmkit.commands.verb import Verb, examples
-
-READ_KEYS = ("data.test", "evaluation.test_rows")
 
 
 @click.command(
@@ -57,7 +61,7 @@ def export(
     Each export is opened in the program that runs it, in a new process, and scored on the run's
     test rows. An export that is a different model is refused and removed (exit code 1).
     """
-    check_keys(overrides, READ_KEYS)
+    check_keys(overrides, TEST_ROWS_KEYS)
     with loading(is_quiet=is_quiet):
         from llmkit.export.formats import Target
         from llmkit.io.safe_json import to_json

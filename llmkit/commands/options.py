@@ -45,6 +45,10 @@ seed_option = click.option(
     default=0,
     help="Random seed for sampling; default: 0.",
 )
+# Keys of a recipe by which a command for a run chooses other test rows, and how they are read.
+TEST_ROWS_KEYS = (
+    "data.test", "data.columns.", "data.encoding", "data.skip_invalid", "evaluation.test_rows",
+)  # fmt: skip
 # Their names are those of the keys of `generation`.
 DECODING_OPTIONS = (
     click.option(

@@ -6,10 +6,16 @@ import click
 
 from llmkit.commands.completion import complete_run
 from llmkit.commands.loading import loading
-from llmkit.commands.options import check_keys, json_option, overrides_argument, quiet_option
+from llmkit.commands.options import (
+    TEST_ROWS_KEYS,
+    check_keys,
+    json_option,
+    overrides_argument,
+    quiet_option,
+)
 from llmkit.commands.verb import Verb, examples
 
-READ_KEYS = ("data.test", "evaluation.test_rows", "train.mixed_precision")
+READ_KEYS = (*TEST_ROWS_KEYS, "train.mixed_precision")
 
 
 @click.command(

@@ -19,6 +19,7 @@ from llmkit.reports.html import write_report
 from llmkit.reports.model_card import card_of_form
 from llmkit.runs.find import find_finished_run
 from llmkit.runs.folder import card_path, exports_dir, is_export, report_path
+from llmkit.runtime.console import warning_console
 from llmkit.workflows.original_model import (
     OriginalModel,
     load_source,
@@ -87,8 +88,16 @@ def export_run(
         show_exports(console, records)
     show_command(source, exports, original, console)
     if output is None and any(not each.reasons for each in exports):
-        write_report([run], report_path(run))
+        update_report(run)
     return exports
+
+
+def update_report(run: Path) -> None:
+    """Rewrite the report of a run; a warning says why if its results cannot be read."""
+    try:
+        write_report([run], report_path(run))
+    except UserError as error:
+        warning_console().print(f"warning: {report_path(run)} is not updated: {error}")
 
 
 def show_command(

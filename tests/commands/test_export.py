@@ -32,6 +32,30 @@ def test_a_run_is_exported(llmkit, finished):
     assert written["export"]["identical_texts"] == 100
 
 
+def test_other_test_rows_are_read_as_the_command_says(llmkit, finished):
+    """As Excel saves a table with columns of other names."""
+    shutil.copytree(finished, "run")
+    text = "Text;Kurz\r\nMünchen war voll.;Volle Straßen.\r\n"
+    Path("rows.csv").write_bytes(text.encode("cp1252"))
+    result = llmkit(
+        "export", "run", "--to", "safetensors", "data.test=rows.csv", "data.encoding=cp1252",
+        "data.columns.test.document=Text", "data.columns.test.summary=Kurz",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "1 test row" in result.output
+
+
+def test_a_run_without_readable_results_is_exported(llmkit, finished):
+    """Only its report cannot be updated."""
+    shutil.copytree(finished, "run")
+    Path("run/metrics.json").write_text("{")
+    result = llmkit("export", "run", "--to", "safetensors", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["exports"][0]["folder"] == "run/exports/safetensors-float32"
+    warning = result.stderr.splitlines()[-2]
+    assert warning.startswith("warning: run/report.html is not updated: run/metrics.json: damaged")
+
+
 def test_a_refused_export_ends_with_code_1(llmkit, finished, monkeypatch):
     shutil.copytree(finished, "run")
     monkeypatch.setattr(export, "problems", lambda *_: ["ends nowhere"])
