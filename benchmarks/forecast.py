@@ -2,7 +2,7 @@
 
     python -m benchmarks.forecast [--data FOLDER] [--seeds N] [NAME ...]
 
-For each recipe and seed, runs of 1/32, 1/16 and 1/8 of the steps give the forecast; then the full
+For each recipe and seed, runs of 1/16 and 1/8 of the steps give the forecast; then the full
 run is trained in the same way, and its validation loss compared with the interval. FOLDER holds
 real data sets, each in a folder with train.jsonl and validation.jsonl (WikiText-2: train.txt).
 """

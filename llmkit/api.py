@@ -254,7 +254,7 @@ def plan(
         memory: Memory budget, such as "16GB".
         device: GPU to estimate for from its data sheet, such as "a100"; default: this machine, on
             which a few seconds of the run are timed.
-        trials: Whether to train three short runs to forecast the loss.
+        trials: Whether to train two short runs to forecast the loss.
         verbose: Print the progress of `llmkit plan`.
 
     Returns:

@@ -36,7 +36,7 @@ from llmkit.errors import UserError
     "--trials",
     "runs_trials",
     is_flag=True,
-    help="Train three short runs to forecast the loss; takes 7/32 of the budget.",
+    help="Train two short runs to forecast the loss; takes 3/16 of the budget.",
 )
 @click.option("--output", metavar="FILE", help="Also write the plan to FILE as an HTML page.")
 @json_option

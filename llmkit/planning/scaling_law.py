@@ -50,20 +50,19 @@ def effective_tokens(unique: float, seen: float) -> float:
 # ---------------------------------------------------------------------------- forecasts
 
 CONFIDENCE_LEVEL = 0.9
-# A few trials do not determine the floor E. With a probability of NO_FLOOR_CHANCE, it is 0;
-# otherwise, all values up to the lowest loss of the trials are equally likely.
-NO_FLOOR_CHANCE = 0.25
+# Two trials do not determine the floor E. With a probability of one half, it is 0; otherwise, all
+# values up to the lower loss of the trials are equally likely.
 NUM_FLOORS = 40
-FLOORS = np.concatenate(
-    (np.zeros(round(NUM_FLOORS * NO_FLOOR_CHANCE / (1 - NO_FLOOR_CHANCE))),
-     (np.arange(NUM_FLOORS) + 0.5) / NUM_FLOORS)
-)  # fmt: skip
-# Loss curves of small models on small tasks do not follow the law closely. These two were set on
-# 12 runs; docs/plan.md has the coverage on other runs.
+FLOORS = np.concatenate((np.zeros(NUM_FLOORS), (np.arange(NUM_FLOORS) + 0.5) / NUM_FLOORS))
+# Loss curves of small models on small tasks do not follow the law closely. The spreads of the
+# forecast were set on 33 runs; docs/plan.md has the coverage on other runs.
+PARTS = (np.arange(15) + 0.5) / 15  # the midpoints of equally likely parts of a distribution
+NORMAL_QUANTILES = np.array([NormalDist().inv_cdf(part) for part in PARTS])
 EXPONENT_SPREAD = 0.3  # standard deviation of the logarithm of the exponent
-DRIFT = 0.01  # standard deviation in nats per token for each doubling of the run length
-# Midpoint quantiles of 15 equally likely parts of the standard normal distribution.
-NORMAL_QUANTILES = np.array([NormalDist().inv_cdf((part + 0.5) / 15) for part in range(15)])
+# The trials may end on a plateau: with a probability of one half, the exponent increases after
+# them, by 0.15 on average, exponentially distributed.
+LATE_FALLS = np.concatenate((np.zeros(len(PARTS)), -0.15 * np.log(1 - PARTS)))
+DRIFT = 0.015  # standard deviation in nats per token for each doubling of the run length
 MIN_LOSS = 1e-6  # in place of a loss of 0, whose logarithm is infinite
 
 
@@ -90,32 +89,34 @@ class Forecast:
     floors: np.ndarray
     """E of each curve."""
     exponents: np.ndarray
-    """Beta of each curve, as fitted to the trials."""
+    """Beta of each curve, as computed from the two trials."""
 
     def at(self, fraction: float) -> tuple[float, float, float]:
         """(low, median, high) loss of a run with this fraction of the full run's tokens; low and
         high bound the central CONFIDENCE_LEVEL interval."""
         distance = math.log(fraction / self.fraction)
-        exponents = self.exponents[:, None] * np.exp(EXPONENT_SPREAD * NORMAL_QUANTILES)
-        above_floor = (self.loss - self.floors)[:, None] * np.exp(-exponents * distance)
+        floors = self.floors[:, None, None]
+        exponents = np.multiply.outer(self.exponents, np.exp(EXPONENT_SPREAD * NORMAL_QUANTILES))
+        late_falls = LATE_FALLS if distance > 0 else np.zeros(1)
+        above_floor = (self.loss - floors) * np.exp(-np.add.outer(exponents, late_falls) * distance)
         drift = DRIFT * abs(distance) / math.log(2) * NORMAL_QUANTILES
-        losses = np.maximum((self.floors[:, None] + above_floor)[..., None] + drift, 0)
+        losses = np.maximum(np.add.outer(floors + above_floor, drift), 0)
         tail = (1 - CONFIDENCE_LEVEL) / 2
         return tuple(map(float, np.quantile(losses, (tail, 0.5, 1 - tail))))
 
 
 def forecast(fractions: Sequence[float], losses: Sequence[float]) -> Forecast:
-    """Forecast the loss of a long run from short trials.
+    """Forecast the loss of a long run from two short trials.
 
-    For each of FLOORS, the exponent is fitted to the trials by least squares of the logarithms.
-    The loss before training is not used: the first steps do not follow such a curve.
+    For each of FLOORS, the curve through both trials gives the exponent. The loss before training
+    is not used: the first steps do not follow such a curve.
 
     Args:
-        fractions: Tokens of each trial as a fraction of the full run's tokens, ascending.
-        losses: Final loss of each trial.
+        fractions: Tokens of both trials as fractions of the full run's tokens, ascending.
+        losses: Final losses of both trials.
     """
-    y = np.maximum(losses, MIN_LOSS)
-    floors = FLOORS * y.min()
-    lengths = np.log(fractions) - np.log(fractions).mean()
-    slopes = np.log(y - floors[:, None]) @ lengths / (lengths @ lengths)
-    return Forecast(fractions[-1], float(y[-1]), floors, np.maximum(-slopes, 0))
+    shorter, longer = np.maximum(losses, MIN_LOSS)
+    floors = FLOORS * min(shorter, longer)
+    distance = math.log(fractions[1] / fractions[0])
+    exponents = np.log((shorter - floors) / (longer - floors)) / distance
+    return Forecast(fractions[1], float(longer), floors, np.maximum(exponents, 0))

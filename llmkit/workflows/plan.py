@@ -42,7 +42,7 @@ def make_plan(
         budget: Time budget in seconds.
         memory: Memory budget in bytes.
         device: Device to estimate the costs for; default: this machine, by measurements.
-        runs_trials: Whether to train a few short runs to forecast the loss.
+        runs_trials: Whether to train two short runs to forecast the loss.
 
     Raises:
         UserError: The recipe or the rows have a mistake that `finetune` would reject.

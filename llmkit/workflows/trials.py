@@ -20,8 +20,8 @@ from llmkit.training.log import RunLog
 from llmkit.training.trainer import Trainer
 from llmkit.workflows.training_setup import TrainingSetup
 
-FRACTIONS = (1 / 32, 1 / 16, 1 / 8)  # of the steps of the full run; 7/32 of its cost
-MIN_STEPS = 16  # of the shortest trial; shorter trials predict little
+FRACTIONS = (1 / 16, 1 / 8)  # of the steps of the full run; 3/16 of its cost
+MIN_STEPS = 32  # of the shortest trial; shorter trials predict little
 
 
 def run_trials(setup: TrainingSetup, num_steps: int, console: Console) -> list[Trial]:

@@ -120,7 +120,7 @@ def test_if_nothing_fits_the_fastest_variant_and_the_one_with_the_least_memory_a
 
 
 def test_trials_give_a_loss_with_an_interval():
-    trials = [Trial(31, 5.0), Trial(62, 4.6), Trial(125, 4.3)]
+    trials = [Trial(62, 4.6), Trial(125, 4.3)]
     loss_model = LOSS_MODEL.with_trials(trials, 1000)
     low, expected, high = loss_model.loss(10**6, 1000)
     assert low < expected < high < 4.3

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from llmkit.planning.scaling_law import (
     CHINCHILLA,
+    DRIFT,
     effective_tokens,
     forecast,
 )
@@ -37,7 +38,7 @@ def test_the_value_of_repeated_text_decays():
     assert worth[-1] < 1700
 
 
-FRACTIONS = (1 / 32, 1 / 16, 1 / 8)
+FRACTIONS = (1 / 16, 1 / 8)
 
 
 @given(
@@ -49,22 +50,22 @@ FRACTIONS = (1 / 32, 1 / 16, 1 / 8)
 def test_the_interval_contains_the_loss_of_any_curve_of_the_law(start, floor, exponent, last):
     """Unless nearly all of the loss at the longest trial is irreducible."""
     fractions = np.array([*FRACTIONS, last])
-    losses = start * (floor + (1 - floor) * (32 * fractions) ** -exponent)
-    assume(start * floor < 0.9 * losses[2])
-    low, expected, high = forecast(FRACTIONS, losses[:3]).at(last)
-    assert 0 <= low <= losses[3] <= high
+    losses = start * (floor + (1 - floor) * (16 * fractions) ** -exponent)
+    assume(start * floor < 0.9 * losses[1])
+    low, expected, high = forecast(FRACTIONS, losses[:2]).at(last)
+    assert 0 <= low <= losses[2] <= high
     assert low < expected < high
 
 
-def test_the_interval_is_bounded_by_a_power_law_and_the_last_loss():
-    """Losses that fall by the same ratio per doubling, which is the fastest curve of the law."""
-    losses = [4.1 * (3.7 / 4.1) ** doublings for doublings in (0, 1, 2, 5)]
-    low, _, high = forecast(FRACTIONS, losses[:3]).at(1)
-    assert 0.85 * losses[3] < low < losses[3]
-    assert 0.9 * losses[2] < high < losses[2]
+def test_the_interval_is_bounded_by_a_steeper_power_law_and_the_last_loss():
+    losses = [4.1 * (3.7 / 4.1) ** doublings for doublings in (0, 1, 4)]
+    low, _, high = forecast(FRACTIONS, losses[:2]).at(1)
+    three_times_as_steep = losses[1] * (3.7 / 4.1) ** (3 * 3)
+    assert three_times_as_steep < low < losses[2]
+    assert 0.9 * losses[1] < high < losses[1]
 
 
-@pytest.mark.parametrize("losses", [[0.3, 0.2, 0.0], [0.0, 0.0, 0.0], [1.0, 1.2, 1.3]])
+@pytest.mark.parametrize("losses", [[0.2, 0.0], [0.0, 0.0], [1.2, 1.3]])
 def test_losses_of_zero_and_rising_losses_have_a_finite_forecast(losses):
     low, expected, high = forecast(FRACTIONS, losses).at(1)
     assert 0 <= low <= expected <= high <= losses[-1] + 0.1
@@ -72,20 +73,21 @@ def test_losses_of_zero_and_rising_losses_have_a_finite_forecast(losses):
 
 
 def test_the_expected_loss_never_rises_with_length():
-    curve = forecast(FRACTIONS, [4.1, 3.7, 3.45])
+    curve = forecast(FRACTIONS, [3.7, 3.45])
     expected = [curve.at(fraction)[1] for fraction in np.geomspace(1 / 32, 8, 30)]
     assert all(later <= sooner for sooner, later in pairwise(expected))
 
 
 def test_the_interval_is_narrow_at_the_trials_and_widens_with_the_distance():
-    curve = forecast(FRACTIONS, [4.1, 3.7, 3.45])
+    curve = forecast(FRACTIONS, [3.7, 3.45])
     widths = [curve.at(fraction)[2] - curve.at(fraction)[0] for fraction in (1 / 8, 1 / 2, 1, 4)]
     assert widths == sorted(widths)
     assert curve.at(1 / 8)[1] == pytest.approx(3.45, abs=0.08)
 
 
 def test_a_flat_curve_is_expected_to_stay_flat():
-    low, expected, high = forecast(FRACTIONS, [2.001, 2.0, 2.0]).at(1)
-    assert expected == pytest.approx(2.0, abs=0.05)
-    assert low > 1.8  # a model that was trained before may improve late
-    assert high < 2.06
+    doublings = 3  # from the longest trial to the full run
+    low, expected, high = forecast(FRACTIONS, [2.0, 2.0]).at(1)
+    assert expected == pytest.approx(2.0, abs=0.1)
+    assert low > 1  # the trials may have ended on a plateau
+    assert high < 2 + 2 * DRIFT * doublings

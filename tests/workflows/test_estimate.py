@@ -131,7 +131,7 @@ def test_the_expected_loss_falls_with_the_length_of_the_run(planned, here):
 def test_trials_forecast_the_loss_of_the_recipe_without_a_budget(planned, here):
     setup, _, step = planned
     machine, plan = here
-    trials = [Trial(1, 5.0), Trial(2, 4.6), Trial(3, 4.3)]
+    trials = [Trial(2, 4.6), Trial(3, 4.3)]
     low, expected, high = with_proposals(plan, machine, setup, step, trials).loss
     assert low < expected < high < 4.6
     assert with_proposals(plan, machine, setup, step).loss is None
