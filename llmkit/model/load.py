@@ -309,6 +309,12 @@ def check_finite(output: Tensor) -> None:
         )
 
 
+def check_finite_weights(model: nn.Module) -> None:
+    """Raise FloatingPointError if a weight is not finite."""
+    for weight in model.parameters():
+        check_finite(weight)
+
+
 def check_max_length(max_length: int, model: PreTrainedModel) -> None:
     """Raise UserError if rows may be longer than the model's context."""
     num_positions = model.config.max_position_embeddings

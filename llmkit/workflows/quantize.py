@@ -9,7 +9,7 @@ from rich.console import Console
 from llmkit.errors import count_of
 from llmkit.io.atomic import check_replaceable, write_folder, write_text
 from llmkit.model.int8 import is_int8, save_int8
-from llmkit.model.load import load_model
+from llmkit.model.load import check_finite_weights, load_model
 from llmkit.paths import check_writable
 from llmkit.reports.model_card import card_of_form
 from llmkit.reports.variants import NOTE, Variant, show_variants, variants_table
@@ -54,6 +54,7 @@ def quantize_run(
     check_replaceable(folder, is_int8, is_forced=is_forced)
     recipe = recipe_of(run, overrides=(*overrides, "train.device=cpu"))
     model, tokenizer = load_model(model_dir(run))
+    check_finite_weights(model)
     scorer = Scorer.open(recipe, model, tokenizer)
     found: list[Quantized] = []
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from safetensors.torch import load_file, save_file
+
 from llmkit.paths import cache_folder
 
 HELPERS = Path(__file__).parent
@@ -31,6 +33,14 @@ def with_timings(cache: Path) -> Path:
     if timings.is_dir():
         shutil.copytree(timings, cache / "tuning")
     return cache
+
+
+def spoil_weights(folder: Path) -> None:
+    """Replace a weight of a matrix in a model folder by NaN."""
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    next(weight for weight in weights.values() if weight.dim() == 2)[0, 0] = float("nan")
+    save_file(weights, path, {"format": "pt"})
 
 
 def start_ranks(arguments, environments, folders):

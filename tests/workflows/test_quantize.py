@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from rows import write_csv
-from runs import SHORT, forget_accelerator
+from runs import SHORT, forget_accelerator, spoil_weights
 
 from llmkit.errors import UserError
 from llmkit.model.int8 import WEIGHTS_FILE, is_int8
@@ -76,6 +76,13 @@ def test_existing_int8_weights_are_replaced_only_by_force(run):
     (run / "int8").symlink_to("nowhere")
     with pytest.raises(UserError, match="is a symbolic link"):
         quantize_run(str(run), (), console)
+
+
+def test_damaged_weights_are_refused(run):
+    spoil_weights(run / "model")
+    with pytest.raises(FloatingPointError, match="its weights are damaged"):
+        quantize_run(str(run), (), make_console(quiet=True))
+    assert not list(run.glob("int8*"))
 
 
 def test_a_stopped_command_leaves_nothing_behind(run, fork_server):
