@@ -81,16 +81,16 @@ def newest_stopped_run(keys: dict[str, Any]) -> Path | None:
     return max(stopped, key=lambda run: recipe_path(run).stat().st_mtime, default=None)
 
 
-def has_recipe(run: Path, keys: dict[str, Any]) -> bool:
+def has_recipe(run: Path, keys: dict[str, Any], ignored: Iterable[str] = ()) -> bool:
     """Whether a run has the recipe with these keys, each as the run's recipe gave it or as the run
-    decided it."""
+    decided it; those that are ignored may have any value."""
     try:
         decided = recipe_keys(load_recipe(str(recipe_path(run))))
         given = recipe_keys(recipe_of(run))
     except UserError:  # of another version, or damaged
         return False
     return keys.keys() == given.keys() and all(
-        value in (given[key], decided.get(key)) for key, value in keys.items()
+        key in ignored or value in (given[key], decided.get(key)) for key, value in keys.items()
     )
 
 

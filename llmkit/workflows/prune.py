@@ -24,7 +24,7 @@ from llmkit.io.atomic import (
     sibling,
     write_text,
 )
-from llmkit.model.load import load_model, move_to_device, save_model
+from llmkit.model.load import check_finite_weights, load_model, move_to_device, save_model
 from llmkit.model.pruning import prune_magnitude, prune_structured, pruned_shape
 from llmkit.paths import check_writable
 from llmkit.reports.pruning import PrunedRun, percent, picture
@@ -101,8 +101,9 @@ def plan_pruning(
     run = find_finished_run(name)
     check_writable(pruned_dir(run, method, shares[0]).parent, "RUN")
     recipe = recipe_of(run, overrides=overrides)
-    if num_steps is None:
-        num_steps = max(1, round(RECOVERY * num_steps_of(run)))
+    if num_steps != 0:
+        length = num_steps_of(run)
+        num_steps = max(1, round(RECOVERY * length)) if num_steps is None else num_steps
     if num_steps and method == "magnitude" and recipe.train.method == "lora":
         raise UserError(
             f"{name}: merged adapters would overwrite the zeros; add train.method=full or "
@@ -142,6 +143,7 @@ def prune_run(
         if not is_forced:
             require_same_plan(plan, share)
     setup = open_setup(plan)
+    check_finite_weights(setup.model)
     scorer = Scorer(setup.rows.tests["test"], setup.evaluator, setup.metric.name)
     if plan.method == "structured":
         for share in plan.shares:
@@ -197,9 +199,12 @@ def is_pruned(folder: Path) -> bool:
 
 
 def require_same_plan(plan: PruningPlan, share: float) -> None:
-    """Raise UserError if a recovery was started with other settings."""
+    """Raise UserError if a recovery was started with other settings, apart from the path of the
+    pruned model, which differs once the run has been moved."""
     run = plan.recovered(share)
-    if is_run(run) and not has_recipe(run, recipe_keys(plan.recovery_recipe(share))):
+    if is_run(run) and not has_recipe(
+        run, recipe_keys(plan.recovery_recipe(share)), ignored=("model.name",)
+    ):
         raise UserError(
             f"{plan.folder(share)}: made with other settings; give --force to replace it"
         )

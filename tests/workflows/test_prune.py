@@ -6,7 +6,7 @@ import signal
 
 import pytest
 import torch
-from runs import forget_accelerator, read_metrics
+from runs import forget_accelerator, read_metrics, spoil_weights
 from stopped_runs import stop_after
 from transformers import AutoModelForCausalLM
 
@@ -66,6 +66,19 @@ def test_a_structured_run_writes_models_that_transformers_opens(run, prune):
     assert "made with other settings; give --force" in refused.stderr
 
 
+def test_a_run_that_cannot_be_pruned_is_refused_before_any_work(run, prune):
+    record = (run / "run.json").read_text()
+    (run / "run.json").unlink()
+    refused = prune("--share", "0.5", "--recover", 2)
+    assert (refused.exit_code, "num_steps is missing" in refused.stderr) == (2, True)
+    (run / "run.json").write_text(record)
+    spoil_weights(run / "model")
+    refused = prune("--share", "0.5", "--recover", 2)
+    assert refused.exit_code == 1
+    assert refused.stderr.splitlines()[-1].startswith("llmkit: the model computes NaN")
+    assert not (run / "pruned").exists()
+
+
 def test_only_folders_that_prune_wrote_are_replaced(run, prune):
     mine = run / "pruned" / "structured-50"
     mine.mkdir(parents=True)
@@ -117,7 +130,7 @@ def test_a_stopped_command_leaves_no_incomplete_model_and_says_how_to_continue(r
 
 
 @pytest.mark.slow
-def test_an_interrupted_recovery_continues(run, prune):
+def test_an_interrupted_recovery_continues_also_after_the_run_is_moved(run, prune, llmkit):
     arguments = ("--share", "0.5", "--recover", "3", "train.log_every=1")
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, 2)
@@ -127,7 +140,10 @@ def test_an_interrupted_recovery_continues(run, prune):
     recovered = run / "pruned" / "structured-50" / "recovered"
     assert [line["step"] for line in read_metrics(recovered)[0]] == [1, 2]
     log = (recovered / "metrics.jsonl").read_bytes()
-    result = prune(*arguments)
+    run.rename(run.with_name("moved"))
+    recovered = run.with_name("moved") / recovered.relative_to(run)
+    forget_accelerator()
+    result = llmkit("prune", "moved", *arguments)
     assert result.exit_code == 0, result.output
     assert (recovered / "metrics.jsonl").read_bytes().startswith(log)
     assert [line["step"] for line in read_metrics(recovered)[0]] == [1, 2, 3]
