@@ -40,13 +40,13 @@ def check(path: Path, given_by: str) -> None:
     # os.path, since Path.exists raises if a name is too long
     if not os.path.exists(path):
         raise UserError(f"{path}: no such file; check {given_by}")
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: a folder or a device, not a file; check {given_by}")
     if row_format(path) is None:
         raise UserError(
             f"{path}: unknown file format; {_advice_for(path)}rows can be {', '.join(READERS)}, "
             f"text also compressed ({', '.join(COMPRESSIONS)}); check {given_by}"
         )
-    if not os.path.isfile(path):
-        raise UserError(f"{path}: a folder or a device, not a file; check {given_by}")
     if not os.access(path, os.R_OK):
         raise UserError(f"{path}: no permission to read it; change that, or check {given_by}")
 

@@ -99,8 +99,7 @@ def generate_from_file(
         # In a terminal, the predictions themselves show the progress.
         console = make_console(quiet=True) if sys.stdout.isatty() else session.console
         predictions = predict_windows(session, windows, report.num_rows, console)
-        for prompt, prediction in warn_about_truncated(predictions, session):
-            print_prediction(prompt, prediction, as_json)
+        print_predictions(warn_about_truncated(predictions, session), as_json)
         return
     columns = output_columns_of(report, session, output)
     fingerprint = session.fingerprint(path, is_raw)
@@ -140,8 +139,7 @@ def generate_from_lines(
         write_rows(output, rows, output_columns_of(report, session, output))
         show_written(session, report.num_rows, output)
     else:
-        for prompt, prediction in predictions:
-            print_prediction(prompt, prediction, as_json)
+        print_predictions(predictions, as_json)
     show_report(session, report, is_raw)
 
 
@@ -205,7 +203,8 @@ def split_invalid(
             left_out.add(str(error))
         return [row for row in rows if isinstance(row, EncodedPrompt)], None
     valid = list(takewhile(lambda row: isinstance(row, EncodedPrompt), rows))
-    return valid, UserError(f"{errors[0]}; or skip such rows with {SKIP}")
+    advice = f"; or skip such rows with {SKIP}" if len(errors) < len(rows) else ""
+    return valid, UserError(f"{errors[0]}{advice}")
 
 
 def predict_windows(
@@ -278,6 +277,22 @@ def warn_about_truncated(
             f"warning: {num_truncated:,} of {count_of(num_all, 'completion')} truncated after "
             f"{generation.max_new_tokens} tokens, before {generation.constraint} was met; "
             f"raise {session.limit_name}",
+            style="yellow",
+        )
+
+
+def print_predictions(predictions: Iterable[tuple[Prompt, Prediction]], as_json: bool) -> None:
+    """Print the predictions; warn at the end if some of them take several lines, since the lines of
+    the output then do not match those of the input."""
+    num_with_breaks, num_all = 0, 0
+    for prompt, prediction in predictions:
+        print_prediction(prompt, prediction, as_json)
+        num_all += 1
+        num_with_breaks += "\n" in prediction.text
+    if num_with_breaks and num_all > 1 and not as_json:
+        warning_console().print(
+            f"warning: {num_with_breaks:,} of {num_all:,} predictions contain line breaks; --json "
+            "prints each prediction on one line",
             style="yellow",
         )
 

@@ -193,6 +193,8 @@ def test_a_bad_row_is_named_before_anything_is_written(
     result = llmkit("generate", "--model", classifier, "--input", name, "--output", "out.csv")
     assert result.exit_code == 2
     assert expected in result.stderr.splitlines()[-1]
+    follows_a_valid_row = expected.startswith("new.jsonl:2")
+    assert ("skip such rows" in result.stderr) == follows_a_valid_row
     assert (tmp_path / "out.csv").read_text("utf-8") == "precious"
     assert not list(tmp_path.glob("*.partial"))
 

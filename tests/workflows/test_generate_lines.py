@@ -60,6 +60,17 @@ def test_written_predictions_are_counted(generate, arguments):
     assert result.stderr.splitlines()[-1] == "1 prediction written to out.csv"
 
 
+def test_predictions_with_line_breaks_are_counted(generate):
+    constrained = ("--choices", "a\nb")
+    piped = generate(*constrained, stdin=b"one\ntwo\n")
+    assert piped.stdout.splitlines() == ["a", "b"] * 2
+    assert piped.stderr.splitlines()[-1] == (
+        "warning: 2 of 2 predictions contain line breaks; --json prints each prediction on one line"
+    )
+    for arguments in (("--json",), ("--prompt", "one"), ("--output", "out.csv")):
+        assert "warning" not in generate(*constrained, *arguments, stdin=b"one\ntwo\n").stderr
+
+
 def test_a_classifier_prints_a_label_for_each_line(generate, tiny_gpt2, tmp_path):
     labeled = [{"text": f"{TEXT[i % 3]} {i}", "label": "ab"[i % 2]} for i in range(60)]
     write_csv(tmp_path / "rows.csv", labeled)
