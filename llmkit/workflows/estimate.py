@@ -40,7 +40,7 @@ from llmkit.workflows.training_setup import TrainingSetup
 
 CUDA_BYTES = 0.6e9  # memory of the CUDA context and its libraries
 NUM_POINTS = 33  # of the loss curve
-CURVE_REACH = 32  # the loss curve spans 1/32 to 8 times the length of the run
+CURVE_SPAN = (1 / 16, 8)  # of the loss curve, in lengths of the run; starts at the shorter trial
 SHARED = ("optimizer steps", "validations", "final scores")  # parts that several devices share
 DISK_RATE = 5e8  # assumed bytes per second of checkpoints on another machine
 
@@ -292,7 +292,7 @@ def curve_of(costs: CostModel, schedule: Schedule, loss_model: LossModel) -> lis
     """Expected loss of the recipe's model at run lengths around those of the recipe and of the full
     run of the forecast."""
     lengths = (schedule.num_steps, loss_model.full_run_steps or schedule.num_steps)
-    steps = np.geomspace(min(lengths) / CURVE_REACH, max(lengths) * CURVE_REACH / 4, NUM_POINTS)
+    steps = np.geomspace(min(lengths) * CURVE_SPAN[0], max(lengths) * CURVE_SPAN[1], NUM_POINTS)
     return [
         CurvePoint(
             number,
