@@ -15,7 +15,7 @@ from llmkit.export.hugging_face import LlmkitRuntime
 from llmkit.export.inputs import Inputs, make_inputs
 from llmkit.export.outputs import Outputs, compute_outputs
 from llmkit.export.source import Source
-from llmkit.export.verification import Verification, compare_outputs
+from llmkit.export.verification import Verification, compare_outputs, system_result
 from llmkit.model.load import check_max_length, load_model
 from llmkit.paths import total_size
 from llmkit.runs.find import recipe_of
@@ -34,7 +34,7 @@ class OriginalModel:
     stop: Sequence[str]
     """Stop strings of the recipe."""
     metric: str
-    """The deciding metric."""
+    """The deciding metric, or the first score of the task if greedy completions do not have it."""
     num_bytes: int
     """Size of the model's folder."""
 
@@ -70,6 +70,8 @@ def run_original_model(source: Source, console: Console) -> OriginalModel:
     console.print(f"original: scoring {len(test.rows):,} test rows")
     outputs = compute_outputs(LlmkitRuntime(source.model, source.tokenizer), inputs)
     metric = choose_metric(test.task, recipe.evaluation.metric).name
+    if metric not in system_result(test, outputs, recipe.generation.stop).scores:
+        metric = next(iter(test.task.scores))
     num_bytes = total_size(source.folder.iterdir())
     return OriginalModel(test, inputs, outputs, recipe.generation.stop, metric, num_bytes)
 

@@ -3,6 +3,7 @@
 import io
 import shutil
 
+import pytest
 from rich.console import Console
 
 from llmkit.workflows.original_model import load_source, run_original_model
@@ -18,3 +19,12 @@ def test_other_decoding_than_the_recipes_is_announced(finished, tmp_path):
     assert "decoding: greedy" in printed.getvalue()
     assert original.figures.identical_texts == 100
     assert original.figures.score is not None
+
+
+@pytest.mark.parametrize("metric", ["loss", "rouge1"])
+def test_a_score_is_always_compared(finished, metric):
+    """Programs return no loss of completions, so that the first score of the task replaces it."""
+    source = load_source(finished, (f"evaluation.metric={metric}",))
+    figures = run_original_model(source, Console(quiet=True)).figures
+    assert figures.metric == {"loss": "rougeL"}.get(metric, metric)
+    assert figures.score is not None
