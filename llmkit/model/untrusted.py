@@ -11,6 +11,7 @@ from llmkit.errors import UserError, printable
 from llmkit.families import FAMILIES, Family, find_family
 from llmkit.io.small_json import MAX_JSON_BYTES, UnreadableJson, read_json
 from llmkit.paths import total_size
+from llmkit.runs.folder import is_export
 from llmkit.units import show_bytes
 
 # Keys by which transformers would load code.
@@ -33,6 +34,10 @@ def check_folder(folder: Path, where: str) -> Family:
     Raises UserError unless llmkit knows the family and the folder holds nothing but weights in
     safetensors, a config and a tokenizer.
     """
+    if is_export(folder) and not any(folder.glob("model*.safetensors")):
+        raise UserError(
+            f"{where}: an export for another program; name its run, or an export to safetensors"
+        )
     if not (folder / "config.json").is_file():
         raise UserError(f"{where}: no config.json in it, so it is not a model folder")
     check_files(folder, where)

@@ -130,6 +130,15 @@ def test_a_config_that_asks_for_more_weights_than_the_files_hold_is_refused(fold
         load_model(str(folder))
 
 
+@pytest.mark.parametrize("file", ["model.gguf", "model.onnx", "model.bin", "adapter_config.json"])
+def test_an_export_for_another_program_is_called_that(folder, file):
+    (folder / "model.safetensors").unlink()
+    for name in (file, "verification.json"):
+        (folder / name).write_text("{}")
+    with pytest.raises(UserError, match="an export for another program; name its run"):
+        load_model(str(folder))
+
+
 @pytest.mark.parametrize("weight_map", [[], None, 3, "all", [["a"]]])
 def test_a_weight_index_without_file_names_is_refused(folder, weight_map):
     content = {"metadata": {}, "weight_map": weight_map}
