@@ -15,7 +15,9 @@ from llmkit.io.small_json import UnreadableJson, read_json
 from llmkit.paths import RUNS, check_writable, expand
 from llmkit.runs.folder import (
     checkpoints,
+    export_dirs,
     int8_dir,
+    is_export,
     is_run,
     lock_path,
     model_dir,
@@ -132,14 +134,14 @@ def resolve_model(name: str) -> tuple[str, Path | None]:
     """Resolve the name of a model or a run.
 
     Returns:
-        What `load_model` takes, and the run if the name is a run or a model folder inside one.
+        What `load_model` takes, and the run if the name is a run, or a model or an
+        export inside one.
     """
     path = expand(name)
-    run = Path(os.path.abspath(path)).parent
-    folders = [folder for folder in (model_dir(run), int8_dir(run)) if folder.is_dir()]
-    is_its_model = path.is_dir() and any(path.samefile(folder) for folder in folders)
-    if is_run(run) and is_its_model:
-        return name, run
+    for run in filter(is_run, Path(os.path.abspath(path)).parents[:2]):
+        folders = (model_dir(run), int8_dir(run), *export_dirs(run))
+        if path.is_dir() and any(each.is_dir() and path.samefile(each) for each in folders):
+            return name, run
     if not is_run(path):
         return name, None
     if not model_dir(path).is_dir():
@@ -152,8 +154,10 @@ def find_finished_run(name: str) -> Path:
     _, run = resolve_model(name)
     if run is None:
         raise UserError(f"{name}: not a run; name the folder that `llmkit finetune` made")
-    if int8_dir(run).is_dir() and expand(name).samefile(int8_dir(run)):
-        raise UserError(f"{name}: int8 weights cannot be converted; name the run, {run}")
+    folder = expand(name)
+    if not any(folder.samefile(each) for each in (run, model_dir(run)) if each.is_dir()):
+        what = "an export" if is_export(folder) else "int8 weights"
+        raise UserError(f"{name}: {what} cannot be converted; name the run, {run}")
     if not results_path(run).is_file():
         raise UserError(f"{name}: this run has not finished{resume_hint(run, ())}")
     return run

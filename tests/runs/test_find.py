@@ -13,6 +13,7 @@ from llmkit.runs.find import (
     find_run_to_resume,
     newest_finished_run,
     open_recipe,
+    resolve_model,
 )
 from llmkit.runs.folder import checkpoint_dir, recipe_path, results_path
 
@@ -72,6 +73,14 @@ def test_a_finished_run_is_found_by_its_folder(tmp_path):
     assert find_finished_run(str(finished / "model")) == finished
     with pytest.raises(UserError, match="int8 weights cannot be converted; name the run, "):
         find_finished_run(str(finished / "int8"))
+    export = finished / "exports" / "safetensors-bf16"
+    export.mkdir(parents=True)
+    with pytest.raises(UserError, match="not a run"):
+        find_finished_run(str(export))
+    (export / "verification.json").write_text("{}")
+    with pytest.raises(UserError, match="an export cannot be converted; name the run, "):
+        find_finished_run(str(export))
+    assert resolve_model(str(export)) == (str(export), finished)
 
 
 def test_a_run_to_resume_is_named_once(tmp_path):
