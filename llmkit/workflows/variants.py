@@ -29,7 +29,7 @@ from llmkit.scoring.scores import SystemResult
 from llmkit.workflows.evaluate import encode_tests, show_invalid
 
 NUM_PROMPTS = 8
-NUM_TOKENS = 64  # generated for each prompt
+NUM_TOKENS = 64  # generated for each prompt, or half the context of the model if that is less
 ROUNDS = 10  # maximum number of rounds
 MAX_SECONDS = 60  # no further round begins after this time
 
@@ -105,33 +105,34 @@ class Scorer:
         The models take turns, and the fastest round of each batch counts, so that other programs on
         the machine affect all models alike, and as little as possible.
         """
-        batches = batched_prompts(self.test, next(iter(models.values())), batch_size)
+        num_positions = next(iter(models.values())).config.max_position_embeddings
+        num_tokens = min(NUM_TOKENS, num_positions // 2)
+        batches = batched_prompts(self.test, num_positions - num_tokens, batch_size)
         started, rounds = time.perf_counter(), []
         while len(rounds) < ROUNDS and time.perf_counter() - started < MAX_SECONDS:
             rounds.append([
-                [self.time_generation(model, prompts) for model in models.values()]
+                [self.time_generation(model, prompts, num_tokens) for model in models.values()]
                 for prompts in batches
             ])  # fmt: skip
         seconds = np.min(rounds, axis=0).sum(0)  # (num_models,)
-        num_tokens = NUM_TOKENS * sum(map(len, batches))
-        return dict(zip(models, (num_tokens / seconds).tolist(), strict=True))
+        total = num_tokens * sum(map(len, batches))
+        return dict(zip(models, (total / seconds).tolist(), strict=True))
 
-    def time_generation(self, model: PreTrainedModel, prompts: list[list[int]]) -> float:
-        """Seconds to generate NUM_TOKENS for each of some prompts at once."""
-        generation = Generation(max_new_tokens=NUM_TOKENS, min_new_tokens=NUM_TOKENS)
+    def time_generation(
+        self, model: PreTrainedModel, prompts: list[list[int]], num_tokens: int
+    ) -> float:
+        """Seconds to generate `num_tokens` for each of some prompts at once."""
+        generation = Generation(max_new_tokens=num_tokens, min_new_tokens=num_tokens)
         started = time.perf_counter()
         with evaluating(model), self.evaluator.accelerator.autocast():
             generate(model, self.evaluator.tokenizer, prompts, generation, len(prompts))
         return time.perf_counter() - started
 
 
-def batched_prompts(
-    test: EvaluationSet, model: PreTrainedModel, batch_size: int
-) -> list[list[list[int]]]:
-    """Prompts of test rows, as token ids, that leave room for NUM_TOKENS; for plain language
-    modelling, beginnings of its texts."""
+def batched_prompts(test: EvaluationSet, limit: int, batch_size: int) -> list[list[list[int]]]:
+    """Prompts of test rows, as token ids, of at most `limit` tokens; for plain language modelling,
+    beginnings of its texts."""
     rows = test.prompts or test.encoded["input_ids"]
-    limit = max(1, model.config.max_position_embeddings - NUM_TOKENS)
     prompts = [rows[index][:limit] for index in evenly_spaced(len(rows), NUM_PROMPTS)]
     return [prompts[at : at + batch_size] for at in range(0, len(prompts), batch_size)]
 
