@@ -68,8 +68,19 @@ def page_data(folders: Sequence[Path]) -> dict[str, Any]:
     return {
         "runs": shown,
         "differing": differing,
+        "same_rows": have_same_rows(runs),
         "tables": [table for name in set_names for table in score_tables(runs, labels, name)],
     }
+
+
+def have_same_rows(runs: Sequence["RunFiles"]) -> bool:
+    """Whether the finished runs were scored on the same test rows, so that one can be the best."""
+    rows = {
+        (run.results["test"].num_rows, frozenset((p.id, *p.references) for p in run.predictions))
+        for run in runs
+        if "test" in run.results
+    }
+    return len(rows) < 2
 
 
 # ----------------------------------------------------------------------------- one run

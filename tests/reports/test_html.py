@@ -236,6 +236,17 @@ def test_baselines_of_one_name_and_different_scores_are_told_apart(runs, tmp_pat
     assert labels.count("lead-3") == 1
 
 
+@needs_browser
+def test_no_run_is_the_best_of_runs_that_were_scored_on_different_rows(runs, tmp_path):
+    other = copy_of(runs[1], tmp_path / "two")
+    assert page_data([runs[0], other])["same_rows"]
+    lines = (other / "predictions.jsonl").read_text("utf-8").replace('"id": "', '"id": "other-')
+    (other / "predictions.jsonl").write_text(lines, "utf-8")
+    assert not page_data([runs[0], other])["same_rows"]
+    found = visit(report_page([runs[0], other]), tmp_path, 1200)
+    assert found["headline"].startswith("The runs were scored on different test rows")
+
+
 def test_a_run_is_shown_as_stopped_or_as_training(runs, tmp_path):
     stopped = copy_of(runs[0], tmp_path / "run", without=("metrics.json", "predictions.jsonl"))
     (data,) = page_data([stopped])["runs"]

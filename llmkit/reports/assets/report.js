@@ -197,7 +197,8 @@ function summary() {
     page.append(make("p", { class: "headline" }, runs[0].verdict), about(runs[0]));
     return;
   }
-  const winner = best();
+  const winner = data.same_rows ? best() : null;
+  if (!data.same_rows) page.append(make("p", { class: "headline" }, "The runs were scored on different test rows, so their scores cannot be compared."));
   if (winner) page.append(make("p", { class: "about" }, `best of ${runs.length} runs: ${winner.label}`), make("p", { class: "headline" }, winner.verdict));
   page.append(overview());
 }
