@@ -14,8 +14,13 @@ def score_cell(score: float | None, interval: tuple[float, float] | None) -> str
     if score is None:
         return ""
     shown = f"{score:.2f}" if abs(score) < 1000 else f"{score:,.0f}"
-    ends = "-".join(f"{end:.{1 if end >= 10 else 2}f}" for end in interval or ())
+    ends = "-".join(f"{end:,.{_num_decimals(end)}f}" for end in interval or ())
     return f"{shown}\n{ends}".rstrip()
+
+
+def _num_decimals(end: float) -> int:
+    """Of an end of an interval."""
+    return 2 if end < 10 else 1 if end < 1000 else 0
 
 
 def difference_cell(change: Difference | None) -> str:
