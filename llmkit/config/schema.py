@@ -175,7 +175,9 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _one_length(self) -> "Train":
-        if (self.epochs is None) == (self.max_steps is None):
+        if self.epochs is None and self.max_steps is None:
+            raise ValueError("train.epochs or train.max_steps must be set")
+        if self.epochs is not None and self.max_steps is not None:
             raise ValueError("give one of train.epochs and train.max_steps; set the other to null")
         return self
 
@@ -267,7 +269,7 @@ class Recipe(Section):
     writes into the run folder."""
     data: Data = Data()
     """The rows."""
-    train: Train
+    train: Train = Field({}, validate_default=True)
     """The training."""
     checkpoint: Checkpoint = Checkpoint()
     """The checkpoints."""

@@ -13,7 +13,7 @@ def recipe(**sections):
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (lambda: Train(), "give one of train.epochs and train.max_steps"),
+        (lambda: Train(), "train.epochs or train.max_steps must be set"),
         (lambda: Train(epochs=1.0, max_steps=1), "give one of train.epochs and train.max_steps"),
         (
             lambda: Train(epochs=1.0, compile=True, forward="transformers"),
