@@ -45,6 +45,9 @@ def first_few(places: list[str]) -> str:
 
 
 def did_you_mean(word: str, choices: list[str]) -> str:
-    """`; did you mean X?`, or an empty text if no choice is similar."""
-    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    """`; did you mean X?`, or an empty text if no choice is similar. A single choice that starts
+    with the word is meant: `acc` is short for accuracy, and not a misspelt auc."""
+    longer = [choice for choice in choices if choice.startswith(word)] if len(word) > 2 else []
+    similar = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    near = longer if len(longer) == 1 else similar
     return f"; did you mean {near[0]}?" if near else ""

@@ -32,3 +32,10 @@ def test_only_the_first_places_are_named():
 def test_a_suggestion_needs_a_similar_word():
     assert did_you_mean("sumarize", ["summarize", "qa"]) == "; did you mean summarize?"
     assert did_you_mean("xyzzy", ["summarize", "qa"]) == ""
+
+
+def test_a_suggestion_may_complete_the_word():
+    assert did_you_mean("acc", ["accuracy", "macro_f1", "auc"]) == "; did you mean accuracy?"
+    assert did_you_mean("sum", ["summarize", "qa"]) == "; did you mean summarize?"
+    assert did_you_mean("rouge", ["rougeL", "rouge1"]) == "; did you mean rougeL?"
+    assert did_you_mean("", ["summarize"]) == ""
