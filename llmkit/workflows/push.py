@@ -38,6 +38,7 @@ TEXTS = (
     "chat_template.jinja", "Modelfile", "verification.json", "LICENSE",
 )  # fmt: skip
 PICKLES = (b"\x80", b"PK")  # how a pickle and a zip archive of pickles start
+WHAT_TO_NAME = "name a run, or the folder of a model or an export"
 START_OF_PATH = re.compile(r"(?<![\w.:/~-])/[\w.~-]+/[\w.~-]*[\w~-]")  # the first two names
 
 
@@ -133,11 +134,11 @@ def collect_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
     """
     if not folder.is_dir():
         problem = "is a file" if folder.exists() else "no such folder"
-        raise UserError(f"{folder}: {problem}; name a run, or the folder of a model or an export")
+        raise UserError(f"{folder}: {problem}; {WHAT_TO_NAME}")
     found = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
     files = {path.name: path for path in found if may_be_uploaded(path)}
     if not any(is_named(name, WEIGHTS) for name in files):
-        raise UserError(f"{folder}: no weights ({', '.join(WEIGHTS)}); name a run or a model")
+        raise UserError(f"{folder}: no weights ({', '.join(WEIGHTS)}); {WHAT_TO_NAME}")
     if CARD not in files:
         raise UserError(
             f"{folder}: no model card; `llmkit finetune` writes {CARD} at the end of a run, so "
