@@ -135,7 +135,7 @@ def data_set_name(data: Data, task: Task) -> str:
 
 def interval_note(results: TestResults) -> str:
     """Explanation of the brackets in the table of scores."""
-    if len(results.test.rows) < MIN_ROWS:
+    if results.num_resampled < MIN_ROWS:
         return f"no intervals for fewer than {MIN_ROWS}"
     return f"{CONFIDENCE_LEVEL:.0%} intervals in brackets, unless all resamples score the same"
 

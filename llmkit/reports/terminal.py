@@ -101,14 +101,14 @@ def show_results(console: Console, results: dict[str, TestResults]) -> None:
         show_scores(console, test.task, title, of_set.systems)
         if test.task.output == "label":
             show_confusion(console, test, of_set.main_system)
-    nums_rows = [len(of_set.test.rows) for of_set in results.values()]
+    nums_rows = [of_set.num_resampled for of_set in results.values()]
     console.print(Text(interval_note(nums_rows), style="dim"))
 
 
 def interval_note(nums_rows: Iterable[int]) -> str:
     """Explain the intervals in a table of scores, or why there are none.
 
-    nums_rows: Number of rows of each test set.
+    nums_rows: Number of rows of each test set that are resampled.
     """
     nums_rows = list(nums_rows)
     parts = []

@@ -11,7 +11,7 @@ import numpy as np
 from llmkit.metrics import RowStatistics, classification, corpus_scores
 from llmkit.metrics.prediction import Prediction
 from llmkit.scoring.deciding_metric import DecidingMetric
-from llmkit.scoring.significance import Difference, intervals
+from llmkit.scoring.significance import Difference, count_rows, intervals
 from llmkit.scoring.testset import TestSet
 from llmkit.scoring.verdict import verdict
 from llmkit.tasks import Scores, Task
@@ -49,6 +49,12 @@ class TestResults:
     @property
     def main_system(self) -> SystemResult:
         return self.systems[self.main]
+
+    @property
+    def num_resampled(self) -> int:
+        """Number of rows from which intervals are computed; of plain texts, number of blocks."""
+        statistics = self.main_system.statistics
+        return count_rows(statistics) if statistics else len(self.test.rows)
 
     @property
     def scores(self) -> dict[str, Scores]:

@@ -1,16 +1,20 @@
 """The model card: metadata of the hub, scores, a program, settings; no local path."""
 
+import io
 import logging
 from collections import Counter
 
+import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 
 from llmkit.config.generation import Generation
 from llmkit.config.schema import Data, Train
 from llmkit.families import GPT2
 from llmkit.metrics.prediction import Prediction
-from llmkit.reports.model_card import card_of_form, is_hub_id, model_card
+from llmkit.reports.model_card import card_of_form, interval_note, is_hub_id, model_card
+from llmkit.reports.terminal import show_results
 from llmkit.scoring import testset
 from llmkit.scoring.comparison import compare_with_others
 from llmkit.scoring.deciding_metric import choose_metric
@@ -55,6 +59,21 @@ def test_too_few_rows_have_no_intervals():
     _, card = card_of(num_rows=3)
     assert "3 test rows; no intervals for fewer than 10" in card
     assert "[" not in card.split("|")[-2]
+
+
+def test_the_intervals_of_few_long_texts_are_explained():
+    """They come from blocks, of which there are more than texts."""
+    task = TASKS["pretrain"]
+    test = testset.TestSet.of([{"id": "0", "text": "Mara left."}], task, Counter())
+    blocks = {"likelihood": np.array([[30.0 + i, 12, 40] for i in range(12)])}
+    systems = {"fine-tuned": score_predictions(task, blocks, [])}
+    results = compare_with_others(test, systems, "fine-tuned", choose_metric(task, None))
+    assert systems["fine-tuned"].intervals
+    assert "95% intervals" in interval_note(results)
+    console = Console(file=io.StringIO(), width=100)
+    show_results(console, {"test": results})
+    assert "each score with its 95% interval" in console.file.getvalue()
+    assert "no interval" not in console.file.getvalue()
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])

@@ -217,7 +217,8 @@ function scoreTable(of) {
   const lines = of.entries.map((entry) => [
     { text: entry.label, run: several ? entry.run : null }, ...names.map((name) => scoreCell(entry.scores, entry.intervals, name)),
   ]);
-  const note = of.num_rows < data.min_rows ? `No intervals for fewer than ${data.min_rows} rows.`
+  const hasIntervals = of.entries.some((entry) => Object.keys(entry.intervals ?? {}).length);
+  const note = of.num_rows < data.min_rows && !hasIntervals ? `No intervals for fewer than ${data.min_rows} rows.`
     : `Below each score: its ${data.level} interval, unless all resamples score the same.`;
   return [make("h3", {}, title), table(title, ["", ...names], lines), make("p", { class: "faint" }, `${note} ${of.signature}`)];
 }
