@@ -4,6 +4,7 @@ An error means that training would be wrong; a warning, that data is lost or cou
 is for information.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from llmkit.metrics.labels import folded, spelled_out
 from llmkit.tasks import Example, Row, Task, to_example
 
 LEFT_OUT = ("empty", "completion too long")  # outcomes of rows that are not trained on
+LOCATED = re.compile(r"(.+?:(?: row )?\d+): (.*)", re.DOTALL)  # location and error of a row
 MAX_LEFT_OUT_SHARE = 0.5  # of a split; with more rows left out, the run is refused
 
 # Kind of problem -> (severity, what is wrong, what to do).
@@ -160,9 +162,22 @@ class Finding:
     def __str__(self) -> str:
         severity, matter, advice = KINDS[self.kind]
         count = count_of(len(self.rows), "row")
-        return (
-            f"{severity}: {self.split}: {count}: {matter} ({first_few(self.locations)}); {advice}"
-        )
+        are_errors = self.kind in ("unreadable", "invalid")
+        shown = first_few(without_repeated_errors(self.rows) if are_errors else self.locations)
+        return f"{severity}: {self.split}: {count}: {matter} ({shown}); {advice}"
+
+
+def without_repeated_errors(errors: list[str]) -> list[str]:
+    """The errors of rows, without those that differ from an earlier one in numbers and quoted words
+    only: of these, the location remains."""
+    known, shown = set(), []
+    for error in errors:
+        located = LOCATED.fullmatch(error)
+        where, problem = located.groups() if located else ("", error)
+        form = re.sub(r"\d+|'.*?'", "", problem)
+        shown.append(where if where and form in known else error)
+        known.add(form)
+    return shown
 
 
 def find_in_split(

@@ -4,6 +4,8 @@ import pytest
 from checked_rows import clean_rows, found, renamed
 from rows import summary_rows, write_jsonl
 
+from llmkit.data.findings import without_repeated_errors
+
 
 def test_clean_rows_have_no_findings(check):
     code, report = check(clean_rows(60, seed=1))
@@ -97,3 +99,14 @@ def test_finetune_warns_and_stops_on_errors(llmkit, tiny_gpt2, tmp_path):
     assert result.exit_code == 2
     assert "rows: left out of training, which is most of the split" in result.stderr
     assert not (tmp_path / "again").exists()
+
+
+def test_an_error_of_several_rows_is_explained_once(llmkit, tiny_gpt2, tmp_path):
+    lines = ["text;label", *(f"good {i};{'ab'[i % 2]}\nGrüße {i};b" for i in range(20))]
+    (tmp_path / "rows.csv").write_text("\n".join(lines), "cp1252")
+    settings = (f"model={tiny_gpt2}", f"data.train={tmp_path / 'rows.csv'}", "data.max_length=64")
+    shown = " ".join(llmkit("check", "classify", *settings).output.split())
+    assert shown.count("with data.encoding=cp1252 this reads 'Grüße'") == 1
+    assert f"'Grüße', {tmp_path / 'rows.csv'}:5, {tmp_path / 'rows.csv'}:7" in shown
+    errors = ["a.json: row 3: column a is 7", "a.json: row 5: column a is 9", "a.json: broken"]
+    assert without_repeated_errors(errors) == [errors[0], "a.json: row 5", "a.json: broken"]
