@@ -26,6 +26,10 @@ def unsupported(source: Source, precision: str) -> str | None:
         return "the run trained all weights and has no adapter; export safetensors"
     if source.recipe.model.name == SCRATCH:
         return "the run started from random weights, which no one else has; export safetensors"
+    try:
+        find_model(source.recipe.model.name, source.recipe.model.revision)
+    except UserError as error:  # the base model is no longer there
+        return str(error)
     checkpoint = best_checkpoint(source)
     try:
         verify(checkpoint)

@@ -45,6 +45,15 @@ def test_adapters_of_random_weights_are_refused(lora):
     assert "random weights" in unsupported(replace(lora.source, recipe=scratch), "float32")
 
 
+def test_a_lost_base_model_is_named(lora, tmp_path):
+    recipe = lora.source.recipe
+    name = str(tmp_path / "gone")
+    lost = recipe.model_copy(update={"model": recipe.model.model_copy(update={"name": name})})
+    assert f"model: {name}: no such folder" in unsupported(
+        replace(lora.source, recipe=lost), "float32"
+    )
+
+
 @pytest.mark.parametrize("is_gone", [True, False])
 def test_a_lost_checkpoint_is_named(lora, tmp_path, is_gone):
     run = shutil.copytree(lora.source.run, tmp_path / "run")
