@@ -155,7 +155,7 @@ def cost_model(
         + rates.per_flop[variant.precision] * variant.training.total(schedule.step)
     )
     validation, final = scoring
-    saving = rates.per_saved_byte * variant.saved_bytes
+    saving = rates.per_saved_byte * (variant.usage.checkpoint + variant.model_bytes)
     return CostModel(rates.fixed + final, per_step, validation + saving)
 
 

@@ -13,7 +13,7 @@ from llmkit.families import FAMILIES, SCRATCH_FAMILY, family_of
 from llmkit.model.load import count_parameters, empty_model
 from llmkit.model.trainable import trainable_model
 from llmkit.planning.flops import Flops, forward_flops, training_flops
-from llmkit.training.memory import BEST_TOKENS, MemoryUsage, memory_usage
+from llmkit.training.memory import BEST_TOKENS, FLOAT32, MemoryUsage, memory_usage
 
 MAX_SIZE_RATIO = 64  # maximum ratio between the sizes of a proposed model and of the recipe's
 
@@ -35,13 +35,16 @@ class Variant:
     """Maximum tokens per micro-batch."""
     precision: str
     """Mixed precision: no, bf16 or fp16."""
-    saved_bytes: int
-    """Size of a checkpoint and the saved model together, in bytes."""
 
     @property
     def num_bytes(self) -> int:
         """Memory of the training in bytes, without the libraries."""
         return self.usage.total(self.tokens)
+
+    @property
+    def model_bytes(self) -> int:
+        """Size of the saved model."""
+        return FLOAT32 * self.num_weights
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,6 @@ def build_variant(
         usage,
         tokens,
         precision,
-        4 * (3 * num_trained + num_all),
     )
 
 

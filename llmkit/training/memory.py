@@ -52,6 +52,12 @@ class MemoryUsage:
         """Memory that does not depend on the size of the micro-batch, without the weights."""
         return self.copies + self.gradient + self.optimizer + self.head_gradient
 
+    @property
+    def checkpoint(self) -> int:
+        """Size of a checkpoint: the trained weights, which are as large as their gradient, and the
+        state of the optimizer."""
+        return self.gradient + self.optimizer
+
     def activations(self, tokens: int) -> int:
         """Peak memory of the activations of a micro-batch, which is reached either in the loss or
         in the recomputation of the first block."""

@@ -41,6 +41,7 @@ from llmkit.training.checkpoint import (
     restore_optimizer,
     trained,
 )
+from llmkit.training.optim import state_bytes
 from llmkit.training.state import DROPOUT_VERSION, CheckpointState, ReproducibilityKey
 from llmkit.training.trainer import Trainer
 from llmkit.units import show_bytes
@@ -268,9 +269,10 @@ def check_disk_space(
     model = trainer.model
     bare = unwrap_model(model)
     all_bytes = num_bytes_of(model.parameters())
-    trained_bytes = num_bytes_of(trained(model).values())
+    weights = trained(model).values()
+    checkpoint_bytes = num_bytes_of(weights) + state_bytes(trainer.optimizer, weights)
     num_checkpoints = keep + 2  # also the best one, and the next one before the oldest is deleted
-    num_bytes = num_checkpoints * 3 * trained_bytes + 2 * all_bytes
+    num_bytes = num_checkpoints * checkpoint_bytes + 2 * all_bytes
     folder = checkpoints_dir(run) / "disk-check.partial"
     shutil.rmtree(folder, ignore_errors=True)
     try:

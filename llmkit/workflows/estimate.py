@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from llmkit.evaluation.one_pass import reads_rows_once
-from llmkit.model.load import count_parameters
 from llmkit.model.loss import unwrap_model
 from llmkit.planning.devices import (
     BANDWIDTH_EFFICIENCY,
@@ -210,12 +209,12 @@ def predict_on_device(
         steps + num_validations * validation,
     )  # fmt: skip
     sheet = machine.sheet
-    saved = 4 * (2 * sum(count_parameters(setup.model)))
     seconds = {
         "preparation (measured on this machine)": measured.setup_seconds,
         "optimizer steps": steps,
         "validations": num_validations * validation,
-        "checkpoints": num_checkpoints * machine.rates.per_saved_byte * variant.saved_bytes,
+        "checkpoints": machine.rates.per_saved_byte
+        * (num_checkpoints * variant.usage.checkpoint + num_validations * variant.model_bytes),
         "final scores": final,
     }
     rate = sheet.rates[variant.precision]
@@ -228,8 +227,8 @@ def predict_on_device(
     keep = min(checkpoint.keep + 1, num_checkpoints)
     memory = {"CUDA libraries": int(CUDA_BYTES), **variant.usage.parts(variant.tokens)}
     disk = {
-        "checkpoints": keep * saved,
-        "model": variant.num_weights * 4,
+        "checkpoints": keep * variant.usage.checkpoint,
+        "model": variant.model_bytes,
         "encoded rows in the cache": cached_row_bytes(setup),
     }
     return PredictedCosts(

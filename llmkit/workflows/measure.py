@@ -18,7 +18,7 @@ from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_set
 from llmkit.evaluation.samples import take_samples
 from llmkit.generation.generate import max_running_rows
 from llmkit.generation.kv_cache import KeyValueCache
-from llmkit.model.load import count_parameters, load_model, open_model
+from llmkit.model.load import load_model, open_model
 from llmkit.model.loss import SupervisedLoss, unwrap_model
 from llmkit.model.packed import generation_dtype
 from llmkit.paths import RUNS, total_size
@@ -206,9 +206,9 @@ def time_saves(setup: TrainingSetup, trainer: Trainer, run: Path, measured: Meas
     saver = RunSaver(run, setup.tokenizer, setup.recipe, key, decided)
     checkpoints_dir(run).mkdir()
     log_path(run).touch()
-    num_all, num_trained = count_parameters(trainer.model)
-    if 4 * (3 * num_trained + num_all) > MAX_SAVED_BYTES:
-        measured.checkpoint_bytes, measured.model_bytes = 12 * num_trained, 4 * num_all
+    usage = setup.memory.usage
+    if usage.checkpoint + usage.weights > MAX_SAVED_BYTES:
+        measured.checkpoint_bytes, measured.model_bytes = usage.checkpoint, usage.weights
         rate = time_small_save(saver, run)
         measured.checkpoint_seconds = rate * measured.checkpoint_bytes
         measured.model_seconds = measured.load_seconds = rate * measured.model_bytes

@@ -29,7 +29,7 @@ def variant(num_weights: int, changes: dict | None = None, tokens: int = 8000) -
     usage = MemoryUsage(4 * num_weights, 0, 4 * num_weights, 8 * num_weights, 0, 0, 1000, 0)
     changes = {} if changes is None else changes
     return Variant(changes, num_weights, Flops(6 * num_weights, 0, 0), Flops(2 * num_weights, 0, 0),
-                   usage, tokens, "no", 16 * num_weights)  # fmt: skip
+                   usage, tokens, "no")  # fmt: skip
 
 
 RATES = Rates({"no": 1e-11}, per_step=0.01, per_micro_batch=0.0, per_saved_byte=1e-9, fixed=20.0)

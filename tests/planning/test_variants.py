@@ -54,6 +54,18 @@ def test_published_models_are_proposed_in_place_of_each_other():
     assert names == {None, "gpt2-medium", "gpt2-large", "gpt2-xl"}
 
 
+def test_a_checkpoint_holds_the_trained_weights_and_the_state_of_the_optimizer():
+    full, lora, sgd = (
+        variants_of(Model(name="embedded"), **settings)[0]
+        for settings in ({}, {"method": "lora"}, {"optimizer": "sgd"})
+    )
+    weights = 4 * full.num_weights
+    assert full.model_bytes == lora.model_bytes == weights
+    assert 3 * weights <= full.usage.checkpoint < 3.1 * weights
+    assert lora.usage.checkpoint < weights / 5
+    assert 2 * weights <= sgd.usage.checkpoint < 2.1 * weights
+
+
 def test_adapters_and_activation_checkpointing_save_memory():
     by_changes = {
         tuple(variant.changes): variant.num_bytes for variant in variants_of(Model(name="embedded"))

@@ -54,6 +54,8 @@ def test_a_device_is_estimated_at_a_fraction_of_its_peak_rate(planned):
     assert prediction.basis == "estimated for a100"
     assert "35% are assumed" in prediction.notes[0]
     assert prediction.disk["encoded rows in the cache"] == cached_row_bytes(setup)
+    written = predict(setup, found, step).disk["checkpoints"]  # from the size of one on disk
+    assert prediction.disk["checkpoints"] == pytest.approx(written, rel=0.1)
     faster = predict_on_device(
         machine_from_datasheet(find_device("h100"), setup, found, None), setup, found, step
     )
