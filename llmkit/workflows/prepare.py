@@ -13,7 +13,8 @@ from llmkit.config.schema import Data, Recipe
 from llmkit.data.bpe import bpe_of
 from llmkit.data.duplicate_filter import REMOVED
 from llmkit.data.encoded_train import TRAIN_SET
-from llmkit.data.prepare import Progress, Show, is_preparable, prepare, with_held_out
+from llmkit.data.preparation import Progress, Show
+from llmkit.data.prepare import is_preparable, prepare, with_held_out
 from llmkit.data.prepared_text import HeldOutText, PreparedSource, PreparedText
 from llmkit.data.recipe_task import recipe_task
 from llmkit.data.rows import Rows
