@@ -23,7 +23,6 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
 from itertools import accumulate, count, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,17 +114,17 @@ def write_texts(sources: list[str]) -> None:
 def prepare(options: argparse.Namespace) -> None:
     """Write the texts as token files, and the weights that both runs start from."""
     from llmkit.config.recipe import load_recipe
-    from llmkit.data.bpe import bpe_of
     from llmkit.data.recipe_task import recipe_task
     from llmkit.data.splits import open_splits
-    from llmkit.model.load import open_model, save_model
+    from llmkit.model.load import save_model
+    from llmkit.model.recipe_model import open_model
 
     write_texts(options.train)
     keys = overrides(options, 1)
     finish(start("llmkit", "prepare", "pretrain", "--output", str(PREPARED), *keys))
     recipe = load_recipe("pretrain", overrides=tuple(keys))
-    train_bpe = partial(bpe_of, open_splits(recipe.data, recipe_task(recipe))["train"])
-    save_model(*open_model(recipe.model, recipe.train.forward, recipe.seed, train_bpe), START)
+    train = open_splits(recipe.data, recipe_task(recipe))["train"]
+    save_model(*open_model(recipe, train), START)
 
 
 def finetune(

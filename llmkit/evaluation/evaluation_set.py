@@ -1,7 +1,7 @@
 """Test rows as token ids: each row is templated once and tokenized once, before any scoring."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -9,6 +9,8 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from llmkit.config.generation import Generation
+from llmkit.config.schema import Data
 from llmkit.data.answers import check_labels, encode_labels
 from llmkit.data.encode import (
     CHUNK_ROWS,
@@ -71,6 +73,20 @@ def read_test_sets(
         rows = open_general_text(general_text)
         tests[GENERAL_TEXT] = TestSet.of(rows, rows.task, Counter())
     return tests
+
+
+def encode_test_sets(
+    tests: Mapping[str, TestSet],
+    tokenizer: PreTrainedTokenizerBase,
+    data: Data,
+    generation: Generation,
+) -> dict[str, EvaluationSet]:
+    """Tokenize several sets by the recipe's settings; see `encode_test_set`."""
+    options = EncodingOptions.of(data, is_scored=True)
+    return {
+        name: encode_test_set(test, tokenizer, options, generation.max_new_tokens)
+        for name, test in tests.items()
+    }
 
 
 def encode_test_set(

@@ -1,19 +1,18 @@
 """`adapter`: the adapters of a LoRA run without the base model, for peft."""
 
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from torch import nn
 
 from llmkit.constants import SCRATCH
-from llmkit.data.bpe import bpe_of
 from llmkit.data.splits import open_splits
 from llmkit.errors import UserError
 from llmkit.export.hugging_face import HuggingFaceRuntime
 from llmkit.export.source import Source
 from llmkit.io.atomic import CorruptFolder, disk_errors, verify
-from llmkit.model.load import find_model, open_model, restore_mode
+from llmkit.model.load import find_model, restore_mode
+from llmkit.model.recipe_model import open_model
 from llmkit.model.trainable import add_lora
 from llmkit.runs.folder import checkpoint_dir
 from llmkit.scoring.results import read_results
@@ -64,7 +63,7 @@ def adapted_model(source: Source) -> nn.Module:
     """The model that training started from, with the best adapters."""
     recipe = source.recipe
     train = open_splits(recipe.data, source.task, recipe.evaluation)["train"]
-    model, _ = open_model(recipe.model, recipe.train.forward, recipe.seed, partial(bpe_of, train))
+    model, _ = open_model(recipe, train)
     adapted = add_lora(model, recipe.train.lora, recipe.train.freeze_layers)
     try:
         restore(best_checkpoint(source), adapted, None)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from accelerate.utils import set_seed
 from torch import Tensor, nn
 from transformers import (
     GenerationConfig,
@@ -19,8 +18,8 @@ from transformers import (
 )
 from transformers.initialization import no_init_weights
 
-from llmkit.config.schema import Forward, Model, Scratch
-from llmkit.constants import END_OF_TEXT, SCRATCH
+from llmkit.config.schema import Scratch
+from llmkit.constants import END_OF_TEXT
 from llmkit.data.bpe import Bpe
 from llmkit.errors import OutOfMemory, UserError
 from llmkit.families import SCRATCH_FAMILY, Family, family_of
@@ -199,6 +198,13 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     return _tokenizer_in(folder, where, SCRATCH_FAMILY)
 
 
+def load_model_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer that `load_model` returns, without the weights of the model."""
+    folder = find_model(name, revision)
+    where = f"model: {name}"
+    return _tokenizer_in(folder, where, check_folder(folder, where))
+
+
 def _tokenizer_in(folder: Path, where: str, family: Family) -> PreTrainedTokenizerBase:
     """The tokenizer of a checked folder, with an end-of-text token. where: See `check_folder`."""
     try:
@@ -333,39 +339,3 @@ def check_padding_free(config: PreTrainedConfig) -> None:
             f"train.forward: padding_free does not support this model's {', '.join(unsupported)}; "
             "set train.forward=transformers"
         )
-
-
-def open_model(
-    settings: Model, forward: Forward, seed: int, train_bpe: TrainBpe, name: str | None = None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model that a recipe's training starts from, with its tokenizer.
-
-    Args:
-        settings: The recipe's section.
-        forward: The forward pass; raises UserError if it does not support the model.
-        seed: Seed of the weights of `scratch`.
-        train_bpe: Returns the BPE of `scratch` for a size of the vocabulary.
-        name: Another model, to open in place of the recipe's own.
-    """
-    name = settings.name if name is None else name
-    if name == SCRATCH:
-        set_seed(seed)
-        return scratch_model(settings.scratch, train_bpe, settings.revision)
-    model, tokenizer = load_model(name, settings.revision if name == settings.name else None)
-    if forward == "padding_free":
-        check_padding_free(model.config)
-    return model, tokenizer
-
-
-def open_tokenizer(settings: Model, train_bpe: TrainBpe) -> PreTrainedTokenizerBase:
-    """The tokenizer that `open_model` returns, without the weights of the model.
-
-    Args:
-        settings: The recipe's section.
-        train_bpe: Returns the BPE of `scratch` for a size of the vocabulary.
-    """
-    if settings.name == SCRATCH:
-        return scratch_tokenizer(settings.scratch, train_bpe, settings.revision)
-    folder = find_model(settings.name, settings.revision)
-    where = f"model: {settings.name}"
-    return _tokenizer_in(folder, where, check_folder(folder, where))

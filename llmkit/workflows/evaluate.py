@@ -1,27 +1,23 @@
 """The `evaluate` command: score a model or a file of predictions, next to baselines."""
 
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from llmkit.config.generation import Generation
-from llmkit.config.schema import Data, Recipe
+from llmkit.config.schema import Recipe
 from llmkit.data.answers import count_answers
-from llmkit.data.bpe import bpe_of
-from llmkit.data.encode import EncodingOptions
 from llmkit.data.findings import find_invalid, find_same_ids, find_unscorable, refuse_errors
 from llmkit.data.recipe_task import recipe_task
 from llmkit.data.rows import Rows
 from llmkit.data.splits import open_splits
 from llmkit.errors import UserError, first_few
-from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_set, read_test_sets
+from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_sets, read_test_sets
 from llmkit.evaluation.evaluator import Evaluator
 from llmkit.generation.constraint import check_constraint
-from llmkit.model.load import check_max_length, open_model
+from llmkit.model.recipe_model import open_model
 from llmkit.paths import check_writable, expand
 from llmkit.reports import terminal
 from llmkit.runs.folder import is_run
@@ -72,9 +68,10 @@ def evaluate_model(
     encoded: dict[str, EvaluationSet] = {}
     encoded_with: PreTrainedTokenizerBase | None = None
     for label, model_name in names.items():
-        model, tokenizer = open_to_evaluate(recipe, splits["train"], model_name)
+        model, tokenizer = open_model(recipe, splits["train"], model_name)
+        check_constraint(recipe.generation, tokenizer)
         if encoded_with is None or not is_same_tokenizer(tokenizer, encoded_with):
-            encoded = encode_tests(tests, tokenizer, recipe.data, recipe.generation)
+            encoded = encode_test_sets(tests, tokenizer, recipe.data, recipe.generation)
             encoded_with = tokenizer
         evaluator = Evaluator(
             tokenizer, recipe.evaluation, recipe.generation, recipe.train.forward, recipe.seed,
@@ -89,32 +86,14 @@ def evaluate_model(
     return {name: summarize_results(of_set).as_dict() for name, of_set in results.items()}
 
 
-def open_to_evaluate(
-    recipe: Recipe, train: Rows, name: str
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Open a model with its tokenizer. Raises UserError if a setting of the recipe does not fit it.
-
-    train: The training rows, for the tokenizer of a model from scratch.
-    """
-    train_bpe = partial(bpe_of, train)
-    model, tokenizer = open_model(recipe.model, recipe.train.forward, recipe.seed, train_bpe, name)
-    check_max_length(recipe.data.max_length, model)
-    check_constraint(recipe.generation, tokenizer)
-    return model, tokenizer
-
-
-def encode_tests(
-    tests: dict[str, TestSet],
-    tokenizer: PreTrainedTokenizerBase,
-    data: Data,
-    generation: Generation,
-) -> dict[str, EvaluationSet]:
-    """The token ids of all test sets."""
-    options = EncodingOptions.of(data, is_scored=True)
-    return {
-        name: encode_test_set(test, tokenizer, options, generation.max_new_tokens)
-        for name, test in tests.items()
-    }
+def read_encoded_test(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> EvaluationSet:
+    """Read the rows of the test set `test` as token ids; rows that cannot be read are printed."""
+    task = recipe_task(recipe)
+    splits = open_splits(recipe.data, task, recipe.evaluation)
+    show_invalid(splits)
+    answers = count_answers(splits["train"], task)
+    tests = read_test_sets(splits, task, answers, (), None)
+    return encode_test_sets(tests, tokenizer, recipe.data, recipe.generation)["test"]
 
 
 def is_same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:

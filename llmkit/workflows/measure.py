@@ -12,15 +12,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from llmkit.data.bpe import bpe_of
 from llmkit.data.encode import EncodingOptions
 from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_set
 from llmkit.evaluation.samples import take_samples
 from llmkit.generation.generate import max_running_rows
 from llmkit.generation.kv_cache import KeyValueCache
-from llmkit.model.load import load_model, open_model
+from llmkit.model.load import load_model
 from llmkit.model.loss import SupervisedLoss, unwrap_model
 from llmkit.model.packed import generation_dtype
+from llmkit.model.recipe_model import open_model
 from llmkit.paths import RUNS, total_size
 from llmkit.planning.flops import training_flops
 from llmkit.runs.folder import checkpoints_dir, log_path, model_dir, predictions_path
@@ -102,8 +102,7 @@ def time_parts(setup: TrainingSetup, measured: Measurements) -> None:
         time_saves(setup, trainer, run, measured)
         time_statistics(setup, results, run, measured)
     started = time.perf_counter()
-    train_bpe = partial(bpe_of, setup.rows.splits["train"])
-    again, _ = open_model(recipe.model, recipe.train.forward, recipe.seed, train_bpe)
+    again, _ = open_model(recipe, setup.rows.splits["train"])
     measured.open_seconds = time.perf_counter() - started
     del again
     measured.peak_bytes = peak_bytes(setup.accelerator.device)

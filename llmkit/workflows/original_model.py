@@ -7,10 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from llmkit.config.generation import Generation
-from llmkit.data.answers import count_answers
 from llmkit.data.recipe_task import recipe_task
-from llmkit.data.splits import open_splits
-from llmkit.evaluation.evaluation_set import EvaluationSet, read_test_sets
+from llmkit.evaluation.evaluation_set import EvaluationSet
 from llmkit.export.hugging_face import LlmkitRuntime
 from llmkit.export.inputs import Inputs, make_inputs
 from llmkit.export.outputs import Outputs, compute_outputs
@@ -21,7 +19,7 @@ from llmkit.paths import total_size
 from llmkit.runs.find import recipe_of
 from llmkit.runs.folder import model_dir
 from llmkit.scoring.deciding_metric import choose_metric
-from llmkit.workflows.evaluate import encode_tests, show_invalid
+from llmkit.workflows.evaluate import read_encoded_test
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def load_source(run: Path, overrides: tuple[str, ...]) -> Source:
 def run_original_model(source: Source, console: Console) -> OriginalModel:
     """Compute the outputs of the original model on the run's test rows."""
     recipe = source.recipe
-    test = read_test_set(source)
+    test = read_encoded_test(recipe, source.tokenizer)
     warn_of_other_decoding(source, console)
     inputs = make_inputs(
         test,
@@ -74,16 +72,6 @@ def run_original_model(source: Source, console: Console) -> OriginalModel:
         metric = next(iter(test.task.scores))
     num_bytes = total_size(source.folder.iterdir())
     return OriginalModel(test, inputs, outputs, recipe.generation.stop, metric, num_bytes)
-
-
-def read_test_set(source: Source) -> EvaluationSet:
-    """The test rows as token ids."""
-    recipe = source.recipe
-    splits = open_splits(recipe.data, source.task, recipe.evaluation)
-    show_invalid(splits)
-    counts = count_answers(splits["train"], source.task)
-    tests = read_test_sets(splits, source.task, counts, (), None)
-    return encode_tests(tests, source.tokenizer, recipe.data, recipe.generation)["test"]
 
 
 def warn_of_other_decoding(source: Source, console: Console) -> None:

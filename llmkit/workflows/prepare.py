@@ -10,7 +10,6 @@ from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.config.schema import Data, Recipe
-from llmkit.data.bpe import bpe_of
 from llmkit.data.duplicate_filter import REMOVED
 from llmkit.data.encoded_train import TRAIN_SET
 from llmkit.data.preparation import Progress, Show
@@ -21,7 +20,7 @@ from llmkit.data.rows import Rows
 from llmkit.data.splits import held_out_rows, open_splits
 from llmkit.data.unique_texts import Removal
 from llmkit.errors import UserError, count_of
-from llmkit.model.load import open_tokenizer
+from llmkit.model.recipe_model import open_tokenizer
 from llmkit.runtime.console import counting, warning_console
 from llmkit.tasks import Task
 from llmkit.units import show_bytes, show_seconds
@@ -57,7 +56,7 @@ def prepare_recipe(
     source = splits["train"].source
     if folder is not None and isinstance(source, PreparedSource):
         raise UserError(f"--output: {source.name} is prepared text already; leave --output out")
-    tokenizer = open_tokenizer(recipe.model, partial(bpe_of, splits["train"], say=console.print))
+    tokenizer = open_tokenizer(recipe.model, splits["train"], console.print)
     prepared_sets = prepare_sets(splits, tokenizer, recipe.data, console, folder)
     sets = {name: prepared for name, (prepared, _) in prepared_sets.items()}
     warn_of_many_tokens(with_held_out(splits, sets[TRAIN_SET]))

@@ -1,7 +1,6 @@
 """The end of a run: score the best weights and the untuned model, and write the results."""
 
 import time
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,12 +8,12 @@ from accelerate.utils import broadcast
 from rich.console import Console
 from transformers import PreTrainedModel
 
-from llmkit.data.bpe import bpe_of
 from llmkit.errors import count_of
 from llmkit.families import family_of
 from llmkit.io.atomic import write_manifest, write_text
-from llmkit.model.load import load_model, merged, open_model
+from llmkit.model.load import load_model, merged
 from llmkit.model.loss import unwrap_model
+from llmkit.model.recipe_model import open_model
 from llmkit.reports import terminal
 from llmkit.reports.html import write_report
 from llmkit.reports.model_card import model_card
@@ -66,15 +65,14 @@ def score_systems(
     setup: TrainingSetup, run: Path, console: Console
 ) -> dict[str, dict[str, SystemResult]]:
     """Score the best weights and the untuned model on each test set, one after the other."""
-    recipe, evaluator, tests = setup.recipe, setup.evaluator, setup.rows.tests
+    evaluator, tests = setup.evaluator, setup.rows.tests
     tuned = best_model(setup, run)
     rows = count_of(sum(len(test.rows) for test in tests.values()), "test row")
     console.print(f"scoring the best weights and the untuned model on {rows}")
     systems = {FINE_TUNED: evaluator.evaluate_all(tuned, tests)}
     systems[unconstrained(FINE_TUNED)] = evaluator.evaluate_unconstrained(tuned, tests)
     del tuned
-    train_bpe = partial(bpe_of, setup.rows.splits["train"])
-    untuned, _ = open_model(recipe.model, recipe.train.forward, recipe.seed, train_bpe)
+    untuned, _ = open_model(setup.recipe, setup.rows.splits["train"])
     systems[UNTUNED] = evaluator.evaluate_all(untuned, tests)
     return systems
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,8 +15,6 @@ from llmkit.config.schema import Data, Evaluation, Recipe, Train
 from llmkit.constants import END_OF_TEXT
 from llmkit.data.answers import count_answers
 from llmkit.data.batches import batch_capacity
-from llmkit.data.bpe import bpe_of
-from llmkit.data.encode import EncodingOptions
 from llmkit.data.encoded_rows import EncodedRows
 from llmkit.data.encoded_train import EncodedTrain, rows_of_mix
 from llmkit.data.findings import (
@@ -36,17 +33,16 @@ from llmkit.data.recipe_task import prompt_warnings, recipe_task
 from llmkit.data.rows import Rows
 from llmkit.data.splits import open_splits
 from llmkit.errors import count_of
-from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_set, read_test_sets
+from llmkit.evaluation.evaluation_set import EvaluationSet, encode_test_sets, read_test_sets
 from llmkit.evaluation.evaluator import Evaluator
 from llmkit.generation.constraint import check_constraint
 from llmkit.model.load import (
-    check_max_length,
     commit_of,
     count_parameters,
     move_to_device,
-    open_model,
     weights_fingerprint,
 )
+from llmkit.model.recipe_model import open_model
 from llmkit.model.trainable import (
     require_trainable,
     set_activation_checkpointing,
@@ -168,10 +164,8 @@ def open_model_to_train(
     Raises:
         UserError: The model cannot be trained, or a setting of the recipe does not fit it.
     """
-    train_bpe = partial(bpe_of, train)
-    model, tokenizer = open_model(recipe.model, recipe.train.forward, recipe.seed, train_bpe)
+    model, tokenizer = open_model(recipe, train)
     require_trainable(model, recipe.model.name)
-    check_max_length(recipe.data.max_length, model)
     check_constraint(recipe.generation, tokenizer)
     tokenizer.chat_template = task.chat.template if task.chat else tokenizer.chat_template
     return model, tokenizer
@@ -192,11 +186,7 @@ def prepare_rows(
     answers = count_answers(labeled, task)
     read = {"validation": TestSet.of(splits["validation"], task, answers)}
     read |= read_test_sets(splits, task, answers, data.tests, evaluation.general_text)
-    options = EncodingOptions.of(data, is_scored=True)
-    tests = {
-        name: encode_test_set(test, tokenizer, options, generation.max_new_tokens)
-        for name, test in read.items()
-    }
+    tests = encode_test_sets(read, tokenizer, data, generation)
     rows = PreparedRows(splits, train, tests.pop("validation"), tests, findings=[])
     return replace(rows, findings=find_problems(rows, labeled))
 

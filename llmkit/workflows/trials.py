@@ -2,17 +2,16 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 from accelerate.utils import set_seed
 from rich.console import Console
 from torch import nn
 
 from llmkit.config.schema import Train
-from llmkit.data.bpe import bpe_of
 from llmkit.errors import UserError, count_of
 from llmkit.evaluation.evaluator import token_losses
-from llmkit.model.load import move_to_device, open_model
+from llmkit.model.load import move_to_device
+from llmkit.model.recipe_model import open_model
 from llmkit.model.trainable import set_activation_checkpointing, trainable_model
 from llmkit.planning.scaling_law import Trial
 from llmkit.runtime.console import counting
@@ -57,8 +56,7 @@ def train_and_score(
     recipe, accelerator = setup.recipe, setup.accelerator
     settings = trial_settings(recipe.train, length, num_steps)
     set_seed(recipe.seed)
-    train_bpe = partial(bpe_of, setup.rows.splits["train"])
-    model, _ = open_model(recipe.model, settings.forward, recipe.seed, train_bpe)
+    model, _ = open_model(recipe, setup.rows.splits["train"])
     model = move_to_device(trainable_model(model, settings), accelerator.device)
     set_activation_checkpointing(model, setup.memory.activation_checkpointing)
     schedule = setup.schedule.with_settings(settings)

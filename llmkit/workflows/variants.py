@@ -11,11 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.config.generation import Generation
 from llmkit.config.schema import Recipe
-from llmkit.data.answers import count_answers
-from llmkit.data.recipe_task import recipe_task
-from llmkit.data.splits import open_splits
 from llmkit.errors import count_of
-from llmkit.evaluation.evaluation_set import EvaluationSet, read_test_sets
+from llmkit.evaluation.evaluation_set import EvaluationSet
 from llmkit.evaluation.evaluator import Evaluator
 from llmkit.evaluation.samples import evenly_spaced
 from llmkit.generation.generate import generate
@@ -26,7 +23,7 @@ from llmkit.runtime.devices import start_accelerator
 from llmkit.scoring.comparison import differences_from
 from llmkit.scoring.deciding_metric import choose_metric
 from llmkit.scoring.scores import SystemResult
-from llmkit.workflows.evaluate import encode_tests, show_invalid
+from llmkit.workflows.evaluate import read_encoded_test
 
 NUM_PROMPTS = 8
 NUM_TOKENS = 64  # generated for each prompt, or half the context of the model if that is less
@@ -51,15 +48,11 @@ class Scorer:
         settings = recipe.train
         accelerator = start_accelerator(settings.device, settings.mixed_precision, recipe.seed)
         check_max_length(recipe.data.max_length, model)
-        task = recipe_task(recipe)
-        splits = open_splits(recipe.data, task, recipe.evaluation)
-        show_invalid(splits)
-        tests = read_test_sets(splits, task, count_answers(splits["train"], task), (), None)
+        test = read_encoded_test(recipe, tokenizer)
         evaluator = Evaluator(
             tokenizer, recipe.evaluation, recipe.generation, recipe.train.forward, recipe.seed,
             accelerator,
         )  # fmt: skip
-        test = encode_tests(tests, tokenizer, recipe.data, recipe.generation)["test"]
         return cls(test, evaluator, choose_metric(test.task, recipe.evaluation.metric).name)
 
     def score(self, name: str, model: PreTrainedModel, console: Console) -> SystemResult:

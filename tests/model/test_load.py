@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import ByteLevelBPETokenizer
 from transformers import PreTrainedTokenizerFast
 
-from llmkit.config.schema import Model, Scratch
+from llmkit.config.schema import Scratch
 from llmkit.data.bpe import train_bpe
 from llmkit.errors import UserError
 from llmkit.model.load import (
@@ -21,7 +21,6 @@ from llmkit.model.load import (
     evaluating,
     find_model,
     load_model,
-    open_model,
     save_model,
     scratch_model,
     weights_fingerprint,
@@ -105,26 +104,6 @@ def test_a_saved_model_has_the_permissions_of_other_new_files(tiny_gpt2, tmp_pat
     (tmp_path / "other").touch()
     permissions = {path.stat().st_mode for path in (tmp_path / "model").iterdir()}
     assert permissions == {(tmp_path / "other").stat().st_mode}
-
-
-def test_a_scratch_model_is_the_same_each_time_its_recipe_opens_it():
-    shape = Scratch(n_layer=1, n_head=1, n_embd=8, n_positions=16, vocab_size=300)
-    settings = Model(name="scratch", scratch=shape)
-    texts = ["the ferry left at noon"]
-    first, again, other = (
-        weights_fingerprint(
-            open_model(settings, "padding_free", seed, partial(train_bpe, texts))[0]
-        )
-        for seed in (3, 3, 4)
-    )
-    assert first == again != other
-
-
-def test_the_recipes_model_can_be_replaced_by_name(tiny_gpt2):
-    settings = Model(name=str(tiny_gpt2))
-    own, _ = open_model(settings, "padding_free", 0, partial(train_bpe, []))
-    other, _ = open_model(settings, "padding_free", 0, partial(train_bpe, []), "embedded")
-    assert own.config.vocab_size < other.config.vocab_size
 
 
 def test_a_fingerprint_changes_with_a_single_weight(tiny_gpt2):
