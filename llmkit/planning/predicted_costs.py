@@ -4,6 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MEASURED = "measured here"
+# Parts of the time of a run.
+PREPARATION = "preparation"
+STEPS, VALIDATIONS, CHECKPOINTS = "optimizer steps", "validations", "checkpoints"
+FINAL_SCORES, STATISTICS = "final scores", "statistics"
+SHARED = (STEPS, VALIDATIONS, FINAL_SCORES)  # parts that several devices share
 
 
 @dataclass(frozen=True)

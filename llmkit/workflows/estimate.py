@@ -16,7 +16,17 @@ from llmkit.planning.devices import (
 )
 from llmkit.planning.flops import forward_flops, training_flops
 from llmkit.planning.plan import CurvePoint, Plan
-from llmkit.planning.predicted_costs import PredictedCosts, count_checkpoints
+from llmkit.planning.predicted_costs import (
+    CHECKPOINTS,
+    FINAL_SCORES,
+    PREPARATION,
+    SHARED,
+    STATISTICS,
+    STEPS,
+    VALIDATIONS,
+    PredictedCosts,
+    count_checkpoints,
+)
 from llmkit.planning.proposals import (
     CostModel,
     LossModel,
@@ -33,14 +43,13 @@ from llmkit.runtime.memory import available_bytes
 from llmkit.training.batch_schedule import BatchSchedule
 from llmkit.training.memory import MEMORY_FRACTION
 from llmkit.workflows.measure import Measurements, rows_at_once, size_of
-from llmkit.workflows.predict import cached_row_bytes
+from llmkit.workflows.predict import LIBRARIES, cached_row_bytes
 from llmkit.workflows.probes import MeanStep
 from llmkit.workflows.training_setup import TrainingSetup
 
 CUDA_BYTES = 0.6e9  # memory of the CUDA context and its libraries
 NUM_POINTS = 33  # of the loss curve
 CURVE_SPAN = (1 / 16, 8)  # of the loss curve, in lengths of the run; starts at the shorter trial
-SHARED = ("optimizer steps", "validations", "final scores")  # parts that several devices share
 DISK_RATE = 5e8  # assumed bytes per second of checkpoints on another machine
 
 
@@ -76,8 +85,7 @@ def this_machine(
     flops = training_flops(setup.model, checkpointing=setup.memory.activation_checkpointing)
     flop = flops.total(step.workload)
     seconds = measured.steps.seconds(step.micro_batches, flop)
-    parts = prediction.memory
-    base = parts.get("libraries, rows and reserve", int(CUDA_BYTES))
+    base = prediction.memory.get(LIBRARIES, int(CUDA_BYTES))
     weights = setup.memory.usage.weights
     free = weights + MEMORY_FRACTION.get(kind, MEMORY_FRACTION["cpu"]) * available_bytes(
         setup.accelerator.device
@@ -89,13 +97,13 @@ def this_machine(
         per_step=0.0,
         per_micro_batch=0.0,
         per_saved_byte=(measured.checkpoint_seconds + measured.model_seconds) / saved,
-        fixed=prediction.seconds["preparation"]
+        fixed=prediction.seconds[PREPARATION]
         + measured.steps.warm_up
-        + prediction.seconds["statistics"],
+        + prediction.seconds[STATISTICS],
     )
     memory_budget = free if memory is None else memory - base
-    validation = prediction.seconds["validations"] / prediction.num_validations
-    scoring = validation, prediction.seconds["final scores"]
+    validation = prediction.seconds[VALIDATIONS] / prediction.num_validations
+    scoring = validation, prediction.seconds[FINAL_SCORES]
     return Machine(kind, (*relative,), rates, memory_budget, base, None, scoring)
 
 
@@ -210,12 +218,12 @@ def predict_on_device(
     )  # fmt: skip
     sheet = machine.sheet
     seconds = {
-        "preparation (measured on this machine)": measured.setup_seconds,
-        "optimizer steps": steps,
-        "validations": num_validations * validation,
-        "checkpoints": machine.rates.per_saved_byte
+        f"{PREPARATION} (measured on this machine)": measured.setup_seconds,
+        STEPS: steps,
+        VALIDATIONS: num_validations * validation,
+        CHECKPOINTS: machine.rates.per_saved_byte
         * (num_checkpoints * variant.usage.checkpoint + num_validations * variant.model_bytes),
-        "final scores": final,
+        FINAL_SCORES: final,
     }
     rate = sheet.rates[variant.precision]
     notes = [

@@ -9,7 +9,13 @@ from llmkit.data.rows import Rows
 from llmkit.data.token_blocks import TokenBlocks
 from llmkit.planning.flops import training_flops
 from llmkit.planning.predicted_costs import (
+    CHECKPOINTS,
+    FINAL_SCORES,
     MEASURED,
+    PREPARATION,
+    STATISTICS,
+    STEPS,
+    VALIDATIONS,
     PredictedCosts,
     count_checkpoints,
     count_validations,
@@ -18,6 +24,7 @@ from llmkit.workflows.measure import Measurements, cached_bytes, size_of, timed_
 from llmkit.workflows.probes import MeanStep
 from llmkit.workflows.training_setup import TrainingSetup
 
+LIBRARIES = "libraries, rows and reserve"  # part of the memory on a CPU
 TOKEN_BYTES = 8  # per token of encoded rows in the cache: token id and label
 SHARD_TOKEN_BYTES = 2  # per token of prepared text in the cache
 
@@ -36,13 +43,13 @@ def predict(setup: TrainingSetup, measured: Measurements, step: MeanStep) -> Pre
         num_steps, num_validations, checkpoint.every, checkpoint.minutes, steps + validations
     )
     seconds = {
-        "preparation": measured.setup_seconds + measured.build_seconds,
-        "optimizer steps": steps,
-        "validations": validations + max(costs.first for costs in measured.untuned.values()),
-        "checkpoints": num_checkpoints * measured.checkpoint_seconds
+        PREPARATION: measured.setup_seconds + measured.build_seconds,
+        STEPS: steps,
+        VALIDATIONS: validations + max(costs.first for costs in measured.untuned.values()),
+        CHECKPOINTS: num_checkpoints * measured.checkpoint_seconds
         + num_validations * measured.model_seconds,
-        "final scores": final_scoring_seconds(setup, measured),
-        "statistics": statistics_seconds(setup, measured),
+        FINAL_SCORES: final_scoring_seconds(setup, measured),
+        STATISTICS: statistics_seconds(setup, measured),
     }
     notes = []
     if recipe.evaluation.early_stopping_patience is not None:
@@ -110,7 +117,7 @@ def predicted_memory(
         return parts
     more = usage.activations(step.largest) - usage.activations(measured.steps.largest_timed)
     peak = measured.peak_bytes + max(0, more) + more_cached_bytes(setup, measured)
-    return {"libraries, rows and reserve": max(0, peak - sum(parts.values())), **parts}
+    return {LIBRARIES: max(0, peak - sum(parts.values())), **parts}
 
 
 def more_cached_bytes(setup: TrainingSetup, measured: Measurements) -> int:

@@ -8,9 +8,9 @@ import pytest
 from llmkit.planning.devices import EFFICIENCY, find_device
 from llmkit.planning.flops import training_flops
 from llmkit.planning.plan import Plan
+from llmkit.planning.predicted_costs import SHARED
 from llmkit.planning.scaling_law import Trial
 from llmkit.workflows.estimate import (
-    SHARED,
     machine_from_datasheet,
     predict_on_device,
     schedule_of,
