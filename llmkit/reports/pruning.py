@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from llmkit.errors import count_of
-from llmkit.reports.variants import Variant, show_variants
+from llmkit.reports.compression import NUM_PROMPTS, ModelFigures, show_models
 from llmkit.scoring.verdict import title_of
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 520, 320, 56, 110, 20, 48  # of the plot, in pixels
@@ -28,36 +28,34 @@ class PrunedRun:
     """Test rows that were scored."""
     num_steps: int
     """Optimizer steps of each recovery."""
-    before: Variant
+    before: ModelFigures
     """The model of the run."""
-    pruned: dict[float, list[Variant]]
+    pruned: dict[float, list[ModelFigures]]
     """For each share: the pruned model and, if there was a recovery, the recovered one."""
 
 
 def show_pruned(console: Console, pruned: PrunedRun) -> None:
     """Print the table, and how much of the score and of the speed each recovered model has."""
-    show_variants(
-        console, pruned.metric, pruned.num_rows, [[pruned.before], *pruned.pruned.values()]
-    )
-    for share, variants in pruned.pruned.items():
-        console.print(f"{percent(share)}: {outcome(pruned, variants[-1])}")
+    show_models(console, pruned.metric, pruned.num_rows, [[pruned.before], *pruned.pruned.values()])
+    for share, models in pruned.pruned.items():
+        console.print(f"{percent(share)}: {outcome(pruned, models[-1])}")
 
 
 def percent(share: float) -> str:
     return f"{100 * share:g}%"
 
 
-def outcome(pruned: PrunedRun, variant: Variant) -> str:
-    """Speed and score of a variant next to the model of the run."""
+def outcome(pruned: PrunedRun, figures: ModelFigures) -> str:
+    """Speed and score of a pruned model next to the model of the run."""
     before = pruned.before
     speeds = [
-        f"{variant.tokens_per_second / before.tokens_per_second:.2f} times the speed",
-        f"{variant.batch_tokens_per_second / before.batch_tokens_per_second:.2f} times with "
-        "8 prompts",
+        f"{figures.tokens_per_second / before.tokens_per_second:.2f} times the speed",
+        f"{figures.batch_tokens_per_second / before.batch_tokens_per_second:.2f} times with "
+        f"{NUM_PROMPTS} prompts",
     ]
     scores = []
-    if before.score and variant.score is not None:
-        share = variant.score / before.score
+    if before.score and figures.score is not None:
+        share = figures.score / before.score
         after = f" after {count_of(pruned.num_steps, 'step')}" if pruned.num_steps else ""
         scores = [f"{share:.1%} of the {title_of(pruned.metric)}{after}"]
     return ", ".join(speeds + scores)
@@ -67,10 +65,10 @@ def picture(pruned: PrunedRun) -> str:
     """The score by share of the weights that are removed, with its intervals, as an SVG file."""
     shares = [0.0, *pruned.pruned]
     lines = [
-        [pruned.before, *(variants[number] for variants in pruned.pruned.values())]
+        [pruned.before, *(models[number] for models in pruned.pruned.values())]
         for number in range(min(map(len, pruned.pruned.values())))
     ]
-    values = [value for line in lines for variant in line for value in extent(variant)]
+    values = [value for line in lines for figures in line for value in extent(figures)]
     bottom, top = (min(values), max(values)) if values else (0.0, 1.0)
     bottom, top = (bottom, top) if top > bottom else (bottom - 0.5, top + 0.5)
 
@@ -81,11 +79,11 @@ def picture(pruned: PrunedRun) -> str:
         return HEIGHT - BOTTOM - (score - bottom) / (top - bottom) * (HEIGHT - BOTTOM - TOP)
 
     parts, label_heights = axes(pruned, shares, np.linspace(bottom, top, 5).tolist(), x, y), []
-    for variants, label, color in zip(lines, LABELS, COLORS, strict=False):
+    for models, label, color in zip(lines, LABELS, COLORS, strict=False):
         points = [
-            (x(share), variant)
-            for share, variant in zip(shares, variants, strict=True)
-            if variant.score is not None
+            (x(share), figures)
+            for share, figures in zip(shares, models, strict=True)
+            if figures.score is not None
         ]
         if points:
             parts += curve(points, color, y)
@@ -100,24 +98,24 @@ def picture(pruned: PrunedRun) -> str:
 
 
 def curve(
-    points: list[tuple[float, Variant]], color: str, y: Callable[[float], float]
+    points: list[tuple[float, ModelFigures]], color: str, y: Callable[[float], float]
 ) -> list[str]:
     """Scores with their intervals, joined by lines.
 
     Args:
-        points: Horizontal position and variant of each.
+        points: Horizontal position and figures of each model.
         y: The vertical position of a score.
     """
     parts = []
-    for at, variant in points:
-        low, high = min(extent(variant)), max(extent(variant))
+    for at, figures in points:
+        low, high = min(extent(figures)), max(extent(figures))
         parts += [
             f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}" '
             f'stroke="{color}"/>',
-            f'<circle cx="{at:.1f}" cy="{y(variant.score):.1f}" r="3.5" fill="{color}">'
-            f"<title>{escape(variant.name)}: {variant.score:.2f}</title></circle>",
+            f'<circle cx="{at:.1f}" cy="{y(figures.score):.1f}" r="3.5" fill="{color}">'
+            f"<title>{escape(figures.name)}: {figures.score:.2f}</title></circle>",
         ]
-    joined = " ".join(f"{at:.1f},{y(variant.score):.1f}" for at, variant in points)
+    joined = " ".join(f"{at:.1f},{y(figures.score):.1f}" for at, figures in points)
     return [*parts, f'<polyline points="{joined}" fill="none" stroke="{color}"/>']
 
 
@@ -127,9 +125,9 @@ def apart(height: float, others: list[float]) -> float:
     return min(near) - LABEL_HEIGHT if near else height
 
 
-def extent(variant: Variant) -> list[float]:
+def extent(figures: ModelFigures) -> list[float]:
     """The score and the ends of its interval."""
-    return [] if variant.score is None else [variant.score, *(variant.interval or ())]
+    return [] if figures.score is None else [figures.score, *(figures.interval or ())]
 
 
 def axes(

@@ -40,10 +40,10 @@ from llmkit.runs.folder import (
 )
 from llmkit.runtime.devices import start_accelerator
 from llmkit.runtime.signals import Signals, Stopped
+from llmkit.workflows.compression import Scorer, weight_bytes
 from llmkit.workflows.finetune import finetune
 from llmkit.workflows.training_setup import TrainingSetup, setup_training
 from llmkit.workflows.trials import trial_settings
-from llmkit.workflows.variants import Scorer, weight_bytes
 
 RECOVERY = 1 / 3  # steps of a recovery, as a share of those of the run
 NUM_ROWS = 64  # training rows that decide what is removed
@@ -250,9 +250,9 @@ def compare(plan: PruningPlan, model: nn.Module, scorer: Scorer, console: Consol
     }
     results = {name: scorer.score(name, each, console) for name, each in models.items()}
     sizes = {name: weight_bytes(folder) for name, folder in folders.items()}
-    before, *variants = scorer.compare(models, results, sizes)
-    size = len(variants) // len(plan.shares)
-    groups = [variants[at : at + size] for at in range(0, len(variants), size)]
+    before, *others = scorer.compare(models, results, sizes)
+    size = len(others) // len(plan.shares)  # figures of each share
+    groups = [others[at : at + size] for at in range(0, len(others), size)]
     return PrunedRun(
         plan.method,
         scorer.metric,

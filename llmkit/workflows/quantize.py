@@ -11,13 +11,13 @@ from llmkit.io.atomic import check_replaceable, write_folder, write_text
 from llmkit.model.int8 import is_int8, save_int8
 from llmkit.model.load import check_finite_weights, load_model
 from llmkit.paths import check_writable
+from llmkit.reports.compression import NOTE, ModelFigures, models_table, show_models
 from llmkit.reports.model_card import card_of_form
-from llmkit.reports.variants import NOTE, Variant, show_variants, variants_table
 from llmkit.runs.find import find_finished_run, recipe_of
 from llmkit.runs.folder import card_path, int8_dir, model_dir
-from llmkit.workflows.variants import Scorer, weight_bytes
+from llmkit.workflows.compression import Scorer, weight_bytes
 
-FLOAT32, INT8 = "float32", "int8"  # names of the variants
+FLOAT32, INT8 = "float32", "int8"  # names of the models
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Quantized:
     """Test rows that were scored."""
     instructions: str
     """The processor's instruction set, and the threads that were used."""
-    variants: list[Variant]
+    models: list[ModelFigures]
     """The model of the run, and its int8 weights."""
 
 
@@ -63,9 +63,9 @@ def quantize_run(
         models = {FLOAT32: model, INT8: load_model(staging)[0]}
         sizes = {FLOAT32: weight_bytes(model_dir(run)), INT8: weight_bytes(staging)}
         results = {name: scorer.score(name, model, console) for name, model in models.items()}
-        variants = scorer.compare(models, results, sizes)
+        figures = scorer.compare(models, results, sizes)
         num_rows = len(scorer.test.rows)
-        quantized = Quantized(folder, scorer.metric, num_rows, instructions(), variants)
+        quantized = Quantized(folder, scorer.metric, num_rows, instructions(), figures)
         card = card_of_form(model_dir(run), "llmkit", section(quantized))
         write_text(card_path(staging), card)
         found.append(quantized)
@@ -86,12 +86,12 @@ def section(quantized: Quantized) -> str:
         "\n## Int8 weights\n\n"
         "Weights of the linear layers as int8, with a scale for each output. Only llmkit opens "
         f"this folder. {quantized.num_rows:,} test rows; {quantized.instructions}:\n\n"
-        f"{variants_table(quantized.metric, quantized.variants)}\n{NOTE}\n"
+        f"{models_table(quantized.metric, quantized.models)}\n{NOTE}\n"
     )
 
 
 def show_quantized(console: Console, quantized: Quantized) -> None:
     """Print the table."""
-    show_variants(console, quantized.metric, quantized.num_rows, [quantized.variants])
+    show_models(console, quantized.metric, quantized.num_rows, [quantized.models])
     console.print(quantized.instructions)
     console.print(f"model: {quantized.folder}")

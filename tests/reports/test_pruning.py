@@ -4,18 +4,18 @@ from xml.etree import ElementTree
 
 import pytest
 
+from llmkit.reports.compression import ModelFigures
 from llmkit.reports.pruning import LABELS, PrunedRun, outcome, percent, picture
-from llmkit.reports.variants import Variant
 
 
-def variant(name, score, interval=None, speed=100):
-    return Variant(name, 1000, 100, score, interval, None, speed, 4 * speed)
+def figures(name, score, interval=None, speed=100):
+    return ModelFigures(name, 1000, 100, score, interval, None, speed, 4 * speed)
 
 
-BEFORE = variant("before", 80.0, (78.0, 82.0))
+BEFORE = figures("before", 80.0, (78.0, 82.0))
 PRUNED = {
-    0.1: [variant("10% pruned", 60.0, (57.0, 63.0)), variant("10% recovered", 79.0)],
-    0.125: [variant("12.5% pruned", 20.0), variant("12.5% recovered", 76.0, (74.0, 78.0), 130)],
+    0.1: [figures("10% pruned", 60.0, (57.0, 63.0)), figures("10% recovered", 79.0)],
+    0.125: [figures("12.5% pruned", 20.0), figures("12.5% recovered", 76.0, (74.0, 78.0), 130)],
 }  # fmt: skip
 
 
@@ -29,27 +29,27 @@ def test_the_outcome_is_relative_to_the_model_of_the_run():
     assert "1.30 times the speed" in said
     assert "95.0% of the ROUGE-L after 200 steps" in said
     assert percent(0.125) == "12.5%"
-    assert "ROUGE" not in outcome(pruned_run(), variant("undefined", None))
+    assert "ROUGE" not in outcome(pruned_run(), figures("undefined", None))
 
 
 @pytest.mark.parametrize(
     "pruned",
-    [PRUNED, {share: variants[:1] for share, variants in PRUNED.items()},
-     {0.3: [variant("30% pruned", None)]}],
+    [PRUNED, {share: models[:1] for share, models in PRUNED.items()},
+     {0.3: [figures("30% pruned", None)]}],
     ids=["recovered", "without recovery", "undefined"],
 )  # fmt: skip
 def test_the_plot_is_valid_and_shows_every_score(pruned):
     root = ElementTree.fromstring(picture(pruned_run(pruned=pruned)))
     points = root.findall("{http://www.w3.org/2000/svg}circle")
-    of_variants = [v for variants in pruned.values() for v in variants if v.score is not None]
+    shown = [v for models in pruned.values() for v in models if v.score is not None]
     num_lines = len(next(iter(pruned.values())))
-    assert len(points) == len(of_variants) + num_lines  # each line starts at the model of the run
+    assert len(points) == len(shown) + num_lines  # each line starts at the model of the run
     heights = [float(point.get("cy")) for point in points]
     assert all(0 <= height <= 320 for height in heights)
 
 
 def test_labels_do_not_cover_each_other():
-    close = {0.1: [variant("10% pruned", 79.0), variant("10% recovered", 79.1)]}
+    close = {0.1: [figures("10% pruned", 79.0), figures("10% recovered", 79.1)]}
     root = ElementTree.fromstring(picture(pruned_run(pruned=close)))
     labels = {each.text: float(each.get("y")) for each in root.iter() if each.text in LABELS}
     assert labels["pruned"] - labels["recovered"] >= 12

@@ -12,15 +12,15 @@ from transformers import AutoModelForCausalLM
 
 from llmkit.model.load import load_model
 from llmkit.runs.find import resolve_model
-from llmkit.workflows import variants
+from llmkit.workflows import compression
 
 SHARES = ("--share", "0.5", "--share", "0.25")
 
 
 @pytest.fixture
 def run(classifier, tmp_path, monkeypatch):
-    monkeypatch.setattr(variants, "NUM_TOKENS", 2)
-    monkeypatch.setattr(variants, "ROUNDS", 1)
+    monkeypatch.setattr(compression, "NUM_TOKENS", 2)
+    monkeypatch.setattr(compression, "ROUNDS", 1)
     return shutil.copytree(classifier, tmp_path / "run")
 
 

@@ -13,14 +13,14 @@ from llmkit.model.int8 import WEIGHTS_FILE, is_int8
 from llmkit.model.load import load_model
 from llmkit.runs.find import resolve_model
 from llmkit.runtime.console import make_console
-from llmkit.workflows import variants
+from llmkit.workflows import compression
 from llmkit.workflows.quantize import quantize_run
 
 
 @pytest.fixture
 def run(classifier, tmp_path, monkeypatch):
-    monkeypatch.setattr(variants, "NUM_TOKENS", 4)
-    monkeypatch.setattr(variants, "ROUNDS", 1)
+    monkeypatch.setattr(compression, "NUM_TOKENS", 4)
+    monkeypatch.setattr(compression, "ROUNDS", 1)
     return shutil.copytree(classifier, tmp_path / "run")
 
 
@@ -28,7 +28,7 @@ def test_commands_open_the_int8_folder_like_the_run(run, llmkit, tmp_path):
     result = llmkit("quantize", run, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    float32, int8 = found["variants"]
+    float32, int8 = found["models"]
     assert (float32["name"], int8["name"]) == ("float32", "int8")
     assert 0.2 < int8["num_bytes"] / float32["num_bytes"] < 0.6
     assert int8["change"]["difference"] == pytest.approx(int8["score"] - float32["score"])

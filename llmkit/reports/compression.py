@@ -1,4 +1,5 @@
-"""The table of a run's model and its variants: in the terminal, and in a model card."""
+"""The table of a run's model and its quantized or pruned versions: in the terminal, and in a model
+card."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +12,17 @@ from llmkit.scoring.significance import Difference
 from llmkit.scoring.verdict import title_of
 from llmkit.units import show_bytes
 
+NUM_PROMPTS = 8  # prompts whose completions are timed: one at a time, and as one batch
 NOTE = (
     "difference: from the first line, paired by rows; with 95% intervals\n"
-    "tokens/s: generated, one prompt at a time; batch of 8: the same for 8 prompts at once"
+    "tokens/s: generated, one prompt at a time; "
+    f"batch of {NUM_PROMPTS}: the same for {NUM_PROMPTS} prompts at once"
 )
 
 
 @dataclass(frozen=True)
-class Variant:
-    """Size, deciding score and speed of a run's model, or of a variant of it."""
+class ModelFigures:
+    """Size, deciding score and speed of a run's model, or of a quantized or pruned version."""
 
     name: str
     num_bytes: int
@@ -30,33 +33,34 @@ class Variant:
     """The deciding score; None if it is undefined on the rows."""
     interval: tuple[float, float] | None
     change: Difference | None
-    """Its score minus that of the first variant, paired by rows; None for the first."""
+    """Its score minus that of the first model, paired by rows; None for the first."""
     tokens_per_second: float
     """Generated tokens per second, one prompt at a time."""
     batch_tokens_per_second: float
-    """The same for several prompts at once."""
+    """The same for NUM_PROMPTS prompts at once."""
 
 
 def header(metric: str) -> list[str]:
     """The names of the columns. metric: The deciding score."""
-    return ["", "weights", "size", title_of(metric), "difference", "tokens/s", "batch of 8"]
+    speeds = ["tokens/s", f"batch of {NUM_PROMPTS}"]
+    return ["", "weights", "size", title_of(metric), "difference", *speeds]
 
 
-def line(variant: Variant) -> list[str]:
-    """The cells of a variant."""
+def line(figures: ModelFigures) -> list[str]:
+    """The cells of a model."""
     return [
-        variant.name,
-        f"{variant.num_weights:,}",
-        show_bytes(variant.num_bytes),
-        score_cell(variant.score, variant.interval),
-        difference_cell(variant.change),
-        speed_cell(variant.tokens_per_second),
-        speed_cell(variant.batch_tokens_per_second),
+        figures.name,
+        f"{figures.num_weights:,}",
+        show_bytes(figures.num_bytes),
+        score_cell(figures.score, figures.interval),
+        difference_cell(figures.change),
+        speed_cell(figures.tokens_per_second),
+        speed_cell(figures.batch_tokens_per_second),
     ]
 
 
-def show_variants(
-    console: Console, metric: str, num_rows: int, groups: Sequence[Sequence[Variant]]
+def show_models(
+    console: Console, metric: str, num_rows: int, groups: Sequence[Sequence[ModelFigures]]
 ) -> None:
     """Print the table, with a rule after each group of lines."""
     console.print(f"\n{num_rows:,} test rows")
@@ -64,6 +68,6 @@ def show_variants(
     console.print(NOTE, style="dim")
 
 
-def variants_table(metric: str, variants: Sequence[Variant]) -> str:
+def models_table(metric: str, models: Sequence[ModelFigures]) -> str:
     """The table in Markdown."""
-    return markdown_table(header(metric), map(line, variants))
+    return markdown_table(header(metric), map(line, models))

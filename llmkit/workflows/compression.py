@@ -1,4 +1,4 @@
-"""Score the variants of a run's model on its test rows, and time their generation."""
+"""Score versions of a run's model on its test rows, and time their generation."""
 
 import time
 from collections.abc import Mapping
@@ -18,14 +18,13 @@ from llmkit.evaluation.samples import evenly_spaced
 from llmkit.generation.generate import generate
 from llmkit.model.load import check_max_length, evaluating
 from llmkit.paths import total_size
-from llmkit.reports.variants import Variant
+from llmkit.reports.compression import NUM_PROMPTS, ModelFigures
 from llmkit.runtime.devices import start_accelerator
 from llmkit.scoring.comparison import differences_from
 from llmkit.scoring.deciding_metric import choose_metric
 from llmkit.scoring.scores import SystemResult
 from llmkit.workflows.evaluate import read_encoded_test
 
-NUM_PROMPTS = 8
 NUM_TOKENS = 64  # generated for each prompt, or half the context of the model if that is less
 ROUNDS = 10  # maximum number of rounds
 MAX_SECONDS = 60  # no further round begins after this time
@@ -65,11 +64,11 @@ class Scorer:
         models: Mapping[str, PreTrainedModel],
         results: Mapping[str, SystemResult],
         sizes: Mapping[str, int],
-    ) -> list[Variant]:
-        """Size, score and speed of each variant, and its difference from the first one.
+    ) -> list[ModelFigures]:
+        """Size, score and speed of each model, and its difference from the first one.
 
         Args:
-            models: The variants by name, on the device.
+            models: The models by name, on the device.
             results: Their scores.
             sizes: Bytes of their weight files.
         """
@@ -77,7 +76,7 @@ class Scorer:
         batched = self.speeds(models, batch_size=NUM_PROMPTS)
         first = next(iter(results.values()))
         return [
-            Variant(
+            ModelFigures(
                 name,
                 sizes[name],
                 num_weights(model),

@@ -1,4 +1,4 @@
-"""Variants of a model: what counts as a weight, and which prompts are timed."""
+"""Versions of a model: what counts as a weight, and which prompts are timed."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ from llmkit.evaluation.evaluator import Evaluator
 from llmkit.model.int8 import WEIGHTS_FILE, save_int8
 from llmkit.model.load import load_model
 from llmkit.runtime.devices import start_accelerator
-from llmkit.workflows.variants import Scorer, num_weights, weight_bytes
+from llmkit.workflows.compression import Scorer, num_weights, weight_bytes
 
 
 def test_weights_that_are_not_zero_are_counted_once(tiny_gpt2):
