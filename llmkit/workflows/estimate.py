@@ -14,14 +14,13 @@ from llmkit.planning.devices import (
     SECONDS_PER_BLOCK,
     Device,
 )
-from llmkit.planning.flops import forward_flops, training_flops
+from llmkit.planning.flops import forward_flops
 from llmkit.planning.plan import CurvePoint, Plan
 from llmkit.planning.predicted_costs import (
     CHECKPOINTS,
     FINAL_SCORES,
     PREPARATION,
     SHARED,
-    STATISTICS,
     STEPS,
     VALIDATIONS,
     PredictedCosts,
@@ -30,7 +29,6 @@ from llmkit.planning.predicted_costs import (
 from llmkit.planning.proposals import (
     CostModel,
     LossModel,
-    Rates,
     Schedule,
     cost_model,
     fallback_proposals,
@@ -39,93 +37,15 @@ from llmkit.planning.proposals import (
 )
 from llmkit.planning.scaling_law import Trial
 from llmkit.planning.variants import RowSizes, Variant, iter_variants
-from llmkit.runtime.memory import available_bytes
 from llmkit.training.batch_schedule import BatchSchedule
-from llmkit.training.memory import MEMORY_FRACTION
+from llmkit.workflows.machine import CUDA_BYTES, Machine
 from llmkit.workflows.measure import Measurements, rows_at_once, size_of
-from llmkit.workflows.predict import LIBRARIES, cached_row_bytes
+from llmkit.workflows.predict import cached_row_bytes, num_kept
 from llmkit.workflows.probes import MeanStep
 from llmkit.workflows.training_setup import TrainingSetup
 
-CUDA_BYTES = 0.6e9  # memory of the CUDA context and its libraries
 NUM_POINTS = 33  # of the loss curve
 CURVE_SPAN = (1 / 16, 8)  # of the loss curve, in lengths of the run; starts at the shorter trial
-DISK_RATE = 5e8  # assumed bytes per second of checkpoints on another machine
-
-
-@dataclass(frozen=True)
-class Machine:
-    """The machine that costs are estimated for."""
-
-    device_type: str
-    """Device type: cpu or cuda."""
-    precisions: tuple[str, ...]
-    """Supported precisions, the one that the recipe uses there first."""
-    rates: Rates
-    memory_budget: float
-    """Bytes available to the training, without the libraries."""
-    base_bytes: int
-    """Memory of the libraries in bytes."""
-    sheet: Device | None
-    """Data sheet; None: this machine, at its measured speed."""
-    scoring: tuple[float, float] = (0.0, 0.0)
-    """Measured seconds of one validation and of the final scores of the recipe's model."""
-
-
-def this_machine(
-    setup: TrainingSetup,
-    measured: Measurements,
-    step: MeanStep,
-    prediction: PredictedCosts,
-    memory: int | None,
-) -> Machine:
-    """This machine, at the speed of the timed steps."""
-    kind = setup.accelerator.device.type
-    precision = setup.accelerator.mixed_precision
-    flops = training_flops(setup.model, checkpointing=setup.memory.activation_checkpointing)
-    flop = flops.total(step.workload)
-    seconds = measured.steps.seconds(step.micro_batches, flop)
-    base = prediction.memory.get(LIBRARIES, int(CUDA_BYTES))
-    weights = setup.memory.usage.weights
-    free = weights + MEMORY_FRACTION.get(kind, MEMORY_FRACTION["cpu"]) * available_bytes(
-        setup.accelerator.device
-    )
-    saved = measured.checkpoint_bytes + measured.model_bytes
-    relative = {precision: 1.0, **measured.relative_seconds}
-    rates = Rates(
-        per_flop={name: factor * seconds / flop for name, factor in relative.items()},
-        per_step=0.0,
-        per_micro_batch=0.0,
-        per_saved_byte=(measured.checkpoint_seconds + measured.model_seconds) / saved,
-        fixed=prediction.seconds[PREPARATION]
-        + measured.steps.warm_up
-        + prediction.seconds[STATISTICS],
-    )
-    memory_budget = free if memory is None else memory - base
-    validation = prediction.seconds[VALIDATIONS] / prediction.num_validations
-    scoring = validation, prediction.seconds[FINAL_SCORES]
-    return Machine(kind, (*relative,), rates, memory_budget, base, None, scoring)
-
-
-def machine_from_datasheet(
-    device: Device, setup: TrainingSetup, measured: Measurements, memory: int | None
-) -> Machine:
-    """A device, at the assumed fraction of the peak rates in its data sheet."""
-    requested = setup.recipe.train.mixed_precision
-    precision = requested if requested in device.rates else device.precision
-    others = (name for name in device.rates if name not in (precision, "no"))
-    precisions = (precision, *others)
-    blocks = unwrap_model(setup.model).config.num_hidden_layers
-    rates = Rates(
-        per_flop={name: 1 / (EFFICIENCY * 1e12 * rate) for name, rate in device.rates.items()},
-        per_step=blocks * SECONDS_PER_BLOCK,
-        per_micro_batch=3 * blocks * SECONDS_PER_BLOCK,
-        per_saved_byte=1 / DISK_RATE,
-        fixed=measured.setup_seconds,
-    )
-    limit = MEMORY_FRACTION["cuda"] * device.num_bytes if memory is None else memory
-    memory_budget = limit - CUDA_BYTES
-    return Machine("cuda", precisions, rates, memory_budget, int(CUDA_BYTES), device)
 
 
 def schedule_of(setup: TrainingSetup, step: MeanStep) -> Schedule:
@@ -140,75 +60,92 @@ def schedule_of(setup: TrainingSetup, step: MeanStep) -> Schedule:
     )
 
 
-def variants_with_costs(
-    machine: Machine, setup: TrainingSetup, step: MeanStep
-) -> Iterator[tuple[Variant, CostModel]]:
-    """Iterate over all variants of the recipe with their costs on the machine."""
-    recipe, schedule = setup.recipe, schedule_of(setup, step)
-    config = unwrap_model(setup.model).config
-    longest = int(setup.schedule.rows.lengths.max())
-    rows = RowSizes(longest, int(step.workload.tokens))
-    for variant in iter_variants(
-        recipe.model, recipe.train, config, rows, machine.device_type, machine.precisions,
-        machine.memory_budget,
-    ):  # fmt: skip
-        scoring = scoring_seconds(machine, setup, variant, step)
-        yield variant, cost_model(variant, machine.rates, schedule, scoring)
+@dataclass(frozen=True)
+class Estimator:
+    """Estimates the costs of the variants of a recipe on a machine."""
+
+    machine: Machine
+    setup: TrainingSetup
+    """The recipe, prepared on this machine."""
+    step: MeanStep
+    """Mean size of its steps."""
+
+    @property
+    def schedule(self) -> Schedule:
+        return schedule_of(self.setup, self.step)
+
+    def variants(self) -> Iterator[tuple[Variant, CostModel]]:
+        """Iterate over all variants with their costs, the recipe as written first."""
+        recipe, machine = self.setup.recipe, self.machine
+        config = unwrap_model(self.setup.model).config
+        longest = int(self.setup.schedule.rows.lengths.max())
+        rows = RowSizes(longest, int(self.step.workload.tokens))
+        for variant in iter_variants(
+            recipe.model, recipe.train, config, rows, machine.device_type, machine.precisions,
+            machine.memory_budget,
+        ):  # fmt: skip
+            scoring = self.scoring_seconds(variant)
+            yield variant, cost_model(variant, machine.rates, self.schedule, scoring)
+
+    def scoring_seconds(self, variant: Variant) -> tuple[float, float]:
+        """Seconds of one validation and of the final scores of a variant.
+
+        On this machine, they are proportional to the FLOPs of the forward pass and to the seconds
+        per FLOP in the precision; on another device, they follow from its data sheet.
+        """
+        machine, sheet = self.machine, self.machine.sheet
+        if sheet is None:
+            flop = forward_flops(self.setup.model).total(self.step.workload)
+            rates = machine.rates.per_flop
+            rate = rates[variant.precision] / rates[machine.precisions[0]]
+            ratio = rate * variant.scoring.total(self.step.workload) / flop
+            validation, final = machine.scoring
+            return ratio * validation, ratio * final
+        rows = self.setup.rows
+        seconds = {name: self._set_seconds(sheet, variant, name) for name in rows.scored}
+        tests = sum(seconds[name] for name in rows.tests)
+        return seconds["validation"], 2 * tests  # of the tuned and the untuned model
+
+    def _set_seconds(self, sheet: Device, variant: Variant, name: str) -> float:
+        """Seconds to score a set on a device: one forward pass for the loss, another for the
+        prompts where it cannot be shared, and one per new token of each group of rows that are
+        generated together."""
+        setup, rows = self.setup, self.setup.rows.scored[name]
+        tokens = sum(map(len, rows.encoded["input_ids"]))
+        forward = variant.scoring.per_token * tokens
+        rate = EFFICIENCY * 1e12 * sheet.rates[variant.precision]
+        if rows.task.output == "text":
+            return forward / rate
+        generation = setup.recipe.generation
+        is_shared = reads_rows_once(
+            rows.task.output, generation, setup.evaluator.forward, variant.precision
+        )
+        seconds = (1 if is_shared else 2) * forward / rate
+        if rows.task.output == "label":
+            return seconds
+        blocks = unwrap_model(setup.model).config.num_hidden_layers
+        bytes_read = variant.num_weights * (4 if variant.precision == "no" else 2)
+        per_token = max(
+            blocks * SECONDS_PER_BLOCK, bytes_read / (BANDWIDTH_EFFICIENCY * 1e9 * sheet.bandwidth)
+        )
+        groups = math.ceil(size_of(rows) / rows_at_once(setup, rows))
+        return seconds + groups * generation.max_new_tokens * per_token
+
+    def full_run_steps(self, budget: float | None) -> int:
+        """Number of steps of the recipe's model within a time budget; without one, the number of
+        steps of the recipe."""
+        if budget is None:
+            return self.schedule.num_steps
+        _, costs = next(self.variants())
+        return max(1, costs.steps_within(budget, self.schedule))
 
 
-def scoring_seconds(
-    machine: Machine, setup: TrainingSetup, variant: Variant, step: MeanStep
-) -> tuple[float, float]:
-    """Seconds of one validation and of the final scores of a variant.
-
-    On this machine, they are proportional to the FLOPs of the forward pass and to the seconds per
-    FLOP in the precision; on another device, they follow from its data sheet.
-    """
-    if machine.sheet is None:
-        flop = forward_flops(setup.model).total(step.workload)
-        rates = machine.rates.per_flop
-        rate = rates[variant.precision] / rates[machine.precisions[0]]
-        ratio = rate * variant.scoring.total(step.workload) / flop
-        validation, final = machine.scoring
-        return ratio * validation, ratio * final
-    seconds = {name: set_seconds(machine, setup, variant, name) for name in setup.rows.scored}
-    tests = sum(seconds[name] for name in setup.rows.tests)
-    return seconds["validation"], 2 * tests  # of the tuned and the untuned model
-
-
-def set_seconds(machine: Machine, setup: TrainingSetup, variant: Variant, name: str) -> float:
-    """Seconds to score a set on a device: one forward pass for the loss, another for the prompts
-    where it cannot be shared, and one per new token of each group of rows that are generated
-    together."""
-    rows, sheet = setup.rows.scored[name], machine.sheet
-    tokens = sum(map(len, rows.encoded["input_ids"]))
-    forward = variant.scoring.per_token * tokens
-    rate = EFFICIENCY * 1e12 * sheet.rates[variant.precision]
-    if rows.task.output == "text":
-        return forward / rate
-    recipe = setup.recipe
-    is_shared = reads_rows_once(
-        rows.task.output, recipe.generation, setup.evaluator.forward, variant.precision
-    )
-    seconds = (1 if is_shared else 2) * forward / rate
-    if rows.task.output == "label":
-        return seconds
-    blocks = unwrap_model(setup.model).config.num_hidden_layers
-    bytes_read = variant.num_weights * (4 if variant.precision == "no" else 2)
-    per_token = max(
-        blocks * SECONDS_PER_BLOCK, bytes_read / (BANDWIDTH_EFFICIENCY * 1e9 * sheet.bandwidth)
-    )
-    groups = math.ceil(size_of(rows) / rows_at_once(setup, rows))
-    return seconds + groups * recipe.generation.max_new_tokens * per_token
-
-
-def predict_on_device(
-    machine: Machine, setup: TrainingSetup, measured: Measurements, step: MeanStep
-) -> PredictedCosts:
-    """Predict the costs of the recipe as written on a device that is not this machine."""
-    schedule = schedule_of(setup, step)
-    variant, costs = next(variants_with_costs(machine, setup, step))
-    validation, final = scoring_seconds(machine, setup, variant, step)
+def predict_on_device(estimator: Estimator, measured: Measurements) -> PredictedCosts:
+    """Predict the costs of the recipe as written on a device, from its data sheet."""
+    setup, schedule = estimator.setup, estimator.schedule
+    sheet, rates = estimator.machine.sheet, estimator.machine.rates
+    variant, costs = next(estimator.variants())
+    validation, final = estimator.scoring_seconds(variant)
     num_validations = schedule.num_validations(schedule.num_steps)
     steps = schedule.num_steps * costs.per_step
     checkpoint = setup.recipe.checkpoint
@@ -216,59 +153,49 @@ def predict_on_device(
         schedule.num_steps, num_validations, checkpoint.every, checkpoint.minutes,
         steps + num_validations * validation,
     )  # fmt: skip
-    sheet = machine.sheet
+    saved = num_checkpoints * variant.usage.checkpoint + num_validations * variant.model_bytes
     seconds = {
         f"{PREPARATION} (measured on this machine)": measured.setup_seconds,
         STEPS: steps,
         VALIDATIONS: num_validations * validation,
-        CHECKPOINTS: machine.rates.per_saved_byte
-        * (num_checkpoints * variant.usage.checkpoint + num_validations * variant.model_bytes),
+        CHECKPOINTS: rates.per_saved_byte * saved,
         FINAL_SCORES: final,
     }
-    rate = sheet.rates[variant.precision]
-    notes = [
-        f"estimated from the data sheet of {sheet.name}, without a measurement on it: "
-        f"{sheet.gigabytes} GB, and {rate:g} TFLOP/s in "
-        f"{'float32' if variant.precision == 'no' else variant.precision}, of which "
-        f"{EFFICIENCY:.0%} are assumed to be reached"
-    ]
-    keep = min(checkpoint.keep + 1, num_checkpoints)
-    memory = {"CUDA libraries": int(CUDA_BYTES), **variant.usage.parts(variant.tokens)}
     disk = {
-        "checkpoints": keep * variant.usage.checkpoint,
+        "checkpoints": num_kept(checkpoint, num_checkpoints) * variant.usage.checkpoint,
         "model": variant.model_bytes,
         "encoded rows in the cache": cached_row_bytes(setup),
     }
     return PredictedCosts(
-        f"estimated for {sheet.name}", seconds, memory, disk, schedule.num_steps, num_validations,
-        num_checkpoints, notes,
-    )  # fmt: skip
+        f"estimated for {sheet.name}",
+        seconds,
+        {"CUDA libraries": int(CUDA_BYTES), **variant.usage.parts(variant.tokens)},
+        disk,
+        schedule.num_steps,
+        num_validations,
+        num_checkpoints,
+        [sheet_note(sheet, variant.precision)],
+    )
 
 
-def full_run_steps(plan: Plan, machine: Machine, setup: TrainingSetup, step: MeanStep) -> int:
-    """Number of steps of the recipe's model within the time budget; without a budget, the number of
-    steps of the recipe."""
-    schedule = schedule_of(setup, step)
-    if plan.budget is None:
-        return schedule.num_steps
-    _, costs = next(variants_with_costs(machine, setup, step))
-    return max(1, costs.steps_within(plan.budget, schedule))
+def sheet_note(sheet: Device, precision: str) -> str:
+    """The assumptions of an estimate from a data sheet."""
+    return (
+        f"estimated from the data sheet of {sheet.name}, without a measurement on it: "
+        f"{sheet.gigabytes} GB, and {sheet.rates[precision]:g} TFLOP/s in "
+        f"{'float32' if precision == 'no' else precision}, of which "
+        f"{EFFICIENCY:.0%} are assumed to be reached"
+    )
 
 
-def with_proposals(
-    plan: Plan,
-    machine: Machine,
-    setup: TrainingSetup,
-    step: MeanStep,
-    trials: Sequence[Trial] = (),
-) -> Plan:
+def with_proposals(plan: Plan, estimator: Estimator, trials: Sequence[Trial] = ()) -> Plan:
     """Add the expected loss by run length and the proposals for the budget to a plan."""
-    schedule = schedule_of(setup, step)
-    variants = list(variants_with_costs(machine, setup, step))
+    machine, schedule = estimator.machine, estimator.schedule
+    variants = list(estimator.variants())
     recipe_variant, recipe_costs = variants[0]
     loss_model = LossModel(recipe_variant.num_weights, schedule)
     if trials:
-        loss_model = loss_model.with_trials(trials, full_run_steps(plan, machine, setup, step))
+        loss_model = loss_model.with_trials(trials, estimator.full_run_steps(plan.budget))
         plan = replace(plan, loss=loss_model.loss(loss_model.num_weights, schedule.num_steps))
     plan = replace(plan, trials=list(trials), curve=curve_of(recipe_costs, schedule, loss_model))
     prediction, budget = plan.prediction, plan.budget
@@ -283,7 +210,7 @@ def with_proposals(
     plan = replace(plan, proposals=proposals, fastest=fastest, least_memory=least_memory)
     if is_in_time or not is_in_memory or machine.device_type != "cuda":
         return plan
-    return replace(plan, num_devices=num_devices(prediction, budget, setup.schedule))
+    return replace(plan, num_devices=num_devices(prediction, budget, estimator.setup.schedule))
 
 
 def num_devices(prediction: PredictedCosts, budget: float, schedule: BatchSchedule) -> int | None:

@@ -11,13 +11,8 @@ from llmkit.planning.devices import Device
 from llmkit.planning.plan import Plan
 from llmkit.runtime.cores import Usage, reduce_threads
 from llmkit.runtime.devices import start_accelerator
-from llmkit.workflows.estimate import (
-    full_run_steps,
-    machine_from_datasheet,
-    predict_on_device,
-    this_machine,
-    with_proposals,
-)
+from llmkit.workflows.estimate import Estimator, predict_on_device, with_proposals
+from llmkit.workflows.machine import machine_from_datasheet, this_machine
 from llmkit.workflows.measure import Measurements, time_parts
 from llmkit.workflows.predict import predict
 from llmkit.workflows.probes import mean_step
@@ -54,14 +49,16 @@ def make_plan(
         time_parts(setup, measured)
         prediction = predict(setup, measured, step)
         machine = this_machine(setup, measured, step, prediction, memory)
+        estimator = Estimator(machine, setup, step)
     else:
         machine = machine_from_datasheet(device, setup, measured, memory)
-        prediction = predict_on_device(machine, setup, measured, step)
+        estimator = Estimator(machine, setup, step)
+        prediction = predict_on_device(estimator, measured)
     plan = Plan(recipe.task, recipe.model.name, prediction, budget, memory)
     trials = []
     if runs_trials:
-        trials = run_trials(setup, full_run_steps(plan, machine, setup, step), console)
-    return with_proposals(plan, machine, setup, step, trials)
+        trials = run_trials(setup, estimator.full_run_steps(budget), console)
+    return with_proposals(plan, estimator, trials)
 
 
 def prepare(recipe: Recipe) -> tuple[TrainingSetup, Measurements]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from llmkit.config.schema import Checkpoint
 from llmkit.data.encoded_train import TRAIN_SET
 from llmkit.data.mixed_rows import MixedRows, TrainRows
 from llmkit.data.prepared_text import PreparedSource
@@ -138,14 +139,22 @@ def predicted_disk(
     setup: TrainingSetup, measured: Measurements, num_checkpoints: int
 ) -> dict[str, int]:
     """Disk space of the finished run in bytes, by part."""
-    keep = min(setup.recipe.checkpoint.keep + 1, num_checkpoints)  # one more with the best weights
     num_rows = sum(len(test.rows) for test in setup.rows.tests.values())
     return {
-        "checkpoints": keep * measured.checkpoint_bytes,
+        "checkpoints": num_kept(setup.recipe.checkpoint, num_checkpoints)
+        * measured.checkpoint_bytes,
         "model": measured.model_bytes,
         "predictions": int(measured.prediction_bytes * num_rows),
         "encoded rows in the cache": cached_row_bytes(setup),
     }
+
+
+def num_kept(checkpoint: Checkpoint, num_checkpoints: int) -> int:
+    """Number of checkpoints in a finished run, including the one with the best weights.
+
+    checkpoint: The `checkpoint` section of the recipe.
+    """
+    return min(checkpoint.keep + 1, num_checkpoints)
 
 
 def cached_row_bytes(setup: TrainingSetup) -> int:

@@ -31,6 +31,7 @@ def test_an_unknown_device_is_rejected_with_the_nearest_name(typed, hint):
 def test_half_precision_is_faster_than_float32_and_old_cards_have_no_bf16():
     for device in DEVICES.values():
         assert all(rate >= device.rates["no"] for rate in device.rates.values())
-        assert device.num_bytes > 1e9 < 1e9 * device.bandwidth
+        assert device.num_bytes > 1e9
+        assert device.bandwidth > 1
     chosen = {name: DEVICES[name].precision for name in ("p100", "v100", "t4", "l4", "h100")}
     assert chosen == {"p100": "no", "v100": "fp16", "t4": "fp16", "l4": "bf16", "h100": "bf16"}
