@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from torch import nn
@@ -80,6 +81,13 @@ def iter_variants(
         precisions: Precisions that the device supports, the one that the recipe uses there first.
         memory_budget: Bytes available to the training, without the libraries.
     """
+    own_checkpointing = bool(settings.activation_checkpointing)
+    own = {
+        "train.method": settings.method,
+        "train.mixed_precision": precisions[0],
+        "train.activation_checkpointing": own_checkpointing,
+        "train.micro_batch_tokens": micro_batch_tokens(settings, rows),
+    }
     for model_changes, sizes in alternative_models(model, config):
         for method in dict.fromkeys((settings.method, "full", "lora")):
             if model.name == SCRATCH and method == "lora":  # random weights stay random
@@ -87,27 +95,21 @@ def iter_variants(
             changed = settings.model_copy(update={"method": method})
             model_settings = scale_frozen_layers(changed, config, sizes)
             empty = trainable_model(empty_model(config, **sizes), model_settings)
-            for precision in precisions:
-                for checkpointing in (False, True):
-                    variant = build_variant(
-                        empty,
-                        changed,
-                        rows,
-                        device,
-                        precision,
-                        memory_budget,
-                        checkpointing=checkpointing,
-                    )
-                    changes = {**model_changes}
-                    if method != settings.method:
-                        changes["train.method"] = method
-                    if precision != precisions[0]:
-                        changes["train.mixed_precision"] = precision
-                    if checkpointing != bool(settings.activation_checkpointing):
-                        changes["train.activation_checkpointing"] = checkpointing
-                    if variant.tokens != micro_batch_tokens(settings, rows):
-                        changes["train.micro_batch_tokens"] = variant.tokens
-                    yield replace(variant, changes=changes)
+            for precision, checkpointing in product(
+                precisions, (own_checkpointing, not own_checkpointing)
+            ):
+                variant = build_variant(
+                    empty, changed, rows, device, precision, memory_budget,
+                    checkpointing=checkpointing,
+                )  # fmt: skip
+                values = {
+                    "train.method": method,
+                    "train.mixed_precision": precision,
+                    "train.activation_checkpointing": checkpointing,
+                    "train.micro_batch_tokens": variant.tokens,
+                }
+                changes = {key: value for key, value in values.items() if value != own[key]}
+                yield replace(variant, changes={**model_changes, **changes})
 
 
 def scale_frozen_layers(

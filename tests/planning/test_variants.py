@@ -24,11 +24,12 @@ def variants_of(
     return list(iter_variants(model, train, CONFIG, ROWS, "cpu", precisions, memory_budget))
 
 
-def test_the_first_variant_is_the_recipe_as_written():
-    first = variants_of(Model(name="embedded"))[0]
+@pytest.mark.parametrize("checkpointing", [None, False, True])
+def test_the_first_variant_is_the_recipe_as_written(checkpointing):
+    first = variants_of(Model(name="embedded"), activation_checkpointing=checkpointing)[0]
     model = trainable_model(GPT2LMHeadModel(CONFIG), Train(max_steps=1))
     usage = memory_usage(model, Train(max_steps=1), device="cpu", precision="no", longest=256,
-                     checkpointing=False)  # fmt: skip
+                     checkpointing=bool(checkpointing))  # fmt: skip
     assert first.changes == {}
     assert first.usage == usage
     assert first.num_weights == sum(weight.numel() for weight in model.parameters())
