@@ -30,8 +30,8 @@ from llmkit.io.indexed_tokens import TYPE_CODES, read_lengths
 from llmkit.io.json_rows import read_jsonl
 from llmkit.io.text_lines import Raw
 
-FAMILY = "llmkit prepared text"
-FORMAT = f"{FAMILY} 1"
+FORMAT_NAME = "llmkit prepared text"
+FORMAT = f"{FORMAT_NAME} 1"  # with its version
 UNFINISHED = "unfinished.json"  # marks a folder whose preparation is not finished
 TOKENIZER = "tokenizer.json"
 TYPES = {dtype.name: dtype for dtype in TYPE_CODES}
@@ -159,7 +159,7 @@ def open_prepared(folder: Path) -> PreparedText:
 def is_prepared(folder: Path) -> bool:
     """Whether a folder contains complete prepared text."""
     try:
-        return str(read_json(folder / MANIFEST).get("format")).startswith(FAMILY)
+        return str(read_json(folder / MANIFEST).get("format")).startswith(FORMAT_NAME)
     except CorruptFolder:
         return False
 

@@ -63,15 +63,16 @@ class Plan:
             "budget_seconds": self.budget,
             "memory_bytes": self.memory,
             "fits": self.fits,
-            "proposals": [self._as_dict(proposal) for proposal in self.proposals],
-            "fastest": self.fastest and self._as_dict(self.fastest),
-            "least_memory": self.least_memory and self._as_dict(self.least_memory),
+            "proposals": [self._proposal_dict(proposal) for proposal in self.proposals],
+            "fastest": self.fastest and self._proposal_dict(self.fastest),
+            "least_memory": self.least_memory and self._proposal_dict(self.least_memory),
             "num_devices": self.num_devices,
             "trials": [vars(trial) for trial in self.trials],
             "loss": self.loss and dict(zip(("low", "expected", "high"), self.loss, strict=True)),
             "curve": [vars(point) for point in self.curve] if self.has_loss else [],
         }
 
-    def _as_dict(self, proposal: Proposal) -> dict[str, Any]:
+    def _proposal_dict(self, proposal: Proposal) -> dict[str, Any]:
+        """The JSON object of a proposal, without a loss if the plan predicts none."""
         content = proposal.as_dict()
         return content if self.has_loss else {**content, "loss": None}

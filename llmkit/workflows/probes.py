@@ -87,8 +87,22 @@ def time_steps(trainer: Trainer, flops: Flops, allowed: float) -> StepCosts:
             break
         complete.append(time_step(trainer, schedule, step, flops))
     trainer.schedule = schedule
-    # The first step of one row and the first full step are slower, because they allocate memory and
-    # select kernels.
+    return fit_steps(first, partial, complete)
+
+
+def fit_steps(
+    first: StepTiming, partial: list[StepTiming], complete: list[StepTiming]
+) -> StepCosts:
+    """Fit the costs of a step to timed steps.
+
+    The first step of one row and the first full step are slower, because they allocate memory and
+    select kernels; the additional time is the warm-up. With enough full steps, only they count.
+
+    Args:
+        first: The first step of one row.
+        partial: Later steps, of one row and of more and more rows.
+        complete: Full steps, in the order in which they were timed.
+    """
     warm_up = first.seconds - partial[0].seconds
     timed = partial + complete
     if len(complete) > MIN_STEPS:

@@ -49,6 +49,10 @@ class Origin(NamedTuple):
     base_models: frozenset[str]
     tasks: frozenset[str]
 
+    def has_same_kind(self, other: "Origin") -> bool:
+        """Whether the other model has the same base model and task."""
+        return (self.base_models, self.tasks) == (other.base_models, other.tasks)
+
 
 @dataclass(frozen=True)
 class PushPlan:
@@ -219,7 +223,7 @@ def check_origin(repo_id: str, repo: Repo, ours: Origin | None, is_forced: bool)
     if not any(is_named(name, WEIGHTS) for name in repo.hashes):
         return None
     theirs = origin_of(hub_upload.read_text(repo_id, CARD, revision=repo.commit) or "")
-    is_same = ours is not None and theirs is not None and theirs[1:] == ours[1:]
+    is_same = ours is not None and theirs is not None and ours.has_same_kind(theirs)
     if not is_same and not is_forced:
         raise UserError(
             f"{repo_id}: holds {described(theirs)}, and this is {described(ours)}; name another "

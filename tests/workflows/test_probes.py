@@ -6,6 +6,8 @@ from llmkit.model.loss import SupervisedLoss
 from llmkit.workflows.probes import (
     RowCosts,
     StepCosts,
+    StepTiming,
+    fit_steps,
     mean_step,
     relative_seconds,
     spread,
@@ -24,6 +26,20 @@ def test_numbers_are_spread_evenly_and_each_occurs_once():
 def test_the_cost_of_a_step_is_the_sum_of_its_parts():
     costs = StepCosts(0.5, 0.1, 1e-9, warm_up=3.0, num_timed=4, largest_timed=64)
     assert costs.seconds(2, 1e9) == pytest.approx(0.5 + 0.2 + 1.0)
+
+
+def test_the_first_steps_count_as_warm_up():
+    def step(seconds: float, micro_batches: int) -> StepTiming:
+        return StepTiming(seconds, micro_batches, 1e9 * micro_batches, 64 * micro_batches)
+
+    partial = [step(0.5, 1), step(0.5, 1)]
+    costs = fit_steps(step(2.5, 1), partial, [])
+    assert costs.seconds(1, 1e9) == pytest.approx(0.5)
+    assert (costs.warm_up, costs.num_timed, costs.largest_timed) == (2.0, 2, 64)
+    complete = [step(seconds, 4) for seconds in (3.0, 1.0, 1.0, 1.0, 1.0)]
+    costs = fit_steps(step(2.5, 1), partial, complete)
+    assert costs.seconds(4, 4e9) == pytest.approx(1.0)
+    assert (costs.warm_up, costs.num_timed, costs.largest_timed) == (2.0 + 2.0, 4, 256)
 
 
 def test_each_group_of_rows_costs_the_same():
