@@ -10,7 +10,6 @@ from llmkit.commands.options import (
     scale_option,
 )
 from llmkit.commands.verb import Verb, examples
-from llmkit.errors import UserError
 
 
 @click.command(
@@ -72,8 +71,6 @@ def plan(
         sheet = None if device is None else find_device(device)
         page = check_output(output, "--output", ".html")
         settings = open_recipe(recipe, scale=scale, overrides=overrides)
-    if sheet is not None and runs_trials:
-        raise UserError("--trials: trials run on this machine only; leave --device out")
     console = make_console(stderr=as_json)
     with Signals():  # on SIGTERM too, temporary files are deleted
         result = make_plan(settings, console, seconds, num_bytes, sheet, runs_trials=runs_trials)

@@ -40,8 +40,11 @@ def make_plan(
         runs_trials: Whether to train two short runs to forecast the loss.
 
     Raises:
-        UserError: The recipe or the rows have a mistake that `finetune` would reject.
+        UserError: The recipe or the rows have a mistake that `finetune` would reject, or the trials
+            would run on another machine than `device`.
     """
+    if device is not None and runs_trials:
+        raise UserError("--trials: trials run on this machine only; leave --device out")
     setup, measured = prepare(recipe)
     step = mean_step(setup.schedule)
     if device is None:

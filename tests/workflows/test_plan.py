@@ -19,6 +19,12 @@ def test_a_device_is_estimated_without_timing_a_step(tmp_path, tiny_gpt2, monkey
     assert not list(tmp_path.glob("runs*"))
 
 
+def test_trials_are_refused_for_another_device(tmp_path, tiny_gpt2):
+    recipe = four_steps(tiny_gpt2, tmp_path)
+    with pytest.raises(UserError, match="trials run on this machine only"):
+        make_plan(recipe, make_console(quiet=True), None, None, find_device("t4"), runs_trials=True)
+
+
 def test_a_recipe_that_finetune_rejects_is_rejected(tmp_path, tiny_gpt2):
     recipe = four_steps(tiny_gpt2, tmp_path, "data.max_length=4096")
     with pytest.raises(UserError, match="exceeds the model's 128 positions"):
