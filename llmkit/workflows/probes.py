@@ -19,7 +19,7 @@ from llmkit.training.log import RunLog
 from llmkit.training.trainer import HALF_PRECISION, Trainer
 
 NUM_STEPS = 48  # maximum number of full steps to time; more hardly change the mean
-MIN_STEPS = 3  # with more full steps than this, steps of fewer rows are ignored
+MIN_STEPS = 3  # with more full steps than this, all steps of fewer rows are ignored
 NUM_SAMPLED = 256  # steps to compute the mean step from
 GROWTH = 4  # factor between the numbers of rows that are timed one after the other
 PRECISION_TOKENS = 4096  # to compare two precisions; more hardly change their ratio
@@ -62,12 +62,15 @@ def time_steps(trainer: Trainer, flops: Flops, allowed: float) -> StepCosts:
     Args:
         trainer: The trainer.
         flops: FLOPs of training the trainer's model.
-        allowed: Time limit in seconds.
+        allowed: Time limit in seconds; twice as much for the first two full steps, without which
+            the estimate is too high, since large steps take less time per FLOP than small ones.
     """
-    schedule, deadline = trainer.schedule, time.perf_counter() + allowed
+    schedule, started = trainer.schedule, time.perf_counter()
+    complete: list[StepTiming] = []
 
     def has_time(seconds: float) -> bool:
-        return deadline - time.perf_counter() > seconds
+        limit = allowed if len(complete) > 1 else 2 * allowed
+        return time.perf_counter() - started + seconds < limit
 
     def with_rows(number: int) -> BatchSchedule:
         return schedule.with_settings(
@@ -80,7 +83,6 @@ def time_steps(trainer: Trainer, flops: Flops, allowed: float) -> StepCosts:
     while num_rows < schedule.global_batch_size and has_time(GROWTH * partial[-1].seconds):
         partial.append(time_step(trainer, with_rows(num_rows), 0, flops))
         num_rows *= GROWTH
-    complete: list[StepTiming] = []
     steps = spread(schedule.num_steps, NUM_STEPS) if num_rows >= schedule.global_batch_size else []
     for step in steps:
         if not has_time(complete[-1].seconds if complete else GROWTH * partial[-1].seconds):
@@ -96,7 +98,8 @@ def fit_steps(
     """Fit the costs of a step to timed steps.
 
     The first step of one row and the first full step are slower, because they allocate memory and
-    select kernels; the additional time is the warm-up. With enough full steps, only they count.
+    select kernels; the additional time is the warm-up. With enough full steps, only they count;
+    with a few, the largest of the others as well.
 
     Args:
         first: The first step of one row.
@@ -105,10 +108,10 @@ def fit_steps(
     """
     warm_up = first.seconds - partial[0].seconds
     timed = partial + complete
-    if len(complete) > MIN_STEPS:
+    if len(complete) > 1:
         others = [timing.seconds for timing in complete[1:]]
         warm_up += max(0.0, complete[0].seconds - float(np.median(others)))
-        timed = complete[1:]
+        timed = complete[1:] if len(complete) > MIN_STEPS else [partial[-1], *complete[1:]]
     amounts = np.array([(1.0, each.micro_batches, each.flop) for each in timed])
     costs = fit_costs(amounts, np.array([each.seconds for each in timed])).tolist()
     largest = max(each.largest for each in partial + complete)

@@ -40,6 +40,9 @@ def test_the_first_steps_count_as_warm_up():
     costs = fit_steps(step(2.5, 1), partial, complete)
     assert costs.seconds(4, 4e9) == pytest.approx(1.0)
     assert (costs.warm_up, costs.num_timed, costs.largest_timed) == (2.0 + 2.0, 4, 256)
+    costs = fit_steps(step(2.5, 1), [step(0.9, 1), step(0.5, 1)], complete[:2])
+    assert costs.seconds(4, 4e9) == pytest.approx(1.0)
+    assert (costs.warm_up, costs.num_timed) == (2.5 - 0.9 + 2.0, 2)
 
 
 def test_each_group_of_rows_costs_the_same():
