@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -118,10 +119,11 @@ class Tab:
 @asynccontextmanager
 async def open_tab():
     """A new browser with one empty tab."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+    # Chromium makes a socket in its temporary folder, and the path of a socket has 107 bytes at most.
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             [BROWSER, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            stderr=subprocess.PIPE, text=True,
+            stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": profile},
         )  # fmt: skip
         try:
             address = next(
