@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--remote-debugging-port=0",
 )  # fmt: skip
 
 WIDTHS = (360, 768, 1200, 1600)
@@ -116,31 +115,41 @@ class Tab:
         path.write_bytes(base64.b64decode(data))
 
 
-@asynccontextmanager
-async def open_tab():
-    """A new browser with one empty tab."""
-    # Chromium makes a socket in its temporary folder, and the path of a socket has 107 bytes at most.
+@contextmanager
+def start_browser(*arguments: str):
+    """A browser with a new profile, as a process.
+
+    Its temporary folder has a short path: the path of the socket there has 107 bytes at most.
+    """
     with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
-            [BROWSER, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": profile},
+            [BROWSER, *FLAGS, f"--user-data-dir={profile}", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "TMPDIR": profile},
         )  # fmt: skip
         try:
-            address = next(
-                found[1]
-                for line in process.stderr
-                if (found := re.search(r"ws://([^/]+)/devtools", line))
-            )
-            async with aiohttp.ClientSession() as session:
-                async with session.get(f"http://{address}/json") as response:
-                    pages = [page for page in await response.json() if page["type"] == "page"]
-                async with session.ws_connect(
-                    pages[0]["webSocketDebuggerUrl"], max_msg_size=0
-                ) as socket:
-                    yield Tab(socket)
+            yield process
         finally:
             process.kill()
             process.wait()
+
+
+@asynccontextmanager
+async def open_tab():
+    """A new browser with one empty tab."""
+    with start_browser("--remote-debugging-port=0", "about:blank") as process:
+        address = next(
+            found[1]
+            for line in process.stderr
+            if (found := re.search(r"ws://([^/]+)/devtools", line))
+        )
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://{address}/json") as response:
+                pages = [page for page in await response.json() if page["type"] == "page"]
+            async with session.ws_connect(
+                pages[0]["webSocketDebuggerUrl"], max_msg_size=0
+            ) as socket:
+                yield Tab(socket)
 
 
 def overflowing_widths(*pages: Path) -> list[tuple[str, int]]:

@@ -3,10 +3,9 @@
 import json
 import re
 import shutil
-import subprocess
 
 import pytest
-from browser import BROWSER, overflowing_widths
+from browser import BROWSER, overflowing_widths, start_browser
 from click.testing import CliRunner
 from filelock import FileLock
 from rows import summary_rows, write_jsonl
@@ -19,10 +18,6 @@ from llmkit.reports.html_data import (
 from llmkit.runs.folder import lock_path
 
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
-BROWSER_FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=alert(1)> & \u2028"
 SMALLEST_TEXT = 11  # pixels
 
@@ -132,15 +127,11 @@ def visit(page: str, folder, width: int) -> dict:
         "</iframe><script>setInterval(() => { document.title = frames[0].document.title }, 100)"
         "</script>"
     )
-    done = subprocess.run(
-        [
-            BROWSER, *BROWSER_FLAGS, "--allow-file-access-from-files", "--virtual-time-budget=3000",
-            "--window-size=1400,1000", f"--user-data-dir={folder / 'profile'}", "--dump-dom",
-            outer.as_uri(),
-        ],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL).group(1)
+    arguments = ("--allow-file-access-from-files", "--virtual-time-budget=3000")
+    size = "--window-size=1400,1000"
+    with start_browser(*arguments, size, "--dump-dom", outer.as_uri()) as browser:
+        output, _ = browser.communicate(timeout=120)
+    title = re.search(r"<title>(.*?)</title>", output, re.DOTALL).group(1)
     return json.loads(title.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
 
 
