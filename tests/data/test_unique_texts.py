@@ -1,11 +1,9 @@
 """Removal of duplicates while documents are prepared, with interruptions."""
 
-import os
-
 import pytest
 from texts import open_texts, write_copies, write_texts
 
-from llmkit.data import text_chunks, text_shards, unique_texts
+from llmkit.data import text_shards, unique_texts
 from llmkit.data.encode import EncodingOptions, encode_rows
 from llmkit.data.prepare import prepare, shards_key
 from llmkit.data.splits import held_out_rows
@@ -13,13 +11,7 @@ from llmkit.data.unique_texts import Removal
 from llmkit.errors import UserError
 from llmkit.io.atomic import HashedFile
 
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch, tmp_path):
-    monkeypatch.setenv("LLMKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # for a loss of power alone
-    monkeypatch.setattr(text_chunks, "CHUNK_BYTES", 500)
-    monkeypatch.setattr(text_chunks, "SHARD_BYTES", 1500)
+pytestmark = pytest.mark.usefixtures("small_parts", "own_cache")
 
 
 @pytest.fixture
