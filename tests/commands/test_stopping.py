@@ -26,7 +26,7 @@ def test_a_command_that_is_stopped_leaves_no_files(fork_server, tmp_path, comman
         environment={**fork_server.environment, "TMPDIR": str(temporary)},
     )
     if command[0] == "check":  # it prints nothing before it ends
-        while process.poll() is None and not any(temporary.glob("llmkit-*")):
+        while process.poll() is None and not any(temporary.glob("llmkit-*/*")):
             time.sleep(0.001)
     else:
         process.stdout.readline()
