@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from llmkit.reports.chart import Chart, Margins, text
+
 NUM_PARTS = 12  # of the time, for which mean losses are reported
 SAMPLE_CHARACTERS = 400
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 340, 48, 90, 16, 44  # of the picture, in pixels
+WIDTH, HEIGHT, MARGINS = 640, 340, Margins(left=48, right=90, top=16, bottom=44)  # of the chart
 COLORS = ("#1a6fb5", "#b4530a")
 
 
@@ -127,34 +129,18 @@ def loss_picture(competitors: list[Competitor]) -> str:
     values = np.concatenate([losses for _, losses in curves])
     low, high = float(np.floor(values.min() * 2) / 2), float(np.ceil(values.max() * 2) / 2)
 
-    def x(minutes: float) -> float:
-        return LEFT + minutes / longest * (WIDTH - LEFT - RIGHT)
-
-    def y(loss: float) -> float:
-        return TOP + (high - loss) / (high - low) * (HEIGHT - TOP - BOTTOM)
-
-    parts = []
-    for loss in np.linspace(low, high, 6):
-        parts += [
-            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(loss):.1f}" y2="{y(loss):.1f}" '
-            'stroke="#ddd"/>',
-            text(LEFT - 6, y(loss) + 4, f"{loss:.1f}", "end"),
-        ]
-    for minutes in np.linspace(0, longest, 5):
-        parts.append(text(x(minutes), HEIGHT - BOTTOM + 18, f"{minutes:.0f}"))
-    parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, "minutes; nats per token"))
+    chart = Chart(WIDTH, HEIGHT, MARGINS, (0.0, longest), (low, high))
+    parts = chart.grid(np.linspace(low, high, 6), digits=1)
+    parts += [chart.x_label(each, f"{each:.0f}") for each in np.linspace(0, longest, 5)]
+    parts.append(chart.x_title("minutes; nats per token"))
     ends = []
     for each, (minutes, losses), color in zip(competitors, curves, COLORS, strict=True):
-        points = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in zip(minutes, losses, strict=True))
+        points = chart.points(zip(minutes, losses, strict=True))
         parts.append(f'<polyline points="{points}" fill="none" stroke="{color}" />')
-        ends.append((y(losses[-1]), each.name, color))
+        ends.append((chart.y(losses[-1]), each.name, color))
     for number, (height, name, color) in enumerate(sorted(ends)):
-        parts.append(text(WIDTH - RIGHT + 6, height + (12 if number else -4), name, "start", color))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        'font-family="sans-serif" font-size="12"><title>Training loss over time</title>'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>{"".join(parts)}</svg>\n'
-    )
+        parts.append(text(chart.right + 6, height + (12 if number else -4), name, "start", color))
+    return chart.svg("Training loss over time", parts)
 
 
 def smoothed(competitor: Competitor) -> tuple[np.ndarray, np.ndarray]:
@@ -164,11 +150,4 @@ def smoothed(competitor: Competitor) -> tuple[np.ndarray, np.ndarray]:
     return (
         np.array([seconds[group].mean() / 60 for group in groups]),
         np.array([losses[group].mean() for group in groups]),
-    )
-
-
-def text(x: float, y: float, words: str, anchor: str = "middle", color: str = "#333") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{color}">'
-        f"{escape(words)}</text>"
     )

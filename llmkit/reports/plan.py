@@ -1,7 +1,6 @@
 """The report of `llmkit plan`: on a terminal, or as one HTML page."""
 
 import math
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from llmkit.planning.plan import Plan
 from llmkit.planning.predicted_costs import MEASURED, PredictedCosts
 from llmkit.planning.proposals import Proposal
 from llmkit.planning.scaling_law import CONFIDENCE_LEVEL
+from llmkit.reports.chart import Chart, Margins, text
 from llmkit.reports.html import fill
 from llmkit.reports.tables import html_table
 from llmkit.runtime.console import show_table
@@ -136,7 +136,7 @@ def bytes_lines(parts: dict[str, int]) -> list[list[str]]:
 
 # --------------------------------------------------------------------------------- page
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 416, 280, 56, 14, 26, 42  # of the picture, in pixels
+WIDTH, HEIGHT, MARGINS = 416, 280, Margins(left=56, right=14, top=26, bottom=42)  # of the chart
 
 
 def write_html(plan: Plan, path: Path) -> None:
@@ -164,32 +164,15 @@ def write_html(plan: Plan, path: Path) -> None:
     write_text(path, page)
 
 
-@dataclass(frozen=True)
-class Axes:
-    """The ranges of the chart, which determine positions in pixels."""
-
-    seconds: tuple[float, float]
-    losses: tuple[float, float]
-
-    @classmethod
-    def of_plan(cls, plan: Plan) -> "Axes":
-        """The ranges that show the whole curve, its interval and all trials."""
-        losses = [loss for point in plan.curve for loss in (point.low, point.high)]
-        losses += trial_losses(plan).values()
-        bottom, top = min(losses), max(losses)
-        margin = 0.0 if top > bottom else 0.5
-        seconds = plan.curve[0].seconds, plan.curve[-1].seconds
-        return cls(seconds, (bottom - margin, top + margin))
-
-    def x(self, seconds: float) -> float:
-        """Horizontal position of a run time, on a logarithmic axis."""
-        start, end = map(math.log, self.seconds)
-        return LEFT + (math.log(seconds) - start) / (end - start or 1) * (WIDTH - LEFT - RIGHT)
-
-    def y(self, loss: float) -> float:
-        """Vertical position of a loss."""
-        bottom, top = self.losses
-        return HEIGHT - BOTTOM - (loss - bottom) / (top - bottom) * (HEIGHT - BOTTOM - TOP)
+def loss_chart(plan: Plan) -> Chart:
+    """A chart whose ranges show the whole curve, its interval and all trials; the run times have a
+    logarithmic axis."""
+    losses = [loss for point in plan.curve for loss in (point.low, point.high)]
+    losses += trial_losses(plan).values()
+    bottom, top = min(losses), max(losses)
+    margin = 0.0 if top > bottom else 0.5
+    seconds = plan.curve[0].seconds, plan.curve[-1].seconds
+    return Chart(WIDTH, HEIGHT, MARGINS, seconds, (bottom - margin, top + margin), is_x_log=True)
 
 
 def trial_losses(plan: Plan) -> dict[int, float]:
@@ -199,9 +182,9 @@ def trial_losses(plan: Plan) -> dict[int, float]:
 
 def picture(plan: Plan) -> str:
     """SVG chart of the loss by run time, with its interval and the trials."""
-    axes = Axes.of_plan(plan)
-    parts = [*draw_axes(axes), *draw_curve(plan, axes), *draw_trials(plan, axes)]
-    parts += draw_marks(plan, axes)
+    chart = loss_chart(plan)
+    parts = [*draw_axes(chart), *draw_curve(plan, chart), *draw_trials(plan, chart)]
+    parts += draw_marks(plan, chart)
     caption = f"{LOSS_TITLES[bool(plan.trials)].capitalize()} by run time"
     if plan.trials:
         caption += f", with its {CONFIDENCE_LEVEL:.0%} interval"
@@ -212,63 +195,48 @@ def picture(plan: Plan) -> str:
     )
 
 
-def draw_axes(axes: Axes) -> list[str]:
+def draw_axes(chart: Chart) -> list[str]:
     """Grid lines with their losses, and run times below them."""
-    parts = []
-    for loss in np.linspace(*axes.losses, 5):
-        y = axes.y(loss)
-        parts += [
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>',
-            text(LEFT - 6, y + 4, f"{loss:.2f}", "end"),
-        ]
+    parts = chart.grid(np.linspace(*chart.y_range, 5), digits=2)
     anchors = ("start", "middle", "end")
-    for seconds, anchor in zip(np.geomspace(*axes.seconds, 3), anchors, strict=True):
-        parts.append(text(axes.x(seconds), HEIGHT - BOTTOM + 17, show_seconds(seconds), anchor))
-    return [*parts, text(WIDTH - RIGHT, HEIGHT - 6, "time", "end")]
+    for seconds, anchor in zip(np.geomspace(*chart.x_range, 3), anchors, strict=True):
+        parts.append(chart.x_label(seconds, show_seconds(seconds), anchor))
+    return [*parts, chart.x_title("time")]
 
 
-def draw_curve(plan: Plan, axes: Axes) -> list[str]:
+def draw_curve(plan: Plan, chart: Chart) -> list[str]:
     """The expected loss and, with trials, its interval as a band."""
     parts = []
     if plan.trials:
-        edge = [(axes.x(point.seconds), axes.y(point.high)) for point in plan.curve]
-        edge += [(axes.x(point.seconds), axes.y(point.low)) for point in reversed(plan.curve)]
-        parts.append(f'<polygon class="band" points="{coordinates(edge)}"/>')
-    line = [(axes.x(point.seconds), axes.y(point.expected)) for point in plan.curve]
-    return [*parts, f'<polyline class="curve" points="{coordinates(line)}"/>']
+        edge = [(point.seconds, point.high) for point in plan.curve]
+        edge += [(point.seconds, point.low) for point in reversed(plan.curve)]
+        parts.append(f'<polygon class="band" points="{chart.points(edge)}"/>')
+    line = [(point.seconds, point.expected) for point in plan.curve]
+    return [*parts, f'<polyline class="curve" points="{chart.points(line)}"/>']
 
 
-def draw_trials(plan: Plan, axes: Axes) -> list[str]:
+def draw_trials(plan: Plan, chart: Chart) -> list[str]:
     """A circle for each trial, at the run time of its number of steps."""
     steps = [point.num_steps for point in plan.curve]
     log_seconds = [math.log(point.seconds) for point in plan.curve]
     return [
-        f'<circle cx="{axes.x(math.exp(np.interp(number, steps, log_seconds))):.1f}" '
-        f'cy="{axes.y(loss):.1f}" r="3.5"><title>trial of {number} steps: {loss:.3f}</title>'
+        f'<circle cx="{chart.x(math.exp(np.interp(number, steps, log_seconds))):.1f}" '
+        f'cy="{chart.y(loss):.1f}" r="3.5"><title>trial of {number} steps: {loss:.3f}</title>'
         "</circle>"
         for number, loss in trial_losses(plan).items()
     ]
 
 
-def draw_marks(plan: Plan, axes: Axes) -> list[str]:
+def draw_marks(plan: Plan, chart: Chart) -> list[str]:
     """Vertical lines at the run time of the recipe and at the budget."""
-    parts = []
+    parts, top = [], MARGINS.top
     for name, seconds in (("recipe", plan.prediction.total_seconds), ("budget", plan.budget)):
-        if seconds is None or not axes.seconds[0] <= seconds <= axes.seconds[1]:
+        if seconds is None or not chart.x_range[0] <= seconds <= chart.x_range[1]:
             continue
-        x = axes.x(seconds)
-        above = TOP - (3 if name == "recipe" else 15)  # the two may be close
+        x = chart.x(seconds)
+        above = top - (3 if name == "recipe" else 15)  # the two may be close
         parts += [
-            f'<line class="cursor" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>',
+            f'<line class="cursor" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{chart.bottom}"/>',
             text(x, above, name, "end" if x > 0.8 * WIDTH else "middle"),
         ]
     return parts
-
-
-def text(x: float, y: float, words: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
-
-
-def coordinates(points: list[tuple[float, float]]) -> str:
-    """Points in SVG notation."""
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
