@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.batching import batches_by_length
 from llmkit.config.generation import Generation
-from llmkit.config.schema import Evaluation, Forward
+from llmkit.config.schema import Evaluation, Forward, Recipe
 from llmkit.constants import IGNORE_INDEX
 from llmkit.data.batches import UNLIMITED, collate
 from llmkit.data.encoded_rows import EncodedRows
@@ -50,6 +50,20 @@ class Evaluator:
     accelerator: Accelerator
     signals: Signals | None = None
     """Stop requests that interrupt a validation in several processes."""
+
+    @classmethod
+    def of(
+        cls, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator
+    ) -> "Evaluator":
+        """The evaluator of a recipe."""
+        return cls(
+            tokenizer,
+            recipe.evaluation,
+            recipe.generation,
+            recipe.train.forward,
+            recipe.seed,
+            accelerator,
+        )
 
     def evaluate(self, model: nn.Module, evaluation_set: EvaluationSet) -> SystemResult:
         """The model's `loss` (mean nats per supervised token of the whole set), and the task's own

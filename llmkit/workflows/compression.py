@@ -48,10 +48,7 @@ class Scorer:
         accelerator = start_accelerator(settings.device, settings.mixed_precision, recipe.seed)
         check_max_length(recipe.data.max_length, model)
         test = read_encoded_test(recipe, tokenizer)
-        evaluator = Evaluator(
-            tokenizer, recipe.evaluation, recipe.generation, recipe.train.forward, recipe.seed,
-            accelerator,
-        )  # fmt: skip
+        evaluator = Evaluator.of(recipe, tokenizer, accelerator)
         return cls(test, evaluator, choose_metric(test.task, recipe.evaluation.metric).name)
 
     def score(self, name: str, model: PreTrainedModel, console: Console) -> SystemResult:

@@ -73,10 +73,7 @@ def evaluate_model(
         if encoded_with is None or not is_same_tokenizer(tokenizer, encoded_with):
             encoded = encode_test_sets(tests, tokenizer, recipe.data, recipe.generation)
             encoded_with = tokenizer
-        evaluator = Evaluator(
-            tokenizer, recipe.evaluation, recipe.generation, recipe.train.forward, recipe.seed,
-            accelerator,
-        )  # fmt: skip
+        evaluator = Evaluator.of(recipe, tokenizer, accelerator)
         systems[label] = evaluator.evaluate_all(model, encoded)
         if label == THIS_MODEL:
             systems[unconstrained(label)] = evaluator.evaluate_unconstrained(model, encoded)

@@ -135,10 +135,7 @@ def setup_training(
         model, rows.train.encoded, settings, recipe.data, recipe.seed, accelerator
     )
     set_activation_checkpointing(model, memory.activation_checkpointing)
-    evaluator = Evaluator(
-        tokenizer, recipe.evaluation, recipe.generation, recipe.train.forward, recipe.seed,
-        accelerator,
-    )  # fmt: skip
+    evaluator = Evaluator.of(recipe, tokenizer, accelerator)
     record = run_record(
         rows,
         base,
