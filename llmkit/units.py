@@ -1,4 +1,4 @@
-"""Parse and format durations and sizes."""
+"""Parse and format durations, sizes and shares."""
 
 import math
 import re
@@ -70,3 +70,8 @@ def show_bytes(num_bytes: float) -> str:
             return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
     unit, size = ("MB", 1e6) if num_bytes >= 0.9995e6 else ("kB", 1e3)
     return f"{num_bytes / size:.{0 if num_bytes >= 9.95 * size else 1}f} {unit}"
+
+
+def show_percent(share: float, digits: int = 6) -> str:
+    """Format a share as a percentage with at most `digits` digits: 0.125 as `12.5%`."""
+    return f"{100 * share:.{digits}g}%"

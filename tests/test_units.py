@@ -1,9 +1,9 @@
-"""Parsing and formatting durations and sizes."""
+"""Parsing and formatting durations, sizes and shares."""
 
 import pytest
 
 from llmkit.errors import UserError
-from llmkit.units import parse_bytes, parse_duration, show_bytes, show_seconds
+from llmkit.units import parse_bytes, parse_duration, show_bytes, show_percent, show_seconds
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,9 @@ def test_seconds_are_shown_with_two_units_at_most(seconds, shown):
 )  # fmt: skip
 def test_bytes_are_shown_with_three_digits_at_most(num_bytes, shown):
     assert show_bytes(num_bytes) == shown
+
+
+def test_a_share_is_shown_as_a_percentage():
+    assert show_percent(0.125) == "12.5%"
+    assert show_percent(0.1234567) == "12.3457%"
+    assert show_percent(0.1234567, 3) == "12.3%"

@@ -35,7 +35,7 @@ from llmkit.io.atomic import (
     CorruptFolder,
     HashedFile,
     make_folder,
-    read_json,
+    read_own_json,
     sync,
     write_text,
 )
@@ -125,7 +125,7 @@ class Preparation:
         make_folder(folder)
         if is_unfinished(folder):
             try:
-                is_own = read_json(folder / UNFINISHED).get("key") == self.key
+                is_own = read_own_json(folder / UNFINISHED).get("key") == self.key
             except CorruptFolder:
                 is_own = False
             if not is_own:
@@ -234,7 +234,7 @@ class Preparation:
 
 def complete(folder: Path) -> None:
     """Delete the files of an unfinished preparation, and last the mark that it is unfinished."""
-    remove_own(folder, {*read_json(folder / MANIFEST)["files"]})
+    remove_own(folder, {*read_own_json(folder / MANIFEST)["files"]})
     remove([folder / HELD_OUT_DIGESTS])
     sync(folder)
     remove([folder / UNFINISHED])

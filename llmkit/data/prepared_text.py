@@ -25,7 +25,7 @@ from transformers import PreTrainedTokenizerBase
 from llmkit.data.encoding_report import EncodingReport
 from llmkit.data.text_records import TextRecords
 from llmkit.errors import UserError
-from llmkit.io.atomic import MANIFEST, CorruptFolder, read_json, verify
+from llmkit.io.atomic import MANIFEST, CorruptFolder, read_own_json, verify
 from llmkit.io.indexed_tokens import TYPE_CODES, read_lengths
 from llmkit.io.json_rows import read_jsonl
 from llmkit.io.text_lines import Raw
@@ -135,7 +135,7 @@ class PreparedText:
 def open_prepared(folder: Path) -> PreparedText:
     """Open a folder; raises UserError if one of its files is missing or has another size."""
     try:
-        manifest = read_json(folder / MANIFEST)
+        manifest = read_own_json(folder / MANIFEST)
         if manifest.get("format") != FORMAT:
             raise CorruptFolder(f"the format of {MANIFEST} is not {FORMAT!r}")
         for name, file in manifest["files"].items():
@@ -159,7 +159,7 @@ def open_prepared(folder: Path) -> PreparedText:
 def is_prepared(folder: Path) -> bool:
     """Whether a folder contains complete prepared text."""
     try:
-        return str(read_json(folder / MANIFEST).get("format")).startswith(FORMAT_NAME)
+        return str(read_own_json(folder / MANIFEST).get("format")).startswith(FORMAT_NAME)
     except CorruptFolder:
         return False
 

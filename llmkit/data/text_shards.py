@@ -26,7 +26,7 @@ from llmkit.data.text_records import (
     digest_of,
 )
 from llmkit.data.unique_texts import digests_name, write_digests
-from llmkit.io.atomic import CorruptFolder, HashedFile, read_json, sync, write_text
+from llmkit.io.atomic import CorruptFolder, HashedFile, read_own_json, sync, write_text
 from llmkit.io.indexed_tokens import index_of, read_lengths
 from llmkit.tasks import is_blank
 
@@ -201,7 +201,7 @@ def finished_parts(folder: Path) -> list[dict[str, Any]]:
 
 def _read_part(folder: Path, number: int) -> dict[str, Any] | None:
     try:
-        part = read_json(folder / f"part-{number:05}.json")
+        part = read_own_json(folder / f"part-{number:05}.json")
         sizes = {name: (folder / name).stat().st_size for name in part["files"]}
         is_complete = all(sizes[name] == file["bytes"] for name, file in part["files"].items())
         return part if is_complete else None

@@ -15,6 +15,7 @@ from llmkit.metrics.prediction import Prediction
 from llmkit.scoring.comparison import differences_from
 from llmkit.scoring.scores import SystemResult, score_predictions
 from llmkit.scoring.significance import Difference
+from llmkit.units import show_percent
 
 MIN_LOGPROB = -80.0  # lower ones count as this, see `logit_differences`
 
@@ -78,8 +79,8 @@ def exceeded(found: Verification, bounds: Bounds) -> list[str]:
     reasons = []
     if found.logit_error > bounds.logit_error:
         reasons.append(
-            f"the error of the logits is {percent(found.logit_error)} "
-            f"(at most {percent(bounds.logit_error)})"
+            f"the error of the logits is {show_percent(found.logit_error, 3)} "
+            f"(at most {show_percent(bounds.logit_error, 3)})"
         )
     if found.kl > bounds.kl:
         reasons.append(
@@ -87,8 +88,8 @@ def exceeded(found: Verification, bounds: Bounds) -> list[str]:
         )
     if found.weight_error is not None and found.weight_error > bounds.weight_error:
         reasons.append(
-            f"the error of the weights of a layer is {percent(found.weight_error)} (at most "
-            f"{percent(bounds.weight_error)})"
+            f"the error of the weights of a layer is {show_percent(found.weight_error, 3)} "
+            f"(at most {show_percent(bounds.weight_error, 3)})"
         )
     if bounds.logit_difference is not None and found.logit_difference > bounds.logit_difference:
         reasons.append(
@@ -101,10 +102,6 @@ def exceeded(found: Verification, bounds: Bounds) -> list[str]:
             f"(at least {bounds.identical_texts:g}%)"
         )
     return reasons
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.3g}%"
 
 
 def compare_outputs(

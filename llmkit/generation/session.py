@@ -24,7 +24,7 @@ from llmkit.generation.options import Options
 from llmkit.generation.predict import iter_predictions, stream_prediction
 from llmkit.generation.prompt_length import check_prompt_length
 from llmkit.generation.prompts import EncodedPrompt, Prompt, PromptReader
-from llmkit.io.atomic import CorruptFolder, read_json
+from llmkit.io.atomic import CorruptFolder, read_own_json
 from llmkit.metrics.prediction import Prediction
 from llmkit.model.load import load_model, move_to_device, weights_fingerprint
 from llmkit.paths import row_format, sha256
@@ -241,7 +241,7 @@ def open_labels(run: Path, task: Task) -> list[str]:
     Raises UserError if neither can be read.
     """
     try:
-        recorded = read_json(record_path(run)).get("labels")
+        recorded = read_own_json(record_path(run)).get("labels")
     except CorruptFolder as error:
         raise UserError(f"{record_path(run)}: {error}; train again") from None
     if isinstance(recorded, list) and all(isinstance(label, str) for label in recorded):

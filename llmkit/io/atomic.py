@@ -116,7 +116,7 @@ def write_manifest(folder: Path) -> None:
 def verify(folder: Path) -> None:
     """Raise CorruptFolder unless the folder holds exactly the files of its manifest, byte by
     byte."""
-    files = read_json(folder / MANIFEST).get("files")
+    files = read_own_json(folder / MANIFEST).get("files")
     if not isinstance(files, dict) or not all(isinstance(each, dict) for each in files.values()):
         raise CorruptFolder(f"{MANIFEST} lists no files")
     there = {path.name for path in folder.iterdir()} - {MANIFEST}
@@ -187,7 +187,7 @@ def require_room(folder: Path, num_bytes: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_own_json(path: Path) -> dict[str, Any]:
     """A small JSON object in a folder that llmkit wrote; CorruptFolder for anything else."""
     if path.is_symlink():
         raise CorruptFolder(f"{path.name} is a link")

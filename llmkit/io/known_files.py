@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from llmkit.io.atomic import CorruptFolder, read_json, write_text
+from llmkit.io.atomic import CorruptFolder, read_own_json, write_text
 from llmkit.paths import cache_folder, sha256
 
 MIN_BYTES = 2**25  # minimum size of a file whose checksum is cached
@@ -28,7 +28,7 @@ def remembered_sha256(path: Path) -> str:
     name = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()
     record = cache_folder() / "checksums" / f"{name}.json"
     with suppress(CorruptFolder):
-        known = read_json(record)
+        known = read_own_json(record)
         if known.get("state") == state and isinstance(known.get("sha256"), str):
             return known["sha256"]
     started = time.time_ns()

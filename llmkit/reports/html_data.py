@@ -122,7 +122,7 @@ def read_run(folder: Path) -> RunFiles:
         recipe,
         get_task(recipe["task"]),
         list(read_lines(log_path(folder))),
-        read_json(record_path(folder)),
+        read_facts(folder),
         {name: of_set for name, of_set in results.items() if of_set is not None},
         read_saved_predictions(folder),
         list(read_lines(samples_path(folder))),
@@ -361,5 +361,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The record of a run; empty before it is written."""
+    path = record_path(folder)
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}

@@ -20,7 +20,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from llmkit.io.atomic import CorruptFolder, disk_errors, read_json, recover, verify, write_folder
+from llmkit.io.atomic import (
+    CorruptFolder,
+    disk_errors,
+    read_own_json,
+    recover,
+    verify,
+    write_folder,
+)
 from llmkit.io.safe_json import to_json
 from llmkit.runs.folder import checkpoint_dir, checkpoints
 from llmkit.training.optim import state_shapes
@@ -85,7 +92,7 @@ def prune(run: Path, saved: Path, keep: int) -> None:
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    return read_json(checkpoint / STATE)
+    return read_own_json(checkpoint / STATE)
 
 
 def best_step_of(checkpoint: Path) -> int:

@@ -19,7 +19,7 @@ from llmkit.io.atomic import (
     CorruptFolder,
     check_replaceable,
     make_folder,
-    read_json,
+    read_own_json,
     remove_folder,
     sibling,
     write_text,
@@ -27,7 +27,7 @@ from llmkit.io.atomic import (
 from llmkit.model.load import check_finite_weights, load_model, move_to_device, save_model
 from llmkit.model.pruning import prune_magnitude, prune_structured, pruned_shape
 from llmkit.paths import check_writable
-from llmkit.reports.pruning import PrunedRun, percent, picture
+from llmkit.reports.pruning import PrunedRun, picture
 from llmkit.runs.find import find_finished_run, has_recipe, recipe_of
 from llmkit.runs.folder import (
     checkpoints,
@@ -40,6 +40,7 @@ from llmkit.runs.folder import (
 )
 from llmkit.runtime.devices import start_accelerator
 from llmkit.runtime.signals import Signals, Stopped
+from llmkit.units import show_percent
 from llmkit.workflows.compression import Scorer, weight_bytes
 from llmkit.workflows.finetune import finetune
 from llmkit.workflows.training_setup import TrainingSetup, setup_training
@@ -115,7 +116,7 @@ def plan_pruning(
 def num_steps_of(run: Path) -> int:
     """Optimizer steps of a run."""
     try:
-        return int(read_json(record_path(run))["num_steps"])
+        return int(read_own_json(record_path(run))["num_steps"])
     except (CorruptFolder, KeyError, TypeError, ValueError):
         raise UserError(
             f"{record_path(run)}: num_steps is missing, so the length of the run is unknown; train "
@@ -154,10 +155,11 @@ def prune_run(
     with advice_to_continue(is_forced=is_forced):
         for share in plan.shares:
             if not plan.start(share).is_dir():
-                console.print(f"pruning {percent(share)} ({plan.method})")
+                console.print(f"pruning {show_percent(share)} ({plan.method})")
                 write_pruned(plan, share, setup)
             if plan.num_steps and not results_path(plan.recovered(share)).is_file():
-                console.print(f"recovery of {percent(share)}: {count_of(plan.num_steps, 'step')}")
+                steps = count_of(plan.num_steps, "step")
+                console.print(f"recovery of {show_percent(share)}: {steps}")
                 recover(plan, share, console, signals)
         pruned = compare(plan, setup.model, scorer, console)
         write_text(pruned_plot_path(plan.run, plan.method), picture(pruned))
@@ -242,9 +244,9 @@ def compare(plan: PruningPlan, model: nn.Module, scorer: Scorer, console: Consol
     """Score and time the model of the run and all pruned models."""
     folders = {BEFORE: model_dir(plan.run)}
     for share in plan.shares:
-        folders[f"{percent(share)} pruned"] = plan.start(share)
+        folders[f"{show_percent(share)} pruned"] = plan.start(share)
         if plan.num_steps:
-            folders[f"{percent(share)} recovered"] = model_dir(plan.recovered(share))
+            folders[f"{show_percent(share)} recovered"] = model_dir(plan.recovered(share))
     models = {
         name: model if name == BEFORE else load_model(folder)[0] for name, folder in folders.items()
     }

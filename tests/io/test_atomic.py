@@ -13,7 +13,7 @@ from llmkit.io.atomic import (
     CorruptFolder,
     check_replaceable,
     make_folder,
-    read_json,
+    read_own_json,
     remove_folder,
     verify,
     write_folder,
@@ -96,9 +96,9 @@ def test_a_folder_is_deleted_with_what_a_killed_process_left(tmp_path):
 def test_a_link_is_not_read(tmp_path):
     (tmp_path / "real.json").write_text(json.dumps({}))
     (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
-    assert read_json(tmp_path / "real.json") == {}
+    assert read_own_json(tmp_path / "real.json") == {}
     with pytest.raises(CorruptFolder, match="is a link"):
-        read_json(tmp_path / "link.json")
+        read_own_json(tmp_path / "link.json")
 
 
 def test_a_text_file_is_replaced_without_leftovers(tmp_path):
