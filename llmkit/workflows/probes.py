@@ -21,6 +21,8 @@ from llmkit.training.trainer import HALF_PRECISION, Trainer
 NUM_STEPS = 48  # maximum number of full steps to time; more hardly change the mean
 MIN_STEPS = 3  # with more full steps than this, all steps of fewer rows are ignored
 NUM_SAMPLED = 256  # steps to compute the mean step from
+FIRST_GROWTH = 8  # factor between the first two numbers of rows
+MAX_FIRST = 4  # limit of the first measurement, in time limits, for there to be a second one
 GROWTH = 4  # factor between the numbers of rows that are timed one after the other
 PRECISION_TOKENS = 4096  # to compare two precisions; more hardly change their ratio
 
@@ -216,21 +218,33 @@ def mean_step(schedule: BatchSchedule) -> MeanStep:
 class RowCosts:
     """Cost model of an operation on rows, in seconds."""
 
-    fixed: float
-    per_row: float
+    timed: dict[int, float]
+    """Seconds by number of rows, without the additional seconds of the first call."""
     at_once: int
     """Number of rows that are processed together. More rows are processed in groups of this size,
-    and each group has the fixed cost again."""
-    num_timed: int = 0
-    """Largest number of rows that was timed."""
+    and each group costs the same."""
     first: float = 0.0
     """Additional seconds of the first call."""
 
+    @property
+    def num_timed(self) -> int:
+        """Largest number of rows that was timed."""
+        return max(self.timed)
+
     def seconds(self, num_rows: int) -> float:
-        """Seconds for this many rows, without the additional seconds of the first call."""
-        if num_rows <= self.at_once:
-            return self.fixed + self.per_row * num_rows
-        return (self.fixed + self.per_row * self.at_once) * num_rows / self.at_once
+        """Seconds for this many rows, without the additional seconds of the first call: between two
+        timed numbers of rows by interpolation, beyond them by a cost per call and a cost per row
+        that are fitted to the largest two; a single one is taken as the cost per row."""
+        if num_rows > self.at_once:
+            return self.seconds(self.at_once) * num_rows / self.at_once
+        sizes = sorted(self.timed)
+        if num_rows <= sizes[-1]:
+            return float(np.interp(num_rows, sizes, [self.timed[size] for size in sizes]))
+        if len(sizes) == 1:
+            return self.timed[sizes[0]] * num_rows / sizes[0]
+        amounts = np.array([[1.0, size] for size in sizes[-2:]])
+        seconds = np.array([self.timed[size] for size in sizes[-2:]])
+        return float([1.0, num_rows] @ fit_costs(amounts, seconds))
 
 
 def time_rows(
@@ -242,6 +256,10 @@ def time_rows(
 ) -> RowCosts:
     """Time an operation on a few rows, and then on as many as the remaining time allows.
 
+    Many rows cost far less than their number times the cost of one, since they are processed
+    together. A slow operation is therefore timed on FIRST_GROWTH times as many rows even if no time
+    is left, unless it would take minutes.
+
     Args:
         prepare: Takes a number of rows and returns a function that performs the operation on them.
             Only the returned function is timed.
@@ -251,21 +269,21 @@ def time_rows(
         least: Number of rows to begin with.
     """
     deadline, most = time.perf_counter() + allowed, min(num_rows, at_once)
-    sizes = [min(least, most)]
-    run = prepare(sizes[0])
+    size = min(least, most)
+    run = prepare(size)
     first = seconds_of(run)
-    seconds = [seconds_of(run) if first < allowed / 2 else first]
-    while sizes[-1] < most:
+    timed = {size: seconds_of(run) if first < allowed / 2 else first}
+    extra = max(0.0, first - timed[size])
+    while size < most:
         left = deadline - time.perf_counter()
-        size = min(most, int(sizes[-1] * left / (1.3 * seconds[-1])))
-        if size < 1.5 * sizes[-1]:
+        larger = min(most, int(size * left / (1.3 * timed[size])))
+        if len(timed) == 1 and timed[size] < MAX_FIRST * allowed:
+            larger = max(larger, min(most, FIRST_GROWTH * size))
+        if larger < 1.5 * size:
             break
-        sizes.append(size)
-        seconds.append(seconds_of(prepare(size)))
-    last = slice(-2, None)  # the largest sizes predict the cost of all rows best
-    amounts = np.array([[1.0, size] for size in sizes[last]])
-    fixed, per_row = fit_costs(amounts, np.array(seconds[last])).tolist()
-    return RowCosts(fixed, per_row, at_once, sizes[-1], max(0.0, first - seconds[0]))
+        size = larger
+        timed[size] = seconds_of(prepare(size))
+    return RowCosts(timed, at_once, extra)
 
 
 def seconds_of(run: Callable[[], object]) -> float:

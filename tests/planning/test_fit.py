@@ -10,6 +10,7 @@ from llmkit.planning.fit import fit_costs
 AMOUNTS = np.array(
     [[1, micro, tokens] for micro in (1, 2, 5) for tokens in (100, 1000, 9000)], dtype=float
 )
+COSTS = np.array([0.2, 0.05, 1e-4])
 
 
 @pytest.mark.parametrize(
@@ -20,24 +21,23 @@ def test_known_costs_are_found(costs):
 
 
 @given(st.lists(st.floats(0.001, 1000), min_size=9, max_size=9))
-def test_no_cost_is_negative_and_the_fit_is_no_worse_than_a_constant(seconds):
-    seconds = np.array(seconds)
-    costs = fit_costs(AMOUNTS, seconds)
+def test_no_cost_is_negative(seconds):
+    costs = fit_costs(AMOUNTS, np.array(seconds))
+    assert np.isfinite(costs).all()
     assert (costs >= 0).all()
-    constant = (1 / seconds).sum() / (1 / seconds**2).sum()
-    errors = ((AMOUNTS @ costs / seconds - 1) ** 2).sum()
-    assert errors <= ((constant / seconds - 1) ** 2).sum() + 1e-9
 
 
-def test_noise_in_the_measurements_averages_out():
+@given(st.lists(st.floats(0.01, 100), min_size=1, max_size=30))
+def test_equal_amounts_are_fitted_by_their_mean(seconds):
+    amounts = np.array([[1.0, 2.0, 500.0]] * len(seconds))
+    fitted = amounts[0] @ fit_costs(amounts, np.array(seconds))
+    assert fitted == pytest.approx(np.mean(seconds), rel=1e-6)
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.3])
+def test_noise_in_the_measurements_averages_out(spread):
     rng = np.random.default_rng(0)
-    amounts = np.tile(AMOUNTS, (30, 1))
-    seconds = amounts @ [0.2, 0.05, 1e-4] * np.exp(0.05 * rng.normal(size=len(amounts)))
-    ratio = (AMOUNTS @ fit_costs(amounts, seconds)) / (AMOUNTS @ [0.2, 0.05, 1e-4])
-    assert ratio == pytest.approx(np.ones(len(AMOUNTS)), rel=0.02)
-
-
-def test_equal_amounts_are_predicted_exactly():
-    amounts = np.array([[1.0, 1.0, 500.0]] * 4)
-    seconds = np.array([1.0, 1.1, 0.9, 1.0])
-    assert amounts[0] @ fit_costs(amounts, seconds) == pytest.approx(1.0, rel=0.02)
+    amounts = np.tile(AMOUNTS, (200, 1))
+    noise = np.exp(spread * rng.normal(size=len(amounts)) - spread**2 / 2)  # of mean 1
+    ratio = (AMOUNTS @ fit_costs(amounts, amounts @ COSTS * noise)) / (AMOUNTS @ COSTS)
+    assert ratio == pytest.approx(np.ones(len(AMOUNTS)), rel=0.03)

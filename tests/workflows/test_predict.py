@@ -25,25 +25,26 @@ def test_seconds_add_up_over_steps_validations_and_checkpoints(planned):
     known = replace(
         found, setup_seconds=1.0, build_seconds=0.5, open_seconds=0.25, load_seconds=0.25,
         steps=StepCosts(2.0, 0.0, 0.0, 5.0, 4, step.largest),
-        untuned={name: RowCosts(0.0, 3.0, 100, first=0.5)}, tuned={name: RowCosts(1.0, 2.0, 100)},
-        statistics=RowCosts(0.0, 1.0, 100), checkpoint_seconds=0.1, model_seconds=0.2,
+        untuned={name: RowCosts({4: 12.0}, 100, first=0.5)},
+        tuned={name: RowCosts({4: 9.0}, 100)},
+        statistics=RowCosts({4: 4.0}, 100), checkpoint_seconds=0.1, model_seconds=0.2,
     )  # fmt: skip
     prediction = predict(setup, known, step)
     assert (prediction.num_steps, prediction.num_validations) == (4, 2)
     assert prediction.seconds == pytest.approx({
         "preparation": 1.5,
         "optimizer steps": 5.0 + 4 * 2.0,
-        "validations": 0.5 + 2 * (1.0 + 4 * 2.0),
+        "validations": 0.5 + 2 * 9.0,
         "checkpoints": 2 * (0.1 + 0.2),
-        "final scores": (1.0 + 4 * 2.0) + 4 * 3.0 + 2 * 0.25,
-        "statistics": 4 * 1.0,
+        "final scores": 9.0 + 12.0 + 2 * 0.25,
+        "statistics": 4.0,
     })  # fmt: skip
 
 
 def test_micro_batches_larger_than_those_timed_raise_the_peak(planned):
     setup, found, step = planned
     usage: MemoryUsage = setup.memory.usage
-    all_rows = {name: replace(costs, num_timed=4) for name, costs in found.tuned.items()}
+    all_rows = {name: replace(costs, timed={4: 1.0}) for name, costs in found.tuned.items()}
     known = replace(found, tuned=all_rows)
     timed = replace(known, steps=replace(found.steps, largest_timed=step.largest))
     smaller = replace(known, steps=replace(found.steps, largest_timed=step.largest // 2))
@@ -57,7 +58,7 @@ def test_rows_that_were_not_timed_add_their_key_value_cache(planned):
     setup, found, step = planned
     peaks = {}
     for number in (1, 4):
-        tuned = {name: replace(costs, num_timed=number) for name, costs in found.tuned.items()}
+        tuned = {name: replace(costs, timed={number: 1.0}) for name, costs in found.tuned.items()}
         parts = predicted_memory(setup, replace(found, tuned=tuned), step)
         peaks[number] = sum(parts.values())
     assert peaks[1] - peaks[4] == 3 * max(

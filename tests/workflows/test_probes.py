@@ -1,8 +1,11 @@
 """Timing steps and work on rows, and the costs that are fitted to it."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from llmkit.model.loss import SupervisedLoss
+from llmkit.workflows import probes
 from llmkit.workflows.probes import (
     RowCosts,
     StepCosts,
@@ -46,10 +49,19 @@ def test_the_first_steps_count_as_warm_up():
 
 
 def test_each_group_of_rows_costs_the_same():
-    costs = RowCosts(fixed=1.0, per_row=0.1, at_once=10)
-    assert costs.seconds(5) == pytest.approx(1.5)
+    costs = RowCosts({2: 1.2, 4: 1.4}, at_once=10)
     assert costs.seconds(10) == pytest.approx(2.0)
     assert costs.seconds(40) == pytest.approx(8.0)
+
+
+def test_timed_numbers_of_rows_cost_what_was_measured_whatever_the_fit():
+    costs = RowCosts({2: 0.1, 40: 0.6, 128: 1.3}, at_once=200)
+    assert [costs.seconds(number) for number in (2, 40, 128)] == pytest.approx([0.1, 0.6, 1.3])
+    assert costs.seconds(21) == pytest.approx(0.35)
+    assert costs.seconds(1) == pytest.approx(0.1)
+    assert costs.seconds(172) == pytest.approx(1.65)  # as from 40 to 128
+    assert RowCosts({2: 0.1}, at_once=200).seconds(20) == pytest.approx(1.0)
+    assert RowCosts({2: 0.1, 4: 0.05}, at_once=200).seconds(8) > 0.05  # never less than timed
 
 
 def test_as_many_rows_are_timed_as_the_time_limit_allows():
@@ -63,6 +75,27 @@ def test_as_many_rows_are_timed_as_the_time_limit_allows():
     done.clear()
     time_rows(prepare, num_rows=100, at_once=64, allowed=0, least=2)
     assert done == [2]
+
+
+@pytest.mark.parametrize(
+    ("seconds_per_call", "sizes"), [(3.0, [2, 16]), (15.0, [2, 16]), (17.0, [2])]
+)
+def test_a_slow_operation_is_timed_twice_unless_it_takes_minutes(
+    seconds_per_call, sizes, monkeypatch
+):
+    clock, done = [0.0], []
+
+    def prepare(number: int):
+        def run() -> None:
+            clock[0] += seconds_per_call
+            done.append(number)
+
+        return run
+
+    monkeypatch.setattr(probes, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    costs = time_rows(prepare, num_rows=100, at_once=64, allowed=4.0, least=2)
+    assert done == sizes
+    assert costs.timed == dict.fromkeys(sizes, seconds_per_call)
 
 
 def test_the_mean_step_is_the_mean_of_all_steps(planned):
