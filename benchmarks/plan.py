@@ -1,13 +1,15 @@
 """What `llmkit plan` predicts of twelve recipes, and what `llmkit finetune` then takes.
 
-    python -m benchmarks.plan [NAME ...] [--json FILE]
+    python -m benchmarks.plan [NAME ...] [--repetitions N] [--json FILE]
 
-Prints predicted and actual seconds and peak memory of each recipe. Run it on an idle machine.
+Prints predicted and actual seconds and peak memory of each recipe. Each repetition plans and runs
+every recipe once; the errors are of the medians. Run it on an idle machine.
 """
 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -82,36 +84,62 @@ def measure(arguments: list[str]) -> dict[str, float]:
     }
 
 
+def error_of_medians(repetitions: list[dict], key: str) -> float:
+    """The relative error of the median prediction against the median of what then happened."""
+    predicted = statistics.median(each[f"predicted_{key}"] for each in repetitions)
+    return predicted / statistics.median(each[key] for each in repetitions) - 1
+
+
+def format_range(repetitions: list[dict], key: str, scale: float = 1, digits: int = 1) -> str:
+    """The median of `key`, and its range where there is more than one repetition."""
+    figures = sorted(each[key] / scale for each in repetitions)
+    median = f"{statistics.median(figures):.{digits}f}"
+    if len(figures) == 1:
+        return median
+    return f"{median} ({figures[0]:.{digits}f} to {figures[-1]:.{digits}f})"
+
+
+def format_row(name: str, repetitions: list[dict]) -> str:
+    """The figures of a recipe as a row of the table."""
+    cells = (
+        name,
+        format_range(repetitions, "predicted_seconds"),
+        format_range(repetitions, "seconds"),
+        f"{error_of_medians(repetitions, 'seconds'):+.1%}",
+        format_range(repetitions, "predicted_train_seconds"),
+        format_range(repetitions, "train_seconds"),
+        format_range(repetitions, "predicted_bytes", 1e9, 2),
+        format_range(repetitions, "bytes", 1e9, 2),
+        f"{error_of_medians(repetitions, 'bytes'):+.1%}",
+        format_range(repetitions, "plan_seconds", digits=0),
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"of {'; '.join(RECIPES)}")
+    parser.add_argument("--repetitions", type=int, default=1, metavar="N")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     arguments = parser.parse_args()
-    names = arguments.names or list(RECIPES)
-    found = {}
+    found = {name: [] for name in arguments.names or RECIPES}
+    for repetition in range(arguments.repetitions):
+        for name, repetitions in found.items():
+            repetitions.append(measure(RECIPES[name]))
+            print(repetition + 1, format_row(name, repetitions[-1:]), file=sys.stderr, flush=True)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     print("| " + " | ".join(COLUMNS) + " |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
-    for name in names:
-        figures = found[name] = measure(RECIPES[name])
-        time_error = figures["predicted_seconds"] / figures["seconds"] - 1
-        memory_error = figures["predicted_bytes"] / figures["bytes"] - 1
-        print(
-            f"| {name} | {figures['predicted_seconds']:.1f} | {figures['seconds']:.1f} "
-            f"| {time_error:+.1%} | {figures['predicted_train_seconds']:.1f} "
-            f"| {figures['train_seconds']:.1f} | {figures['predicted_bytes'] / 1e9:.2f} "
-            f"| {figures['bytes'] / 1e9:.2f} | {memory_error:+.1%} "
-            f"| {figures['plan_seconds']:.0f} |",
-            flush=True,
-        )
+    for name, repetitions in found.items():
+        print(format_row(name, repetitions))
     for what, key in (("time", "seconds"), ("memory", "bytes")):
-        errors = [abs(each[f"predicted_{key}"] / each[key] - 1) for each in found.values()]
+        errors = [abs(error_of_medians(each, key)) for each in found.values()]
         narrow, wide = (sum(error <= most for error in errors) for most in (NARROW, WIDE))
         print(
             f"{what}: {narrow} of {len(errors)} within {NARROW:.0%}, {wide} within {WIDE:.0%}, "
             f"the worst {max(errors):.1%}"
         )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
