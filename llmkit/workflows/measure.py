@@ -139,8 +139,10 @@ def time_scoring(
         first = first_rows(setup, rows, num_rows)
         return lambda: keep(setup.evaluator.evaluate(setup.model, first))
 
-    at_once = rows_at_once(setup, rows)
-    return time_rows(prepare, size_of(rows), at_once, SCORE_SECONDS, MIN_SCORED)
+    return time_rows(
+        prepare, size_of(rows), rows_at_once(setup, rows), SCORE_SECONDS, MIN_SCORED,
+        is_sublinear=rows.task.output == "completion",
+    )  # fmt: skip
 
 
 def size_of(rows: EvaluationSet) -> int:

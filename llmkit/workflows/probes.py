@@ -253,12 +253,10 @@ def time_rows(
     at_once: int,
     allowed: float,
     least: int = 1,
+    *,
+    is_sublinear: bool = False,
 ) -> RowCosts:
     """Time an operation on a few rows, and then on as many as the remaining time allows.
-
-    Many rows cost far less than their number times the cost of one, since they are processed
-    together. A slow operation is therefore timed on FIRST_GROWTH times as many rows even if no time
-    is left, unless it would take minutes.
 
     Args:
         prepare: Takes a number of rows and returns a function that performs the operation on them.
@@ -267,6 +265,8 @@ def time_rows(
         at_once: Number of rows that are processed together; no more are timed.
         allowed: Time limit in seconds.
         least: Number of rows to begin with.
+        is_sublinear: Whether many rows cost far less than their number times the cost of one. They
+            are then timed as well, FIRST_GROWTH times as many as first, even if no time is left.
     """
     deadline, most = time.perf_counter() + allowed, min(num_rows, at_once)
     size = min(least, most)
@@ -277,7 +277,7 @@ def time_rows(
     while size < most:
         left = deadline - time.perf_counter()
         larger = min(most, int(size * left / (1.3 * timed[size])))
-        if len(timed) == 1 and timed[size] < MAX_FIRST * allowed:
+        if is_sublinear and len(timed) == 1 and timed[size] < MAX_FIRST * allowed:
             larger = max(larger, min(most, FIRST_GROWTH * size))
         if larger < 1.5 * size:
             break

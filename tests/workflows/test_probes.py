@@ -78,10 +78,11 @@ def test_as_many_rows_are_timed_as_the_time_limit_allows():
 
 
 @pytest.mark.parametrize(
-    ("seconds_per_call", "sizes"), [(3.0, [2, 16]), (15.0, [2, 16]), (17.0, [2])]
+    ("seconds_per_call", "is_sublinear", "sizes"),
+    [(3.0, True, [2, 16]), (15.0, True, [2, 16]), (17.0, True, [2]), (3.0, False, [2])],
 )
-def test_a_slow_operation_is_timed_twice_unless_it_takes_minutes(
-    seconds_per_call, sizes, monkeypatch
+def test_slow_generation_is_timed_twice_unless_it_takes_minutes(
+    seconds_per_call, is_sublinear, sizes, monkeypatch
 ):
     clock, done = [0.0], []
 
@@ -93,7 +94,9 @@ def test_a_slow_operation_is_timed_twice_unless_it_takes_minutes(
         return run
 
     monkeypatch.setattr(probes, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    costs = time_rows(prepare, num_rows=100, at_once=64, allowed=4.0, least=2)
+    costs = time_rows(
+        prepare, num_rows=100, at_once=64, allowed=4.0, least=2, is_sublinear=is_sublinear
+    )
     assert done == sizes
     assert costs.timed == dict.fromkeys(sizes, seconds_per_call)
 
