@@ -30,14 +30,15 @@ def fit_weighted(amounts: np.ndarray, seconds: np.ndarray, weights: np.ndarray) 
     """Non-negative costs (K,) that minimize the squares of the errors multiplied by `weights` (N,).
 
     Least squares is solved for every subset of the costs, with the others set to 0; the best
-    solution without a negative cost is returned. If amounts do not vary independently, it is the
-    solution of smallest norm.
+    solution without a negative cost is returned. Of equally good ones, such as all for a single
+    measurement, it is one with few costs and the last ones: what was timed then costs in proportion
+    to the last amount.
     """
     scale = np.maximum(amounts.max(0), 1e-300)
     weighted, targets = amounts / scale * weights[:, None], seconds * weights
     best, smallest = np.zeros(amounts.shape[1]), np.inf
     for size in range(1, amounts.shape[1] + 1):
-        for kept in map(list, combinations(range(amounts.shape[1]), size)):
+        for kept in map(list, combinations(reversed(range(amounts.shape[1])), size)):
             costs = np.linalg.lstsq(weighted[:, kept], targets, rcond=1e-6)[0]
             error = float(((weighted[:, kept] @ costs - targets) ** 2).sum())
             if (costs >= 0).all() and error < smallest - 1e-12:

@@ -41,3 +41,8 @@ def test_noise_in_the_measurements_averages_out(spread):
     noise = np.exp(spread * rng.normal(size=len(amounts)) - spread**2 / 2)  # of mean 1
     ratio = (AMOUNTS @ fit_costs(amounts, amounts @ COSTS * noise)) / (AMOUNTS @ COSTS)
     assert ratio == pytest.approx(np.ones(len(AMOUNTS)), rel=0.03)
+
+
+def test_a_single_measurement_is_extrapolated_in_proportion_to_the_last_amount():
+    costs = fit_costs(np.array([[1.0, 1.0, 1e12]]), np.array([8.0]))
+    assert costs == pytest.approx([0, 0, 8e-12])
